@@ -1,0 +1,45 @@
+"""harness: a stack of services is built, started, really ready, seeded, tested, explained, and gone afterwards.
+
+Nothing heavy is imported here: names are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harness.errors import BrokenStack, ConfigError, HarnessError, Unsupported, WaitTimeout
+    from harness.pytest_plugin import stack_fixture
+    from harness.runs import Stack, stack_up
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "BrokenStack": "harness.errors",
+    "ConfigError": "harness.errors",
+    "HarnessError": "harness.errors",
+    "Unsupported": "harness.errors",
+    "WaitTimeout": "harness.errors",
+    "Stack": "harness.runs",
+    "stack_fixture": "harness.pytest_plugin",
+    "stack_up": "harness.runs",
+}
+
+__all__ = [
+    "BrokenStack",
+    "ConfigError",
+    "HarnessError",
+    "Stack",
+    "Unsupported",
+    "WaitTimeout",
+    "__version__",
+    "stack_fixture",
+    "stack_up",
+]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for
+    if name in _WHERE:
+        return getattr(import_module(_WHERE[name]), name)
+    raise AttributeError(f"module 'harness' has no attribute {name!r}")

@@ -1,0 +1,100 @@
+"""Files and folders that runs write: private folders, atomic files, the folder of a run."""
+
+from __future__ import annotations
+
+import os
+import stat
+from datetime import UTC, datetime
+from pathlib import Path
+
+from harness.errors import ConfigError
+
+TAIL_BYTES = 64 * 1024
+
+
+def private_folder(path: Path) -> Path:
+    """Return ``path`` after making it a folder of mode 0700 that belongs to this user.
+
+    Raises:
+        ConfigError: it is a link, belongs to somebody else, is open to others, or cannot be made.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = path.lstat()
+    except OSError as error:
+        raise ConfigError(f"State folder {path} cannot be made: {error.strerror}") from error
+    if not stat.S_ISDIR(found.st_mode):
+        raise ConfigError(f"State folder {path} is a link or a file, a folder was needed")
+    if found.st_uid != os.getuid():
+        raise ConfigError(f"State folder {path} belongs to user {found.st_uid}, not to you ({os.getuid()})")
+    if found.st_mode & 0o077:
+        raise ConfigError(
+            f"State folder {path} has mode {stat.S_IMODE(found.st_mode):04o}, 0700 was needed",
+            hint=f"chmod 700 {path}",
+        )
+    return path
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write ``text`` so that a reader sees the old file or the whole new one."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    with scratch.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    scratch.replace(path)
+
+
+def new_run_id() -> str:
+    """Return a sortable id that no other run has: local time and 32 random bits."""
+    return f"{datetime.now(UTC).astimezone():%Y%m%d-%H%M%S}-{os.urandom(4).hex()}"
+
+
+def make_run_folder(logs: Path, run_id: str) -> Path:
+    """Make ``logs/<run_id>/services`` and point ``logs/latest`` at the run.
+
+    Raises:
+        ConfigError: the folder cannot be written.
+    """
+    folder = logs / run_id
+    try:
+        (folder / "services").mkdir(parents=True)
+        link = logs / f".latest-{run_id}"
+        link.symlink_to(run_id)
+        link.replace(logs / "latest")
+    except OSError as error:
+        raise ConfigError(
+            f"Run folder {folder} cannot be made: {error.strerror}",
+            hint="make the folder writable, or set HARNESS_LOGS to one that is",
+        ) from error
+    return folder
+
+
+def file_size(path: Path) -> int:
+    """Return the size of ``path`` in bytes, 0 when it does not exist."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def read_slice(path: Path, start: int = 0, end: int | None = None) -> bytes:
+    """Return the bytes of ``path`` between two offsets, b'' when it does not exist."""
+    try:
+        with path.open("rb") as file:
+            file.seek(start)
+            return file.read() if end is None else file.read(max(0, end - start))
+    except OSError:
+        return b""
+
+
+def printable(data: bytes) -> str:
+    r"""Return ``data`` for a terminal or report: what is no UTF-8, and control characters, as ``\xNN``."""
+    text = data.decode(errors="backslashreplace").replace("\r\n", "\n")
+    return "".join(char if char.isprintable() or char in "\n\t" else f"\\x{ord(char):02x}" for char in text)
+
+
+def last_lines(path: Path, count: int = 20, start: int = 0) -> list[str]:
+    """Return the last ``count`` printable lines that ``path`` got since offset ``start``."""
+    begin = max(start, file_size(path) - TAIL_BYTES)
+    return printable(read_slice(path, begin)).splitlines()[-count:]

@@ -1,0 +1,209 @@
+"""Settings: command line > ``HARNESS_*`` > ``[tool.harness]`` > default, each with its origin."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from harness.config.sources import COMPOSE_FILES
+from harness.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from harness.config.sources import Sources
+
+ENGINES = ("auto", "embedded")
+KEEP = ("never", "on-failure", "always")
+
+_TOP_KEYS = {"default-system": str, "systems": dict, "engine": str, "keep": str, "stack-folder": str, "logs": str}
+_SYSTEM_KEYS = {"tests": str, "stacks": list, "default": str}
+
+
+@dataclass(frozen=True)
+class System:
+    """A system under test, ``[tool.harness.systems.<name>]``.
+
+    Attributes:
+        name: its name.
+        tests: folder of its suite.
+        stacks: names of its stacks.
+        default: the stack used when none is named, "" when there is none.
+    """
+
+    name: str
+    tests: Path
+    stacks: tuple[str, ...]
+    default: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run was asked to do.
+
+    Attributes:
+        root: the project's folder.
+        state: the state folder.
+        logs: folder of run folders.
+        stack_folder: where ``<stack>.yaml`` files are.
+        engine: ``auto`` or an engine's name.
+        keep: never, on-failure or always.
+        system: the chosen system, None in a project that declares none.
+        systems: all of them.
+        stack: the stack asked for (a name, or a file), "" when none was.
+        environ: the environment, for Compose and for services.
+        origins: setting name -> where its value came from.
+    """
+
+    root: Path
+    state: Path
+    logs: Path
+    stack_folder: Path
+    engine: str
+    keep: str
+    system: System | None
+    systems: tuple[System, ...]
+    stack: str
+    environ: Mapping[str, str]
+    origins: Mapping[str, str]
+
+    def stack_file(self, name: str) -> Path:
+        """Return the Compose file of a stack, given by name or as a file (has ``/`` or ends in .yml or .yaml).
+
+        Raises:
+            ConfigError: there is none of that name; the error lists those there are.
+        """
+        if "/" in name or name.endswith((".yml", ".yaml")):
+            path = self.root / name
+            if not path.is_file():
+                raise ConfigError(f"Compose file {path} does not exist")
+            return path
+        for suffix in (".yaml", ".yml"):
+            path = self.stack_folder / f"{name}{suffix}"
+            if path.is_file():
+                return path
+        known = sorted({path.stem for path in self.stack_folder.glob("*.y*ml")})
+        raise ConfigError(
+            f"Stack {name!r} is not known; there are: {', '.join(known) or 'none'}{nearest(name, known)}",
+            hint=f"write {self.stack_folder / name}.yaml, or name a Compose file by its path",
+        )
+
+    def default_stack(self) -> str:
+        """Return the stack to use when a test or task names none.
+
+        Raises:
+            ConfigError: nothing is configured and there is not exactly one candidate.
+        """
+        if self.stack:
+            return self.stack
+        if self.system and self.system.default:
+            return self.system.default
+        if self.system and len(self.system.stacks) == 1:
+            return self.system.stacks[0]
+        here = [name for name in COMPOSE_FILES if (self.root / name).is_file()]
+        if not self.system and here:
+            return f"./{here[0]}"
+        candidates = self.system.stacks if self.system else tuple(
+            sorted(path.stem for path in self.stack_folder.glob("*.y*ml"))
+        )
+        raise ConfigError(
+            f"No stack was named and none is the default; there are: {', '.join(candidates) or 'none'}",
+            hint="give --stack NAME, or set default in [tool.harness.systems.<system>]",
+        )
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean 'x'?`` for the nearest of ``known``, or nothing."""
+    match = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {match[0]!r}?" if match else ""
+
+
+def _check(table: Mapping[str, Any], keys: Mapping[str, type], where: str) -> list[str]:
+    problems = []
+    for key, value in table.items():
+        if key not in keys:
+            problems.append(f"{where}: key {key!r} is not known{nearest(key, keys)}")
+        elif not isinstance(value, keys[key]):
+            problems.append(
+                f"{where}: {key} is {type(value).__name__} {value!r}, a {keys[key].__name__} was needed"
+            )
+    return problems
+
+
+def _systems(sources: Sources) -> tuple[System, ...]:
+    where = f"{sources.pyproject}: [tool.harness]"
+    problems = _check(sources.table, _TOP_KEYS, where)
+    tables = sources.table.get("systems", {})
+    if isinstance(tables, dict):
+        for name, table in tables.items():
+            if isinstance(table, dict):
+                problems += _check(table, _SYSTEM_KEYS, f"{where[:-1]}.systems.{name}]")
+            else:
+                problems.append(f"{where}: systems.{name} is no table")
+    if problems:
+        raise ConfigError.of(problems)
+    return tuple(
+        System(
+            name=name,
+            tests=sources.root / table.get("tests", name),
+            stacks=tuple(map(str, table.get("stacks", ()))),
+            default=table.get("default", ""),
+        )
+        for name, table in tables.items()
+    )
+
+
+def load_settings(sources: Sources, options: Mapping[str, str | None] | None = None) -> Settings:
+    """Combine ``options`` (engine, keep, system, stack, logs; None = not given) with the other sources.
+
+    Raises:
+        ConfigError: a key or value is not known; all problems of the table are reported together.
+    """
+    systems = _systems(sources)
+    options = options or {}
+    origins: dict[str, str] = {}
+
+    def choose(name: str, key: str, default: str) -> str:
+        variable = f"HARNESS_{name.upper()}"
+        for value, origin in (
+            (options.get(name), "command line"),
+            (sources.environ.get(variable), variable),
+            (sources.table.get(key), str(sources.pyproject)),
+        ):
+            if value:
+                origins[name] = origin
+                return str(value)
+        origins[name] = "default"
+        return default
+
+    engine = choose("engine", "engine", "auto")
+    keep = choose("keep", "keep", "never")
+    for name, value, valid in (("Engine", engine, ENGINES), ("Value of --keep", keep, KEEP)):
+        if value not in valid:
+            raise ConfigError(
+                f"{name} {value!r} ({origins[name.lower().split()[-1].lstrip('-')]}) is not known; "
+                f"valid: {', '.join(valid)}{nearest(value, valid)}"
+            )
+    chosen = choose("system", "default-system", "")
+    system = next((one for one in systems if one.name == chosen), None)
+    if chosen and system is None:
+        names = [one.name for one in systems]
+        raise ConfigError(
+            f"System {chosen!r} ({origins['system']}) is not known; there are: {', '.join(names) or 'none'}"
+            f"{nearest(chosen, names)}"
+        )
+    return Settings(
+        root=sources.root,
+        state=sources.state,
+        logs=sources.root / choose("logs", "logs", "logs"),
+        stack_folder=sources.root / str(sources.table.get("stack-folder", "compose")),
+        engine=engine,
+        keep=keep,
+        system=system if system or len(systems) != 1 else systems[0],
+        systems=systems,
+        stack=choose("stack", "-", ""),
+        environ=sources.environ,
+        origins=origins,
+    )

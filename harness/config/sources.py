@@ -1,0 +1,75 @@
+"""The only reader of the process environment and of pyproject.toml."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+COMPOSE_FILES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Everything from outside that decides what a run does, read once.
+
+    Attributes:
+        environ: the process environment.
+        root: the project's folder: the nearest one upwards with ``[tool.harness]`` or a Compose file, else this one.
+        table: ``[tool.harness]`` of its pyproject.toml, empty without one.
+    """
+
+    environ: Mapping[str, str]
+    root: Path
+    table: Mapping[str, Any]
+
+    @property
+    def pyproject(self) -> Path:
+        """The file that ``table`` came from."""
+        return self.root / "pyproject.toml"
+
+    @property
+    def state(self) -> Path:
+        """Folder of ledgers and locks: ``$XDG_RUNTIME_DIR/harness``, else ``<TMPDIR>/harness-<uid>``."""
+        runtime = self.environ.get("XDG_RUNTIME_DIR")
+        if runtime and Path(runtime).is_dir() and os.access(runtime, os.W_OK):
+            return Path(runtime) / "harness"
+        return Path(tempfile.gettempdir()) / f"harness-{os.getuid()}"
+
+
+def _table_of(pyproject: Path) -> dict[str, Any] | None:
+    try:
+        document = tomllib.loads(pyproject.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{pyproject} cannot be read: {error}") from error
+    table = document.get("tool", {}).get("harness")
+    if table is not None and not isinstance(table, dict):
+        raise ConfigError(f"{pyproject}: [tool.harness] is a {type(table).__name__}, a table was needed")
+    return table
+
+
+def read_sources(start: Path | None = None, environ: Mapping[str, str] | None = None) -> Sources:
+    """Read the environment and the project that ``start`` (default: the current folder) lies in.
+
+    Raises:
+        ConfigError: a pyproject.toml on the way cannot be read.
+    """
+    here = (start or Path.cwd()).resolve()
+    environ = dict(os.environ if environ is None else environ)
+    for folder in (here, *here.parents):
+        table = _table_of(folder / "pyproject.toml")
+        if table is not None:
+            return Sources(environ, folder, table)
+        if any((folder / name).is_file() for name in COMPOSE_FILES):
+            return Sources(environ, folder, {})
+    return Sources(environ, here, {})

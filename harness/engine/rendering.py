@@ -1,0 +1,131 @@
+"""Names become addresses and container paths become local ones, so that one configuration serves every engine.
+
+Pure text in, text out.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from harness.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_HOST_KEYS = r"(?:HOST|ADDR|ADDRESS|ADDR_LIST|SERVERS)"
+_HOST_KEY = re.compile(rf"{_HOST_KEYS}$", re.IGNORECASE)
+_PLACEHOLDER = re.compile(r"\{(build|log|data|address|port:[^{}]+|mount:[^{}]+)\}")
+_NAMED_PORT = re.compile(r"\{port:([^{}]+)\}")
+
+
+def named_ports(text: str) -> list[str]:
+    """Return the names of ``{port:NAME}`` placeholders, without those that are numbers: these are a service's own."""
+    return [name for name in _NAMED_PORT.findall(text) if not name.isdigit()]
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the names in one service's texts stand for.
+
+    Attributes:
+        service: the service that the texts belong to.
+        addresses: service -> its address, for all services that this one may name.
+        ports: (service, declared port) -> (address, real port), by left and by right number.
+        own_ports: declared port -> real port of this service.
+        named: named ports of the environment.
+        mounts: container path -> path here.
+        values: values of ``{address}``, ``{data}``, ``{log}``, ``{build}``; those that do not apply are missing.
+    """
+
+    service: str
+    addresses: Mapping[str, str]
+    ports: Mapping[tuple[str, int], tuple[str, int]]
+    own_ports: Mapping[int, int] = field(default_factory=dict)
+    named: Mapping[str, int] = field(default_factory=dict)
+    mounts: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def _alternatives(self) -> str:
+        return "|".join(re.escape(name) for name in sorted(self.addresses, key=len, reverse=True)) or r"(?!)"
+
+    @cached_property
+    def _token(self) -> re.Pattern[str]:
+        return re.compile(rf"(?<![\w.\-])({self._alternatives}):(\d{{1,5}})(?![\w])")
+
+    @cached_property
+    def _line(self) -> re.Pattern[str]:
+        return re.compile(
+            rf"^(\s*[\w.\-]*{_HOST_KEYS}\s*[=:]\s*[\"']?)({self._alternatives})([\"']?\s*)$",
+            re.IGNORECASE | re.MULTILINE,
+        )
+
+    @cached_property
+    def _paths(self) -> re.Pattern[str]:
+        targets = "|".join(re.escape(path) for path in sorted(self.mounts, key=len, reverse=True)) or r"(?!)"
+        return re.compile(rf"(?<![\w./}}\-])({targets})(?![\w.\-])")
+
+    def tokens(self, text: str) -> str:
+        """Replace ``NAME:PORT`` of known services, and container paths of mounts."""
+
+        def address(match: re.Match[str]) -> str:
+            name, port = match[1], int(match[2])
+            host, number = self.ports.get((name, port), (self.addresses[name], port))
+            return f"{host}:{number}"
+
+        return self._paths.sub(lambda match: self.mounts[match[1]], self._token.sub(address, text))
+
+    def value(self, key: str, text: str) -> str:
+        """Render the value of an environment variable."""
+        if _HOST_KEY.search(key) and text in self.addresses:
+            return self.addresses[text]
+        return self.tokens(text)
+
+    def argument(self, text: str) -> str:
+        """Render a word of a command; ``KEY=NAME`` counts as a value under a key."""
+        key, equals, value = text.partition("=")
+        return f"{key}={self.value(key, value)}" if equals else self.tokens(text)
+
+    def content(self, data: bytes) -> bytes:
+        """Render a mounted file; one that is no text stays as it is."""
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:
+            return data
+        if "\0" in text:
+            return data
+        replaced = self._line.sub(lambda match: match[1] + self.addresses[match[2]] + match[3], text)
+        return self.tokens(replaced).encode()
+
+    def placeholders(self, text: str) -> str:
+        """Replace the placeholders of ``x-harness``; other braces are text.
+
+        Raises:
+            ConfigError: one has no value here.
+        """
+
+        def replace(match: re.Match[str]) -> str:
+            kind, _, name = match[1].partition(":")
+            if kind == "mount":
+                return self._mounted(name, match[0])
+            if kind == "port":
+                if name.isdigit():
+                    if int(name) in self.own_ports:
+                        return str(self.own_ports[int(name)])
+                    raise ConfigError(f"Service {self.service!r}: {match[0]} names a port that it does not publish")
+                return str(self.named[name])
+            if kind not in self.values:
+                raise ConfigError(f"Service {self.service!r}: {match[0]} has no value on this engine")
+            return self.values[kind]
+
+        return _PLACEHOLDER.sub(replace, text)
+
+    def _mounted(self, path: str, written: str) -> str:
+        for target in sorted(self.mounts, key=len, reverse=True):
+            if path == target or path.startswith(target.rstrip("/") + "/"):
+                return self.mounts[target] + path[len(target.rstrip("/")) :]
+        known = ", ".join(self.mounts) or "nothing"
+        raise ConfigError(f"Service {self.service!r}: {written} is not mounted; mounted are: {known}")

@@ -1,0 +1,209 @@
+"""The run's side of the keeper: start one, or connect to one that lives, and talk to it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import select
+import socket
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import harness
+from harness import procs
+from harness.clock import Deadline, poll
+from harness.errors import BrokenStack, HarnessError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+START_BUDGET = 10.0
+# Fork once more before anything heavy is imported: the keeper is then nobody's child whose end somebody must collect.
+_BOOT = (
+    "import os,sys\n"
+    "if os.fork(): os._exit(0)\n"
+    "sys.path.insert(0, sys.argv.pop(1))\n"
+    "from harness.ownership.keeper import main\n"
+    "sys.exit(main(sys.argv[1:]))"
+)
+
+
+@dataclass(frozen=True)
+class EnvironmentId:
+    """What a new environment is called and where it is.
+
+    Attributes:
+        env: its id, unique.
+        state: folder of ledgers.
+        folder: its folder under logs.
+        checkout: real path of the project.
+        engine: name of the engine.
+    """
+
+    env: str
+    state: Path
+    folder: Path
+    checkout: str
+    engine: str
+
+    @property
+    def socket(self) -> str:
+        """The abstract socket name of its keeper."""
+        return f"harness-{os.getuid()}-{self.env}"
+
+
+def start_keeper(wanted: EnvironmentId) -> None:
+    """Start the keeper of a new environment and wait until it answers for it.
+
+    Raises:
+        BrokenStack: it did not come up; its log says why.
+    """
+    header = {
+        "env": wanted.env,
+        "state": str(wanted.state),
+        "folder": str(wanted.folder),
+        "checkout": wanted.checkout,
+        "engine": wanted.engine,
+        "socket": wanted.socket,
+    }
+    package_parent = str(Path(harness.__file__).parent.parent)
+    log = wanted.folder / "keeper.log"
+    read_end, write_end = os.pipe()
+    try:
+        with log.open("ab") as output:
+            process = procs.spawn(
+                [sys.executable, "-I", "-c", _BOOT, package_parent, json.dumps(header), str(write_end)],
+                output=output,
+                pass_fds=[write_end],
+            )
+        os.close(write_end)
+        write_end = -1
+        process.wait(START_BUDGET)
+        ready, _, _ = select.select([read_end], [], [], START_BUDGET)
+        acknowledged = bool(ready) and bool(os.read(read_end, 4096))
+    finally:
+        os.close(read_end)
+        if write_end >= 0:
+            os.close(write_end)
+    if not acknowledged:
+        raise BrokenStack(
+            f"The keeper of {wanted.env} did not start in {START_BUDGET:g} s ({log})",
+            details=log.read_text(errors="replace").splitlines()[-10:],
+        )
+
+
+class KeeperLink:
+    """A connection to a keeper. Safe to use from several threads.
+
+    Args:
+        name: abstract socket name.
+        lease: whether this process shall hold what it acquires; the keeper drops it all when the process is gone.
+        on_exit: called in the reader's thread with the facts of each service that ends.
+        on_lost: called there when the keeper itself is gone.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        lease: bool,
+        on_exit: Callable[[dict[str, Any]], None] = lambda _: None,
+        on_lost: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.settimeout(5)
+        self._socket.connect("\0" + name)
+        self._socket.settimeout(None)
+        self._on_exit, self._on_lost = on_exit, on_lost
+        self._lock = threading.Lock()
+        self._answers: dict[int, dict[str, Any]] = {}
+        self._arrived = threading.Condition(self._lock)
+        self._number = 0
+        self._closing = False
+        self.lost = False
+        self._reader = threading.Thread(target=self._read, name="harness-keeper-link", daemon=True)
+        self._reader.start()
+        start = procs.start_time_of(os.getpid()) or 0
+        self.facts = self.ask("hello", pid=os.getpid(), start=start, lease=lease)
+
+    def _read(self) -> None:
+        buffer = b""
+        while True:
+            try:
+                data = self._socket.recv(1 << 16)
+            except OSError:
+                data = b""
+            if not data:
+                break
+            *lines, buffer = (buffer + data).split(b"\n")
+            for line in lines:
+                message = json.loads(line)
+                if "event" in message:
+                    self._on_exit(message)
+                else:
+                    with self._arrived:
+                        self._answers[message["id"]] = message
+                        self._arrived.notify_all()
+        with self._arrived:
+            self.lost = True
+            self._arrived.notify_all()
+        if not self._closing:
+            self._on_lost()
+
+    def ask(self, do: str, *, timeout: float = 30.0, **arguments: object) -> dict[str, Any]:
+        """Send a request and return its answer.
+
+        Raises:
+            BrokenStack: the keeper is gone or did not answer in ``timeout`` seconds.
+            HarnessError: the keeper refused, with its reason.
+        """
+        deadline = Deadline.after(timeout)
+        with self._arrived:
+            self._number += 1
+            number = self._number
+            try:
+                self._socket.sendall(json.dumps({"id": number, "do": do, **arguments}).encode() + b"\n")
+            except OSError as error:
+                raise BrokenStack(f"The keeper is gone, {do!r} was not done") from error
+            while number not in self._answers:
+                if self.lost:
+                    raise BrokenStack(f"The keeper is gone, {do!r} was not done")
+                if not self._arrived.wait(deadline.remaining()) and deadline.expired():
+                    raise BrokenStack(f"The keeper did not answer {do!r} in {timeout:g} s")
+            answer = self._answers.pop(number)
+        if "error" in answer:
+            raise HarnessError(str(answer["error"]))
+        result: dict[str, Any] = answer["ok"]
+        return result
+
+    def close(self) -> None:
+        """Close the connection; with it go a lease and all that it held."""
+        self._closing = True
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        if threading.current_thread() is not self._reader:
+            self._reader.join(timeout=2)
+
+
+def wait_until_unlocked(path: Path, timeout: float) -> bool:
+    """Wait until the keeper that holds the ledger ``path`` has ended; return whether it did."""
+    for _ in poll(Deadline.after(timeout)):
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            return True
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            continue
+        else:
+            return True
+        finally:
+            os.close(fd)
+    return False

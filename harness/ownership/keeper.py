@@ -1,0 +1,568 @@
+"""The keeper: a small process that outlives everything else of an environment and is the only one that removes.
+
+It is the parent of the environment's services: it holds their standard input, writes their output to files, reaps
+them, tells every connected run when one ends, and stops them when nobody needs them any more. A stack is needed while
+somebody holds it: a connected run, a stack that includes it, or ``kept``. A run's connection *is* its lease: when the
+process that opened it is gone, however it went, its holds are gone too.
+
+Only the standard library is used, and one thread, so that services can be forked safely.
+The protocol is one JSON object a line over an abstract unix socket: ``{"id": 1, "do": "start", ...}`` is answered by
+``{"id": 1, "ok": {...}}`` or ``{"id": 1, "error": "..."}``; ``{"event": "exit", ...}`` comes unasked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import json
+import os
+import resource
+import signal
+import socket
+import struct
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from harness import clock, procs
+from harness.errors import HarnessError
+from harness.ownership import removal
+from harness.ownership.identity import RUN_COOKIE, SERVICE_COOKIE, this_process
+from harness.ownership.leases import Leases
+from harness.ownership.ledger import SUFFIX, LedgerWriter
+
+KEPT = "kept"
+FIRST_LEASE_WITHIN = 10.0
+STOP_BUDGET = 7.0
+KILL_BUDGET = 10.0
+LIMIT = 16 * 1024 * 1024
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _die_with_keeper() -> None:
+    """Run in a service between fork and exec: the kernel kills it should its keeper die first."""
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+class Service:
+    """One service process, and the next one after a restart."""
+
+    def __init__(self, stack: str, name: str, spec: dict[str, Any]) -> None:
+        self.stack = stack
+        self.name = name
+        self.spec = spec
+        self.process: procs.Popen[bytes] | None = None
+        self.pid = 0
+        self.start_time = 0
+        self.exit_code: int | None = None
+        self.expected = False
+        self.paused = False
+        self.starts = 0
+        self.log_start = 0
+        self.gone = asyncio.Event()
+        self._stdin = -1
+
+    @property
+    def id(self) -> str:
+        return f"{self.stack}/{self.name}"
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.exit_code is None
+
+    def launch(self, env: str) -> None:
+        spec = self.spec
+        log = Path(spec["log"])
+        log.parent.mkdir(parents=True, exist_ok=True)
+        read_end, write_end = os.pipe()
+        try:
+            with log.open("ab") as output:
+                self.log_start = output.tell()
+                self.process = procs.spawn(
+                    spec["argv"],
+                    env=spec["env"] | {RUN_COOKIE: env, SERVICE_COOKIE: self.id},
+                    cwd=spec["cwd"],
+                    stdin=read_end,
+                    output=output,
+                    umask=0o077,
+                    before_exec=_die_with_keeper,
+                )
+        except BaseException:
+            os.close(write_end)
+            raise
+        finally:
+            os.close(read_end)
+        self._stdin = write_end
+        self.pid = self.process.pid
+        self.start_time = procs.start_time_of(self.pid) or 0
+        self.exit_code, self.expected, self.paused = None, False, False
+        self.starts += 1
+        self.gone = asyncio.Event()
+
+    def ended(self, code: int) -> None:
+        self.exit_code = code
+        if self._stdin >= 0:
+            os.close(self._stdin)
+            self._stdin = -1
+        self.gone.set()
+
+    def facts(self) -> dict[str, Any]:
+        """Return what clients may know."""
+        state = "running" if self.running else "exited"
+        return {
+            "stack": self.stack,
+            "service": self.name,
+            "state": "paused" if self.paused and self.running else state,
+            "pid": self.pid,
+            "start_time": self.start_time,
+            "exit_code": self.exit_code,
+            "expected": self.expected,
+            "starts": self.starts,
+            "log": self.spec["log"],
+            "log_start": self.log_start,
+        }
+
+
+class Stack:
+    """A stack in this environment."""
+
+    def __init__(self, name: str, includes: list[str], builder: str) -> None:
+        self.name = name
+        self.includes = includes
+        self.builder = builder
+        self.settled = False
+        self.holders: set[str] = set()
+        self.record: dict[str, Any] = {}
+        self.changed = asyncio.Event()
+
+
+class Connection:
+    """A client; one of kind ``run`` holds a lease."""
+
+    def __init__(self, number: int, writer: asyncio.StreamWriter) -> None:
+        self.id = f"run-{number}"
+        self.writer = writer
+        self.is_lease = False
+        self.pid = 0
+        self.pidfd = -1
+        self.closed = False
+
+    def send(self, message: dict[str, Any]) -> None:
+        if not self.closed:
+            with contextlib.suppress(OSError, RuntimeError):
+                self.writer.write(json.dumps(message).encode() + b"\n")
+
+
+class Keeper:
+    """The state of one environment and every change to it."""
+
+    def __init__(self, header: dict[str, Any]) -> None:
+        self.env: str = header["env"]
+        self.folder = Path(header["folder"])
+        self.leases = Leases(self.env)
+        self.ledger = LedgerWriter(
+            Path(header["state"]) / f"{self.env}{SUFFIX}",
+            {
+                key: header[key]
+                for key in ("env", "checkout", "engine", "folder")
+            }
+            | {"socket": header["socket"], "owner": this_process().as_dict()},
+        )
+        self.stacks: dict[str, Stack] = {}
+        self.services: dict[str, Service] = {}
+        self.logs: dict[str, str] = {}
+        self.connections: list[Connection] = []
+        self.ttl = 0.0
+        self.last_use = clock.now()
+        self.left: list[str] = []
+        self.finished = asyncio.Event()
+        self._numbers = 0
+        self._first_lease_seen = False
+        self._removing = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # -- life ---------------------------------------------------------------------------------------------------
+
+    async def serve(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGCHLD, self.reap)
+        loop.add_signal_handler(signal.SIGTERM, self.finished.set)
+        server = await asyncio.start_unix_server(self.talk, sock=listener, limit=LIMIT)
+        loop.call_later(FIRST_LEASE_WITHIN, self._end_if_nobody_came)
+        watch = asyncio.create_task(self._watch_idle())
+        await self.finished.wait()
+        watch.cancel()
+        await self._remove_all()
+        for connection in self.connections:
+            with contextlib.suppress(OSError, RuntimeError, ConnectionError):
+                await asyncio.wait_for(connection.writer.drain(), 1)
+        server.close()
+
+    def _end_if_nobody_came(self) -> None:
+        if not self._first_lease_seen:
+            self.finished.set()
+
+    async def _watch_idle(self) -> None:
+        """End a kept environment that nobody used for its ``ttl``."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.finished.wait(), 30)
+            if self.ttl and not self._leases() and clock.now() - self.last_use > self.ttl:
+                say(f"idle for {self.ttl:g} s: ending")
+                self.finished.set()
+                return
+
+    def _leases(self) -> list[Connection]:
+        return [connection for connection in self.connections if connection.is_lease]
+
+    def _in_background(self, work: Any) -> None:  # noqa: ANN401 - any coroutine
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def reap(self) -> None:
+        """Collect every child that ended: services, and orphans that came to us as subreaper."""
+        while True:
+            try:
+                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if found is None:
+                return
+            service = next((one for one in self.services.values() if one.pid == found.si_pid and one.running), None)
+            if service is None or service.process is None:
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(found.si_pid, os.WNOHANG)
+                continue
+            code = service.process.wait()
+            service.ended(code)
+            self.ledger.write("ended", pid=service.pid, code=code)
+            say(f"{service.id}: {procs.describe_exit(code)}{'' if service.expected else ', not asked for'}")
+            for connection in self.connections:
+                connection.send({"event": "exit", **service.facts()})
+
+    # -- clients ------------------------------------------------------------------------------------------------
+
+    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._numbers += 1
+        connection = Connection(self._numbers, writer)
+        peer: socket.socket = writer.get_extra_info("socket")
+        pid, uid, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        if uid != os.getuid():
+            writer.close()
+            return
+        connection.pid = pid
+        self.connections.append(connection)
+        try:
+            while line := await reader.readline():
+                self.last_use = clock.now()
+                self._in_background(self._answer(connection, line))
+        except (ConnectionError, ValueError):
+            pass
+        await self._lost(connection)
+
+    async def _answer(self, connection: Connection, line: bytes) -> None:
+        number = None
+        try:
+            message = json.loads(line)
+            number = message.pop("id", None)
+            handler = getattr(self, f"do_{message.pop('do')}")
+            result = await handler(connection, **message)
+            connection.send({"id": number, "ok": result or {}})
+        except HarnessError as error:
+            connection.send({"id": number, "error": error.summary})
+        except OSError as error:
+            connection.send({"id": number, "error": f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")})
+        except Exception as error:  # noqa: BLE001 - the keeper must outlive a bad request; it is logged and answered
+            say(traceback.format_exc())
+            connection.send({"id": number, "error": f"{type(error).__name__}: {error}"})
+
+    async def _lost(self, connection: Connection) -> None:
+        """Drop what a client held, because it closed its connection or its process is gone."""
+        if connection.closed:
+            return
+        connection.closed = True
+        loop = asyncio.get_running_loop()
+        if connection.pidfd >= 0:
+            loop.remove_reader(connection.pidfd)
+            os.close(connection.pidfd)
+        self.connections.remove(connection)
+        connection.writer.close()
+        if connection.is_lease:
+            say(f"{connection.id} (pid {connection.pid}) is gone")
+            self.ledger.write("released", pid=connection.pid)
+            await self._drop(connection.id)
+            self._end_if_unused()
+
+    def _end_if_unused(self) -> None:
+        if self._first_lease_seen and not self._leases() and not self.stacks:
+            self.finished.set()
+
+    async def do_hello(self, connection: Connection, *, pid: int, start: int, lease: bool) -> dict[str, Any]:
+        """Take a client's name; with ``lease`` it holds what it acquires until its process is gone."""
+        if lease:
+            # A second sense beside the end of the stream, which a forked child of the client would delay.
+            with contextlib.suppress(OSError):
+                connection.pidfd = os.pidfd_open(connection.pid)
+                if procs.start_time_of(pid) not in (start, None):
+                    raise HarnessError(f"pid {pid} is not who it says")
+                asyncio.get_running_loop().add_reader(
+                    connection.pidfd, lambda: self._in_background(self._lost(connection))
+                )
+            connection.is_lease = True
+            self._first_lease_seen = True
+            holder = this_process().as_dict() | {"pid": pid, "start": start}
+            self.ledger.write("holder", owner=holder)
+        return {"env": self.env, "pid": os.getpid(), "network": self.leases.network, "connection": connection.id}
+
+    async def do_lease(self, _: Connection, *, services: list[str], ports: list[str]) -> dict[str, Any]:
+        """Return addresses for ``stack/service`` names and numbers for named ports."""
+        return {
+            "addresses": {name: self.leases.address(name) for name in services},
+            "ports": {name: self.leases.port(name) for name in ports},
+        }
+
+    async def do_acquire(self, connection: Connection, *, stack: str, includes: list[str]) -> dict[str, Any]:
+        """Hold a stack. The first one to ask is told to build it, others wait until it is settled."""
+        while True:
+            known = self.stacks.get(stack)
+            if known is None:
+                known = self.stacks[stack] = Stack(stack, includes, connection.id)
+                known.holders.add(connection.id)
+                for name in includes:
+                    self.stacks[name].holders.add(f"stack-{stack}")
+                return {"build": True}
+            if known.settled:
+                known.holders.add(connection.id)
+                return {"build": False, "record": known.record}
+            await known.changed.wait()
+
+    async def do_settled(self, _: Connection, *, stack: str, record: dict[str, Any]) -> None:
+        """Take the word of the builder that its stack is ready and seeded."""
+        known = self.stacks[stack]
+        known.record, known.settled = record, True
+        known.changed.set()
+
+    async def do_release(self, connection: Connection, *, stack: str) -> dict[str, Any]:
+        """Stop holding a stack; what nobody holds any more is removed and verified."""
+        return {"left": await self._drop(connection.id, stack)}
+
+    async def do_keep(self, _: Connection, *, stacks: list[str], ttl: float) -> None:
+        """Let stacks stay without a run, until ``down`` or ``ttl`` seconds without use."""
+        for name in stacks:
+            self.stacks[name].holders.add(KEPT)
+        self.ttl = ttl
+        self.ledger.write("kept", value=True)
+
+    async def do_down(self, _: Connection) -> dict[str, Any]:
+        """Stop keeping; what no run holds is removed and verified."""
+        self.ledger.write("kept", value=False)
+        left = await self._drop(KEPT)
+        held = sorted({holder for stack in self.stacks.values() for holder in stack.holders})
+        return {"left": left, "held_by": [f"{one.id} (pid {one.pid})" for one in self._leases() if one.id in held]}
+
+    async def do_goodbye(self, connection: Connection) -> dict[str, Any]:
+        """End a run: drop all its holds, and report what could not be removed."""
+        left = await self._drop(connection.id)
+        connection.is_lease = False
+        self.ledger.write("released", pid=connection.pid)
+        last = not self._leases() and not self.stacks
+        if last:
+            left += await self._remove_all()
+            asyncio.get_running_loop().call_soon(self.finished.set)
+        return {"left": left, "ended": last}
+
+    async def do_start(self, _: Connection, *, stack: str, service: str, spec: dict[str, Any]) -> dict[str, Any]:
+        """Start a service: argv, env, cwd, log (a wish, which may get a suffix), subject, grace, stop."""
+        if stack not in self.stacks:
+            raise HarnessError(f"Stack {stack!r} is gone, service {service!r} was not started")
+        made = Service(stack, service, spec | {"log": self._log_of(stack, service)})
+        self.services[made.id] = made
+        self._launch(made)
+        return made.facts()
+
+    def _log_of(self, stack: str, service: str) -> str:
+        """Return the log of a service: ``NAME.log``, for a second stack with that service ``NAME@STACK.log``."""
+        owner = self.logs.setdefault(service, stack)
+        name = service if owner == stack else f"{service}@{stack}"
+        return str(self.folder / "services" / f"{name}.log")
+
+    def _launch(self, service: Service) -> None:
+        self.ledger.write("intent", act="start", service=service.id)
+        service.launch(self.env)
+        self.ledger.write("started", pid=service.pid, start=service.start_time, service=service.id)
+        say(f"{service.id}: started as pid {service.pid}")
+
+    async def do_services(self, _: Connection) -> dict[str, Any]:
+        """Return the facts of all services and the state of all stacks."""
+        return {
+            "services": [service.facts() for service in self.services.values()],
+            "stacks": {
+                stack.name: {
+                    "settled": stack.settled,
+                    "includes": stack.includes,
+                    "holders": sorted(stack.holders),
+                    "record": stack.record,
+                }
+                for stack in self.stacks.values()
+            },
+        }
+
+    async def do_act(
+        self, _: Connection, *, stack: str, service: str, act: str, grace: float = 2.0
+    ) -> dict[str, Any]:
+        """Do to one service what a test asks for: kill, stop, start, restart, pause, unpause."""
+        one = self.services[f"{stack}/{service}"]
+        if act in ("kill", "stop", "restart") and one.running:
+            await self._stop(one, 0 if act == "kill" else grace)
+        if act in ("start", "restart") and not one.running:
+            self._launch(one)
+        if act in ("pause", "unpause") and one.running:
+            one.paused = act == "pause"
+            procs.kill_group(one.pid, signal.SIGSTOP if one.paused else signal.SIGCONT)
+        return one.facts()
+
+    # -- removal ------------------------------------------------------------------------------------------------
+
+    async def _drop(self, holder: str, stack: str | None = None) -> list[str]:
+        """Take ``holder`` off one or all stacks, then remove what nobody holds. Return what is left of those."""
+        for known in list(self.stacks.values()):
+            if stack in (None, known.name):
+                known.holders.discard(holder)
+        left: list[str] = []
+        async with self._removing:
+            while unused := [known for known in self.stacks.values() if not known.holders]:
+                results = await asyncio.gather(*(self._remove(known) for known in unused))
+                left += [line for lines in results for line in lines]
+        return left
+
+    async def _remove(self, stack: Stack) -> list[str]:
+        """Stop a stack's services, subjects first, and forget it."""
+        mine = [service for service in self.services.values() if service.stack == stack.name]
+        budget = clock.Deadline.after(STOP_BUDGET)
+        subjects = [service for service in mine if service.spec["grace"] > 0]
+        await asyncio.gather(*(self._stop(one, min(one.spec["grace"], budget.remaining())) for one in subjects))
+        await asyncio.gather(*(self._stop(one, 0) for one in mine if one not in subjects))
+        left = [f"process {pid} ({procs.command_of(pid)})" for one in mine for pid in self._processes_of(one)]
+        for one in mine:
+            del self.services[one.id]
+        del self.stacks[stack.name]
+        for other in self.stacks.values():
+            other.holders.discard(f"stack-{stack.name}")
+        stack.changed.set()
+        self.left += left
+        say(f"stack {stack.name}: removed" + (f", left: {left}" if left else ""))
+        return left
+
+    def _processes_of(self, service: Service) -> dict[int, int]:
+        found = procs.with_cookie(f"{SERVICE_COOKIE}={service.id}")
+        ours = procs.with_cookie(f"{RUN_COOKIE}={self.env}") if found else {}
+        return {pid: start for pid, start in found.items() if pid in ours}
+
+    async def _stop(self, service: Service, grace: float) -> None:
+        """Walk the ladder: declared command, TERM, KILL, then whatever the service forked."""
+        service.expected = True
+        family = procs.descendants(service.pid) if service.running else {}
+        if service.running and grace > 0:
+            deadline = clock.Deadline.after(grace)
+            if service.spec.get("stop"):
+                await self._run_stop_command(service, deadline.remaining())
+            elif service.running:
+                procs.kill_group(service.pid, signal.SIGTERM)
+                procs.kill_group(service.pid, signal.SIGCONT)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(service.gone.wait(), deadline.remaining())
+        if service.running:
+            procs.kill_group(service.pid, signal.SIGKILL)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(service.gone.wait(), KILL_BUDGET)
+        family = {pid: start for pid, start in family.items() if procs.is_alive(pid, start)}
+        await self._kill_all(family | self._processes_of(service))
+
+    async def _run_stop_command(self, service: Service, timeout: float) -> None:
+        spec = service.spec
+        try:
+            with Path(spec["log"]).open("ab") as output:
+                process = procs.spawn(spec["stop"], env=spec["env"], cwd=spec["cwd"], output=output)
+        except OSError as error:
+            say(f"{service.id}: stop command failed: {error}")
+            return
+        start = procs.start_time_of(process.pid) or 0
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(service.gone.wait(), timeout)
+        procs.kill(process.pid, signal.SIGKILL, start_time=start)
+        process.returncode = 0  # ``reap`` collects it, like any orphan
+
+    async def _kill_all(self, pids: dict[int, int]) -> None:
+        for pid, start in pids.items():
+            say(f"killing pid {pid} ({procs.command_of(pid)}), which a service left")
+            procs.kill(pid, signal.SIGKILL, start_time=start)
+        deadline = clock.Deadline.after(KILL_BUDGET)
+        for pid, start in pids.items():
+            await _wait_gone(pid, start, deadline)
+
+    async def _remove_all(self) -> list[str]:
+        """Remove every stack, every process and the scratch folder of this environment; verify; close the ledger."""
+        for stack in self.stacks.values():
+            stack.holders.clear()
+        await self._drop("nobody")
+        async with self._removing:
+            found = procs.with_cookie(f"{RUN_COOKIE}={self.env}") | procs.descendants(os.getpid())
+            await self._kill_all(found)
+            found = procs.with_cookie(f"{RUN_COOKIE}={self.env}")
+            left = [f"process {pid} ({procs.command_of(pid)})" for pid in found]
+            if not removal.remove_work_folder(self.folder, self.env):
+                left.append(f"folder {self.folder / removal.WORK}")
+            self.left = left
+            if not left:
+                self.ledger.delete()
+        return left
+
+
+async def _wait_gone(pid: int, start: int, deadline: clock.Deadline) -> None:
+    """Wait until a process has ended, whoever its parent is."""
+    try:
+        handle = os.pidfd_open(pid)
+    except OSError:
+        return
+    ended, loop = asyncio.Event(), asyncio.get_running_loop()
+    loop.add_reader(handle, ended.set)
+    try:
+        if procs.is_alive(pid, start):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), deadline.remaining())
+    finally:
+        loop.remove_reader(handle)
+        os.close(handle)
+
+
+def say(text: str) -> None:
+    """Write a line to the keeper's own log."""
+    print(f"{clock.now():.3f} {text}", file=sys.stderr, flush=True)
+
+
+def main(argv: list[str]) -> int:
+    """Become the keeper that ``argv`` describes: a JSON header, and the descriptor on which to acknowledge."""
+    header, ack = json.loads(argv[0]), int(argv[1])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    os.chdir("/")
+    os.umask(0o077)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind("\0" + header["socket"])
+    keeper = Keeper(header)
+    removal.mark_work_folder(keeper.folder, keeper.env)
+    listener.listen(64)
+    owner = this_process()
+    os.write(ack, json.dumps({"pid": owner.pid, "start": owner.start}).encode())
+    os.close(ack)
+    say(f"keeping {keeper.env} on {keeper.leases.network}.0/24")
+    asyncio.run(keeper.serve(listener))
+    say("ended" + (f", left: {keeper.left}" if keeper.left else ", nothing left"))
+    return 1 if keeper.left else 0

@@ -1,0 +1,71 @@
+"""How processes of ours end, when they have no parent to end them: by cookie and by start time, then verified."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness import procs
+from harness.clock import Deadline, poll
+from harness.ownership.identity import RUN_COOKIE
+
+if TYPE_CHECKING:
+    from harness.ownership.ledger import LedgerRecord
+
+WORK = "work"
+MARK = ".harness-environment"
+
+
+def mark_work_folder(folder: Path, env: str) -> Path:
+    """Make ``folder/work``, marked as scratch space of environment ``env``, and return it."""
+    work = folder / WORK
+    work.mkdir(mode=0o700, exist_ok=True)
+    (work / MARK).write_text(env)
+    return work
+
+
+def remove_work_folder(folder: Path, env: str) -> bool:
+    """Remove ``folder/work`` if its mark says that it is ``env``'s; return whether it is gone."""
+    work = folder / WORK
+    if not work.exists():
+        return True
+    try:
+        if (work / MARK).read_text() != env or work.is_symlink():
+            return False
+    except OSError:
+        return False
+    shutil.rmtree(work, ignore_errors=True)
+    return not work.exists()
+
+
+def living(record: LedgerRecord) -> dict[int, int]:
+    """Return ``{pid: start time}`` of what still lives of an environment whose keeper is dead."""
+    found = procs.with_cookie(f"{RUN_COOKIE}={record.env}")
+    for pid, start, _ in record.processes:
+        if procs.is_alive(pid, start):
+            found[pid] = start
+    return found
+
+
+def end_processes(record: LedgerRecord, timeout: float = 10.0) -> dict[int, int]:
+    """Kill what ``living`` finds until it finds nothing; return what would not die."""
+    left: dict[int, int] = {}
+    for _ in poll(Deadline.after(timeout)):
+        left = living(record)
+        if not left:
+            break
+        for pid, start in left.items():
+            procs.kill(pid, signal.SIGKILL, start_time=start)
+    return left
+
+
+def clear(record: LedgerRecord) -> list[str]:
+    """Remove everything of a dead environment and its ledger; return what is left, in words."""
+    left = [f"process {pid} ({procs.command_of(pid)})" for pid in end_processes(record)]
+    if not remove_work_folder(Path(record.folder), record.env):
+        left.append(f"folder {record.folder}/{WORK}")
+    if not left:
+        record.path.unlink(missing_ok=True)
+    return left

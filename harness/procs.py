@@ -1,0 +1,209 @@
+"""The only place that starts or signals processes: argument lists, own sessions, a time-out on each."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess  # noqa: TID251 - this module is what the ban points to
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+Popen = subprocess.Popen
+DEVNULL, PIPE, STDOUT = subprocess.DEVNULL, subprocess.PIPE, subprocess.STDOUT
+TimeoutExpired = subprocess.TimeoutExpired
+
+START_TIME_FIELD = 19  # field 22 of /proc/PID/stat, counted behind the closing parenthesis (proc(5))
+STATE_FIELD = 0
+PARENT_FIELD = 1
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a command did.
+
+    Attributes:
+        argv: the command.
+        code: its exit code, negative for a signal; None when its time-out ended it.
+        stdout: what it wrote, decoded, with replacements for what is no UTF-8.
+        stderr: the same for standard error.
+    """
+
+    argv: tuple[str, ...]
+    code: int | None
+    stdout: str
+    stderr: str
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    timeout: float,
+    env: Mapping[str, str] | None = None,
+    cwd: str | Path | None = None,
+) -> Finished:
+    """Run ``argv`` to its end and return what it did; after ``timeout`` seconds its whole group is killed.
+
+    Raises:
+        OSError: ``argv[0]`` cannot be executed.
+    """
+    with subprocess.Popen(
+        list(argv), env=env, cwd=cwd, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, start_new_session=True
+    ) as process:
+        code: int | None
+        try:
+            out, err = process.communicate(timeout=timeout)
+            code = process.returncode
+        except subprocess.TimeoutExpired:
+            kill_group(process.pid, signal.SIGKILL)
+            out, err = process.communicate(timeout=5)
+            code = None
+        except BaseException:
+            kill_group(process.pid, signal.SIGKILL)
+            raise
+    return Finished(tuple(argv), code, out.decode(errors="replace"), err.decode(errors="replace"))
+
+
+def spawn(  # noqa: PLR0913 - mirrors the operating system's own parameters
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: str | Path | None = None,
+    stdin: int = DEVNULL,
+    output: IO[bytes] | int | None = None,
+    own_session: bool = True,
+    pass_fds: Sequence[int] = (),
+    umask: int = -1,
+    before_exec: Callable[[], None] | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start ``argv`` and return at once. The caller owns its end.
+
+    Raises:
+        OSError: ``argv[0]`` cannot be executed.
+    """
+    return subprocess.Popen(  # noqa: PLW1509 - before_exec is given by the keeper only, which has one thread
+        list(argv),
+        env=env,
+        cwd=cwd,
+        stdin=stdin,
+        stdout=output,
+        stderr=STDOUT if output is not None else None,
+        start_new_session=own_session,
+        pass_fds=pass_fds,
+        umask=umask,
+        preexec_fn=before_exec,
+    )
+
+
+def kill_group(pid: int, number: int) -> None:
+    """Signal the process group that ``pid`` leads; one that is gone is no error."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, number)
+
+
+def kill(pid: int, number: int, *, start_time: int) -> bool:
+    """Signal one process, only if it still is the one that started at ``start_time``.
+
+    A pidfd is taken before the check, so the signal cannot reach a later process with the same number.
+
+    Returns:
+        Whether the signal was sent.
+    """
+    try:
+        handle = os.pidfd_open(pid)
+    except OSError:
+        return False
+    try:
+        if start_time_of(pid) != start_time:
+            return False
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            signal.pidfd_send_signal(handle, number)
+            return True
+        return False
+    finally:
+        os.close(handle)
+
+
+def _stat(pid: int) -> list[str]:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return []
+    return text.rpartition(")")[2].split()
+
+
+def start_time_of(pid: int) -> int | None:
+    """Return the clock tick since boot at which ``pid`` started, or None when there is no such process."""
+    fields = _stat(pid)
+    return int(fields[START_TIME_FIELD]) if fields else None
+
+
+def is_alive(pid: int, start_time: int) -> bool:
+    """Return whether the process with this number *and* start time exists and is no zombie."""
+    fields = _stat(pid)
+    return bool(fields) and int(fields[START_TIME_FIELD]) == start_time and fields[STATE_FIELD] not in "ZX"
+
+
+def command_of(pid: int) -> str:
+    """Return the command line of ``pid`` for people, or ``?``."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return "?"
+    return b" ".join(words).decode(errors="replace").strip()[:200] or "?"
+
+
+def all_pids() -> list[int]:
+    """Return the numbers of all processes that /proc shows."""
+    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+
+
+def with_cookie(cookie: str) -> dict[int, int]:
+    """Return ``{pid: start time}`` of the living processes whose initial environment has the entry ``cookie``.
+
+    Reading /proc/PID/environ finds daemons that left their session and their parent.
+    """
+    wanted, found = cookie.encode(), {}
+    for pid in all_pids():
+        try:
+            entries = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if wanted in entries:
+            start = start_time_of(pid)
+            if start is not None and is_alive(pid, start):
+                found[pid] = start
+    return found
+
+
+def descendants(root: int) -> dict[int, int]:
+    """Return ``{pid: start time}`` of the living descendants of ``root``, without itself."""
+    children: dict[int, list[int]] = {}
+    for pid in all_pids():
+        fields = _stat(pid)
+        if fields:
+            children.setdefault(int(fields[PARENT_FIELD]), []).append(pid)
+    found, todo = {}, [root]
+    while todo:
+        for pid in children.get(todo.pop(), ()):
+            start = start_time_of(pid)
+            if start is not None and is_alive(pid, start):
+                found[pid] = start
+            todo.append(pid)
+    return found
+
+
+def describe_exit(code: int | None) -> str:
+    """Return an exit code in words: ``exit code 3``, or ``signal 9 (SIGKILL)`` for -9."""
+    if code is None:
+        return "running"
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"signal {-code} ({signal.Signals(-code).name})"
+    except ValueError:
+        return f"signal {-code}"

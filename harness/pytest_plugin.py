@@ -1,0 +1,330 @@
+"""The pytest plugin: stacks as fixtures, broken told from failed, evidence with every failed test.
+
+A test that asks for no stack starts nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from harness.errors import CONFIGURATION, EXIT_MEANING, BrokenStack, HarnessError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+    from pathlib import Path
+    from types import FrameType
+
+    from harness.config import Settings
+    from harness.results import Outcome
+    from harness.runs import Run, Stack
+    from harness.runs.environment import Environment
+
+_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+_KEPT_FOR = 12 * 3600.0
+_ERROR = "harness_error"
+_OPTIONS = ("engine", "system", "stack", "keep")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options; values are checked by the same code as in every other entry point."""
+    group = parser.getgroup("harness", "services under test")
+    group.addoption("--engine", metavar="E", help="what runs the services: auto (default), embedded")
+    group.addoption("--system", metavar="S", help="a system of [tool.harness.systems]; default: default-system")
+    group.addoption("--stack", metavar="S", help="the stack of the `stack` fixture: a name, or a Compose file")
+    group.addoption("--keep", metavar="WHEN", help="leave the environment up: never (default), on-failure, always")
+
+
+def stack_fixture(name: str, *, scope: str = "module") -> Any:  # noqa: ANN401 - pytest has no public type for it
+    """Return a fixture that gives the stack ``name``, settled and seeded.
+
+    Args:
+        name: stack name or Compose file.
+        scope: pytest scope; the stack is stopped at its end, those that it includes at the end of the run.
+    """
+
+    def bring(request: pytest.FixtureRequest) -> Iterator[Stack]:
+        yield from _bring(request, name)
+
+    bring.__doc__ = f"The stack {name!r}."
+    return pytest.fixture(scope=cast("Any", scope))(bring)
+
+
+def _bring(request: pytest.FixtureRequest, name: str) -> Iterator[Stack]:
+    session = request.config.stash[_SESSION]
+    stack = session.run.bring(name)
+    yield stack
+    if session.keeps_now():
+        return
+    stack.release()
+
+
+@pytest.fixture(scope="session")
+def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
+    """The stack chosen by --stack, else the default stack of the system."""
+    session = request.config.stash[_SESSION]
+    yield from _bring(request, session.settings.default_stack())
+
+
+@pytest.fixture(scope="session")
+def endpoints(stack: Stack) -> dict[str, str]:
+    """``SERVICE:PORT`` -> ``host:port`` of the stack."""
+    return stack.endpoints()
+
+
+@pytest.fixture(scope="session")
+def run_dir(request: pytest.FixtureRequest) -> Path:
+    """The folder of this run; asking for it opens an environment."""
+    return request.config.stash[_SESSION].run.open().report.path
+
+
+_MARK = pytest.StashKey[Any]()
+
+
+class Session:
+    """What the plugin knows of one pytest session, and its hooks.
+
+    Nothing is loaded or started before a test asks for a stack.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self._signal_number = 0
+        self._failed = False
+        self._codes: set[int] = set()
+        self._settings: Settings | None = None
+        self._run: Run | None = None
+        self._notes: list[str] = []
+        self._reports: dict[str, list[pytest.TestReport]] = {}
+
+    # -- what fixtures use --------------------------------------------------------------------------------------
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of this session. Raises ConfigError."""
+        if self._settings is None:
+            from harness.config import load_settings, read_sources  # noqa: PLC0415 - not for plain tests
+
+            options = {name: self.config.getoption(name) for name in _OPTIONS}
+            self._settings = load_settings(read_sources(self.config.rootpath), options)
+        return self._settings
+
+    @property
+    def run(self) -> Run:
+        """The run of this session, made at the first request."""
+        if self._run is None:
+            from harness.runs import Run  # noqa: PLC0415 - not for plain tests
+
+            self._run = Run(self.settings, self.say)
+        return self._run
+
+    @property
+    def environment(self) -> Environment | None:
+        """The environment, None before the first stack was asked for."""
+        return self._run.environment if self._run else None
+
+    def say(self, line: str) -> None:
+        """Print a line of ours at once, past pytest's capturing."""
+        reporter = self.config.pluginmanager.getplugin("terminalreporter")
+        capture = self.config.pluginmanager.getplugin("capturemanager")
+        if reporter is None:
+            return
+        with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
+            reporter.ensure_newline()
+            reporter.write_line(f"harness: {line}")
+
+    def keeps_now(self) -> bool:
+        """Return whether what is up shall stay."""
+        keep = self.settings.keep
+        return keep == "always" or (keep == "on-failure" and (self._failed or bool(self._codes)))
+
+    # -- begin --------------------------------------------------------------------------------------------------
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        """Check our options, and let TERM and HUP end the session as Ctrl-C does, so that fixtures are torn down."""
+        if any(session.config.getoption(name) for name in _OPTIONS):
+            try:
+                _ = self.settings
+            except HarnessError as error:
+                pytest.exit(str(error), returncode=error.exit_code)
+        if threading.current_thread() is threading.main_thread():
+            for number in _SIGNALS:
+                signal.signal(number, self._interrupt)
+
+    def _interrupt(self, number: int, _: FrameType | None) -> None:
+        self._signal_number = number
+        for one in _SIGNALS:
+            signal.signal(one, signal.SIG_IGN)
+        raise KeyboardInterrupt(f"signal {signal.Signals(number).name}")
+
+    # -- each test ----------------------------------------------------------------------------------------------
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Note where the logs stand when a test begins."""
+        if self.environment is not None:
+            from harness.runs import diagnostics  # noqa: PLC0415 - not for plain tests
+
+            item.stash[_MARK] = diagnostics.mark(self.environment)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Tell broken from failed before anybody else sees the report, and attach the evidence."""
+        report = yield
+        error = call.excinfo.value if call.excinfo else None
+        if isinstance(error, BrokenStack) or (
+            isinstance(error, HarnessError) and call.when == "setup" and error.exit_code >= CONFIGURATION
+        ):
+            self._relabel(report, error)
+        if self.environment is not None:
+            self._look_around(self.environment, item, report)
+        return report
+
+    def _look_around(self, environment: Environment, item: pytest.Item, report: pytest.TestReport) -> None:
+        from harness.runs import diagnostics  # noqa: PLC0415 - not for plain tests
+
+        if report.when == "call" and (dead := diagnostics.death(environment)):
+            # A test whose stack died is broken, whatever it made of that.
+            self._relabel(report, dead, was=report.longreprtext if report.failed else "")
+        if not report.failed:
+            return
+        slices = diagnostics.slices_since(environment, item.stash.get(_MARK, diagnostics.Mark({})))
+        diagnostics.save_evidence(environment, item.nodeid, slices)
+        for name, data in slices.items():
+            text = diagnostics.shown(data)
+            report.sections.append((f"Captured stdout service {name}", text))
+            # pytest's own junit.xml takes only what was added to the item.
+            item.add_report_section("call", f"stdout service {name}", text)
+
+    def _relabel(self, report: pytest.TestReport, error: HarnessError, was: str = "") -> None:
+        """Have pytest count the report as an error (E), which is what a fault of set-up is."""
+        report.when, report.outcome = "setup", "failed"
+        report.user_properties.append((_ERROR, f"{type(error).__name__}:{error.exit_code}"))
+        if was or not self._wants_traceback():
+            report.longrepr = f"{error}\n\nthe test itself:\n{was}" if was else str(error)
+
+    def _wants_traceback(self) -> bool:
+        try:
+            return self.settings.environ.get("HARNESS_TRACEBACK", "") not in ("", "0")
+        except HarnessError:
+            return False
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Collect what came out (in the controller, when there are workers)."""
+        if report.failed:
+            code = _blame(report)[1]
+            if code:
+                self._codes.add(code)
+            else:
+                self._failed = True
+        self._reports.setdefault(report.nodeid, []).append(report)
+
+    # -- end ----------------------------------------------------------------------------------------------------
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Give everything back, verify that it is gone, and set the exit code."""
+        left: list[str] = []
+        environment = self.environment
+        if self._run is not None and environment is not None:
+            for outcome in self._outcomes():
+                environment.report.outcome(outcome)
+            if self.keeps_now():
+                environment.keep(_KEPT_FOR)
+                self._notes.append("the environment is kept; `invoke down` or `harness down` removes it")
+            left = self._run.close()
+        if self._run is None and not self._codes and not self._signal_number:
+            return  # a session of plain tests is pytest's own
+        from harness.results import exit_code  # noqa: PLC0415 - not for plain tests
+
+        code = exit_code(
+            pytest_code=int(exitstatus),
+            signal_number=self._signal_number,
+            configuration=CONFIGURATION in self._codes,
+            failed=self._failed and exitstatus == pytest.ExitCode.TESTS_FAILED,
+            broken=bool(self._codes),
+            leftover=bool(left),
+        )
+        session.exitstatus = code
+        if environment is not None:
+            environment.report.finish(code)
+            self._notes.append(f"run folder: {environment.report.path}")
+        self._notes += [f"left behind: {line}" for line in left]
+        if code >= CONFIGURATION:
+            self._notes.append(f"exit code {code}: {EXIT_MEANING.get(code, f'signal {code - 128}')}")
+
+    def _outcomes(self) -> Iterator[Outcome]:
+        from harness.results import Outcome, Status  # noqa: PLC0415 - not for plain tests
+
+        for test, reports in self._reports.items():
+            told = next((one for one in reports if one.failed), None) or next(
+                (one for one in reports if one.skipped), reports[-1]
+            )
+            kind, code = _blame(told)
+            status: Status = "skipped" if told.skipped else "succeeded"
+            if told.failed:
+                status = "broken" if code else "failed"
+                kind = kind or "Failed"
+            text = told.longrepr[2] if isinstance(told.longrepr, tuple) else told.longreprtext
+            crash = getattr(told.longrepr, "reprcrash", None)
+            yield Outcome(
+                test=test,
+                status=status,
+                seconds=sum(one.duration for one in reports),
+                kind=kind,
+                message=next(iter((crash.message if crash else text).splitlines()), ""),
+                text=text,
+                sections=tuple(told.sections),
+            )
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:  # noqa: ANN401 - it has no public type
+        """Say what the run has to say at its end."""
+        if self._notes:
+            terminalreporter.section("harness", sep="-")
+            for note in self._notes:
+                terminalreporter.line(note)
+
+
+class Calm:
+    """During teardown no signal is an exception: a finalizer would be lost with it."""
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self) -> Generator[None, None, None]:
+        """Hold off signals until everything is given back."""
+        if threading.current_thread() is not threading.main_thread():
+            return (yield)
+        before = {number: signal.signal(number, _say_wait) for number in (signal.SIGINT, *_SIGNALS)}
+        try:
+            return (yield)
+        finally:
+            for number, handler in before.items():
+                # What was SIG_IGN or ours belongs to this session, which is over.
+                signal.signal(number, handler if number == signal.SIGINT else signal.SIG_DFL)
+
+
+def _say_wait(*_: object) -> None:
+    print("harness: teardown is under way; a kill now leaves the rest of it to the keeper", file=sys.stderr)
+
+
+def _blame(report: pytest.TestReport) -> tuple[str, int]:
+    """Return (error type, exit code) that a report carries, ("", 0) for a real failure or a success."""
+    kind, _, code = str(dict(report.user_properties).get(_ERROR, "")).partition(":")
+    return kind, int(code or 0)
+
+
+_SESSION = pytest.StashKey[Session]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the session's hooks; nothing is loaded or started."""
+    config.stash[_SESSION] = Session(config)
+    config.pluginmanager.register(config.stash[_SESSION], "harness-session")
+    config.pluginmanager.register(Calm(), "harness-calm")

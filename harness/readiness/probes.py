@@ -1,0 +1,290 @@
+"""Probes: each answers "" when its condition holds, else the reason why not yet. None waits or retries by itself."""
+
+from __future__ import annotations
+
+import re
+import socket
+import uuid
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from harness import procs
+from harness.artifacts import file_size, read_slice
+from harness.helpers import http
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from harness.stack import HttpProbe, KafkaProbe, Probe
+
+STILL_OPEN = 0.02  # a proxy accepts for a service that does not listen yet, and closes at once
+KAFKA_SLICE = 0.25
+EXEC_BUDGET = 5.0
+LOG_WINDOW = 1 << 20
+
+
+@dataclass
+class Target:
+    """A service as probes see it. ``log`` and ``log_start`` become known when it has started.
+
+    Attributes:
+        service: its name.
+        stack: its stack.
+        address: declared port -> (host, port).
+        brokers: index of a kafka probe -> bootstrap servers.
+        log: its log file.
+        log_start: offset at which its present life begins there.
+        env: its environment.
+        cwd: its folder.
+        mounts: container path -> path here.
+        health: command that tells its health.
+    """
+
+    service: str
+    stack: str
+    address: Mapping[int, tuple[str, int]]
+    brokers: Mapping[int, str] = field(default_factory=dict)
+    log: Path = Path()
+    log_start: int = 0
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    cwd: Path = Path()
+    mounts: Mapping[str, str] = field(default_factory=dict)
+    health: tuple[str, ...] = ()
+
+    def map_path(self, path: str) -> Path:
+        """Return a container path as a path here; one that is not mounted stays."""
+        for target in sorted(self.mounts, key=len, reverse=True):
+            if path == target or path.startswith(target.rstrip("/") + "/"):
+                return Path(self.mounts[target] + path[len(target.rstrip("/")) :])
+        return Path(path)
+
+
+class Asker(Protocol):
+    """A probe that is under way.
+
+    Attributes:
+        name: what the probe is, for errors and logs.
+        needed: how many successes in a row make it hold.
+    """
+
+    name: str
+    needed: int
+
+    def ask(self) -> str:
+        """Return "" when the condition holds now, else why not."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+@dataclass
+class Simple:
+    """A probe without a state of its own."""
+
+    name: str
+    ask_once: Callable[[], str]
+    needed: int = 1
+
+    def ask(self) -> str:
+        return self.ask_once()
+
+    def close(self) -> None:
+        """Hold nothing."""
+
+
+def start_probe(probe: Probe, index: int, target: Target) -> Asker:
+    """Return ``probe`` as something to ask. Called *before* the service starts, so that old data is told from new."""
+    kind = probe.kind
+    if probe.http:
+        return _http(probe.http, target)
+    if probe.tcp:
+        return Simple(f"tcp {probe.tcp} (listening)", lambda: _tcp(*target.address[probe.tcp or 0]), needed=2)
+    if probe.kafka:
+        return KafkaAsker(probe.kafka, target.brokers[index])
+    if probe.log is not None:
+        return Simple(f"log {probe.log!r}", lambda: _log(probe.log or "", target))
+    if probe.file is not None:
+        return Simple(f"file {probe.file}", lambda: _file(probe.file or "", target))
+    if probe.python is not None:
+        return Simple(f"python {probe.python}", lambda: _python(probe.python or "", target))
+    if kind == "exec":
+        argv = tuple(_local(word, target) for word in probe.exec or ())
+        return Simple(f"exec {' '.join(probe.exec or ())}", lambda: _exec(argv, target))
+    return Simple("healthy", lambda: _healthy(target))
+
+
+def _local(word: str, target: Target) -> str:
+    return str(target.map_path(word)) if word.startswith("/") else word
+
+
+def _http(probe: HttpProbe, target: Target) -> Simple:
+    host, port = target.address[probe.port] if probe.port else next(iter(target.address.values()))
+
+    def ask() -> str:
+        answer = http.ask(host, port, probe.path)
+        if answer.status not in probe.status:
+            return f"{probe.path}: {answer}"
+        if not probe.json_:
+            return ""
+        try:
+            return http.json_mismatch(answer.json(), probe.json_)
+        except ValueError:
+            return f"{probe.path}: the answer is no JSON: {answer}"
+
+    # A JSON predicate proves use; a bare status may come from a server that is only half up.
+    return Simple(f"http {probe.path}", ask, needed=1 if probe.json_ else 2)
+
+
+def _tcp(host: str, port: int) -> str:
+    try:
+        with socket.create_connection((host, port), timeout=1) as connection:
+            connection.settimeout(STILL_OPEN)
+            try:
+                closed = connection.recv(1) == b""
+            except TimeoutError:
+                closed = False
+            return f"{host}:{port} accepted and closed at once" if closed else ""
+    except OSError as error:
+        return f"{host}:{port}: {error.strerror or error}"
+
+
+def _log(pattern: str, target: Target) -> str:
+    size = file_size(target.log)
+    start = max(target.log_start, size - LOG_WINDOW)
+    text = read_slice(target.log, start).decode(errors="replace")
+    return "" if re.search(pattern, text, re.MULTILINE) else f"no line matches {pattern!r} yet"
+
+
+def _file(path: str, target: Target) -> str:
+    return "" if target.map_path(path).exists() else f"{path} does not exist"
+
+
+def _exec(argv: tuple[str, ...], target: Target) -> str:
+    try:
+        done = procs.run(argv, timeout=EXEC_BUDGET, env=target.env, cwd=target.cwd)
+    except OSError as error:
+        return f"{argv[0]}: {error.strerror}"
+    if done.code == 0:
+        return ""
+    said = (done.stderr or done.stdout).strip().splitlines()
+    what = f"no end in {EXEC_BUDGET:g} s" if done.code is None else procs.describe_exit(done.code)
+    return f"{argv[0]}: {what}" + (f": {said[-1]}" if said else "")
+
+
+def _healthy(target: Target) -> str:
+    return _exec(target.health, target) if target.health else "no embedded.healthcheck is declared"
+
+
+def _python(reference: str, target: Target) -> str:
+    module, _, name = reference.partition(":")
+    answer: Any = getattr(import_module(module), name)(target)
+    if answer is True or answer is None or answer == "":
+        return ""
+    return str(answer) if answer else f"{reference} returned {answer!r}"
+
+
+class KafkaAsker:
+    """A broker is usable: topics with leaders, a coordinator, one round trip on a topic of ours; or a message came."""
+
+    needed = 1
+
+    def __init__(self, probe: KafkaProbe, bootstrap: str) -> None:
+        self._probe = probe
+        self._bootstrap = bootstrap
+        self._kafka: Any = None
+        self._round_trip_done = False
+        self._consumer: Any = None
+        self.name = "kafka"
+        self._before: dict[int, int] = {}
+        if probe.message:
+            self.name = f"kafka message on {probe.message.topic}"
+            self._before = self._ends(probe.message.topic)
+
+    def _client(self) -> Any:  # noqa: ANN401 - loaded late
+        if self._kafka is None:
+            from harness.helpers.kafka import Kafka  # noqa: PLC0415 - only stacks with Kafka load it
+
+            self._kafka = Kafka(self._bootstrap, timeout=5)
+        return self._kafka
+
+    def _ends(self, topic: str) -> dict[int, int]:
+        """Return the offsets after the last messages now, nothing when the topic or the broker is not there."""
+        if _tcp_refused(self._bootstrap):
+            return {}
+        kafka = self._client()
+        if topic not in kafka.topics():
+            return {}
+        with kafka.consumer(topic) as consumer:
+            return {number: consumer.watermarks(topic, number)[1] for number in range(kafka.topics()[topic])}
+
+    def ask(self) -> str:
+        # A plain connect first: a Kafka client that comes too early takes longer to notice the broker than this does.
+        refused = _tcp_refused(self._bootstrap)
+        if refused:
+            return refused
+        from harness.errors import HarnessError  # noqa: PLC0415
+
+        try:
+            return self._ask_message() if self._probe.message else self._ask_broker()
+        except HarnessError as error:
+            return error.summary
+
+    def _ask_broker(self) -> str:
+        from harness.helpers.kafka import missing_leaders  # noqa: PLC0415
+
+        kafka = self._client()
+        missing = missing_leaders(kafka.leaders(KAFKA_SLICE), self._probe.topics)
+        if missing:
+            return missing
+        if not self._round_trip_done:
+            if not kafka.committed_reachable(KAFKA_SLICE):
+                return "no group coordinator answers"
+            nonce = uuid.uuid4().hex
+            topic = f"harness-probe-{nonce}"
+            kafka.create_topics({topic: 1})
+            try:
+                kafka.send(topic, nonce)
+                with kafka.consumer(topic, start="start") as consumer:
+                    consumer.wait_for(lambda message: message.value == nonce.encode(), 2.0, what="probe message")
+            finally:
+                kafka.delete_topics(topic)
+            self._round_trip_done = True
+        return ""
+
+    def _ask_message(self) -> str:
+        wanted = self._probe.message
+        if wanted is None:
+            return ""
+        kafka = self._client()
+        if self._consumer is None:
+            partitions = kafka.topics(KAFKA_SLICE).get(wanted.topic)
+            if not partitions:
+                return f"topic {wanted.topic!r} does not exist"
+            self._consumer = kafka.consumer(wanted.topic, start="start")
+            self._consumer.assign({(wanted.topic, n): self._before.get(n, 0) for n in range(partitions)})
+        seen = "none came"
+        message = self._consumer.poll(0.05)
+        while message:
+            if not wanted.schema_ or message.schema == wanted.schema_:
+                return ""
+            seen = f"last was {message}"
+            message = self._consumer.poll(0)
+        what = f" with schema {wanted.schema_}" if wanted.schema_ else ""
+        return f"no message{what} on {wanted.topic!r}: {seen}"
+
+    def close(self) -> None:
+        if self._kafka is not None:
+            self._kafka.close()
+
+
+def _tcp_refused(bootstrap: str) -> str:
+    host, _, port = bootstrap.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=1).close()
+    except OSError as error:
+        return f"broker {bootstrap}: {error.strerror or error}"
+    return ""

@@ -1,0 +1,210 @@
+"""An environment as a run sees it: the connection to its keeper, its folder, and the news of its services."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness import artifacts
+from harness.errors import BrokenStack, HarnessError
+from harness.ownership import ledger
+from harness.ownership.client import EnvironmentId, KeeperLink, start_keeper, wait_until_unlocked
+from harness.ownership.sweep import sweep
+from harness.procs import describe_exit
+from harness.readiness import Stop
+from harness.reporting import RunFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from harness.config import Settings
+    from harness.ownership.ledger import LedgerRecord
+
+Say = "Callable[[str], None]"
+
+
+def checkout_of(settings: Settings) -> str:
+    """Return the real path of the project: kept environments belong to it."""
+    return str(settings.root.resolve())
+
+
+def checkout_lock(settings: Settings) -> Path:
+    """Return the lock that serialises ``up`` and ``down`` of one checkout."""
+    digest = hashlib.sha256(checkout_of(settings).encode()).hexdigest()[:16]
+    return artifacts.private_folder(settings.state) / f"checkout-{digest}.lock"
+
+
+def find_kept(settings: Settings, engine: str) -> LedgerRecord | None:
+    """Return the living kept environment of this checkout and engine, None when there is none."""
+    if not settings.state.is_dir():
+        return None
+    for path in ledger.all_ledgers(settings.state):
+        record = ledger.read(path)
+        if (
+            record
+            and record.kept
+            and (record.checkout, record.engine) == (checkout_of(settings), engine)
+            and ledger.keeper_is_alive(path)
+        ):
+            return record
+    return None
+
+
+class Environment:
+    """What a run holds on to. Made by ``create`` or ``attach``; ``close`` gives everything back and verifies it."""
+
+    def __init__(self, settings: Settings, engine: str, env: str, folder: Path, socket: str, report: RunFolder) -> None:
+        self.settings = settings
+        self.engine = engine
+        self.env = env
+        self.folder = folder
+        self.report = report
+        self.news = Stop()
+        self.brought: dict[str, bool] = {}
+        self._oneshots: set[str] = set()
+        self._exits: dict[str, dict[str, Any]] = {}
+        self._lock = threading.Lock()
+        self._keeper_lost = False
+        self._closed = False
+        self.link = KeeperLink(socket, lease=True, on_exit=self._on_exit, on_lost=self._on_lost)
+
+    @classmethod
+    def create(cls, settings: Settings, engine: str, why: str) -> Environment:
+        """Start a keeper with a new environment, whose folder is the run's folder.
+
+        Raises:
+            ConfigError: the state or run folder cannot be used.
+            BrokenStack: the keeper did not start.
+        """
+        state = artifacts.private_folder(settings.state)
+        run = artifacts.new_run_id()
+        folder = artifacts.make_run_folder(settings.logs, run)
+        report = RunFolder(folder, _facts(settings, run, run, engine, why))
+        wanted = EnvironmentId(run, state, folder, checkout_of(settings), engine)
+        start_keeper(wanted)
+        return cls(settings, engine, run, folder, wanted.socket, report)
+
+    @classmethod
+    def attach(cls, settings: Settings, record: LedgerRecord, why: str, *, new_run: bool) -> Environment:
+        """Connect to a kept environment; with ``new_run`` this run gets a folder of its own."""
+        folder = Path(record.folder)
+        run, run_folder = record.env, folder
+        if new_run:
+            run = artifacts.new_run_id()
+            run_folder = artifacts.make_run_folder(settings.logs, run)
+        report = RunFolder(run_folder, _facts(settings, run, record.env, record.engine, why))
+        return cls(settings, record.engine, record.env, folder, record.socket, report)
+
+    # -- news ---------------------------------------------------------------------------------------------------
+
+    def _on_exit(self, facts: dict[str, Any]) -> None:
+        with self._lock:
+            self._exits[f"{facts['stack']}/{facts['service']}"] = facts
+        with suppress(OSError):
+            self.report.event(
+                "exit", service=facts["service"], stack=facts["stack"], code=facts["exit_code"], asked=facts["expected"]
+            )
+        self.news.notify()
+
+    def _on_lost(self) -> None:
+        self._keeper_lost = True
+        self.news.notify()
+
+    def exit_of(self, stack: str, service: str) -> dict[str, Any] | None:
+        """Return the facts of a service's end, None while it runs."""
+        with self._lock:
+            return self._exits.get(f"{stack}/{service}")
+
+    def forget_exit(self, stack: str, service: str) -> None:
+        """A service is about to be started again."""
+        with self._lock:
+            self._exits.pop(f"{stack}/{service}", None)
+
+    def expect_end(self, stack: str, service: str) -> None:
+        """Count a service as a one-shot: its end with exit code 0 is no fault."""
+        self._oneshots.add(f"{stack}/{service}")
+
+    def check(self) -> None:
+        """Do nothing while all is well. Called on every turn of every wait.
+
+        Raises:
+            BrokenStack: a service of a stack in use ended unasked, or the keeper is gone.
+        """
+        if self._closed:
+            return
+        if self._keeper_lost:
+            raise BrokenStack(f"The keeper of environment {self.env} is gone", details=self._keeper_log())
+        with self._lock:
+            exits = list(self._exits.items())
+        for name, facts in exits:
+            fault = not facts["expected"] and not (name in self._oneshots and facts["exit_code"] == 0)
+            if fault and facts["stack"] in self.brought:
+                raise self.died(facts)
+
+    def died(self, facts: dict[str, Any], when: str = "under a test") -> BrokenStack:
+        """Return the error for a service that ended, with its exit code and last lines."""
+        log = Path(facts["log"])
+        return BrokenStack(
+            f"Service {facts['service']!r} ended with {describe_exit(facts['exit_code'])} {when} ({self.show(log)})",
+            service=facts["service"],
+            exit_code_seen=facts["exit_code"],
+            details=[
+                f"  {line}" for line in artifacts.last_lines(log, start=facts["log_start"])
+            ] or ["  it wrote nothing"],
+        )
+
+    def show(self, log: Path) -> str:
+        """Return a log's path for people: by way of logs/latest when that is this run, relative to here if below."""
+        latest = self.settings.logs / "latest"
+        for folder in (self.report.path, self.folder):
+            with suppress(ValueError, OSError):
+                inner = log.relative_to(folder)
+                shown = latest if latest.resolve() == folder.resolve() else folder
+                path = shown / inner
+                with suppress(ValueError):
+                    path = path.relative_to(Path.cwd())
+                return str(path)
+        return str(log)
+
+    def _keeper_log(self) -> list[str]:
+        return artifacts.last_lines(self.folder / "keeper.log", 5)
+
+    # -- the end ------------------------------------------------------------------------------------------------
+
+    def keep(self, ttl: float) -> None:
+        """Let the stacks of this run stay after it, until ``down`` or ``ttl`` seconds without use."""
+        self.link.ask("keep", stacks=list(self.brought), ttl=ttl)
+
+    def close(self) -> list[str]:
+        """Give back what this run holds. Return what should be gone and is not, in words."""
+        if self._closed:
+            return []
+        self._closed = True
+        ledger_path = self.settings.state / f"{self.env}{ledger.SUFFIX}"
+        if self._keeper_lost:
+            self.link.close()
+            return [line for line in sweep(self.settings.state, own=self.env) if "could not" in line]
+        try:
+            answer = self.link.ask("goodbye", timeout=60)
+        except HarnessError as error:
+            return [error.summary]
+        finally:
+            self.link.close()
+        left: list[str] = list(answer["left"])
+        if answer["ended"] and not wait_until_unlocked(ledger_path, 10):
+            left.append(f"the keeper of {self.env}")
+        return left
+
+
+def _facts(settings: Settings, run: str, env: str, engine: str, why: str) -> dict[str, Any]:
+    return {
+        "run": run,
+        "environment": env,
+        "engine": engine,
+        "engine_chosen": why,
+        "checkout": checkout_of(settings),
+        "origins": dict(settings.origins),
+    }

@@ -1,0 +1,315 @@
+"""The order of stages, written once: read, plan, start, settle, seed, tests, diagnose, stop, verify.
+
+Everything that can leave something behind happens inside the guarded block of ``running``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for_futures
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.artifacts import file_size
+from harness.clock import add_guard, remove_guard
+from harness.engine import embedded
+from harness.errors import BrokenStack, ConfigError, LeftoverError
+from harness.ownership.removal import WORK
+from harness.ownership.sweep import sweep
+from harness.runs.environment import Environment, find_kept
+from harness.runs.settling import Settling
+from harness.runs.stack import Known, Stack
+from harness.runs.wiring import choose_engine
+from harness.seeding import Surroundings, apply
+from harness.stack import broker_of, read_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from harness.config import Settings
+    from harness.engine import ServicePlan, StackPlan
+    from harness.engine.embedded import Layout, Stranger
+    from harness.stack import Tree
+    from harness.stack import Stack as Declared
+
+ACQUIRE_BUDGET = 300.0
+
+
+class Run:
+    """One run: an environment that is opened when the first stack is wanted, and the stacks brought up in it.
+
+    Args:
+        settings: what was asked for.
+        say: takes lines for the user.
+        new_run: whether a kept environment is used with a run folder of its own (a test run) or as it is (``up``).
+    """
+
+    def __init__(self, settings: Settings, say: Callable[[str], None], *, new_run: bool = True) -> None:
+        self.settings = settings
+        self.say = say
+        self.engine, self.why = choose_engine(settings)
+        self.environment: Environment | None = None
+        self.left: list[str] = []
+        self._new_run = new_run
+        self._said: set[str] = set()
+
+    # -- read and plan: nothing is created ----------------------------------------------------------------------
+
+    def read(self, stack: str) -> Tree:
+        """Return the tree of a stack, by name or file. Raises ConfigError with all that is wrong with it."""
+        return read_tree([self.settings.stack_file(stack)], self.settings.environ)
+
+    def plan(self, tree: Tree) -> dict[tuple[int, str], Stranger]:
+        """Check that every stack of ``tree`` can be planned on this engine; return who is in the way of its ports."""
+        strangers = embedded.find_strangers(tree)
+        layout = embedded.dry_layout(tree, self.settings.environ, strangers)
+        problems: list[str] = []
+        for stack in tree.stacks:
+            try:
+                embedded.plan_stack(tree, stack.name, layout)
+            except ConfigError as error:
+                problems += [detail.strip() for detail in error.details] or [error.summary]
+        if problems:
+            raise ConfigError.of(problems)
+        return strangers
+
+    # -- bring a stack up ---------------------------------------------------------------------------------------
+
+    def bring(self, name: str, *, keep_includes: bool = True) -> Stack:
+        """Bring up a stack and what it stands on; return it settled and seeded.
+
+        Args:
+            name: stack name or file.
+            keep_includes: whether the stacks that it includes stay until the end of the run, for the next user.
+
+        Raises:
+            ConfigError: something written is wrong; nothing was created.
+            BrokenStack: it did not settle; what was started for it is gone.
+        """
+        tree = self.read(name)
+        strangers = self.plan(tree)
+        environment = self.open()
+        brought: list[str] = []
+        try:
+            known = self._bring_all(environment, tree, strangers, brought)
+        except BaseException:
+            for one in reversed(brought):
+                self._release(environment, one)
+            raise
+        if not keep_includes:
+            for one in tree.stacks[:-1]:
+                self._release(environment, one.name)
+        visible = {
+            service: known[owner.name][service] for service, (owner, _) in tree.visible(tree.root.name).items()
+        }
+        add_guard(environment.check)
+        return Stack(tree.root.name, visible, environment, lambda: self._release(environment, tree.root.name))
+
+    def open(self) -> Environment:
+        """Return the environment of this run: the kept one of this checkout, else a new one."""
+        if self.environment is None:
+            if self.settings.state.is_dir():
+                for line in sweep(self.settings.state):
+                    self.say(line)
+            kept = find_kept(self.settings, self.engine)
+            if kept:
+                self._say_once(f"engine: {self.engine} (the environment that `up` left, {kept.env})")
+                self.environment = Environment.attach(self.settings, kept, self.why, new_run=self._new_run)
+            else:
+                self._say_once(f"engine: {self.engine} ({self.why})")
+                self.environment = Environment.create(self.settings, self.engine, self.why)
+        return self.environment
+
+    def _say_once(self, line: str) -> None:
+        if line not in self._said:
+            self._said.add(line)
+            self.say(line)
+
+    def _bring_all(
+        self,
+        environment: Environment,
+        tree: Tree,
+        strangers: dict[tuple[int, str], Stranger],
+        brought: list[str],
+    ) -> dict[str, dict[str, Known]]:
+        """Bring up every stack of ``tree``, each as soon as those that it includes are settled."""
+        layout = self._layout(environment, tree, strangers)
+        results: dict[str, Future[dict[str, Known]]] = {}
+        with ThreadPoolExecutor(max_workers=len(tree.stacks), thread_name_prefix="harness-stack") as pool:
+
+            def one(stack: Declared) -> dict[str, Known]:
+                for name in stack.includes:
+                    results[name].result()
+                return self._bring_stack(environment, tree, stack, layout, brought)
+
+            for stack in tree.stacks:
+                results[stack.name] = pool.submit(one, stack)
+            try:
+                wait_for_futures(results.values())
+            except BaseException:
+                environment.news.stop()
+                raise
+        # The stack at the bottom of the tree is the cause; those above it only pass its error on.
+        return {name: future.result() for name, future in results.items()}
+
+    def _layout(self, environment: Environment, tree: Tree, strangers: dict[tuple[int, str], Stranger]) -> Layout:
+        needs = embedded.needs(tree, strangers)
+        leased = environment.link.ask("lease", services=list(needs.addresses), ports=list(needs.ports))
+        return embedded.Layout(
+            work=environment.folder / WORK,
+            logs=environment.folder / "services",
+            environ=self.settings.environ,
+            addresses=leased["addresses"],
+            ports=leased["ports"],
+            strangers=strangers,
+        )
+
+    def _bring_stack(
+        self, environment: Environment, tree: Tree, stack: Declared, layout: Layout, brought: list[str]
+    ) -> dict[str, Known]:
+        """Bring up one stack, or use the one that is there."""
+        answer = environment.link.ask(
+            "acquire", timeout=ACQUIRE_BUDGET, stack=stack.name, includes=list(stack.includes)
+        )
+        brought.append(stack.name)
+        environment.brought[stack.name] = bool(answer["build"])
+        plan = embedded.plan_stack(tree, stack.name, layout)
+        fingerprint = fingerprint_of(stack, plan)
+        if not answer["build"]:
+            return self._use(environment, answer["record"], fingerprint)
+        for note in plan.notes:
+            self._say_once(note)
+        environment.report.event("plan", stack=stack.name, plan=str(plan))
+        known = _known(plan)
+        self._build(environment, tree, stack, plan, known)
+        record = {
+            "services": {name: one.as_dict() for name, one in known.items()},
+            "seeds": [seed.key for seed in stack.settings.seed],
+            "fingerprint": fingerprint,
+        }
+        environment.link.ask("settled", stack=stack.name, record=record)
+        return known
+
+    def _build(
+        self, environment: Environment, tree: Tree, stack: Declared, plan: StackPlan, known: dict[str, Known]
+    ) -> None:
+        """Start, settle and seed a stack."""
+        ended = environment.report.timed("stack", stack.name)
+
+        def address(service: str, port: int) -> tuple[str, int]:
+            owner, _ = tree.visible(stack.name)[service]
+            plans = plan if owner.name == stack.name else self._plan_of(environment, tree, owner.name)
+            one = next(one for one in plans.services if one.service == service).endpoint(port)
+            if one is None:
+                raise BrokenStack(f"Service {service!r} publishes no port {port}")
+            return one.host, one.port
+
+        settling = Settling(
+            environment,
+            tree,
+            stack,
+            {one.service: one for one in plan.services},
+            lambda service, port: "{}:{}".format(*address(service, port)),
+            self._say_once,
+        )
+        around = Surroundings(
+            folder=stack.folder,
+            broker=lambda written: "{}:{}".format(*address(*broker_of(written, None, tree, stack.name))),
+            address=address,
+            execute=lambda service, argv, timeout: known[service].execute(argv, timeout),
+            stack=Stack(stack.name, known, environment, list),
+        )
+        held = settling.held_back()
+        settling.settle(one.service for one in plan.services if one.service not in held)
+        early = [seed for seed in stack.settings.seed if seed.before]
+        for seed in early:
+            apply(seed, around)
+        settling.settle(one.service for one in plan.services if one.service in held)
+        for seed in stack.settings.seed:
+            if seed not in early:
+                apply(seed, around)
+        settling.await_seeded_topics()
+        ended()
+
+    def _plan_of(self, environment: Environment, tree: Tree, name: str) -> StackPlan:
+        return embedded.plan_stack(tree, name, self._layout(environment, tree, {}))
+
+    def _use(self, environment: Environment, record: dict[str, Any], fingerprint: str) -> dict[str, Known]:
+        """Use a stack that is there already."""
+        known = {name: Known.from_dict(table) for name, table in record["services"].items()}
+        listed = environment.link.ask("services")["services"]
+        for facts in listed:
+            one = known.get(facts["service"])
+            if one is None or one.stack != facts["stack"]:
+                continue
+            environment.report.log_range(
+                f"{one.stack}/{one.service}", environment.folder / "services" / facts["log"].rpartition("/")[2],
+                file_size(Path(facts["log"])),
+            )
+            if facts["state"] == "exited" and not facts["expected"] and facts["exit_code"] != 0:
+                raise environment.died(facts, "before this run came; `down` and `up` start it anew")
+        if record["fingerprint"] != fingerprint:
+            self._say_once(
+                f"stack {next(iter(known.values())).stack!r} was changed after it was started; it is used as it was"
+                if known
+                else "an empty stack was changed"
+            )
+        return known
+
+    # -- give it back -------------------------------------------------------------------------------------------
+
+    def _release(self, environment: Environment, name: str) -> list[str]:
+        if environment.brought.pop(name, None) is None:
+            return []
+        with contextlib.suppress(BrokenStack):
+            left: list[str] = environment.link.ask("release", timeout=60, stack=name)["left"]
+            self.left += left
+            return left
+        return []
+
+    def close(self) -> list[str]:
+        """Give everything back; return what should be gone and is not. Safe to call twice."""
+        environment = self.environment
+        if environment is not None:
+            remove_guard(environment.check)
+            ended = environment.report.timed("stop", environment.env)
+            self.left += environment.close()
+            ended()
+            environment.report.note("left", self.left)
+        return self.left
+
+
+def _known(plan: StackPlan) -> dict[str, Known]:
+    return {one.service: _known_one(one) for one in plan.services}
+
+
+def _known_one(one: ServicePlan) -> Known:
+    return Known(one.stack, one.service, one.endpoints, dict(one.env), str(one.cwd), dict(one.mounts), one.grace)
+
+
+def fingerprint_of(stack: Declared, plan: StackPlan) -> str:
+    """Return a digest of everything that decides how a stack runs: its declaration and its rendered files."""
+    digest = hashlib.sha256(stack.model_dump_json().encode())
+    for service in plan.services:
+        for copy in service.copies:
+            digest.update(copy.content)
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def running(run: Run) -> Iterator[Run]:
+    """Guard a run: whatever happens in the block, everything is given back and verified after it.
+
+    Raises:
+        LeftoverError: the block succeeded, and something of ours could not be removed.
+    """
+    try:
+        yield run
+    except BaseException:
+        run.close()
+        raise
+    left = run.close()
+    if left:
+        raise LeftoverError(f"Teardown left {len(left)} thing(s): {left[0]}", details=[f"  {line}" for line in left])

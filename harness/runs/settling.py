@@ -1,0 +1,297 @@
+"""Starting and settling the services of one stack, everything independent at once."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness import artifacts
+from harness.clock import Deadline, poll
+from harness.engine import embedded
+from harness.errors import BrokenStack
+from harness.readiness import Stop, Target, start_probe, wait_until_ready
+from harness.stack import KafkaProbe, Probe, broker_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from harness.engine import ServicePlan
+    from harness.readiness import Asker, Waited
+    from harness.runs.environment import Environment
+    from harness.stack import Service, Stack, Tree
+
+BROKER_PROBE = Probe(kafka=KafkaProbe())
+
+
+@dataclass
+class Progress:
+    """Which services of a stack have been started, are ready, or are done."""
+
+    started: set[str] = field(default_factory=set)
+    ready: set[str] = field(default_factory=set)
+    done: set[str] = field(default_factory=set)
+
+    def satisfies(self, condition: str, service: str) -> bool:
+        """Return whether a ``depends_on`` condition of the Compose specification holds."""
+        if condition == "service_completed_successfully":
+            return service in self.done
+        if condition == "service_healthy":
+            return service in self.ready
+        return service in self.started
+
+
+class Settling:
+    """One stack on its way up."""
+
+    def __init__(
+        self,
+        environment: Environment,
+        tree: Tree,
+        stack: Stack,
+        plans: dict[str, ServicePlan],
+        bootstrap: Callable[[str, int], str],
+        say: Callable[[str], None],
+    ) -> None:
+        self.environment = environment
+        self.tree = tree
+        self.stack = stack
+        self.plans = plans
+        self.bootstrap = bootstrap
+        self.say = say
+        self.progress = Progress()
+        self.stop = Stop()
+        self.up = Deadline.after(stack.settings.timeouts.up)
+        self._errors: list[BaseException] = []
+        self._lock = threading.Lock()
+        self._logs: dict[str, tuple[Path, int]] = {}
+        self._seeded = {topic for seed in stack.settings.seed for topic in seed.topics or ()}
+        adopted = {
+            name
+            for service in stack.services
+            for name, condition in service.depends_on.items()
+            if condition == "service_completed_successfully"
+        }
+        self.oneshots = {s.name for s in stack.services if s.settings.role == "oneshot"} | adopted
+
+    def held_back(self) -> set[str]:
+        """Return the services that a seed must precede, with their dependents."""
+        held = {seed.before for seed in self.stack.settings.seed if seed.before}
+        more = True
+        while more:
+            users = {s.name for s in self.stack.services if held & set(s.depends_on)} - held
+            held |= users
+            more = bool(users)
+        return {name for name in held if name}
+
+    def settle(self, names: Iterable[str]) -> None:
+        """Start these services and wait until each is ready or done.
+
+        Raises:
+            BrokenStack: the first that cannot be, with its last observation or its exit code and last lines.
+        """
+        wanted = [name for name in names if name in self.plans]
+        if not wanted:
+            return
+        # News of the environment (a service ended) must reach the waits of this stack.
+        relay = self.environment.news.subscribe()
+        with ThreadPoolExecutor(max_workers=len(wanted), thread_name_prefix="harness-settle") as pool:
+            futures = [pool.submit(self._bring, name) for name in wanted]
+            try:
+                for _ in poll(Deadline.after(self.up.remaining() + 5), wake=relay):
+                    if self.environment.news.stopped:
+                        self.stop.stop()
+                    self.stop.notify()
+                    if all(future.done() for future in futures):
+                        break
+            except BaseException:
+                self.stop.stop()
+                raise
+            if not all(future.done() for future in futures):
+                self.stop.stop()
+        if self._errors:
+            raise self._errors[0]
+        self._check_alive()
+
+    def _check_alive(self) -> None:
+        for name in self.progress.started:
+            if gone := self._death(name):
+                raise self.environment.died(gone, "before its stack was settled")
+
+    def _death(self, name: str) -> dict[str, Any] | None:
+        """Return the facts of an end that should not have come."""
+        facts = self.environment.exit_of(self.stack.name, name)
+        if facts and not (name in self.oneshots and facts["exit_code"] == 0):
+            return facts
+        return None
+
+    def _bring(self, name: str) -> None:
+        try:
+            self._bring_one(name)
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits for all of them
+            with self._lock:
+                self._errors.append(error)
+            self.stop.stop()
+
+    def _bring_one(self, name: str) -> None:
+        service = self.stack.service(name)
+        assert service is not None  # names come from this stack
+        waiting = self.stop.subscribe()
+        for _ in poll(self.up, wake=waiting):
+            if self.stop.stopped:
+                return
+            if self._may_start(service):
+                break
+        else:
+            raise BrokenStack(
+                f"Service {name!r} was not started in {self.up.budget:g} s: it waits for {', '.join(service.depends_on)}",
+                service=name,
+            )
+        ended = self.environment.report.timed("settle", f"{self.stack.name}/{name}")
+        plan = self.plans[name]
+        target = self._target(service, plan)
+        askers = [start_probe(probe, index, target) for index, probe in self._probes(service, plan)]
+        try:
+            facts = self._start(plan)
+            with self._lock:
+                self.progress.started.add(name)
+            self.stop.notify()
+            # Log probes look from here on; what an earlier life of the service wrote does not count.
+            target.log, target.log_start = self._logs[name] = Path(facts["log"]), facts["log_start"]
+            self.environment.report.log_range(f"{self.stack.name}/{name}", target.log, target.log_start)
+            if name in self.oneshots:
+                self._await_done(name)
+            else:
+                self._await_ready(name, askers)
+        finally:
+            for asker in askers:
+                asker.close()
+        ended()
+        self.stop.notify()
+
+    def _may_start(self, service: Service) -> bool:
+        return all(
+            self.progress.satisfies(condition, name)
+            for name, condition in service.depends_on.items()
+            if name in self.plans
+        )
+
+    def _start(self, plan: ServicePlan) -> dict[str, Any]:
+        self.environment.forget_exit(self.stack.name, plan.service)
+        if plan.service in self.oneshots:
+            self.environment.expect_end(self.stack.name, plan.service)
+        return embedded.start(plan, self.environment.link)
+
+    def _await_done(self, name: str) -> None:
+        deadline = self.up.sooner(self.stack.settings.timeouts.ready)
+        for _ in poll(deadline, wake=self.stop.subscribe()):
+            facts = self.environment.exit_of(self.stack.name, name)
+            if facts:
+                if facts["exit_code"] != 0:
+                    raise self.environment.died(facts, "and should have ended with exit code 0")
+                with self._lock:
+                    self.progress.done.add(name)
+                return
+            if self.stop.stopped:
+                return
+        raise BrokenStack(f"One-shot service {name!r} did not end in {deadline.budget:g} s", service=name)
+
+    def _await_ready(self, name: str, askers: list[Asker]) -> None:
+        deadline = self.up.sooner(self.stack.settings.timeouts.ready)
+        waited = wait_until_ready(
+            askers,
+            deadline,
+            is_dead=lambda: self.environment.exit_of(self.stack.name, name) is not None,
+            stop=self.stop,
+        )
+        if waited.dead:
+            facts = self.environment.exit_of(self.stack.name, name)
+            assert facts is not None  # that is what dead means
+            raise self._with_history(self.environment.died(facts, "before it was ready"), waited)
+        if not waited.ready:
+            if not self.stop.stopped:
+                raise self._not_ready(name, waited)
+            return
+        with self._lock:
+            self.progress.ready.add(name)
+
+    def _with_history(self, error: BrokenStack, waited: Waited) -> BrokenStack:
+        if waited.observation:
+            error.details = (*error.details, f"last observation: {waited.probe}: {waited.observation}")
+        return error
+
+    def _not_ready(self, name: str, waited: Waited) -> BrokenStack:
+        log, log_start = self._logs[name]
+        lines = artifacts.last_lines(log, 10, log_start)
+        return BrokenStack(
+            f"Service {name!r} did not settle in {waited.seconds:.1f} s: "
+            f"{waited.observation or 'no probe answered'} ({self.environment.show(log)})",
+            service=name,
+            details=[
+                f"probe: {waited.probe}",
+                *(f"  seen after {line}" for line in waited.history),
+                "last lines of its log:",
+                *([f"  {line}" for line in lines] or ["  it wrote nothing"]),
+            ],
+            hint=f"a longer time is given by x-harness.timeouts.ready in {self.stack.files[0].name}",
+        )
+
+    def _probes(self, service: Service, plan: ServicePlan) -> list[tuple[int, Probe]]:
+        """Return the probes to ask before the stack's seeds are planted."""
+        probes: list[tuple[int, Probe]] = []
+        for index, probe in enumerate(service.settings.ready):
+            if probe.healthy and not plan.health:
+                self.say(f"service {service.name!r}: no embedded.healthcheck, so the probe 'healthy' is left out")
+                continue
+            if probe.kafka and probe.kafka.topics:
+                rest = {topic: n for topic, n in probe.kafka.topics.items() if topic not in self._seeded}
+                probes.append((index, Probe(kafka=probe.kafka.model_copy(update={"topics": rest}))))
+            else:
+                probes.append((index, probe))
+        if probes or service.name in self.oneshots:
+            return probes
+        if plan.health:
+            return [(0, Probe(healthy=True))]
+        ports = [port.left for port in service.ports if port.protocol == "tcp"]
+        what = f"its ports {', '.join(map(str, ports))} listen" if ports else "it runs"
+        self.say(f"service {service.name!r} has no probe: it counts as ready when {what}")
+        return [(0, Probe(tcp=port)) for port in ports]
+
+    def _target(self, service: Service, plan: ServicePlan) -> Target:
+        address = {}
+        for one in plan.endpoints:
+            address[one.right] = (one.host, one.port)
+        for one in plan.endpoints:
+            address[one.left] = (one.host, one.port)
+        brokers = {
+            index: self.bootstrap(*broker_of(probe.kafka.broker, service, self.tree, self.stack.name))
+            for index, probe in enumerate(service.settings.ready)
+            if probe.kafka
+        }
+        return Target(
+            service=service.name,
+            stack=self.stack.name,
+            address=address,
+            brokers=brokers,
+            env=plan.env,
+            cwd=plan.cwd,
+            mounts=plan.mounts,
+            health=plan.health,
+        )
+
+    def await_seeded_topics(self) -> None:
+        """Ask for the topics that probes name and seeds made. Raises BrokenStack as ``settle`` does."""
+        for service in self.stack.services:
+            if service.name not in self.plans:
+                continue
+            target = self._target(service, self.plans[service.name])
+            for index, probe in enumerate(service.settings.ready):
+                if not (probe.kafka and self._seeded & set(probe.kafka.topics)):
+                    continue
+                asker = start_probe(probe, index, target)
+                try:
+                    self._await_ready(service.name, [asker])
+                finally:
+                    asker.close()

@@ -1,0 +1,242 @@
+"""A running stack and its services, as tests see them."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness import artifacts, procs
+from harness.engine import Endpoint
+from harness.errors import ConfigError, HarnessError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from harness.runs.environment import Environment
+
+EXEC_BUDGET = 60.0
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the keeper remembers of a settled service, so that any later run can use it.
+
+    Attributes:
+        stack: its stack.
+        service: its name.
+        endpoints: its published ports.
+        env: its environment.
+        cwd: its folder.
+        mounts: container path -> path here.
+        grace: seconds between TERM and KILL.
+    """
+
+    stack: str
+    service: str
+    endpoints: tuple[Endpoint, ...]
+    env: Mapping[str, str]
+    cwd: str
+    mounts: Mapping[str, str]
+    grace: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {**vars(self), "endpoints": [vars(one) for one in self.endpoints]}
+
+    @classmethod
+    def from_dict(cls, table: Mapping[str, Any]) -> Known:
+        """Return it from JSON values."""
+        return cls(**{**table, "endpoints": tuple(Endpoint(**one) for one in table["endpoints"])})
+
+    def map_path(self, path: str) -> Path:
+        """Return a container path as a path here; one that is not mounted stays."""
+        for target in sorted(self.mounts, key=len, reverse=True):
+            if path == target or path.startswith(target.rstrip("/") + "/"):
+                return Path(self.mounts[target] + path[len(target.rstrip("/")) :])
+        return Path(path)
+
+    def execute(self, argv: Sequence[str], timeout: float) -> procs.Finished:
+        """Run a command as the service would: with its environment, folder and mounted files."""
+        words = [str(self.map_path(word)) if word.startswith("/") else word for word in argv]
+        try:
+            return procs.run(words, timeout=timeout, env=self.env, cwd=self.cwd)
+        except OSError as error:
+            raise HarnessError(f"{words[0]!r} cannot be run in service {self.service!r}: {error.strerror}") from error
+
+
+class Service:
+    """One service of a running stack."""
+
+    def __init__(self, known: Known, environment: Environment) -> None:
+        self._known = known
+        self._environment = environment
+        self.name = known.service
+        self.stack = known.stack
+
+    def __repr__(self) -> str:
+        return f"<Service {self.stack}/{self.name} {self.state}>"
+
+    def _facts(self) -> dict[str, Any]:
+        listed = self._environment.link.ask("services")["services"]
+        return next(one for one in listed if (one["stack"], one["service"]) == (self.stack, self.name))
+
+    @property
+    def state(self) -> str:
+        """``running``, ``paused`` or ``exited``."""
+        return str(self._facts()["state"])
+
+    @property
+    def pid(self) -> int:
+        """Its process id on this machine."""
+        return int(self._facts()["pid"])
+
+    @property
+    def exit_code(self) -> int | None:
+        """Its exit code, negative for a signal, None while it runs."""
+        code: int | None = self._facts()["exit_code"]
+        return code
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        """Its environment variables."""
+        return dict(self._known.env)
+
+    @property
+    def log(self) -> Path:
+        """The file that its output goes to."""
+        return Path(self._facts()["log"])
+
+    def logs(self, since: int = 0) -> str:
+        """Return its output from byte ``since`` on, with what cannot be printed escaped."""
+        return artifacts.printable(artifacts.read_slice(self.log, since))
+
+    def _act(self, act: str, **more: object) -> None:
+        if act in ("start", "restart"):
+            self._environment.forget_exit(self.stack, self.name)
+        self._environment.link.ask("act", timeout=60, stack=self.stack, service=self.name, act=act, **more)
+
+    def kill(self) -> None:
+        """End it by KILL. The test that asks for this is not broken by it."""
+        self._act("kill")
+
+    def stop(self, grace: float | None = None) -> None:
+        """End it by TERM, and by KILL after ``grace`` seconds (default: what its stack says, else 2)."""
+        self._act("stop", grace=self._known.grace or 2.0 if grace is None else grace)
+
+    def start(self) -> None:
+        """Start it again; a running one is left alone."""
+        self._act("start")
+
+    def restart(self, grace: float | None = None) -> None:
+        """Stop and start it."""
+        self._act("restart", grace=self._known.grace or 2.0 if grace is None else grace)
+
+    def pause(self) -> None:
+        """Stop it from running, with everything it holds."""
+        self._act("pause")
+
+    def unpause(self) -> None:
+        """Let it run on."""
+        self._act("unpause")
+
+    def exec(self, argv: Sequence[str], *, timeout: float = EXEC_BUDGET) -> procs.Finished:
+        """Run a command in the service: here, a process with its environment, folder and mounted files."""
+        return self._known.execute(argv, timeout)
+
+    def copy_out(self, path: str, to: Path) -> Path:
+        """Copy a file or folder of the service to ``to`` and return that.
+
+        Raises:
+            HarnessError: there is no such file.
+        """
+        source = self._known.map_path(path)
+        try:
+            if source.is_dir():
+                shutil.copytree(source, to, dirs_exist_ok=True)
+            else:
+                shutil.copy2(source, to)
+        except OSError as error:
+            raise HarnessError(f"{path} of service {self.name!r} cannot be copied: {error.strerror}") from error
+        return to
+
+
+class Stack:
+    """A settled stack: where its services, and those of the stacks that it includes, can be reached."""
+
+    def __init__(
+        self, name: str, services: Mapping[str, Known], environment: Environment, release: Callable[[], list[str]]
+    ) -> None:
+        self.name = name
+        self.engine = environment.engine
+        self._known = dict(services)
+        self._environment = environment
+        self._release = release
+
+    def __repr__(self) -> str:
+        return f"<Stack {self.name} on {self.engine}: {', '.join(self._known)}>"
+
+    @property
+    def run_dir(self) -> Path:
+        """The folder of the run that uses it."""
+        return self._environment.report.path
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """The names of its services, included ones first."""
+        return tuple(self._known)
+
+    def _service(self, name: str) -> Known:
+        if name not in self._known:
+            raise ConfigError(f"Stack {self.name!r} has no service {name!r}; it has: {', '.join(self._known)}")
+        return self._known[name]
+
+    def endpoint(self, service: str, port: int) -> str:
+        """Return ``host:port`` for a port of a service, by its left number, or its right one where no left one is it.
+
+        Raises:
+            ConfigError: there is no such service or port.
+        """
+        known = self._service(service)
+        for side in ("left", "right"):
+            for one in known.endpoints:
+                if getattr(one, side) == port:
+                    return str(one)
+        have = ", ".join(str(one.left) for one in known.endpoints) or "none"
+        raise ConfigError(f"Service {service!r} of stack {self.name!r} publishes no port {port}; it publishes: {have}")
+
+    def url(self, service: str, port: int, path: str = "/") -> str:
+        """Return the ``http://`` URL of a path on a service."""
+        return f"http://{self.endpoint(service, port)}/{path.lstrip('/')}"
+
+    def service(self, name: str) -> Service:
+        """Return a service by name. Raises ConfigError when there is none."""
+        return Service(self._service(name), self._environment)
+
+    def endpoints(self) -> dict[str, str]:
+        """Return ``SERVICE:PORT`` -> ``host:port`` for everything that is published."""
+        return {
+            f"{name}:{one.left}": str(one) for name, known in self._known.items() for one in known.endpoints
+        }
+
+    def check(self) -> None:
+        """Do nothing while all services live. Raises BrokenStack when one has died."""
+        self._environment.check()
+
+    def dump(self) -> dict[str, Any]:
+        """Return the state of its services for a report: pid, state, exit code, endpoints, last log lines."""
+        listed = self._environment.link.ask("services")["services"]
+        return {
+            one["service"]: {
+                **{key: one[key] for key in ("stack", "state", "pid", "exit_code", "starts", "log")},
+                "endpoints": [str(end) for end in self._known[one["service"]].endpoints],
+                "last_lines": artifacts.last_lines(Path(one["log"]), 10, one["log_start"]),
+            }
+            for one in listed
+            if one["service"] in self._known and self._known[one["service"]].stack == one["stack"]
+        }
+
+    def release(self) -> list[str]:
+        """Stop using it; it is removed when nobody else does. Return what could not be removed."""
+        return self._release()

@@ -1,0 +1,95 @@
+"""Puts the declared data into a stack: topics, messages, HTTP requests, commands."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness import procs
+from harness.errors import BrokenStack, HarnessError
+from harness.helpers import http
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from harness.stack import Seed
+
+EXEC_BUDGET = 60.0
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a seed needs to know of the running stack.
+
+    Attributes:
+        folder: where relative files start from.
+        broker: written broker (NAME:PORT or None) -> bootstrap servers.
+        address: (service, port) -> (host, port).
+        execute: (service, argv, seconds) -> what the command did, run in that service.
+        stack: the running stack, for ``python`` seeds.
+    """
+
+    folder: Path
+    broker: Callable[[str | None], str]
+    address: Callable[[str, int], tuple[str, int]]
+    execute: Callable[[str, tuple[str, ...], float], procs.Finished]
+    stack: object
+
+
+def _content(table: Mapping[str, object], folder: Path) -> bytes:
+    """Return what a seed's ``value``, ``json`` or ``file`` stands for."""
+    if table.get("file"):
+        return (folder / str(table["file"])).read_bytes()
+    if table.get("value") is not None:
+        return str(table["value"]).encode()
+    return json.dumps(table.get("json")).encode()
+
+
+def apply(seed: Seed, around: Surroundings) -> None:
+    """Put one seed into the stack.
+
+    Raises:
+        BrokenStack: it was refused; the error names the seed and the answer.
+    """
+    try:
+        _apply(seed, around)
+    except BrokenStack:
+        raise
+    except (HarnessError, OSError) as error:
+        said = error.summary if isinstance(error, HarnessError) else str(error)
+        raise BrokenStack(f"Seed {seed.key!r} was not planted: {said}") from error
+
+
+def _apply(seed: Seed, around: Surroundings) -> None:
+    if seed.topics is not None or seed.message is not None:
+        from harness.helpers.kafka import Kafka  # noqa: PLC0415 - only stacks with Kafka load it
+
+        with Kafka(around.broker(seed.message.broker if seed.message else None)) as kafka:
+            if seed.topics:
+                kafka.create_topics(seed.topics)
+            if seed.message:
+                content = _content(seed.message.model_dump(by_alias=True), around.folder)
+                kafka.send(seed.message.topic, content, key=seed.message.key)
+    elif seed.http is not None:
+        host, port = around.address(seed.http.service, seed.http.port)
+        body = _content(seed.http.model_dump(by_alias=True), around.folder)
+        headers = {"Content-Type": "application/json"}
+        answer = http.ask(
+            host, port, seed.http.path, method=seed.http.method, body=body, headers=headers, timeout=30.0
+        )
+        if answer.status not in seed.http.status:
+            raise BrokenStack(f"Seed {seed.key!r}: {seed.http.method} {seed.http.path} was answered with {answer}")
+    elif seed.exec is not None:
+        done = around.execute(seed.exec.service, seed.exec.command, EXEC_BUDGET)
+        if done.code != 0:
+            what = procs.describe_exit(done.code) if done.code is not None else f"no end in {EXEC_BUDGET:g} s"
+            raise BrokenStack(
+                f"Seed {seed.key!r}: {' '.join(seed.exec.command)} in {seed.exec.service!r}: {what}",
+                details=(done.stderr or done.stdout).splitlines()[-10:],
+            )
+    elif seed.python is not None:
+        module, _, name = seed.python.partition(":")
+        getattr(import_module(module), name)(around.stack)

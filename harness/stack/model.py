@@ -1,0 +1,305 @@
+"""What should exist: frozen values, made from Compose files. Durations are seconds."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h)")
+
+
+def parse_duration(value: object) -> float:
+    """Return seconds for a Compose duration (``1m30s``) or a plain number of seconds.
+
+    The format is that of the Compose specification's "Specifying durations".
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if isinstance(value, bool):
+        raise ValueError("a duration such as 90s or 1m30s was needed")  # noqa: TRY004 - what pydantic collects
+    if isinstance(value, int | float):
+        return float(value)
+    text = str(value)
+    parts = _DURATION.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ValueError("a duration such as 90s or 1m30s was needed")
+    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+
+
+Seconds = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
+PortNumber = Annotated[int, Field(ge=1, le=65535)]
+Words = Annotated[tuple[str, ...], Field(min_length=1)]
+Reference = Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
+BrokerName = Annotated[str, Field(pattern=r"^[\w.-]+:\d+$")]
+
+
+class Frozen(BaseModel):
+    """A value: immutable, and without keys that nobody knows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+# -- what users write under x-harness --------------------------------------------------------------------------------
+
+
+class HttpProbe(Frozen):
+    """An HTTP request answers as wanted; with ``json`` (dotted path: value) it proves use, else it must do so twice."""
+
+    port: PortNumber | None = None
+    path: str = "/"
+    status: Annotated[tuple[int, ...], Field(min_length=1)] = (200,)
+    json_: dict[str, Any] = Field(default_factory=dict, alias="json")
+
+
+class MessageWanted(Frozen):
+    """A message that must have come since its service was started."""
+
+    topic: str
+    schema_: str = Field(default="", alias="schema", min_length=4, max_length=4)
+
+
+class KafkaProbe(Frozen):
+    """A Kafka broker is usable, has topics with leaders, or got a message. ``broker`` is a NAME:PORT of the stack."""
+
+    broker: BrokerName | None = None
+    topics: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    message: MessageWanted | None = None
+
+
+def _one_key(value: Any, keys: tuple[str, ...], what: str) -> Any:  # noqa: ANN401 - whatever the user wrote
+    if isinstance(value, dict):
+        present = [key for key in keys if key in value]
+        if len(present) != 1:
+            raise ValueError(f"{what} has exactly one of: {', '.join(keys)}; it has {', '.join(present) or 'none'}")
+    return value
+
+
+class Probe(Frozen):
+    """One condition for a service to be ready."""
+
+    http: HttpProbe | None = None
+    tcp: PortNumber | None = None
+    kafka: KafkaProbe | None = None
+    log: str | None = None
+    exec: Words | None = None
+    file: str | None = None
+    healthy: Literal[True] | None = None
+    python: Reference | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _exactly_one(cls, value: Any) -> Any:  # noqa: ANN401
+        if isinstance(value, dict) and all(key in cls.model_fields for key in value):
+            return _one_key(value, tuple(cls.model_fields), "a probe")
+        return value
+
+    @model_validator(mode="after")
+    def _parses(self) -> Self:
+        if self.log is not None:
+            try:
+                re.compile(self.log)
+            except re.error as error:
+                raise ValueError(f"log: {self.log!r} is no regular expression: {error}") from error
+        return self
+
+    @property
+    def kind(self) -> str:
+        """The name of the one key that is set."""
+        return next(name for name in type(self).model_fields if getattr(self, name) is not None)
+
+
+class HealthCheck(Frozen):
+    """How a local process is asked for its health, in Compose's own words."""
+
+    test: Words | str
+    interval: Seconds = 1.0
+    timeout: Seconds = 5.0
+    retries: Annotated[int, Field(ge=1)] = 3
+    start_period: Seconds | None = None
+
+
+class Process(Frozen):
+    """A service as a local process."""
+
+    command: Words
+    cwd: str | None = None
+    environment: dict[str, str | int | float | bool | None] = Field(default_factory=dict)
+    stop: Words | None = None
+    healthcheck: HealthCheck | None = None
+
+
+class ServiceSettings(Frozen):
+    """``x-harness`` of a service."""
+
+    subject: str | None = None
+    role: Literal["service", "oneshot"] = "service"
+    ready: tuple[Probe, ...] = ()
+    embedded: Process | None = None
+    local: Process | None = None
+    fixed: bool = False
+
+
+class Timeouts(Frozen):
+    """Budgets of a stack."""
+
+    up: Seconds = 120.0
+    ready: Seconds = 90.0
+    down: Seconds = 7.0
+
+
+class MessageSeed(Frozen):
+    """A Kafka message to send."""
+
+    topic: str
+    key: str | None = None
+    value: str | None = None
+    json_: Any = Field(default=None, alias="json")
+    file: str | None = None
+    broker: BrokerName | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _exactly_one(cls, value: Any) -> Any:  # noqa: ANN401
+        return _one_key(value, ("value", "json", "file"), "a message")
+
+
+class HttpSeed(Frozen):
+    """An HTTP request to make."""
+
+    service: str
+    port: PortNumber
+    path: str = "/"
+    method: str = "POST"
+    json_: Any = Field(default=None, alias="json")
+    file: str | None = None
+    status: tuple[int, ...] = (200, 201, 202, 204)
+
+
+class ExecSeed(Frozen):
+    """A command to run in a service."""
+
+    service: str
+    command: Words
+
+
+class Seed(Frozen):
+    """Data that a stack starts with."""
+
+    key: str
+    before: str | None = None
+    topics: dict[str, Annotated[int, Field(ge=1)]] | None = None
+    message: MessageSeed | None = None
+    http: HttpSeed | None = None
+    exec: ExecSeed | None = None
+    python: Reference | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _exactly_one(cls, value: Any) -> Any:  # noqa: ANN401
+        if isinstance(value, dict) and all(key in cls.model_fields for key in value):
+            return _one_key(value, ("topics", "message", "http", "exec", "python"), "a seed")
+        return value
+
+
+class StackSettings(Frozen):
+    """``x-harness`` at the top of a Compose file."""
+
+    seed: tuple[Seed, ...] = ()
+    timeouts: Timeouts = Timeouts()
+
+
+# -- what is made of it ----------------------------------------------------------------------------------------------
+
+
+class Port(Frozen):
+    """A published port: ``left:right`` in Compose's short form."""
+
+    left: PortNumber
+    right: PortNumber
+    protocol: str = "tcp"
+
+
+class Mount(Frozen):
+    """A volume of a service; ``source`` is an absolute path for a bind and a name for a volume."""
+
+    kind: str
+    source: str
+    target: str
+    read_only: bool = False
+
+
+class Service(Frozen):
+    """One service of a stack."""
+
+    name: str
+    image: str = ""
+    environment: dict[str, str] = Field(default_factory=dict)
+    ports: tuple[Port, ...] = ()
+    mounts: tuple[Mount, ...] = ()
+    depends_on: dict[str, str] = Field(default_factory=dict)
+    profiles: tuple[str, ...] = ()
+    stop_grace: float | None = None
+    has_healthcheck: bool = False
+    has_settings: bool = False
+    settings: ServiceSettings = ServiceSettings()
+
+    def port(self, number: int) -> Port | None:
+        """Return the port whose left number is ``number``, or else the one whose right number is."""
+        for side in ("left", "right"):
+            for port in self.ports:
+                if getattr(port, side) == number:
+                    return port
+        return None
+
+
+class Stack(Frozen):
+    """A stack: its own services, and the names of the stacks that it stands on."""
+
+    name: str
+    files: tuple[Path, ...]
+    includes: tuple[str, ...] = ()
+    services: tuple[Service, ...] = ()
+    settings: StackSettings = StackSettings()
+
+    @property
+    def folder(self) -> Path:
+        """The folder that relative paths of its file start from."""
+        return self.files[0].parent
+
+    def service(self, name: str) -> Service | None:
+        """Return the own service ``name``, or None."""
+        return next((service for service in self.services if service.name == name), None)
+
+
+class Tree(Frozen):
+    """A stack with everything that it stands on, what is included first."""
+
+    stacks: tuple[Stack, ...]
+
+    @property
+    def root(self) -> Stack:
+        """The stack that was asked for."""
+        return self.stacks[-1]
+
+    def stack(self, name: str) -> Stack:
+        """Return the stack called ``name``."""
+        return next(stack for stack in self.stacks if stack.name == name)
+
+    def below(self, name: str) -> tuple[Stack, ...]:
+        """Return the stack ``name`` and all that it includes, directly or not, in start order."""
+        wanted, todo = set(), [name]
+        while todo:
+            one = todo.pop()
+            if one not in wanted:
+                wanted.add(one)
+                todo += self.stack(one).includes
+        return tuple(stack for stack in self.stacks if stack.name in wanted)
+
+    def visible(self, name: str) -> dict[str, tuple[Stack, Service]]:
+        """Return the services that names resolve to within the stack ``name``."""
+        return {service.name: (stack, service) for stack in self.below(name) for service in stack.services}

@@ -1,0 +1,382 @@
+"""From a Compose file to a tree of stacks, with every problem of every file reported at once."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from harness.errors import ConfigError
+from harness.stack.compose import run_config
+from harness.stack.model import (
+    Frozen,
+    KafkaProbe,
+    Mount,
+    Port,
+    Service,
+    ServiceSettings,
+    Stack,
+    StackSettings,
+    Tree,
+    parse_duration,
+)
+from harness.stack.source import Source, read_source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+X_HARNESS = "x-harness"
+_NEAR = 0.7
+_T = TypeVar("_T", bound=Frozen)
+_DEFAULT_NAMES = ("compose", "docker-compose")
+# Keys of the Compose specification, only for "did you mean" when Compose refuses one.
+_SERVICE_KEYS = (
+    "build command configs container_name depends_on deploy entrypoint env_file environment expose extends extra_hosts "
+    "healthcheck hostname image init labels logging networks platform ports privileged profiles restart secrets "
+    "stdin_open stop_grace_period stop_signal tmpfs tty ulimits user volumes working_dir"
+).split()
+_TOP_KEYS = "name include services networks volumes configs secrets".split()
+
+
+@dataclass
+class _Unit:
+    """One stack's files while they are read."""
+
+    files: tuple[Path, ...]
+    project_directory: Path | None = None
+    env_files: tuple[Path, ...] = ()
+    sources: tuple[Source, ...] = ()
+    includes: list[_Unit] = field(default_factory=list)
+    document: dict[str, Any] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """The stack's name: what the file is called, or, for Compose's default names, ``name:`` or its folder."""
+        stem = self.files[0].stem
+        if stem in _DEFAULT_NAMES:
+            named = self.sources[0].scalars("name") if self.sources else None
+            return str(named) if named and "$" not in str(named) else self.files[0].parent.name
+        return stem
+
+
+def read_tree(
+    files: Sequence[Path],
+    environ: Mapping[str, str],
+    *,
+    profiles: Iterable[str] = (),
+) -> Tree:
+    """Read a stack and all that it includes.
+
+    Args:
+        files: its Compose files; later ones are merged over the first, as by ``docker compose -f``.
+        environ: variables for interpolation.
+        profiles: active profiles.
+
+    Raises:
+        ConfigError: with all problems of all files, each with file and line.
+    """
+    units: dict[tuple[Path, ...], _Unit] = {}
+    problems: list[str] = []
+    root = _collect(_Unit(tuple(file.resolve() for file in files)), units, (), problems)
+    if problems:
+        raise ConfigError.of(problems)
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        for problem_list in pool.map(lambda unit: _parse(unit, environ), units.values()):
+            problems += problem_list
+    if problems:
+        raise ConfigError.of(problems)
+    active = set(profiles)
+    stacks: dict[str, Stack] = {}
+    _build(root, stacks, active, problems, environ)
+    tree = Tree(stacks=tuple(stacks.values()))
+    if not problems:
+        problems += _check_references(tree, units.values())
+    if problems:
+        raise ConfigError.of(problems)
+    return tree
+
+
+def _collect(
+    unit: _Unit, units: dict[tuple[Path, ...], _Unit], chain: tuple[_Unit, ...], problems: list[str]
+) -> _Unit:
+    """Follow ``include`` and fill ``units``, what is included first."""
+    if unit.files in units:
+        return units[unit.files]
+    unit.sources = tuple(read_source(path) for path in unit.files)
+    problems += [source.problem for source in unit.sources if source.problem]
+    for source in unit.sources:
+        entries = source.scalars("include")
+        for index, entry in enumerate(entries if isinstance(entries, list) else []):
+            place = source.at("include", index)
+            included = _included(entry, source.path.parent, place, problems)
+            if included is None:
+                continue
+            above = [one.files for one in (*chain, unit)]
+            if included.files in above:
+                circle = [*above[above.index(included.files) :], included.files]
+                names = " -> ".join(files[0].name for files in circle)
+                problems.append(f"{place}: include cycle: {names}")
+                continue
+            unit.includes.append(_collect(included, units, (*chain, unit), problems))
+    same = [other for other in units.values() if other.name == unit.name and other.files != unit.files]
+    if same:
+        problems.append(f"{unit.files[0]}:1: stack {unit.name!r} is also the name of {same[0].files[0]}")
+    units[unit.files] = unit
+    return unit
+
+
+def _included(entry: object, folder: Path, place: str, problems: list[str]) -> _Unit | None:
+    table = entry if isinstance(entry, dict) else {"path": entry}
+    paths = table.get("path")
+    names = [str(name) for name in (paths if isinstance(paths, list) else [paths])]
+    if any("$" in name for name in names):
+        problems.append(f"{place}: include {names} has a variable; harness needs the plain name of a file")
+        return None
+    files = tuple((folder / name).resolve() for name in names)
+    missing = [file for file in files if not file.is_file()]
+    if missing:
+        near = difflib.get_close_matches(missing[0].name, [one.name for one in missing[0].parent.glob("*.y*ml")], n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        problems.append(f"{place}: included file {missing[0]} does not exist{hint}")
+        return None
+    env_files = table.get("env_file") or []
+    return _Unit(
+        files,
+        project_directory=folder / str(table["project_directory"]) if table.get("project_directory") else None,
+        env_files=tuple(folder / str(name) for name in (env_files if isinstance(env_files, list) else [env_files])),
+    )
+
+
+def _parse(unit: _Unit, environ: Mapping[str, str]) -> list[str]:
+    """Have Compose parse a unit; return its problems."""
+    problems = [line for source in unit.sources for line in _near_misses(source)]
+    document, unset, error = run_config(
+        unit.files, environ, project_directory=unit.project_directory, env_files=unit.env_files
+    )
+    for name in unset:
+        source = next((one for one in unit.sources if f"${{{name}" in one.text or f"${name}" in one.text), None)
+        # One that an included file uses is reported there.
+        if source:
+            line = max(source.line_of_text(f"${{{name}"), source.line_of_text(f"${name}"))
+            problems.append(f"{source.path}:{line}: variable {name} is not set and has no default")
+    if error:
+        problems.append(_place_error(unit, error))
+    unit.document = document
+    return problems
+
+
+def _near_misses(source: Source) -> list[str]:
+    """Find misspelt ``x-harness``: Compose accepts any key that begins with x-."""
+    problems = []
+    places: list[tuple[str, ...]] = [(), *(("services", name) for name in source.keys("services"))]
+    for path in places:
+        for key in source.keys(*path):
+            close = difflib.SequenceMatcher(None, key, X_HARNESS).ratio() >= _NEAR
+            if key.startswith("x-") and key != X_HARNESS and close:
+                problems.append(f"{source.at(*path, key)}: key {key!r} is not known; did you mean {X_HARNESS!r}?")
+    return problems
+
+
+def _place_error(unit: _Unit, error: str) -> str:
+    """Give Compose's error a file and a line, as far as its words tell the place."""
+    named = [source for source in unit.sources if str(source.path) in error]
+    source = (named or list(unit.sources))[0]
+    line, hint = 1, ""
+    text = error.replace(f"validating {source.path}: ", "").replace(f"failed to parse {source.path}: ", "").strip()
+    if path := re.search(r"\b(services(?:\.[\w-]+)+)", text):
+        keys = path[1].split(".")
+        line = source.line(*keys)
+        if len(keys) == 3 and ("false schema" in text or "not allowed" in text):  # noqa: PLR2004 - services.NAME.KEY
+            hint = _did_you_mean(keys[2], _SERVICE_KEYS)
+            text = f"services.{keys[1]}: key {keys[2]!r} is not known to Compose"
+    elif service := re.search(r'service "([\w-]+)"', text):
+        line = source.line("services", service[1])
+    elif extra := re.search(r"additional properties '([\w-]+)' not allowed", text):
+        line, hint = source.line(extra[1]), _did_you_mean(extra[1], _TOP_KEYS)
+        text = f"key {extra[1]!r} is not known to Compose"
+    elif number := re.search(r"\bline (\d+): |\bL(\d+)\.C\d+", text):
+        line = int(number[1] or number[2])
+    return f"{source.path}:{line}: {text}{hint}"
+
+
+def _did_you_mean(word: str, known: Iterable[str]) -> str:
+    match = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {match[0]!r}?" if match else ""
+
+
+def _build(
+    unit: _Unit, stacks: dict[str, Stack], active: set[str], problems: list[str], environ: Mapping[str, str]
+) -> None:
+    """Make the stack of a unit, after those of its includes."""
+    if unit.name in stacks:
+        return
+    for included in unit.includes:
+        _build(included, stacks, active, problems, environ)
+    foreign = {name for included in unit.includes for name in included.document.get("services", {})}
+    services = []
+    for name, table in (unit.document.get("services") or {}).items():
+        if name in foreign:
+            continue
+        source = next((one for one in unit.sources if name in one.keys("services")), unit.sources[0])
+        service = _service(name, table, source, problems)
+        if service and (not service.profiles or active & set(service.profiles)):
+            services.append(service)
+    settings = _validate(
+        StackSettings, unit.document.get(X_HARNESS) or {}, unit.sources[0], (X_HARNESS,), problems
+    )
+    stacks[unit.name] = Stack(
+        name=unit.name,
+        files=unit.files,
+        includes=tuple(included.name for included in unit.includes),
+        services=tuple(services),
+        settings=settings or StackSettings(),
+    )
+
+
+def _service(name: str, table: Mapping[str, Any], source: Source, problems: list[str]) -> Service | None:
+    written = table.get(X_HARNESS)
+    settings = _validate(ServiceSettings, written or {}, source, ("services", name, X_HARNESS), problems)
+    if settings is None:
+        return None
+    ports = []
+    for port in table.get("ports") or ():
+        if "-" not in str(port.get("published", "")):
+            left = int(port.get("published") or port["target"])
+            ports.append(Port(left=left, right=int(port["target"]), protocol=port.get("protocol", "tcp")))
+    grace = table.get("stop_grace_period")
+    return Service(
+        name=name,
+        image=str(table.get("image", "")),
+        environment={k: str(v) for k, v in (table.get("environment") or {}).items() if v is not None},
+        ports=tuple(ports),
+        mounts=tuple(
+            Mount(
+                kind=mount["type"],
+                source=str(mount.get("source", "")),
+                target=mount["target"],
+                read_only=bool(mount.get("read_only")),
+            )
+            for mount in table.get("volumes") or ()
+        ),
+        depends_on={k: v.get("condition", "service_started") for k, v in (table.get("depends_on") or {}).items()},
+        profiles=tuple(table.get("profiles") or ()),
+        stop_grace=parse_duration(grace) if grace is not None else None,
+        has_healthcheck=bool(table.get("healthcheck")) and not table["healthcheck"].get("disable"),
+        has_settings=written is not None,
+        settings=settings,
+    )
+
+
+def _validate(
+    model: type[_T], value: object, source: Source, path: tuple[str, ...], problems: list[str]
+) -> _T | None:
+    """Return ``value`` as ``model``, or None after adding what is wrong with it to ``problems``."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        for one in error.errors(include_url=False):
+            where = ".".join(map(str, (*path, *one["loc"])))
+            place = source.at(*path, *one["loc"])
+            if one["type"] == "extra_forbidden":
+                known = _keys_at(model, one["loc"][:-1])
+                key = str(one["loc"][-1])
+                near = _did_you_mean(key, known) or f"; known here: {', '.join(known)}"
+                problems.append(f"{place}: {where}: key {key!r} is not known{near}")
+            else:
+                message = one["msg"].removeprefix("Value error, ")
+                seen = "" if isinstance(one["input"], dict | list) else f" (found {one['input']!r})"
+                problems.append(f"{place}: {where}: {message}{seen}")
+        return None
+
+
+def _keys_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """Return the keys that the part of ``model`` at ``location`` may have."""
+    for step in location:
+        if isinstance(step, int):
+            continue
+        named = {(known.alias or name): known for name, known in model.model_fields.items()}
+        inner = _model_in(named[step].annotation) if step in named else None
+        if inner is None:
+            break
+        model = inner
+    return [known.alias or name for name, known in model.model_fields.items()]
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:  # noqa: ANN401 - any annotation
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        if found := _model_in(inner):
+            return found
+    return None
+
+
+def _check_references(tree: Tree, units: Iterable[_Unit]) -> list[str]:
+    """Check the names of services that x-harness refers to."""
+    problems = []
+    sources = {unit.name: unit.sources[0] for unit in units}
+    for stack in tree.stacks:
+        source, visible = sources[stack.name], tree.visible(stack.name)
+        for index, seed in enumerate(stack.settings.seed):
+            place = source.at(X_HARNESS, "seed", index)
+            own = [service.name for service in stack.services]
+            if seed.before and seed.before not in own:
+                near = _did_you_mean(seed.before, own)
+                problems.append(f"{place}: seed {seed.key!r}: before {seed.before!r} is no service of this file{near}")
+            asked = (seed.http or seed.exec)
+            if asked and asked.service not in visible:
+                near = _did_you_mean(asked.service, visible)
+                problems.append(f"{place}: seed {seed.key!r}: service {asked.service!r} does not exist{near}")
+            if seed.message and seed.message.file and not (stack.folder / seed.message.file).is_file():
+                problems.append(f"{place}: seed {seed.key!r}: file {stack.folder / seed.message.file} does not exist")
+        twice = {seed.key for seed in stack.settings.seed if [s.key for s in stack.settings.seed].count(seed.key) > 1}
+        problems += [f"{source.at(X_HARNESS, 'seed')}: seed key {key!r} is used twice" for key in sorted(twice)]
+        for service in stack.services:
+            for index, probe in enumerate(service.settings.ready):
+                place = source.at("services", service.name, X_HARNESS, "ready", index)
+                if isinstance(probe.kafka, KafkaProbe):
+                    try:
+                        broker_of(probe.kafka.broker, service, tree, stack.name)
+                    except ConfigError as error:
+                        problems.append(f"{place}: {error.summary}")
+                number = probe.tcp or (probe.http.port if probe.http else None)
+                if number and service.port(number) is None:
+                    published = ", ".join(str(port.left) for port in service.ports) or "none"
+                    problems.append(f"{place}: service {service.name!r} has no port {number}; it has: {published}")
+                if probe.http and not probe.http.port and not service.ports:
+                    problems.append(f"{place}: service {service.name!r} publishes no port to ask over HTTP")
+    return problems
+
+
+KAFKA_PORT = 9092
+
+
+def broker_of(written: str | None, service: Service | None, tree: Tree, stack: str) -> tuple[str, int]:
+    """Return (service, port) of the Kafka broker that a probe or seed means.
+
+    Written as NAME:PORT it is that; else the service itself if it publishes 9092, else the only visible one that does.
+
+    Raises:
+        ConfigError: there is no such service, or several.
+    """
+    visible = tree.visible(stack)
+    if written:
+        name, _, port = written.partition(":")
+        if name not in visible or visible[name][1].port(int(port)) is None:
+            raise ConfigError(f"broker {written!r} is no service and port of stack {stack!r}")
+        return name, int(port)
+    if service and service.port(KAFKA_PORT):
+        return service.name, KAFKA_PORT
+    brokers = [name for name, (_, one) in visible.items() if one.port(KAFKA_PORT)]
+    if len(brokers) != 1:
+        raise ConfigError(
+            f"no broker is named and {'several services publish' if brokers else 'no service publishes'} "
+            f"port {KAFKA_PORT}{': ' + ', '.join(brokers) if brokers else ''}; write broker: NAME:PORT"
+        )
+    return brokers[0], KAFKA_PORT

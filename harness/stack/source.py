@@ -1,0 +1,113 @@
+"""Places in Compose files. Values never come from here: Compose is the parser; this pass only knows lines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import yaml
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A Compose file as text with places.
+
+    Attributes:
+        path: the file.
+        text: its content.
+        root: the YAML node tree, None when it is no YAML.
+        problem: what is wrong with its syntax, with the line, "" when nothing is.
+    """
+
+    path: Path
+    text: str
+    root: yaml.Node | None
+    problem: str = ""
+
+    def line(self, *keys: str | int) -> int:
+        """Return the line, from 1, of the deepest part of the key path that exists."""
+        node, line = self.root, 1
+        for key in keys:
+            found = _step(node, key)
+            if found is None:
+                break
+            place, node = found
+            line = place.start_mark.line + 1
+        return line
+
+    def at(self, *keys: str | int) -> str:
+        """Return ``file:line`` of a key path."""
+        return f"{self.path}:{self.line(*keys)}"
+
+    def keys(self, *path: str | int) -> list[str]:
+        """Return the keys of the mapping at ``path``, none when there is no mapping."""
+        node = self.root
+        for key in path:
+            found = _step(node, key)
+            if found is None:
+                return []
+            node = found[1]
+        return [str(key.value) for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []
+
+    def scalars(self, *path: str | int) -> object:
+        """Return the node at ``path`` as plain strings, lists and dicts of strings, None when it is not there."""
+        node = self.root
+        for key in path:
+            found = _step(node, key)
+            if found is None:
+                return None
+            node = found[1]
+        return _plain(node)
+
+    def line_of_text(self, text: str) -> int:
+        """Return the first line that contains ``text``, 1 when none does."""
+        for number, line in enumerate(self.text.splitlines(), 1):
+            if text in line:
+                return number
+        return 1
+
+
+def _step(node: yaml.Node | None, key: str | int) -> tuple[yaml.Node, yaml.Node] | None:
+    """Return (where it is written, its value) of a key or an index."""
+    if isinstance(node, yaml.MappingNode):
+        for name, value in node.value:
+            if name.value == str(key):
+                return name, value
+    if isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
+        item = node.value[key]
+        return item, item
+    return None
+
+
+def _plain(node: yaml.Node | None) -> object:
+    if isinstance(node, yaml.ScalarNode):
+        return str(node.value)
+    if isinstance(node, yaml.SequenceNode):
+        return [_plain(item) for item in node.value]
+    if isinstance(node, yaml.MappingNode):
+        return {str(key.value): _plain(value) for key, value in node.value}
+    return None
+
+
+def read_source(path: Path) -> Source:
+    """Read the places of ``path``. A file that is no UTF-8 or no YAML has a ``problem`` and no root."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        return Source(path, "", None, f"{path}: is no UTF-8 at byte {error.start}")
+    except OSError as error:
+        return Source(path, "", None, f"{path}: cannot be read: {error.strerror}")
+    try:
+        return Source(path, text, yaml.compose(text, Loader=_Loader))
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
+        reason = ", ".join(part for part in (error.context, error.problem) if part)
+        return Source(path, text, None, f"{path}:{line}: is no YAML: {reason}")
+    except yaml.YAMLError as error:
+        return Source(path, text, None, f"{path}: is no YAML: {' '.join(str(error).split())}")
