@@ -105,6 +105,7 @@ def wait_for(
     Raises:
         WaitTimeout: with the last answer.
     """
+    __tracebackhide__ = True
     host, _, port = endpoint.rpartition(":")
     last = Answer(0, problem="not asked")
     deadline = Deadline.after(timeout)

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from confluent_kafka import (
-    OFFSET_BEGINNING,
-    OFFSET_END,
     Consumer,
     KafkaError,
     KafkaException,
@@ -32,6 +30,7 @@ _TUNED = {
     "reconnect.backoff.ms": 5,
     "reconnect.backoff.max.ms": 20,
     "retry.backoff.ms": 5,
+    "topic.metadata.refresh.fast.interval.ms": 10,
     "socket.timeout.ms": 5000,
     "broker.address.family": "v4",
     "log_level": 0,
@@ -292,6 +291,7 @@ class KafkaConsumer:
                 "auto.offset.reset": "error",
                 "enable.partition.eof": True,
                 "fetch.wait.max.ms": 50,
+                "fetch.error.backoff.ms": 10,
             }
         )
         known = kafka.topics()
@@ -337,11 +337,12 @@ class KafkaConsumer:
 
     def seek_to_start(self) -> None:
         """Read everything from the first message on."""
-        self.assign(dict.fromkeys(self._partitions, OFFSET_BEGINNING))
+        # Not OFFSET_BEGINNING: the client resolves that by a timer of half a second while it knows no leader yet.
+        self.assign({part: self.watermarks(*part)[0] for part in self._partitions})
 
     def seek_to_end(self) -> None:
         """Read what comes from now on. The place is fixed when this returns."""
-        self.assign({part: self.watermarks(*part)[1] for part in self._partitions} or {})
+        self.assign({part: self.watermarks(*part)[1] for part in self._partitions})
 
     @property
     def at_end(self) -> bool:
@@ -380,6 +381,7 @@ class KafkaConsumer:
         Raises:
             WaitTimeout: none came in ``timeout`` seconds; the error lists what came instead.
         """
+        __tracebackhide__ = True
         return self.wait_for_n(1, wanted, timeout, what=what)[0]
 
     def wait_for_n(
@@ -395,6 +397,7 @@ class KafkaConsumer:
         Raises:
             WaitTimeout: fewer came in ``timeout`` seconds; the error lists what came.
         """
+        __tracebackhide__ = True
         found: list[Message] = []
         before = self._count
         for _ in poll(Deadline.after(timeout), pause=False):
@@ -414,6 +417,7 @@ class KafkaConsumer:
 
     def wait_for_schema(self, schema: str, timeout: float = 10.0) -> Message:
         """Return the first message whose FlatBuffers file identifier is ``schema``. Raises WaitTimeout."""
+        __tracebackhide__ = True
         return self.wait_for(lambda message: message.schema == schema, timeout, what=f"message with schema {schema}")
 
     def drain(self, timeout: float = 10.0) -> list[Message]:

@@ -261,8 +261,8 @@ class Keeper:
             while line := await reader.readline():
                 self.last_use = clock.now()
                 self._in_background(self._answer(connection, line))
-        except (ConnectionError, ValueError):
-            pass
+        except (ConnectionError, ValueError, asyncio.CancelledError):
+            say(f"{connection.id}: the connection ended")
         await self._lost(connection)
 
     async def _answer(self, connection: Connection, line: bytes) -> None:

@@ -1,0 +1,1 @@
+"""A forwarder: watches EPICS process variables and sends their updates to Kafka as FlatBuffers messages."""
