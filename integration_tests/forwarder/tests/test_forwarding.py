@@ -94,7 +94,10 @@ def test_the_key_is_the_name_of_the_pv(forwarder: Forwarder, provider: str) -> N
 def test_updates_of_one_pv_keep_their_order_in_one_partition(
     forwarder: Forwarder, ioc: Epics, provider: str
 ) -> None:
-    """In a topic of two partitions, all updates of a PV must come from one, in the order in which they happened."""
+    """In a topic of two partitions, a PV's updates must come from one, in order, each once, up to the last.
+
+    EPICS lets a monitor skip values that are overtaken before they are sent, so not every one of them must come.
+    """
     channel, values = "SIMPLE:ORDER", [float(number) for number in range(1, 21)]
     ioc.put(channel, 0)
     with forwarder.data("TEST_forwarderTwo") as data:
@@ -102,9 +105,13 @@ def test_updates_of_one_pv_keep_their_order_in_one_partition(
         data.wait_for(of(channel, 0), what=f"{channel} = 0")
         for value in values:
             ioc.put(channel, value)
-        messages = data.wait_for_n(len(values), of(channel), what=f"updates of {channel}")
-    assert [float(update_of(message).value) for message in messages] == values
-    assert len({message.partition for message in messages}) == 1
+        came: list[Message] = []
+        data.wait_for(lambda one: came.append(one) or of(channel, values[-1])(one), what=f"last update of {channel}")
+    mine = [message for message in came if message.key == channel.encode()]
+    seen = [float(update_of(message).value) for message in mine]
+    assert seen == sorted(set(seen))
+    assert len(seen) > 1
+    assert len({message.partition for message in mine}) == 1
 
 
 def test_status_lists_exactly_the_added_streams(forwarder: Forwarder, provider: str) -> None:
@@ -131,18 +138,16 @@ def test_adding_a_stream_does_not_disturb_another(forwarder: Forwarder, ioc: Epi
     with forwarder.data() as data:
         forwarder.add([channel], provider)
         data.wait_for(of(channel, 100), what=f"{channel} = 100")
+        came: list[Message] = []
         for number, value in enumerate(values):
-            ioc.put(channel, value)
             if number == len(values) // 2:
                 forwarder.add(["SIMPLE:OTHER"], provider)
-        came: dict[bytes | None, list[float]] = {}
-
-        def both_are_complete(message: Message) -> bool:
-            came.setdefault(message.key, []).append(float(update_of(message).value))
-            return len(came.get(channel.encode(), ())) >= len(values) and b"SIMPLE:OTHER" in came
-
-        data.wait_for(both_are_complete, what="all updates of both PVs")
-    assert came[channel.encode()] == values
+            ioc.put(channel, value)
+            # Waited for one by one, because EPICS lets a monitor skip values that are overtaken.
+            data.wait_for(lambda one, value=value: came.append(one) or of(channel, value)(one), what=f"{value}")
+        if b"SIMPLE:OTHER" not in {message.key for message in came}:
+            data.wait_for(of("SIMPLE:OTHER"), what="first update of the added PV")
+    assert [float(update_of(one).value) for one in came if one.key == channel.encode()] == values
 
 
 def test_a_stopped_channel_is_forwarded_no_more(forwarder: Forwarder, ioc: Epics, provider: str) -> None:
