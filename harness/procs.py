@@ -207,3 +207,23 @@ def describe_exit(code: int | None) -> str:
         return f"signal {-code} ({signal.Signals(-code).name})"
     except ValueError:
         return f"signal {-code}"
+
+
+def run_attached(argv: Sequence[str], *, cwd: str | Path | None = None) -> int:
+    """Run ``argv`` on this terminal to its own end and return its exit code, 128 + n for signal n.
+
+    INT, TERM and HUP that come to this process are passed on; how the child ends decides.
+
+    Raises:
+        OSError: ``argv[0]`` cannot be executed.
+    """
+    passed_on = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    # An own session: otherwise a terminal's Ctrl-C would reach the child twice, from the terminal and from here.
+    process = subprocess.Popen(list(argv), cwd=cwd, start_new_session=True)
+    before = {number: signal.signal(number, lambda n, _: process.send_signal(n)) for number in passed_on}
+    try:
+        code = process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return code if code >= 0 else 128 - code

@@ -91,11 +91,18 @@ def _received(raw: Any) -> Message:  # noqa: ANN401 - the library has no public 
 
 
 class Kafka:
-    """A broker, by its bootstrap servers (``host:port``). Close it, or use it in ``with``."""
+    """A broker, by its bootstrap servers (``host:port``). Close it, or use it in ``with``.
 
-    def __init__(self, bootstrap: str, *, timeout: float = 10.0) -> None:
+    Args:
+        bootstrap: ``host:port``.
+        timeout: seconds for one request.
+        patience: seconds that consumers wait for messages unless told otherwise.
+    """
+
+    def __init__(self, bootstrap: str, *, timeout: float = 10.0, patience: float = 10.0) -> None:
         self.bootstrap = bootstrap
         self.timeout = timeout
+        self.patience = patience
         self._admin = AdminClient({**_TUNED, "bootstrap.servers": bootstrap})
         self._producer: Any = None
         self._consumers: list[KafkaConsumer] = []
@@ -374,12 +381,12 @@ class KafkaConsumer:
         return message
 
     def wait_for(
-        self, wanted: Callable[[Message], object], timeout: float = 10.0, *, what: str = "a matching message"
+        self, wanted: Callable[[Message], object], timeout: float | None = None, *, what: str = "a matching message"
     ) -> Message:
         """Return the first message for which ``wanted`` is true.
 
         Raises:
-            WaitTimeout: none came in ``timeout`` seconds; the error lists what came instead.
+            WaitTimeout: none came in ``timeout`` seconds (default: the broker's ``patience``); the error lists what came instead.
         """
         __tracebackhide__ = True
         return self.wait_for_n(1, wanted, timeout, what=what)[0]
@@ -388,7 +395,7 @@ class KafkaConsumer:
         self,
         count: int,
         wanted: Callable[[Message], object] = lambda _: True,
-        timeout: float = 10.0,
+        timeout: float | None = None,
         *,
         what: str = "",
     ) -> list[Message]:
@@ -398,6 +405,7 @@ class KafkaConsumer:
             WaitTimeout: fewer came in ``timeout`` seconds; the error lists what came.
         """
         __tracebackhide__ = True
+        timeout = self._kafka.patience if timeout is None else timeout
         found: list[Message] = []
         before = self._count
         for _ in poll(Deadline.after(timeout), pause=False):
@@ -415,7 +423,7 @@ class KafkaConsumer:
             details=[f"  {message}" for message in list(self._seen)[-min(came, _KEPT) :]] if came else ["  none at all"],
         )
 
-    def wait_for_schema(self, schema: str, timeout: float = 10.0) -> Message:
+    def wait_for_schema(self, schema: str, timeout: float | None = None) -> Message:
         """Return the first message whose FlatBuffers file identifier is ``schema``. Raises WaitTimeout."""
         __tracebackhide__ = True
         return self.wait_for(lambda message: message.schema == schema, timeout, what=f"message with schema {schema}")

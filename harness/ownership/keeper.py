@@ -208,7 +208,7 @@ class Keeper:
 
     async def _watch_idle(self) -> None:
         """End a kept environment that nobody used for its ``ttl``."""
-        while True:
+        while not self.finished.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.finished.wait(), 30)
             if self.ttl and not self._leases() and clock.now() - self.last_use > self.ttl:
@@ -362,6 +362,8 @@ class Keeper:
         """Stop keeping; what no run holds is removed and verified."""
         self.ledger.write("kept", value=False)
         left = await self._drop(KEPT)
+        self._first_lease_seen = True
+        asyncio.get_running_loop().call_soon(self._end_if_unused)
         held = sorted({holder for stack in self.stacks.values() for holder in stack.holders})
         return {"left": left, "held_by": [f"{one.id} (pid {one.pid})" for one in self._leases() if one.id in held]}
 

@@ -52,6 +52,7 @@ class Run:
         self.engine, self.why = choose_engine(settings)
         self.environment: Environment | None = None
         self.left: list[str] = []
+        self.changed: list[str] = []
         self._new_run = new_run
         self._said: set[str] = set()
 
@@ -178,7 +179,7 @@ class Run:
         plan = embedded.plan_stack(tree, stack.name, layout)
         fingerprint = fingerprint_of(stack, plan)
         if not answer["build"]:
-            return self._use(environment, answer["record"], fingerprint)
+            return self._use(environment, stack.name, answer["record"], fingerprint)
         for note in plan.notes:
             self._say_once(note)
         environment.report.event("plan", stack=stack.name, plan=str(plan))
@@ -236,7 +237,9 @@ class Run:
     def _plan_of(self, environment: Environment, tree: Tree, name: str) -> StackPlan:
         return embedded.plan_stack(tree, name, self._layout(environment, tree, {}))
 
-    def _use(self, environment: Environment, record: dict[str, Any], fingerprint: str) -> dict[str, Known]:
+    def _use(
+        self, environment: Environment, stack: str, record: dict[str, Any], fingerprint: str
+    ) -> dict[str, Known]:
         """Use a stack that is there already."""
         known = {name: Known.from_dict(table) for name, table in record["services"].items()}
         listed = environment.link.ask("services")["services"]
@@ -251,11 +254,8 @@ class Run:
             if facts["state"] == "exited" and not facts["expected"] and facts["exit_code"] != 0:
                 raise environment.died(facts, "before this run came; `down` and `up` start it anew")
         if record["fingerprint"] != fingerprint:
-            self._say_once(
-                f"stack {next(iter(known.values())).stack!r} was changed after it was started; it is used as it was"
-                if known
-                else "an empty stack was changed"
-            )
+            self.changed.append(stack)
+            self._say_once(f"stack {stack!r} was changed after it was started; it is used as it was")
         return known
 
     # -- give it back -------------------------------------------------------------------------------------------

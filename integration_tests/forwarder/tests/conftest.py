@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,9 @@ from harness.helpers.kafka import Kafka, KafkaConsumer, Message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+
+# Seconds to wait for a message. A broken subject keeps every test waiting that long, so its runs give less.
+PATIENCE = float(os.environ.get("FORWARDER_PATIENCE", "10"))
 
 kafka_stack = harness.stack_fixture("kafka", scope="session")
 ioc_stack = harness.stack_fixture("ioc", scope="session")
@@ -50,12 +54,12 @@ class Forwarder:
         return self.kafka.consumer(topic or self.data_topic)
 
     def status_after(
-        self, wanted: Callable[[set[str]], object], what: str, timeout: float = 10.0, **command: Any
+        self, wanted: Callable[[set[str]], object], what: str, **command: Any
     ) -> set[str]:
         """Send a command; return the channels of the first status after it for which ``wanted`` is true."""
         with self.kafka.consumer(self.status_topic) as consumer:
             self.command(**command)
-            message = consumer.wait_for(lambda one: wanted(channels_in(one)), timeout, what=f"status {what}")
+            message = consumer.wait_for(lambda one: wanted(channels_in(one)), what=f"status {what}")
             return channels_in(message)
 
     def add_command(self, channels: Iterable[str], provider: str) -> dict[str, Any]:
@@ -83,7 +87,7 @@ def value_type(message: Message) -> str:
 @pytest.fixture
 def forwarder(forwarding: harness.Stack) -> Iterator[Forwarder]:
     """The forwarder of the stack ``forwarding``, without streams."""
-    with Kafka(forwarding.endpoint("kafka", 9092)) as kafka:
+    with Kafka(forwarding.endpoint("kafka", 9092), patience=PATIENCE) as kafka:
         subject = Forwarder(kafka, "TEST_forwarderConfig", "TEST_forwarderStatus", "TEST_forwarderData")
         yield subject
         subject.status_after(lambda channels: not channels, "without streams", cmd="stop_all")
@@ -92,7 +96,7 @@ def forwarder(forwarding: harness.Stack) -> Iterator[Forwarder]:
 @pytest.fixture
 def fake_forwarder(fake_pvs: harness.Stack) -> Iterator[Forwarder]:
     """The forwarder of the stack ``fake_pvs``, without streams."""
-    with Kafka(fake_pvs.endpoint("kafka", 9092)) as kafka:
+    with Kafka(fake_pvs.endpoint("kafka", 9092), patience=PATIENCE) as kafka:
         subject = Forwarder(kafka, "TEST_fakeConfig", "TEST_fakeStatus", "TEST_fakeData")
         yield subject
         subject.status_after(lambda channels: not channels, "without streams", cmd="stop_all")

@@ -127,8 +127,8 @@ def test_a_hundred_rapid_commands_all_arrive(forwarder: Forwarder, provider: str
     with forwarder.data() as data, forwarder.kafka.consumer(forwarder.status_topic) as status:
         for channel in sorted(channels):
             forwarder.command(cmd="add", streams=[stream(channel, provider, forwarder.data_topic)])
-        status.wait_for(lambda one: channels_in(one) == channels, 20, what="status with a hundred streams")
-        data.wait_for(each_of(*channels), 20, what="the last of a hundred values")
+        status.wait_for(lambda one: channels_in(one) == channels, what="status with a hundred streams")
+        data.wait_for(each_of(*channels), what="the last of a hundred values")
 
 
 def test_adding_a_stream_does_not_disturb_another(forwarder: Forwarder, ioc: Epics, provider: str) -> None:

@@ -1,0 +1,147 @@
+"""The Invoke tasks, and the console script ``harness`` made of them. They translate and delegate."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from typing import TYPE_CHECKING, Any
+
+from invoke import Collection, Exit, Program, task
+
+from harness import __version__
+from harness.errors import HarnessError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from harness.config import Settings
+
+_HELP = {
+    "stack": "a stack's name, or a Compose file (default: the default stack of the system)",
+    "engine": "auto (default) or embedded",
+    "system": "a system of [tool.harness.systems] (default: default-system)",
+}
+
+
+def _say(line: str) -> None:
+    print(f"harness: {line}", file=sys.stderr, flush=True)
+
+
+def _settings(**options: str | None) -> Settings:
+    from harness.config import load_settings, read_sources  # noqa: PLC0415 - `--list` needs none of it
+
+    return load_settings(read_sources(), options)
+
+
+def _guarded(body: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn our errors into their text and exit code."""
+
+    @functools.wraps(body)
+    def guarded(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as the task has it
+        try:
+            return body(*args, **kwargs)
+        except HarnessError as error:
+            raise Exit(str(error), code=error.exit_code) from error
+
+    return guarded
+
+
+def _remainder() -> list[str]:
+    """Return the words after ``--`` as they were given; Invoke joins them and loses their quoting."""
+    return sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
+
+
+@task(help={**_HELP, "ttl": "how long it may stay unused, such as 30m (default 12h)"})
+@_guarded
+def up(_: Any, stack: str = "", engine: str = "", system: str = "", ttl: str = "12h") -> None:  # noqa: ANN401
+    """Start a stack, settle and seed it, and leave it up. Once more: what is up and unchanged is left alone.
+
+    Example: invoke up --stack kafka
+    """
+    from harness.errors import ConfigError  # noqa: PLC0415
+    from harness.runs import kept  # noqa: PLC0415
+    from harness.stack import parse_duration  # noqa: PLC0415
+
+    try:
+        seconds = parse_duration(ttl)
+    except ValueError as error:
+        raise ConfigError(f"--ttl {ttl!r}: {error}") from error
+    for name, address in kept.up(_settings(stack=stack, engine=engine, system=system), _say, ttl=seconds).items():
+        print(f"{name} {address}")
+
+
+@task(help={**_HELP, "keep": "leave the environment up: never (default), on-failure, always"})
+@_guarded
+def test(_: Any, stack: str = "", engine: str = "", system: str = "", keep: str = "") -> None:  # noqa: ANN401
+    """Run the suite: start what is missing, leave up what was up. Words after -- go to pytest.
+
+    Example: invoke test -- -k alarms -x
+    """
+    from harness import procs  # noqa: PLC0415
+
+    settings = _settings(stack=stack, engine=engine, system=system, keep=keep)
+    argv = [sys.executable, "-m", "pytest"]
+    for name, value in (("stack", stack), ("engine", engine), ("system", system), ("keep", keep)):
+        argv += [f"--{name}={value}"] if value else []
+    argv += [str(settings.system.tests)] if settings.system else []
+    code = procs.run_attached([*argv, *_remainder()], cwd=settings.root)
+    if code:
+        raise Exit(code=code)
+
+
+@task(help={"engine": _HELP["engine"]})
+@_guarded
+def down(_: Any, engine: str = "") -> None:  # noqa: ANN401
+    """Stop and remove what `up` left in this checkout, and verify that it is gone."""
+    from harness.runs import kept  # noqa: PLC0415
+
+    kept.down(_settings(engine=engine), _say)
+
+
+@task(help={"engine": _HELP["engine"]})
+@_guarded
+def ps(_: Any, engine: str = "") -> None:  # noqa: ANN401
+    """List the services that are up in this checkout."""
+    from harness.procs import describe_exit  # noqa: PLC0415
+    from harness.runs import kept  # noqa: PLC0415
+
+    rows = [("STACK", "SERVICE", "STATE", "PID", "ENDPOINTS")]
+    for one in kept.listed(_settings(engine=engine)):
+        state = one.state if one.exit_code is None else f"{one.state}, {describe_exit(one.exit_code)}"
+        rows.append((one.stack, one.service, state, str(one.pid), " ".join(one.endpoints.values())))
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    for row in rows:
+        print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+@task(help={"service": "only this one", "engine": _HELP["engine"]})
+@_guarded
+def logs(_: Any, service: str = "", engine: str = "") -> None:  # noqa: ANN401
+    """Print the logs of the services that are up in this checkout.
+
+    Example: invoke logs --service kafka
+    """
+    from harness.runs import kept  # noqa: PLC0415
+
+    for line in kept.logs(_settings(engine=engine), service):
+        print(line)
+
+
+@task(help={"engine": _HELP["engine"]})
+@_guarded
+def endpoints(_: Any, engine: str = "") -> None:  # noqa: ANN401
+    """Print where the published ports of this checkout's services are: NAME:PORT host:port."""
+    from harness.runs import kept  # noqa: PLC0415
+
+    for one in kept.listed(_settings(engine=engine)):
+        for name, address in one.endpoints.items():
+            print(f"{name} {address}")
+
+
+namespace = Collection(up, test, down, ps, logs, endpoints)
+"""What a project's tasks.py imports: ``from harness.invoke_tasks import namespace``."""
+
+
+def main() -> None:
+    """Run a task from any folder: the console script ``harness``."""
+    Program(name="harness", version=__version__, namespace=namespace).run()

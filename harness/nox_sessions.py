@@ -1,0 +1,137 @@
+"""The Nox sessions. This module needs only Nox and the standard library; everything else is in the sessions' own venvs.
+
+A project's noxfile.py imports what it wants: ``from harness.nox_sessions import integration``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import sys
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import nox
+from nox.command import CommandFailed
+
+from harness.errors import EXIT_MEANING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import FrameType
+
+# Nox tells an interrupted child nothing until the first limit has passed, then sends TERM and waits for the second,
+# which is longer than any teardown of ours may take.
+TELL_AFTER = 0.3
+TEARDOWN_BUDGET = 60
+STAMP = "harness-requirements"
+
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.reuse_venv = "yes"
+nox.options.error_on_missing_interpreters = False
+nox.options.sessions = ["lint", "types", "tests", "integration"]
+
+
+def _terminated(number: int, _: FrameType | None) -> None:
+    # As Ctrl-C: by default TERM ends Nox at once and its child is an orphan.
+    raise KeyboardInterrupt(signal.Signals(number).name)
+
+
+signal.signal(signal.SIGTERM, _terminated)
+
+
+def _pyproject() -> dict[str, Any]:
+    return tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))
+
+
+def install(session: nox.Session, *groups: str, extras: str = "") -> None:
+    """Install the project (editable, with ``extras``) and dependency groups, unless the venv has just these."""
+    document = _pyproject()
+    needed = [one for group in groups for one in document.get("dependency-groups", {}).get(group, ())]
+    project = ["-e", f".[{extras}]" if extras else "."] if "build-system" in document else []
+    wanted = json.dumps([document.get("project"), document.get("build-system"), needed, project, sys.version])
+    digest = hashlib.sha256(wanted.encode()).hexdigest()
+    stamp = Path(session.virtualenv.location) / STAMP
+    if stamp.is_file() and stamp.read_text() == digest:
+        return
+    session.install(*project, *needed)
+    stamp.write_text(digest)
+
+
+def run(session: nox.Session, *argv: str, env: dict[str, str] | None = None, codes: Sequence[int] = (0,)) -> None:
+    """Run a command that may own an environment: it gets the time it needs to give it back."""
+    session.run(
+        *argv,
+        env=env,
+        success_codes=list(codes),
+        interrupt_timeout=TELL_AFTER,
+        terminate_timeout=TEARDOWN_BUDGET,
+    )
+
+
+def _systems() -> dict[str, Any]:
+    systems: dict[str, Any] = _pyproject().get("tool", {}).get("harness", {}).get("systems", {})
+    return systems
+
+
+def _chosen(session: nox.Session) -> tuple[list[str], list[str]]:
+    """Return the systems that the words after ``--`` choose, and the words that are left for pytest."""
+    words, systems = list(session.posargs), _systems()
+    default = _pyproject().get("tool", {}).get("harness", {}).get("default-system") or next(iter(systems), "")
+    if not words or words[0].startswith("-"):
+        return [default], words
+    name, *rest = words
+    if name == "all":
+        return list(systems), rest
+    if name not in systems:
+        session.error(f"system {name!r} is not known; there are: {', '.join(systems)}, all")
+    return [name], rest
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The toolkit's own tests. Words after -- go to pytest."""
+    install(session, "test", extras="all")
+    run(session, "python", "-m", "pytest", *(session.posargs or ["tests"]))
+
+
+@nox.session
+def integration(session: nox.Session) -> None:
+    """A system's suite: nox -s integration -- [SYSTEM|all] [PYTEST ARGS]. Default: the default system."""
+    install(session, "test", extras="all")
+    systems, words = _chosen(session)
+    for name in systems:
+        folder = _systems()[name]["tests"]
+        try:
+            run(session, "python", "-m", "pytest", folder, f"--system={name}", *words)
+        except CommandFailed as error:
+            code = error.return_code or 1
+            session.error(f"harness exit: {code} ({EXIT_MEANING.get(code, 'pytest')})")
+
+
+@nox.session
+def mutants(session: nox.Session) -> None:
+    """Run each system's suite against subjects that are broken on purpose; every one must be caught."""
+    install(session, "test", extras="all")
+    systems, words = _chosen(session)
+    for name in systems:
+        run(session, "python", "-m", "integration_tests.mutants", name, *words, env={"PYTHONPATH": os.getcwd()})
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Ruff and import-linter."""
+    install(session, "lint")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports", silent=True)
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Mypy, strict."""
+    install(session, "types", extras="all")
+    session.run("mypy")

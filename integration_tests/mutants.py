@@ -1,0 +1,94 @@
+"""Run a system's suite against each of its mutants and check that the right tests are red, for the right reason.
+
+``python -m integration_tests.mutants SYSTEM [MUTANT ...]``; exit code 1 when a mutant survives.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from junitparser import Error, Failure, JUnitXml
+
+from harness import procs
+
+BUDGET = 600.0
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one mutant: who caught it, what the first of them said, and what is wrong with that."""
+
+    mutant: str
+    caught_by: tuple[str, ...]
+    said: str
+    problems: tuple[str, ...]
+
+
+def judge(name: str, expected: dict[str, Any], junit: Path) -> Verdict:
+    """Compare what a run reported with what ``mutants.toml`` expects."""
+    red: dict[str, tuple[str, str]] = {}
+    for suite in JUnitXml.fromfile(str(junit)):
+        for case in suite:
+            for result in case.result:
+                if isinstance(result, Failure | Error):
+                    status = "broken" if isinstance(result, Error) else "failed"
+                    red.setdefault(case.name.partition("[")[0], (status, f"{result.message}\n{result.text}"))
+    problems = []
+    for test in expected["caught"]:
+        if test not in red:
+            problems.append(f"{test} did not notice")
+        elif red[test][0] != expected["status"]:
+            problems.append(f"{test} is {red[test][0]}, {expected['status']} was expected")
+        elif expected.get("says", "") not in red[test][1]:
+            problems.append(f"{test} does not say {expected['says']!r}")
+    others = sorted(set(red) - set(expected["caught"]))
+    if expected.get("only") and others:
+        problems.append(f"{', '.join(others)} should not have noticed")
+    said = next((red[test][1].splitlines()[0] for test in expected["caught"] if test in red), "")
+    return Verdict(name, tuple(sorted(red)), said, tuple(problems))
+
+
+def run(system: str, name: str, declared: dict[str, Any], tests: str) -> Verdict:
+    """Run the suite of ``system`` with one mutant in place of its subject."""
+    expected = declared["mutants"][name]
+    logs = ROOT / "logs" / "mutants" / system / name
+    env = {**os.environ, **declared["environment"], declared["variable"]: expected["value"]}
+    env["HARNESS_LOGS"] = str(logs.relative_to(ROOT))
+    argv = [sys.executable, "-m", "pytest", "-q", tests, f"--system={system}"]
+    argv += ["-k", expected["select"]] if "select" in expected else []
+    done = procs.run(argv, timeout=BUDGET, env=env, cwd=ROOT)
+    junit = logs / "latest" / "junit.xml"
+    if done.code is None or not junit.is_file():
+        lines = (done.stdout + done.stderr).splitlines()[-5:]
+        return Verdict(name, (), "", (f"the run gave no report: {' / '.join(lines)}",))
+    return judge(name, expected, junit)
+
+
+def main(argv: list[str]) -> int:
+    """Run the mutants of a system; print a table; return 1 when one survived."""
+    system, *chosen = argv
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    tests = pyproject["tool"]["harness"]["systems"][system]["tests"]
+    declared = tomllib.loads((ROOT / "integration_tests" / system / "mutants.toml").read_text(encoding="utf-8"))
+    verdicts = []
+    for name in chosen or declared["mutants"]:
+        verdict = run(system, name, declared, tests)
+        verdicts.append(verdict)
+        print(f"{verdict.mutant}: {'SURVIVED' if verdict.problems else 'caught'} by {', '.join(verdict.caught_by)}")
+        print(f"  {verdict.said[:160]}")
+        for problem in verdict.problems:
+            print(f"  problem: {problem}")
+    survived = sum(bool(verdict.problems) for verdict in verdicts)
+    print(json.dumps({"system": system, "caught": len(verdicts) - survived, "survived": survived}))
+    return 1 if survived else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

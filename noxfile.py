@@ -1,0 +1,11 @@
+"""The project's Nox sessions: those of the toolkit. `nox --list` shows them."""
+
+import sys
+from pathlib import Path
+
+# `python -m nox` puts this folder on the path, the `nox` script does not.
+sys.path.insert(0, str(Path(__file__).parent))
+
+from harness.nox_sessions import integration, lint, mutants, tests, types  # noqa: E402
+
+__all__ = ["integration", "lint", "mutants", "tests", "types"]
