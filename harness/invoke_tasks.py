@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 import sys
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from invoke import Collection, Exit, Program, task
 
-from harness import __version__
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
@@ -46,13 +46,22 @@ def _guarded(body: Callable[..., Any]) -> Callable[..., Any]:
     return guarded
 
 
+def _task(*, help: dict[str, str]) -> Callable[[Callable[..., None]], Callable[..., None]]:  # noqa: A002 - Invoke's word
+    """Make a task of a function; its docstring is what `--help` shows."""
+
+    def make(body: Callable[..., None]) -> Callable[..., None]:
+        made: Callable[..., None] = task(help=help)(_guarded(body))
+        return made
+
+    return make
+
+
 def _remainder() -> list[str]:
     """Return the words after ``--`` as they were given; Invoke joins them and loses their quoting."""
     return sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
 
 
-@task(help={**_HELP, "ttl": "how long it may stay unused, such as 30m (default 12h)"})
-@_guarded
+@_task(help={**_HELP, "ttl": "how long it may stay unused, such as 30m (default 12h)"})
 def up(_: Any, stack: str = "", engine: str = "", system: str = "", ttl: str = "12h") -> None:  # noqa: ANN401
     """Start a stack, settle and seed it, and leave it up. Once more: what is up and unchanged is left alone.
 
@@ -70,9 +79,14 @@ def up(_: Any, stack: str = "", engine: str = "", system: str = "", ttl: str = "
         print(f"{name} {address}")
 
 
-@task(help={**_HELP, "keep": "leave the environment up: never (default), on-failure, always"})
-@_guarded
-def test(_: Any, stack: str = "", engine: str = "", system: str = "", keep: str = "") -> None:  # noqa: ANN401
+@_task(help={**_HELP, "keep": "leave the environment up: never (default), on-failure, always"})
+def test(
+    _: Any,  # noqa: ANN401
+    stack: str = "",
+    engine: str = "",
+    system: str = "",
+    keep: str = "",
+) -> None:
     """Run the suite: start what is missing, leave up what was up. Words after -- go to pytest.
 
     Example: invoke test -- -k alarms -x
@@ -89,8 +103,7 @@ def test(_: Any, stack: str = "", engine: str = "", system: str = "", keep: str 
         raise Exit(code=code)
 
 
-@task(help={"engine": _HELP["engine"]})
-@_guarded
+@_task(help={"engine": _HELP["engine"]})
 def down(_: Any, engine: str = "") -> None:  # noqa: ANN401
     """Stop and remove what `up` left in this checkout, and verify that it is gone."""
     from harness.runs import kept  # noqa: PLC0415
@@ -98,8 +111,7 @@ def down(_: Any, engine: str = "") -> None:  # noqa: ANN401
     kept.down(_settings(engine=engine), _say)
 
 
-@task(help={"engine": _HELP["engine"]})
-@_guarded
+@_task(help={"engine": _HELP["engine"]})
 def ps(_: Any, engine: str = "") -> None:  # noqa: ANN401
     """List the services that are up in this checkout."""
     from harness.procs import describe_exit  # noqa: PLC0415
@@ -114,8 +126,7 @@ def ps(_: Any, engine: str = "") -> None:  # noqa: ANN401
         print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-@task(help={"service": "only this one", "engine": _HELP["engine"]})
-@_guarded
+@_task(help={"service": "only this one", "engine": _HELP["engine"]})
 def logs(_: Any, service: str = "", engine: str = "") -> None:  # noqa: ANN401
     """Print the logs of the services that are up in this checkout.
 
@@ -127,8 +138,7 @@ def logs(_: Any, service: str = "", engine: str = "") -> None:  # noqa: ANN401
         print(line)
 
 
-@task(help={"engine": _HELP["engine"]})
-@_guarded
+@_task(help={"engine": _HELP["engine"]})
 def endpoints(_: Any, engine: str = "") -> None:  # noqa: ANN401
     """Print where the published ports of this checkout's services are: NAME:PORT host:port."""
     from harness.runs import kept  # noqa: PLC0415
@@ -144,4 +154,4 @@ namespace = Collection(up, test, down, ps, logs, endpoints)
 
 def main() -> None:
     """Run a task from any folder: the console script ``harness``."""
-    Program(name="harness", version=__version__, namespace=namespace).run()
+    Program(name="harness", version=version("integration-harness"), namespace=namespace).run()

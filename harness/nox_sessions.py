@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import signal
 import sys
 import tomllib
@@ -118,7 +117,7 @@ def mutants(session: nox.Session) -> None:
     install(session, "test", extras="all")
     systems, words = _chosen(session)
     for name in systems:
-        run(session, "python", "-m", "integration_tests.mutants", name, *words, env={"PYTHONPATH": os.getcwd()})
+        run(session, "python", "-m", "integration_tests.mutants", name, *words, env={"PYTHONPATH": str(Path.cwd())})
 
 
 @nox.session

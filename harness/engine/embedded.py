@@ -186,7 +186,8 @@ def _endpoints(stack: str, service: Service, layout: Layout) -> tuple[Endpoint, 
 
 
 def _names(tree: Tree, stack: Stack, service: Service, mounts: Mapping[str, str], layout: Layout) -> Names:
-    addresses, ports = {}, {}
+    addresses: dict[str, str] = {}
+    ports: dict[tuple[str, int], tuple[str, int]] = {}
     for name, (owner, one) in tree.visible(stack.name).items():
         addresses[name] = layout.addresses[f"{owner.name}/{name}"]
         endpoints = _endpoints(owner.name, one, layout)

@@ -258,7 +258,7 @@ class Kafka:
         try:
             probe.committed([TopicPartition("harness-none", 0)], timeout=timeout)
         except KafkaException as error:
-            return error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART
+            return bool(error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART)
         finally:
             probe.close()
         return True
@@ -422,6 +422,20 @@ class KafkaConsumer:
             f"Topic {', '.join(self.topics)}: {len(found)} of {count} {want} came in {timeout:g} s, {came} in all",
             details=[f"  {message}" for message in list(self._seen)[-min(came, _KEPT) :]] if came else ["  none at all"],
         )
+
+    def collect_until(
+        self, wanted: Callable[[Message], object], timeout: float | None = None, *, what: str = "a matching message"
+    ) -> list[Message]:
+        """Return every message up to and with the first for which ``wanted`` is true. Raises WaitTimeout."""
+        __tracebackhide__ = True
+        came: list[Message] = []
+
+        def keep(message: Message) -> object:
+            came.append(message)
+            return wanted(message)
+
+        self.wait_for(keep, timeout, what=what)
+        return came
 
     def wait_for_schema(self, schema: str, timeout: float | None = None) -> Message:
         """Return the first message whose FlatBuffers file identifier is ``schema``. Raises WaitTimeout."""

@@ -1,0 +1,1 @@
+"""What is ours, and that it goes away: identity, ledger, keeper, sweep."""

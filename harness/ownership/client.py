@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import select
@@ -14,9 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import harness
 from harness import procs
-from harness.clock import Deadline, poll
+from harness.clock import Deadline
 from harness.errors import BrokenStack, HarnessError
 
 if TYPE_CHECKING:
@@ -71,7 +69,7 @@ def start_keeper(wanted: EnvironmentId) -> None:
         "engine": wanted.engine,
         "socket": wanted.socket,
     }
-    package_parent = str(Path(harness.__file__).parent.parent)
+    package_parent = str(Path(__file__).parents[2])
     log = wanted.folder / "keeper.log"
     read_end, write_end = os.pipe()
     try:
@@ -181,6 +179,10 @@ class KeeperLink:
         result: dict[str, Any] = answer["ok"]
         return result
 
+    def wait_until_keeper_ended(self, timeout: float) -> bool:
+        """Wait until the keeper's process is gone; return whether it is after ``timeout`` seconds."""
+        return procs.wait_gone(self.facts["pid"], self.facts["start"], timeout)
+
     def close(self) -> None:
         """Close the connection; with it go a lease and all that it held."""
         self._closing = True
@@ -189,21 +191,3 @@ class KeeperLink:
         self._socket.close()
         if threading.current_thread() is not self._reader:
             self._reader.join(timeout=2)
-
-
-def wait_until_unlocked(path: Path, timeout: float) -> bool:
-    """Wait until the keeper that holds the ledger ``path`` has ended; return whether it did."""
-    for _ in poll(Deadline.after(timeout)):
-        try:
-            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        except OSError:
-            return True
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            continue
-        else:
-            return True
-        finally:
-            os.close(fd)
-    return False

@@ -68,13 +68,16 @@ class Service:
 
     @property
     def id(self) -> str:
+        """``stack/service``."""
         return f"{self.stack}/{self.name}"
 
     @property
     def running(self) -> bool:
+        """Whether its process lives."""
         return self.process is not None and self.exit_code is None
 
     def launch(self, env: str) -> None:
+        """Start a process for it. Raises OSError when that cannot be executed."""
         spec = self.spec
         log = Path(spec["log"])
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -104,11 +107,17 @@ class Service:
         self.gone = asyncio.Event()
 
     def ended(self, code: int) -> None:
+        """Take note of its end."""
         self.exit_code = code
         if self._stdin >= 0:
             os.close(self._stdin)
             self._stdin = -1
         self.gone.set()
+
+    def spawn_stop_command(self) -> procs.Popen[bytes]:
+        """Start the command that asks it to stop. Raises OSError."""
+        with Path(self.spec["log"]).open("ab") as output:
+            return procs.spawn(self.spec["stop"], env=self.spec["env"], cwd=self.spec["cwd"], output=output)
 
     def facts(self) -> dict[str, Any]:
         """Return what clients may know."""
@@ -152,6 +161,7 @@ class Connection:
         self.closed = False
 
     def send(self, message: dict[str, Any]) -> None:
+        """Write a message; a client that is gone is no error."""
         if not self.closed:
             with contextlib.suppress(OSError, RuntimeError):
                 self.writer.write(json.dumps(message).encode() + b"\n")
@@ -188,6 +198,7 @@ class Keeper:
     # -- life ---------------------------------------------------------------------------------------------------
 
     async def serve(self, listener: socket.socket) -> None:
+        """Answer clients until nothing is needed any more, then remove everything."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGCHLD, self.reap)
         loop.add_signal_handler(signal.SIGTERM, self.finished.set)
@@ -248,6 +259,7 @@ class Keeper:
     # -- clients ------------------------------------------------------------------------------------------------
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one client until its connection ends; processes of other users are not listened to."""
         self._numbers += 1
         connection = Connection(self._numbers, writer)
         peer: socket.socket = writer.get_extra_info("socket")
@@ -317,7 +329,8 @@ class Keeper:
             self._first_lease_seen = True
             holder = this_process().as_dict() | {"pid": pid, "start": start}
             self.ledger.write("holder", owner=holder)
-        return {"env": self.env, "pid": os.getpid(), "network": self.leases.network, "connection": connection.id}
+        me = this_process()
+        return {"env": self.env, "pid": me.pid, "start": me.start, "network": self.leases.network, "connection": connection.id}
 
     async def do_lease(self, _: Connection, *, services: list[str], ports: list[str]) -> dict[str, Any]:
         """Return addresses for ``stack/service`` names and numbers for named ports."""
@@ -485,17 +498,15 @@ class Keeper:
         family = {pid: start for pid, start in family.items() if procs.is_alive(pid, start)}
         await self._kill_all(family | self._processes_of(service))
 
-    async def _run_stop_command(self, service: Service, timeout: float) -> None:
-        spec = service.spec
+    async def _run_stop_command(self, service: Service, seconds: float) -> None:
         try:
-            with Path(spec["log"]).open("ab") as output:
-                process = procs.spawn(spec["stop"], env=spec["env"], cwd=spec["cwd"], output=output)
+            process = service.spawn_stop_command()
         except OSError as error:
             say(f"{service.id}: stop command failed: {error}")
             return
         start = procs.start_time_of(process.pid) or 0
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(service.gone.wait(), timeout)
+            await asyncio.wait_for(service.gone.wait(), seconds)
         procs.kill(process.pid, signal.SIGKILL, start_time=start)
         process.returncode = 0  # ``reap`` collects it, like any orphan
 

@@ -11,19 +11,18 @@ from typing import TYPE_CHECKING, Any
 from harness import artifacts
 from harness.errors import BrokenStack, HarnessError
 from harness.ownership import ledger
-from harness.ownership.client import EnvironmentId, KeeperLink, start_keeper, wait_until_unlocked
+from harness.ownership.client import EnvironmentId, KeeperLink, start_keeper
 from harness.ownership.sweep import sweep
 from harness.procs import describe_exit
 from harness.readiness import Stop
 from harness.reporting import RunFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
 
     from harness.config import Settings
     from harness.ownership.ledger import LedgerRecord
 
-Say = "Callable[[str], None]"
+KEEPER_BUDGET = 10.0
 
 
 def checkout_of(settings: Settings) -> str:
@@ -183,7 +182,6 @@ class Environment:
         if self._closed:
             return []
         self._closed = True
-        ledger_path = self.settings.state / f"{self.env}{ledger.SUFFIX}"
         if self._keeper_lost:
             self.link.close()
             return [line for line in sweep(self.settings.state, own=self.env) if "could not" in line]
@@ -194,7 +192,7 @@ class Environment:
         finally:
             self.link.close()
         left: list[str] = list(answer["left"])
-        if answer["ended"] and not wait_until_unlocked(ledger_path, 10):
+        if answer["ended"] and not self.link.wait_until_keeper_ended(KEEPER_BUDGET):
             left.append(f"the keeper of {self.env}")
         return left
 

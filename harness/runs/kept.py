@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from harness.artifacts import printable, read_slice
 from harness.errors import ConfigError, LeftoverError
-from harness.ownership import ledger
-from harness.ownership.client import KeeperLink, wait_until_unlocked
+from harness.ownership.client import KeeperLink
 from harness.ownership.sweep import locked, sweep
-from harness.runs.environment import checkout_lock, find_kept
+from harness.runs.environment import KEEPER_BUDGET, checkout_lock, find_kept
 from harness.runs.lifecycle import Run, running
 from harness.runs.stack import Known
 from harness.runs.wiring import choose_engine
@@ -95,7 +94,7 @@ def _down(settings: Settings, say: Callable[[str], None]) -> None:
     left = list(answer["left"])
     if answer["held_by"]:
         say(f"{record.env} is kept no longer; it is still used by {', '.join(answer['held_by'])}")
-    elif not wait_until_unlocked(settings.state / f"{record.env}{ledger.SUFFIX}", 15):
+    elif not link.wait_until_keeper_ended(KEEPER_BUDGET):
         left.append(f"the keeper of {record.env}")
     else:
         say(f"{record.env} is down, nothing is left")

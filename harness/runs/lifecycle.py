@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from harness.config import Settings
     from harness.engine import ServicePlan, StackPlan
     from harness.engine.embedded import Layout, Stranger
-    from harness.stack import Tree
     from harness.stack import Stack as Declared
+    from harness.stack import Tree
 
 ACQUIRE_BUDGET = 300.0
 
@@ -100,8 +100,8 @@ class Run:
                 self._release(environment, one)
             raise
         if not keep_includes:
-            for one in tree.stacks[:-1]:
-                self._release(environment, one.name)
+            for included in tree.stacks[:-1]:
+                self._release(environment, included.name)
         visible = {
             service: known[owner.name][service] for service, (owner, _) in tree.visible(tree.root.name).items()
         }

@@ -146,7 +146,8 @@ class Settling:
                 break
         else:
             raise BrokenStack(
-                f"Service {name!r} was not started in {self.up.budget:g} s: it waits for {', '.join(service.depends_on)}",
+                f"Service {name!r} was not started in {self.up.budget:g} s: "
+                f"it waits for {', '.join(service.depends_on)}",
                 service=name,
             )
         ended = self.environment.report.timed("settle", f"{self.stack.name}/{name}")

@@ -35,12 +35,8 @@ _NEAR = 0.7
 _T = TypeVar("_T", bound=Frozen)
 _DEFAULT_NAMES = ("compose", "docker-compose")
 # Keys of the Compose specification, only for "did you mean" when Compose refuses one.
-_SERVICE_KEYS = (
-    "build command configs container_name depends_on deploy entrypoint env_file environment expose extends extra_hosts "
-    "healthcheck hostname image init labels logging networks platform ports privileged profiles restart secrets "
-    "stdin_open stop_grace_period stop_signal tmpfs tty ulimits user volumes working_dir"
-).split()
-_TOP_KEYS = "name include services networks volumes configs secrets".split()
+_SERVICE_KEYS = ["build", "command", "configs", "container_name", "depends_on", "deploy", "entrypoint", "env_file", "environment", "expose", "extends", "extra_hosts", "healthcheck", "hostname", "image", "init", "labels", "logging", "networks", "platform", "ports", "privileged", "profiles", "restart", "secrets", "stdin_open", "stop_grace_period", "stop_signal", "tmpfs", "tty", "ulimits", "user", "volumes", "working_dir"]
+_TOP_KEYS = ["name", "include", "services", "networks", "volumes", "configs", "secrets"]
 
 
 @dataclass

@@ -81,7 +81,7 @@ def update_of(message: Message) -> Any:
 def value_type(message: Message) -> str:
     """Return the type of the value in an f142 message as the buffer names it, such as Double or ArrayFloat."""
     number = LogData.LogData.GetRootAsLogData(message.value, 0).ValueType()
-    return next(name for name, value in vars(Value.Value).items() if value == number)
+    return next(str(name) for name, value in vars(Value.Value).items() if value == number)
 
 
 @pytest.fixture

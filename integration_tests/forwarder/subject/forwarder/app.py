@@ -9,14 +9,16 @@ import queue
 import socket
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from forwarder.commands import BadCommandError, Command, Stream, parse_command
-from forwarder.config import Config
 from forwarder.sources import CaSource, FakeSource, PvaSource, Source
 from forwarder.updates import Converter, Update
+
+if TYPE_CHECKING:
+    from forwarder.config import Config
 
 log = logging.getLogger("forwarder")
 VERSION = "1.0.0"
@@ -72,19 +74,17 @@ class Forwarder:
             {"bootstrap.servers": topic.broker, "group.id": f"forwarder-{os.getpid()}", "enable.auto.commit": False}
         )
         partitions = consumer.list_topics(topic.name, timeout=10).topics[topic.name].partitions
-        consumer.assign(
-            [
-                TopicPartition(topic.name, number, consumer.get_watermark_offsets(TopicPartition(topic.name, number))[1])
-                for number in partitions
-            ]
-        )
+        parts = [TopicPartition(topic.name, number) for number in partitions]
+        for part in parts:
+            part.offset = consumer.get_watermark_offsets(part)[1]
+        consumer.assign(parts)
         return consumer
 
     def _take(self, data: bytes) -> None:
         try:
             command = parse_command(data)
         except BadCommandError as error:
-            log.error("command refused: %s", error)
+            log.warning("command refused: %s", error)
             return
         self.execute(command)
         self._status_due = min(self._status_due, time.monotonic() + 0.02)

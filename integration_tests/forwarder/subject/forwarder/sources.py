@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections.abc import Callable
@@ -115,7 +116,7 @@ class FakeSource:
         count = 0
         while not self._stop.wait(period):
             count += 1
-            self._put(lambda value=np.int32(count): Update(value, 0, 0, time.time_ns()))  # type: ignore[misc]
+            self._put(functools.partial(Update, np.int32(count), 0, 0, time.time_ns()))
 
     def close(self) -> None:
         self._stop.set()

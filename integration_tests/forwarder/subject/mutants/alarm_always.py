@@ -16,7 +16,7 @@ class Forgetful(Converter):
         return super().convert(update)
 
 
-app.Converter = Forgetful  # type: ignore[misc]
+app.Converter = Forgetful  # type: ignore[attr-defined]
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -20,7 +20,7 @@ def _listed(_: Forwarder) -> list[Stream]:
 
 
 Forwarder.add = _remember  # type: ignore[method-assign]
-Forwarder.listed = _listed  # type: ignore[method-assign]
+Forwarder.listed = _listed  # type: ignore[method-assign,assignment]
 
 if __name__ == "__main__":
     sys.exit(main())

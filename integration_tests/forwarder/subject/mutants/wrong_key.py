@@ -11,7 +11,7 @@ def _key(_: Forwarder, stream: Stream) -> bytes:
     return stream.provider.encode()
 
 
-Forwarder.key_of = _key  # type: ignore[method-assign]
+Forwarder.key_of = _key  # type: ignore[method-assign,assignment]
 
 if __name__ == "__main__":
     sys.exit(main())

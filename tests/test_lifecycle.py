@@ -1,0 +1,348 @@
+"""Stacks come up in the declared order, are usable, and are gone afterwards."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from conftest import Project, run_json, service, web
+
+from harness import clock, procs
+from harness.errors import BrokenStack, ConfigError, HarnessError, LeftoverError
+from harness.helpers import http
+from harness.runs import running
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_stack_is_usable_then_gone(project: Project) -> None:
+    """A stack must answer at its endpoint while it is up; afterwards no process, ledger or scratch folder may be left."""
+    project.stack("web", {"web": web(0.2)})
+    run = project.run()
+    with running(run):
+        stack = run.bring("web")
+        assert http.ask(*_split(stack.endpoint("web", 8080))).json()["status"] == "green"
+        assert stack.endpoint("web", 80) == stack.endpoint("web", 8080)
+        assert stack.service("web").state == "running"
+        pid = stack.service("web").pid
+    assert procs.start_time_of(pid) is None
+    assert project.processes() == {}
+    assert project.ledgers() == []
+    assert not (project.latest / "work").exists()
+    assert run_json(project)["left"] == []
+
+
+def _split(endpoint: str) -> tuple[str, int]:
+    host, _, port = endpoint.rpartition(":")
+    return host, int(port)
+
+
+def test_a_service_is_ready_when_its_probe_holds_and_not_before(project: Project) -> None:
+    """A stack must not be given out before its service is green."""
+    project.stack("web", {"web": web(0.7)})
+    run = project.run()
+    with running(run):
+        before = clock.now()
+        stack = run.bring("web")
+        assert http.ask(*_split(stack.endpoint("web", 8080))).status == 200
+    assert clock.now() - before >= 0.7
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("say:last words", "exit:3"), "Service 'dies' ended with exit code 3 before it was ready"),
+        (("say:last words", "exit:0"), "Service 'dies' ended with exit code 0 before it was ready"),
+        (("say:last words", "exit:3:0.3"), "Service 'dies' ended with exit code 3 before it was ready"),
+    ],
+    ids=["at once", "with 0", "later"],
+)
+def test_a_service_that_ends_ends_the_wait(project: Project, words: tuple[str, ...], says: str) -> None:
+    """A service that ends before it is ready must end the wait within a second, with exit code and last lines."""
+    ready = [{"tcp": 8080}]
+    project.stack("s", {"dies": service(*words, ports=("8080",), ready=ready), "other": web()})
+    run = project.run()
+    began = clock.now()
+    with pytest.raises(BrokenStack) as caught:
+        run.bring("s")
+    assert clock.now() - began < 3
+    assert str(caught.value).splitlines()[0] == f"{says} (logs/latest/services/dies.log)".replace(
+        "logs", os.path.relpath(project.root / "logs")
+    ) or says in str(caught.value)
+    assert "  last words" in caught.value.details
+    assert (caught.value.service, caught.value.exit_code) == ("dies", 12)
+    assert run.environment is not None
+    assert run.environment.link.ask("services")["services"] == []
+
+
+def test_a_service_that_never_gets_ready_is_named_with_what_was_seen(project: Project) -> None:
+    """At the deadline, the error must name the service, the probe and its last observation."""
+    project.stack(
+        "s", {"slow": web(60, words=("say:still thinking",))}, **{"x-harness": {"timeouts": {"ready": "600ms"}}}
+    )
+    with pytest.raises(BrokenStack, match=r"Service 'slow' did not settle in 0\.\d s: /: status 503") as caught:
+        project.run().bring("s")
+    assert "probe: http /" in caught.value.details
+    assert "  still thinking" in caught.value.details
+    assert caught.value.hint == "a longer time is given by x-harness.timeouts.ready in s.yaml"
+
+
+def test_output_that_is_no_utf8_is_kept_and_shown(project: Project) -> None:
+    """A log must hold a service's bytes as they were; an error must show them escaped."""
+    data = b"\xff\xfe caf\xe9 \x1b[31m\n"
+    project.stack("s", {"odd": service(f"raw:{data.hex()}", "exit:1", ready=[{"log": "never"}])})
+    with pytest.raises(BrokenStack) as caught:
+        project.run().bring("s")
+    assert (project.latest / "services" / "odd.log").read_bytes() == data
+    assert r"  \xff\xfe caf\xe9 \x1b[31m" in caught.value.details
+
+
+def test_standard_input_is_held_open(project: Project) -> None:
+    """A service that ends with its input must not end: the keeper holds it open."""
+    project.stack("s", {"reader": service("say:up", "stdin", ready=[{"log": "up"}]), "web": web(0.3)})
+    run = project.run()
+    with running(run):
+        stack = run.bring("s")
+        assert stack.service("reader").state == "running"
+
+
+def test_what_a_service_forks_goes_with_it(project: Project) -> None:
+    """A daemon that left its session and parent must be gone when its stack is released."""
+    project.stack("s", {"forker": service("daemon", "say:forked", "wait", ready=[{"log": "forked"}])})
+    run = project.run()
+    with running(run):
+        stack = run.bring("s")
+        daemons = [pid for pid in project.processes() if pid != stack.service("forker").pid]
+        assert len(daemons) >= 2  # the daemon and the keeper
+        assert stack.release() == []
+        assert len(project.processes()) == 1  # the keeper
+
+
+def test_a_subject_is_asked_before_it_is_killed(project: Project) -> None:
+    """A subject must get TERM and time to end by itself; what is no subject is killed at once."""
+    polite = service("polite", "say:up", "wait", ready=[{"log": "up"}])
+    project.stack("s", {"subject": {**polite, "x-harness": {**polite["x-harness"], "subject": "s"}}, "part": polite})
+    run = project.run()
+    with running(run):
+        run.bring("s")
+    logs = {name: (project.latest / "services" / f"{name}.log").read_text() for name in ("subject", "part")}
+    assert logs == {"subject": "up\nasked to stop\n", "part": "up\n"}
+
+
+def test_a_subject_that_ignores_term_is_killed(project: Project) -> None:
+    """A subject that does not end within its grace must be killed."""
+    deaf = service("deaf", "say:up", "wait", ready=[{"log": "up"}], subject="s")
+    project.stack("s", {"deaf": {**deaf, "stop_grace_period": "300ms"}})
+    run = project.run()
+    with running(run):
+        run.bring("s")
+        began = clock.now()
+    assert 0.3 <= clock.now() - began < 3
+
+
+def test_a_declared_stop_command_is_used(project: Project) -> None:
+    """A service with ``stop`` must be asked by that command, not by TERM."""
+    stop = ["python", "-c", "import os, signal; os.kill(int(open(os.environ['PIDFILE']).read()), signal.SIGTERM)"]
+    script = "import os, signal; open(os.environ['PIDFILE'], 'w').write(str(os.getpid())); print('up', flush=True); "
+    command = ["python", "-c", script + "signal.signal(15, lambda *_: os._exit(0)); signal.pause()"]
+    embedded = {"command": command, "stop": stop, "environment": {"PIDFILE": "{data}/pid"}}
+    project.stack("s", {"one": service("x", embedded=embedded, subject="s", ready=[{"log": "up"}])})
+    run = project.run()
+    with running(run):
+        run.bring("s")
+        began = clock.now()
+    assert clock.now() - began < 1.5
+    assert "one/" not in (project.latest / "keeper.log").read_text()
+    assert "s/one: exit code 0" in (project.latest / "keeper.log").read_text()
+
+
+def test_one_shots_and_dependencies_are_obeyed(project: Project) -> None:
+    """A service must start after the one-shot that it depends on has ended with 0, and after healthy ones are ready."""
+    shared = {"volumes": ["shared:/shared"]}
+    first = service("touch:{mount:/shared/first}", "exit:0:0.2", role="oneshot", compose=shared)
+    second = web(0.3, words=("touch:{mount:/shared/second}",), compose=shared)
+    depends = {"first": {"condition": "service_completed_successfully"}, "second": {"condition": "service_healthy"}}
+    third = service(
+        "need:{mount:/shared/first}",
+        "need:{mount:/shared/second}",
+        "say:both were there",
+        "wait",
+        ready=[{"log": "both were there"}],
+        compose={**shared, "depends_on": depends},
+    )
+    project.stack("s", {"third": third, "second": second, "first": first}, volumes={"shared": {}})
+    run = project.run()
+    with running(run):
+        stack = run.bring("s")
+        assert (stack.service("first").state, stack.service("first").exit_code) == ("exited", 0)
+        stack.check()
+
+
+def test_a_one_shot_that_fails_breaks_its_stack(project: Project) -> None:
+    """A one-shot that ends with another code than 0 must break the stack, and name its code."""
+    project.stack("s", {"job": service("say:no luck", "exit:4", role="oneshot")})
+    with pytest.raises(BrokenStack, match="Service 'job' ended with exit code 4 and should have ended"):
+        project.run().bring("s")
+
+
+def test_a_seed_comes_before_the_service_that_needs_it(project: Project) -> None:
+    """A seed with ``before`` must be planted after its stack's other services are ready and before that one starts."""
+    shared = {"volumes": ["shared:/shared"]}
+    keeper = web(compose=shared)
+    user = service("need:{mount:/shared/seed}", "say:found", "wait", ready=[{"log": "found"}], compose=shared)
+    command = ["touch", "/shared/seed"]
+    seed = {"key": "s", "before": "user", "exec": {"service": "web", "command": command}}
+    project.stack("s", {"web": keeper, "user": user}, volumes={"shared": {}}, **{"x-harness": {"seed": [seed]}})
+    run = project.run()
+    with running(run):
+        assert run.bring("s").service("user").state == "running"
+
+
+def test_a_seed_that_fails_is_named(project: Project) -> None:
+    """A seed whose command fails must break the stack with the seed's key, exit code and last lines."""
+    command = ["python3", "-c", "import sys; print('no room', file=sys.stderr); sys.exit(5)"]
+    seed = {"key": "fill", "exec": {"service": "web", "command": command}}
+    project.stack("s", {"web": web()}, **{"x-harness": {"seed": [seed]}})
+    with pytest.raises(BrokenStack, match="Seed 'fill': .* in 'web': exit code 5") as caught:
+        project.run().bring("s")
+    assert caught.value.details == ("no room",)
+
+
+def test_one_configuration_serves_the_service(project: Project) -> None:
+    """A mounted file must reach the service with names as addresses and container paths as paths here."""
+    (project.root / "app.ini").write_text("server = web:8080\nother = /etc/app.ini\nname = web\n")
+    reader = service(
+        "cat:{mount:/etc/app.ini}", "wait", ready=[{"log": "server"}], compose={"volumes": ["../app.ini:/etc/app.ini:ro"]}
+    )
+    project.stack("s", {"web": web(), "reader": reader})
+    run = project.run()
+    with running(run):
+        stack = run.bring("s")
+        lines = stack.service("reader").logs().splitlines()
+        assert lines[0] == f"server = {stack.endpoint('web', 8080)}"
+        assert lines[1].endswith("/mounts/etc/app.ini")
+        assert lines[2] == "name = web"
+    assert (project.root / "app.ini").read_text().startswith("server = web:8080")
+
+
+def test_two_environments_do_not_meet(project: Project) -> None:
+    """Two runs of one stack at once must have addresses of their own and both work."""
+    project.stack("web", {"web": web()})
+    first, second = project.run(), project.run()
+    with running(first), running(second):
+        ends = {first.bring("web").endpoint("web", 8080), second.bring("web").endpoint("web", 8080)}
+        assert len(ends) == 2
+        assert all(http.ask(*_split(end)).status == 200 for end in ends)
+
+
+def test_an_included_stack_is_shared_and_goes_with_its_last_user(project: Project) -> None:
+    """Stacks that include the same one must share it; it must be gone when none of them is left."""
+    project.stack("base", {"web": web()})
+    for name in ("one", "two"):
+        project.stack(name, {name: service("say:up", "wait", ready=[{"log": "up"}])}, include=["base.yaml"])
+    run = project.run()
+    with running(run):
+        one, two = run.bring("one", keep_includes=False), run.bring("two", keep_includes=False)
+        assert one.service("web").pid == two.service("web").pid
+        one.release()
+        assert two.service("web").state == "running"
+        two.release()
+        assert run.environment is not None
+        assert run.environment.link.ask("services")["services"] == []
+
+
+def test_a_service_that_dies_under_a_test_ends_its_waits(project: Project) -> None:
+    """When a service is killed from outside, a wait must raise BrokenStack within two seconds, with the signal."""
+    project.stack("s", {"web": web(words=("say:hello",)), "other": web()})
+    run = project.run()
+    with running(run):
+        stack = run.bring("s")
+        os.kill(stack.service("web").pid, signal.SIGKILL)
+        began = clock.now()
+        with pytest.raises(BrokenStack, match=r"Service 'web' ended with signal 9 \(SIGKILL\) under a test") as caught:
+            for _ in clock.poll(clock.Deadline.after(10)):
+                pass
+        assert clock.now() - began < 2
+        assert caught.value.exit_code_seen == -9
+        assert "  hello" in caught.value.details
+
+
+def test_what_a_test_does_to_a_service_is_no_fault(project: Project) -> None:
+    """Killing, stopping and starting a service through its stack must not count as a broken stack."""
+    project.stack("s", {"web": web()})
+    run = project.run()
+    with running(run):
+        one = run.bring("s").service("web")
+        first = one.pid
+        one.kill()
+        assert (one.state, one.exit_code) == ("exited", -9)
+        clock.check_guards()
+        one.start()
+        assert (one.state, one.exit_code) == ("running", None)
+        assert one.pid != first
+        one.pause()
+        assert one.state == "paused"
+        one.unpause()
+        one.restart()
+        assert one.state == "running"
+        clock.check_guards()
+
+
+def test_a_command_runs_as_the_service_would(project: Project) -> None:
+    """``exec`` must see the service's environment and mounted files, and report exit code and output."""
+    (project.root / "data.txt").write_text("content")
+    compose = {"volumes": ["../data.txt:/data.txt"], "environment": {"COLOUR": "red"}}
+    project.stack("s", {"web": web(compose=compose)})
+    run = project.run()
+    with running(run):
+        one = run.bring("s").service("web")
+        done = one.exec(["sh", "-c", 'echo "$COLOUR"; cat "$1"; exit 7', "sh", "/data.txt"])
+        assert (done.code, done.stdout) == (7, "red\ncontent")
+        assert one.copy_out("/data.txt", project.root / "copy.txt").read_text() == "content"
+        with pytest.raises(HarnessError, match="'nope' cannot be run in service 'web'"):
+            one.exec(["nope"])
+
+
+def test_an_executable_that_cannot_be_run_is_an_error_before_anything_exists(project: Project) -> None:
+    """A command that is not there must be refused with exit code 10, and neither folder nor process be made."""
+    bad: dict[str, Any] = {"image": "x", "x-harness": {"embedded": {"command": ["no-such-program"]}}}
+    project.stack("s", {"web": web(), "bad": bad})
+    with pytest.raises(ConfigError, match="executable 'no-such-program' was not found"):
+        project.run().bring("s")
+    assert not (project.root / "logs").exists()
+    assert project.processes() == {}
+
+
+def test_a_broken_block_still_gives_everything_back(project: Project) -> None:
+    """When the guarded block raises, everything must be gone and the block's own error be raised."""
+    project.stack("web", {"web": web()})
+    run = project.run()
+    with pytest.raises(ZeroDivisionError), running(run):
+        run.bring("web")
+        _ = 1 / 0
+    assert project.processes() == {}
+
+
+def test_what_cannot_be_removed_is_told(project: Project) -> None:
+    """Teardown that leaves something must raise LeftoverError and name it."""
+    project.stack("web", {"web": web()})
+    run = project.run()
+    with pytest.raises(LeftoverError, match=r"Teardown left 1 thing\(s\): folder .*/work") as caught, running(run):
+        run.bring("web")
+        mark = project.latest / "work" / ".harness-environment"
+        mark.write_text("somebody else's")
+    assert caught.value.exit_code == 14
+    _tidy(project, mark)
+
+
+def _tidy(project: Project, mark: Path) -> None:
+    """Give the folder its mark back, and have the sweep remove what is left."""
+    mark.write_text(project.latest.name)
+    project.wait_until_gone(10)
+    project.stack("empty", {"e": service("wait", ready=[])})
+    with running(project.run()) as run:
+        run.bring("empty")
+    assert not mark.exists()
