@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from harness.clock import now
 from harness.errors import CONFIGURATION, EXIT_MEANING, BrokenStack, HarnessError
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 _KEPT_FOR = 12 * 3600.0
+_SAME_WISH = 1.0  # seconds in which a second Ctrl-C adds nothing to the first
 _ERROR = "harness_error"
 _OPTIONS = ("engine", "system", "stack", "keep")
 
@@ -95,6 +97,7 @@ class Session:
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self._signal_number = 0
+        self._told: float | None = None
         self._failed = False
         self._codes: set[int] = set()
         self._settings: Settings | None = None
@@ -156,11 +159,21 @@ class Session:
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
                 signal.signal(number, self._interrupt)
+            # Where SIGINT is ignored (a background job of a shell), it stays so.
+            if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+                signal.signal(signal.SIGINT, self._interrupt)
 
     def _interrupt(self, number: int, _: FrameType | None) -> None:
-        self._signal_number = number
-        for one in _SIGNALS:
-            signal.signal(one, signal.SIG_IGN)
+        """End the session once. Nox and shells send INT and then TERM for one Ctrl-C: that is one wish, not two.
+
+        A second exception while the first unwinds would tear through finalizers and locks.
+        """
+        again = self._told is not None
+        if again and (number != signal.SIGINT or now() - (self._told or 0) < _SAME_WISH):
+            return
+        if not again and number != signal.SIGINT:
+            self._signal_number = number
+        self._told = now()
         raise KeyboardInterrupt(f"signal {signal.Signals(number).name}")
 
     # -- each test ----------------------------------------------------------------------------------------------
@@ -306,8 +319,9 @@ class Calm:
             return (yield)
         finally:
             for number, handler in before.items():
-                # What was SIG_IGN or ours belongs to this session, which is over.
-                signal.signal(number, handler if number == signal.SIGINT else signal.SIG_DFL)
+                # Our own handlers end with the session.
+                ours = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+                signal.signal(number, signal.SIG_IGN if handler is signal.SIG_IGN else ours)
 
 
 def _say_wait(*_: object) -> None:

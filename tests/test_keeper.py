@@ -1,0 +1,306 @@
+"""Whatever is killed, nothing is left; what belongs to others is untouched."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from conftest import Project, service, web
+
+from harness import clock, procs
+from harness.errors import BrokenStack, ConfigError
+from harness.ownership import ledger
+from harness.ownership.client import KeeperLink
+from harness.ownership.identity import Owner, is_proven_dead, this_process
+from harness.ownership.leases import Leases
+from harness.ownership.sweep import locked, sweep
+from harness.runs import kept, running
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HOLD = """
+import sys, signal
+from pathlib import Path
+from harness.config import load_settings, read_sources
+from harness.runs import Run
+run = Run(load_settings(read_sources(Path(sys.argv[1]))), print)
+stack = run.bring("s")
+print("UP", stack.service("web").pid, run.environment.link.facts["pid"], flush=True)
+signal.pause()
+"""
+
+
+@pytest.fixture
+def holder(project: Project, tmp_path: Path) -> Iterator[tuple[procs.Popen[bytes], int, int]]:
+    """Another process with a run: (it, pid of its service, pid of its keeper)."""
+    project.stack("s", {"web": web(), "forker": service("daemon", "say:up", "wait", ready=[{"log": "up"}])})
+    output = tmp_path / "holder.log"
+    with output.open("wb") as file:
+        process = procs.spawn(
+            [sys.executable, "-c", HOLD, str(project.root)], env=project.environ, cwd=project.root, output=file
+        )
+    words: list[str] = []
+    for _ in clock.poll(clock.Deadline.after(20)):
+        lines = [line for line in output.read_text().splitlines() if line.startswith("UP")]
+        if lines:
+            words = lines[0].split()
+            break
+    assert words, output.read_text()
+    yield process, int(words[1]), int(words[2])
+    process.kill()
+    process.wait(10)
+
+
+def test_a_killed_run_leaves_nothing(project: Project, holder: tuple[procs.Popen[bytes], int, int]) -> None:
+    """When a run is killed, its keeper must remove everything, daemons included, and end, within ten seconds."""
+    process, _, _ = holder
+    process.kill()
+    assert project.wait_until_gone(10) == {}
+    assert project.ledgers() == []
+    assert not (project.latest / "work").exists()
+
+
+def test_a_forked_child_of_a_killed_run_does_not_delay_removal(project: Project, tmp_path: Path) -> None:
+    """A child that inherited the run's connection must not keep the environment alive."""
+    project.stack("s", {"web": web()})
+    script = HOLD.replace("signal.pause()", "import os\nif os.fork() == 0:\n    signal.pause()\nsignal.pause()")
+    output = tmp_path / "holder.log"
+    with output.open("wb") as file:
+        process = procs.spawn(
+            [sys.executable, "-c", script, str(project.root)], env=project.environ, cwd=project.root, output=file
+        )
+    try:
+        for _ in clock.poll(clock.Deadline.after(20)):
+            if b"UP" in output.read_bytes() and procs.descendants(process.pid):
+                break
+        process.kill()
+        process.wait(10)
+        assert project.wait_until_gone(10) == {}
+    finally:
+        procs.kill_group(process.pid, signal.SIGKILL)
+
+
+def test_a_killed_keeper_is_noticed_and_replaced_by_the_sweep(project: Project) -> None:
+    """When the keeper is killed, the run must be broken at once, and closing it must clear what the keeper left."""
+    project.stack("s", {"web": web(), "forker": service("daemon", "say:up", "wait", ready=[{"log": "up"}])})
+    run = project.run()
+    run.bring("s")
+    assert run.environment is not None
+    os.kill(run.environment.link.facts["pid"], signal.SIGKILL)
+    began = clock.now()
+    with pytest.raises(BrokenStack, match="The keeper of environment .* is gone"):
+        for _ in clock.poll(clock.Deadline.after(5)):
+            pass
+    assert clock.now() - began < 1
+    assert run.close() == []
+    assert project.processes() == {}
+    assert project.ledgers() == []
+
+
+def test_run_and_keeper_killed_together_are_healed_by_the_next_start(
+    project: Project, holder: tuple[procs.Popen[bytes], int, int]
+) -> None:
+    """After a kill of run and keeper together, the next start must remove what they left, and say so."""
+    process, _, keeper = holder
+    os.kill(keeper, signal.SIGKILL)
+    process.kill()
+    process.wait(10)
+    assert len(project.ledgers()) == 1
+    dead = project.ledgers()[0].stem
+    run = project.run()
+    with running(run):
+        run.bring("s")
+        assert f"environment {dead} of a dead run was cleared" in project.said
+    assert project.processes() == {}
+    assert project.ledgers() == []
+
+
+def test_the_sweep_leaves_living_environments_alone(
+    project: Project, holder: tuple[procs.Popen[bytes], int, int]
+) -> None:
+    """A sweep must not touch an environment whose keeper lives."""
+    process, pid, keeper = holder
+    assert sweep(project.state / "harness") == []
+    assert procs.start_time_of(pid) is not None
+    assert procs.start_time_of(keeper) is not None
+    process.kill()
+    assert project.wait_until_gone(10) == {}
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "\0\0", "{", "[]\n", '{"kind": "header", "schema": 99}\n', '{"kind": "header", "schema": 1}\n', "\xff"],
+)
+def test_what_is_no_ledger_is_left_alone(project: Project, content: str) -> None:
+    """A file that cannot be read as a ledger of ours must neither break a start nor be deleted."""
+    state = project.state / "harness"
+    state.mkdir(mode=0o700)
+    odd = state / "odd.ledger"
+    odd.write_text(content, encoding="latin-1")
+    assert sweep(state) == []
+    assert odd.exists()
+    odd.unlink()
+
+
+def test_a_ledger_of_a_reused_pid_does_not_kill_the_stranger(project: Project) -> None:
+    """A process that only has the number of a dead service must not be signalled."""
+    bystander = procs.spawn([sys.executable, "-c", "import signal; signal.pause()"])
+    try:
+        state = project.state / "harness"
+        state.mkdir(mode=0o700)
+        owner = {**this_process().as_dict(), "pid": 2**22 - 3, "start": 1}
+        folder = project.root / "old"
+        folder.mkdir()
+        lines = [
+            {"kind": "header", "schema": 1, "env": "e", "checkout": "c", "engine": "embedded", "folder": str(folder),
+             "socket": "harness-none", "owner": owner},
+            {"kind": "started", "pid": bystander.pid, "start": 1, "service": "s/x"},
+        ]
+        (state / "e.ledger").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"kind": "ended", "p')
+        assert sweep(state) == ["environment e of a dead run was cleared"]
+        assert bystander.poll() is None
+        assert project.ledgers() == []
+    finally:
+        bystander.kill()
+        bystander.wait(10)
+
+
+def test_death_is_only_believed_when_proven() -> None:
+    """An owner of another machine, user or process namespace must count as alive; of an earlier boot, as dead."""
+    here = this_process()
+    facts = here.as_dict()
+
+    def other(**changes: object) -> Owner:
+        return Owner(**{**facts, **changes})
+
+    assert not is_proven_dead(here, here)
+    assert is_proven_dead(other(start=1), here)
+    assert is_proven_dead(other(boot="earlier"), here)
+    assert not is_proven_dead(other(start=1, uid=-1), here)
+    assert not is_proven_dead(other(start=1, machine="elsewhere"), here)
+    assert not is_proven_dead(other(start=1, pidns=1), here)
+
+
+def test_leases_never_meet() -> None:
+    """Two environments with the same seed must get different networks and ports; one gets the same again by name."""
+    first, second = Leases("same"), Leases("same")
+    try:
+        assert first.network != second.network
+        assert first.port("x") != second.port("x")
+        assert first.port("x") == first.port("x")
+        assert first.port("x") != first.port("y")
+        assert first.address("s/a") == f"{first.network}.2"
+        assert first.address("s/b") == f"{first.network}.3"
+        assert first.address("s/a") == f"{first.network}.2"
+    finally:
+        first.close()
+        second.close()
+
+
+def test_a_lock_that_is_held_names_its_holder(tmp_path: Path) -> None:
+    """Waiting for a lock must end at its deadline with who holds it."""
+    path = tmp_path / "a.lock"
+    with locked(path, 1), pytest.raises(ConfigError) as caught, locked(path, 0.1):
+        pass
+    assert caught.value.summary.startswith(f"Lock {path} was not free in 0.1 s; held by pid {os.getpid()} (")
+
+
+def test_the_state_folder_must_be_private(project: Project) -> None:
+    """A state folder that others can read must be refused with exit code 10."""
+    (project.state / "harness").mkdir(mode=0o755)
+    (project.state / "harness").chmod(0o755)
+    project.stack("s", {"web": web()})
+    with pytest.raises(ConfigError, match="has mode 0755, 0700 was needed"):
+        project.run().bring("s")
+    assert project.processes() == {}
+
+
+def test_up_is_used_by_runs_and_left_up(project: Project) -> None:
+    """What ``up`` left must be used by later runs without a restart, survive them, and be gone after ``down``."""
+    project.stack("base", {"web": web()})
+    project.stack("more", {"more": web()}, include=["base.yaml"])
+    settings = project.settings(stack="base")
+    kept.up(settings, project.said.append, ttl=600)
+    pids = {one.service: one.pid for one in kept.listed(settings)}
+    for _ in range(2):
+        run = project.run()
+        with running(run):
+            assert run.bring("base").service("web").pid == pids["web"]
+            assert run.bring("more").service("more").state == "running"
+        assert {one.service: one.pid for one in kept.listed(settings)} == pids
+        assert (project.latest / "services" / "web.log").is_symlink()
+    assert kept.up(settings, project.said.append, ttl=600) == {
+        name: address for one in kept.listed(settings) for name, address in one.endpoints.items()
+    }
+    assert {one.service: one.pid for one in kept.listed(settings)} == pids
+    kept.down(settings, project.said.append)
+    assert project.processes() == {}
+    assert project.ledgers() == []
+    with pytest.raises(ConfigError, match="Nothing is up here"):
+        kept.listed(settings)
+
+
+def test_up_starts_a_changed_stack_anew(project: Project) -> None:
+    """``up`` after a change of a stack's file must start it anew; an unchanged one must be left alone."""
+    project.stack("s", {"web": web(words=("say:one",))})
+    settings = project.settings(stack="s")
+    kept.up(settings, project.said.append, ttl=600)
+    before = kept.listed(settings)[0].pid
+    project.stack("s", {"web": web(words=("say:two",))})
+    kept.up(settings, project.said.append, ttl=600)
+    assert kept.listed(settings)[0].pid != before
+    assert list(kept.logs(settings, "web")) == ["two"]
+    assert "s: changed since it was started; everything is started anew" in project.said
+    kept.down(settings, project.said.append)
+
+
+def test_down_waits_for_nobody_but_tells_who_uses_it(project: Project) -> None:
+    """``down`` must leave what a run still uses, say so, and it must be gone when that run ends."""
+    project.stack("s", {"web": web()})
+    settings = project.settings(stack="s")
+    kept.up(settings, project.said.append, ttl=600)
+    run = project.run()
+    with running(run):
+        stack = run.bring("s")
+        kept.down(settings, project.said.append)
+        assert f"(pid {os.getpid()})" in project.said[-1]
+        assert stack.service("web").state == "running"
+    assert project.wait_until_gone(10) == {}
+
+
+def test_a_stranger_cannot_talk_the_keeper_into_a_crash(project: Project) -> None:
+    """Requests that make no sense must be answered with an error, and the keeper must go on."""
+    project.stack("s", {"web": web()})
+    run = project.run()
+    with running(run):
+        stack = run.bring("s")
+        assert run.environment is not None
+        link = run.environment.link
+        for do, arguments in (("nothing", {}), ("release", {}), ("act", {"stack": "s", "service": "x", "act": "kill"})):
+            with pytest.raises(Exception, match=r"\w"):
+                link.ask(do, **arguments)
+        assert stack.service("web").state == "running"
+        again = KeeperLink(f"harness-{os.getuid()}-{run.environment.env}", lease=False)
+        assert len(again.ask("services")["services"]) == 1
+        again.close()
+
+
+def test_the_keeper_is_a_process_of_its_own(project: Project) -> None:
+    """The keeper must be in its own session, in /, and hold the lock of a private ledger."""
+    project.stack("s", {"web": web()})
+    run = project.run()
+    with running(run):
+        run.bring("s")
+        assert run.environment is not None
+        pid = run.environment.link.facts["pid"]
+        assert os.getsid(pid) != os.getsid(0)
+        assert Path(f"/proc/{pid}/cwd").readlink() == Path("/")
+        (path,) = project.ledgers()
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert ledger.keeper_is_alive(path)

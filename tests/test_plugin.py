@@ -1,0 +1,318 @@
+"""pytest with stacks: verdicts, exit codes, evidence, and no cost for those who ask for none."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from conftest import Project, run_in, run_json, service, web
+from junitparser import Error, Failure, JUnitXml, Skipped
+
+from harness import clock, procs
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CONFTEST = """
+import harness
+web = harness.stack_fixture("s", scope="module")
+"""
+WAIT = """
+from harness import clock
+def wait(seconds):
+    for _ in clock.poll(clock.Deadline.after(seconds)):
+        pass
+"""
+
+
+def suite(project: Project, tests: str) -> None:
+    """Write a suite that uses the stack ``s``."""
+    folder = project.root / "suite"
+    folder.mkdir()
+    (folder / "conftest.py").write_text(CONFTEST)
+    (folder / "test_it.py").write_text(tests)
+
+
+def pytest_in(project: Project, *argv: str) -> procs.Finished:
+    """Run pytest on the suite."""
+    return run_in(project, "-m", "pytest", "-p", "no:cacheprovider", "suite", *argv)
+
+
+def junit(project: Project) -> dict[str, list[object]]:
+    """Return test name -> results in the run's junit.xml."""
+    return {
+        case.name: list(case.result) for suite in JUnitXml.fromfile(str(project.latest / "junit.xml")) for case in suite
+    }
+
+
+def test_plain_tests_start_and_write_nothing(project: Project) -> None:
+    """Tests that ask for no stack must pass as always and leave neither run folder nor state."""
+    suite(project, "def test_plain(): pass\n")
+    done = pytest_in(project)
+    assert done.code == 0, done.stdout
+    assert "harness:" not in done.stdout
+    assert not (project.root / "logs").exists()
+    assert not (project.state / "harness").exists()
+
+
+def test_a_passing_suite_leaves_its_run_folder_and_nothing_else(project: Project) -> None:
+    """After success there must be run.json, events, JUnit and logs, and no process."""
+    project.stack("s", {"web": web(words=("say:hello",))})
+    suite(
+        project,
+        "def test_it(web, run_dir):\n    assert web.run_dir == run_dir\n"
+        "def test_skipped(web):\n    import pytest\n    pytest.skip('for a reason')\n",
+    )
+    done = pytest_in(project)
+    assert done.code == 0, done.stdout
+    assert "harness: engine: embedded (auto: " in done.stdout
+    facts = run_json(project)
+    assert (facts["exit_code"], facts["outcomes"]) == (0, {"succeeded": 1, "skipped": 1})
+    assert {span["stage"] for span in facts["spans"]} == {"settle", "stack", "stop"}
+    assert (project.latest / "services" / "web.log").read_text() == "hello\n"
+    assert (project.latest / "events.jsonl").read_text().count("\n") > 3
+    assert isinstance(junit(project)["test_skipped"][0], Skipped)
+    assert project.processes() == {}
+
+
+def test_a_failed_test_is_failed_and_carries_its_part_of_the_logs(project: Project) -> None:
+    """A failure must keep exit code 1, and show and keep what the services wrote during that test, and only that."""
+    project.stack("s", {"web": web(words=("say:before",))})
+    command = "web.service('web').exec(['sh', '-c', 'echo during >> ' + str(web.service('web').log)])"
+    suite(project, f"def test_good(web): pass\ndef test_bad(web):\n    {command}\n    assert 1 == 2\n")
+    done = pytest_in(project)
+    assert done.code == 1, done.stdout
+    assert "Captured stdout service web" in done.stdout
+    assert (project.latest / "failures" / "test_it.py_test_bad" / "web.log").read_text() == "during\n"
+    result = junit(project)["test_bad"][0]
+    assert isinstance(result, Failure)
+    assert "assert 1 == 2" in str(result.message)
+    assert "during" in (project.latest / "junit.xml").read_text()
+    assert "before" not in (project.latest / "junit.xml").read_text()
+
+
+def test_a_subject_killed_in_mid_test_is_broken_within_two_seconds(project: Project) -> None:
+    """A service killed under a test must be reported as broken, not failed, at once, with its signal and last lines."""
+    project.stack("s", {"web": web(words=("say:last words",))})
+    suite(
+        project,
+        WAIT + "import os\ndef test_killed(web):\n    os.kill(web.service('web').pid, 9)\n    wait(20)\n",
+    )
+    began = clock.now()
+    done = pytest_in(project)
+    assert clock.now() - began < 10
+    assert done.code == 12, done.stdout
+    assert "1 error" in done.stdout
+    assert "Service 'web' ended with signal 9 (SIGKILL) under a test (logs/latest/services/web.log)" in done.stdout
+    assert "  last words" in done.stdout
+    assert "Traceback" not in done.stdout
+    assert "exit code 12: a stack did not settle or broke under a test" in done.stdout
+    result = junit(project)["test_killed"][0]
+    assert isinstance(result, Error)
+    assert result.type == "BrokenStack"
+    events = (project.latest / "events.jsonl").read_text()
+    assert '"event": "exit"' in events
+    assert run_json(project)["outcomes"] == {"broken": 1}
+    spent = next(float(x) for x in re.findall(r'"test": "suite/test_it.py::test_killed".*"seconds": ([\d.]+)', events))
+    assert spent < 2 + 3  # set-up included
+
+
+def test_a_test_that_passes_over_a_dead_service_is_broken(project: Project) -> None:
+    """A test must not count as passed when a service of its stack died under it."""
+    project.stack("s", {"web": web()})
+    wait = "    for _ in clock.poll(clock.Deadline.after(5)):\n        pass\n"
+    suite(
+        project,
+        "import os\nfrom harness import clock, BrokenStack\ndef test_it(web):\n    os.kill(web.service('web').pid, 9)\n"
+        f"    try:\n    {wait.replace(chr(10), chr(10) + '    ')}except BrokenStack:\n        pass\n",
+    )
+    done = pytest_in(project)
+    assert done.code == 12, done.stdout
+    assert run_json(project)["outcomes"] == {"broken": 1}
+
+
+def test_a_stack_that_does_not_settle_is_twelve(project: Project) -> None:
+    """When the stack does not settle, every test that needs it is an error and the exit code is 12."""
+    project.stack("s", {"dies": service("exit:3", ready=[{"log": "never"}])})
+    suite(project, "def test_a(web): pass\ndef test_plain(): pass\n")
+    done = pytest_in(project)
+    assert done.code == 12, done.stdout
+    assert "Service 'dies' ended with exit code 3 before it was ready" in done.stdout
+    assert "1 passed, 1 error" in done.stdout
+
+
+def test_a_real_failure_wins_over_a_broken_stack(project: Project) -> None:
+    """With a failed and a broken test in one run, the exit code must be 1."""
+    project.stack("s", {"dies": service("exit:3", ready=[{"log": "never"}])})
+    suite(project, "def test_a(web): pass\ndef test_plain(): assert False\n")
+    assert pytest_in(project).code == 1
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["--engine", "warp"], "Engine 'warp' (command line) is not known; valid: auto, embedded"),
+        (["--keep", "maybe"], "Value of --keep 'maybe' (command line) is not known"),
+        (["--system", "nope"], "System 'nope' (command line) is not known"),
+    ],
+)
+def test_a_wrong_option_is_ten(project: Project, argv: list[str], says: str) -> None:
+    """A value that an option cannot have must end the session with exit code 10 and create nothing."""
+    suite(project, "def test_plain(): pass\n")
+    done = pytest_in(project, *argv)
+    assert done.code == 10, done.stdout
+    assert says in done.stdout + done.stderr
+    assert not (project.root / "logs").exists()
+
+
+def test_a_wrong_stack_file_is_ten(project: Project) -> None:
+    """A stack that cannot be read must give exit code 10, its problem with file and line, and create nothing."""
+    path = project.stack("s", {"web": {**web(), "x-harness": {"redy": []}}})
+    suite(project, "def test_it(web): pass\n")
+    done = pytest_in(project)
+    assert done.code == 10, done.stdout
+    line = path.read_text().splitlines().index("      redy: []") + 1
+    assert f"{path}:{line}: services.web.x-harness.redy: key 'redy' is not known; did you mean 'ready'?" in done.stdout
+    assert not (project.root / "logs").exists()
+
+
+def test_an_unknown_stack_is_ten(project: Project) -> None:
+    """A stack that does not exist must give exit code 10 and the names of those that do."""
+    project.stack("t", {"web": web()})
+    suite(project, "def test_it(web): pass\n")
+    done = pytest_in(project)
+    assert done.code == 10, done.stdout
+    assert "Stack 's' is not known; there are: t" in done.stdout
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 2)])
+def test_a_signal_ends_the_run_and_gives_everything_back(
+    project: Project, number: signal.Signals, code: int, tmp_path: Path
+) -> None:
+    """After TERM, HUP and INT in mid-test, everything must be gone and the exit code tell the signal."""
+    project.stack("s", {"web": web()})
+    suite(project, WAIT + "def test_it(web):\n    print('RUNNING', flush=True)\n    wait(30)\n")
+    output = tmp_path / "out"
+    with output.open("wb") as file:
+        process = procs.spawn(
+            [sys.executable, "-m", "pytest", "-s", "-p", "no:cacheprovider", "suite"],
+            env=project.environ,
+            cwd=project.root,
+            output=file,
+        )
+    for _ in clock.poll(clock.Deadline.after(20)):
+        if b"RUNNING" in output.read_bytes():
+            break
+    began = clock.now()
+    process.send_signal(number)
+    process.send_signal(signal.SIGTERM if number == signal.SIGINT else number)
+    assert process.wait(15) == code, output.read_text()
+    assert clock.now() - began < 7
+    assert project.wait_until_gone(1) == {}
+    assert run_json(project)["exit_code"] == code
+
+
+def test_a_killed_pytest_leaves_nothing(project: Project, tmp_path: Path) -> None:
+    """After KILL of pytest in mid-test, everything must be gone within ten seconds."""
+    project.stack("s", {"web": web()})
+    suite(project, WAIT + "def test_it(web):\n    print('RUNNING', flush=True)\n    wait(30)\n")
+    output = tmp_path / "out"
+    with output.open("wb") as file:
+        process = procs.spawn(
+            [sys.executable, "-m", "pytest", "-s", "-p", "no:cacheprovider", "suite"],
+            env=project.environ,
+            cwd=project.root,
+            output=file,
+        )
+    for _ in clock.poll(clock.Deadline.after(20)):
+        if b"RUNNING" in output.read_bytes():
+            break
+    process.kill()
+    process.wait(10)
+    assert project.wait_until_gone(10) == {}
+    assert project.ledgers() == []
+
+
+def test_keep_leaves_the_environment_and_down_removes_it(project: Project) -> None:
+    """With --keep=on-failure a failed run must leave its stack up until ``down``."""
+    project.stack("s", {"web": web()})
+    suite(project, "def test_it(web): assert False\n")
+    done = pytest_in(project, "--keep=on-failure")
+    assert done.code == 1, done.stdout
+    assert "the environment is kept" in done.stdout
+    assert len(project.processes()) == 2
+    listed = run_in(project, "-m", "invoke", "--help")
+    assert listed.code == 0
+    down = run_in(project, "-c", "from harness.invoke_tasks import main; main()", "down")
+    assert down.code == 0, down.stderr
+    assert project.processes() == {}
+
+
+def test_what_teardown_leaves_is_fourteen(project: Project) -> None:
+    """When something of the run cannot be removed, the exit code must be 14 and the summary name it."""
+    project.stack("s", {"web": web()})
+    suite(
+        project,
+        "def test_it(web, run_dir):\n    (run_dir / 'work' / '.harness-environment').write_text('not mine')\n",
+    )
+    done = pytest_in(project)
+    assert done.code == 14, done.stdout
+    assert f"left behind: folder {project.latest}/work" in done.stdout
+    (project.latest / "work" / ".harness-environment").write_text(project.latest.name)
+    assert len(project.ledgers()) == 1
+    (project.root / "suite" / "test_it.py").write_text("def test_it(web): pass\n")
+    assert pytest_in(project).code == 0
+    assert project.ledgers() == []
+
+
+def test_tracebacks_of_our_errors_come_when_asked_for(project: Project) -> None:
+    """HARNESS_TRACEBACK=1 must give the traceback of a stack that did not settle; without it there is none."""
+    project.stack("s", {"dies": service("exit:3", ready=[{"log": "never"}])})
+    suite(project, "def test_a(web): pass\n")
+    assert "settling.py" not in pytest_in(project).stdout
+    project.environ["HARNESS_TRACEBACK"] = "1"
+    assert "settling.py" in pytest_in(project).stdout
+
+
+def test_the_default_stack_and_its_endpoints_are_fixtures(project: Project) -> None:
+    """``stack`` must be the stack of --stack, ``endpoints`` its table of addresses."""
+    project.stack("s", {"web": web()})
+    project.stack("t", {"web": web()})
+    suite(
+        project,
+        "def test_it(stack, endpoints):\n    assert stack.name == 't'\n"
+        "    assert endpoints == {'web:8080': stack.endpoint('web', 8080)}\n"
+        "    assert stack.url('web', 8080, 'a') == 'http://' + stack.endpoint('web', 8080) + '/a'\n"
+        "    assert stack.dump()['web']['state'] == 'running'\n",
+    )
+    done = pytest_in(project, "--stack=t")
+    assert done.code == 0, done.stdout
+
+
+def test_workers_of_xdist_do_not_disturb_each_other(project: Project) -> None:
+    """With two workers every test must have a working stack, and nothing may be left."""
+    project.stack("s", {"web": web()})
+    body = "".join(f"def test_{n}(web): assert web.service('web').state == 'running'\n" for n in range(4))
+    suite(project, body)
+    done = pytest_in(project, "-n2")
+    assert done.code == 0, done.stdout
+    assert "4 passed" in done.stdout
+    assert project.wait_until_gone(10) == {}
+
+
+def test_the_plugin_loads_no_protocol_library(project: Project) -> None:
+    """Collecting plain tests must load neither pydantic nor a protocol library."""
+    suite(
+        project,
+        "import sys\ndef test_plain():\n"
+        "    heavy = {'pydantic', 'confluent_kafka', 'p4p', 'caproto', 'psutil', 'yaml', 'requests'}\n"
+        "    assert not heavy & set(sys.modules)\n",
+    )
+    (project.root / "suite" / "conftest.py").write_text("")
+    done = pytest_in(project)
+    assert done.code == 0, done.stdout
+    assert os.getpid()
