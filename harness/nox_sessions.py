@@ -134,3 +134,5 @@ def types(session: nox.Session) -> None:
     """Mypy, strict."""
     install(session, "types", extras="all")
     session.run("mypy")
+    # Apart, because both test folders have a conftest.py, and neither is a package.
+    session.run("mypy", "tests")

@@ -9,6 +9,10 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -35,42 +39,46 @@ def _daemon() -> None:
     signal.pause()
 
 
-def act(word: str) -> None:
-    """Do one thing."""
-    verb, _, rest = word.partition(":")
-    if verb == "say":
-        print(rest, flush=True)
-    elif verb == "raw":
-        os.write(1, bytes.fromhex(rest))
-    elif verb == "serve":
-        host, port, delay = rest.split(":")
-        server = http.server.ThreadingHTTPServer((host, int(port)), _Handler)
-        threading.Timer(float(delay), _Handler.ready.set).start()
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-    elif verb == "exit":
-        code, _, delay = rest.partition(":")
-        threading.Event().wait(float(delay or 0))
-        os._exit(int(code))
-    elif verb == "daemon":
-        _daemon()
-    elif verb == "deaf":
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    elif verb == "polite":
-        signal.signal(signal.SIGTERM, lambda *_: (print("asked to stop", flush=True), os._exit(0)))
-    elif verb == "touch":
-        Path(rest).write_text("here")
-    elif verb == "need":
-        if not Path(rest).exists():
-            print(f"{rest} is missing", flush=True)
-            os._exit(9)
-    elif verb == "cat":
-        print(Path(rest).read_text(), flush=True)
-    elif verb == "stdin":
-        print(f"stdin ended after {sys.stdin.buffer.read()!r}", flush=True)
-    elif verb == "wait":
-        signal.pause()
+def _serve(where: str) -> None:
+    host, port, delay = where.split(":")
+    server = http.server.ThreadingHTTPServer((host, int(port)), _Handler)
+    threading.Timer(float(delay), _Handler.ready.set).start()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
 
+
+def _exit(how: str) -> None:
+    code, _, delay = how.partition(":")
+    threading.Event().wait(float(delay or 0))
+    os._exit(int(code))
+
+
+def _need(path: str) -> None:
+    if not Path(path).exists():
+        print(f"{path} is missing", flush=True)
+        os._exit(9)
+
+
+def _stop_politely(*_: object) -> None:
+    print("asked to stop", flush=True)
+    os._exit(0)
+
+
+VERBS: dict[str, Callable[[str], object]] = {
+    "say": lambda text: print(text, flush=True),
+    "raw": lambda data: os.write(1, bytes.fromhex(data)),
+    "serve": _serve,
+    "exit": _exit,
+    "daemon": lambda _: _daemon(),
+    "deaf": lambda _: signal.signal(signal.SIGTERM, signal.SIG_IGN),
+    "polite": lambda _: signal.signal(signal.SIGTERM, _stop_politely),
+    "touch": lambda path: Path(path).write_text("here"),
+    "need": _need,
+    "cat": lambda path: print(Path(path).read_text(), flush=True),
+    "stdin": lambda _: print(f"stdin ended after {sys.stdin.buffer.read()!r}", flush=True),
+    "wait": lambda _: signal.pause(),
+}
 
 if __name__ == "__main__":
     for one in sys.argv[1:]:
-        act(one)
+        verb, _, rest = one.partition(":")
+        VERBS[verb](rest)

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Project, run_in, service, web
+from projects import Project, run_in, service, web
 
 from harness import procs
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import Project, service, web
+from projects import Project, service, web
 
 from harness import clock, procs
 from harness.errors import BrokenStack, ConfigError
@@ -94,7 +94,7 @@ def test_a_killed_keeper_is_noticed_and_replaced_by_the_sweep(project: Project) 
     assert run.environment is not None
     os.kill(run.environment.link.facts["pid"], signal.SIGKILL)
     began = clock.now()
-    with pytest.raises(BrokenStack, match="The keeper of environment .* is gone"):
+    with pytest.raises(BrokenStack, match=r"The keeper of environment .* is gone"):
         for _ in clock.poll(clock.Deadline.after(5)):
             pass
     assert clock.now() - began < 1
@@ -158,8 +158,16 @@ def test_a_ledger_of_a_reused_pid_does_not_kill_the_stranger(project: Project) -
         folder = project.root / "old"
         folder.mkdir()
         lines = [
-            {"kind": "header", "schema": 1, "env": "e", "checkout": "c", "engine": "embedded", "folder": str(folder),
-             "socket": "harness-none", "owner": owner},
+            {
+                "kind": "header",
+                "schema": 1,
+                "env": "e",
+                "checkout": "c",
+                "engine": "embedded",
+                "folder": str(folder),
+                "socket": "harness-none",
+                "owner": owner,
+            },
             {"kind": "started", "pid": bystander.pid, "start": 1, "service": "s/x"},
         ]
         (state / "e.ledger").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"kind": "ended", "p')

@@ -9,8 +9,8 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import Project, run_in, run_json, service, web
 from junitparser import Error, Failure, JUnitXml, Skipped
+from projects import Project, run_in, run_json, service, web
 
 from harness import clock, procs
 

@@ -176,10 +176,7 @@ class Keeper:
         self.leases = Leases(self.env)
         self.ledger = LedgerWriter(
             Path(header["state"]) / f"{self.env}{SUFFIX}",
-            {
-                key: header[key]
-                for key in ("env", "checkout", "engine", "folder")
-            }
+            {key: header[key] for key in ("env", "checkout", "engine", "folder")}
             | {"socket": header["socket"], "owner": this_process().as_dict()},
         )
         self.stacks: dict[str, Stack] = {}
@@ -330,7 +327,13 @@ class Keeper:
             holder = this_process().as_dict() | {"pid": pid, "start": start}
             self.ledger.write("holder", owner=holder)
         me = this_process()
-        return {"env": self.env, "pid": me.pid, "start": me.start, "network": self.leases.network, "connection": connection.id}
+        return {
+            "env": self.env,
+            "pid": me.pid,
+            "start": me.start,
+            "network": self.leases.network,
+            "connection": connection.id,
+        }
 
     async def do_lease(self, _: Connection, *, services: list[str], ports: list[str]) -> dict[str, Any]:
         """Return addresses for ``stack/service`` names and numbers for named ports."""
@@ -427,9 +430,7 @@ class Keeper:
             },
         }
 
-    async def do_act(
-        self, _: Connection, *, stack: str, service: str, act: str, grace: float = 2.0
-    ) -> dict[str, Any]:
+    async def do_act(self, _: Connection, *, stack: str, service: str, act: str, grace: float = 2.0) -> dict[str, Any]:
         """Do to one service what a test asks for: kill, stop, start, restart, pause, unpause."""
         one = self.services[f"{stack}/{service}"]
         if act in ("kill", "stop", "restart") and one.running:

@@ -18,7 +18,6 @@ from harness.readiness import Stop
 from harness.reporting import RunFolder
 
 if TYPE_CHECKING:
-
     from harness.config import Settings
     from harness.ownership.ledger import LedgerRecord
 
@@ -150,9 +149,8 @@ class Environment:
             f"Service {facts['service']!r} ended with {describe_exit(facts['exit_code'])} {when} ({self.show(log)})",
             service=facts["service"],
             exit_code_seen=facts["exit_code"],
-            details=[
-                f"  {line}" for line in artifacts.last_lines(log, start=facts["log_start"])
-            ] or ["  it wrote nothing"],
+            details=[f"  {line}" for line in artifacts.last_lines(log, start=facts["log_start"])]
+            or ["  it wrote nothing"],
         )
 
     def show(self, log: Path) -> str:

@@ -102,9 +102,7 @@ class Run:
         if not keep_includes:
             for included in tree.stacks[:-1]:
                 self._release(environment, included.name)
-        visible = {
-            service: known[owner.name][service] for service, (owner, _) in tree.visible(tree.root.name).items()
-        }
+        visible = {service: known[owner.name][service] for service, (owner, _) in tree.visible(tree.root.name).items()}
         add_guard(environment.check)
         return Stack(tree.root.name, visible, environment, lambda: self._release(environment, tree.root.name))
 
@@ -237,9 +235,7 @@ class Run:
     def _plan_of(self, environment: Environment, tree: Tree, name: str) -> StackPlan:
         return embedded.plan_stack(tree, name, self._layout(environment, tree, {}))
 
-    def _use(
-        self, environment: Environment, stack: str, record: dict[str, Any], fingerprint: str
-    ) -> dict[str, Known]:
+    def _use(self, environment: Environment, stack: str, record: dict[str, Any], fingerprint: str) -> dict[str, Known]:
         """Use a stack that is there already."""
         known = {name: Known.from_dict(table) for name, table in record["services"].items()}
         listed = environment.link.ask("services")["services"]
@@ -248,7 +244,8 @@ class Run:
             if one is None or one.stack != facts["stack"]:
                 continue
             environment.report.log_range(
-                f"{one.stack}/{one.service}", environment.folder / "services" / facts["log"].rpartition("/")[2],
+                f"{one.stack}/{one.service}",
+                environment.folder / "services" / facts["log"].rpartition("/")[2],
                 file_size(Path(facts["log"])),
             )
             if facts["state"] == "exited" and not facts["expected"] and facts["exit_code"] != 0:

@@ -216,9 +216,7 @@ class Stack:
 
     def endpoints(self) -> dict[str, str]:
         """Return ``SERVICE:PORT`` -> ``host:port`` for everything that is published."""
-        return {
-            f"{name}:{one.left}": str(one) for name, known in self._known.items() for one in known.endpoints
-        }
+        return {f"{name}:{one.left}": str(one) for name, known in self._known.items() for one in known.endpoints}
 
     def check(self) -> None:
         """Do nothing while all services live. Raises BrokenStack when one has died."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import update_of
+from suite import update_of
 
 if TYPE_CHECKING:
-    from conftest import Forwarder
+    from suite import Forwarder
 
     import harness
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from conftest import channels_in, stream, update_of, value_type
+from suite import channels_in, stream, update_of, value_type
 
 from harness.helpers.flatbuffers import ALARM_SEVERITY, ALARM_STATUS
 
 if TYPE_CHECKING:
-    from conftest import Forwarder
+    from suite import Forwarder
 
     from harness.helpers.epics import Epics
     from harness.helpers.kafka import Message
@@ -91,9 +91,7 @@ def test_the_key_is_the_name_of_the_pv(forwarder: Forwarder, provider: str) -> N
     assert all(update_of(message).source_name.encode() == message.key for message in messages)
 
 
-def test_updates_of_one_pv_keep_their_order_in_one_partition(
-    forwarder: Forwarder, ioc: Epics, provider: str
-) -> None:
+def test_updates_of_one_pv_keep_their_order_in_one_partition(forwarder: Forwarder, ioc: Epics, provider: str) -> None:
     """In a topic of two partitions, a PV's updates must come from one, in order, each once, up to the last.
 
     EPICS lets a monitor skip values that are overtaken before they are sent, so not every one of them must come.
