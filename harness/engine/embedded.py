@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 NAME = "embedded"
 SUBJECT_GRACE = 2.0
-STOP_BUDGET = 7.0
 # What a process may see of the caller's environment: where things are and how to print, nothing that makes it differ
 # from the same service in a container.
 _PASSED_ON = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
@@ -300,7 +299,7 @@ def _plan_service(  # noqa: PLR0913 - one call site; a value type would only ren
         folders=tuple(folders),
         mounts=mapped,
         endpoints=_endpoints(stack.name, service, layout),
-        grace=min(grace, STOP_BUDGET),
+        grace=min(grace, stack.settings.timeouts.down),
         stop=stop,
         health=health,
     )
