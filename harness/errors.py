@@ -89,7 +89,7 @@ class EngineUnreachableError(HarnessError):
     exit_code = ENGINE_UNREACHABLE
 
 
-class BrokenStack(HarnessError):  # noqa: N818 - the name that users catch and see in reports
+class BrokenStack(HarnessError):
     """A stack did not settle, or a service of it died while something relied on it.
 
     Attributes:
@@ -119,11 +119,11 @@ class LeftoverError(HarnessError):
     exit_code = LEFTOVER
 
 
-class Unsupported(HarnessError):  # noqa: N818 - reads as the verdict that it is
+class Unsupported(HarnessError):
     """The engine in use cannot do what was asked."""
 
     exit_code = CONFIGURATION
 
 
-class WaitTimeout(HarnessError):  # noqa: N818 - "a time-out", not a malfunction
+class WaitTimeout(HarnessError):
     """What a test waited for did not come before its deadline; the sentence lists what came instead."""

@@ -105,8 +105,8 @@ class Settings:
         here = [name for name in COMPOSE_FILES if (self.root / name).is_file()]
         if not self.system and here:
             return f"./{here[0]}"
-        candidates = self.system.stacks if self.system else tuple(
-            sorted(path.stem for path in self.stack_folder.glob("*.y*ml"))
+        candidates = (
+            self.system.stacks if self.system else tuple(sorted(path.stem for path in self.stack_folder.glob("*.y*ml")))
         )
         raise ConfigError(
             f"No stack was named and none is the default; there are: {', '.join(candidates) or 'none'}",
@@ -126,9 +126,7 @@ def _check(table: Mapping[str, Any], keys: Mapping[str, type], where: str) -> li
         if key not in keys:
             problems.append(f"{where}: key {key!r} is not known{nearest(key, keys)}")
         elif not isinstance(value, keys[key]):
-            problems.append(
-                f"{where}: {key} is {type(value).__name__} {value!r}, a {keys[key].__name__} was needed"
-            )
+            problems.append(f"{where}: {key} is {type(value).__name__} {value!r}, a {keys[key].__name__} was needed")
     return problems
 
 

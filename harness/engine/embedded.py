@@ -255,7 +255,7 @@ def _environment(process: Process, service: Service, names: Names, layout: Layou
     return env
 
 
-def _plan_service(  # noqa: PLR0913 - one call site; a value type would only rename them
+def _plan_service(
     tree: Tree, stack: Stack, service: Service, process: Process, layout: Layout, notes: list[str]
 ) -> ServicePlan:
     where = f"Service {service.name!r} ({stack.files[0]})"
@@ -317,7 +317,7 @@ def _health_command(test: tuple[str, ...] | str, names: Names) -> tuple[str, ...
     return _command_line(words[1:] if words[0] == "CMD" else words, names)
 
 
-def _fallback_problems(  # noqa: PLR0913
+def _fallback_problems(
     where: str,
     service: Service,
     process: Process,

@@ -92,9 +92,7 @@ class Epics:
         elif hasattr(value, "tolist"):
             value = value.tolist()
         stamp = raw.timeStamp
-        return Reading(
-            value, raw.alarm.severity, raw.alarm.status, stamp.secondsPastEpoch + stamp.nanoseconds / 1e9
-        )
+        return Reading(value, raw.alarm.severity, raw.alarm.status, stamp.secondsPastEpoch + stamp.nanoseconds / 1e9)
 
     def _address(self, provider: Provider) -> str:
         address = self._ca_address if provider == "ca" else self._pva_address

@@ -130,9 +130,7 @@ def decode(buffer: bytes, *, schema: str = "") -> Decoded:
         raise BadBuffer(f"A message of schema {found!r} came, {schema!r} was needed (head: {head})")
     decoder = _decoders.get(found)
     if decoder is None:
-        raise BadBuffer(
-            f"Schema {found!r} is not known (head: {head})", hint=f"known: {', '.join(sorted(_decoders))}"
-        )
+        raise BadBuffer(f"Schema {found!r} is not known (head: {head})", hint=f"known: {', '.join(sorted(_decoders))}")
     try:
         _check_root(buffer)
         return Decoded(found, decoder(_Strict(buffer)))

@@ -58,9 +58,7 @@ def ask(  # noqa: PLR0913 - an HTTP request has this many parts
     try:
         connection.request(method, path, body=body, headers=dict(headers or {}))
         response = connection.getresponse()
-        return Answer(
-            response.status, response.read(BODY_LIMIT), {k.lower(): v for k, v in response.getheaders()}
-        )
+        return Answer(response.status, response.read(BODY_LIMIT), {k.lower(): v for k, v in response.getheaders()})
     except TimeoutError:
         return Answer(0, problem=f"no answer in {timeout:g} s")
     except (OSError, http.client.HTTPException) as error:

@@ -144,7 +144,7 @@ class Kafka:
         return {name: len(partitions) for name, partitions in self.leaders(timeout).items()}
 
     def create_topics(self, topics: Mapping[str, int], *, config: Mapping[str, str] | None = None) -> None:
-        """Create topics (name -> partitions) and wait until each has all its leaders; existing ones are left as they are.
+        """Create topics (name -> partitions) and wait for all their leaders; existing ones are left as they are.
 
         Raises:
             KafkaFailure: the broker refused one.
@@ -305,9 +305,8 @@ class KafkaConsumer:
         for topic in topics:
             if topic not in known:
                 self.close()
-                raise KafkaFailure(
-                    f"Topic {topic!r} does not exist on {kafka.bootstrap}; there are: {', '.join(sorted(known)) or 'none'}"
-                )
+                there = ", ".join(sorted(known)) or "none"
+                raise KafkaFailure(f"Topic {topic!r} does not exist on {kafka.bootstrap}; there are: {there}")
         self._partitions = [(topic, number) for topic in topics for number in range(known[topic])]
         if start == "end":
             self.seek_to_end()
@@ -386,7 +385,7 @@ class KafkaConsumer:
         """Return the first message for which ``wanted`` is true.
 
         Raises:
-            WaitTimeout: none came in ``timeout`` seconds (default: the broker's ``patience``); the error lists what came instead.
+            WaitTimeout: none came in ``timeout`` seconds (default: ``patience``); it lists what came instead.
         """
         __tracebackhide__ = True
         return self.wait_for_n(1, wanted, timeout, what=what)[0]
@@ -420,7 +419,7 @@ class KafkaConsumer:
         want = what or "messages"
         raise WaitTimeout(
             f"Topic {', '.join(self.topics)}: {len(found)} of {count} {want} came in {timeout:g} s, {came} in all",
-            details=[f"  {message}" for message in list(self._seen)[-min(came, _KEPT) :]] if came else ["  none at all"],
+            details=[f"  {message}" for message in list(self._seen)[-came:]] if came else ["  none at all"],
         )
 
     def collect_until(

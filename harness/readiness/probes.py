@@ -90,6 +90,7 @@ class Simple:
     needed: int = 1
 
     def ask(self) -> str:
+        """Ask once."""
         return self.ask_once()
 
     def close(self) -> None:
@@ -222,6 +223,7 @@ class KafkaAsker:
             return {number: consumer.watermarks(topic, number)[1] for number in range(kafka.topics()[topic])}
 
     def ask(self) -> str:
+        """Ask the broker; what it refuses is the reason why not yet."""
         # A plain connect first: a Kafka client that comes too early takes longer to notice the broker than this does.
         refused = _tcp_refused(self._bootstrap)
         if refused:
@@ -277,6 +279,7 @@ class KafkaAsker:
         return f"no message{what} on {wanted.topic!r}: {seen}"
 
     def close(self) -> None:
+        """Leave the broker."""
         if self._kafka is not None:
             self._kafka.close()
 

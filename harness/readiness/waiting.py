@@ -1,4 +1,4 @@
-"""The wait for one service: probes in order, until all hold, the service is dead, the wait is stopped, or time is up."""
+"""The wait for one service: probes in order, until all hold, it is dead, the wait is stopped, or time is up."""
 
 from __future__ import annotations
 
@@ -67,9 +67,7 @@ class Waited:
     seconds: float = 0.0
 
 
-def wait_until_ready(
-    askers: Sequence[Asker], deadline: Deadline, *, is_dead: Callable[[], bool], stop: Stop
-) -> Waited:
+def wait_until_ready(askers: Sequence[Asker], deadline: Deadline, *, is_dead: Callable[[], bool], stop: Stop) -> Waited:
     """Ask ``askers`` in order until each held as often in a row as it needs.
 
     Args:
@@ -83,9 +81,13 @@ def wait_until_ready(
     probe = observation = ""
     todo = list(askers)
     streak, last_success = 0, -BETWEEN_SUCCESSES
+
+    def ended(*, ready: bool, dead: bool = False) -> Waited:
+        return Waited(ready, dead, probe, observation, tuple(history), clock.now() - start)
+
     for _ in poll(deadline, wake=stop.subscribe()):
         if is_dead():
-            return Waited(False, True, probe, observation, tuple(history), clock.now() - start)
+            return ended(ready=False, dead=True)
         if stop.stopped:
             break
         while todo:
@@ -105,5 +107,5 @@ def wait_until_ready(
                 todo.pop(0)
                 streak = 0
         if not todo:
-            return Waited(True, seconds=clock.now() - start)
-    return Waited(False, is_dead(), probe, observation, tuple(history), clock.now() - start)
+            return ended(ready=True)
+    return ended(ready=False, dead=is_dead())

@@ -77,9 +77,7 @@ def _apply(seed: Seed, around: Surroundings) -> None:
         host, port = around.address(seed.http.service, seed.http.port)
         body = _content(seed.http.model_dump(by_alias=True), around.folder)
         headers = {"Content-Type": "application/json"}
-        answer = http.ask(
-            host, port, seed.http.path, method=seed.http.method, body=body, headers=headers, timeout=30.0
-        )
+        answer = http.ask(host, port, seed.http.path, method=seed.http.method, body=body, headers=headers, timeout=30.0)
         if answer.status not in seed.http.status:
             raise BrokenStack(f"Seed {seed.key!r}: {seed.http.method} {seed.http.path} was answered with {answer}")
     elif seed.exec is not None:

@@ -70,7 +70,7 @@ def run_config(
     """Have Compose parse and merge ``files``.
 
     Returns:
-        The merged document, the names of variables that are unset and have no default, and Compose's error, "" for none.
+        The merged document, the names of variables that are unset without default, and Compose's error ("": none).
     """
     argv = [find_compose(), "--profile", "*"]
     for file in files:
@@ -79,9 +79,7 @@ def run_config(
         argv += ["--project-directory", str(project_directory)]
     for file in env_files:
         argv += ["--env-file", str(file)]
-    done = procs.run(
-        [*argv, "config"], timeout=CONFIG_BUDGET, env=compose_environment(environ), cwd=files[0].parent
-    )
+    done = procs.run([*argv, "config"], timeout=CONFIG_BUDGET, env=compose_environment(environ), cwd=files[0].parent)
     unset = sorted(set(_UNSET.findall(done.stderr)))
     if done.code is None:
         return {}, unset, f"Compose did not parse it in {CONFIG_BUDGET:g} s"

@@ -35,7 +35,42 @@ _NEAR = 0.7
 _T = TypeVar("_T", bound=Frozen)
 _DEFAULT_NAMES = ("compose", "docker-compose")
 # Keys of the Compose specification, only for "did you mean" when Compose refuses one.
-_SERVICE_KEYS = ["build", "command", "configs", "container_name", "depends_on", "deploy", "entrypoint", "env_file", "environment", "expose", "extends", "extra_hosts", "healthcheck", "hostname", "image", "init", "labels", "logging", "networks", "platform", "ports", "privileged", "profiles", "restart", "secrets", "stdin_open", "stop_grace_period", "stop_signal", "tmpfs", "tty", "ulimits", "user", "volumes", "working_dir"]
+_SERVICE_KEYS = [
+    "build",
+    "command",
+    "configs",
+    "container_name",
+    "depends_on",
+    "deploy",
+    "entrypoint",
+    "env_file",
+    "environment",
+    "expose",
+    "extends",
+    "extra_hosts",
+    "healthcheck",
+    "hostname",
+    "image",
+    "init",
+    "labels",
+    "logging",
+    "networks",
+    "platform",
+    "ports",
+    "privileged",
+    "profiles",
+    "restart",
+    "secrets",
+    "stdin_open",
+    "stop_grace_period",
+    "stop_signal",
+    "tmpfs",
+    "tty",
+    "ulimits",
+    "user",
+    "volumes",
+    "working_dir",
+]
 _TOP_KEYS = ["name", "include", "services", "networks", "volumes", "configs", "secrets"]
 
 
@@ -98,9 +133,7 @@ def read_tree(
     return tree
 
 
-def _collect(
-    unit: _Unit, units: dict[tuple[Path, ...], _Unit], chain: tuple[_Unit, ...], problems: list[str]
-) -> _Unit:
+def _collect(unit: _Unit, units: dict[tuple[Path, ...], _Unit], chain: tuple[_Unit, ...], problems: list[str]) -> _Unit:
     """Follow ``include`` and fill ``units``, what is included first."""
     if unit.files in units:
         return units[unit.files]
@@ -223,9 +256,7 @@ def _build(
         service = _service(name, table, source, problems)
         if service and (not service.profiles or active & set(service.profiles)):
             services.append(service)
-    settings = _validate(
-        StackSettings, unit.document.get(X_HARNESS) or {}, unit.sources[0], (X_HARNESS,), problems
-    )
+    settings = _validate(StackSettings, unit.document.get(X_HARNESS) or {}, unit.sources[0], (X_HARNESS,), problems)
     stacks[unit.name] = Stack(
         name=unit.name,
         files=unit.files,
@@ -269,9 +300,7 @@ def _service(name: str, table: Mapping[str, Any], source: Source, problems: list
     )
 
 
-def _validate(
-    model: type[_T], value: object, source: Source, path: tuple[str, ...], problems: list[str]
-) -> _T | None:
+def _validate(model: type[_T], value: object, source: Source, path: tuple[str, ...], problems: list[str]) -> _T | None:
     """Return ``value`` as ``model``, or None after adding what is wrong with it to ``problems``."""
     try:
         return model.model_validate(value)
@@ -325,7 +354,7 @@ def _check_references(tree: Tree, units: Iterable[_Unit]) -> list[str]:
             if seed.before and seed.before not in own:
                 near = _did_you_mean(seed.before, own)
                 problems.append(f"{place}: seed {seed.key!r}: before {seed.before!r} is no service of this file{near}")
-            asked = (seed.http or seed.exec)
+            asked = seed.http or seed.exec
             if asked and asked.service not in visible:
                 near = _did_you_mean(asked.service, visible)
                 problems.append(f"{place}: seed {seed.key!r}: service {asked.service!r} does not exist{near}")
