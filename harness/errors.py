@@ -55,11 +55,12 @@ class HarnessError(Exception):
         self.summary = summary
         self.details = tuple(details)
         self.hint = hint
+        self.summary_in_details = False
 
     def __str__(self) -> str:
         head = first_line(self.summary)
         lines = [head]
-        if head != self.summary:
+        if head != self.summary and not self.summary_in_details:
             lines.append(self.summary)
         lines += self.details
         if self.hint:
@@ -78,9 +79,9 @@ class ConfigError(HarnessError):
         unique = list(dict.fromkeys(problems))
         if len(unique) == 1:
             return cls(unique[0], hint=hint)
-        return cls(
-            f"{unique[0]} (and {len(unique) - 1} more)", details=[f"  {problem}" for problem in unique], hint=hint
-        )
+        error = cls(f"{len(unique)} problems: {unique[0]}", details=[f"  {one}" for one in unique], hint=hint)
+        error.summary_in_details = True
+        return error
 
 
 class EngineUnreachableError(HarnessError):

@@ -84,7 +84,7 @@ class _Unit:
     sources: tuple[Source, ...] = ()
     includes: list[_Unit] = field(default_factory=list)
     document: dict[str, Any] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
+    broken_include: bool = False
 
     @property
     def name(self) -> str:
@@ -115,13 +115,11 @@ def read_tree(
     units: dict[tuple[Path, ...], _Unit] = {}
     problems: list[str] = []
     root = _collect(_Unit(tuple(file.resolve() for file in files)), units, (), problems)
-    if problems:
-        raise ConfigError.of(problems)
+    # What cannot be read is not parsed, nor what includes it: Compose would only say the same again, without the line.
+    sound = [unit for unit in units.values() if _is_sound(unit)]
     with ThreadPoolExecutor(max_workers=8) as pool:
-        for problem_list in pool.map(lambda unit: _parse(unit, environ), units.values()):
+        for problem_list in pool.map(lambda unit: _parse(unit, environ), sound):
             problems += problem_list
-    if problems:
-        raise ConfigError.of(problems)
     active = set(profiles)
     stacks: dict[str, Stack] = {}
     _build(root, stacks, active, problems, environ)
@@ -131,6 +129,11 @@ def read_tree(
     if problems:
         raise ConfigError.of(problems)
     return tree
+
+
+def _is_sound(unit: _Unit) -> bool:
+    readable = not unit.broken_include and all(not source.problem for source in unit.sources)
+    return readable and all(_is_sound(included) for included in unit.includes)
 
 
 def _collect(unit: _Unit, units: dict[tuple[Path, ...], _Unit], chain: tuple[_Unit, ...], problems: list[str]) -> _Unit:
@@ -145,12 +148,14 @@ def _collect(unit: _Unit, units: dict[tuple[Path, ...], _Unit], chain: tuple[_Un
             place = source.at("include", index)
             included = _included(entry, source.path.parent, place, problems)
             if included is None:
+                unit.broken_include = True
                 continue
             above = [one.files for one in (*chain, unit)]
             if included.files in above:
                 circle = [*above[above.index(included.files) :], included.files]
                 names = " -> ".join(files[0].name for files in circle)
                 problems.append(f"{place}: include cycle: {names}")
+                unit.broken_include = True
                 continue
             unit.includes.append(_collect(included, units, (*chain, unit), problems))
     same = [other for other in units.values() if other.name == unit.name and other.files != unit.files]
@@ -229,8 +234,8 @@ def _place_error(unit: _Unit, error: str) -> str:
     elif extra := re.search(r"additional properties '([\w-]+)' not allowed", text):
         line, hint = source.line(extra[1]), _did_you_mean(extra[1], _TOP_KEYS)
         text = f"key {extra[1]!r} is not known to Compose"
-    elif number := re.search(r"\bline (\d+): |\bL(\d+)\.C\d+", text):
-        line = int(number[1] or number[2])
+    elif numbers := re.findall(r"\bline (\d+): |\bL(\d+)\.C\d+", text):
+        line = int(numbers[-1][0] or numbers[-1][1])
     return f"{source.path}:{line}: {text}{hint}"
 
 
