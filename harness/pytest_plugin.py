@@ -86,6 +86,7 @@ def run_dir(request: pytest.FixtureRequest) -> Path:
 
 
 _MARK = pytest.StashKey[Any]()
+_BROKEN = pytest.StashKey[bool]()
 
 
 class Session:
@@ -193,9 +194,13 @@ class Session:
         """Tell broken from failed before anybody else sees the report, and attach the evidence."""
         report = yield
         error = call.excinfo.value if call.excinfo else None
-        if isinstance(error, BrokenStack) or (
+        if isinstance(error, BrokenStack) and call.when == "teardown" and item.stash.get(_BROKEN, False):
+            # Fixtures trip over the same dead service once more; one death is one error.
+            report.outcome, report.longrepr = "passed", None
+        elif isinstance(error, BrokenStack) or (
             isinstance(error, HarnessError) and call.when == "setup" and error.exit_code >= CONFIGURATION
         ):
+            item.stash[_BROKEN] = True
             self._relabel(report, error)
         if self.environment is not None:
             self._look_around(self.environment, item, report)
@@ -206,6 +211,7 @@ class Session:
 
         if report.when == "call" and (dead := diagnostics.death(environment)):
             # A test whose stack died is broken, whatever it made of that.
+            item.stash[_BROKEN] = True
             self._relabel(report, dead, was=report.longreprtext if report.failed else "")
         if not report.failed:
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -348,3 +349,54 @@ def _tidy(project: Project, mark: Path) -> None:
     with running(project.run()) as run:
         run.bring("empty")
     assert not mark.exists()
+
+
+def test_a_port_that_a_stranger_holds_everywhere_is_gone_round(project: Project) -> None:
+    """When a stranger holds a port on all addresses, the service must move to 127.0.0.1, and one line name him."""
+    with socket.socket() as stranger:
+        stranger.bind(("0.0.0.0", 0))  # noqa: S104 - this is what is tested
+        stranger.listen()
+        port = stranger.getsockname()[1]
+        words = (f"serve:{{address}}:{{port:{port}}}:0", "wait")
+        ready = [{"http": {"port": port, "json": {"status": "green"}}}]
+        project.stack("s", {"web": service(*words, ports=(f"{port}:80",), ready=ready)})
+        run = project.run()
+        with running(run):
+            end = run.bring("s").endpoint("web", port)
+            assert end.startswith("127.0.0.1:")
+            assert end != f"127.0.0.1:{port}"
+            assert http.ask(*_split(end)).status == 200
+        (line,) = [line for line in project.said if f"port {port}/tcp" in line]
+        assert f"held on every address by pid {os.getpid()} (" in line
+        project.stack("s", {"web": service(*words, ports=(f"{port}:80",), ready=ready, fixed=True)})
+        with pytest.raises(ConfigError, match=f"pid {os.getpid()} .* and it cannot move: it is fixed"):
+            project.run().bring("s")
+
+
+def test_a_file_without_x_harness_needs_only_its_process(project: Project) -> None:
+    """A service without probes must count as ready when its published ports listen, and that be said once."""
+    words = ("serve:{address}:{port:8080}:0", "wait")
+    project.stack("s", {"web": service(*words, ports=("8080:80",))})
+    run = project.run()
+    with running(run):
+        end = run.bring("s").endpoint("web", 8080)
+        assert http.ask(*_split(end)).status == 200
+    said = "service 'web' has no probe: it counts as ready when its ports 8080 listen"
+    assert project.said.count(said) == 1
+
+
+def test_healthy_asks_the_embedded_healthcheck_only(project: Project) -> None:
+    """The container's healthcheck must not be run here, the embedded one must, and the former be said once."""
+    marker = project.root / "ran"
+    check = {"test": ["CMD", "touch", str(marker)]}
+    own = {"healthcheck": {"test": ["CMD", "python", "-c", "import os, sys; sys.exit('COLOUR' not in os.environ)"]}}
+    compose = {"healthcheck": check, "environment": {"COLOUR": "red"}}
+    project.stack("s", {"web": web(ready=[{"healthy": True}], compose=compose, embedded=own)})
+    project.stack("t", {"web": web(ready=[{"healthy": True}], compose=compose)})
+    run = project.run()
+    with running(run):
+        run.bring("s").release()
+        run.bring("t")
+    assert not marker.exists()
+    said = "service 'web': its container's healthcheck is ignored here"
+    assert project.said.count(said) == 1

@@ -121,6 +121,20 @@ def test_a_subject_killed_in_mid_test_is_broken_within_two_seconds(project: Proj
     assert spent < 2 + 3  # set-up included
 
 
+def test_one_death_is_one_error(project: Project) -> None:
+    """A fixture that trips over the dead service in its teardown must not make a second error of it."""
+    project.stack("s", {"web": web()})
+    suite(
+        project,
+        WAIT
+        + "import os, pytest\n@pytest.fixture\ndef client(web):\n    yield web\n    wait(0.1)\n"
+        + "def test_killed(client):\n    os.kill(client.service('web').pid, 9)\n    wait(20)\n",
+    )
+    done = pytest_in(project)
+    assert done.code == 12, done.stdout
+    assert "= 1 error in" in done.stdout
+
+
 def test_a_test_that_passes_over_a_dead_service_is_broken(project: Project) -> None:
     """A test must not count as passed when a service of its stack died under it."""
     project.stack("s", {"web": web()})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import getpass
 import socket
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -78,14 +79,21 @@ class Epics:
             with _Circuit(self._address("ca"), self.timeout) as circuit:
                 circuit.write(name, value)
         else:
-            self._pva(name, lambda context, timeout: context.put(name, _field(context, name, value, timeout)))
+            deadline = Deadline.after(self.timeout)
+            field = self._pva(name, lambda context, timeout: _field(context, name, value, timeout), deadline)
+            # Tried once: a put that the IOC is still busy with must not be made again.
+            try:
+                self._pva(name, lambda context, timeout: context.put(name, field, timeout=timeout), deadline, once=True)
+            except (TypeError, ValueError) as error:
+                raise HarnessError(f"PV {name} at {self._pva_address} (pva) refused {value!r}: {error}") from error
 
     def get(self, name: str, *, provider: Provider = "pva") -> Reading:
         """Read the process variable ``name``. Raises WaitTimeout and HarnessError as ``put`` does."""
         if provider == "ca":
             with _Circuit(self._address("ca"), self.timeout) as circuit:
                 return circuit.read(name)
-        raw = self._pva(name, lambda context, timeout: context.get(name, timeout=timeout))
+        deadline = Deadline.after(self.timeout)
+        raw = self._pva(name, lambda context, timeout: context.get(name, timeout=timeout), deadline)
         value = raw.value
         if hasattr(value, "index") and hasattr(value, "choices"):
             value = value.index
@@ -100,7 +108,9 @@ class Epics:
             raise HarnessError(f"No {provider} address was given to Epics(...)")
         return address
 
-    def _pva(self, name: str, act: Callable[[Any, float], Any]) -> Any:  # noqa: ANN401 - untyped library
+    def _pva(  # noqa: ANN401 - untyped library
+        self, name: str, act: Callable[[Any, float], Any], deadline: Deadline, *, once: bool = False
+    ) -> Any:
         from p4p.client.thread import (  # noqa: PLC0415 - half a second to import, and CA users do without
             Context,
             RemoteError,
@@ -119,12 +129,12 @@ class Epics:
                     "EPICS_PVA_BROADCAST_PORT": str(_free_udp_port()),
                 },
             )
-        deadline = Deadline.after(self.timeout)
         for _ in poll(deadline, pause=False):
             try:
-                return act(self._context, max(0.05, min(_SLICE, deadline.remaining())))
+                return act(self._context, max(0.05, deadline.remaining() if once else min(_SLICE, deadline.remaining())))
             except TimeoutError:
-                continue
+                if once:
+                    break
             except RemoteError as error:
                 raise HarnessError(f"PV {name} at {self._pva_address} (pva) refused: {error}") from error
         raise WaitTimeout(f"PV {name} at {self._pva_address} (pva) did not answer in {self.timeout:g} s")
@@ -165,9 +175,13 @@ class _Circuit:
         problem = ""
         for _ in poll(self._deadline):
             try:
-                return socket.create_connection(self._address, timeout=_SLICE)
+                made = socket.create_connection(self._address, timeout=_SLICE)
+                # Small messages both ways: without this each waits 40 ms for an acknowledgement of the one before.
+                made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             except OSError as error:
                 problem = str(error)
+            else:
+                return made
         raise WaitTimeout(f"IOC at {self._where} did not accept in {self._timeout:g} s: {problem}")
 
     @property
@@ -182,8 +196,12 @@ class _Circuit:
 
     def _send(self, *commands: Any) -> None:  # noqa: ANN401 - untyped library
         self._socket.settimeout(max(0.05, self._deadline.remaining()))
-        for buffer in self._circuit.send(*commands):
-            self._socket.sendall(bytes(buffer))
+        try:
+            for buffer in self._circuit.send(*commands):
+                self._socket.sendall(bytes(buffer))
+        except OSError as error:
+            check_guards()
+            raise HarnessError(f"IOC at {self._where} did not take a request: {error}") from error
 
     def _await(self, what: str, wanted: Callable[[Any], bool]) -> Any:  # noqa: ANN401 - untyped library
         for _ in poll(self._deadline, pause=False):
@@ -192,14 +210,18 @@ class _Circuit:
                 data = self._socket.recv(1 << 16)
             except TimeoutError:
                 continue
+            except OSError:
+                data = b""
             if not data:
                 check_guards()
                 raise HarnessError(f"IOC at {self._where} closed the connection, {what} was awaited")
             commands, _ = self._circuit.recv(data)
             for command in commands:
                 self._circuit.process_command(command)
-                if isinstance(command, caproto.ErrorResponse | caproto.CreateChFailResponse):
-                    raise HarnessError(f"IOC at {self._where} refused: {command}")
+                if isinstance(command, caproto.CreateChFailResponse):
+                    raise HarnessError(f"IOC at {self._where} has no {what}")
+                if isinstance(command, caproto.ErrorResponse):
+                    raise HarnessError(f"IOC at {self._where} refused, {what} was awaited: {command}")
                 if wanted(command):
                     return command
         raise WaitTimeout(f"IOC at {self._where} did not send {what} in {self._timeout:g} s")
@@ -223,21 +245,29 @@ class _Circuit:
             f"the value of {name}",
             lambda command: isinstance(command, caproto.ReadNotifyResponse) and command.ioid == request.ioid,
         )
+        self._check_status(answer, f"to read {name}")
         data = [item.decode() if isinstance(item, bytes) else item for item in _plain(answer.data)]
         meta = answer.metadata
         return Reading(data[0] if len(data) == 1 else data, int(meta.severity), int(meta.status), meta.timestamp)
 
     def write(self, name: str, value: Any) -> None:  # noqa: ANN401 - what the record takes
         channel = self._channel(name)
-        kind = caproto.ChannelType.STRING if isinstance(value, str) else None
-        values = [value] if isinstance(value, str | bytes | int | float) else list(value)
+        values = [value] if isinstance(value, str | bytes) or not isinstance(value, Iterable) else list(value)
+        if channel.native_data_type == caproto.ChannelType.STRING:
+            values = [item if isinstance(item, bytes) else str(item) for item in values]
+        kind = caproto.ChannelType.STRING if any(isinstance(item, str) for item in values) else None
         data = [item.encode() if isinstance(item, str) else item for item in values]
         request = channel.write(data=data, data_type=kind, notify=True)
         self._send(request)
-        self._await(
+        answer = self._await(
             f"the confirmation of {name}",
             lambda command: isinstance(command, caproto.WriteNotifyResponse) and command.ioid == request.ioid,
         )
+        self._check_status(answer, f"{value!r} for {name}")
+
+    def _check_status(self, answer: Any, what: str) -> None:  # noqa: ANN401 - untyped library
+        if not answer.status.success:
+            raise HarnessError(f"IOC at {self._where} refused {what}: {answer.status.description}")
 
 
 def _plain(data: Any) -> list[Any]:  # noqa: ANN401 - an array of whatever the record holds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -35,12 +36,41 @@ class Answer:
 
     def json(self) -> Any:  # noqa: ANN401 - any JSON value
         """Return the body as JSON. Raises ValueError when it is none."""
-        return json.loads(self.body)
+        try:
+            return json.loads(self.body)
+        except RecursionError as error:
+            raise ValueError("JSON that is nested too deeply") from error
 
     def __str__(self) -> str:
         if self.problem:
             return self.problem
         return f"status {self.status}, {self.body[:200].decode(errors='backslashreplace')!r}"
+
+
+class _Socket(socket.socket):
+    """A socket whose reads share one deadline: a time-out on each would let a server drip bytes for ever."""
+
+    deadline: Deadline
+
+    def recv_into(self, *args: Any, **options: Any) -> int:
+        left = self.deadline.remaining()
+        if not left:
+            raise TimeoutError
+        self.settimeout(left)
+        return super().recv_into(*args, **options)
+
+
+class _Connection(http.client.HTTPConnection):
+    """A connection with one time-out for connecting, sending and the whole answer."""
+
+    def connect(self) -> None:
+        deadline = Deadline.after(self.timeout or REQUEST_BUDGET)
+        plain = socket.create_connection((self.host, self.port), self.timeout)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        made = _Socket(plain.family, plain.type, plain.proto, plain.detach())
+        made.deadline = deadline
+        made.settimeout(max(0.001, deadline.remaining()))
+        self.sock = made
 
 
 def ask(  # noqa: PLR0913 - an HTTP request has this many parts
@@ -53,8 +83,11 @@ def ask(  # noqa: PLR0913 - an HTTP request has this many parts
     headers: Mapping[str, str] | None = None,
     timeout: float = REQUEST_BUDGET,
 ) -> Answer:
-    """Make one request, follow nothing, and return what came. It does not raise for what a server can do wrong."""
-    connection = http.client.HTTPConnection(host, port, timeout=timeout)
+    """Make one request, follow nothing, and return what came. It does not raise for what a server can do wrong.
+
+    Connecting, sending and the whole answer together take no longer than ``timeout`` seconds.
+    """
+    connection = _Connection(host, port, timeout=timeout)
     try:
         connection.request(method, path, body=body, headers=dict(headers or {}))
         response = connection.getresponse()
@@ -62,9 +95,15 @@ def ask(  # noqa: PLR0913 - an HTTP request has this many parts
     except TimeoutError:
         return Answer(0, problem=f"no answer in {timeout:g} s")
     except (OSError, http.client.HTTPException) as error:
-        return Answer(0, problem=f"{type(error).__name__}: {error}".rstrip(": "))
+        return Answer(0, problem=_problem(error))
     finally:
         connection.close()
+
+
+def _problem(error: Exception) -> str:
+    """Return an error as one line of bounded length: it may quote what the server sent."""
+    said = str(error).strip()[:200].encode("unicode_escape").decode()
+    return f"{type(error).__name__}: {said}".rstrip(": ")
 
 
 def json_mismatch(document: Any, wanted: Mapping[str, Any]) -> str:  # noqa: ANN401 - any JSON value

@@ -36,6 +36,7 @@ _TUNED = {
     "log_level": 0,
 }
 _SLICE = 0.1  # seconds a poll may block: a dead service must be noticed between two
+_BATCH = 500  # messages looked at between two looks at the clock
 _KEPT = 20  # messages that a time-out lists
 
 
@@ -212,7 +213,11 @@ class Kafka:
 
         for topic, value, key, partition, headers in messages:
             extra = {} if partition is None else {"partition": partition}
-            self._producer.produce(topic, value, key=key, headers=list(headers), on_delivery=delivered, **extra)
+            try:
+                self._produce(topic, value, key=key, headers=list(headers), on_delivery=delivered, **extra)
+            except (KafkaException, BufferError) as error:
+                errors.append(f"{topic}: {error.args[0].str() if isinstance(error, KafkaException) else error}")
+                break
         deadline = Deadline.after(self.timeout + 1)
         for _ in poll(deadline, pause=False):
             if not self._producer.flush(_SLICE):
@@ -222,6 +227,17 @@ class Kafka:
             raise KafkaFailure(
                 f"Broker {self.bootstrap} did not take a message: {errors[0] if errors else f'{left} undelivered'}"
             )
+
+    def _produce(self, topic: str, value: bytes | str | None, **more: Any) -> None:  # noqa: ANN401 - as the library
+        """Queue one message; while the queue is full, wait for it to empty."""
+        for _ in poll(Deadline.after(self.timeout), pause=False):
+            try:
+                self._producer.produce(topic, value, **more)
+            except BufferError:
+                self._producer.poll(_SLICE)
+            else:
+                return
+        raise BufferError("the queue of messages to send stays full")
 
     # -- consuming ----------------------------------------------------------------------------------------------
 
@@ -301,13 +317,19 @@ class KafkaConsumer:
                 "fetch.error.backoff.ms": 10,
             }
         )
-        known = kafka.topics()
-        for topic in topics:
+        try:
+            self._place(start)
+        except BaseException:
+            self.close()
+            raise
+
+    def _place(self, start: str) -> None:
+        known = self._kafka.topics()
+        for topic in self.topics:
             if topic not in known:
-                self.close()
                 there = ", ".join(sorted(known)) or "none"
-                raise KafkaFailure(f"Topic {topic!r} does not exist on {kafka.bootstrap}; there are: {there}")
-        self._partitions = [(topic, number) for topic in topics for number in range(known[topic])]
+                raise KafkaFailure(f"Topic {topic!r} does not exist on {self._kafka.bootstrap}; there are: {there}")
+        self._partitions = [(topic, number) for topic in self.topics for number in range(known[topic])]
         if start == "end":
             self.seek_to_end()
         else:
@@ -409,7 +431,10 @@ class KafkaConsumer:
         before = self._count
         for _ in poll(Deadline.after(timeout), pause=False):
             message = self.poll()
-            while message:
+            # Bounded: a topic that fills faster than it is read must not put off the deadline and the guards.
+            for _ in range(_BATCH):
+                if message is None:
+                    break
                 if wanted(message):
                     found.append(message)
                     if len(found) == count:

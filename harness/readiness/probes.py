@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from harness import procs
 from harness.artifacts import file_size, read_slice
+from harness.errors import BrokenStack
 from harness.helpers import http
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ STILL_OPEN = 0.02  # a proxy accepts for a service that does not listen yet, and
 KAFKA_SLICE = 0.25
 EXEC_BUDGET = 5.0
 LOG_WINDOW = 1 << 20
+# What a check raises because it is written wrongly: no waiting will change that.
+_MISTAKES = (TypeError, NameError, AttributeError, ImportError, SyntaxError, NotImplementedError)
 
 
 @dataclass
@@ -168,7 +171,7 @@ def _exec(argv: tuple[str, ...], target: Target) -> str:
     try:
         done = procs.run(argv, timeout=EXEC_BUDGET, env=target.env, cwd=target.cwd)
     except OSError as error:
-        return f"{argv[0]}: {error.strerror}"
+        return f"{error.filename or argv[0]}: {error.strerror}"
     if done.code == 0:
         return ""
     said = (done.stderr or done.stdout).strip().splitlines()
@@ -182,7 +185,15 @@ def _healthy(target: Target) -> str:
 
 def _python(reference: str, target: Target) -> str:
     module, _, name = reference.partition(":")
-    answer: Any = getattr(import_module(module), name)(target)
+    try:
+        answer: Any = getattr(import_module(module), name)(target)
+    except _MISTAKES as error:
+        raise BrokenStack(
+            f"Probe python {reference} of service {target.service!r} cannot be asked: {type(error).__name__}: {error}",
+            service=target.service,
+        ) from error
+    except Exception as error:  # noqa: BLE001 - a check may raise whatever it likes to say "not yet"; it is passed on
+        return f"{reference} raised {type(error).__name__}: {error}"
     if answer is True or answer is None or answer == "":
         return ""
     return str(answer) if answer else f"{reference} returned {answer!r}"

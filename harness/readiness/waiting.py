@@ -79,6 +79,7 @@ def wait_until_ready(askers: Sequence[Asker], deadline: Deadline, *, is_dead: Ca
     start = clock.now()
     history: deque[str] = deque(maxlen=KEPT)
     probe = observation = ""
+    last_seen = ("", "")
     todo = list(askers)
     streak, last_success = 0, -BETWEEN_SUCCESSES
 
@@ -98,14 +99,14 @@ def wait_until_ready(askers: Sequence[Asker], deadline: Deadline, *, is_dead: Ca
             seen = asker.ask()
             if seen:
                 streak = 0
-                if seen != observation:
+                if (probe, seen) != last_seen:
                     history.append(f"{clock.now() - start:.2f} s {probe}: {seen}")
-                observation = seen
+                last_seen, observation = (probe, seen), seen
                 break
             streak, last_success = streak + 1, clock.now()
             if streak >= asker.needed:
                 todo.pop(0)
-                streak = 0
+                streak, observation = 0, ""
         if not todo:
             return ended(ready=True)
     return ended(ready=False, dead=is_dead())

@@ -75,8 +75,10 @@ def _apply(seed: Seed, around: Surroundings) -> None:
                 kafka.send(seed.message.topic, content, key=seed.message.key)
     elif seed.http is not None:
         host, port = around.address(seed.http.service, seed.http.port)
-        body = _content(seed.http.model_dump(by_alias=True), around.folder)
-        headers = {"Content-Type": "application/json"}
+        body, headers = None, {}
+        if seed.http.file or "json_" in seed.http.model_fields_set:
+            body = _content(seed.http.model_dump(by_alias=True), around.folder)
+            headers = {"Content-Type": "application/json"}
         answer = http.ask(host, port, seed.http.path, method=seed.http.method, body=body, headers=headers, timeout=30.0)
         if answer.status not in seed.http.status:
             raise BrokenStack(f"Seed {seed.key!r}: {seed.http.method} {seed.http.path} was answered with {answer}")
@@ -90,4 +92,11 @@ def _apply(seed: Seed, around: Surroundings) -> None:
             )
     elif seed.python is not None:
         module, _, name = seed.python.partition(":")
-        getattr(import_module(module), name)(around.stack)
+        try:
+            getattr(import_module(module), name)(around.stack)
+        except (HarnessError, OSError):
+            raise
+        except Exception as error:  # the user's code raises whatever it likes; all of it means that the seed failed
+            raise BrokenStack(
+                f"Seed {seed.key!r}: python {seed.python} raised {type(error).__name__}: {error}"
+            ) from error
