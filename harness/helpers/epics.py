@@ -108,9 +108,7 @@ class Epics:
             raise HarnessError(f"No {provider} address was given to Epics(...)")
         return address
 
-    def _pva(  # noqa: ANN401 - untyped library
-        self, name: str, act: Callable[[Any, float], Any], deadline: Deadline, *, once: bool = False
-    ) -> Any:
+    def _pva(self, name: str, act: Callable[[Any, float], Any], deadline: Deadline, *, once: bool = False) -> Any:  # noqa: ANN401 - untyped library
         from p4p.client.thread import (  # noqa: PLC0415 - half a second to import, and CA users do without
             Context,
             RemoteError,
@@ -130,8 +128,9 @@ class Epics:
                 },
             )
         for _ in poll(deadline, pause=False):
+            left = deadline.remaining()
             try:
-                return act(self._context, max(0.05, deadline.remaining() if once else min(_SLICE, deadline.remaining())))
+                return act(self._context, max(0.05, left if once else min(_SLICE, left)))
             except TimeoutError:
                 if once:
                     break

@@ -14,6 +14,8 @@ from harness.errors import WaitTimeout
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
+    from _typeshed import WriteableBuffer
+
 BODY_LIMIT = 4 * 1024 * 1024
 REQUEST_BUDGET = 2.0
 
@@ -52,12 +54,12 @@ class _Socket(socket.socket):
 
     deadline: Deadline
 
-    def recv_into(self, *args: Any, **options: Any) -> int:
+    def recv_into(self, buffer: WriteableBuffer, nbytes: int = 0, flags: int = 0) -> int:
         left = self.deadline.remaining()
         if not left:
             raise TimeoutError
         self.settimeout(left)
-        return super().recv_into(*args, **options)
+        return super().recv_into(buffer, nbytes, flags)
 
 
 class _Connection(http.client.HTTPConnection):

@@ -146,6 +146,8 @@ class Stack:
         self.settled = False
         self.holders: set[str] = set()
         self.record: dict[str, Any] = {}
+        self.removing = False
+        # Set when the stack is settled, and when it is gone: whoever waits for it looks again.
         self.changed = asyncio.Event()
 
 
@@ -248,7 +250,7 @@ class Keeper:
                 continue
             code = service.process.wait()
             service.ended(code)
-            self.ledger.write("ended", pid=service.pid, code=code)
+            self.ledger.note("ended", pid=service.pid, code=code)
             say(f"{service.id}: {procs.describe_exit(code)}{'' if service.expected else ', not asked for'}")
             for connection in self.connections:
                 connection.send({"event": "exit", **service.facts()})
@@ -303,7 +305,7 @@ class Keeper:
         connection.writer.close()
         if connection.is_lease:
             say(f"{connection.id} (pid {connection.pid}) is gone")
-            self.ledger.write("released", pid=connection.pid)
+            self.ledger.note("released", pid=connection.pid)
             await self._drop(connection.id)
             self._end_if_unused()
 
@@ -352,7 +354,7 @@ class Keeper:
                 for name in includes:
                     self.stacks[name].holders.add(f"stack-{stack}")
                 return {"build": True}
-            if known.settled:
+            if known.settled and not known.removing:
                 known.holders.add(connection.id)
                 return {"build": False, "record": known.record}
             await known.changed.wait()
@@ -387,7 +389,7 @@ class Keeper:
         """End a run: drop all its holds, and report what could not be removed."""
         left = await self._drop(connection.id)
         connection.is_lease = False
-        self.ledger.write("released", pid=connection.pid)
+        self.ledger.note("released", pid=connection.pid)
         last = not self._leases() and not self.stacks
         if last:
             left += await self._remove_all()
@@ -412,7 +414,7 @@ class Keeper:
     def _launch(self, service: Service) -> None:
         self.ledger.write("intent", act="start", service=service.id)
         service.launch(self.env)
-        self.ledger.write("started", pid=service.pid, start=service.start_time, service=service.id)
+        self.ledger.note("started", pid=service.pid, start=service.start_time, service=service.id)
         say(f"{service.id}: started as pid {service.pid}")
 
     async def do_services(self, _: Connection) -> dict[str, Any]:
@@ -452,6 +454,9 @@ class Keeper:
         left: list[str] = []
         async with self._removing:
             while unused := [known for known in self.stacks.values() if not known.holders]:
+                for known in unused:
+                    known.removing = True
+                    known.changed.clear()
                 results = await asyncio.gather(*(self._remove(known) for known in unused))
                 left += [line for lines in results for line in lines]
         return left
@@ -555,8 +560,9 @@ async def _wait_gone(pid: int, start: int, deadline: clock.Deadline) -> None:
 
 
 def say(text: str) -> None:
-    """Write a line to the keeper's own log."""
-    print(f"{clock.now():.3f} {text}", file=sys.stderr, flush=True)
+    """Write a line to the keeper's own log. A full disk must not keep it from removing things."""
+    with contextlib.suppress(OSError):
+        print(f"{clock.now():.3f} {text}", file=sys.stderr, flush=True)
 
 
 def main(argv: list[str]) -> int:

@@ -38,6 +38,11 @@ class LedgerWriter:
         os.write(self._fd, (json.dumps({"kind": kind, **facts}) + "\n").encode())
         os.fdatasync(self._fd)
 
+    def note(self, kind: str, **facts: object) -> None:
+        """Append a line if the disk takes it: without a fact the sweep finds things by their cookie."""
+        with contextlib.suppress(OSError):
+            self.write(kind, **facts)
+
     def delete(self) -> None:
         """Remove the file; the lock goes with the process."""
         self._path.unlink(missing_ok=True)
