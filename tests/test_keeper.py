@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -177,6 +178,27 @@ def test_a_ledger_of_a_reused_pid_does_not_kill_the_stranger(project: Project) -
     finally:
         bystander.kill()
         bystander.wait(10)
+
+
+@pytest.mark.parametrize("alive", ["keeper by its lock", "keeper by its pid", "holder"])
+def test_any_sign_of_life_protects_an_environment(project: Project, alive: str) -> None:
+    """A held ledger, a living keeper process or a living holder must each be enough to keep the sweep away."""
+    state = project.state / "harness"
+    state.mkdir(mode=0o700)
+    here = this_process().as_dict()
+    dead = {**here, "pid": 2**22 - 3, "start": 1}
+    header = {"kind": "header", "schema": 1, "env": "e", "checkout": "c", "engine": "embedded"}
+    header |= {"folder": str(project.root), "socket": "harness-none"}
+    header |= {"owner": here if alive == "keeper by its pid" else dead}
+    holder = {"kind": "holder", "owner": here if alive == "holder" else dead}
+    path = state / "e.ledger"
+    path.write_text(json.dumps(header) + "\n" + json.dumps(holder) + "\n")
+    with path.open("r+") as file:
+        if alive == "keeper by its lock":
+            fcntl.flock(file, fcntl.LOCK_EX)
+        assert sweep(state) == []
+        assert path.exists()
+    path.unlink()
 
 
 def test_death_is_only_believed_when_proven() -> None:
