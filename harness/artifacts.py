@@ -6,8 +6,12 @@ import os
 import stat
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 TAIL_BYTES = 64 * 1024
 
@@ -68,6 +72,14 @@ def make_run_folder(logs: Path, run_id: str) -> Path:
             hint="make the folder writable, or set HARNESS_LOGS to one that is",
         ) from error
     return folder
+
+
+def mapped_path(path: str, mounts: Mapping[str, str]) -> str | None:
+    """Return where a container path is here, by its innermost mount (container path -> path here); None: nowhere."""
+    for target in sorted(mounts, key=len, reverse=True):
+        if path == target or path.startswith(target.rstrip("/") + "/"):
+            return mounts[target] + path[len(target.rstrip("/")) :]
+    return None
 
 
 def file_size(path: Path) -> int:

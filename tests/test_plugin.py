@@ -203,28 +203,29 @@ def test_an_unknown_stack_is_ten(project: Project) -> None:
     assert "Stack 's' is not known; there are: t" in done.stdout
 
 
+def in_mid_test(project: Project, output: Path) -> procs.Popen[bytes]:
+    """Start pytest on a test that waits, and return it when the test is running."""
+    project.stack("s", {"web": web()})
+    suite(project, WAIT + "def test_it(web):\n    print('RUNNING', flush=True)\n    wait(30)\n")
+    argv = [sys.executable, "-m", "pytest", "-s", "-p", "no:cacheprovider", "suite"]
+    with output.open("wb") as file:
+        process = procs.spawn(argv, env=project.environ, cwd=project.root, output=file)
+    for _ in clock.poll(clock.Deadline.after(20)):
+        if b"RUNNING" in output.read_bytes():
+            break
+    return process
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 2)])
 def test_a_signal_ends_the_run_and_gives_everything_back(
     project: Project, number: signal.Signals, code: int, tmp_path: Path
 ) -> None:
     """After TERM, HUP and INT in mid-test, everything must be gone and the exit code tell the signal."""
-    project.stack("s", {"web": web()})
-    suite(project, WAIT + "def test_it(web):\n    print('RUNNING', flush=True)\n    wait(30)\n")
-    output = tmp_path / "out"
-    with output.open("wb") as file:
-        process = procs.spawn(
-            [sys.executable, "-m", "pytest", "-s", "-p", "no:cacheprovider", "suite"],
-            env=project.environ,
-            cwd=project.root,
-            output=file,
-        )
-    for _ in clock.poll(clock.Deadline.after(20)):
-        if b"RUNNING" in output.read_bytes():
-            break
+    process = in_mid_test(project, tmp_path / "out")
     began = clock.now()
     process.send_signal(number)
     process.send_signal(signal.SIGTERM if number == signal.SIGINT else number)
-    assert process.wait(15) == code, output.read_text()
+    assert process.wait(15) == code, (tmp_path / "out").read_text()
     assert clock.now() - began < 7
     assert project.wait_until_gone(1) == {}
     assert run_json(project)["exit_code"] == code
@@ -232,19 +233,7 @@ def test_a_signal_ends_the_run_and_gives_everything_back(
 
 def test_a_killed_pytest_leaves_nothing(project: Project, tmp_path: Path) -> None:
     """After KILL of pytest in mid-test, everything must be gone within ten seconds."""
-    project.stack("s", {"web": web()})
-    suite(project, WAIT + "def test_it(web):\n    print('RUNNING', flush=True)\n    wait(30)\n")
-    output = tmp_path / "out"
-    with output.open("wb") as file:
-        process = procs.spawn(
-            [sys.executable, "-m", "pytest", "-s", "-p", "no:cacheprovider", "suite"],
-            env=project.environ,
-            cwd=project.root,
-            output=file,
-        )
-    for _ in clock.poll(clock.Deadline.after(20)):
-        if b"RUNNING" in output.read_bytes():
-            break
+    process = in_mid_test(project, tmp_path / "out")
     process.kill()
     process.wait(10)
     assert project.wait_until_gone(10) == {}

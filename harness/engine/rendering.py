@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from harness.artifacts import mapped_path
 from harness.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -124,8 +125,8 @@ class Names:
         return _PLACEHOLDER.sub(replace, text)
 
     def _mounted(self, path: str, written: str) -> str:
-        for target in sorted(self.mounts, key=len, reverse=True):
-            if path == target or path.startswith(target.rstrip("/") + "/"):
-                return self.mounts[target] + path[len(target.rstrip("/")) :]
+        here = mapped_path(path, self.mounts)
+        if here is not None:
+            return here
         known = ", ".join(self.mounts) or "nothing"
         raise ConfigError(f"Service {self.service!r}: {written} is not mounted; mounted are: {known}")

@@ -151,6 +151,8 @@ class Kafka:
             KafkaFailure: the broker refused one.
             WaitTimeout: a leader is missing at the deadline.
         """
+        if not topics:
+            return
         deadline = Deadline.after(self.timeout)
         new = [NewTopic(name, count, 1, config=dict(config or {})) for name, count in topics.items()]
         for name, future in self._admin.create_topics(new, operation_timeout=self.timeout).items():
@@ -164,6 +166,8 @@ class Kafka:
 
     def delete_topics(self, *names: str) -> None:
         """Delete topics; unknown ones are no error. Raises KafkaFailure."""
+        if not names:
+            return
         for name, future in self._admin.delete_topics(list(names), operation_timeout=self.timeout).items():
             self._finish(future, f"delete topic {name!r}", ignore=KafkaError.UNKNOWN_TOPIC_OR_PART)
 
@@ -402,7 +406,7 @@ class KafkaConsumer:
         return message
 
     def wait_for(
-        self, wanted: Callable[[Message], object], timeout: float | None = None, *, what: str = "a matching message"
+        self, wanted: Callable[[Message], object], timeout: float | None = None, *, what: str = "matching message"
     ) -> Message:
         """Return the first message for which ``wanted`` is true.
 
@@ -448,7 +452,7 @@ class KafkaConsumer:
         )
 
     def collect_until(
-        self, wanted: Callable[[Message], object], timeout: float | None = None, *, what: str = "a matching message"
+        self, wanted: Callable[[Message], object], timeout: float | None = None, *, what: str = "matching message"
     ) -> list[Message]:
         """Return every message up to and with the first for which ``wanted`` is true. Raises WaitTimeout."""
         __tracebackhide__ = True

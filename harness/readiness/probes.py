@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from harness import procs
-from harness.artifacts import file_size, read_slice
+from harness.artifacts import file_size, mapped_path, read_slice
 from harness.errors import BrokenStack
 from harness.helpers import http
 
@@ -58,10 +58,7 @@ class Target:
 
     def map_path(self, path: str) -> Path:
         """Return a container path as a path here; one that is not mounted stays."""
-        for target in sorted(self.mounts, key=len, reverse=True):
-            if path == target or path.startswith(target.rstrip("/") + "/"):
-                return Path(self.mounts[target] + path[len(target.rstrip("/")) :])
-        return Path(path)
+        return Path(mapped_path(path, self.mounts) or path)
 
 
 class Asker(Protocol):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import artifacts, procs
+from harness.artifacts import mapped_path
 from harness.engine import Endpoint
 from harness.errors import ConfigError, HarnessError
 
@@ -52,10 +53,7 @@ class Known:
 
     def map_path(self, path: str) -> Path:
         """Return a container path as a path here; one that is not mounted stays."""
-        for target in sorted(self.mounts, key=len, reverse=True):
-            if path == target or path.startswith(target.rstrip("/") + "/"):
-                return Path(self.mounts[target] + path[len(target.rstrip("/")) :])
-        return Path(path)
+        return Path(mapped_path(path, self.mounts) or path)
 
     def execute(self, argv: Sequence[str], timeout: float) -> procs.Finished:
         """Run a command as the service would: with its environment, folder and mounted files."""
