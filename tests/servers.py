@@ -40,7 +40,7 @@ class Web:
                 with contextlib.suppress(OSError):
                     self.wfile.write(said)
 
-            do_GET = do_POST = do_PUT = do_DELETE = answer
+            do_GET = do_POST = do_PUT = do_DELETE = answer  # noqa: N815 - names by http.server
 
             def log_message(self, *_: object) -> None:
                 """Write nothing."""

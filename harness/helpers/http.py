@@ -93,7 +93,11 @@ def ask(  # noqa: PLR0913 - an HTTP request has this many parts
     try:
         connection.request(method, path, body=body, headers=dict(headers or {}))
         response = connection.getresponse()
-        return Answer(response.status, response.read(BODY_LIMIT), {k.lower(): v for k, v in response.getheaders()})
+        content = response.read(BODY_LIMIT)
+        # read(n) is silent about a body that ends before its declared length.
+        if response.length and len(content) < BODY_LIMIT:
+            raise http.client.IncompleteRead(content, response.length)
+        return Answer(response.status, content, {k.lower(): v for k, v in response.getheaders()})
     except TimeoutError:
         return Answer(0, problem=f"no answer in {timeout:g} s")
     except (OSError, http.client.HTTPException) as error:

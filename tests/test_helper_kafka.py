@@ -1,0 +1,475 @@
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import threading
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from confluent_kafka import Producer, TopicPartition
+from servers import free_port
+
+import harness
+from harness import BrokenStack, HarnessError, WaitTimeout
+from harness.clock import add_guard, now, remove_guard
+from harness.helpers import flatbuffers
+from harness.helpers.kafka import Kafka, KafkaFailure, missing_leaders
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from projects import Project
+
+ROOT = Path(__file__).parents[1]
+
+kafka_stack = harness.stack_fixture("kafka", scope="module")
+
+
+@pytest.fixture(scope="module")
+def kafka(kafka_stack: harness.Stack) -> Iterator[Kafka]:
+    """The broker."""
+    with Kafka(kafka_stack.endpoint("kafka", 9092), patience=5) as client:
+        yield client
+
+
+@pytest.fixture
+def topic(kafka: Kafka) -> Iterator[str]:
+    """A topic of two partitions that only this test has."""
+    name = f"test-{uuid.uuid4().hex}"
+    kafka.create_topics({name: 2})
+    yield name
+    kafka.delete_topics(name)
+
+
+def delete_records(kafka: Kafka, topic: str, before: int) -> None:
+    """Have the broker forget the messages of partition 0 before an offset."""
+    for future in kafka._admin.delete_records([TopicPartition(topic, 0, before)]).values():
+        future.result(5)
+
+
+# -- topics -------------------------------------------------------------------------------------------------------
+
+
+def test_a_topic_is_created_and_deleted(kafka: Kafka) -> None:
+    """A created topic must have its partitions with leaders, and be gone when it is deleted."""
+    name = f"test-{uuid.uuid4().hex}"
+    kafka.create_topics({name: 3})
+    assert kafka.topics()[name] == 3
+    assert kafka.leaders()[name] == {0: True, 1: True, 2: True}
+    kafka.delete_topics(name)
+    assert name not in kafka.topics()
+
+
+def test_a_topic_that_exists_is_left_as_it_is(kafka: Kafka, topic: str) -> None:
+    """Creating a topic again must be no error and keep its messages."""
+    kafka.send(topic, "kept", partition=0)
+    kafka.create_topics({topic: 2})
+    kept = kafka.last_message(topic)
+    assert kept is not None
+    assert kept.value == b"kept"
+
+
+def test_nothing_to_create_or_delete_is_no_error(kafka: Kafka) -> None:
+    """Empty lists and unknown topics must change nothing."""
+    before = kafka.topics()
+    kafka.create_topics({})
+    kafka.delete_topics()
+    kafka.delete_topics(f"unknown-{uuid.uuid4().hex}")
+    assert kafka.topics() == before
+
+
+def test_missing_partitions_are_told_at_the_deadline(kafka_stack: harness.Stack, kafka: Kafka, topic: str) -> None:
+    """A topic that exists with fewer partitions than asked for must be told after the time-out."""
+    with Kafka(kafka.bootstrap, timeout=0.3) as hasty, pytest.raises(WaitTimeout) as caught:
+        hasty.create_topics({topic: 3})
+    assert caught.value.summary == (
+        f"Broker {kafka_stack.endpoint('kafka', 9092)}: topic {topic!r} has 2 of 3 partitions 0.3 s after it was created"
+    )
+
+
+def test_a_refused_topic_is_an_error(kafka: Kafka) -> None:
+    """A name that the broker refuses must be named with the broker's words."""
+    with pytest.raises(KafkaFailure) as caught:
+        kafka.create_topics({"bad name!": 1})
+    assert caught.value.summary.startswith(f"Broker {kafka.bootstrap} did not create topic 'bad name!': ")
+
+
+@pytest.mark.parametrize(
+    ("leaders", "words"),
+    [
+        ({"t": {0: True, 1: True}}, ""),
+        ({"t": {0: True, 1: True, 2: True}}, ""),
+        ({}, "topic 't' does not exist"),
+        ({"t": {0: True}}, "topic 't' has 1 of 2 partitions"),
+        ({"t": {0: True, 1: False}}, "topic 't' has no leader for partition 1"),
+    ],
+)
+def test_what_is_missing_is_put_into_words(leaders: dict[str, dict[int, bool]], words: str) -> None:
+    """The first thing that a list of topics lacks must be named."""
+    assert missing_leaders(leaders, {"t": 2}) == words
+
+
+# -- producing ----------------------------------------------------------------------------------------------------
+
+
+def test_a_message_arrives_as_it_was_sent(kafka: Kafka, topic: str) -> None:
+    """Key, value, partition and headers, repeated and empty ones too, must arrive unchanged."""
+    headers = (("h", b"1"), ("h", None), ("other", b"\xff"))
+    with kafka.consumer(topic) as consumer:
+        kafka.send(topic, b"\x00\xff", key="key", partition=1, headers=headers)
+        message = consumer.wait_for(lambda _: True)
+    assert (message.topic, message.partition, message.offset) == (topic, 1, 0)
+    assert (message.key, message.value, message.headers) == (b"key", b"\x00\xff", headers)
+    assert message.timestamp > 1_600_000_000_000
+    assert str(message) == f"{topic}[1]@0 key=b'key' 2 bytes"
+
+
+def test_a_tombstone_arrives_as_none(kafka: Kafka, topic: str) -> None:
+    """A message without a payload must have the value None, and say that it is a tombstone."""
+    kafka.send(topic, None, key="k", partition=0)
+    message = kafka.last_message(topic)
+    assert message is not None
+    assert (message.value, message.schema) == (None, "")
+    assert str(message) == f"{topic}[0]@0 key=b'k' tombstone"
+
+
+def test_many_messages_arrive_in_order(kafka: Kafka, topic: str) -> None:
+    """Messages of one partition must arrive complete and in the order in which they were sent."""
+    sent = [str(number).encode() for number in range(2000)]
+    with kafka.consumer(topic) as consumer:
+        kafka.send_all((topic, value, None, 0, ()) for value in sent)
+        came = consumer.wait_for_n(len(sent))
+    assert [message.value for message in came] == sent
+
+
+@pytest.mark.parametrize(("size", "config"), [(5000, {"max.message.bytes": "1000"}), (2_000_000, {})])
+def test_a_message_that_is_too_large_is_an_error(kafka: Kafka, size: int, config: dict[str, str]) -> None:
+    """A message over the limit of its topic, or of the client, must raise; the next one must be taken."""
+    name = f"test-{uuid.uuid4().hex}"
+    kafka.create_topics({name: 1}, config=config)
+    with pytest.raises(KafkaFailure, match=r"did not take a message: .*Message size too large"):
+        kafka.send(name, b"x" * size)
+    kafka.send(name, "small")
+    last = kafka.last_message(name)
+    kafka.delete_topics(name)
+    assert last is not None
+    assert last.value == b"small"
+
+
+def test_an_unknown_partition_is_an_error(kafka: Kafka, topic: str) -> None:
+    """Sending to a partition that does not exist must raise with the client's words."""
+    with pytest.raises(KafkaFailure, match=r"did not take a message: .*Unknown partition"):
+        kafka.send(topic, "v", partition=7)
+
+
+# -- a broker that is not there -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("act", "words"),
+    [
+        (lambda kafka: kafka.send("t", "v"), "did not take a message: t: Local: Message timed out"),
+        (lambda kafka: kafka.topics(), "did not list its topics: "),
+        (lambda kafka: kafka.consumer("t"), "did not list its topics: "),
+        (lambda kafka: kafka.create_topics({"t": 1}), "did not create topic 't' in 0.3 s"),
+        (lambda kafka: kafka.delete_topics("t"), "did not delete topic 't' in 0.3 s"),
+    ],
+    ids=["send", "topics", "consumer", "create", "delete"],
+)
+def test_a_broker_that_is_not_there_is_an_error(act: Callable[[Kafka], object], words: str) -> None:
+    """Every request to a broker that is not there must raise KafkaFailure with its address, soon after the time-out."""
+    bootstrap = f"127.0.0.1:{free_port()}"
+    start = now()
+    with Kafka(bootstrap, timeout=0.3) as kafka, pytest.raises(KafkaFailure) as caught:
+        act(kafka)
+    assert caught.value.summary.startswith(f"Broker {bootstrap} {words}")
+    assert now() - start < 3
+
+
+def test_a_coordinator_answers_only_where_a_broker_is(kafka: Kafka) -> None:
+    """The question for a group coordinator must be answered yes by a broker and no by a port where nothing listens."""
+    assert kafka.committed_reachable(5)
+    with Kafka(f"127.0.0.1:{free_port()}") as nobody:
+        assert not nobody.committed_reachable(0.2)
+
+
+# -- consuming ----------------------------------------------------------------------------------------------------
+
+
+def test_a_consumer_at_the_end_sees_only_what_comes_later(kafka: Kafka, topic: str) -> None:
+    """Its place must be fixed before it is returned: earlier messages never come, and every later one does."""
+    for number in range(5):
+        kafka.send(topic, f"early {number}", partition=number % 2)
+        with kafka.consumer(topic) as consumer:
+            kafka.send(topic, f"late {number}", partition=number % 2)
+            assert consumer.wait_for(lambda _: True).value == f"late {number}".encode()
+
+
+def test_a_consumer_at_the_start_sees_everything(kafka: Kafka, topic: str) -> None:
+    """From the start, all messages of all partitions must come."""
+    for number in range(4):
+        kafka.send(topic, str(number), partition=number % 2)
+    with kafka.consumer(topic, start="start") as consumer:
+        assert sorted(message.value or b"" for message in consumer.drain()) == [b"0", b"1", b"2", b"3"]
+        assert consumer.at_end
+
+
+def test_a_consumer_can_be_placed_again(kafka: Kafka, topic: str) -> None:
+    """After assign and seek, reading must go on from there and from nowhere else."""
+    for number in range(4):
+        kafka.send(topic, str(number), partition=0)
+        kafka.send(topic, "other", partition=1)
+    with kafka.consumer(topic) as consumer:
+        consumer.assign({(topic, 0): 2})
+        assert [message.value for message in consumer.drain()] == [b"2", b"3"]
+        consumer.seek_to_start()
+        assert len(consumer.drain()) == 8
+        consumer.seek_to_end()
+        kafka.send(topic, "new", partition=1)
+        assert consumer.wait_for(lambda _: True).value == b"new"
+
+
+def test_watermarks_tell_first_and_next_offset(kafka: Kafka, topic: str) -> None:
+    """Watermarks must follow what is sent and what is deleted."""
+    with kafka.consumer(topic) as consumer:
+        assert consumer.watermarks(topic) == (0, 0)
+        for _ in range(3):
+            kafka.send(topic, "v", partition=0)
+        assert (consumer.watermarks(topic), consumer.watermarks(topic, 1)) == ((0, 3), (0, 0))
+        delete_records(kafka, topic, 2)
+        assert consumer.watermarks(topic) == (2, 3)
+        with pytest.raises(KafkaFailure) as caught:
+            consumer.watermarks(topic, 9)
+    assert caught.value.summary.startswith(f"No watermarks of {topic}[9]: ")
+
+
+def test_the_last_message_of_an_empty_partition_is_none(kafka: Kafka, topic: str) -> None:
+    """An empty partition beside a full one must have no last message, and one whose messages were deleted neither."""
+    kafka.send(topic, "v", partition=0)
+    assert kafka.last_message(topic, 1) is None
+    delete_records(kafka, topic, 1)
+    assert kafka.last_message(topic, 0) is None
+
+
+def test_the_last_message_is_the_newest(kafka: Kafka, topic: str) -> None:
+    """Of several messages, some of them deleted, the newest must be returned."""
+    for number in range(4):
+        kafka.send(topic, str(number), partition=0)
+    delete_records(kafka, topic, 2)
+    last = kafka.last_message(topic)
+    assert last is not None
+    assert (last.value, last.offset) == (b"3", 3)
+
+
+def test_the_last_message_is_found_behind_control_records(kafka: Kafka, topic: str) -> None:
+    """Offsets without a message after the newest one, which transactions leave, must be passed over."""
+    producer = Producer({"bootstrap.servers": kafka.bootstrap, "transactional.id": uuid.uuid4().hex, "log_level": 0})
+    producer.init_transactions(5)
+    for value, end in (("kept", producer.commit_transaction), ("dropped", producer.abort_transaction)):
+        producer.begin_transaction()
+        producer.produce(topic, value, partition=0)
+        producer.flush(5)
+        end(5)
+    last = kafka.last_message(topic)
+    with kafka.consumer(topic) as consumer:
+        assert consumer.watermarks(topic) == (0, 4)
+    assert last is not None
+    assert (last.value, last.offset) == (b"kept", 0)
+
+
+def test_an_unknown_topic_is_told_and_not_created(kafka: Kafka, topic: str) -> None:
+    """The error must list what exists, and asking must not create the topic."""
+    unknown = f"unknown-{uuid.uuid4().hex}"
+    there = sorted(kafka.topics())
+    with pytest.raises(KafkaFailure) as caught:
+        kafka.consumer(topic, unknown)
+    assert caught.value.summary == (
+        f"Topic {unknown!r} does not exist on {kafka.bootstrap}; there are: {', '.join(there)}"
+    )
+    assert unknown not in kafka.topics()
+
+
+def test_a_wait_returns_the_first_match(kafka: Kafka, topic: str) -> None:
+    """Messages that do not match must be passed over, and those after the match kept for the next wait."""
+    with kafka.consumer(topic) as consumer:
+        for value in ("a", "b", "c"):
+            kafka.send(topic, value, partition=0)
+        assert consumer.wait_for(lambda message: message.value == b"b").offset == 1
+        assert consumer.wait_for(lambda _: True).value == b"c"
+
+
+def test_a_wait_for_several_returns_exactly_these(kafka: Kafka, topic: str) -> None:
+    """Of the matching messages the first ones must come, in their order, and no more than asked for."""
+    with kafka.consumer(topic) as consumer:
+        for number in range(6):
+            kafka.send(topic, str(number), partition=0)
+        came = consumer.wait_for_n(2, lambda message: int(message.value or b"0") % 2 == 1)
+        assert [message.value for message in came] == [b"1", b"3"]
+        assert consumer.wait_for(lambda _: True).value == b"4"
+
+
+def test_everything_up_to_a_message_is_collected(kafka: Kafka, topic: str) -> None:
+    """All messages up to and with the wanted one must be returned."""
+    with kafka.consumer(topic) as consumer:
+        for value in ("a", "b", "c"):
+            kafka.send(topic, value, partition=0)
+        assert [one.value for one in consumer.collect_until(lambda one: one.value == b"b")] == [b"a", b"b"]
+
+
+def test_a_wait_for_a_schema_passes_over_others(kafka: Kafka, topic: str) -> None:
+    """The first message with the wanted file identifier must be returned, whatever came before it."""
+    wanted = flatbuffers.encode("f142", value=1.5, source_name="PV")
+    with kafka.consumer(topic) as consumer:
+        for value in (
+            b"short",
+            None,
+            b"\0\0\0\0\xff\xff\xff\xff",
+            flatbuffers.encode("f144", source_name="PV", value=1),
+        ):
+            kafka.send(topic, value, partition=0)
+        kafka.send(topic, wanted, partition=0)
+        message = consumer.wait_for_schema("f142")
+    assert (message.value, message.schema) == (wanted, "f142")
+
+
+def test_a_wait_that_fails_lists_what_came(kafka: Kafka, topic: str) -> None:
+    """At the deadline the error must hold the topic, the numbers, the time and each message that came."""
+    with kafka.consumer(topic) as consumer:
+        kafka.send(topic, flatbuffers.encode("f144", source_name="PV", value=1), key="PV", partition=0)
+        kafka.send(topic, None, partition=0)
+        with pytest.raises(WaitTimeout) as caught:
+            consumer.wait_for_schema("f142", 0.3)
+    size = len(flatbuffers.encode("f144", source_name="PV", value=1))
+    assert caught.value.details == (
+        f"  {topic}[0]@0 key=b'PV' {size} bytes, schema f144",
+        f"  {topic}[0]@1 key=None tombstone",
+    )
+    assert caught.value.summary == f"Topic {topic}: 0 of 1 message with schema f142 came in 0.3 s, 2 in all"
+
+
+@pytest.mark.parametrize(("what", "words"), [("", "messages"), ("answers", "answers")])
+def test_a_wait_in_a_silent_topic_says_so(kafka: Kafka, topic: str, what: str, words: str) -> None:
+    """When nothing came at all, the error must say that, and use the given words."""
+    with kafka.consumer(topic) as consumer, pytest.raises(WaitTimeout) as caught:
+        consumer.wait_for_n(2, timeout=0.2, what=what)
+    assert str(caught.value) == f"Topic {topic}: 0 of 2 {words} came in 0.2 s, 0 in all\n  none at all"
+
+
+def test_a_wait_lists_only_what_came_during_it(kafka: Kafka, topic: str) -> None:
+    """What an earlier wait took must not be listed, and of many messages the last twenty must be."""
+    with kafka.consumer(topic) as consumer:
+        kafka.send(topic, "first", partition=0)
+        consumer.wait_for(lambda _: True)
+        for number in range(25):
+            kafka.send(topic, str(number), partition=0)
+        with pytest.raises(WaitTimeout) as caught:
+            consumer.wait_for(lambda _: False, 0.3)
+    assert caught.value.summary == f"Topic {topic}: 0 of 1 matching message came in 0.3 s, 25 in all"
+    assert [line.split()[0] for line in caught.value.details] == [f"{topic}[0]@{offset}" for offset in range(6, 26)]
+
+
+class Flood:
+    """A topic that fills faster than anybody reads it, from a thread."""
+
+    def __init__(self, kafka: Kafka, topic: str) -> None:
+        self._over = threading.Event()
+        self._topic = topic
+        self._producer = Producer({"bootstrap.servers": kafka.bootstrap, "linger.ms": 5, "log_level": 0})
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        while not self._over.is_set():
+            for _ in range(200):
+                self._producer.produce(self._topic, b"x", partition=0)
+            self._producer.flush(5)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+
+def test_a_flood_does_not_put_off_the_deadline(kafka: Kafka, topic: str) -> None:
+    """A wait and a drain must end in time although messages never cease to come."""
+    with kafka.consumer(topic) as consumer, Flood(kafka, topic):
+        consumer.wait_for(lambda _: True)
+        start = now()
+        with pytest.raises(WaitTimeout, match=r"0 of 1 matching message came in 0.4 s, \d+ in all"):
+            consumer.wait_for(lambda _: False, 0.4)
+        waited = now()
+        came = consumer.drain(0.4)
+    assert waited - start < 1.5
+    assert now() - waited < 3
+    assert len(came) > 0
+
+
+def test_a_drain_of_an_empty_topic_is_empty(kafka: Kafka, topic: str) -> None:
+    """A drain must end at the end of all partitions, long before its time-out."""
+    start = now()
+    with kafka.consumer(topic, start="start") as consumer:
+        assert consumer.drain(10) == []
+    assert now() - start < 3
+
+
+def test_a_consumer_closes_twice(kafka: Kafka, topic: str) -> None:
+    """Closing a consumer again must be no error, for its client too."""
+    with Kafka(kafka.bootstrap) as client:
+        consumer = client.consumer(topic)
+        consumer.close()
+        consumer.close()
+    assert client.topics()[topic] == 2
+
+
+def test_an_offset_that_does_not_exist_is_an_error(kafka: Kafka, topic: str) -> None:
+    """Reading from an offset that the broker does not have must raise, not wait."""
+    with kafka.consumer(topic) as consumer:
+        consumer.assign({(topic, 0): 50})
+        with pytest.raises(KafkaFailure, match=rf"^Consuming {topic}: .*Offset out of range"):
+            consumer.wait_for(lambda _: True, 5)
+
+
+# -- a wait that has become pointless -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("act", ["wait_for_n", "drain"])
+def test_a_guard_that_raises_ends_a_wait(kafka: Kafka, topic: str, act: str) -> None:
+    """A guard's error must come out of a wait at once, instead of its time-out."""
+    turns: list[float] = []
+
+    def guard() -> None:
+        turns.append(now())
+        if len(turns) > 1:
+            raise HarnessError("the stack is dead")
+
+    start = now()
+    with kafka.consumer(topic) as consumer:
+        # So that a drain is not at its end at once.
+        consumer.assign({(topic, 0): 0, (topic, 7): 0})
+        add_guard(guard)
+        try:
+            with pytest.raises(HarnessError, match=r"^the stack is dead$"):
+                consumer.wait_for_n(1, timeout=20) if act == "wait_for_n" else consumer.drain(20)
+        finally:
+            remove_guard(guard)
+    assert now() - start < 2
+
+
+def test_a_broker_that_dies_ends_a_wait(project: Project) -> None:
+    """When the broker is killed from outside, a wait must raise BrokenStack with the signal, long before its end."""
+    shutil.copy(ROOT / "compose" / "kafka.yaml", project.root / "compose")
+    stack = project.run().bring("kafka")
+    with Kafka(stack.endpoint("kafka", 9092), timeout=1) as kafka:
+        kafka.create_topics({"t": 1})
+        consumer = kafka.consumer("t")
+        start = now()
+        os.kill(stack.service("kafka").pid, signal.SIGKILL)
+        with pytest.raises(BrokenStack) as caught:
+            consumer.wait_for(lambda _: True, 20)
+        spent = now() - start
+    assert (caught.value.service, caught.value.exit_code_seen) == ("kafka", -9)
+    assert spent < 3
