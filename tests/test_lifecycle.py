@@ -258,6 +258,32 @@ def test_an_included_stack_is_shared_and_goes_with_its_last_user(project: Projec
         assert run.environment.link.ask("services")["services"] == []
 
 
+def test_a_stack_that_fails_takes_no_shared_one_with_it(project: Project) -> None:
+    """When a stack does not settle, the stacks that it includes and others still use must stay up."""
+    project.stack("base", {"web": web()})
+    project.stack("bad", {"bad": service("exit:3", ready=[{"log": "never"}])}, include=["base.yaml"])
+    run = project.run()
+    with running(run):
+        base = run.bring("base")
+        with pytest.raises(BrokenStack, match="Service 'bad' ended with exit code 3"):
+            run.bring("bad")
+        assert base.service("web").state == "running"
+        clock.check_guards()
+
+
+def test_a_stack_used_twice_goes_with_the_second_release(project: Project) -> None:
+    """A stack that a run brought up twice must stay until it was released twice."""
+    project.stack("s", {"web": web()})
+    run = project.run()
+    with running(run):
+        first, second = run.bring("s"), run.bring("s")
+        first.release()
+        assert second.service("web").state == "running"
+        second.release()
+        assert run.environment is not None
+        assert run.environment.link.ask("services")["services"] == []
+
+
 def test_a_service_that_dies_under_a_test_ends_its_waits(project: Project) -> None:
     """When a service is killed from outside, a wait must raise BrokenStack within two seconds, with the signal."""
     project.stack("s", {"web": web(words=("say:hello",)), "other": web()})

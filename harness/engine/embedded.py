@@ -65,6 +65,7 @@ class Layout:
         addresses: ``stack/service`` -> address.
         ports: port name -> number.
         strangers: (port, protocol) -> who holds it on the wildcard address.
+        settled: ``stack/service`` -> endpoints, of stacks that are up already and stay where they are.
     """
 
     work: Path
@@ -73,6 +74,7 @@ class Layout:
     addresses: Mapping[str, str]
     ports: Mapping[str, int]
     strangers: Mapping[tuple[int, str], Stranger] = field(default_factory=dict)
+    settled: Mapping[str, tuple[Endpoint, ...]] = field(default_factory=dict)
 
 
 def _fallback_name(stack: str, service: str, port: int) -> str:
@@ -174,7 +176,10 @@ def plan_stack(tree: Tree, name: str, layout: Layout) -> StackPlan:
     return StackPlan(stack=name, engine=NAME, services=tuple(services), notes=tuple(notes))
 
 
-def _endpoints(stack: str, service: Service, layout: Layout) -> tuple[Endpoint, ...]:
+def endpoints(stack: str, service: Service, layout: Layout) -> tuple[Endpoint, ...]:
+    """Return where the published ports of a service are, or will be."""
+    if f"{stack}/{service.name}" in layout.settled:
+        return layout.settled[f"{stack}/{service.name}"]
     made = []
     for port in service.ports:
         host, number = layout.addresses[f"{stack}/{service.name}"], port.left
@@ -189,9 +194,9 @@ def _names(tree: Tree, stack: Stack, service: Service, mounts: Mapping[str, str]
     ports: dict[tuple[str, int], tuple[str, int]] = {}
     for name, (owner, one) in tree.visible(stack.name).items():
         addresses[name] = layout.addresses[f"{owner.name}/{name}"]
-        endpoints = _endpoints(owner.name, one, layout)
-        ports |= {(name, endpoint.right): (endpoint.host, endpoint.port) for endpoint in endpoints}
-        ports |= {(name, endpoint.left): (endpoint.host, endpoint.port) for endpoint in endpoints}
+        ends = endpoints(owner.name, one, layout)
+        ports |= {(name, end.right): (end.host, end.port) for end in ends}
+        ports |= {(name, end.left): (end.host, end.port) for end in ends}
     scratch = layout.work / stack.name / service.name
     return Names(
         service=service.name,
@@ -201,7 +206,7 @@ def _names(tree: Tree, stack: Stack, service: Service, mounts: Mapping[str, str]
         named=layout.ports,
         mounts=mounts,
         values={
-            "address": next((one.host for one in _endpoints(stack.name, service, layout)), addresses[service.name]),
+            "address": next((one.host for one in endpoints(stack.name, service, layout)), addresses[service.name]),
             "data": str(scratch / "data"),
             "log": str(layout.logs / f"{service.name}.file.log"),
         },
@@ -298,7 +303,7 @@ def _plan_service(
         copies=tuple(FileCopy(source, target, names.content(source.read_bytes())) for source, target in copies),
         folders=tuple(folders),
         mounts=mapped,
-        endpoints=_endpoints(stack.name, service, layout),
+        endpoints=endpoints(stack.name, service, layout),
         grace=min(grace, stack.settings.timeouts.down),
         stop=stop,
         health=health,

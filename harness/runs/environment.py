@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,7 +62,7 @@ class Environment:
         self.folder = folder
         self.report = report
         self.news = Stop()
-        self.brought: dict[str, bool] = {}
+        self.brought: Counter[str] = Counter()
         self._oneshots: set[str] = set()
         self._exits: dict[str, dict[str, Any]] = {}
         self._lock = threading.Lock()

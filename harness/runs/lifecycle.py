@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for_futures
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,9 +103,8 @@ class Run:
         if not keep_includes:
             for included in tree.stacks[:-1]:
                 self._release(environment, included.name)
-        visible = {service: known[owner.name][service] for service, (owner, _) in tree.visible(tree.root.name).items()}
         add_guard(environment.check)
-        return Stack(tree.root.name, visible, environment, lambda: self._release(environment, tree.root.name))
+        return Stack(tree.root.name, known, environment, lambda: self._release(environment, tree.root.name))
 
     def open(self) -> Environment:
         """Return the environment of this run: the kept one of this checkout, else a new one."""
@@ -132,16 +132,20 @@ class Run:
         tree: Tree,
         strangers: dict[tuple[int, str], Stranger],
         brought: list[str],
-    ) -> dict[str, dict[str, Known]]:
-        """Bring up every stack of ``tree``, each as soon as those that it includes are settled."""
+    ) -> dict[str, Known]:
+        """Bring up every stack of ``tree``, each as soon as those that it includes are settled.
+
+        Returns the services that the last of them sees, included ones first.
+        """
         layout = self._layout(environment, tree, strangers)
         results: dict[str, Future[dict[str, Known]]] = {}
         with ThreadPoolExecutor(max_workers=len(tree.stacks), thread_name_prefix="harness-stack") as pool:
 
             def one(stack: Declared) -> dict[str, Known]:
-                for name in stack.includes:
-                    results[name].result()
-                return self._bring_stack(environment, tree, stack, layout, brought)
+                below = [known for name in stack.includes for known in results[name].result().values()]
+                settled = {f"{known.stack}/{known.service}": known.endpoints for known in below}
+                mine = self._bring_stack(environment, tree, stack, replace(layout, settled=settled), brought)
+                return {**{known.service: known for known in below}, **mine}
 
             for stack in tree.stacks:
                 results[stack.name] = pool.submit(one, stack)
@@ -151,7 +155,8 @@ class Run:
                 environment.news.stop()
                 raise
         # The stack at the bottom of the tree is the cause; those above it only pass its error on.
-        return {name: future.result() for name, future in results.items()}
+        known = [future.result() for future in results.values()]
+        return known[-1]
 
     def _layout(self, environment: Environment, tree: Tree, strangers: dict[tuple[int, str], Stranger]) -> Layout:
         needs = embedded.needs(tree, strangers)
@@ -173,7 +178,7 @@ class Run:
             "acquire", timeout=ACQUIRE_BUDGET, stack=stack.name, includes=list(stack.includes)
         )
         brought.append(stack.name)
-        environment.brought[stack.name] = bool(answer["build"])
+        environment.brought[stack.name] += 1
         plan = embedded.plan_stack(tree, stack.name, layout)
         fingerprint = fingerprint_of(stack, plan)
         if not answer["build"]:
@@ -181,8 +186,7 @@ class Run:
         for note in plan.notes:
             self._say_once(note)
         environment.report.event("plan", stack=stack.name, plan=str(plan))
-        known = _known(plan)
-        self._build(environment, tree, stack, plan, known)
+        known = self._build(environment, tree, stack, plan, layout)
         record = {
             "services": {name: one.as_dict() for name, one in known.items()},
             "seeds": [seed.key for seed in stack.settings.seed],
@@ -192,15 +196,17 @@ class Run:
         return known
 
     def _build(
-        self, environment: Environment, tree: Tree, stack: Declared, plan: StackPlan, known: dict[str, Known]
-    ) -> None:
+        self, environment: Environment, tree: Tree, stack: Declared, plan: StackPlan, layout: Layout
+    ) -> dict[str, Known]:
         """Start, settle and seed a stack."""
+        known = _known(plan)
         ended = environment.report.timed("stack", stack.name)
 
         def address(service: str, port: int) -> tuple[str, int]:
-            owner, _ = tree.visible(stack.name)[service]
-            plans = plan if owner.name == stack.name else self._plan_of(environment, tree, owner.name)
-            one = next(one for one in plans.services if one.service == service).endpoint(port)
+            owner, declared = tree.visible(stack.name)[service]
+            one = next(
+                (end for end in embedded.endpoints(owner.name, declared, layout) if port in (end.left, end.right)), None
+            )
             if one is None:
                 raise BrokenStack(f"Service {service!r} publishes no port {port}")
             return one.host, one.port
@@ -231,9 +237,7 @@ class Run:
                 apply(seed, around)
         settling.await_seeded_topics()
         ended()
-
-    def _plan_of(self, environment: Environment, tree: Tree, name: str) -> StackPlan:
-        return embedded.plan_stack(tree, name, self._layout(environment, tree, {}))
+        return known
 
     def _use(self, environment: Environment, stack: str, record: dict[str, Any], fingerprint: str) -> dict[str, Known]:
         """Use a stack that is there already."""
@@ -258,8 +262,11 @@ class Run:
     # -- give it back -------------------------------------------------------------------------------------------
 
     def _release(self, environment: Environment, name: str) -> list[str]:
-        if environment.brought.pop(name, None) is None:
+        # Several fixtures may use one stack: the keeper knows the run, the run knows how often.
+        environment.brought[name] -= 1
+        if environment.brought[name] > 0:
             return []
+        del environment.brought[name]
         with contextlib.suppress(BrokenStack):
             left: list[str] = environment.link.ask("release", timeout=60, stack=name)["left"]
             self.left += left
