@@ -64,7 +64,7 @@ class Web:
 
 
 @contextlib.contextmanager
-def raw_server(serve: Callable[[socket.socket, threading.Event], None]) -> Iterator[int]:
+def raw_server(serve: Callable[[socket.socket, threading.Event], object]) -> Iterator[int]:
     """Give every connection to ``serve(connection, over)`` in a thread, close it afterwards; yield the port.
 
     ``over`` is set when the block ends.

@@ -118,6 +118,23 @@ def test_the_time_out_holds_for_the_whole_answer(first: bytes, drop: bytes) -> N
     assert 0.35 < spent < 0.8
 
 
+def test_the_time_out_is_not_begun_anew() -> None:
+    """A server that says something late and then nothing must get what is left of the time-out, not all of it again."""
+
+    def late(connection: socket.socket, over: threading.Event) -> None:
+        head(connection)
+        over.wait(0.35)
+        connection.sendall(b"HTTP/1.1 200 OK\r\n")
+        over.wait(10)
+
+    with raw_server(late) as port:
+        start = now()
+        answer = http.ask("127.0.0.1", port, timeout=0.5)
+        spent = now() - start
+    assert answer.problem == "no answer in 0.5 s"
+    assert spent < 0.75
+
+
 def test_a_huge_body_is_cut() -> None:
     """Of a body without an end, only 4 MiB must be read."""
 

@@ -81,12 +81,12 @@ def test_nothing_to_create_or_delete_is_no_error(kafka: Kafka) -> None:
     assert kafka.topics() == before
 
 
-def test_missing_partitions_are_told_at_the_deadline(kafka_stack: harness.Stack, kafka: Kafka, topic: str) -> None:
+def test_missing_partitions_are_told_at_the_deadline(kafka: Kafka, topic: str) -> None:
     """A topic that exists with fewer partitions than asked for must be told after the time-out."""
     with Kafka(kafka.bootstrap, timeout=0.3) as hasty, pytest.raises(WaitTimeout) as caught:
         hasty.create_topics({topic: 3})
     assert caught.value.summary == (
-        f"Broker {kafka_stack.endpoint('kafka', 9092)}: topic {topic!r} has 2 of 3 partitions 0.3 s after it was created"
+        f"Broker {kafka.bootstrap}: topic {topic!r} has 2 of 3 partitions 0.3 s after it was created"
     )
 
 
@@ -406,6 +406,17 @@ def test_a_flood_does_not_put_off_the_deadline(kafka: Kafka, topic: str) -> None
     assert waited - start < 1.5
     assert now() - waited < 3
     assert len(came) > 0
+
+
+def test_a_backlog_does_not_put_off_the_deadline(kafka: Kafka, topic: str) -> None:
+    """A wait must end in time although looking at all the messages that are there already would take much longer."""
+    kafka.send_all((topic, b"x", None, 0, ()) for _ in range(5000))
+    never = threading.Event()
+    with kafka.consumer(topic, start="start") as consumer:
+        start = now()
+        with pytest.raises(WaitTimeout):
+            consumer.wait_for(lambda _: never.wait(0.001), 0.2)
+    assert now() - start < 2
 
 
 def test_a_drain_of_an_empty_topic_is_empty(kafka: Kafka, topic: str) -> None:

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from projects import Project, service, web
 from harness import clock, procs
 from harness.errors import BrokenStack, ConfigError, HarnessError
 from harness.ownership import ledger
-from harness.ownership.client import KeeperLink
+from harness.ownership.client import EnvironmentId, KeeperLink, start_keeper
 from harness.ownership.identity import Owner, is_proven_dead, this_process
 from harness.ownership.leases import Leases
 from harness.ownership.sweep import locked, sweep
@@ -85,6 +86,25 @@ def test_a_forked_child_of_a_killed_run_does_not_delay_removal(project: Project,
         assert project.wait_until_gone(10) == {}
     finally:
         procs.kill_group(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    "last_words", [b"", b'{"id": 1, "do": "hello", "pid": 1, "start": 1, "lease": true}\n'], ids=["before", "while"]
+)
+def test_a_run_that_dies_while_it_says_hello_leaves_no_keeper(project: Project, last_words: bytes) -> None:
+    """A keeper whose run is gone before or while it took its lease must end by itself within ten seconds."""
+    folder = project.root / "logs" / "e"
+    (folder / "services").mkdir(parents=True)
+    state = project.state / "harness"
+    state.mkdir(mode=0o700)
+    wanted = EnvironmentId(f"e-{os.getpid()}-{len(last_words)}", state, folder, str(project.root), "embedded")
+    start_keeper(wanted)
+    assert len(project.ledgers()) == 1
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect("\0" + wanted.socket)
+        connection.sendall(last_words)
+    assert project.wait_until_gone(10) == {}
+    assert project.ledgers() == []
 
 
 def test_a_killed_keeper_is_noticed_and_replaced_by_the_sweep(project: Project) -> None:

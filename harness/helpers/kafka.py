@@ -36,7 +36,7 @@ _TUNED = {
     "log_level": 0,
 }
 _SLICE = 0.1  # seconds a poll may block: a dead service must be noticed between two
-_BATCH = 500  # messages looked at between two looks at the clock
+_BATCH = 100  # messages looked at between two looks at the clock
 _KEPT = 20  # messages that a time-out lists
 
 
@@ -434,16 +434,15 @@ class KafkaConsumer:
         found: list[Message] = []
         before = self._count
         for _ in poll(Deadline.after(timeout), pause=False):
-            message = self.poll()
             # Bounded: a topic that fills faster than it is read must not put off the deadline and the guards.
-            for _ in range(_BATCH):
+            for number in range(_BATCH):
+                message = self.poll(0 if number else _SLICE)
                 if message is None:
                     break
                 if wanted(message):
                     found.append(message)
                     if len(found) == count:
                         return found
-                message = self.poll(0)
         came = self._count - before
         want = what or "messages"
         raise WaitTimeout(

@@ -34,7 +34,7 @@ from harness.ownership.leases import Leases
 from harness.ownership.ledger import SUFFIX, LedgerWriter
 
 KEPT = "kept"
-FIRST_LEASE_WITHIN = 10.0
+FIRST_LEASE_WITHIN = 5.0
 STOP_BUDGET = 7.0
 KILL_BUDGET = 10.0
 LIMIT = 16 * 1024 * 1024
@@ -279,6 +279,8 @@ class Keeper:
     async def _answer(self, connection: Connection, line: bytes) -> None:
         number = None
         try:
+            if connection.closed:
+                return  # what it asks for on its deathbed would be held for nobody
             message = json.loads(line)
             number = message.pop("id", None)
             handler = getattr(self, f"do_{message.pop('do')}")
@@ -347,6 +349,8 @@ class Keeper:
     async def do_acquire(self, connection: Connection, *, stack: str, includes: list[str]) -> dict[str, Any]:
         """Hold a stack. The first one to ask is told to build it, others wait until it is settled."""
         while True:
+            if connection.closed:
+                raise HarnessError(f"{connection.id} is gone")
             known = self.stacks.get(stack)
             if known is None:
                 known = self.stacks[stack] = Stack(stack, includes, connection.id)
@@ -398,7 +402,7 @@ class Keeper:
 
     async def do_start(self, _: Connection, *, stack: str, service: str, spec: dict[str, Any]) -> dict[str, Any]:
         """Start a service: argv, env, cwd, log (a wish, which may get a suffix), subject, grace, stop."""
-        if stack not in self.stacks:
+        if stack not in self.stacks or self.stacks[stack].removing:
             raise HarnessError(f"Stack {stack!r} is gone, service {service!r} was not started")
         made = Service(stack, service, spec | {"log": self._log_of(stack, service)})
         self.services[made.id] = made
