@@ -52,7 +52,8 @@ def _table_of(pyproject: Path) -> dict[str, Any] | None:
         return None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{pyproject} cannot be read: {error}") from error
-    table = document.get("tool", {}).get("harness")
+    tool = document.get("tool", {})
+    table = tool.get("harness") if isinstance(tool, dict) else None
     if table is not None and not isinstance(table, dict):
         raise ConfigError(f"{pyproject}: [tool.harness] is a {type(table).__name__}, a table was needed")
     return table

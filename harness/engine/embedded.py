@@ -90,6 +90,9 @@ def needs(tree: Tree, strangers: Mapping[tuple[int, str], Stranger]) -> Needs:
             process = service.settings.embedded
             if process:
                 texts = [*process.command, *map(str, process.environment.values()), *(process.stop or ())]
+                if process.healthcheck:
+                    test = process.healthcheck.test
+                    texts += [test] if isinstance(test, str) else test
                 ports += [name for text in texts for name in named_ports(text)]
             ports += [
                 _fallback_name(stack.name, service.name, port.left)
@@ -283,7 +286,7 @@ def _plan_service(
     if not cwd.is_dir():
         problems.append(f"{where}: cwd {cwd} is no folder")
     elif not problems:
-        found = shutil.which(str(cwd / argv[0]) if "/" in argv[0] else argv[0], path=env["PATH"])
+        found = shutil.which(str(cwd / argv[0]) if "/" in argv[0] else argv[0], path=env.get("PATH", ""))
         if not found:
             problems.append(f"{where}: executable {argv[0]!r} was not found in PATH or {cwd}")
     problems += _fallback_problems(where, service, process, copies, layout, notes)

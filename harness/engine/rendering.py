@@ -60,13 +60,16 @@ class Names:
     @cached_property
     def _line(self) -> re.Pattern[str]:
         return re.compile(
-            rf"^(\s*[\w.\-]*{_HOST_KEYS}\s*[=:]\s*[\"']?)({self._alternatives})([\"']?\s*)$",
-            re.IGNORECASE | re.MULTILINE,
+            # Within one line: the name of a service on the next line belongs to no key.
+            rf"^([^\S\n]*[\w.\-]*(?i:{_HOST_KEYS})[^\S\n]*[=:][^\S\n]*[\"']?)({self._alternatives})([\"']?[^\S\n]*)$",
+            re.MULTILINE,
         )
 
     @cached_property
     def _paths(self) -> re.Pattern[str]:
-        targets = "|".join(re.escape(path) for path in sorted(self.mounts, key=len, reverse=True)) or r"(?!)"
+        # Paths that are already local are matched too, and kept: /tmp may be a mount and where the copies are.
+        local = [path for path in (*self.mounts.values(), *self.values.values()) if path.startswith("/")]
+        targets = "|".join(re.escape(path) for path in sorted({*self.mounts, *local}, key=len, reverse=True)) or r"(?!)"
         return re.compile(rf"(?<![\w./}}\-])({targets})(?![\w.\-])")
 
     def tokens(self, text: str) -> str:
@@ -77,7 +80,7 @@ class Names:
             host, number = self.ports.get((name, port), (self.addresses[name], port))
             return f"{host}:{number}"
 
-        return self._paths.sub(lambda match: self.mounts[match[1]], self._token.sub(address, text))
+        return self._paths.sub(lambda match: self.mounts.get(match[1], match[1]), self._token.sub(address, text))
 
     def value(self, key: str, text: str) -> str:
         """Render the value of an environment variable."""

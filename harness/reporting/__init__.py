@@ -101,14 +101,15 @@ def write_junit(path: Path, outcomes: Sequence[Outcome]) -> None:
     suite = TestSuite("harness")
     for outcome in outcomes:
         file, _, name = outcome.test.partition("::")
-        case = TestCase(name or file, classname=file.removesuffix(".py").replace("/", "."), time=outcome.seconds)
+        folder = file.removesuffix(".py").replace("/", ".")
+        case = TestCase(_xml(name or file), classname=_xml(folder), time=outcome.seconds)
         kinds = {"failed": Failure, "broken": Error, "skipped": Skipped}
         if outcome.status in kinds:
-            result = kinds[outcome.status](_xml(outcome.message), outcome.kind)
+            result = kinds[outcome.status](_xml(outcome.message), _xml(outcome.kind))
             result.text = _xml(outcome.text)
             case.result = [result]
         if outcome.sections:
-            case.system_out = "\n".join(f"--- {title} ---\n{_xml(text)}" for title, text in outcome.sections)
+            case.system_out = "\n".join(_xml(f"--- {title} ---\n{text}") for title, text in outcome.sections)
         suite.add_testcase(case)
     document = JUnitXml()
     document.add_testsuite(suite)

@@ -71,11 +71,15 @@ class KafkaProbe(Frozen):
     message: MessageWanted | None = None
 
 
-def _one_key(value: Any, keys: tuple[str, ...], what: str) -> Any:  # noqa: ANN401 - whatever the user wrote
-    if isinstance(value, dict):
+def _one_key(model: type[Frozen], value: Any, keys: tuple[str, ...], what: str) -> Any:  # noqa: ANN401 - as written
+    known = {field.alias or name for name, field in model.model_fields.items()}
+    # A key that is not known is the more useful thing to say, and pydantic says it.
+    if isinstance(value, dict) and known.issuperset(value):
         present = [key for key in keys if key in value]
         if len(present) != 1:
             raise ValueError(f"{what} has exactly one of: {', '.join(keys)}; it has {', '.join(present) or 'none'}")
+        if value[present[0]] is None and present[0] != "json":
+            raise ValueError(f"{what} needs a value for {present[0]}; it has none")
     return value
 
 
@@ -94,9 +98,7 @@ class Probe(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _exactly_one(cls, value: Any) -> Any:  # noqa: ANN401
-        if isinstance(value, dict) and all(key in cls.model_fields for key in value):
-            return _one_key(value, tuple(cls.model_fields), "a probe")
-        return value
+        return _one_key(cls, value, tuple(cls.model_fields), "a probe")
 
     @model_validator(mode="after")
     def _parses(self) -> Self:
@@ -121,6 +123,12 @@ class HealthCheck(Frozen):
     timeout: Seconds = 5.0
     retries: Annotated[int, Field(ge=1)] = 3
     start_period: Seconds | None = None
+
+    @model_validator(mode="after")
+    def _has_a_command(self) -> Self:
+        if self.test in ("", ("NONE",), ("CMD",), ("CMD-SHELL",)):
+            raise ValueError("a healthcheck needs a command: [CMD, word, ...], [CMD-SHELL, line] or a line")
+        return self
 
 
 class Process(Frozen):
@@ -165,7 +173,7 @@ class MessageSeed(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _exactly_one(cls, value: Any) -> Any:  # noqa: ANN401
-        return _one_key(value, ("value", "json", "file"), "a message")
+        return _one_key(cls, value, ("value", "json", "file"), "a message")
 
 
 class HttpSeed(Frozen):
@@ -201,9 +209,7 @@ class Seed(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _exactly_one(cls, value: Any) -> Any:  # noqa: ANN401
-        if isinstance(value, dict) and all(key in cls.model_fields for key in value):
-            return _one_key(value, ("topics", "message", "http", "exec", "python"), "a seed")
-        return value
+        return _one_key(cls, value, ("topics", "message", "http", "exec", "python"), "a seed")
 
 
 class StackSettings(Frozen):

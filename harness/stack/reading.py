@@ -15,9 +15,10 @@ from harness.errors import ConfigError
 from harness.stack.compose import run_config
 from harness.stack.model import (
     Frozen,
-    KafkaProbe,
     Mount,
     Port,
+    Probe,
+    Seed,
     Service,
     ServiceSettings,
     Stack,
@@ -28,7 +29,7 @@ from harness.stack.model import (
 from harness.stack.source import Source, read_source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 X_HARNESS = "x-harness"
 _NEAR = 0.7
@@ -85,6 +86,7 @@ class _Unit:
     includes: list[_Unit] = field(default_factory=list)
     document: dict[str, Any] = field(default_factory=dict)
     broken_include: bool = False
+    error: str = ""
 
     @property
     def name(self) -> str:
@@ -120,6 +122,7 @@ def read_tree(
     with ThreadPoolExecutor(max_workers=8) as pool:
         for problem_list in pool.map(lambda unit: _parse(unit, environ), sound):
             problems += problem_list
+    problems += [_place_error(unit, unit.error) for unit in sound if unit.error and not _said_below(unit, unit.error)]
     active = set(profiles)
     stacks: dict[str, Stack] = {}
     _build(root, stacks, active, problems, environ)
@@ -134,6 +137,11 @@ def read_tree(
 def _is_sound(unit: _Unit) -> bool:
     readable = not unit.broken_include and all(not source.problem for source in unit.sources)
     return readable and all(_is_sound(included) for included in unit.includes)
+
+
+def _said_below(unit: _Unit, error: str) -> bool:
+    """Return whether Compose says ``error`` of something that ``unit`` includes, and of ``unit`` only because of it."""
+    return any(included.error == error or _said_below(included, error) for included in unit.includes)
 
 
 def _collect(unit: _Unit, units: dict[tuple[Path, ...], _Unit], chain: tuple[_Unit, ...], problems: list[str]) -> _Unit:
@@ -168,7 +176,10 @@ def _collect(unit: _Unit, units: dict[tuple[Path, ...], _Unit], chain: tuple[_Un
 def _included(entry: object, folder: Path, place: str, problems: list[str]) -> _Unit | None:
     table = entry if isinstance(entry, dict) else {"path": entry}
     paths = table.get("path")
-    names = [str(name) for name in (paths if isinstance(paths, list) else [paths])]
+    names = [str(name) for name in (paths if isinstance(paths, list) else [paths]) if name]
+    if not names:
+        problems.append(f"{place}: include has no path")
+        return None
     if any("$" in name for name in names):
         problems.append(f"{place}: include {names} has a variable; harness needs the plain name of a file")
         return None
@@ -194,15 +205,18 @@ def _parse(unit: _Unit, environ: Mapping[str, str]) -> list[str]:
         unit.files, environ, project_directory=unit.project_directory, env_files=unit.env_files
     )
     for name in unset:
-        source = next((one for one in unit.sources if f"${{{name}" in one.text or f"${name}" in one.text), None)
-        # One that an included file uses is reported there.
-        if source:
-            line = max(source.line_of_text(f"${{{name}"), source.line_of_text(f"${name}"))
-            problems.append(f"{source.path}:{line}: variable {name} is not set and has no default")
-    if error:
-        problems.append(_place_error(unit, error))
-    unit.document = document
+        places = [f"{one.path}:{line}" for one in unit.sources if (line := one.line_using(name))]
+        # One that an included file uses is reported there; one that is in no file of ours is in an env_file or such.
+        if places or not _used_below(unit, name):
+            place = places[0] if places else f"{unit.files[0]}:1"
+            problems.append(f"{place}: variable {name} is not set and has no default")
+    unit.document, unit.error = document, error
     return problems
+
+
+def _used_below(unit: _Unit, variable: str) -> bool:
+    used = (source.line_using(variable) for included in unit.includes for source in included.sources)
+    return any(used) or any(_used_below(included, variable) for included in unit.includes)
 
 
 def _near_misses(source: Source) -> list[str]:
@@ -227,16 +241,32 @@ def _place_error(unit: _Unit, error: str) -> str:
         keys = path[1].split(".")
         line = source.line(*keys)
         if len(keys) == 3 and ("false schema" in text or "not allowed" in text):  # noqa: PLR2004 - services.NAME.KEY
-            hint = _did_you_mean(keys[2], _SERVICE_KEYS)
+            hint = _did_you_mean(keys[2], [*_SERVICE_KEYS, X_HARNESS])
             text = f"services.{keys[1]}: key {keys[2]!r} is not known to Compose"
+    elif field_ := re.search(r"\bservices\[([\w-]+)\]\.(\w+)", text):
+        line = source.line("services", field_[1], field_[2])
+    elif port := re.search(r"\binvalid (?:hostPort|containerPort|IP address): (\S+)", text):
+        line = _line_of_item(source, "ports", port[1])
+    elif env_file := re.search(r"\benv file (.+?) not found", text):
+        line = source.line_of_text(Path(env_file[1]).name)
     elif service := re.search(r'service "([\w-]+)"', text):
         line = source.line("services", service[1])
     elif extra := re.search(r"additional properties '([\w-]+)' not allowed", text):
-        line, hint = source.line(extra[1]), _did_you_mean(extra[1], _TOP_KEYS)
+        line, hint = source.line(extra[1]), _did_you_mean(extra[1], [*_TOP_KEYS, X_HARNESS])
         text = f"key {extra[1]!r} is not known to Compose"
     elif numbers := re.findall(r"\bline (\d+): |\bL(\d+)\.C\d+", text):
         line = int(numbers[-1][0] or numbers[-1][1])
     return f"{source.path}:{line}: {text}{hint}"
+
+
+def _line_of_item(source: Source, key: str, text: str) -> int:
+    """Return the line of the first item with ``text`` in the list ``key`` of any service, 1 when there is none."""
+    for name in source.keys("services"):
+        items = source.scalars("services", name, key)
+        for index, item in enumerate(items if isinstance(items, list) else []):
+            if text in str(item):
+                return source.line("services", name, key, index)
+    return 1
 
 
 def _did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -255,13 +285,17 @@ def _build(
     foreign = {name for included in unit.includes for name in included.document.get("services", {})}
     services = []
     for name, table in (unit.document.get("services") or {}).items():
+        source = next((one for one in unit.sources if name in one.keys("services")), None)
         if name in foreign:
+            if source:
+                place = source.at("services", name)
+                problems.append(f"{place}: service {name!r} is also in an included file; give it another name")
             continue
-        source = next((one for one in unit.sources if name in one.keys("services")), unit.sources[0])
+        source = source or unit.sources[0]
         service = _service(name, table, source, problems)
         if service and (not service.profiles or active & set(service.profiles)):
             services.append(service)
-    settings = _validate(StackSettings, unit.document.get(X_HARNESS) or {}, unit.sources[0], (X_HARNESS,), problems)
+    settings = _validate(StackSettings, unit.document.get(X_HARNESS), unit.sources[0], (X_HARNESS,), problems)
     stacks[unit.name] = Stack(
         name=unit.name,
         files=unit.files,
@@ -273,7 +307,7 @@ def _build(
 
 def _service(name: str, table: Mapping[str, Any], source: Source, problems: list[str]) -> Service | None:
     written = table.get(X_HARNESS)
-    settings = _validate(ServiceSettings, written or {}, source, ("services", name, X_HARNESS), problems)
+    settings = _validate(ServiceSettings, written, source, ("services", name, X_HARNESS), problems)
     if settings is None:
         return None
     ports = []
@@ -308,7 +342,7 @@ def _service(name: str, table: Mapping[str, Any], source: Source, problems: list
 def _validate(model: type[_T], value: object, source: Source, path: tuple[str, ...], problems: list[str]) -> _T | None:
     """Return ``value`` as ``model``, or None after adding what is wrong with it to ``problems``."""
     try:
-        return model.model_validate(value)
+        return model.model_validate({} if value is None else value)
     except ValidationError as error:
         for one in error.errors(include_url=False):
             where = ".".join(map(str, (*path, *one["loc"])))
@@ -352,36 +386,69 @@ def _check_references(tree: Tree, units: Iterable[_Unit]) -> list[str]:
     problems = []
     sources = {unit.name: unit.sources[0] for unit in units}
     for stack in tree.stacks:
-        source, visible = sources[stack.name], tree.visible(stack.name)
+        source = sources[stack.name]
+        problems += [f"{source.at('include')}: {problem}" for problem in _twofold(tree, stack)]
         for index, seed in enumerate(stack.settings.seed):
             place = source.at(X_HARNESS, "seed", index)
-            own = [service.name for service in stack.services]
-            if seed.before and seed.before not in own:
-                near = _did_you_mean(seed.before, own)
-                problems.append(f"{place}: seed {seed.key!r}: before {seed.before!r} is no service of this file{near}")
-            asked = seed.http or seed.exec
-            if asked and asked.service not in visible:
-                near = _did_you_mean(asked.service, visible)
-                problems.append(f"{place}: seed {seed.key!r}: service {asked.service!r} does not exist{near}")
-            if seed.message and seed.message.file and not (stack.folder / seed.message.file).is_file():
-                problems.append(f"{place}: seed {seed.key!r}: file {stack.folder / seed.message.file} does not exist")
-        twice = {seed.key for seed in stack.settings.seed if [s.key for s in stack.settings.seed].count(seed.key) > 1}
-        problems += [f"{source.at(X_HARNESS, 'seed')}: seed key {key!r} is used twice" for key in sorted(twice)]
+            problems += [f"{place}: seed {seed.key!r}: {problem}" for problem in _wrong_in_seed(tree, stack, seed)]
+        keys = [seed.key for seed in stack.settings.seed]
+        twice = sorted({key for key in keys if keys.count(key) > 1})
+        problems += [f"{source.at(X_HARNESS, 'seed')}: seed key {key!r} is used twice" for key in twice]
         for service in stack.services:
             for index, probe in enumerate(service.settings.ready):
                 place = source.at("services", service.name, X_HARNESS, "ready", index)
-                if isinstance(probe.kafka, KafkaProbe):
-                    try:
-                        broker_of(probe.kafka.broker, service, tree, stack.name)
-                    except ConfigError as error:
-                        problems.append(f"{place}: {error.summary}")
-                number = probe.tcp or (probe.http.port if probe.http else None)
-                if number and service.port(number) is None:
-                    published = ", ".join(str(port.left) for port in service.ports) or "none"
-                    problems.append(f"{place}: service {service.name!r} has no port {number}; it has: {published}")
-                if probe.http and not probe.http.port and not service.ports:
-                    problems.append(f"{place}: service {service.name!r} publishes no port to ask over HTTP")
+                problems += [f"{place}: {problem}" for problem in _wrong_in_probe(tree, stack, service, probe)]
     return problems
+
+
+def _wrong_in_seed(tree: Tree, stack: Stack, seed: Seed) -> Iterator[str]:
+    own, visible = [service.name for service in stack.services], tree.visible(stack.name)
+    if seed.before and seed.before not in own:
+        yield f"before {seed.before!r} is no service of this file{_did_you_mean(seed.before, own)}"
+    asked = seed.http or seed.exec
+    if asked and asked.service not in visible:
+        yield f"service {asked.service!r} does not exist{_did_you_mean(asked.service, visible)}"
+    elif seed.http and visible[seed.http.service][1].port(seed.http.port) is None:
+        yield _no_port(visible[seed.http.service][1], seed.http.port)
+    if seed.message and seed.message.broker:
+        try:
+            broker_of(seed.message.broker, None, tree, stack.name)
+        except ConfigError as error:
+            yield error.summary
+    for content in (seed.message, seed.http):
+        if content and content.file and not (stack.folder / content.file).is_file():
+            yield f"file {stack.folder / content.file} does not exist"
+
+
+def _wrong_in_probe(tree: Tree, stack: Stack, service: Service, probe: Probe) -> Iterator[str]:
+    if probe.kafka:
+        try:
+            broker_of(probe.kafka.broker, service, tree, stack.name)
+        except ConfigError as error:
+            yield error.summary
+    number = probe.tcp or (probe.http.port if probe.http else None)
+    if number and service.port(number) is None:
+        yield _no_port(service, number)
+    if probe.http and not probe.http.port and not service.ports:
+        yield f"service {service.name!r} publishes no port to ask over HTTP"
+
+
+def _no_port(service: Service, number: int) -> str:
+    published = ", ".join(str(port.left) for port in service.ports) or "none"
+    return f"service {service.name!r} has no port {number}; it has: {published}"
+
+
+def _twofold(tree: Tree, stack: Stack) -> list[str]:
+    """Say which names of services mean two services of different stacks that ``stack`` includes."""
+    owners: dict[str, list[str]] = {}
+    for one in tree.below(stack.name):
+        for service in one.services:
+            owners.setdefault(service.name, []).append(one.name)
+    return [
+        f"service {name!r} is in more than one included stack: {', '.join(stacks)}"
+        for name, stacks in owners.items()
+        if len(stacks) > 1 and not any(set(stacks) <= {s.name for s in tree.below(i)} for i in stack.includes)
+    ]
 
 
 KAFKA_PORT = 9092

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -70,6 +71,14 @@ class Source:
             if text in line:
                 return number
         return 1
+
+    def line_using(self, variable: str) -> int | None:
+        """Return the first line that uses ``variable`` without a default, None when none does."""
+        use = re.compile(rf"(?<!\$)(?:\$\$)*\$(?:{variable}\b|\{{{variable}\}})")
+        for number, line in enumerate(self.text.splitlines(), 1):
+            if use.search(line) and not line.lstrip().startswith("#"):
+                return number
+        return None
 
 
 def _step(node: yaml.Node | None, key: str | int) -> tuple[yaml.Node, yaml.Node] | None:
