@@ -1,15 +1,26 @@
-"""Fail when a process, ledger or held lock of this user's environments is left. Standard library only."""
+"""Fail when a process, ledger, lease or held lock of this checkout's runs is left. Standard library only.
+
+Others on this machine may be running theirs: only environments whose folders are below ``logs`` here are looked for.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import re
 import sys
 import tempfile
 from pathlib import Path
 
+RUN_ID = re.compile(r"^\d{8}-\d{6}-[0-9a-f]{8}$")
 
-def processes() -> list[str]:
+
+def environments(logs: Path) -> list[str]:
+    """Return the ids of all runs that were made here."""
+    return [folder for path in os.walk(logs) for folder in path[1] if RUN_ID.match(folder)]
+
+
+def processes(ids: list[str]) -> list[str]:
     """Return the processes that carry an environment's cookie, and the keepers."""
     found = []
     for entry in Path("/proc").iterdir():
@@ -19,16 +30,18 @@ def processes() -> list[str]:
             environ, line = (entry / "environ").read_bytes(), (entry / "cmdline").read_bytes()
         except OSError:
             continue
-        if b"\0HARNESS_RUN=" in b"\0" + environ or b"harness.ownership.keeper" in line:
+        cookies = {one.partition(b"=")[2].decode() for one in environ.split(b"\0") if one.startswith(b"HARNESS_RUN=")}
+        kept = b"harness.ownership.keeper" in line and any(one.encode() in line for one in ids)
+        if cookies & set(ids) or kept:
             found.append(f"process {entry.name}: {line.replace(bytes(1), b' ').decode(errors='replace')[:150]}")
     return found
 
 
-def state() -> list[str]:
-    """Return the ledgers, and the locks that somebody holds."""
+def state(ids: list[str]) -> list[str]:
+    """Return the ledgers of these environments, and the locks that somebody holds."""
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     folder = Path(runtime) / "harness" if runtime else Path(tempfile.gettempdir()) / f"harness-{os.getuid()}"
-    found = [f"ledger {path}" for path in folder.glob("*.ledger")]
+    found = [f"ledger {path}" for path in folder.glob("*.ledger") if path.stem in ids]
     for path in folder.glob("*.lock"):
         with path.open("r+") as file:
             try:
@@ -38,14 +51,16 @@ def state() -> list[str]:
     return found
 
 
-def sockets() -> list[str]:
-    """Return the leases of networks and ports that are still held."""
+def leases(ids: list[str]) -> list[str]:
+    """Return the keepers' sockets that are still bound."""
     lines = Path("/proc/net/unix").read_text().splitlines()
-    return [f"lease {line.split()[-1]}" for line in lines if "@harness-" in line]
+    return [f"socket {line.split()[-1]}" for line in lines if any(line.endswith(one) for one in ids)]
 
 
 if __name__ == "__main__":
-    left = processes() + state() + sockets()
-    for line in left:
-        print(f"left behind: {line}", file=sys.stderr)
+    here = environments(Path(__file__).parents[1] / "logs")
+    left = processes(here) + state(here) + leases(here)
+    print(f"{len(here)} runs were made here, {len(left)} things are left")
+    for one in left:
+        print(f"left behind: {one}", file=sys.stderr)
     sys.exit(1 if left else 0)
