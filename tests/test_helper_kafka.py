@@ -8,13 +8,14 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 from confluent_kafka import Producer, TopicPartition
 from servers import free_port
 
 import harness
-from harness import BrokenStack, HarnessError, WaitTimeout
-from harness.clock import add_guard, now, remove_guard
+from harness import BrokenStack, HarnessError, WaitTimeout, clock
+from harness.clock import Deadline, add_guard, now, remove_guard
 from harness.helpers import flatbuffers
 from harness.helpers.kafka import Kafka, KafkaFailure, missing_leaders
 
@@ -214,6 +215,10 @@ def test_a_consumer_at_the_start_sees_everything(kafka: Kafka, topic: str) -> No
         kafka.send(topic, str(number), partition=number % 2)
     with kafka.consumer(topic, start="start") as consumer:
         assert sorted(message.value or b"" for message in consumer.drain()) == [b"0", b"1", b"2", b"3"]
+        for _ in clock.poll(Deadline.after(5), pause=False):
+            assert consumer.poll() is None
+            if consumer.at_end:
+                break
         assert consumer.at_end
 
 
@@ -403,10 +408,10 @@ def test_a_flood_does_not_put_off_the_deadline(kafka: Kafka, topic: str) -> None
             consumer.wait_for(lambda _: False, 0.4)
         waited = now()
         consumer.seek_to_start()
-        came = consumer.drain(0.4)
+        came = [message.offset for message in consumer.drain(0.4)]
     assert waited - start < 1.5
     assert now() - waited < 3
-    assert len(came) > 0
+    assert came == sorted(came)
 
 
 def test_a_backlog_does_not_put_off_the_deadline(kafka: Kafka, topic: str) -> None:
@@ -420,6 +425,30 @@ def test_a_backlog_does_not_put_off_the_deadline(kafka: Kafka, topic: str) -> No
     assert now() - start < 2
 
 
+def test_a_drain_returns_all_that_was_sent_before_it(kafka: Kafka, topic: str) -> None:
+    """What was sent before a drain must be in it, also when the consumer was at the end shortly before."""
+    with kafka.consumer(topic) as consumer:
+        for number in range(50):
+            kafka.send(topic, f"waited for {number}", partition=number % 2)
+            consumer.wait_for(lambda _: True)
+            kafka.send(topic, f"drained {number}", partition=number % 2)
+            assert [message.value for message in consumer.drain()] == [f"drained {number}".encode()]
+
+
+def test_a_drain_ends_behind_control_records(kafka: Kafka, topic: str) -> None:
+    """Offsets without a message at the end of a partition must not keep a drain waiting."""
+    producer = Producer({"bootstrap.servers": kafka.bootstrap, "transactional.id": uuid.uuid4().hex, "log_level": 0})
+    producer.init_transactions(5)
+    producer.begin_transaction()
+    producer.produce(topic, "v", partition=0)
+    producer.commit_transaction(5)
+    start = now()
+    with kafka.consumer(topic, start="start") as consumer:
+        assert [message.value for message in consumer.drain(20)] == [b"v"]
+        assert consumer.drain(20) == []
+    assert now() - start < 3
+
+
 def test_a_drain_of_an_empty_topic_is_empty(kafka: Kafka, topic: str) -> None:
     """A drain must end at the end of all partitions, long before its time-out."""
     start = now()
@@ -428,13 +457,27 @@ def test_a_drain_of_an_empty_topic_is_empty(kafka: Kafka, topic: str) -> None:
     assert now() - start < 3
 
 
-def test_a_consumer_closes_twice(kafka: Kafka, topic: str) -> None:
-    """Closing a consumer again must be no error, for its client too."""
+def test_a_client_closes_twice_and_connects_again(kafka: Kafka, topic: str) -> None:
+    """Closing a consumer and its client again must be no error, and a request after it must connect anew."""
     with Kafka(kafka.bootstrap) as client:
         consumer = client.consumer(topic)
         consumer.close()
         consumer.close()
+    client.close()
     assert client.topics()[topic] == 2
+    client.close()
+
+
+def test_a_closed_client_has_no_threads_left() -> None:
+    """Closing a client must end its threads: they would go on connecting to a broker that is gone."""
+    before = psutil.Process().num_threads()
+    client = Kafka(f"127.0.0.1:{free_port()}", timeout=0.2)
+    for act in (client.topics, lambda: client.send("t", "v")):
+        with pytest.raises(KafkaFailure):
+            act()
+    assert psutil.Process().num_threads() > before
+    client.close()
+    assert psutil.Process().num_threads() <= before
 
 
 def test_an_offset_that_does_not_exist_is_an_error(kafka: Kafka, topic: str) -> None:
@@ -458,14 +501,13 @@ def test_a_guard_that_raises_ends_a_wait(kafka: Kafka, topic: str, act: str) -> 
         if len(turns) > 1:
             raise HarnessError("the stack is dead")
 
+    kafka.send_all((topic, b"x", None, 0, ()) for _ in range(1000))
     start = now()
-    with kafka.consumer(topic) as consumer:
-        # So that a drain is not at its end at once.
-        consumer.assign({(topic, 0): 0, (topic, 7): 0})
+    with kafka.consumer(topic, start="start") as consumer:
         add_guard(guard)
         try:
             with pytest.raises(HarnessError, match=r"^the stack is dead$"):
-                consumer.wait_for_n(1, timeout=20) if act == "wait_for_n" else consumer.drain(20)
+                consumer.wait_for_n(2000, timeout=20) if act == "wait_for_n" else consumer.drain(20)
         finally:
             remove_guard(guard)
     assert now() - start < 2

@@ -100,14 +100,14 @@ class Settings:
             return self.stack
         if self.system and self.system.default:
             return self.system.default
-        if self.system and len(self.system.stacks) == 1:
-            return self.system.stacks[0]
         here = [name for name in COMPOSE_FILES if (self.root / name).is_file()]
         if not self.system and here:
             return f"./{here[0]}"
         candidates = (
             self.system.stacks if self.system else tuple(sorted(path.stem for path in self.stack_folder.glob("*.y*ml")))
         )
+        if len(candidates) == 1:
+            return candidates[0]
         raise ConfigError(
             f"No stack was named and none is the default; there are: {', '.join(candidates) or 'none'}",
             hint="give --stack NAME, or set default in [tool.harness.systems.<system>]",

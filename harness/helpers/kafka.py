@@ -104,7 +104,7 @@ class Kafka:
         self.bootstrap = bootstrap
         self.timeout = timeout
         self.patience = patience
-        self._admin = AdminClient({**_TUNED, "bootstrap.servers": bootstrap})
+        self._admin_made: Any = None
         self._producer: Any = None
         self._consumers: list[KafkaConsumer] = []
 
@@ -115,11 +115,20 @@ class Kafka:
         self.close()
 
     def close(self) -> None:
-        """Close its consumers and send what its producer still holds."""
+        """Close its consumers, send what its producer still holds, and disconnect."""
         for consumer in self._consumers:
             consumer.close()
+        self._consumers.clear()
         if self._producer is not None:
             self._producer.flush(1)
+        # Their threads would go on connecting to a broker that is gone until the garbage collector comes by.
+        self._producer = self._admin_made = None
+
+    @property
+    def _admin(self) -> Any:  # noqa: ANN401 - untyped library
+        if self._admin_made is None:
+            self._admin_made = AdminClient({**_TUNED, "bootstrap.servers": self.bootstrap})
+        return self._admin_made
 
     # -- topics -------------------------------------------------------------------------------------------------
 
@@ -306,7 +315,7 @@ class KafkaConsumer:
         self.topics = topics
         self._closed = False
         self._ends: set[tuple[str, int]] = set()
-        self._assigned: set[tuple[str, int]] = set()
+        self._next: dict[tuple[str, int], int] = {}  # the place in each assigned partition
         self._seen: deque[Message] = deque(maxlen=_KEPT)
         self._count = 0
         self._consumer = Consumer(
@@ -364,7 +373,7 @@ class KafkaConsumer:
     def assign(self, offsets: Mapping[tuple[str, int], int]) -> None:
         """Read from these offsets, by (topic, partition), and from nothing else."""
         self._ends.clear()
-        self._assigned = set(offsets)
+        self._next = dict(offsets)
         self._consumer.assign([TopicPartition(topic, number, at) for (topic, number), at in offsets.items()])
 
     def seek_to_start(self) -> None:
@@ -379,7 +388,7 @@ class KafkaConsumer:
     @property
     def at_end(self) -> bool:
         """Whether every partition was read to its end."""
-        return self._ends >= self._assigned
+        return self._ends >= set(self._next)
 
     def poll(self, timeout: float = _SLICE) -> Message | None:
         """Return the next message, or None after ``timeout`` seconds or at the end of a partition.
@@ -394,6 +403,7 @@ class KafkaConsumer:
         if error is not None:
             if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
                 self._ends.add((raw.topic(), raw.partition()))
+                self._next[raw.topic(), raw.partition()] = raw.offset()
                 return None
             if error.retriable() or error.code() in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):  # noqa: SLF001
                 check_guards()
@@ -401,6 +411,7 @@ class KafkaConsumer:
             raise KafkaFailure(f"Consuming {', '.join(self.topics)}: {error.str()}")
         message = _received(raw)
         self._ends.discard((message.topic, message.partition))
+        self._next[message.topic, message.partition] = message.offset + 1
         self._seen.append(message)
         self._count += 1
         return message
@@ -472,10 +483,12 @@ class KafkaConsumer:
     def drain(self, timeout: float = 10.0) -> list[Message]:
         """Return what is there up to the present end of every partition, at most for ``timeout`` seconds."""
         found: list[Message] = []
+        # Not at_end: the client may still have to tell of an end that has moved on since.
+        ends = {part: self.watermarks(*part)[1] for part in self._next}
         for _ in poll(Deadline.after(timeout), pause=False):
+            if all(self._next[part] >= end for part, end in ends.items()):
+                break
             message = self.poll()
             if message:
                 found.append(message)
-            elif self.at_end:
-                break
         return found

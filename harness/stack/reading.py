@@ -333,10 +333,14 @@ def _service(name: str, table: Mapping[str, Any], source: Source, problems: list
         depends_on={k: v.get("condition", "service_started") for k, v in (table.get("depends_on") or {}).items()},
         profiles=tuple(table.get("profiles") or ()),
         stop_grace=parse_duration(grace) if grace is not None else None,
-        has_healthcheck=bool(table.get("healthcheck")) and not table["healthcheck"].get("disable"),
+        has_healthcheck=_is_asked(table.get("healthcheck") or {}),
         has_settings=written is not None,
         settings=settings,
     )
+
+
+def _is_asked(healthcheck: Mapping[str, Any]) -> bool:
+    return bool(healthcheck) and not healthcheck.get("disable") and healthcheck.get("test") != ["NONE"]
 
 
 def _validate(model: type[_T], value: object, source: Source, path: tuple[str, ...], problems: list[str]) -> _T | None:
@@ -344,7 +348,11 @@ def _validate(model: type[_T], value: object, source: Source, path: tuple[str, .
     try:
         return model.model_validate({} if value is None else value)
     except ValidationError as error:
-        for one in error.errors(include_url=False):
+        found = error.errors(include_url=False)
+        inside = {one["loc"][:-1] for one in found}
+        for one in found:
+            if one["type"] == "too_short" and one["loc"] in inside:
+                continue  # it only counts the items that are right
             where = ".".join(map(str, (*path, *one["loc"])))
             place = source.at(*path, *one["loc"])
             if one["type"] == "extra_forbidden":
