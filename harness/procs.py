@@ -61,8 +61,12 @@ def run(
             code = process.returncode
         except subprocess.TimeoutExpired:
             kill_group(process.pid, signal.SIGKILL)
-            out, err = process.communicate(timeout=5)
             code = None
+            try:
+                out, err = process.communicate(timeout=1)
+            except subprocess.TimeoutExpired as error:
+                # A descendant that left the group still holds the pipes; what was read until now must do.
+                out, err = error.stdout or b"", error.stderr or b""
         except BaseException:
             kill_group(process.pid, signal.SIGKILL)
             raise

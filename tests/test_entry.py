@@ -43,10 +43,10 @@ def test_up_ps_endpoints_logs_test_down(project: Project) -> None:
 @pytest.mark.parametrize(
     ("argv", "code", "says"),
     [
-        (("up", "--stack", "nope"), 10, "Stack 'nope' is not known; there are: s"),
+        (("up", "--stack", "nope"), 10, "Stack 'nope' is not known; there are: s, t"),
         (("up", "--engine", "warp"), 10, "Engine 'warp' (command line) is not known"),
         (("up", "--ttl", "soon"), 10, "--ttl 'soon': a duration such as 90s or 1m30s was needed"),
-        (("up",), 10, "No stack was named and none is the default; there are: s"),
+        (("up",), 10, "No stack was named and none is the default; there are: s, t"),
         (("ps",), 10, "Nothing is up here"),
         (("logs", "--service", "x"), 10, "Nothing is up here"),
         (("down",), 0, "nothing is up here"),
@@ -57,6 +57,7 @@ def test_up_ps_endpoints_logs_test_down(project: Project) -> None:
 def test_tasks_say_what_is_wrong(project: Project, argv: tuple[str, ...], code: int, says: str) -> None:
     """A task that cannot do its work must say why without a traceback, and end with the documented exit code."""
     project.stack("s", {"dies": service("exit:3", ready=[{"log": "never"}])})
+    project.stack("t", {"web": web()})
     done = run_in(project, *HARNESS, *argv)
     assert (done.code, says in done.stderr) == (code, True), done.stderr
     assert "Traceback" not in done.stderr

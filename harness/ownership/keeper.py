@@ -200,7 +200,7 @@ class Keeper:
         """Answer clients until nothing is needed any more, then remove everything."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGCHLD, self.reap)
-        loop.add_signal_handler(signal.SIGTERM, self.finished.set)
+        loop.add_signal_handler(signal.SIGTERM, self._terminated)
         server = await asyncio.start_unix_server(self.talk, sock=listener, limit=LIMIT)
         loop.call_later(FIRST_LEASE_WITHIN, self._end_if_nobody_came)
         watch = asyncio.create_task(self._watch_idle())
@@ -211,6 +211,10 @@ class Keeper:
             with contextlib.suppress(OSError, RuntimeError, ConnectionError):
                 await asyncio.wait_for(connection.writer.drain(), 1)
         server.close()
+
+    def _terminated(self) -> None:
+        say("TERM: ending")
+        self.finished.set()
 
     def _end_if_nobody_came(self) -> None:
         if not self._first_lease_seen:
