@@ -51,6 +51,41 @@ def names(tree: Tree) -> list[tuple[str, list[str]]]:
 
 
 WRONG_COMPOSE = {
+    "indentation": (
+        WEB + "   b: y\n",
+        "s.yaml:4: is no YAML: while parsing a block mapping, did not find expected key",
+    ),
+    "tab": (
+        "services:\n\tweb: {}\n",
+        ("s.yaml:2: is no YAML: while scanning for the next token, found character that cannot start any token"),
+    ),
+    "nothing": ("", "s.yaml:1: empty compose file"),
+    "key twice": (
+        WEB + "    image: y\n",
+        's.yaml:4: yaml: construct errors: line 1: line 4: mapping key "image" already defined at line 3',
+    ),
+    "key of a service": (
+        "services:\n  web:\n    imagee: x\n",
+        "s.yaml:3: services.web: key 'imagee' is not known to Compose; did you mean 'image'?",
+    ),
+    "key at the top": (
+        WEB + "servics: {}\n",
+        "s.yaml:4: key 'servics' is not known to Compose; did you mean 'services'?",
+    ),
+    "ports of a wrong type": (WEB + "    ports: 8080\n", "s.yaml:4: services.web.ports must be a array"),
+    "required variable": (
+        WEB + "    command: ['${NEED?must be set}']\n",
+        (
+            "s.yaml:4: error while interpolating services.web.command.[]: "
+            "required variable NEED is missing a value: must be set"
+        ),
+    ),
+    "include of itself": ("include: [s.yaml]\n" + WEB, "s.yaml:1: include cycle: s.yaml -> s.yaml"),
+    "x-harnes": (WEB + "    x-harnes: {}\n", "s.yaml:4: key 'x-harnes' is not known; did you mean 'x-harness'?"),
+    "x-harnass at the top": (
+        WEB + "x-harnass: {}\n",
+        "s.yaml:4: key 'x-harnass' is not known; did you mean 'x-harness'?",
+    ),
     "service twice": (
         WEB + "  web:\n    image: y\n",
         's.yaml:4: yaml: construct errors: line 1: line 4: mapping key "web" already defined at line 2',
@@ -153,6 +188,74 @@ WRONG_HARNESS = {
             "6: services.web.x-harness.zzz: key 'zzz' is not known; "
             "known here: subject, role, ready, embedded, local, fixed"
         ),
+    ),
+    "key of a service": (
+        service_with("redy: []"),
+        "6: services.web.x-harness.redy: key 'redy' is not known; did you mean 'ready'?",
+    ),
+    "key at the top": (
+        top_with("seeds: []"),
+        "2: x-harness.seeds: key 'seeds' is not known; did you mean 'seed'?",
+    ),
+    "kind of a probe": (
+        service_with("ready:\n  - tpc: 80"),
+        "7: services.web.x-harness.ready.0.tpc: key 'tpc' is not known; did you mean 'tcp'?",
+    ),
+    "key of a probe": (
+        service_with("ready:\n  - http: {prot: 80}"),
+        "7: services.web.x-harness.ready.0.http.prot: key 'prot' is not known; did you mean 'port'?",
+    ),
+    "probe with two kinds": (
+        service_with("ready: [{tcp: 80, log: x}]"),
+        f"6: services.web.x-harness.ready.0: a probe has exactly one of: {PROBE_KINDS}; it has tcp, log",
+    ),
+    "expression": (
+        service_with("ready:\n  - log: '('"),
+        (
+            "7: services.web.x-harness.ready.0: log: '(' is no regular expression: "
+            "missing ), unterminated subpattern at position 0"
+        ),
+    ),
+    "number of a port": (
+        service_with("ready: [{tcp: 99999}]"),
+        "6: services.web.x-harness.ready.0.tcp: Input should be less than or equal to 65535 (found 99999)",
+    ),
+    "port of a tcp probe": (service_with("ready: [{tcp: 81}]"), "6: service 'web' has no port 81; it has: 80"),
+    "no port to ask": (
+        WEB + "    x-harness: {ready: [{http: {}}]}\n",
+        "4: service 'web' publishes no port to ask over HTTP",
+    ),
+    "no broker": (
+        service_with("ready: [{kafka: {}}]"),
+        "6: no broker is named and no service publishes port 9092; write broker: NAME:PORT",
+    ),
+    "broker that is no service": (
+        service_with("ready: [{kafka: {broker: 'kafka:9092'}}]"),
+        "6: broker 'kafka:9092' is no service and port of stack 's'",
+    ),
+    "seed without a kind": (
+        top_with("seed:\n  - {key: a}"),
+        f"3: x-harness.seed.0: a seed has exactly one of: {SEED_KINDS}; it has none",
+    ),
+    "seed before nobody": (
+        top_with("seed:\n  - {key: a, before: zzz, python: 'm:f'}"),
+        "3: seed 'a': before 'zzz' is no service of this file",
+    ),
+    "seed key twice": (
+        top_with("seed:\n  - {key: a, python: 'm:f'}\n  - {key: b, python: 'm:f'}\n  - {key: a, python: 'm:g'}"),
+        "2: seed key 'a' is used twice",
+    ),
+    "file of a message": (
+        top_with("seed:\n  - {key: a, message: {topic: t, file: none.bin, broker: 'web:80'}}"),
+        "3: seed 'a': file none.bin does not exist",
+    ),
+    "topics without a broker": (
+        top_with("seed:\n  - {key: a, topics: {t: 1}}"),
+        "3: seed 'a': no broker is named and no service publishes port 9092; write broker: NAME:PORT",
+    ),
+    "message without a broker": (
+        top_with("seed:\n  - {key: a, message: {topic: t, value: v}}"),
+        "3: seed 'a': no broker is named and no service publishes port 9092; write broker: NAME:PORT",
     ),
     "key of timeouts": (
         top_with("timeouts:\n  up: 5s\n  reddy: 5s"),
@@ -575,7 +678,7 @@ def test_every_setting_comes_through(folder: Path) -> None:
         [
             write(
                 folder,
-                s=top_with("timeouts: {up: 2m, ready: 90, down: 1.5s}\nseed: [{key: k, before: web, topics: {t: 2}}]")
+                s=top_with("timeouts: {up: 2m, ready: 90, down: 1.5s}\nseed: [{key: k, before: web, python: 'm:f'}]")
                 + "    x-harness:\n      subject: web\n      fixed: true\n      ready: [{log: 'up$$'}, {tcp: 8080}]\n"
                 "      embedded: {command: [python, -m, web], cwd: ., environment: {A: 1, B: null}, stop: [x]}\n",
             )
@@ -584,7 +687,7 @@ def test_every_setting_comes_through(folder: Path) -> None:
     ).root
     timeouts = root.settings.timeouts
     assert (timeouts.up, timeouts.ready, timeouts.down) == (120.0, 90.0, 1.5)
-    assert [(seed.key, seed.before, seed.topics) for seed in root.settings.seed] == [("k", "web", {"t": 2})]
+    assert [(seed.key, seed.before, seed.python) for seed in root.settings.seed] == [("k", "web", "m:f")]
     settings = root.services[0].settings
     assert (settings.subject, settings.role, settings.fixed) == ("web", "service", True)
     assert [(probe.kind, getattr(probe, probe.kind)) for probe in settings.ready] == [("log", "up$"), ("tcp", 8080)]

@@ -91,7 +91,9 @@ class Names:
     def argument(self, text: str) -> str:
         """Render a word of a command; ``KEY=NAME`` counts as a value under a key."""
         key, equals, value = text.partition("=")
-        return f"{key}={self.value(key, value)}" if equals else self.tokens(text)
+        if equals and _HOST_KEY.search(key) and value in self.addresses:
+            return f"{key}={self.addresses[value]}"
+        return self.tokens(text)
 
     def content(self, data: bytes) -> bytes:
         """Render a mounted file; one that is no text stays as it is."""

@@ -418,9 +418,9 @@ def _wrong_in_seed(tree: Tree, stack: Stack, seed: Seed) -> Iterator[str]:
         yield f"service {asked.service!r} does not exist{_did_you_mean(asked.service, visible)}"
     elif seed.http and visible[seed.http.service][1].port(seed.http.port) is None:
         yield _no_port(visible[seed.http.service][1], seed.http.port)
-    if seed.message and seed.message.broker:
+    if seed.message or seed.topics is not None:
         try:
-            broker_of(seed.message.broker, None, tree, stack.name)
+            broker_of(seed.message.broker if seed.message else None, None, tree, stack.name)
         except ConfigError as error:
             yield error.summary
     for content in (seed.message, seed.http):
