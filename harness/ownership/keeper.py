@@ -588,7 +588,9 @@ def main(argv: list[str]) -> int:
     removal.mark_work_folder(keeper.folder, keeper.env)
     listener.listen(64)
     owner = this_process()
-    os.write(ack, json.dumps({"pid": owner.pid, "start": owner.start}).encode())
+    # A run that was killed meanwhile reads nothing; then nobody comes, and the keeper ends by itself.
+    with contextlib.suppress(BrokenPipeError):
+        os.write(ack, json.dumps({"pid": owner.pid, "start": owner.start}).encode())
     os.close(ack)
     say(f"keeping {keeper.env} on {keeper.leases.network}.0/24")
     asyncio.run(keeper.serve(listener))
