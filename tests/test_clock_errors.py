@@ -1,0 +1,276 @@
+"""Deadlines, the one poll loop, and errors as people read them."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+
+import pytest
+
+from harness import clock
+from harness.clock import Deadline, poll
+from harness.errors import (
+    EXIT_MEANING,
+    FIRST_LINE_LIMIT,
+    BrokenStack,
+    ConfigError,
+    EngineUnreachableError,
+    HarnessError,
+    LeftoverError,
+    Unsupported,
+    WaitTimeout,
+    first_line,
+)
+
+
+@pytest.mark.parametrize(
+    ("spent", "left", "expired"), [(0.0, 100.0, False), (40.0, 60.0, False), (100.0, 0.0, True), (250.0, 0.0, True)]
+)
+def test_a_deadline_counts_down(spent: float, left: float, expired: bool) -> None:
+    """A deadline must know what is left and spent of its budget, and whether it has passed."""
+    deadline = Deadline(at=clock.now() + 100.0 - spent, budget=100.0)
+    assert deadline.expired() is expired
+    assert deadline.remaining() == pytest.approx(left, abs=2)
+    assert deadline.remaining() >= 0
+    assert deadline.elapsed() == pytest.approx(spent, abs=2)
+
+
+def test_a_deadline_is_that_far_from_now() -> None:
+    """A new deadline must have its whole budget and pass when that is spent."""
+    before = clock.now()
+    deadline = Deadline.after(30)
+    assert before + 30 <= deadline.at <= clock.now() + 30
+    assert deadline.budget == 30
+
+
+@pytest.mark.parametrize(("seconds", "is_new"), [(5.0, True), (60.0, False)])
+def test_the_sooner_of_two_deadlines_counts(seconds: float, is_new: bool) -> None:
+    """A nested wait must never be longer than the one around it."""
+    outer = Deadline.after(30)
+    inner = outer.sooner(seconds)
+    assert inner.at <= outer.at
+    assert (inner is not outer) is is_new
+    assert inner.budget == (seconds if is_new else 30)
+
+
+@pytest.mark.parametrize("seconds", [0.0, -5.0])
+def test_one_turn_always_happens(seconds: float) -> None:
+    """A deadline that has passed already must still give exactly one turn."""
+    assert list(poll(Deadline.after(seconds))) == [0]
+
+
+def test_the_last_turn_begins_after_the_deadline() -> None:
+    """Polling must go on to the deadline, number its turns, and end with one turn after it."""
+    deadline = Deadline.after(0.1)
+    turns = [(turn, deadline.expired()) for turn in poll(deadline)]
+    assert [turn for turn, _ in turns] == list(range(len(turns)))
+    assert len(turns) >= 5
+    assert [expired for _, expired in turns] == [False] * (len(turns) - 1) + [True]
+    assert deadline.elapsed() < 1.0
+
+
+def test_a_turn_can_end_the_wait() -> None:
+    """Who has seen enough must be able to leave at once, long before the deadline."""
+    deadline = Deadline.after(60)
+    for turn in poll(deadline):
+        if turn == 2:
+            break
+    assert deadline.elapsed() < 5
+
+
+def test_an_event_ends_the_pause_at_once() -> None:
+    """A wake event must begin the next turn without the rest of the pause, and be cleared for the one after."""
+    wake = threading.Event()
+    wake.set()
+    deadline = Deadline.after(60)
+    for turn in poll(deadline, wake=wake):
+        if turn:
+            assert not wake.is_set()
+        if turn == 200:
+            break
+        wake.set()
+    assert deadline.elapsed() < 200 * clock.DENSE / 2
+
+
+def test_another_thread_can_wake_a_wait() -> None:
+    """An event that another thread sets must be seen in the turn after it."""
+    wake = threading.Event()
+    seen = threading.Event()
+
+    def tell() -> None:
+        seen.set()
+        wake.set()
+
+    teller = threading.Thread(target=tell)
+    deadline = Deadline.after(20)
+    for turn in poll(deadline, wake=wake):
+        if turn == 0:
+            teller.start()
+        if seen.is_set():
+            break
+    teller.join()
+    assert seen.is_set()
+    assert deadline.elapsed() < 5
+
+
+def test_a_body_that_blocks_needs_no_pause() -> None:
+    """Without pauses the turns must follow each other as fast as the body allows."""
+    deadline = Deadline.after(60)
+    for turn in poll(deadline, pause=False):
+        if turn == 2000:
+            break
+    assert deadline.elapsed() < 2000 * clock.DENSE / 2
+
+
+class Guard:
+    """Counts its calls and raises on the last one that it allows."""
+
+    def __init__(self, allowed: int = 1_000_000) -> None:
+        self.calls = 0
+        self.allowed = allowed
+
+    def __call__(self) -> None:
+        self.calls += 1
+        if self.calls > self.allowed:
+            raise BrokenStack("Service 'kafka' ended with exit code 1", service="kafka", exit_code_seen=1)
+
+
+def in_own_context(test: object) -> None:
+    """Run ``test`` where no guard of anybody else is, and where its own ones stay."""
+    assert callable(test)
+    contextvars.Context().run(test)
+
+
+def test_a_guard_ends_every_wait() -> None:
+    """A guard must be asked before every turn, and what it raises end the wait at once, before the turn."""
+
+    def check() -> None:
+        guard = Guard(allowed=3)
+        clock.add_guard(guard)
+        turns = poll(Deadline.after(60))
+        assert [next(turns), next(turns), next(turns)] == [0, 1, 2]
+        with pytest.raises(BrokenStack, match=r"^Service 'kafka' ended with exit code 1$"):
+            next(turns)
+        assert guard.calls == 4
+
+    in_own_context(check)
+
+
+def test_a_guard_is_asked_even_when_the_time_is_up() -> None:
+    """A service that is dead must be told rather than that the time is up."""
+
+    def check() -> None:
+        clock.add_guard(Guard(allowed=0))
+        with pytest.raises(BrokenStack):
+            list(poll(Deadline.after(0)))
+
+    in_own_context(check)
+
+
+def test_guards_come_and_go() -> None:
+    """A guard must be asked once a turn however often it is added, with the others, and no more when removed."""
+
+    def check() -> None:
+        one, two = Guard(), Guard()
+        clock.add_guard(one)
+        clock.add_guard(one)
+        clock.add_guard(two)
+        clock.check_guards()
+        assert (one.calls, two.calls) == (1, 1)
+        clock.remove_guard(one)
+        clock.remove_guard(one)
+        clock.remove_guard(Guard())
+        clock.check_guards()
+        assert (one.calls, two.calls) == (1, 2)
+
+    in_own_context(check)
+
+
+def test_guards_belong_to_their_context() -> None:
+    """A guard of one context must not be asked in another."""
+    guard = Guard()
+    in_own_context(lambda: clock.add_guard(guard))
+    clock.check_guards()
+    assert guard.calls == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("", ""),
+        ("short", "short"),
+        ("two\n  lines\tand  tabs ", "two lines and tabs"),
+        ("x" * 120, "x" * 120),
+        ("a" * 100 + "b" * 100, "a" * 77 + "..." + "b" * 40),
+    ],
+)
+def test_a_first_line_has_both_ends(text: str, line: str) -> None:
+    """A first line must be one line of at most 120 characters that keeps the beginning and the end."""
+    assert first_line(text) == line
+    assert len(first_line(text)) <= FIRST_LINE_LIMIT
+
+
+def test_an_error_says_first_what_and_last_what_to_do() -> None:
+    """An error must print its summary, its details and the next step, in this order."""
+    error = HarnessError("Who: what was seen", details=["  the cause", "  the log"], hint="do this")
+    assert str(error) == "Who: what was seen\n  the cause\n  the log\nnext: do this"
+    assert str(HarnessError("Only this")) == "Only this"
+    assert (error.summary, error.details, error.hint) == ("Who: what was seen", ("  the cause", "  the log"), "do this")
+
+
+def test_a_long_summary_is_still_there_in_full() -> None:
+    """A summary that was shortened for the first line must follow in full."""
+    summary = "start " + "middle " * 30 + "end"
+    lines = str(HarnessError(summary, details=["cause"])).splitlines()
+    assert lines[0] == first_line(summary)
+    assert lines[1:] == [summary, "cause"]
+
+
+def test_one_problem_is_its_own_error() -> None:
+    """A single problem must be told as it is, also when it was found several times."""
+    assert str(ConfigError.of(["a.yaml:1: wrong"])) == "a.yaml:1: wrong"
+    assert str(ConfigError.of(["a.yaml:1: wrong"] * 3, hint="mend it")) == "a.yaml:1: wrong\nnext: mend it"
+
+
+def test_several_problems_are_one_error() -> None:
+    """Several problems must be counted and listed once each, in the order in which they were found."""
+    error = ConfigError.of(["a.yaml:2: one", "b.yaml:1: two", "a.yaml:2: one", "a.yaml:1: three"], hint="mend them")
+    assert str(error) == (
+        "3 problems: a.yaml:2: one\n  a.yaml:2: one\n  b.yaml:1: two\n  a.yaml:1: three\nnext: mend them"
+    )
+    assert error.exit_code == 10
+
+
+def test_long_problems_are_not_told_three_times() -> None:
+    """A first line that was shortened must not be followed by the summary when the details have it."""
+    long = "a.yaml:1: " + "very " * 40 + "wrong"
+    lines = str(ConfigError.of([long, "b.yaml:1: short"])).splitlines()
+    assert lines == [first_line(f"2 problems: {long}"), f"  {long}", "  b.yaml:1: short"]
+    assert len(lines[0]) <= FIRST_LINE_LIMIT
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        (HarnessError, 1),
+        (ConfigError, 10),
+        (EngineUnreachableError, 11),
+        (BrokenStack, 12),
+        (LeftoverError, 14),
+        (Unsupported, 10),
+        (WaitTimeout, 1),
+    ],
+)
+def test_every_error_has_its_exit_code(kind: type[HarnessError], code: int) -> None:
+    """Every kind of error must be of one tree and have the documented exit code, which has a meaning."""
+    error = kind("what happened")
+    assert isinstance(error, HarnessError)
+    assert (error.exit_code, str(error)) == (code, "what happened")
+    assert code in EXIT_MEANING
+
+
+def test_a_broken_stack_knows_who_is_to_blame() -> None:
+    """The service and its exit code must be facts of the error, and unknown when nobody is to blame."""
+    error = BrokenStack("Service 'a' died", service="a", exit_code_seen=-9, details=["log"], hint="look")
+    assert (error.service, error.exit_code_seen, str(error)) == ("a", -9, "Service 'a' died\nlog\nnext: look")
+    assert (BrokenStack("x").service, BrokenStack("x").exit_code_seen) == ("", None)
