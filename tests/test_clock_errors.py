@@ -69,6 +69,16 @@ def test_the_last_turn_begins_after_the_deadline() -> None:
     assert deadline.elapsed() < 1.0
 
 
+def test_a_turn_that_takes_too_long_is_followed_by_the_last() -> None:
+    """A body that is still busy when the time is up must have one more turn, to see what is true at the end."""
+    turns = []
+    for turn in poll(Deadline.after(0.02)):
+        turns.append(turn)
+        if turn == 0:
+            threading.Event().wait(0.05)
+    assert turns == [0, 1]
+
+
 def test_a_turn_can_end_the_wait() -> None:
     """Who has seen enough must be able to leave at once, long before the deadline."""
     deadline = Deadline.after(60)

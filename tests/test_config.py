@@ -230,6 +230,15 @@ def test_a_folder_with_a_compose_file_is_a_project(tmp_path: Path, name: str) ->
     assert found.stack_file(found.default_stack()) == tmp_path / name
 
 
+def test_an_empty_table_makes_a_project(tmp_path: Path) -> None:
+    """A [tool.harness] with nothing in it must be enough to be the project, below another one as well."""
+    (tmp_path / "pyproject.toml").write_text('[tool.harness]\nkeep = "always"\n')
+    below = tmp_path / "below"
+    below.mkdir()
+    (below / "pyproject.toml").write_text("[tool.harness]\n")
+    assert read_sources(below, {}).root == below
+
+
 def test_a_folder_with_nothing_is_its_own_project(tmp_path: Path) -> None:
     """Where nothing is found, the folder itself must be the project, with every default."""
     sources = read_sources(tmp_path, {"A": "1"})

@@ -91,7 +91,7 @@ class StackPlan:
     Attributes:
         stack: its name.
         engine: the engine's name.
-        services: its services, in the order of its file.
+        services: its services, in the order in which Compose gives them.
         notes: lines to tell the user once.
     """
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 X_HARNESS = "x-harness"
-_NEAR = 0.7
+_NEAR = 0.8
 _T = TypeVar("_T", bound=Frozen)
 _DEFAULT_NAMES = ("compose", "docker-compose")
 # Keys of the Compose specification, only for "did you mean" when Compose refuses one.
