@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 OK = 0
 TESTS_FAILED = 1
@@ -36,6 +37,12 @@ def first_line(text: str) -> str:
         return line
     tail = FIRST_LINE_LIMIT // 3
     return f"{line[: FIRST_LINE_LIMIT - tail - 3]}...{line[-tail:]}"
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean 'x'?`` for the nearest of ``known``, or nothing."""
+    match = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {match[0]!r}?" if match else ""
 
 
 class HarnessError(Exception):

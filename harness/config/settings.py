@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.config.sources import COMPOSE_FILES
-from harness.errors import ConfigError
+from harness.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from harness.config.sources import Sources
@@ -112,12 +111,6 @@ class Settings:
             f"No stack was named and none is the default; there are: {', '.join(candidates) or 'none'}",
             hint="give --stack NAME, or set default in [tool.harness.systems.<system>]",
         )
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Return ``; did you mean 'x'?`` for the nearest of ``known``, or nothing."""
-    match = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {match[0]!r}?" if match else ""
 
 
 def _check(table: Mapping[str, Any], keys: Mapping[str, type], where: str) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import artifacts
-from harness.errors import BrokenStack, HarnessError
+from harness.errors import BrokenStack
 
 if TYPE_CHECKING:
     from harness.runs.environment import Environment
@@ -59,11 +59,3 @@ def death(environment: Environment) -> BrokenStack | None:
     except BrokenStack as error:
         return error
     return None
-
-
-def text_of(error: HarnessError, folder: Path | None = None) -> str:
-    """Return an error as users see it, with the folder to look into."""
-    lines = [str(error)]
-    if folder:
-        lines.append(f"run folder: {folder}")
-    return "\n".join(lines)

@@ -13,7 +13,7 @@ from harness.clock import Deadline, poll
 from harness.engine import embedded
 from harness.errors import BrokenStack
 from harness.readiness import Stop, Target, start_probe, wait_until_ready
-from harness.stack import KafkaProbe, Probe, broker_of
+from harness.stack import Probe, broker_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from harness.readiness import Asker, Waited
     from harness.runs.environment import Environment
     from harness.stack import Service, Stack, Tree
-
-BROKER_PROBE = Probe(kafka=KafkaProbe())
 
 
 @dataclass

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from harness.errors import ConfigError
+from harness.errors import ConfigError, nearest
 from harness.stack.compose import run_config
 from harness.stack.model import (
     Frozen,
@@ -241,7 +241,7 @@ def _place_error(unit: _Unit, error: str) -> str:
         keys = path[1].split(".")
         line = source.line(*keys)
         if len(keys) == 3 and ("false schema" in text or "not allowed" in text):  # noqa: PLR2004 - services.NAME.KEY
-            hint = _did_you_mean(keys[2], [*_SERVICE_KEYS, X_HARNESS])
+            hint = nearest(keys[2], [*_SERVICE_KEYS, X_HARNESS])
             text = f"services.{keys[1]}: key {keys[2]!r} is not known to Compose"
     elif field_ := re.search(r"\bservices\[([\w-]+)\]\.(\w+)", text):
         line = source.line("services", field_[1], field_[2])
@@ -252,7 +252,7 @@ def _place_error(unit: _Unit, error: str) -> str:
     elif service := re.search(r'service "([\w-]+)"', text):
         line = source.line("services", service[1])
     elif extra := re.search(r"additional properties '([\w-]+)' not allowed", text):
-        line, hint = source.line(extra[1]), _did_you_mean(extra[1], [*_TOP_KEYS, X_HARNESS])
+        line, hint = source.line(extra[1]), nearest(extra[1], [*_TOP_KEYS, X_HARNESS])
         text = f"key {extra[1]!r} is not known to Compose"
     elif numbers := re.findall(r"\bline (\d+): |\bL(\d+)\.C\d+", text):
         line = int(numbers[-1][0] or numbers[-1][1])
@@ -267,11 +267,6 @@ def _line_of_item(source: Source, key: str, text: str) -> int:
             if text in str(item):
                 return source.line("services", name, key, index)
     return 1
-
-
-def _did_you_mean(word: str, known: Iterable[str]) -> str:
-    match = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {match[0]!r}?" if match else ""
 
 
 def _build(
@@ -358,7 +353,7 @@ def _validate(model: type[_T], value: object, source: Source, path: tuple[str, .
             if one["type"] == "extra_forbidden":
                 known = _keys_at(model, one["loc"][:-1])
                 key = str(one["loc"][-1])
-                near = _did_you_mean(key, known) or f"; known here: {', '.join(known)}"
+                near = nearest(key, known) or f"; known here: {', '.join(known)}"
                 problems.append(f"{place}: {where}: key {key!r} is not known{near}")
             else:
                 message = one["msg"].removeprefix("Value error, ")
@@ -412,10 +407,10 @@ def _check_references(tree: Tree, units: Iterable[_Unit]) -> list[str]:
 def _wrong_in_seed(tree: Tree, stack: Stack, seed: Seed) -> Iterator[str]:
     own, visible = [service.name for service in stack.services], tree.visible(stack.name)
     if seed.before and seed.before not in own:
-        yield f"before {seed.before!r} is no service of this file{_did_you_mean(seed.before, own)}"
+        yield f"before {seed.before!r} is no service of this file{nearest(seed.before, own)}"
     asked = seed.http or seed.exec
     if asked and asked.service not in visible:
-        yield f"service {asked.service!r} does not exist{_did_you_mean(asked.service, visible)}"
+        yield f"service {asked.service!r} does not exist{nearest(asked.service, visible)}"
     elif seed.http and visible[seed.http.service][1].port(seed.http.port) is None:
         yield _no_port(visible[seed.http.service][1], seed.http.port)
     if seed.message or seed.topics is not None:
