@@ -1,17 +1,25 @@
-"""Fail when a process, ledger, lease or held lock of this checkout's runs is left. Standard library only.
+"""Fail when a process, ledger, lease, held lock, container, network or volume of this checkout's runs is left.
 
 Others on this machine may be running theirs: only environments whose folders are below ``logs`` here are looked for.
+With ``--whole-engine`` everything on the engine that any run made is left behind: for an engine that nobody else uses.
+Standard library only.
 """
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import re
 import sys
 import tempfile
+from http import HTTPStatus
 from pathlib import Path
+from urllib.parse import quote
 
+from engine import get
+
+LABEL = "harness.run"
 RUN_ID = re.compile(r"^\d{8}-\d{6}-[0-9a-f]{8}$")
 
 
@@ -57,9 +65,26 @@ def leases(ids: list[str]) -> list[str]:
     return [f"socket {line.split()[-1]}" for line in lines if any(line.endswith(one) for one in ids)]
 
 
+def objects(host: str, ids: list[str] | None) -> list[str]:
+    """Return the containers, networks and volumes of these environments on the engine; None: of any."""
+    found = []
+    for kind, path in (("container", "/containers/json?all=1&"), ("network", "/networks?"), ("volume", "/volumes?")):
+        status, body = get(host, f"{path}filters={quote(json.dumps({'label': [LABEL]}))}", timeout=30)
+        if status != HTTPStatus.OK:
+            raise OSError(f"{host} answered {status}: {body[:200]!r}")
+        answer = json.loads(body)
+        for one in (answer.get("Volumes") if kind == "volume" else answer) or ():
+            if ids is None or one["Labels"][LABEL] in ids:
+                names = one.get("Names") or [one.get("Name", "?")]
+                found.append(f"{kind} {names[0].lstrip('/')} of {one['Labels'][LABEL]}")
+    return found
+
+
 if __name__ == "__main__":
     here = environments(Path(__file__).parents[1] / "logs")
     left = processes(here) + state(here) + leases(here)
+    if engine := os.environ.get("DOCKER_HOST"):
+        left += objects(engine, None if "--whole-engine" in sys.argv else here)
     print(f"{len(here)} runs were made here, {len(left)} things are left")
     for one in left:
         print(f"left behind: {one}", file=sys.stderr)

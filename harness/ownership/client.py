@@ -20,6 +20,8 @@ from harness.errors import BrokenStack, HarnessError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from harness.daemon import Daemon
+
 START_BUDGET = 10.0
 # Fork once more before anything heavy is imported: the keeper is then nobody's child whose end somebody must collect.
 _BOOT = (
@@ -41,6 +43,8 @@ class EnvironmentId:
         folder: its folder under logs.
         checkout: real path of the project.
         engine: name of the engine.
+        daemon: the Docker engine, None where there are no containers.
+        networks: the private range that networks of containers are taken from.
     """
 
     env: str
@@ -48,6 +52,8 @@ class EnvironmentId:
     folder: Path
     checkout: str
     engine: str
+    daemon: Daemon | None = None
+    networks: str = ""
 
     @property
     def socket(self) -> str:
@@ -68,6 +74,8 @@ def start_keeper(wanted: EnvironmentId) -> None:
         "checkout": wanted.checkout,
         "engine": wanted.engine,
         "socket": wanted.socket,
+        "daemon": wanted.daemon.as_dict() if wanted.daemon else None,
+        "networks": wanted.networks,
     }
     package_parent = str(Path(__file__).parents[2])
     log = wanted.folder / "keeper.log"
@@ -101,7 +109,7 @@ class KeeperLink:
     Args:
         name: abstract socket name.
         lease: whether this process shall hold what it acquires; the keeper drops it all when the process is gone.
-        on_exit: called in the reader's thread with the facts of each service that ends.
+        on_event: called in the reader's thread with each event: what happened, and the facts of the service.
         on_lost: called there when the keeper itself is gone.
     """
 
@@ -110,14 +118,14 @@ class KeeperLink:
         name: str,
         *,
         lease: bool,
-        on_exit: Callable[[dict[str, Any]], None] = lambda _: None,
+        on_event: Callable[[dict[str, Any]], None] = lambda _: None,
         on_lost: Callable[[], None] = lambda: None,
     ) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(5)
         self._socket.connect("\0" + name)
         self._socket.settimeout(None)
-        self._on_exit, self._on_lost = on_exit, on_lost
+        self._on_event, self._on_lost = on_event, on_lost
         self._lock = threading.Lock()
         self._answers: dict[int, dict[str, Any]] = {}
         self._arrived = threading.Condition(self._lock)
@@ -142,7 +150,7 @@ class KeeperLink:
             for line in lines:
                 message = json.loads(line)
                 if "event" in message:
-                    self._on_exit(message)
+                    self._on_event(message)
                 else:
                     with self._arrived:
                         self._answers[message["id"]] = message

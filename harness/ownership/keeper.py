@@ -5,7 +5,8 @@ them, tells every connected run when one ends, and stops them when nobody needs 
 somebody holds it: a connected run, a stack that includes it, or ``kept``. A run's connection *is* its lease: when the
 process that opened it is gone, however it went, its holds are gone too.
 
-Only the standard library is used, and one thread, so that services can be forked safely.
+Only the standard library is used, and one thread, so that services can be forked safely; where an environment has
+containers, the Docker SDK is loaded, and its threads touch none of the keeper's state (``containers``).
 The protocol is one JSON object a line over an abstract unix socket: ``{"id": 1, "do": "start", ...}`` is answered by
 ``{"id": 1, "ok": {...}}`` or ``{"id": 1, "error": "..."}``; ``{"event": "exit", ...}`` comes unasked.
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import hashlib
 import json
 import os
 import resource
@@ -27,8 +29,10 @@ from pathlib import Path
 from typing import Any
 
 from harness import clock, procs
+from harness.daemon import Daemon
 from harness.errors import HarnessError
-from harness.ownership import removal
+from harness.ownership import objects, removal
+from harness.ownership.containers import Container, Engine
 from harness.ownership.identity import RUN_COOKIE, SERVICE_COOKIE, this_process
 from harness.ownership.leases import Leases
 from harness.ownership.ledger import SUFFIX, LedgerWriter
@@ -38,6 +42,9 @@ FIRST_LEASE_WITHIN = 5.0
 STOP_BUDGET = 7.0
 KILL_BUDGET = 10.0
 LIMIT = 16 * 1024 * 1024
+REFRESH = 1.0
+RETRY_FOR, RETRY_EVERY = 120.0, 2.0
+UP_CUT_SHORT = 1.5  # seconds in which the engine may still create what a killed Compose had asked for
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -136,6 +143,16 @@ class Service:
         }
 
 
+class Command:
+    """A child that does something for a stack: Compose."""
+
+    def __init__(self, stack: str, process: procs.Popen[bytes]) -> None:
+        self.stack = stack
+        self.process = process
+        self.code: int | None = None
+        self.gone = asyncio.Event()
+
+
 class Stack:
     """A stack in this environment."""
 
@@ -176,22 +193,31 @@ class Keeper:
         self.env: str = header["env"]
         self.folder = Path(header["folder"])
         self.leases = Leases(self.env)
+        self.header = header
+        self.nonce = os.urandom(16).hex()
         self.ledger = LedgerWriter(
             Path(header["state"]) / f"{self.env}{SUFFIX}",
-            {key: header[key] for key in ("env", "checkout", "engine", "folder")}
-            | {"socket": header["socket"], "owner": this_process().as_dict()},
+            {key: header[key] for key in ("env", "checkout", "engine", "folder", "daemon")}
+            | {"socket": header["socket"], "owner": this_process().as_dict(), "nonce": self.nonce},
         )
         self.stacks: dict[str, Stack] = {}
         self.services: dict[str, Service] = {}
+        self.engine: Engine | None = None
+        self.commands: dict[int, Command] = {}
+        self.networks: dict[str, dict[str, str]] = {}
+        self.names: dict[str, dict[str, str]] = {}
         self.logs: dict[str, str] = {}
         self.connections: list[Connection] = []
         self.ttl = 0.0
         self.last_use = clock.now()
         self.left: list[str] = []
         self.finished = asyncio.Event()
+        self.terminated = asyncio.Event()
+        self.reported = False
         self._numbers = 0
         self._first_lease_seen = False
         self._removing = asyncio.Lock()
+        self._networking = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
 
     # -- life ---------------------------------------------------------------------------------------------------
@@ -201,12 +227,22 @@ class Keeper:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGCHLD, self.reap)
         loop.add_signal_handler(signal.SIGTERM, self._terminated)
+        if self.header["daemon"]:
+            self.engine = Engine(
+                Daemon(**self.header["daemon"]), self.env, self.nonce, self.header["networks"], self._tell, say
+            )
         server = await asyncio.start_unix_server(self.talk, sock=listener, limit=LIMIT)
         loop.call_later(FIRST_LEASE_WITHIN, self._end_if_nobody_came)
         watch = asyncio.create_task(self._watch_idle())
         await self.finished.wait()
         watch.cancel()
-        await self._remove_all()
+        deadline = clock.Deadline.after(RETRY_FOR)
+        while await self._remove_all() and not self.reported and not deadline.expired():
+            # Nobody was told what is left: the engine may be away for a moment. A client that comes now is not served.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.terminated.wait(), RETRY_EVERY)
+        if self.engine:
+            self.engine.close()
         for connection in self.connections:
             with contextlib.suppress(OSError, RuntimeError, ConnectionError):
                 await asyncio.wait_for(connection.writer.drain(), 1)
@@ -214,6 +250,7 @@ class Keeper:
 
     def _terminated(self) -> None:
         say("TERM: ending")
+        self.terminated.set()
         self.finished.set()
 
     def _end_if_nobody_came(self) -> None:
@@ -248,6 +285,11 @@ class Keeper:
             if found is None:
                 return
             service = next((one for one in self.services.values() if one.pid == found.si_pid and one.running), None)
+            command = self.commands.pop(found.si_pid, None)
+            if command is not None:
+                command.code = command.process.wait()
+                command.gone.set()
+                continue
             if service is None or service.process is None:
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(found.si_pid, os.WNOHANG)
@@ -258,6 +300,14 @@ class Keeper:
             say(f"{service.id}: {procs.describe_exit(code)}{'' if service.expected else ', not asked for'}")
             for connection in self.connections:
                 connection.send({"event": "exit", **service.facts()})
+
+    def _tell(self, event: str, about: Container | None) -> None:
+        """Pass on what happened to a container."""
+        facts = about.facts() if about else {}
+        if event == "exit":
+            self.ledger.note("container-ended", service=facts["service"], code=facts["exit_code"])
+        for connection in self.connections:
+            connection.send({"event": event, **facts})
 
     # -- clients ------------------------------------------------------------------------------------------------
 
@@ -341,6 +391,19 @@ class Keeper:
             "start": me.start,
             "network": self.leases.network,
             "connection": connection.id,
+            "labels": self._labels(),
+        }
+
+    def _labels(self, **more: str) -> dict[str, str]:
+        """Return the labels of everything that is made for this environment on an engine."""
+        return {
+            objects.RUN: self.env,
+            objects.NONCE: self.nonce,
+            objects.OWNER: json.dumps(this_process().as_dict()),
+            objects.CHECKOUT: hashlib.sha256(str(self.header["checkout"]).encode()).hexdigest()[:16],
+            objects.CREATED: f"{clock.now():.3f}",
+            objects.SCHEMA_LABEL: objects.SCHEMA,
+            **more,
         }
 
     async def do_lease(self, _: Connection, *, services: list[str], ports: list[str]) -> dict[str, Any]:
@@ -388,7 +451,9 @@ class Keeper:
         """Stop keeping; what no run holds is removed and verified."""
         self.ledger.write("kept", value=False)
         left = await self._drop(KEPT)
-        self._first_lease_seen = True
+        self._first_lease_seen = self.reported = True
+        if not self._leases() and not self.stacks:
+            left += await self._remove_all()
         asyncio.get_running_loop().call_soon(self._end_if_unused)
         held = sorted({holder for stack in self.stacks.values() for holder in stack.holders})
         return {"left": left, "held_by": [f"{one.id} (pid {one.pid})" for one in self._leases() if one.id in held]}
@@ -400,6 +465,7 @@ class Keeper:
         self.ledger.note("released", pid=connection.pid)
         last = not self._leases() and not self.stacks
         if last:
+            self.reported = True
             left += await self._remove_all()
             asyncio.get_running_loop().call_soon(self.finished.set)
         return {"left": left, "ended": last}
@@ -425,10 +491,123 @@ class Keeper:
         self.ledger.note("started", pid=service.pid, start=service.start_time, service=service.id)
         say(f"{service.id}: started as pid {service.pid}")
 
+    def _engine(self) -> Engine:
+        if self.engine is None:
+            raise HarnessError("this environment has no containers")
+        return self.engine
+
+    async def do_network(self, connection: Connection, *, stack: str, services: list[str]) -> dict[str, str]:
+        """Return the network that a stack's containers join.
+
+        It is the environment's; a stack with a service name that is taken there gets one of its own, which the
+        containers of the stacks that it includes join too. Its name sorts after the first: a container that joins a
+        network whose name sorts before would lose its open connections.
+        """
+        engine = self._engine()
+        async with self._networking:
+            first = f"harness-{self.env}"
+            taken = self.names.setdefault(first, {})
+            shared = any(taken.get(service, stack) != stack for service in services)
+            name = f"{first}-{stack}" if shared else first
+            self.names.setdefault(name, {}).update(dict.fromkeys(services, stack))
+            if name not in self.networks:
+                if connection.closed:
+                    raise HarnessError(f"{connection.id} is gone")
+                self.ledger.write("intent", act="network", name=name)
+                labels = self._labels(**({objects.STACK: stack} if shared else {}))
+                self.networks[name] = await engine.make_network(name, labels)
+                if shared:
+                    below = self._below(stack)
+                    for one in engine.containers.values():
+                        if one.stack in below and one.container:
+                            await engine.connect_to(name, one.container, [one.name])
+            return self.networks[name]
+
+    def _below(self, stack: str) -> set[str]:
+        """Return the stacks that a stack includes, directly or not."""
+        found: set[str] = set()
+        todo = list(self.stacks[stack].includes)
+        while todo:
+            one = todo.pop()
+            if one not in found and one in self.stacks:
+                found.add(one)
+                todo += self.stacks[one].includes
+        return found
+
+    async def do_compose(  # noqa: PLR0913 - a command, and what it is about to start
+        self,
+        connection: Connection,
+        *,
+        stack: str,
+        argv: list[str],
+        env: dict[str, str],
+        cwd: str,
+        log: str,
+        services: dict[str, float],
+    ) -> dict[str, Any]:
+        """Run Compose for a stack to its end; return its exit code.
+
+        ``services`` is what it is about to start -> grace in seconds.
+        """
+        engine = self._engine()
+        await engine.client()  # its events are subscribed to before anything can happen
+        for name, grace in services.items():
+            made = Container(stack, name, self._log_of(stack, name), grace)
+            engine.containers[made.id] = made
+        if connection.closed or stack not in self.stacks or self.stacks[stack].removing:
+            raise HarnessError(f"Stack {stack!r} is gone, Compose was not run")
+        self.ledger.write("intent", act="compose", stack=stack, services=sorted(services))
+        command = self._spawn(stack, argv, env, cwd, Path(log))
+        while not command.gone.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(command.gone.wait(), REFRESH)
+            if services and not command.gone.is_set():
+                await engine.refresh()  # events may be lost
+        if services:
+            await engine.refresh()
+        return {"code": command.code}
+
+    def _spawn(self, stack: str, argv: list[str], env: dict[str, str], cwd: str, log: Path) -> Command:
+        with log.open("ab") as output:
+            process = procs.spawn(
+                argv, env=env | {RUN_COOKIE: self.env}, cwd=cwd, output=output, before_exec=_die_with_keeper
+            )
+        command = self.commands[process.pid] = Command(stack, process)
+        return command
+
+    async def do_stop_compose(self, _: Connection, *, stack: str) -> None:
+        """End what Compose does for a stack now: it is of no use any more."""
+        await self._end_commands(stack)
+
+    async def _end_commands(self, stack: str) -> bool:
+        """Kill the commands of a stack; return whether there were any."""
+        mine = [one for one in self.commands.values() if one.stack == stack]
+        for one in mine:
+            procs.kill_group(one.process.pid, signal.SIGKILL)
+        for one in mine:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(one.gone.wait(), KILL_BUDGET)
+        return bool(mine)
+
+    async def do_explain(self, _: Connection, *, stack: str, service: str) -> dict[str, Any]:
+        """Return what the engine knows of a container: OOM flag, error, last health checks; {} for a process."""
+        engine = self.engine
+        one = engine.containers.get(f"{stack}/{service}") if engine else None
+        return await engine.explain(one) if engine and one else {}
+
+    async def do_exposed(self, _: Connection) -> dict[str, Any]:
+        """Return bindings of containers that are not on loopback."""
+        return {"exposed": await self._engine().exposed()}
+
     async def do_services(self, _: Connection) -> dict[str, Any]:
         """Return the facts of all services and the state of all stacks."""
+        containers = list(self.engine.containers.values()) if self.engine else []
+        unknown = [one for one in containers if one.running and not one.pid]
+        if self.engine and unknown:
+            await asyncio.gather(*(self.engine.explain(one) for one in unknown), return_exceptions=True)
+        everything: list[Service | Container] = [*self.services.values(), *containers]
         return {
-            "services": [service.facts() for service in self.services.values()],
+            "services": [service.facts() for service in everything if service.starts],
             "stacks": {
                 stack.name: {
                     "settled": stack.settled,
@@ -442,6 +621,9 @@ class Keeper:
 
     async def do_act(self, _: Connection, *, stack: str, service: str, act: str, grace: float = 2.0) -> dict[str, Any]:
         """Do to one service what a test asks for: kill, stop, start, restart, pause, unpause."""
+        if self.engine and (container := self.engine.containers.get(f"{stack}/{service}")):
+            await self.engine.act(container, act, grace)
+            return container.facts()
         one = self.services[f"{stack}/{service}"]
         if act in ("kill", "stop", "restart") and one.running:
             await self._stop(one, 0 if act == "kill" else grace)
@@ -474,9 +656,23 @@ class Keeper:
         mine = [service for service in self.services.values() if service.stack == stack.name]
         budget = clock.Deadline.after(STOP_BUDGET)
         subjects = [service for service in mine if service.spec["grace"] > 0]
-        await asyncio.gather(*(self._stop(one, min(one.spec["grace"], budget.remaining())) for one in subjects))
+        cut_short = await self._end_commands(stack.name)
+        engine = self.engine
+        containers = [one for one in engine.containers.values() if one.stack == stack.name] if engine else []
+        await asyncio.gather(
+            *(self._stop(one, min(one.spec["grace"], budget.remaining())) for one in subjects),
+            *(engine.stop(one, one.grace) for one in containers if engine and one.running and one.grace > 0),
+        )
         await asyncio.gather(*(self._stop(one, 0) for one in mine if one not in subjects))
-        left = [f"process {pid} ({procs.command_of(pid)})" for one in mine for pid in self._processes_of(one)]
+        left = await self._remove_containers(stack.name, settle=UP_CUT_SHORT if cut_short else 0.0)
+        for container in containers:
+            with contextlib.suppress(TimeoutError):
+                if container.starts:
+                    await asyncio.wait_for(container.followed.wait(), 1)
+            if engine:
+                engine.containers.pop(container.id, None)
+        self._forget_names(stack.name)
+        left += [f"process {pid} ({procs.command_of(pid)})" for one in mine for pid in self._processes_of(one)]
         for one in mine:
             del self.services[one.id]
         del self.stacks[stack.name]
@@ -486,6 +682,22 @@ class Keeper:
         self.left += left
         say(f"stack {stack.name}: removed" + (f", left: {left}" if left else ""))
         return left
+
+    async def _remove_containers(self, stack: str | None, *, settle: float = 0.0) -> list[str]:
+        if self.engine is None:
+            return []
+        try:
+            return await self.engine.remove(stack, settle=settle)
+        except HarnessError as error:
+            return [f"containers of {stack or self.env}: {error.summary}"]
+
+    def _forget_names(self, stack: str) -> None:
+        for names in self.names.values():
+            for service in [service for service, owner in names.items() if owner == stack]:
+                del names[service]
+        own = f"harness-{self.env}-{stack}"
+        self.networks.pop(own, None)
+        self.names.pop(own, None)
 
     def _processes_of(self, service: Service) -> dict[int, int]:
         found = procs.with_cookie(f"{SERVICE_COOKIE}={service.id}")
@@ -542,6 +754,7 @@ class Keeper:
             await self._kill_all(found)
             found = procs.with_cookie(f"{RUN_COOKIE}={self.env}")
             left = [f"process {pid} ({procs.command_of(pid)})" for pid in found]
+            left += await self._remove_containers(None)
             if not removal.remove_work_folder(self.folder, self.env):
                 left.append(f"folder {self.folder / removal.WORK}")
             self.left = left

@@ -14,6 +14,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from harness.daemon import Daemon
 from harness.ownership.identity import Owner
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ class LedgerRecord:
         holders: the processes that held a lease, the latest record of each.
         kept: whether it was asked to stay (``up``, ``--keep``).
         processes: (pid, start time, cookie value) of all services that were started and not seen to end.
+        nonce: the random number in the labels of its containers, networks and volumes.
+        daemon: the Docker engine that these are on, None without containers.
     """
 
     path: Path
@@ -75,6 +78,8 @@ class LedgerRecord:
     holders: tuple[Owner, ...] = ()
     kept: bool = False
     processes: tuple[tuple[int, int, str], ...] = ()
+    nonce: str = ""
+    daemon: Daemon | None = None
 
 
 @dataclass
@@ -128,6 +133,8 @@ def read(path: Path) -> LedgerRecord | None:
             holders=tuple(reading.holders.values()),
             kept=reading.kept,
             processes=tuple(reading.processes.values()),
+            nonce=header.get("nonce", ""),
+            daemon=Daemon(**header["daemon"]) if header.get("daemon") else None,
         )
     except (KeyError, TypeError):
         return None

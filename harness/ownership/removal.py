@@ -1,4 +1,4 @@
-"""How processes of ours end, when they have no parent to end them: by cookie and by start time, then verified."""
+"""How things of ours end when no keeper is left to end them: each proven to be ours, then verified to be gone."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 
 from harness import procs
 from harness.clock import Deadline, poll
+from harness.daemon import connect
+from harness.errors import HarnessError
+from harness.ownership import objects
 from harness.ownership.identity import RUN_COOKIE
 
 if TYPE_CHECKING:
@@ -61,9 +64,24 @@ def end_processes(record: LedgerRecord, timeout: float = 10.0) -> dict[int, int]
     return left
 
 
+def remove_containers(record: LedgerRecord) -> list[str]:
+    """Remove the containers, networks and volumes of an environment; return what is left, in words."""
+    if record.daemon is None:
+        return []
+    if not record.nonce:
+        return [f"containers of {record.env}: its ledger has no nonce, so nothing proves which are its"]
+    try:
+        client = connect(record.daemon)
+        label = f"{objects.RUN}={record.env}"
+        return objects.remove_all(client, label, lambda labels: labels.get(objects.NONCE) == record.nonce)
+    except HarnessError as error:
+        return [f"containers of {record.env}: {error.summary}"]
+
+
 def clear(record: LedgerRecord) -> list[str]:
     """Remove everything of a dead environment and its ledger; return what is left, in words."""
     left = [f"process {pid} ({procs.command_of(pid)})" for pid in end_processes(record)]
+    left += remove_containers(record)
     if not remove_work_folder(Path(record.folder), record.env):
         left.append(f"folder {record.folder}/{WORK}")
     if not left:

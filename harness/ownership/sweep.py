@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING
 
 from harness import procs
 from harness.clock import Deadline, poll
+from harness.daemon import connect
 from harness.errors import ConfigError
-from harness.ownership import ledger, removal
+from harness.ownership import ledger, objects, removal
 from harness.ownership.identity import is_proven_dead, this_process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from harness.daemon import Daemon
 
 
 @contextlib.contextmanager
@@ -51,7 +54,7 @@ def _holder_of(fd: int) -> str:
     return "an unknown process"
 
 
-def sweep(state: Path, *, own: str = "") -> list[str]:
+def sweep(state: Path, *, own: str = "", daemon: Daemon | None = None) -> list[str]:
     """Remove what dead runs of this user left; return one line for each environment that was cleared or could not be.
 
     Only ledgers of our schema, whose keeper holds no lock and whose owners are proven dead, are touched.
@@ -59,6 +62,7 @@ def sweep(state: Path, *, own: str = "") -> list[str]:
     Args:
         state: the state folder.
         own: an environment whose keeper died under its living holder, who calls this and so gives its consent.
+        daemon: the Docker engine in use; what dead owners of ours left there without a ledger is removed too.
     """
     here, told = this_process(), []
     with locked(state / "sweep.lock", timeout=30):
@@ -73,4 +77,7 @@ def sweep(state: Path, *, own: str = "") -> list[str]:
                 f"environment {record.env} of a dead run "
                 + (f"could not be cleared: {', '.join(left)} left" if left else "was cleared")
             )
+        if daemon:
+            known = {path.name.removesuffix(ledger.SUFFIX) for path in ledger.all_ledgers(state)}
+            told += objects.remove_orphans(connect(daemon), here, known)
     return told

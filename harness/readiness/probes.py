@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import struct
 import uuid
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from harness import procs
 from harness.artifacts import file_size, mapped_path, read_slice
-from harness.errors import BrokenStack
+from harness.errors import BrokenStack, HarnessError
 from harness.helpers import http
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ class Target:
         cwd: its folder.
         mounts: container path -> path here.
         health: command that tells its health.
+        execute: runs a command in it, where it is a container.
+        exists: tells whether it has a file, where it is a container.
+        healthy: tells "" or why it is not healthy, where it is a container.
     """
 
     service: str
@@ -55,6 +59,9 @@ class Target:
     cwd: Path = Path()
     mounts: Mapping[str, str] = field(default_factory=dict)
     health: tuple[str, ...] = ()
+    execute: Callable[[tuple[str, ...], float], procs.Finished] | None = None
+    exists: Callable[[str], bool] | None = None
+    healthy: Callable[[], str] | None = None
 
     def map_path(self, path: str) -> Path:
         """Return a container path as a path here; one that is not mounted stays."""
@@ -119,7 +126,7 @@ def start_probe(probe: Probe, index: int, target: Target) -> Asker:
 
 
 def _local(word: str, target: Target) -> str:
-    return str(target.map_path(word)) if word.startswith("/") else word
+    return str(target.map_path(word)) if word.startswith("/") and not target.execute else word
 
 
 def _http(probe: HttpProbe, target: Target) -> Simple:
@@ -161,12 +168,18 @@ def _log(pattern: str, target: Target) -> str:
 
 
 def _file(path: str, target: Target) -> str:
-    return "" if target.map_path(path).exists() else f"{path} does not exist"
+    found = target.exists(path) if target.exists else target.map_path(path).exists()
+    return "" if found else f"{path} does not exist"
 
 
 def _exec(argv: tuple[str, ...], target: Target) -> str:
     try:
-        done = procs.run(argv, timeout=EXEC_BUDGET, env=target.env, cwd=target.cwd)
+        if target.execute:
+            done = target.execute(argv, EXEC_BUDGET)
+        else:
+            done = procs.run(argv, timeout=EXEC_BUDGET, env=target.env, cwd=target.cwd)
+    except HarnessError as error:
+        return error.summary
     except OSError as error:
         return f"{error.filename or argv[0]}: {error.strerror}"
     if done.code == 0:
@@ -177,6 +190,8 @@ def _exec(argv: tuple[str, ...], target: Target) -> str:
 
 
 def _healthy(target: Target) -> str:
+    if target.healthy:
+        return target.healthy()
     return _exec(target.health, target) if target.health else "no embedded.healthcheck is declared"
 
 
@@ -222,7 +237,7 @@ class KafkaAsker:
 
     def _ends(self, topic: str) -> dict[int, int]:
         """Return the offsets after the last messages now, nothing when the topic or the broker is not there."""
-        if _tcp_refused(self._bootstrap):
+        if _no_broker(self._bootstrap):
             return {}
         kafka = self._client()
         if topic not in kafka.topics():
@@ -233,11 +248,9 @@ class KafkaAsker:
     def ask(self) -> str:
         """Ask the broker; what it refuses is the reason why not yet."""
         # A plain connect first: a Kafka client that comes too early takes longer to notice the broker than this does.
-        refused = _tcp_refused(self._bootstrap)
+        refused = _no_broker(self._bootstrap)
         if refused:
             return refused
-        from harness.errors import HarnessError  # noqa: PLC0415
-
         try:
             return self._ask_message() if self._probe.message else self._ask_broker()
         except HarnessError as error:
@@ -292,10 +305,19 @@ class KafkaAsker:
             self._kafka.close()
 
 
-def _tcp_refused(bootstrap: str) -> str:
+def _no_broker(bootstrap: str) -> str:
+    """Return "" when something at ``bootstrap`` speaks the Kafka protocol, else what it did instead.
+
+    A connect alone would not tell: the proxy of a published port accepts before the broker listens. The request is
+    ApiVersions, version 0, which a broker answers before anything else ("Protocol" in the Apache Kafka documentation).
+    """
     host, _, port = bootstrap.rpartition(":")
+    request = struct.pack(">hhih", 18, 0, 1, 0)  # ApiVersions, version 0, correlation id 1, empty client id
     try:
-        socket.create_connection((host, int(port)), timeout=1).close()
+        with socket.create_connection((host, int(port)), timeout=1) as connection:
+            connection.settimeout(1)
+            connection.sendall(struct.pack(">i", len(request)) + request)
+            answer = connection.recv(8)
     except OSError as error:
         return f"broker {bootstrap}: {error.strerror or error}"
-    return ""
+    return "" if answer[4:8] == request[4:8] else f"broker {bootstrap}: it accepted and does not answer as a broker"

@@ -58,10 +58,15 @@ class RunFolder:
             self._facts[key] = value
         self.save()
 
+    def image(self, name: str, id_: str) -> None:
+        """Note which image a name stood for."""
+        with self._lock:
+            self._facts.setdefault("images", {})[name] = id_
+
     def log_range(self, service: str, log: Path, start: int, end: int | None = None) -> None:
         """Note which bytes of a service's log belong to this run; a log elsewhere is linked into the folder."""
         link = self.path / "services" / log.name
-        if not link.exists() and not link.is_symlink():
+        if link != log and not link.exists() and not link.is_symlink():
             link.symlink_to(log)
         with self._lock:
             self._facts["services"][service] = {"log": f"services/{log.name}", "start": start, "end": end}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import artifacts
+from harness.daemon import connect
 from harness.errors import BrokenStack, HarnessError
 from harness.ownership import ledger
 from harness.ownership.client import EnvironmentId, KeeperLink, start_keeper
@@ -19,10 +20,15 @@ from harness.readiness import Stop
 from harness.reporting import RunFolder
 
 if TYPE_CHECKING:
+    from docker import APIClient
+
     from harness.config import Settings
+    from harness.daemon import Daemon
     from harness.ownership.ledger import LedgerRecord
+    from harness.runs.wiring import Engine
 
 KEEPER_BUDGET = 10.0
+EXPLAIN_BUDGET = 5.0
 
 
 def checkout_of(settings: Settings) -> str:
@@ -36,28 +42,39 @@ def checkout_lock(settings: Settings) -> Path:
     return artifacts.private_folder(settings.state) / f"checkout-{digest}.lock"
 
 
+def all_kept(settings: Settings) -> dict[str, LedgerRecord]:
+    """Return the living kept environments of this checkout, by engine."""
+    if not settings.state.is_dir():
+        return {}
+    read = ((path, ledger.read(path)) for path in ledger.all_ledgers(settings.state))
+    return {
+        record.engine: record
+        for path, record in read
+        if record and record.kept and record.checkout == checkout_of(settings) and ledger.keeper_is_alive(path)
+    }
+
+
 def find_kept(settings: Settings, engine: str) -> LedgerRecord | None:
     """Return the living kept environment of this checkout and engine, None when there is none."""
-    if not settings.state.is_dir():
-        return None
-    for path in ledger.all_ledgers(settings.state):
-        record = ledger.read(path)
-        if (
-            record
-            and record.kept
-            and (record.checkout, record.engine) == (checkout_of(settings), engine)
-            and ledger.keeper_is_alive(path)
-        ):
-            return record
-    return None
+    return all_kept(settings).get(engine)
 
 
 class Environment:
     """What a run holds on to. Made by ``create`` or ``attach``; ``close`` gives everything back and verifies it."""
 
-    def __init__(self, settings: Settings, engine: str, env: str, folder: Path, socket: str, report: RunFolder) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917 - made by the two class methods below
+        self,
+        settings: Settings,
+        engine: str,
+        daemon: Daemon | None,
+        env: str,
+        folder: Path,
+        socket: str,
+        report: RunFolder,
+    ) -> None:
         self.settings = settings
         self.engine = engine
+        self.daemon = daemon
         self.env = env
         self.folder = folder
         self.report = report
@@ -66,12 +83,16 @@ class Environment:
         self._oneshots: set[str] = set()
         self._exits: dict[str, dict[str, Any]] = {}
         self._lock = threading.Lock()
+        self._health: dict[str, str] = {}
+        self._started: dict[str, dict[str, Any]] = {}
+        self._engine_lost = False
+        self._client: APIClient | None = None
         self._keeper_lost = False
         self._closed = False
-        self.link = KeeperLink(socket, lease=True, on_exit=self._on_exit, on_lost=self._on_lost)
+        self.link = KeeperLink(socket, lease=True, on_event=self._on_event, on_lost=self._on_lost)
 
     @classmethod
-    def create(cls, settings: Settings, engine: str, why: str) -> Environment:
+    def create(cls, settings: Settings, engine: Engine, why: str) -> Environment:
         """Start a keeper with a new environment, whose folder is the run's folder.
 
         Raises:
@@ -81,10 +102,10 @@ class Environment:
         state = artifacts.private_folder(settings.state)
         run = artifacts.new_run_id()
         folder = artifacts.make_run_folder(settings.logs, run)
-        report = RunFolder(folder, _facts(settings, run, run, engine, why))
-        wanted = EnvironmentId(run, state, folder, checkout_of(settings), engine)
+        report = RunFolder(folder, _facts(settings, run, run, engine.name, why))
+        wanted = EnvironmentId(run, state, folder, checkout_of(settings), engine.name, engine.daemon, settings.networks)
         start_keeper(wanted)
-        return cls(settings, engine, run, folder, wanted.socket, report)
+        return cls(settings, engine.name, engine.daemon, run, folder, wanted.socket, report)
 
     @classmethod
     def attach(cls, settings: Settings, record: LedgerRecord, why: str, *, new_run: bool) -> Environment:
@@ -95,17 +116,30 @@ class Environment:
             run = artifacts.new_run_id()
             run_folder = artifacts.make_run_folder(settings.logs, run)
         report = RunFolder(run_folder, _facts(settings, run, record.env, record.engine, why))
-        return cls(settings, record.engine, record.env, folder, record.socket, report)
+        return cls(settings, record.engine, record.daemon, record.env, folder, record.socket, report)
 
     # -- news ---------------------------------------------------------------------------------------------------
 
-    def _on_exit(self, facts: dict[str, Any]) -> None:
-        with self._lock:
-            self._exits[f"{facts['stack']}/{facts['service']}"] = facts
-        with suppress(OSError):
-            self.report.event(
-                "exit", service=facts["service"], stack=facts["stack"], code=facts["exit_code"], asked=facts["expected"]
-            )
+    def _on_event(self, message: dict[str, Any]) -> None:
+        kind = message["event"]
+        if kind == "engine-lost":
+            self._engine_lost = True
+        else:
+            key = f"{message['stack']}/{message['service']}"
+            with self._lock:
+                self._health[key] = message.get("health", "")
+                if kind == "started":
+                    self._started[key] = message
+                    self._exits.pop(key, None)
+                elif kind == "exit":
+                    self._exits[key] = message
+            facts = {"service": message["service"], "stack": message["stack"]}
+            if kind == "exit":
+                facts |= {"code": message["exit_code"], "asked": message["expected"]}
+            elif kind == "health":
+                facts["health"] = message["health"]
+            with suppress(OSError):
+                self.report.event(kind, **facts)
         self.news.notify()
 
     def _on_lost(self) -> None:
@@ -117,10 +151,29 @@ class Environment:
         with self._lock:
             return self._exits.get(f"{stack}/{service}")
 
+    def started(self, stack: str, service: str) -> dict[str, Any] | None:
+        """Return the facts of a container's start, None before it."""
+        with self._lock:
+            return self._started.get(f"{stack}/{service}")
+
+    def health(self, stack: str, service: str) -> str:
+        """Return the health of a container as the engine told it last: "", starting, healthy or unhealthy."""
+        with self._lock:
+            return self._health.get(f"{stack}/{service}", "")
+
+    @property
+    def client(self) -> APIClient:
+        """A client of the Docker engine. Raises EngineUnreachableError."""
+        if self._client is None:
+            assert self.daemon is not None  # asked for where there are containers only
+            self._client = connect(self.daemon)
+        return self._client
+
     def forget_exit(self, stack: str, service: str) -> None:
         """A service is about to be started again."""
         with self._lock:
             self._exits.pop(f"{stack}/{service}", None)
+            self._started.pop(f"{stack}/{service}", None)
 
     def expect_end(self, stack: str, service: str) -> None:
         """Count a service as a one-shot: its end with exit code 0 is no fault."""
@@ -136,6 +189,9 @@ class Environment:
             return
         if self._keeper_lost:
             raise BrokenStack(f"The keeper of environment {self.env} is gone", details=self._keeper_log())
+        if self._engine_lost:
+            where = self.daemon.host if self.daemon else "?"
+            raise BrokenStack(f"The Docker engine at {where} is gone, and with it the stacks of {self.env}")
         with self._lock:
             exits = list(self._exits.items())
         for name, facts in exits:
@@ -146,13 +202,26 @@ class Environment:
     def died(self, facts: dict[str, Any], when: str = "under a test") -> BrokenStack:
         """Return the error for a service that ended, with its exit code and last lines."""
         log = Path(facts["log"])
+        known = self.explain(facts["stack"], facts["service"])
+        how = describe_exit(facts["exit_code"])
+        if known.get("oom") or facts.get("oom"):
+            limit = f", limit {known['memory'] >> 20} MiB" if known.get("memory") else ""
+            how += f" (OOMKilled: out of memory{limit})"
+        lines = [f"  {line}" for line in artifacts.last_lines(log, start=facts["log_start"])] or ["  it wrote nothing"]
         return BrokenStack(
-            f"Service {facts['service']!r} ended with {describe_exit(facts['exit_code'])} {when} ({self.show(log)})",
+            f"Service {facts['service']!r} ended with {how} {when} ({self.show(log)})",
             service=facts["service"],
             exit_code_seen=facts["exit_code"],
-            details=[f"  {line}" for line in artifacts.last_lines(log, start=facts["log_start"])]
-            or ["  it wrote nothing"],
+            details=[*([f"  the engine says: {known['error']}"] if known.get("error") else []), *lines],
         )
+
+    def explain(self, stack: str, service: str) -> dict[str, Any]:
+        """Return what the engine knows of a container, {} of a process or when it does not say."""
+        if self.daemon is None:
+            return {}
+        with suppress(HarnessError):
+            return self.link.ask("explain", timeout=EXPLAIN_BUDGET, stack=stack, service=service)
+        return {}
 
     def show(self, log: Path) -> str:
         """Return a log's path for people: by way of logs/latest when that is this run, relative to here if below."""
@@ -181,6 +250,8 @@ class Environment:
         if self._closed:
             return []
         self._closed = True
+        if self._client is not None:
+            self._client.close()
         if self._keeper_lost:
             self.link.close()
             return [line for line in sweep(self.settings.state, own=self.env) if "could not" in line]

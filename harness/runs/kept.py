@@ -11,10 +11,9 @@ from harness.artifacts import printable, read_slice
 from harness.errors import ConfigError, LeftoverError
 from harness.ownership.client import KeeperLink
 from harness.ownership.sweep import locked, sweep
-from harness.runs.environment import KEEPER_BUDGET, checkout_lock, find_kept
+from harness.runs.environment import KEEPER_BUDGET, all_kept, checkout_lock
 from harness.runs.lifecycle import Run, running
 from harness.runs.stack import Known
-from harness.runs.wiring import choose_engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -82,10 +81,22 @@ def down(settings: Settings, say: Callable[[str], None]) -> None:
 def _down(settings: Settings, say: Callable[[str], None]) -> None:
     for line in sweep(settings.state):
         say(line)
-    record = find_kept(settings, choose_engine(settings)[0])
-    if record is None:
+    records = _records(settings)
+    if not records:
         say("nothing is up here")
-        return
+    left: list[str] = []
+    for record in records:
+        left += _down_one(record, say)
+    if left:
+        raise LeftoverError(f"Teardown left {len(left)} thing(s): {left[0]}", details=[f"  {line}" for line in left])
+
+
+def _records(settings: Settings) -> list[LedgerRecord]:
+    """Return the kept environments of this checkout, on the engine that was asked for or on any."""
+    return [one for name, one in all_kept(settings).items() if settings.engine in ("auto", name)]
+
+
+def _down_one(record: LedgerRecord, say: Callable[[str], None]) -> list[str]:
     link = KeeperLink(record.socket, lease=False)
     try:
         answer = link.ask("down", timeout=60)
@@ -96,15 +107,14 @@ def _down(settings: Settings, say: Callable[[str], None]) -> None:
         say(f"{record.env} is kept no longer; it is still used by {', '.join(answer['held_by'])}")
     elif not link.wait_until_keeper_ended(KEEPER_BUDGET):
         left.append(f"the keeper of {record.env}")
-    else:
+    elif not left:
         say(f"{record.env} is down, nothing is left")
-    if left:
-        raise LeftoverError(f"Teardown left {len(left)} thing(s): {left[0]}", details=[f"  {line}" for line in left])
+    return left
 
 
 @contextmanager
 def _link(settings: Settings) -> Iterator[tuple[LedgerRecord, dict[str, Any]]]:
-    record = find_kept(settings, choose_engine(settings)[0])
+    record = next(iter(_records(settings)), None)
     if record is None:
         raise ConfigError("Nothing is up here", hint="`invoke up` (or `harness up`) starts the stack")
     link = KeeperLink(record.socket, lease=False)

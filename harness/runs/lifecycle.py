@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from harness.artifacts import file_size
 from harness.clock import add_guard, remove_guard
-from harness.engine import embedded
+from harness.engine import ContainerPlan, ProcessPlan
+from harness.engine.addresses import Layout, Network, dry_layout, endpoints, find_strangers, needs
+from harness.engine.compose import Identity
 from harness.errors import BrokenStack, ConfigError, LeftoverError
 from harness.ownership.removal import WORK
 from harness.ownership.sweep import sweep
-from harness.runs.environment import Environment, find_kept
+from harness.runs.environment import Environment, all_kept, checkout_of
+from harness.runs.launching import Launch, images_of, refuse_remote, refuse_skipped
 from harness.runs.settling import Settling
 from harness.runs.stack import Known, Stack
 from harness.runs.wiring import choose_engine
@@ -30,8 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from harness.config import Settings
-    from harness.engine import ServicePlan, StackPlan
-    from harness.engine.embedded import Layout, Stranger
+    from harness.engine import Image, ServicePlan, StackPlan
+    from harness.engine.addresses import Stranger
     from harness.stack import Stack as Declared
     from harness.stack import Tree
 
@@ -50,7 +53,8 @@ class Run:
     def __init__(self, settings: Settings, say: Callable[[str], None], *, new_run: bool = True) -> None:
         self.settings = settings
         self.say = say
-        self.engine, self.why = choose_engine(settings)
+        self._kept = all_kept(settings)
+        self.engine, self.why = choose_engine(settings, {name: one.env for name, one in self._kept.items()})
         self.environment: Environment | None = None
         self.left: list[str] = []
         self.changed: list[str] = []
@@ -64,13 +68,28 @@ class Run:
         return read_tree([self.settings.stack_file(stack)], self.settings.environ)
 
     def plan(self, tree: Tree) -> dict[tuple[int, str], Stranger]:
-        """Check that every stack of ``tree`` can be planned on this engine; return who is in the way of its ports."""
-        strangers = embedded.find_strangers(tree)
-        layout = embedded.dry_layout(tree, self.settings.environ, strangers)
+        """Check that every stack of ``tree`` can be planned on this engine; return who is in the way of its ports.
+
+        Raises:
+            ConfigError: with everything in its files that cannot work.
+            SkippedStack: a variable leaves out a service of it.
+        """
+        environ = self.settings.environ
+        refuse_skipped(tree, environ)
+        strangers = find_strangers(tree)
+        layout = dry_layout(
+            tree,
+            environ,
+            strangers,
+            self.engine.name,
+            local_build=self.settings.local_build,
+            container_addresses=self.settings.addresses == "container",
+        )
+        identity = Identity(checkout_of(self.settings), "dry", {})
         problems: list[str] = []
         for stack in tree.stacks:
             try:
-                embedded.plan_stack(tree, stack.name, layout)
+                self.engine.plan(tree, stack.name, layout, identity, images_of(stack, environ, None))
             except ConfigError as error:
                 problems += [detail.strip() for detail in error.details] or [error.summary]
         if problems:
@@ -109,15 +128,16 @@ class Run:
     def open(self) -> Environment:
         """Return the environment of this run: the kept one of this checkout, else a new one."""
         if self.environment is None:
+            self.engine.check()
             if self.settings.state.is_dir():
-                for line in sweep(self.settings.state):
+                for line in sweep(self.settings.state, daemon=self.engine.daemon):
                     self.say(line)
-            kept = find_kept(self.settings, self.engine)
+            kept = all_kept(self.settings).get(self.engine.name)
             if kept:
-                self._say_once(f"engine: {self.engine} (the environment that `up` left, {kept.env})")
+                self._say_once(f"engine: {self.engine.name} (the environment that `up` left, {kept.env})")
                 self.environment = Environment.attach(self.settings, kept, self.why, new_run=self._new_run)
             else:
-                self._say_once(f"engine: {self.engine} ({self.why})")
+                self._say_once(f"engine: {self.engine.name} ({self.why})")
                 self.environment = Environment.create(self.settings, self.engine, self.why)
         return self.environment
 
@@ -159,15 +179,18 @@ class Run:
         return known[-1]
 
     def _layout(self, environment: Environment, tree: Tree, strangers: dict[tuple[int, str], Stranger]) -> Layout:
-        needs = embedded.needs(tree, strangers)
-        leased = environment.link.ask("lease", services=list(needs.addresses), ports=list(needs.ports))
-        return embedded.Layout(
+        wanted = needs(tree, strangers, environment.engine, self.settings.local_build)
+        leased = environment.link.ask("lease", services=list(wanted.addresses), ports=list(wanted.ports))
+        return Layout(
+            engine=environment.engine,
             work=environment.folder / WORK,
             logs=environment.folder / "services",
             environ=self.settings.environ,
             addresses=leased["addresses"],
             ports=leased["ports"],
             strangers=strangers,
+            local_build=self.settings.local_build,
+            container_addresses=self.settings.addresses == "container",
         )
 
     def _bring_stack(
@@ -179,14 +202,26 @@ class Run:
         )
         brought.append(stack.name)
         environment.brought[stack.name] += 1
-        plan = embedded.plan_stack(tree, stack.name, layout)
+        images = images_of(stack, self.settings.environ, None)
+        if environment.daemon:
+            names = [service.name for service in stack.services]
+            network = Network(**environment.link.ask("network", stack=stack.name, services=names))
+            layout = replace(layout, network=network)
+            if layout.local_build or layout.container_addresses:
+                refuse_remote(network.gateway)
+            if answer["build"]:
+                images = images_of(stack, self.settings.environ, environment.client)
+        plan = self._plan(environment, tree, stack, layout, images)
         fingerprint = fingerprint_of(stack, plan)
         if not answer["build"]:
             return self._use(environment, stack.name, answer["record"], fingerprint)
         for note in plan.notes:
             self._say_once(note)
         environment.report.event("plan", stack=stack.name, plan=str(plan))
-        known = self._build(environment, tree, stack, plan, layout)
+        launch = Launch(environment, plan) if plan.containers else None
+        if launch:
+            plan = launch.prepare(self._say_once)
+        known = self._build(environment, tree, stack, plan, layout, launch)
         record = {
             "services": {name: one.as_dict() for name, one in known.items()},
             "seeds": [seed.key for seed in stack.settings.seed],
@@ -195,21 +230,36 @@ class Run:
         environment.link.ask("settled", stack=stack.name, record=record)
         return known
 
+    def _plan(
+        self, environment: Environment, tree: Tree, stack: Declared, layout: Layout, images: dict[str, Image]
+    ) -> StackPlan:
+        identity = Identity(checkout_of(self.settings), environment.env, environment.link.facts["labels"])
+        return self.engine.plan(tree, stack.name, layout, identity, images)
+
     def _build(
-        self, environment: Environment, tree: Tree, stack: Declared, plan: StackPlan, layout: Layout
+        self,
+        environment: Environment,
+        tree: Tree,
+        stack: Declared,
+        plan: StackPlan,
+        layout: Layout,
+        launch: Launch | None,
     ) -> dict[str, Known]:
         """Start, settle and seed a stack."""
-        known = _known(plan)
         ended = environment.report.timed("stack", stack.name)
 
         def address(service: str, port: int) -> tuple[str, int]:
             owner, declared = tree.visible(stack.name)[service]
-            one = next(
-                (end for end in embedded.endpoints(owner.name, declared, layout) if port in (end.left, end.right)), None
-            )
+            one = next((end for end in endpoints(owner.name, declared, layout) if port in (end.left, end.right)), None)
             if one is None:
                 raise BrokenStack(f"Service {service!r} publishes no port {port}")
             return one.host, one.port
+
+        def known() -> dict[str, Known]:
+            return {
+                one.service: _known_one(one, settling.facts.get(one.service, {}).get("container", ""))
+                for one in plan.services
+            }
 
         settling = Settling(
             environment,
@@ -218,26 +268,38 @@ class Run:
             {one.service: one for one in plan.services},
             lambda service, port: "{}:{}".format(*address(service, port)),
             self._say_once,
+            launch,
         )
-        around = Surroundings(
-            folder=stack.folder,
-            broker=lambda written: "{}:{}".format(*address(*broker_of(written, None, tree, stack.name))),
-            address=address,
-            execute=lambda service, argv, timeout: known[service].execute(argv, timeout),
-            stack=Stack(stack.name, known, environment, list),
-        )
+
+        def around() -> Surroundings:
+            return Surroundings(
+                folder=stack.folder,
+                broker=lambda written: "{}:{}".format(*address(*broker_of(written, None, tree, stack.name))),
+                address=address,
+                execute=lambda service, argv, timeout: known()[service].execute(environment, argv, timeout),
+                stack=Stack(stack.name, known(), environment, list),
+            )
+
         held = settling.held_back()
         settling.settle(one.service for one in plan.services if one.service not in held)
         early = [seed for seed in stack.settings.seed if seed.before]
         for seed in early:
-            apply(seed, around)
+            apply(seed, around())
         settling.settle(one.service for one in plan.services if one.service in held)
         for seed in stack.settings.seed:
             if seed not in early:
-                apply(seed, around)
+                apply(seed, around())
         settling.await_seeded_topics()
+        if launch:
+            self._refuse_exposed(environment)
         ended()
-        return known
+        return known()
+
+    def _refuse_exposed(self, environment: Environment) -> None:
+        """Do nothing when the engine has published everything on loopback. Raises BrokenStack."""
+        exposed = environment.link.ask("exposed")["exposed"]
+        if exposed:
+            raise BrokenStack(f"Ports are published beyond loopback: {', '.join(exposed)}")
 
     def _use(self, environment: Environment, stack: str, record: dict[str, Any], fingerprint: str) -> dict[str, Known]:
         """Use a stack that is there already."""
@@ -285,20 +347,21 @@ class Run:
         return self.left
 
 
-def _known(plan: StackPlan) -> dict[str, Known]:
-    return {one.service: _known_one(one) for one in plan.services}
-
-
-def _known_one(one: ServicePlan) -> Known:
-    return Known(one.stack, one.service, one.endpoints, dict(one.env), str(one.cwd), dict(one.mounts), one.grace)
+def _known_one(one: ServicePlan, container: str) -> Known:
+    if isinstance(one, ProcessPlan):
+        return Known(one.stack, one.service, one.endpoints, dict(one.env), str(one.cwd), dict(one.mounts), one.grace)
+    return Known(one.stack, one.service, one.endpoints, dict(one.env), "", {}, one.grace, container)
 
 
 def fingerprint_of(stack: Declared, plan: StackPlan) -> str:
     """Return a digest of everything that decides how a stack runs: its declaration and its rendered files."""
     digest = hashlib.sha256(stack.model_dump_json().encode())
     for service in plan.services:
-        for copy in service.copies:
-            digest.update(copy.content)
+        if isinstance(service, ProcessPlan):
+            for copy in service.copies:
+                digest.update(copy.content)
+        elif isinstance(service, ContainerPlan):
+            digest.update(service.image.encode())
     return digest.hexdigest()
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import artifacts
 from harness.clock import Deadline, poll
-from harness.engine import embedded
+from harness.engine import ContainerPlan, ProcessPlan, containers, embedded
 from harness.errors import BrokenStack
 from harness.readiness import Stop, Target, start_probe, wait_until_ready
 from harness.stack import Probe, broker_of
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from harness.engine import ServicePlan
     from harness.readiness import Asker, Waited
     from harness.runs.environment import Environment
+    from harness.runs.launching import Launch
     from harness.stack import Service, Stack, Tree
 
 
@@ -44,7 +45,7 @@ class Progress:
 class Settling:
     """One stack on its way up."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - a stack, and what surrounds it
         self,
         environment: Environment,
         tree: Tree,
@@ -52,6 +53,7 @@ class Settling:
         plans: dict[str, ServicePlan],
         bootstrap: Callable[[str, int], str],
         say: Callable[[str], None],
+        launch: Launch | None = None,
     ) -> None:
         self.environment = environment
         self.tree = tree
@@ -59,12 +61,16 @@ class Settling:
         self.plans = plans
         self.bootstrap = bootstrap
         self.say = say
+        self.launch = launch
         self.progress = Progress()
         self.stop = Stop()
         self.up = Deadline.after(stack.settings.timeouts.up)
+        self.facts: dict[str, dict[str, Any]] = {}
         self._errors: list[BaseException] = []
         self._lock = threading.Lock()
         self._logs: dict[str, tuple[Path, int]] = {}
+        self._targets: dict[str, Target] = {}
+        self._askers: dict[str, list[Asker]] = {}
         self._seeded = {topic for seed in stack.settings.seed for topic in seed.topics or ()}
         adopted = {
             name
@@ -93,6 +99,10 @@ class Settling:
         wanted = [name for name in names if name in self.plans]
         if not wanted:
             return
+        in_containers = [name for name in wanted if isinstance(self.plans[name], ContainerPlan)]
+        self._ask_before(in_containers)
+        if self.launch and in_containers:
+            self.launch.begin(in_containers, self.stop.notify, self.up.remaining())
         # News of the environment (a service ended) must reach the waits of this stack.
         relay = self.environment.news.subscribe()
         with ThreadPoolExecutor(max_workers=len(wanted), thread_name_prefix="harness-settle") as pool:
@@ -110,8 +120,21 @@ class Settling:
             if not all(future.done() for future in futures):
                 self.stop.stop()
         if self._errors:
+            if self.launch and in_containers:
+                self.launch.stop()
             raise self._errors[0]
         self._check_alive()
+
+    def _ask_before(self, names: list[str]) -> None:
+        """Make the probes of containers before Compose starts any, so that old data is told from new."""
+        for name in names:
+            service = self.stack.service(name)
+            assert service is not None  # names come from this stack
+            self._targets[name] = self._target(service, self.plans[name])
+            self._askers[name] = [
+                start_probe(probe, index, self._targets[name])
+                for index, probe in self._probes(service, self.plans[name])
+            ]
 
     def _check_alive(self) -> None:
         for name in self.progress.started:
@@ -140,7 +163,8 @@ class Settling:
         for _ in poll(self.up, wake=waiting):
             if self.stop.stopped:
                 return
-            if self._may_start(service):
+            # Compose keeps the order of containers by itself.
+            if isinstance(self.plans[name], ContainerPlan) or self._may_start(service):
                 break
         else:
             raise BrokenStack(
@@ -150,10 +174,15 @@ class Settling:
             )
         ended = self.environment.report.timed("settle", f"{self.stack.name}/{name}")
         plan = self.plans[name]
-        target = self._target(service, plan)
-        askers = [start_probe(probe, index, target) for index, probe in self._probes(service, plan)]
+        target = self._targets.get(name) or self._target(service, plan)
+        askers = self._askers.pop(name, None)
+        if askers is None:
+            askers = [start_probe(probe, index, target) for index, probe in self._probes(service, plan)]
         try:
             facts = self._start(plan)
+            if facts is None:
+                return
+            self.facts[name] = facts
             with self._lock:
                 self.progress.started.add(name)
             self.stop.notify()
@@ -177,11 +206,26 @@ class Settling:
             if name in self.plans
         )
 
-    def _start(self, plan: ServicePlan) -> dict[str, Any]:
-        self.environment.forget_exit(self.stack.name, plan.service)
+    def _start(self, plan: ServicePlan) -> dict[str, Any] | None:
+        """Start a process, or wait until Compose has started a container; None when the wait was given up."""
         if plan.service in self.oneshots:
             self.environment.expect_end(self.stack.name, plan.service)
-        return embedded.start(plan, self.environment.link)
+        if isinstance(plan, ProcessPlan):
+            self.environment.forget_exit(self.stack.name, plan.service)
+            return embedded.start(plan, self.environment.link)
+        for _ in poll(self.up, wake=self.stop.subscribe()):
+            if facts := self.environment.started(self.stack.name, plan.service):
+                return facts
+            if self.launch and self.launch.failed:
+                raise self.launch.failed
+            if self.stop.stopped:
+                return None
+        raise BrokenStack(
+            f"Service {plan.service!r} was not started in {self.up.budget:g} s "
+            f"({self.environment.show(self.launch.log) if self.launch else ''})",
+            service=plan.service,
+            details=[f"  {line}" for line in artifacts.last_lines(self.launch.log)] if self.launch else [],
+        )
 
     def _await_done(self, name: str) -> None:
         deadline = self.up.sooner(self.stack.settings.timeouts.ready)
@@ -224,6 +268,8 @@ class Settling:
     def _not_ready(self, name: str, waited: Waited) -> BrokenStack:
         log, log_start = self._logs[name]
         lines = artifacts.last_lines(log, 10, log_start)
+        known = self.environment.explain(self.stack.name, name)
+        checks = [f"  {line}" for line in known.get("health_log", ())] if "health" in waited.probe else []
         return BrokenStack(
             f"Service {name!r} did not settle in {waited.seconds:.1f} s: "
             f"{waited.observation or 'no probe answered'} ({self.environment.show(log)})",
@@ -231,6 +277,7 @@ class Settling:
             details=[
                 f"probe: {waited.probe}",
                 *(f"  seen after {line}" for line in waited.history),
+                *(["last healthchecks:", *checks] if checks else []),
                 "last lines of its log:",
                 *([f"  {line}" for line in lines] or ["  it wrote nothing"]),
             ],
@@ -241,8 +288,9 @@ class Settling:
         """Return the probes to ask before the stack's seeds are planted."""
         probes: list[tuple[int, Probe]] = []
         for index, probe in enumerate(service.settings.ready):
-            if probe.healthy and not plan.health:
-                self.say(f"service {service.name!r}: no embedded.healthcheck, so the probe 'healthy' is left out")
+            if probe.healthy and not plan.has_health:
+                what = "embedded.healthcheck" if isinstance(plan, ProcessPlan) else "healthcheck"
+                self.say(f"service {service.name!r}: no {what}, so the probe 'healthy' is left out")
                 continue
             if probe.kafka and probe.kafka.topics:
                 rest = {topic: n for topic, n in probe.kafka.topics.items() if topic not in self._seeded}
@@ -251,7 +299,7 @@ class Settling:
                 probes.append((index, probe))
         if probes or service.name in self.oneshots:
             return probes
-        if plan.health:
+        if plan.has_health:
             return [(0, Probe(healthy=True))]
         ports = [port.left for port in service.ports if port.protocol == "tcp"]
         what = f"its ports {', '.join(map(str, ports))} listen" if ports else "it runs"
@@ -269,6 +317,8 @@ class Settling:
             for index, probe in enumerate(service.settings.ready)
             if probe.kafka
         }
+        if not isinstance(plan, ProcessPlan):
+            return self._container_target(plan, address, brokers)
         return Target(
             service=service.name,
             stack=self.stack.name,
@@ -278,6 +328,29 @@ class Settling:
             cwd=plan.cwd,
             mounts=plan.mounts,
             health=plan.health,
+        )
+
+    def _container_target(
+        self, plan: ServicePlan, address: dict[int, tuple[str, int]], brokers: dict[int, str]
+    ) -> Target:
+        environment, stack, name = self.environment, self.stack.name, plan.service
+
+        def container() -> str:
+            return str((environment.started(stack, name) or {}).get("container", ""))
+
+        def healthy() -> str:
+            health = environment.health(stack, name)
+            return "" if health == "healthy" else f"its healthcheck says: {health or 'nothing yet'}"
+
+        return Target(
+            service=name,
+            stack=stack,
+            address=address,
+            brokers=brokers,
+            env=plan.env,
+            execute=lambda argv, timeout: containers.execute(environment.client, container(), argv, timeout),
+            exists=lambda path: containers.exists(environment.client, container(), path),
+            healthy=healthy,
         )
 
     def await_seeded_topics(self) -> None:

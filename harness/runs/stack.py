@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import artifacts, procs
 from harness.artifacts import mapped_path
-from harness.engine import Endpoint
+from harness.engine import Endpoint, containers
 from harness.errors import ConfigError, HarnessError
 
 if TYPE_CHECKING:
@@ -29,9 +29,10 @@ class Known:
         service: its name.
         endpoints: its published ports.
         env: its environment.
-        cwd: its folder.
-        mounts: container path -> path here.
+        cwd: its folder, of a process.
+        mounts: container path -> path here, of a process.
         grace: seconds between TERM and KILL.
+        container: full id of its container, "" for a process.
     """
 
     stack: str
@@ -41,6 +42,7 @@ class Known:
     cwd: str
     mounts: Mapping[str, str]
     grace: float
+    container: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON values."""
@@ -55,8 +57,10 @@ class Known:
         """Return a container path as a path here; one that is not mounted stays."""
         return Path(mapped_path(path, self.mounts) or path)
 
-    def execute(self, argv: Sequence[str], timeout: float) -> procs.Finished:
-        """Run a command as the service would: with its environment, folder and mounted files."""
+    def execute(self, environment: Environment, argv: Sequence[str], timeout: float) -> procs.Finished:
+        """Run a command in its container, or as the process would: with its environment, folder and mounted files."""
+        if self.container:
+            return containers.execute(environment.client, self.container, argv, timeout)
         words = [str(self.map_path(word)) if word.startswith("/") else word for word in argv]
         try:
             return procs.run(words, timeout=timeout, env=self.env, cwd=self.cwd)
@@ -140,8 +144,8 @@ class Service:
         self._act("unpause")
 
     def exec(self, argv: Sequence[str], *, timeout: float = EXEC_BUDGET) -> procs.Finished:
-        """Run a command in the service: here, a process with its environment, folder and mounted files."""
-        return self._known.execute(argv, timeout)
+        """Run a command in its container, or as a process with its environment, folder and mounted files."""
+        return self._known.execute(self._environment, argv, timeout)
 
     def copy_out(self, path: str, to: Path) -> Path:
         """Copy a file or folder of the service to ``to`` and return that.
@@ -149,6 +153,8 @@ class Service:
         Raises:
             HarnessError: there is no such file.
         """
+        if self._known.container:
+            return containers.copy_out(self._environment.client, self._known.container, path, to)
         source = self._known.map_path(path)
         try:
             if source.is_dir():

@@ -2,16 +2,105 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
-from harness.engine import embedded
+from harness.daemon import AUTO_BUDGET, Daemon, connect, find_daemon
+from harness.engine import compose, embedded
+from harness.errors import EngineUnreachableError
+from harness.stack import find_compose
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from harness.config import Settings
+    from harness.engine import Image, StackPlan
+    from harness.engine.addresses import Layout
+    from harness.engine.compose import Identity
+    from harness.stack import Tree
 
 
-def choose_engine(settings: Settings) -> tuple[str, str]:
-    """Return the engine of a run and, in a few words, why it is that one."""
-    if settings.engine == "auto":
-        return embedded.NAME, "auto: it is the only engine of this version, no Docker engine is looked for"
-    return settings.engine, f"asked for by {settings.origins['engine']}"
+class Engine(Protocol):
+    """What the stages need to know of an engine before anything runs on it."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def daemon(self) -> Daemon | None:
+        """The Docker engine that its containers are on, None without containers."""
+        ...
+
+    def check(self) -> None:
+        """Do nothing when it can be used. Raises EngineUnreachableError or ConfigError."""
+        ...
+
+    def plan(self, tree: Tree, name: str, layout: Layout, identity: Identity, images: Mapping[str, Image]) -> StackPlan:
+        """Return what a stack is on it. Raises ConfigError with all that cannot work."""
+        ...
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Services as local processes."""
+
+    name: str = embedded.NAME
+    daemon: Daemon | None = None
+
+    def check(self) -> None:
+        """Nothing is needed."""
+
+    def plan(self, tree: Tree, name: str, layout: Layout, _: Identity, __: Mapping[str, Image]) -> StackPlan:
+        """Return what a stack is as processes."""
+        return embedded.plan_stack(tree, name, layout)
+
+
+@dataclass(frozen=True)
+class Compose:
+    """Services as containers of a Docker engine."""
+
+    daemon: Daemon
+    name: str = compose.NAME
+
+    def check(self) -> None:
+        """See that the engine answers and that there is a Compose to drive it."""
+        connect(self.daemon).close()
+        find_compose(os.environ, checked=True)
+
+    def plan(self, tree: Tree, name: str, layout: Layout, identity: Identity, images: Mapping[str, Image]) -> StackPlan:
+        """Return what a stack is as containers."""
+        return compose.plan_stack(tree, name, layout, identity, images)
+
+
+def choose_engine(settings: Settings, kept: Mapping[str, str] | None = None) -> tuple[Engine, str]:
+    """Return the engine of a run and, in a few words, why it is that one.
+
+    Args:
+        settings: what was asked for.
+        kept: the engines on which this checkout has a live kept environment -> its id.
+
+    Raises:
+        ConfigError: the Docker context does not exist.
+        EngineUnreachableError: an engine was configured, on CI, and does not answer.
+    """
+    if settings.engine == embedded.NAME:
+        return Embedded(), f"asked for by {settings.origins['engine']}"
+    if settings.engine == compose.NAME:
+        return Compose(find_daemon(settings.environ)), f"asked for by {settings.origins['engine']}"
+    for name, env in (kept or {}).items():
+        why = f"auto: {env} is up"
+        return (Embedded(), why) if name == embedded.NAME else (Compose(find_daemon(settings.environ)), why)
+    daemon = find_daemon(settings.environ)
+    try:
+        client = connect(daemon, within=AUTO_BUDGET)
+    except EngineUnreachableError as error:
+        if daemon.configured and settings.environ.get("CI"):
+            raise
+        reason = error.summary.rpartition("does not answer: ")[2]
+        return Embedded(), f"auto: no Docker engine answers at {daemon.host} ({daemon.origin}): {reason}"
+    version = client.version().get("Version", "?")
+    client.close()
+    return Compose(daemon), f"auto: Docker engine {version} answers at {daemon.host} ({daemon.origin})"

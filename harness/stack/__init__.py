@@ -1,5 +1,6 @@
 """What should exist: stacks as frozen values, read from Compose files."""
 
+from harness.stack.compose import compose_environment, find_compose
 from harness.stack.model import (
     HttpProbe,
     KafkaProbe,
@@ -27,6 +28,8 @@ __all__ = [
     "Stack",
     "Tree",
     "broker_of",
+    "compose_environment",
+    "find_compose",
     "parse_duration",
     "read_tree",
 ]

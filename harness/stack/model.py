@@ -141,6 +141,12 @@ class Process(Frozen):
     healthcheck: HealthCheck | None = None
 
 
+Permission = Literal[
+    "privileged", "cap_add", "host-namespace", "engine-socket", "root-filesystem", "docker-in-docker", "external"
+]
+"""What a service may not have unless its ``x-harness.allow`` names it (``external``: volumes and networks)."""
+
+
 class ServiceSettings(Frozen):
     """``x-harness`` of a service."""
 
@@ -150,6 +156,7 @@ class ServiceSettings(Frozen):
     embedded: Process | None = None
     local: Process | None = None
     fixed: bool = False
+    allow: tuple[Permission, ...] = ()
 
 
 class Timeouts(Frozen):
@@ -253,6 +260,8 @@ class Service(Frozen):
     has_healthcheck: bool = False
     has_settings: bool = False
     settings: ServiceSettings = ServiceSettings()
+    compose: dict[str, Any] = Field(default_factory=dict, repr=False)
+    """Its table as Compose merged and normalised it, for engines that give it to Compose again."""
 
     def port(self, number: int) -> Port | None:
         """Return the port whose left number is ``number``, or else the one whose right number is."""
@@ -271,6 +280,10 @@ class Stack(Frozen):
     includes: tuple[str, ...] = ()
     services: tuple[Service, ...] = ()
     settings: StackSettings = StackSettings()
+    project_directory: Path | None = None
+    env_files: tuple[Path, ...] = ()
+    volumes: dict[str, Any] = Field(default_factory=dict, repr=False)
+    networks: dict[str, Any] = Field(default_factory=dict, repr=False)
 
     @property
     def folder(self) -> Path:

@@ -297,6 +297,10 @@ def _build(
         includes=tuple(included.name for included in unit.includes),
         services=tuple(services),
         settings=settings or StackSettings(),
+        project_directory=unit.project_directory,
+        env_files=unit.env_files,
+        volumes={key: table or {} for key, table in (unit.document.get("volumes") or {}).items()},
+        networks={key: table or {} for key, table in (unit.document.get("networks") or {}).items()},
     )
 
 
@@ -307,9 +311,10 @@ def _service(name: str, table: Mapping[str, Any], source: Source, problems: list
         return None
     ports = []
     for port in table.get("ports") or ():
-        if "-" not in str(port.get("published", "")):
-            left = int(port.get("published") or port["target"])
-            ports.append(Port(left=left, right=int(port["target"]), protocol=port.get("protocol", "tcp")))
+        published = str(port.get("published") or port["target"])
+        # A range for one port lets the engine choose; here it gets its own number on its own address.
+        left = int(port["target"] if "-" in published else published)
+        ports.append(Port(left=left, right=int(port["target"]), protocol=port.get("protocol", "tcp")))
     grace = table.get("stop_grace_period")
     return Service(
         name=name,
@@ -331,6 +336,7 @@ def _service(name: str, table: Mapping[str, Any], source: Source, problems: list
         has_healthcheck=_is_asked(table.get("healthcheck") or {}),
         has_settings=written is not None,
         settings=settings,
+        compose={key: value for key, value in table.items() if key != X_HARNESS},
     )
 
 

@@ -1,0 +1,184 @@
+"""The Docker engine that is in force: where it is, and a client for it.
+
+``DOCKER_HOST``, else ``DOCKER_CONTEXT``, else the current context, else the default socket, as the Docker CLI has it
+("Docker contexts" in its manual). It is resolved once and then given to the SDK and to Compose alike, since the SDK
+ignores contexts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import socket
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from harness.errors import ConfigError, EngineUnreachableError, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from docker import APIClient
+
+DEFAULT_HOST = "unix:///var/run/docker.sock"
+OLDEST_API = (1, 41)  # engine 20.10
+PING_BUDGET = 5.0
+AUTO_BUDGET = 2.0
+CALL_BUDGET = 60.0
+
+
+@dataclass(frozen=True)
+class Daemon:
+    """The address of an engine.
+
+    Attributes:
+        host: its URL, as in ``DOCKER_HOST``.
+        origin: what chose it, for people.
+        certificates: folder with ca.pem, cert.pem and key.pem, "" without TLS.
+        verify: whether its certificate is checked.
+    """
+
+    host: str
+    origin: str
+    certificates: str = ""
+    verify: bool = True
+
+    @property
+    def configured(self) -> bool:
+        """Whether somebody chose it, other than by default."""
+        return self.origin != "default"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether its published ports can be expected on this machine's loopback addresses."""
+        scheme, _, rest = self.host.partition("://")
+        return scheme == "unix" or rest.partition(":")[0].startswith(("127.", "localhost"))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return asdict(self)
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that point a Docker tool at it."""
+        env = {"DOCKER_HOST": self.host}
+        if self.certificates:
+            env["DOCKER_CERT_PATH"] = self.certificates
+            env["DOCKER_TLS_VERIFY"] = "1" if self.verify else ""
+        return env
+
+
+def find_daemon(environ: Mapping[str, str]) -> Daemon:
+    """Return the engine that ``environ`` and the Docker configuration choose; nothing is asked of it.
+
+    Raises:
+        ConfigError: the context does not exist or cannot be read.
+    """
+    if host := environ.get("DOCKER_HOST"):
+        certificates = environ.get("DOCKER_CERT_PATH", "")
+        return Daemon(host, "DOCKER_HOST", certificates, bool(environ.get("DOCKER_TLS_VERIFY")))
+    folder = Path(environ.get("DOCKER_CONFIG") or Path(environ.get("HOME", "/")) / ".docker")
+    name, origin = environ.get("DOCKER_CONTEXT", ""), "DOCKER_CONTEXT"
+    if not name:
+        name, origin = str(_read(folder / "config.json").get("currentContext") or ""), str(folder / "config.json")
+    if name in ("", "default"):
+        return Daemon(DEFAULT_HOST, "default")
+    digest = hashlib.sha256(name.encode()).hexdigest()
+    meta = _read(folder / "contexts" / "meta" / digest / "meta.json")
+    endpoint = meta.get("Endpoints", {}).get("docker", {})
+    if not endpoint.get("Host"):
+        names = [str(_read(path).get("Name")) for path in sorted(folder.glob("contexts/meta/*/meta.json"))]
+        raise ConfigError(
+            f"Docker context {name!r} ({origin}) does not exist; there are: {', '.join(['default', *names])}"
+            f"{nearest(name, names)}"
+        )
+    stored = folder / "contexts" / "tls" / digest / "docker"
+    return Daemon(
+        endpoint["Host"],
+        f"context {name!r}",
+        str(stored) if stored.is_dir() else "",
+        not endpoint.get("SkipTLSVerify", False),
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+    return document if isinstance(document, dict) else {}
+
+
+def connect(daemon: Daemon, *, within: float = PING_BUDGET, timeout: float | None = CALL_BUDGET) -> APIClient:
+    """Return a client of the engine, after it has answered.
+
+    Args:
+        daemon: where it is.
+        within: seconds for its first answer.
+        timeout: seconds for each later call, None for streams that may be silent.
+
+    Raises:
+        EngineUnreachableError: it did not answer; the error names the endpoint.
+        ConfigError: it is of a kind or version that cannot be used.
+    """
+    scheme, _, rest = daemon.host.partition("://")
+    if scheme not in ("unix", "tcp", "http", "https"):
+        raise ConfigError(
+            f"Docker engine {daemon.host} ({daemon.origin}): {scheme} endpoints are not supported; unix and tcp are"
+        )
+    _knock(daemon, scheme, rest, within)  # before the SDK is loaded, which takes a quarter of a second
+    from docker import APIClient  # noqa: PLC0415
+    from docker.errors import DockerException, TLSParameterError  # noqa: PLC0415
+    from docker.tls import TLSConfig  # noqa: PLC0415
+    from requests.exceptions import RequestException  # noqa: PLC0415
+
+    try:
+        tls: Any = None
+        if daemon.certificates:
+            folder = Path(daemon.certificates)
+            tls = TLSConfig(
+                client_cert=(str(folder / "cert.pem"), str(folder / "key.pem")),
+                ca_cert=str(folder / "ca.pem"),
+                verify=daemon.verify,
+            )
+        client: Any = APIClient(base_url=daemon.host, version="auto", timeout=cast("Any", within), tls=tls)
+    except TLSParameterError as error:
+        raise ConfigError(f"Docker engine {daemon.host} ({daemon.origin}): {error}") from error
+    except (DockerException, RequestException) as error:
+        raise _unreachable(daemon, _reason(error, within)) from error
+    version = tuple(int(part) for part in client.api_version.split("."))
+    if version < OLDEST_API:
+        oldest = ".".join(map(str, OLDEST_API))
+        raise ConfigError(
+            f"Docker engine {daemon.host} has API {client.api_version}, {oldest} (engine 20.10) or later was needed"
+        )
+    client.timeout = timeout
+    return cast("APIClient", client)
+
+
+def _reason(error: Exception, within: float) -> str:
+    text = str(error)
+    return f"no answer in {within:g} s" if "timed out" in text.lower() else text
+
+
+def _knock(daemon: Daemon, scheme: str, rest: str, within: float) -> None:
+    host, _, port = rest.rpartition(":")
+    try:
+        if scheme == "unix":
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.settimeout(within)
+                probe.connect(rest)
+        else:
+            socket.create_connection((host, int(port.rstrip("/"))), timeout=within).close()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise _unreachable(daemon, reason) from error
+
+
+def _unreachable(daemon: Daemon, reason: str) -> EngineUnreachableError:
+    return EngineUnreachableError(
+        f"Docker engine {daemon.host} ({daemon.origin}) does not answer: {reason}",
+        hint="start it, point DOCKER_HOST at another one, or use --engine embedded",
+    )

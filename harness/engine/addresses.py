@@ -1,0 +1,243 @@
+"""Where services can be reached: the same plan on every engine.
+
+Each service has an address of its own in the environment's loopback network, and listens (or is published) there on the
+left numbers of its ``ports``. A port that somebody else holds on the wildcard address moves to 127.0.0.1 and a free
+number. With container addresses, an option of the compose engine, a service is reached where its container is.
+"""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+from harness.engine.plan import Endpoint
+from harness.engine.rendering import named_ports
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.stack import Process, Service, Tree
+
+LOOPBACK = "127.0.0.1"
+LAST_STATIC = 127  # the upper half of a network is for containers without an address of their own
+
+
+@dataclass(frozen=True)
+class Stranger:
+    """Somebody who holds a port on the wildcard address, which blocks it on every loopback address."""
+
+    port: int
+    protocol: str
+    pid: int | None
+    command: str
+
+    def __str__(self) -> str:
+        who = f"pid {self.pid} ({self.command})" if self.pid else "a process that cannot be seen"
+        return f"port {self.port}/{self.protocol} is held on every address by {who}"
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What stacks need leased: addresses for ``stack/service`` names, numbers for port names."""
+
+    addresses: tuple[str, ...]
+    ports: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network of containers.
+
+    Attributes:
+        name: its name on the engine.
+        subnet: its range.
+        gateway: this machine's address on it.
+    """
+
+    name: str
+    subnet: str
+    gateway: str
+
+    def address(self, host: int) -> str:
+        """Return the address with the last number ``host``."""
+        return f"{self.gateway.rpartition('.')[0]}.{host}"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where things are in one environment.
+
+    Attributes:
+        engine: name of the engine.
+        work: scratch folder.
+        logs: folder of service logs.
+        environ: the caller's environment.
+        addresses: ``stack/service`` -> address.
+        ports: port name -> number.
+        strangers: (port, protocol) -> who holds it on the wildcard address.
+        settled: ``stack/service`` -> endpoints, of stacks that are up already and stay where they are.
+        local_build: folder of a subject that runs as a local process on every engine.
+        network: the containers' network, None where there are no containers.
+        container_addresses: whether containers are reached at their own addresses.
+    """
+
+    engine: str
+    work: Path
+    logs: Path
+    environ: Mapping[str, str] = field(repr=False)
+    addresses: Mapping[str, str]
+    ports: Mapping[str, int]
+    strangers: Mapping[tuple[int, str], Stranger] = field(default_factory=dict)
+    settled: Mapping[str, tuple[Endpoint, ...]] = field(default_factory=dict)
+    local_build: Path | None = None
+    network: Network | None = None
+    container_addresses: bool = False
+
+    def host(self, stack: str, service: Service) -> str:
+        """Return the address of a service."""
+        leased = self.addresses[f"{stack}/{service.name}"]
+        if self.network is None:
+            return leased
+        if process_of(service, self.engine, self.local_build):
+            # Containers can reach a process of this machine only where their bridge is.
+            return self.network.gateway
+        if self.container_addresses and (settled := self.settled.get(f"{stack}/{service.name}")):
+            return settled[0].host
+        return self.network.address(int(leased.rpartition(".")[2])) if self.container_addresses else leased
+
+
+def process_of(service: Service, engine: str, local_build: Path | None) -> Process | None:
+    """Return how a service runs as a local process on an engine, None when it does not."""
+    if local_build and service.settings.local:
+        return service.settings.local
+    return service.settings.embedded if engine == "embedded" else None
+
+
+def _fallback_name(stack: str, service: str, port: int) -> str:
+    return f"{stack}/{service}:{port}"
+
+
+def needs(
+    tree: Tree, strangers: Mapping[tuple[int, str], Stranger], engine: str, local_build: Path | None = None
+) -> Needs:
+    """Return what the stacks of ``tree`` need leased before they can be planned."""
+    addresses, ports = [], []
+    for stack in tree.stacks:
+        for service in stack.services:
+            addresses.append(f"{stack.name}/{service.name}")
+            process = process_of(service, engine, local_build)
+            if process:
+                texts = [*process.command, *map(str, process.environment.values()), *(process.stop or ())]
+                if process.healthcheck:
+                    test = process.healthcheck.test
+                    texts += [test] if isinstance(test, str) else test
+                ports += [name for text in texts for name in named_ports(text)]
+            ports += [
+                _fallback_name(stack.name, service.name, port.left)
+                for port in service.ports
+                if (port.left, port.protocol) in strangers
+            ]
+    return Needs(tuple(addresses), tuple(dict.fromkeys(ports)))
+
+
+def find_strangers(tree: Tree) -> dict[tuple[int, str], Stranger]:
+    """Return who holds ports of ``tree`` on the wildcard address. Nothing is connected to."""
+    wanted = {(port.left, port.protocol) for stack in tree.stacks for one in stack.services for port in one.ports}
+    taken = {(port, protocol) for port, protocol in wanted if not _can_bind(port, protocol)}
+    if not taken:
+        return {}
+    found = {}
+    for connection in psutil.net_connections(kind="inet"):
+        if not connection.laddr or connection.laddr.ip not in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+            continue
+        protocol = "tcp" if connection.type == socket.SOCK_STREAM else "udp"
+        key = (connection.laddr.port, protocol)
+        if key in taken and (protocol == "udp" or connection.status == psutil.CONN_LISTEN):
+            found[key] = Stranger(*key, connection.pid, _command(connection.pid))
+    return {key: found.get(key, Stranger(*key, None, "?")) for key in taken}
+
+
+def _can_bind(port: int, protocol: str) -> bool:
+    kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1 if protocol == "tcp" else 0)
+        try:
+            # 127.0.2.x is leased by nobody, so only a wildcard holder can be in the way.
+            probe.bind(("127.0.2.254", port))
+        except PermissionError:
+            return True
+        except OSError:
+            return False
+    return True
+
+
+def _command(pid: int | None) -> str:
+    try:
+        return " ".join(psutil.Process(pid).cmdline())[:100] if pid else "?"
+    except psutil.Error:
+        return "?"
+
+
+def dry_layout(
+    tree: Tree,
+    environ: Mapping[str, str],
+    strangers: Mapping[tuple[int, str], Stranger],
+    engine: str,
+    *,
+    local_build: Path | None = None,
+    container_addresses: bool = False,
+) -> Layout:
+    """Return a layout that is good enough to find every mistake of ``tree`` before anything is created."""
+    wanted = needs(tree, strangers, engine, local_build)
+    return Layout(
+        engine=engine,
+        work=Path("/nonexistent"),
+        logs=Path("/nonexistent"),
+        environ=environ,
+        addresses=dict.fromkeys(wanted.addresses, LOOPBACK),
+        ports=dict.fromkeys(wanted.ports, 1),
+        strangers=strangers,
+        local_build=local_build,
+        network=None if engine == "embedded" else Network("dry", "127.0.0.0/24", LOOPBACK),
+        container_addresses=container_addresses,
+    )
+
+
+def endpoints(stack: str, service: Service, layout: Layout) -> tuple[Endpoint, ...]:
+    """Return where the published ports of a service are, or will be."""
+    if f"{stack}/{service.name}" in layout.settled:
+        return layout.settled[f"{stack}/{service.name}"]
+    made = []
+    in_container = layout.network is not None and not process_of(service, layout.engine, layout.local_build)
+    for port in service.ports:
+        host, number = layout.host(stack, service), port.left
+        if in_container and layout.container_addresses:
+            number = port.right
+        elif (port.left, port.protocol) in layout.strangers:
+            host, number = LOOPBACK, layout.ports[_fallback_name(stack, service.name, port.left)]
+        made.append(Endpoint(service.name, port.left, port.right, host, number, port.protocol))
+    return tuple(made)
+
+
+def variables(ports: Mapping[tuple[str, int], tuple[str, int]]) -> dict[str, str]:
+    """Return ``HARNESS_HOST_<SERVICE>`` and ``HARNESS_PORT_<SERVICE>_<PORT>`` for (service, port) -> (host, port)."""
+    env = {}
+    for (name, number), (host, port) in ports.items():
+        variable = "".join(char if char.isalnum() else "_" for char in name.upper())
+        env[f"HARNESS_HOST_{variable}"] = host
+        env[f"HARNESS_PORT_{variable}_{number}"] = str(port)
+    return env
+
+
+def visible_ports(tree: Tree, stack: str, layout: Layout) -> dict[tuple[str, int], tuple[str, int]]:
+    """Return (service, declared port) -> (address, real port) for what the stack sees, by left and by right number."""
+    ports: dict[tuple[str, int], tuple[str, int]] = {}
+    for name, (owner, one) in tree.visible(stack).items():
+        ends = endpoints(owner.name, one, layout)
+        ports |= {(name, end.right): (end.host, end.port) for end in ends}
+        ports |= {(name, end.left): (end.host, end.port) for end in ends}
+    return ports

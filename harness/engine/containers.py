@@ -1,0 +1,103 @@
+"""What a run does to running containers by itself: run a command in one, look for a file, copy one out."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import select
+import tarfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness import procs
+from harness.clock import Deadline
+from harness.errors import HarnessError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from docker import APIClient
+
+_HEADER = 8  # "Attach to a container", stream format: stream, three zeros, length as 32 bits
+
+
+def execute(client: APIClient, container: str, argv: Sequence[str], timeout: float) -> procs.Finished:
+    """Run a command in a container.
+
+    Returns:
+        What it did; ``code`` is None when it did not end in ``timeout`` seconds, and then it goes on in there: the
+        Engine API can start a command and not end it.
+
+    Raises:
+        HarnessError: the engine refused, with its words.
+    """
+    from docker.errors import APIError, DockerException  # noqa: PLC0415 - loaded where an engine is in use
+    from requests.exceptions import RequestException  # noqa: PLC0415
+
+    try:
+        made = client.exec_create(container, list(argv))
+        stream = client.exec_start(made["Id"], socket=True)
+        out, err, ended = _read(getattr(stream, "_sock", stream), Deadline.after(timeout))
+        code = client.exec_inspect(made["Id"])["ExitCode"] if ended else None
+    except APIError as error:
+        raise HarnessError(f"{argv[0]!r} cannot be run in the container: {error.explanation or error}") from error
+    except (DockerException, RequestException, OSError) as error:
+        raise HarnessError(f"{argv[0]!r} cannot be run in the container: {error}") from error
+    return procs.Finished(tuple(argv), code, out.decode(errors="replace"), err.decode(errors="replace"))
+
+
+def _read(stream: Any, deadline: Deadline) -> tuple[bytes, bytes, bool]:  # noqa: ANN401 - a socket, or one with TLS
+    """Return standard output and error of a raw stream, and whether it ended in time."""
+    data, ended = b"", False
+    with contextlib.closing(stream):
+        while select.select([stream], [], [], deadline.remaining())[0]:
+            chunk = stream.recv(1 << 16)
+            if not chunk:
+                ended = True
+                break
+            data += chunk
+    parts = {1: b"", 2: b""}
+    while len(data) >= _HEADER:
+        kind, size = data[0], int.from_bytes(data[4:_HEADER])
+        parts[2 if kind == 2 else 1] += data[_HEADER : _HEADER + size]  # noqa: PLR2004 - standard error
+        data = data[_HEADER + size :]
+    return parts[1], parts[2], ended
+
+
+def exists(client: APIClient, container: str, path: str) -> bool:
+    """Return whether a container has a file or folder."""
+    from docker.errors import APIError  # noqa: PLC0415
+    from requests.exceptions import RequestException  # noqa: PLC0415
+
+    try:
+        chunks, _ = client.get_archive(container, path)
+        chunks.close()
+    except (APIError, RequestException):
+        return False
+    return True
+
+
+def copy_out(client: APIClient, container: str, path: str, to: Path) -> Path:
+    """Copy a file or folder of a container to ``to`` and return that. Raises HarnessError when there is none."""
+    from docker.errors import APIError  # noqa: PLC0415
+    from requests.exceptions import RequestException  # noqa: PLC0415
+
+    try:
+        chunks, facts = client.get_archive(container, path)
+        archive = io.BytesIO(b"".join(chunks))
+    except (APIError, RequestException) as error:
+        raise HarnessError(f"{path} cannot be copied: {getattr(error, 'explanation', None) or error}") from error
+    top = facts["name"]
+    with tarfile.open(fileobj=archive) as files:
+        for member in files.getmembers():
+            inner = os.path.relpath(member.name, top)
+            target = to if inner == "." else to / inner
+            if member.isdir():
+                target.mkdir(parents=True, exist_ok=True)
+            elif member.isfile() and not inner.startswith(".."):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                source = files.extractfile(member)
+                target.write_bytes(source.read() if source else b"")
+                target.chmod(member.mode & 0o777)
+    return to

@@ -1,0 +1,259 @@
+"""Images come to the engine: they are there, are pulled once, or are built. What a build needs to know is decided here.
+
+The build itself is a child of whoever brings the stack up.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import re
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from harness import procs
+from harness.artifacts import last_lines
+from harness.clock import Deadline
+from harness.errors import BrokenStack
+from harness.images.base import find_base
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from docker import APIClient
+
+    from harness.stack import Service
+
+PULL_ANSWER = 10.0
+PULL_BUDGET = 300.0
+OLDEST_BUILDX = (0, 17)  # Compose 5 refuses older ones
+PLUGIN = "docker-buildx"
+# Where the Docker CLI looks for plugins, beside the user's own folder (its "cli-plugins/manager").
+PLUGIN_FOLDERS = tuple(
+    Path(folder, "docker/cli-plugins")
+    for folder in ("/usr/local/lib", "/usr/local/libexec", "/usr/lib", "/usr/libexec")
+)
+BASE_ARGUMENT = "BASE_IMAGE"
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+_PROXY_VARIABLES = (*_PROXIES, *(name.lower() for name in _PROXIES))
+_LOG_LINES = 15
+_VERSION_BUDGET = 10.0
+
+
+# -- images that are there, or can be pulled -------------------------------------------------------------------------
+
+
+def image_id(client: APIClient, image: str) -> str | None:
+    """Return the id of ``image`` on the engine, or None when it is not there.
+
+    Raises:
+        BrokenStack: the engine does not take it for the name of an image.
+    """
+    from docker.errors import APIError, ImageNotFound  # noqa: PLC0415 - a quarter of a second, only with an engine
+
+    try:
+        return str(client.inspect_image(image)["Id"])  # type: ignore[no-untyped-call]
+    except ImageNotFound:
+        return None
+    except APIError as error:
+        raise BrokenStack(f"Image {image!r} was refused by the engine: {error.explanation or error}") from error
+
+
+def ensure_image(  # noqa: PLR0913 - who needs it is two names, and a pull has two limits
+    client: APIClient,
+    image: str,
+    *,
+    service: str,
+    variable: str,
+    pull: Literal["missing", "never"] = "missing",
+    within: float = PULL_ANSWER,
+    budget: float = PULL_BUDGET,
+) -> str:
+    """Return the id of ``image``, after pulling it when the engine does not have it. It is tried once.
+
+    Args:
+        client: of the engine.
+        image: its name.
+        service: who needs it, for the error.
+        variable: what would choose another image, "" for nothing.
+        pull: whether it may be pulled.
+        within: seconds for the registry's first answer.
+        budget: seconds for all of it.
+
+    Raises:
+        BrokenStack: it is not there and did not come; the error has the engine's own words.
+    """
+    found = image_id(client, image)
+    if found:
+        return found
+    if pull == "never":
+        raise _missing(image, service, variable, "is not on the engine, and pulling is switched off", ())
+    words = _pull(client, image, within, budget)
+    if words:
+        raise _missing(image, service, variable, "is not on the engine and could not be pulled", (words,))
+    found = image_id(client, image)
+    if not found:
+        raise _missing(image, service, variable, "was pulled and is not on the engine", ())
+    return found
+
+
+def _missing(image: str, service: str, variable: str, seen: str, details: Sequence[str]) -> BrokenStack:
+    ways = [f"docker load an archive that has {image}"]
+    if variable:
+        ways += [f"set {variable}=prebuilt=NAME:TAG to an image that the engine has", f"{variable}=build"]
+    return BrokenStack(
+        f"Service {service!r}: image {image!r} {seen}", service=service, details=details, hint=", or ".join(ways)
+    )
+
+
+def _pull(client: APIClient, image: str, within: float, budget: float) -> str:
+    """Pull ``image`` and return "", or the engine's words for why it did not come."""
+    from docker.errors import DockerException  # noqa: PLC0415
+    from docker.utils import parse_repository_tag  # noqa: PLC0415
+    from requests.exceptions import RequestException  # noqa: PLC0415
+
+    name, tag = parse_repository_tag(image)
+    events: queue.SimpleQueue[dict[str, Any] | Exception | None] = queue.SimpleQueue()
+
+    def follow() -> None:
+        try:
+            for event in client.pull(name, tag=tag or "latest", stream=True, decode=True):
+                events.put(event)
+            events.put(None)
+        except (DockerException, RequestException) as error:
+            events.put(error)
+
+    # In a thread, because the call cannot be given a limit for its first answer and none between later ones. One that
+    # is given up ends with the engine's own attempt, or with this process.
+    threading.Thread(target=follow, name=f"pull {image}", daemon=True).start()
+    deadline, first = Deadline.after(budget), True
+    while True:
+        limit = min(within, budget) if first else deadline.remaining()
+        try:
+            event = events.get(timeout=limit)
+        except queue.Empty:
+            return f"no answer of the registry in {limit:g} s" if first else f"pull not complete in {budget:g} s"
+        if event is None:
+            return ""
+        if isinstance(event, Exception):
+            return str(getattr(event, "explanation", None) or event)
+        if "error" in event:
+            return str(event["error"])
+        first = False
+
+
+# -- builds ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Builder:
+    """What builds images.
+
+    Attributes:
+        kind: BuildKit, or the classic builder of the engine.
+        reason: why this one, for people.
+        environment: variables that make Compose use it.
+    """
+
+    kind: Literal["buildkit", "classic"]
+    reason: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def builder(environ: Mapping[str, str], *, folders: Sequence[Path] = PLUGIN_FOLDERS) -> Builder:
+    """Return what can build here: BuildKit needs the plugin buildx in a version that Compose takes."""
+    if environ.get("DOCKER_BUILDKIT") == "0":
+        return _classic("DOCKER_BUILDKIT=0 is set")
+    own = Path(environ.get("DOCKER_CONFIG") or Path(environ.get("HOME", "/"), ".docker"), "cli-plugins")
+    plugin = next((path for folder in (own, *folders) if os.access(path := folder / PLUGIN, os.X_OK)), None)
+    if plugin is None:
+        return _classic("no buildx plugin was found")
+    try:
+        asked = procs.run([str(plugin), "version"], timeout=_VERSION_BUDGET, env=environ)
+    except OSError as error:
+        return _classic(f"{plugin} cannot be run: {error.strerror}")
+    match = re.search(r"\bv?(\d+)\.(\d+)", asked.stdout.partition(" ")[2]) if asked.code == 0 else None
+    if match is None:
+        return _classic(f"{plugin} does not say its version")
+    version, oldest = f"{match[1]}.{match[2]}", ".".join(map(str, OLDEST_BUILDX))
+    if (int(match[1]), int(match[2])) < OLDEST_BUILDX:
+        return _classic(f"{plugin} is version {version}, {oldest} or later was needed")
+    return Builder("buildkit", f"{plugin} is version {version}")
+
+
+def _classic(reason: str) -> Builder:
+    return Builder("classic", reason, {"DOCKER_BUILDKIT": "0"})
+
+
+def dockerfile_of(service: Service) -> Path | None:
+    """Return the Dockerfile of ``service``; None when it is not built, or not from a file on this machine."""
+    section = service.compose.get("build")
+    if not section or "dockerfile_inline" in section:
+        return None
+    path = Path(section.get("context", "."), section.get("dockerfile") or "Dockerfile")
+    return path if path.is_file() else None
+
+
+def base_argument(dockerfile: Path | None) -> str | None:
+    """Return the default of ``ARG BASE_IMAGE`` in ``dockerfile``, "" without a default, None without that argument."""
+    if dockerfile is None:
+        return None
+    text = dockerfile.read_text(encoding="utf-8", errors="replace")
+    for line in re.findall(r"^[^\S\n]*ARG[^\S\n]+(.+)$", text, re.MULTILINE | re.IGNORECASE):
+        for word in line.split():
+            name, _, default = word.partition("=")
+            if name == BASE_ARGUMENT:
+                return str(default.strip("\"'"))
+    return None
+
+
+def build_arguments(service: Service, environ: Mapping[str, str], base: str | None) -> dict[str, str]:
+    """Return the build arguments to add to the file's own: the base image, and proxies that are set."""
+    section = service.compose.get("build")
+    if not section:
+        return {}
+    written = section.get("args") or {}
+    given = set(written) if isinstance(written, dict) else {str(one).partition("=")[0] for one in written}
+    added = {name: environ[name] for name in _PROXY_VARIABLES if environ.get(name)}
+    if base and base_argument(dockerfile_of(service)) is not None:
+        added[BASE_ARGUMENT] = base
+    return {name: value for name, value in added.items() if name not in given}
+
+
+def choose_base(client: APIClient, environ: Mapping[str, str], *, dockerfile: Path) -> str | None:
+    """Return the base image to build ``dockerfile`` on; None for its own default, which the engine then has.
+
+    Raises:
+        BrokenStack: there is none, and the default could not be pulled.
+    """
+    default = base_argument(dockerfile)
+    if default is None:
+        return None
+    if chosen := environ.get("HARNESS_BASE_IMAGE"):
+        return chosen
+    if default and image_id(client, default):
+        return None
+    if found := find_base(client):
+        return found
+    words = _pull(client, default, PULL_ANSWER, PULL_BUDGET) if default else "ARG BASE_IMAGE has no default"
+    if not words:
+        return None
+    raise BrokenStack(
+        f"{dockerfile}: its base image {default or BASE_ARGUMENT!r} is not on the engine and could not be pulled",
+        details=(words,),
+        hint="`harness images.base` makes one from Debian packages; or set HARNESS_BASE_IMAGE to one the engine has",
+    )
+
+
+def build_error(services: str | Sequence[str], log: Path, code: int | None) -> BrokenStack:
+    """Return the error for a build that ended with ``code`` (None: it did not end in time), with its last lines."""
+    names = (services,) if isinstance(services, str) else tuple(services)
+    who = f"service{'s' if len(names) > 1 else ''} {', '.join(map(repr, names))}"
+    ended = "no end in time" if code is None else procs.describe_exit(code)
+    return BrokenStack(
+        f"The image of {who} could not be built: {ended} ({log})",
+        service=names[0] if len(names) == 1 else "",
+        details=[line for line in last_lines(log, _LOG_LINES) if line.strip()],
+    )

@@ -1,0 +1,436 @@
+"""The keeper's eyes and hands on a Docker engine: events and logs come in, acts go out.
+
+The SDK blocks, so each call runs in a thread; what the threads find is told on the keeper's loop, and only there is any
+state changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import random
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from harness import clock
+from harness.daemon import Daemon, connect
+from harness.errors import BrokenStack, HarnessError
+from harness.ownership import objects
+from harness.ownership.objects import NUMBER, RUN, SERVICE, STACK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from docker import APIClient
+
+_T = TypeVar("_T")
+LOST_AFTER = 10.0
+RETRY = 0.2
+EVENT_BUDGET = 5.0
+EVENTS = ["start", "die", "oom", "health_status", "pause", "unpause"]
+NANO = 1e9
+
+
+class Container:
+    """One service as a container: what the engine told of it."""
+
+    def __init__(self, stack: str, name: str, log: str, grace: float) -> None:
+        self.stack = stack
+        self.name = name
+        self.log = log
+        self.grace = grace
+        self.container = ""
+        self.state = "created"
+        self.pid = 0
+        self.exit_code: int | None = None
+        self.expected = False
+        self.oom = False
+        self.health = ""
+        self.starts = 0
+        self.log_start = 0
+        self.log_from = 0.0
+        self.followed = asyncio.Event()
+
+    @property
+    def id(self) -> str:
+        """``stack/service``."""
+        return f"{self.stack}/{self.name}"
+
+    @property
+    def running(self) -> bool:
+        """Whether it runs (a paused one does)."""
+        return self.state in ("running", "paused")
+
+    def facts(self) -> dict[str, Any]:
+        """Return what clients may know."""
+        return {
+            "stack": self.stack,
+            "service": self.name,
+            "state": self.state,
+            "pid": self.pid,
+            "start_time": 0,
+            "exit_code": self.exit_code,
+            "expected": self.expected,
+            "starts": self.starts,
+            "restarts": max(0, self.starts - 1),
+            "log": self.log,
+            "log_start": self.log_start,
+            "container": self.container,
+            "health": self.health,
+            "oom": self.oom,
+        }
+
+
+class Engine:
+    """The containers, networks and volumes of one environment on one engine.
+
+    Args:
+        daemon: where the engine is.
+        env: the environment's id.
+        nonce: the random number that labels carry.
+        range_: the private range that networks are taken from.
+        tell: called on the loop with an event's name and the container that it is about, None for the engine itself.
+        say: takes lines for the keeper's log.
+    """
+
+    def __init__(
+        self,
+        daemon: Daemon,
+        env: str,
+        nonce: str,
+        range_: str,
+        tell: Callable[[str, Container | None], None],
+        say: Callable[[str], None],
+    ) -> None:
+        self._daemon = daemon
+        self._env = env
+        self._nonce = nonce
+        self._range = ipaddress.IPv4Network(range_)
+        self._tell = tell
+        self._say = say
+        self._loop = asyncio.get_running_loop()
+        self._opened = self._loop.create_task(self._open())
+        self._closing = threading.Event()
+        self._news = asyncio.Event()
+        self._listener: threading.Thread | None = None
+        self.containers: dict[str, Container] = {}
+        self.networks: dict[str, str] = {}
+        self.lost = ""
+
+    # -- the connection -----------------------------------------------------------------------------------------
+
+    async def _open(self) -> APIClient:
+        client = await asyncio.to_thread(connect, self._daemon)
+        clock_of_engine = await asyncio.to_thread(client.version)
+        self._say(f"engine {self._daemon.host}: version {clock_of_engine.get('Version')}, API {client.api_version}")
+        subscribed = asyncio.Event()
+        self._listener = threading.Thread(target=self._listen, args=(subscribed,), name="events", daemon=True)
+        self._listener.start()
+        await asyncio.wait_for(subscribed.wait(), 10)
+        return client
+
+    async def client(self) -> APIClient:
+        """Return the client, once the events are subscribed to. Raises EngineUnreachableError."""
+        return await asyncio.shield(self._opened)
+
+    async def call(self, act: Callable[..., _T], *args: Any, **kwargs: Any) -> _T:  # noqa: ANN401 - passed on
+        """Run a blocking call in a thread; what the engine refuses is a HarnessError in its own words."""
+        from docker.errors import APIError, DockerException  # noqa: PLC0415 - loaded with the first connection
+        from requests.exceptions import RequestException  # noqa: PLC0415
+
+        try:
+            return await asyncio.to_thread(act, *args, **kwargs)
+        except APIError as error:
+            raise HarnessError(f"the engine refused: {error.explanation or error}") from error
+        except (DockerException, RequestException) as error:
+            raise HarnessError(f"the engine did not answer: {error}") from error
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._closing.set()
+
+    # -- events -------------------------------------------------------------------------------------------------
+
+    def _on_loop(self, act: Callable[..., object], *args: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(act, *args)
+
+    def _listen(self, subscribed: asyncio.Event) -> None:
+        """Follow the events of this environment's containers; after a break, from where it broke."""
+        from docker.errors import DockerException  # noqa: PLC0415
+        from requests.exceptions import RequestException  # noqa: PLC0415
+
+        since: float | None = None
+        broken = clock.Deadline.after(LOST_AFTER)
+        while not self._closing.is_set():
+            try:
+                client: Any = connect(self._daemon, timeout=None)  # its stubs want whole seconds
+                filters = {"type": "container", "label": f"{RUN}={self._env}", "event": EVENTS}
+                stream = client.events(decode=True, filters=filters, since=since)
+                if since is not None:
+                    self._on_loop(self._refresh_soon)
+                self._on_loop(subscribed.set)
+                for event in stream:
+                    since = event.get("timeNano", 0) / NANO or since
+                    self._on_loop(self._event, event)
+                broken = clock.Deadline.after(LOST_AFTER)
+            except (HarnessError, DockerException, RequestException, ValueError, OSError) as error:
+                if broken.expired() and not self._closing.is_set():
+                    self._on_loop(self._engine_lost, str(error))
+                    return
+            since = since if since is not None else 0.0
+            self._closing.wait(RETRY)  # the engine closed the stream: it restarts, or is gone
+
+    def _engine_lost(self, reason: str) -> None:
+        self.lost = reason
+        self._tell("engine-lost", None)
+        self._say(f"the engine is gone: {reason}")
+
+    def _refresh_soon(self) -> None:
+        task = self._loop.create_task(self.refresh())
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    async def refresh(self) -> None:
+        """Ask for the state of every container, in case an event was missed."""
+        client = await self.client()
+        listed = await self.call(client.containers, all=True, filters={"label": f"{RUN}={self._env}"})
+        for one in listed:
+            known = self._known(one.get("Labels") or {})
+            if known is None:
+                continue
+            state = one.get("State", "")
+            if state in ("running", "paused") and known.container != one["Id"]:
+                self._started(known, one["Id"])
+            elif state == "exited" and known.running and known.container == one["Id"]:
+                facts = await self.call(client.inspect_container, one["Id"])
+                self._died(known, int(facts["State"]["ExitCode"]), 0.0)
+
+    def _known(self, labels: dict[str, str]) -> Container | None:
+        name = labels.get(SERVICE, "")
+        if labels.get(NUMBER, "1") != "1":
+            name += f"-{labels[NUMBER]}"
+        return self.containers.get(f"{labels.get(STACK, '')}/{name}")
+
+    def _event(self, event: dict[str, Any]) -> None:
+        actor = event.get("Actor", {})
+        labels = actor.get("Attributes", {})
+        known = self._known(labels)
+        self._news.set()
+        action = str(event.get("Action", event.get("status", "")))
+        if known is None or labels.get(objects.NONCE) != self._nonce:
+            return
+        when = event.get("timeNano", 0) / NANO
+        if action == "start":
+            self._started(known, actor.get("ID", ""))
+        elif action == "die" and known.container == actor.get("ID"):
+            self._died(known, int(labels.get("exitCode", -1)), when)
+        elif action == "oom":
+            known.oom = True
+        elif action in ("pause", "unpause"):
+            known.state = "paused" if action == "pause" else "running"
+        elif action.startswith("health_status"):
+            known.health = action.partition(":")[2].strip()
+            self._tell("health", known)
+
+    def _started(self, known: Container, container: str) -> None:
+        if known.running and known.container == container:
+            return  # seen by a refresh already
+        same = known.container == container
+        known.container, known.state, known.pid = container, "running", 0
+        known.exit_code, known.expected, known.oom, known.health = None, False, False, ""
+        known.starts += 1
+        path = Path(known.log)
+        path.touch()
+        known.log_start = path.stat().st_size
+        known.followed = asyncio.Event()
+        threading.Thread(
+            target=self._follow,
+            args=(container, path, known.log_from if same else 0.0, known.followed),
+            name=f"log-{known.name}",
+            daemon=True,
+        ).start()
+        self._say(f"{known.id}: container {container[:12]} started")
+        self._tell("started", known)
+
+    def _died(self, known: Container, code: int, when: float) -> None:
+        if not known.running:
+            return
+        known.state, known.exit_code, known.log_from = "exited", code, when
+        self._say(f"{known.id}: exit code {code}{'' if known.expected else ', not asked for'}")
+        self._tell("exit", known)
+
+    def _follow(self, container: str, path: Path, since: float, followed: asyncio.Event) -> None:
+        """Write a container's output to its file, byte for byte, until it ends."""
+        from docker.errors import DockerException  # noqa: PLC0415
+        from requests.exceptions import RequestException  # noqa: PLC0415
+
+        try:
+            client = connect(self._daemon, timeout=None)
+            chunks = client.logs(container, stream=True, follow=True, since=since or None)
+            with path.open("ab", buffering=0) as file:
+                for chunk in chunks:
+                    file.write(chunk)
+        except (HarnessError, DockerException, RequestException, OSError) as error:
+            if not self._closing.is_set():
+                self._say(f"log of {path.stem}: {error}")
+        self._on_loop(followed.set)
+
+    # -- networks -----------------------------------------------------------------------------------------------
+
+    async def make_network(self, name: str, labels: dict[str, str]) -> dict[str, str]:
+        """Make a network in a free /24 of the range; return its name, subnet and gateway.
+
+        Raises:
+            HarnessError: every subnet is taken, or the engine refused, with its words.
+        """
+        client = await self.client()
+        from docker.types import IPAMConfig, IPAMPool  # noqa: PLC0415 - loaded with the first connection
+
+        for subnet in self._subnets():
+            gateway = str(subnet[1])
+            pool = IPAMPool(subnet=str(subnet), gateway=gateway, iprange=str(list(subnet.subnets(1))[1]))
+            try:
+                made = await self.call(
+                    client.create_network,
+                    name,
+                    driver="bridge",
+                    ipam=IPAMConfig(pool_configs=[pool]),
+                    check_duplicate=True,
+                    labels=labels,
+                )
+            except HarnessError as error:
+                if "overlap" in error.summary.lower():
+                    continue
+                raise BrokenStack(f"Network {name} could not be made: {error.summary}") from error
+            self.networks[name] = made["Id"]
+            self._say(f"network {name}: {subnet}")
+            return {"name": name, "subnet": str(subnet), "gateway": gateway}
+        raise BrokenStack(
+            f"Address pool exhausted: every /24 of {self._range} is taken, one was needed for network {name} "
+            "(wider: networks in [tool.harness], or HARNESS_NETWORKS)"
+        )
+
+    def _subnets(self) -> list[ipaddress.IPv4Network]:
+        """Return the /24 networks of the range that this machine has no route to, in an order of this environment."""
+        taken = [route for route in _routes() if route.prefixlen > 0]
+        free = [one for one in self._range.subnets(new_prefix=24) if not any(one.overlaps(route) for route in taken)]
+        random.Random(self._nonce).shuffle(free)  # noqa: S311 - spreads environments, hides nothing
+        return free
+
+    async def connect_to(self, network: str, container: str, aliases: list[str]) -> None:
+        """Let a container join another network under the names ``aliases``."""
+        client = await self.client()
+        await self.call(client.connect_container_to_network, container, self.networks[network], aliases=aliases)
+
+    # -- acts ---------------------------------------------------------------------------------------------------
+
+    async def act(self, one: Container, act: str, grace: float) -> None:
+        """Do to a container what a test asks for: kill, stop, start, restart, pause, unpause."""
+        client = await self.client()
+        if act in ("kill", "stop", "restart") and one.running:
+            one.expected = True
+            if one.state == "paused":
+                await self.call(client.unpause, one.container)
+            if act == "kill":
+                await self.call(client.kill, one.container)
+            else:
+                await self.call(client.stop, one.container, timeout=round(grace))
+            await self._until(lambda: not one.running)
+        if act in ("start", "restart") and not one.running:
+            starts = one.starts
+            await self.call(client.start, one.container)
+            await self._until(lambda: one.starts > starts)
+        if act == "pause" and one.state == "running":
+            await self.call(client.pause, one.container)
+            one.state = "paused"
+        if act == "unpause" and one.state == "paused":
+            await self.call(client.unpause, one.container)
+            one.state = "running"
+
+    async def _until(self, holds: Callable[[], bool]) -> None:
+        """Wait for events to have told of an act; ask the engine when they do not."""
+        deadline = clock.Deadline.after(EVENT_BUDGET)
+        while not holds() and not deadline.expired():
+            self._news.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), deadline.remaining())
+        if not holds():
+            await self.refresh()
+
+    async def explain(self, one: Container) -> dict[str, Any]:
+        """Return what the engine knows of a container now: state, flags, its last health checks."""
+        with contextlib.suppress(TimeoutError):
+            if not one.running:
+                await asyncio.wait_for(one.followed.wait(), 1)
+        if not one.container:
+            return {}
+        client = await self.client()
+        facts = await self.call(client.inspect_container, one.container)
+        state = facts["State"]
+        one.oom = one.oom or bool(state.get("OOMKilled"))
+        one.pid = int(state.get("Pid") or 0)
+        health = state.get("Health") or {}
+        return {
+            "oom": one.oom,
+            "error": state.get("Error", ""),
+            "restarts": facts.get("RestartCount", 0),
+            "health": health.get("Status", ""),
+            "health_log": [
+                f"exit code {check.get('ExitCode')}: {str(check.get('Output', '')).strip()[:300]}"
+                for check in (health.get("Log") or [])[-3:]
+            ],
+            "memory": facts["HostConfig"].get("Memory") or 0,
+        }
+
+    async def exposed(self) -> list[str]:
+        """Return bindings that are not on loopback, as the engine has them."""
+        client = await self.client()
+        listed = await self.call(client.containers, filters={"label": f"{RUN}={self._env}"})
+        return [
+            f"{one['Names'][0].lstrip('/')}: {port['IP']}:{port['PublicPort']}"
+            for one in listed
+            for port in one.get("Ports") or ()
+            if port.get("IP") and not port["IP"].startswith("127.") and port["IP"] != "::1"
+        ]
+
+    # -- removal ------------------------------------------------------------------------------------------------
+
+    def _ours(self, labels: dict[str, str]) -> bool:
+        return labels.get(RUN) == self._env and labels.get(objects.NONCE) == self._nonce
+
+    async def remove(self, stack: str | None = None, *, settle: float = 0.0) -> list[str]:
+        """Remove everything of a stack, or of the whole environment; return what is left, in words."""
+        client = await self.client()
+        for one in self.containers.values():
+            if stack in (None, one.stack):
+                one.expected = True
+        return await self.call(
+            objects.remove_all,
+            client,
+            f"{RUN}={self._env}",
+            self._ours,
+            where=lambda labels: stack is None or labels.get(STACK) == stack,
+            settle=settle,
+        )
+
+    async def stop(self, one: Container, grace: float) -> None:
+        """Ask a container to end, and kill it after ``grace`` seconds."""
+        one.expected = True
+        client = await self.client()
+        with contextlib.suppress(HarnessError):
+            if one.state == "paused":
+                await self.call(client.unpause, one.container)
+            await self.call(client.stop, one.container, timeout=max(1, round(grace)))
+
+
+def _routes() -> list[ipaddress.IPv4Network]:
+    """Return the networks that this machine has routes to (/proc/net/route: proc(5))."""
+    found = []
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/net/route").read_text().splitlines()[1:]:
+            words = line.split()
+            address, mask = (int.from_bytes(bytes.fromhex(words[i]), "little") for i in (1, 7))
+            found.append(ipaddress.IPv4Network((address, mask.bit_count())))
+    return found

@@ -1,0 +1,195 @@
+"""The containers, networks and volumes of an environment: found by label, removed by full id, then looked for again.
+
+Nothing is removed by name. An object is ours when its labels carry the environment's id *and* the nonce that only its
+ledger knows; without a ledger, when its labels name an owner of this user and machine that is proven dead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.clock import Deadline, poll
+from harness.ownership.identity import Owner, is_proven_dead
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from docker import APIClient
+
+SCHEMA = "1"
+RUN, NONCE, STACK, OWNER = "harness.run", "harness.nonce", "harness.stack", "harness.owner"
+CHECKOUT, CREATED, SCHEMA_LABEL = "harness.checkout", "harness.created", "harness.schema"
+SERVICE = "com.docker.compose.service"
+NUMBER = "com.docker.compose.container-number"
+VERIFY_BUDGET = 5.0
+
+
+@dataclass(frozen=True)
+class Object:
+    """A labelled container, network or volume.
+
+    Attributes:
+        kind: container, network or volume.
+        id: its full id; a volume's is its name.
+        name: for people.
+        labels: its labels.
+    """
+
+    kind: str
+    id: str
+    name: str
+    labels: dict[str, str]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+
+def find(client: APIClient, label: str, kinds: Iterable[str] = ("container", "network", "volume")) -> list[Object]:
+    """Return the objects with ``label`` (``key`` or ``key=value``), containers first."""
+    filters = {"label": [label]}
+    found: list[Object] = []
+    for kind in kinds:
+        if kind == "container":
+            for one in client.containers(all=True, filters=filters):
+                name = next(iter(one.get("Names") or ()), one["Id"][:12]).lstrip("/")
+                found.append(Object(kind, one["Id"], name, one.get("Labels") or {}))
+        elif kind == "network":
+            listed = client.networks(filters=filters)
+            found += [Object(kind, one["Id"], one["Name"], one.get("Labels") or {}) for one in listed]
+        else:
+            listed = client.volumes(filters=filters).get("Volumes") or ()
+            found += [Object(kind, one["Name"], one["Name"], one.get("Labels") or {}) for one in listed]
+    return found
+
+
+def remove(client: APIClient, one: Object, ours: Callable[[dict[str, str]], bool]) -> str:
+    """Remove an object that was just listed, forced; return "" or why it is still there.
+
+    Ids of containers and networks are never used again and their labels never change, so the list is proof enough; a
+    volume has only a name, and is asked once more.
+    """
+    from docker.errors import APIError, NotFound  # noqa: PLC0415 - the SDK is loaded where an engine is in use
+    from requests.exceptions import RequestException  # noqa: PLC0415
+
+    try:
+        if one.kind == "container":
+            client.remove_container(one.id, v=True, force=True)
+        elif one.kind == "network":
+            _disconnect(client, one, ours)
+            client.remove_network(one.id)
+        elif not ours(client.inspect_volume(one.id).get("Labels") or {}):
+            return f"{one}: its labels are not ours"
+        else:
+            client.remove_volume(one.id, force=True)
+    except NotFound:
+        return ""
+    except APIError as error:
+        users = _users(client, one)
+        because = f"it is used by {', '.join(users)}, not ours" if users else str(error.explanation or error)
+        return f"{one}: {because}"
+    except RequestException as error:
+        return f"{one}: {error}"
+    return ""
+
+
+def _disconnect(client: APIClient, network: Object, ours: Callable[[dict[str, str]], bool]) -> None:
+    """Take our own containers, which live on in another stack, off a network."""
+    for container in client.inspect_network(network.id).get("Containers") or {}:
+        if ours(client.inspect_container(container)["Config"]["Labels"] or {}):
+            client.disconnect_container_from_network(container, network.id, force=True)
+
+
+def _users(client: APIClient, one: Object) -> list[str]:
+    """Return who keeps a network or volume from being removed."""
+    from docker.errors import DockerException  # noqa: PLC0415
+    from requests.exceptions import RequestException  # noqa: PLC0415
+
+    with contextlib.suppress(DockerException, RequestException):
+        if one.kind == "network":
+            attached = client.inspect_network(one.id).get("Containers") or {}
+            return [f"container {facts['Name']}" for facts in attached.values()]
+        if one.kind == "volume":
+            users = client.containers(all=True, filters={"volume": one.id})
+            return [f"container {user['Names'][0].lstrip('/')}" for user in users if user.get("Names")]
+    return []
+
+
+def remove_all(
+    client: APIClient,
+    label: str,
+    ours: Callable[[dict[str, str]], bool],
+    *,
+    kinds: Iterable[str] = ("container", "network", "volume"),
+    where: Callable[[dict[str, str]], bool] = lambda _: True,
+    settle: float = 0.0,
+) -> list[str]:
+    """Remove every object with ``label`` that is ours and ``where`` wants; look again until none is there.
+
+    Args:
+        client: the engine.
+        label: what to list by.
+        ours: tells by labels whether an object may be touched.
+        kinds: what to look for, in this order.
+        where: narrows the choice.
+        settle: seconds to go on looking, for what a killed ``up`` had asked the engine for.
+
+    Returns:
+        What is left, in words.
+    """
+    left: dict[str, str] = {}
+    deadline, quiet = Deadline.after(VERIFY_BUDGET + settle), Deadline.after(settle)
+    for _ in poll(deadline):
+        found = [one for one in find(client, label, kinds) if ours(one.labels) and where(one.labels)]
+        left = {}
+        for kind in kinds:
+            mine = [one for one in found if one.kind == kind]
+            if not mine:
+                continue
+            with ThreadPoolExecutor(max_workers=min(8, len(mine))) as pool:
+                for one, problem in zip(mine, pool.map(lambda one: remove(client, one, ours), mine), strict=True):
+                    if problem:
+                        left[one.id] = problem
+        if (not found and quiet.expired()) or any("not ours" in problem for problem in left.values()):
+            break
+    return list(left.values())
+
+
+def owner_of(labels: dict[str, str]) -> Owner | None:
+    """Return the owner that labels name, None when they name none that can be read."""
+    try:
+        return Owner(**json.loads(labels[OWNER]))
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def remove_orphans(client: APIClient, here: Owner, known: set[str]) -> list[str]:
+    """Remove what carries our labels, is in no ledger, and whose owner is proven dead; return one line for each.
+
+    Args:
+        client: the engine.
+        here: the calling process.
+        known: environments that have a ledger.
+    """
+
+    def ours(labels: dict[str, str]) -> bool:
+        owner = owner_of(labels)
+        return (
+            labels.get(SCHEMA_LABEL) == SCHEMA
+            and bool(labels.get(NONCE))
+            and owner is not None
+            and is_proven_dead(owner, here)
+        )
+
+    told = []
+    environments = {one.labels.get(RUN, "") for one in find(client, RUN) if ours(one.labels)} - known - {""}
+    for env in sorted(environments):
+        left = remove_all(client, f"{RUN}={env}", ours)
+        told.append(
+            f"containers of environment {env}, whose ledger is lost and whose owner is dead, "
+            + (f"could not be cleared: {'; '.join(left)}" if left else "were cleared")
+        )
+    return told

@@ -1,0 +1,210 @@
+"""Containers on their way: images are got or built, Compose is run as a child of the keeper, and its word is heard."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness import artifacts
+from harness.artifacts import last_lines
+from harness.engine import ContainerPlan, Image
+from harness.errors import BrokenStack, ConfigError, HarnessError, SkippedStack
+from harness.images import build_arguments, build_error, builder, choose, choose_base, ensure_image
+from harness.stack import compose_environment, find_compose
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from docker import APIClient
+
+    from harness.engine import ServicePlan, StackPlan
+    from harness.runs.environment import Environment
+    from harness.stack import Stack, Tree
+
+BUILD_BUDGET = 1800.0
+FOLDER = "compose"
+
+
+def refuse_skipped(tree: Tree, environ: Mapping[str, str]) -> None:
+    """Do nothing when every subject of ``tree`` is wanted.
+
+    Raises:
+        SkippedStack: a variable says that one is to be left out.
+        ConfigError: a variable says something that it cannot.
+    """
+    for stack in tree.stacks:
+        for service in stack.services:
+            choice = choose(service, environ)
+            if choice.kind == "skip":
+                raise SkippedStack(
+                    f"Stack {tree.root.name!r} is skipped: {choice.variable}=skip leaves out service {service.name!r}"
+                )
+
+
+def images_of(stack: Stack, environ: Mapping[str, str], client: APIClient | None) -> dict[str, Image]:
+    """Return what is decided about the image of each service; without a client, as far as nothing must be asked.
+
+    Raises:
+        BrokenStack: a Dockerfile's base is nowhere to be had.
+    """
+    made = {}
+    for service in stack.services:
+        choice = choose(service, environ)
+        builds = bool(service.compose.get("build")) and choice.kind != "prebuilt"
+        base = None
+        if builds and client:
+            build = service.compose["build"]
+            dockerfile = Path(build.get("context", "."), build.get("dockerfile") or "Dockerfile")
+            base = choose_base(client, environ, dockerfile=dockerfile) if dockerfile.is_file() else None
+        arguments = build_arguments(service, environ, base) if builds else {}
+        made[service.name] = Image(choice.image or service.image, builds, arguments, choice.variable)
+    return made
+
+
+class Launch:
+    """Compose at work for one stack.
+
+    Args:
+        environment: where it happens.
+        plan: what is to be started.
+    """
+
+    def __init__(self, environment: Environment, plan: StackPlan) -> None:
+        assert plan.containers is not None  # the caller looked
+        self.environment = environment
+        self.plan = plan
+        self.containers = plan.containers
+        folder = environment.folder / FOLDER
+        folder.mkdir(exist_ok=True)
+        self.override = folder / f"{plan.stack}.override.yaml"
+        self.log = folder / f"{plan.stack}.log"
+        self.build_log = folder / f"{plan.stack}.build.log"
+        artifacts.write_atomically(self.override, self.containers.override)
+        self._failed: BrokenStack | None = None
+
+    def prepare(self, say: Callable[[str], None]) -> StackPlan:
+        """Build what is built and get what is missing; return the plan with what the images tell of themselves.
+
+        Raises:
+            BrokenStack: a build failed, or an image is nowhere to be had.
+        """
+        if self.containers.build:
+            self._build(say)
+        client: Any = self.environment.client  # its stubs leave out what is asked for here
+        services: list[ServicePlan] = []
+        for one in self.plan.services:
+            if isinstance(one, ContainerPlan):
+                if one.service not in self.containers.build:
+                    ensure_image(client, one.image, service=one.service, variable=one.variable)
+                told = client.inspect_image(one.image)
+                check = (told.get("Config") or {}).get("Healthcheck") or {}
+                self.environment.report.image(one.image, told["Id"])
+                declared = bool(check.get("Test")) and check.get("Test") != ["NONE"]
+                services.append(replace(one, healthcheck=one.healthcheck or (declared and not one.health_off)))
+            else:
+                services.append(one)
+        return replace(self.plan, services=tuple(services))
+
+    def _build(self, say: Callable[[str], None]) -> None:
+        how = builder(self.environment.settings.environ)
+        names = list(self.containers.build)
+        ended = self.environment.report.timed("build", self.plan.stack)
+        say(f"building {', '.join(names)} ({how.reason})")
+        answer = self._compose(["build", *names], self.build_log, {}, how.environment, BUILD_BUDGET)
+        ended()
+        if answer["code"] != 0:
+            raise build_error(names, self.build_log, answer["code"])
+
+    def begin(self, names: Sequence[str], failed: Callable[[], None], timeout: float) -> None:
+        """Start services; returns at once. ``failed`` is called when Compose could not start them all."""
+        graces = {one.service: one.grace for one in self.plan.services if one.service in names}
+        words = ["up", "--detach", "--no-deps", "--no-build", "--pull", "never", *names]
+        threading.Thread(target=self._up, args=(words, graces, failed, timeout), name="harness-up", daemon=True).start()
+
+    def _up(self, words: list[str], graces: dict[str, float], failed: Callable[[], None], timeout: float) -> None:
+        start = artifacts.file_size(self.log)
+        try:
+            answer = self._compose(words, self.log, graces, {}, timeout)
+            if answer["code"] != 0:
+                self._failed = self._error(answer["code"], last_lines(self.log, 12, start))
+        except BrokenStack as error:
+            self._failed = error
+        except HarnessError as error:
+            self._failed = BrokenStack(error.summary, details=error.details)
+        if self._failed:
+            failed()
+
+    @property
+    def failed(self) -> BrokenStack | None:
+        """Why Compose could not start everything, None while it may."""
+        return self._failed
+
+    def stop(self) -> None:
+        """End what Compose does now."""
+        self.environment.link.ask("stop_compose", stack=self.plan.stack)
+
+    def _error(self, code: int, lines: list[str]) -> BrokenStack:
+        """Return the error for an ``up`` that failed, blaming the service whose container Compose names."""
+        said = [line for line in lines if "level=warning" not in line]
+        words = " ".join(said)
+        blamed = [one.service for one in self.plan.services if f"{self.containers.project}-{one.service}-1" in words]
+        cause = next((line.strip() for line in reversed(said) if line.strip()), f"exit code {code}")
+        who = f"Service {blamed[-1]!r}" if blamed else f"Stack {self.plan.stack!r}"
+        return BrokenStack(
+            f"{who} could not be started: {cause} ({self.environment.show(self.log)})",
+            service=blamed[-1] if blamed else "",
+            details=[f"  {line}" for line in said],
+        )
+
+    def _compose(
+        self, words: list[str], log: Path, services: dict[str, float], env: Mapping[str, str], timeout: float
+    ) -> dict[str, Any]:
+        environ = self.environment.settings.environ
+        daemon = self.environment.daemon
+        assert daemon is not None  # an environment with containers has one
+        argv = [
+            find_compose(environ),
+            "--ansi=never",
+            "--progress=plain",
+            *self.containers.arguments,
+            "--file",
+            str(self.override),
+            *words,
+        ]
+        child = {key: value for key, value in compose_environment(environ).items() if not key.startswith("DOCKER_")}
+        if "DOCKER_CONFIG" in environ:
+            child["DOCKER_CONFIG"] = environ["DOCKER_CONFIG"]
+        return self.environment.link.ask(
+            "compose",
+            timeout=timeout,
+            stack=self.plan.stack,
+            argv=argv,
+            env={**child, **daemon.environment(), **self.containers.env, **env},
+            cwd=os.fspath(self.environment.settings.root),
+            log=str(log),
+            services=services,
+        )
+
+
+def refuse_remote(gateway: str) -> None:
+    """Do nothing when a container network's gateway is an address of this machine.
+
+    Without that, a container's address may be somebody else's, and what is sent there leaves this machine.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    import socket  # noqa: PLC0415
+
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind((gateway, 0))
+        except OSError as error:
+            raise ConfigError(
+                f"The containers' network is not on this machine ({gateway}: {error.strerror}), "
+                "and container addresses or local builds need it to be",
+                hint="use addresses = published, and no --local-build, with this engine",
+            ) from error
