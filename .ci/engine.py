@@ -308,7 +308,19 @@ def start(folder: Path) -> str:
             f"docker0 is here, so another engine may be, and dockerd {version} would delete it at its start; "
             "point DOCKER_HOST at that engine, or, when it is none any more, `ip link delete docker0`"
         )
-    folder.mkdir(parents=True)  # ours alone: `stop` removes it
+    try:
+        folder.mkdir(parents=True)  # ours alone: `stop` removes it
+    except FileExistsError as error:
+        raise EngineError(f"{folder} is there already; a folder that is not was needed") from error
+    try:
+        return bring(folder)
+    except BaseException:
+        stop(folder)
+        raise
+
+
+def bring(folder: Path) -> str:
+    """Start an engine in ``folder``, wait for its answer, and return its address. Raises EngineError."""
     network, bridge = free_range(), f"hg{os.urandom(4).hex()}"
     (folder / "engine.json").write_text(json.dumps({"bridge": bridge, "network": str(network)}))
     open_network(bridge, network)
@@ -422,11 +434,7 @@ def main(argv: list[str]) -> int:
     folder = Path(argv[1]).resolve()
     try:
         if argv[0] == "start":
-            try:
-                print(start(folder))
-            except BaseException:
-                stop(folder)
-                raise
+            print(start(folder))
         else:
             stop(folder)
     except EngineError as error:

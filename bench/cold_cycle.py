@@ -35,6 +35,7 @@ from harness.config import read_sources
 from harness.daemon import Daemon, connect, find_daemon
 from harness.errors import BrokenStack, HarnessError
 from harness.images import find_base
+from harness.ownership.objects import RUN, find
 from harness.stack.compose import find_compose
 
 if TYPE_CHECKING:
@@ -91,14 +92,17 @@ class Bench:
             list(pool.map(wait_for, self.addresses.values()))
 
     def left(self) -> list[str]:
-        """Remove by id the containers that run the bench's image, and the networks with its label; return them."""
+        """Remove by id the containers and networks that this bench's cycles left, whichever way; return them."""
+        labels = [f"{LABEL}={self.name}", f"com.docker.compose.project={self.name}"]
+        labels += [f"{RUN}={run.name}" for run in self.folder.glob("logs/*-*")]
         found = []
-        for one in self.client.containers(all=True, filters={"ancestor": IMAGE}):
-            found.append(f"container {one['Id'][:12]}")
-            self.client.remove_container(one["Id"], v=True, force=True)
-        for one in self.client.networks(filters={"label": [f"{LABEL}={self.name}"]}):
-            found.append(f"network {one['Id'][:12]}")
-            self.client.remove_network(one["Id"])
+        for label in labels:
+            for one in find(self.client, label):
+                found.append(str(one))
+                if one.kind == "container":
+                    self.client.remove_container(one.id, v=True, force=True)
+                elif one.kind == "network":
+                    self.client.remove_network(one.id)
         return found
 
     # -- the ways ---------------------------------------------------------------------------------------------------
@@ -212,7 +216,7 @@ def write_stacks(folder: Path, addresses: dict[str, str], name: str) -> None:
 
 
 def measure(bench: Bench, ways: dict[str, Callable[[], Times]], rounds: int) -> dict[str, list[Times]]:
-    """Run every way once for nothing and then ``rounds`` times, taking turns; a way that fails is left out from then on."""
+    """Run every way once for nothing and then ``rounds`` times, taking turns; one that fails takes no further part."""
     times: dict[str, list[Times]] = {name: [] for name in ways}
     for number in range(rounds + 1):
         names = list(ways)
@@ -287,7 +291,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             "harness": lambda: bench.harness("published"),
             "harness-container": lambda: bench.harness("container"),
         }
-        times = measure(bench, {way: known[way] for way in given.ways.split(",")}, given.rounds)
+        try:
+            times = measure(bench, {way: known[way] for way in given.ways.split(",")}, given.rounds)
+        finally:
+            bench.left()
     rows = summary(times)
     logs.mkdir(parents=True, exist_ok=True)
     version = client.version()

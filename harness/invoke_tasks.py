@@ -20,6 +20,7 @@ _HELP = {
     "stack": "a stack's name, or a Compose file (default: the default stack of the system)",
     "engine": "auto (default), compose or embedded",
     "system": "a system of [tool.harness.systems] (default: default-system)",
+    "local_build": "folder of a subject that was built by hand; it runs as a local process",
 }
 
 
@@ -62,7 +63,14 @@ def _remainder() -> list[str]:
 
 
 @_task(help={**_HELP, "ttl": "how long it may stay unused, such as 30m (default 12h)"})
-def up(_: Any, stack: str = "", engine: str = "", system: str = "", ttl: str = "12h") -> None:  # noqa: ANN401
+def up(
+    _: Any,  # noqa: ANN401
+    stack: str = "",
+    engine: str = "",
+    system: str = "",
+    ttl: str = "12h",
+    local_build: str = "",
+) -> None:
     """Start a stack, settle and seed it, and leave it up. Once more: what is up and unchanged is left alone.
 
     Example: invoke up --stack kafka
@@ -75,7 +83,8 @@ def up(_: Any, stack: str = "", engine: str = "", system: str = "", ttl: str = "
         seconds = parse_duration(ttl)
     except ValueError as error:
         raise ConfigError(f"--ttl {ttl!r}: {error}") from error
-    for name, address in kept.up(_settings(stack=stack, engine=engine, system=system), _say, ttl=seconds).items():
+    settings = _settings(stack=stack, engine=engine, system=system, local_build=local_build)
+    for name, address in kept.up(settings, _say, ttl=seconds).items():
         print(f"{name} {address}")
 
 
@@ -86,6 +95,7 @@ def test(
     engine: str = "",
     system: str = "",
     keep: str = "",
+    local_build: str = "",
 ) -> None:
     """Run the suite: start what is missing, leave up what was up. Words after -- go to pytest.
 
@@ -93,10 +103,10 @@ def test(
     """
     from harness import procs  # noqa: PLC0415
 
-    settings = _settings(stack=stack, engine=engine, system=system, keep=keep)
+    options = {"stack": stack, "engine": engine, "system": system, "keep": keep, "local_build": local_build}
+    settings = _settings(**options)
     argv = [sys.executable, "-m", "pytest"]
-    for name, value in (("stack", stack), ("engine", engine), ("system", system), ("keep", keep)):
-        argv += [f"--{name}={value}"] if value else []
+    argv += [f"--{name.replace('_', '-')}={value}" for name, value in options.items() if value]
     argv += [str(settings.system.tests)] if settings.system else []
     code = procs.run_attached([*argv, *_remainder()], cwd=settings.root)
     if code:

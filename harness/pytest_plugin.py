@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from harness.clock import now
-from harness.errors import CONFIGURATION, EXIT_MEANING, BrokenStack, HarnessError
+from harness.errors import CONFIGURATION, ENGINE_UNREACHABLE, EXIT_MEANING, BrokenStack, HarnessError, SkippedStack
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -30,16 +30,19 @@ _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 _KEPT_FOR = 12 * 3600.0
 _SAME_WISH = 1.0  # seconds in which a second Ctrl-C adds nothing to the first
 _ERROR = "harness_error"
-_OPTIONS = ("engine", "system", "stack", "keep")
+_OPTIONS = ("engine", "system", "stack", "keep", "local_build")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options; values are checked by the same code as in every other entry point."""
     group = parser.getgroup("harness", "services under test")
-    group.addoption("--engine", metavar="E", help="what runs the services: auto (default), embedded")
+    group.addoption("--engine", metavar="E", help="what runs the services: auto (default), compose, embedded")
     group.addoption("--system", metavar="S", help="a system of [tool.harness.systems]; default: default-system")
     group.addoption("--stack", metavar="S", help="the stack of the `stack` fixture: a name, or a Compose file")
     group.addoption("--keep", metavar="WHEN", help="leave the environment up: never (default), on-failure, always")
+    group.addoption(
+        "--local-build", metavar="PATH", help="run the subject from this folder, as a local process; build no image of it"
+    )
 
 
 def stack_fixture(name: str, *, scope: str = "module") -> Any:  # noqa: ANN401 - pytest has no public type for it
@@ -59,7 +62,10 @@ def stack_fixture(name: str, *, scope: str = "module") -> Any:  # noqa: ANN401 -
 
 def _bring(request: pytest.FixtureRequest, name: str) -> Iterator[Stack]:
     session = request.config.stash[_SESSION]
-    stack = session.run.bring(name)
+    try:
+        stack = session.run.bring(name)
+    except SkippedStack as error:
+        pytest.skip(error.summary)
     yield stack
     if session.keeps_now():
         return
@@ -103,6 +109,7 @@ class Session:
         self._codes: set[int] = set()
         self._settings: Settings | None = None
         self._run: Run | None = None
+        self._unusable: HarnessError | None = None
         self._notes: list[str] = []
         self._reports: dict[str, list[pytest.TestReport]] = {}
 
@@ -124,7 +131,13 @@ class Session:
         if self._run is None:
             from harness.runs import Run  # noqa: PLC0415 - not for plain tests
 
-            self._run = Run(self.settings, self.say)
+            if self._unusable:
+                raise self._unusable
+            try:
+                self._run = Run(self.settings, self.say)
+            except HarnessError as error:
+                self._unusable = error  # an engine that was silent once is not waited for by every test
+                raise
         return self._run
 
     @property
@@ -268,6 +281,7 @@ class Session:
             pytest_code=int(exitstatus),
             signal_number=self._signal_number,
             configuration=CONFIGURATION in self._codes,
+            unreachable=ENGINE_UNREACHABLE in self._codes,
             failed=self._failed and exitstatus == pytest.ExitCode.TESTS_FAILED,
             broken=bool(self._codes),
             leftover=bool(left),

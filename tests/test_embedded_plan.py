@@ -66,13 +66,13 @@ def layout_of(
     )
 
 
-def plan(folder: Path, services: dict[str, Any], **top: Any) -> StackPlan:
+def plan(folder: Path, services: dict[str, Any], **top: Any) -> Any:
     """Return the plan of a stack with these services."""
     tree = tree_of(folder, services, **top)
     return plan_stack(tree, "s", layout_of(tree, folder))
 
 
-def plan_one(folder: Path, one: dict[str, Any], **top: Any) -> ProcessPlan:
+def plan_one(folder: Path, one: dict[str, Any], **top: Any) -> Any:
     """Return the plan of ``api`` as the only service of a stack."""
     return plan(folder, {"api": one}, **top).services[0]
 

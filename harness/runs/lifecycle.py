@@ -18,7 +18,7 @@ from harness.clock import add_guard, remove_guard
 from harness.engine import ContainerPlan, ProcessPlan
 from harness.engine.addresses import Layout, Network, dry_layout, endpoints, find_strangers, needs
 from harness.engine.compose import Identity
-from harness.errors import BrokenStack, ConfigError, LeftoverError
+from harness.errors import BrokenStack, ConfigError, HarnessError, LeftoverError
 from harness.ownership.removal import WORK
 from harness.ownership.sweep import sweep
 from harness.runs.environment import Environment, all_kept, checkout_of
@@ -60,6 +60,7 @@ class Run:
         self.changed: list[str] = []
         self._new_run = new_run
         self._said: set[str] = set()
+        self._unusable: HarnessError | None = None
 
     # -- read and plan: nothing is created ----------------------------------------------------------------------
 
@@ -128,7 +129,7 @@ class Run:
     def open(self) -> Environment:
         """Return the environment of this run: the kept one of this checkout, else a new one."""
         if self.environment is None:
-            self.engine.check()
+            self._check_engine()
             if self.settings.state.is_dir():
                 for line in sweep(self.settings.state, daemon=self.engine.daemon):
                     self.say(line)
@@ -140,6 +141,16 @@ class Run:
                 self._say_once(f"engine: {self.engine.name} ({self.why})")
                 self.environment = Environment.create(self.settings, self.engine, self.why)
         return self.environment
+
+    def _check_engine(self) -> None:
+        """See once whether the engine can be used; whoever asks again gets the same answer at once."""
+        if self._unusable is None:
+            try:
+                self.engine.check()
+            except HarnessError as error:
+                self._unusable = error
+        if self._unusable is not None:
+            raise self._unusable
 
     def _say_once(self, line: str) -> None:
         if line not in self._said:
