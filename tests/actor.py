@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,13 +17,22 @@ if TYPE_CHECKING:
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     ready = threading.Event()
+    posted: ClassVar[list[str]] = []
 
     def do_GET(self) -> None:
-        body = json.dumps({"status": "green" if self.ready.is_set() else "red", "env": dict(os.environ)}).encode()
+        facts = {"status": "green" if self.ready.is_set() else "red", "env": dict(os.environ), "posted": self.posted}
+        body = json.dumps(facts).encode()
         self.send_response(200 if self.ready.is_set() else 503)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def do_POST(self) -> None:
+        data = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+        self.posted.append(data)
+        self.send_response(201)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Keep the log for what tests write."""
@@ -52,6 +61,19 @@ def _exit(how: str) -> None:
     os._exit(int(code))
 
 
+def _eat(size: str) -> None:
+    """Take memory, MiB by MiB, up to ``size`` of them."""
+    taken = [b"x" * (1 << 20) for _ in range(int(size))]
+    print(f"ate {len(taken)} MiB", flush=True)
+
+
+def _after(what: str) -> None:
+    """Do a verb in ``SECONDS:VERB:REST`` after that many seconds, beside what follows."""
+    seconds, _, rest = what.partition(":")
+    verb, _, argument = rest.partition(":")
+    threading.Timer(float(seconds), VERBS[verb], [argument]).start()
+
+
 def _need(path: str) -> None:
     if not Path(path).exists():
         print(f"{path} is missing", flush=True)
@@ -68,6 +90,8 @@ VERBS: dict[str, Callable[[str], object]] = {
     "raw": lambda data: os.write(1, bytes.fromhex(data)),
     "serve": _serve,
     "exit": _exit,
+    "eat": _eat,
+    "after": _after,
     "daemon": lambda _: _daemon(),
     "deaf": lambda _: signal.signal(signal.SIGTERM, signal.SIG_IGN),
     "polite": lambda _: signal.signal(signal.SIGTERM, _stop_politely),

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import containers
 import pytest
 from projects import Project
 
+from harness.errors import HarnessError
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from docker import APIClient
 
 
 @pytest.fixture
@@ -25,3 +30,36 @@ def project(tmp_path: Path) -> Iterator[Project]:
     left = made.wait_until_gone(10)
     assert not left
     assert not made.ledgers()
+
+
+@pytest.fixture(scope="session")
+def engine_client() -> Iterator[APIClient]:
+    """A client of a Docker engine; without one, the tests that need it are skipped."""
+    try:
+        client = containers.find_engine()
+    except HarnessError as error:
+        pytest.skip(error.summary)
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def make_dock(engine_client: APIClient) -> Callable[[Path], containers.Dock]:
+    """Return what makes a project on the compose engine in a folder."""
+    image = containers.actor_image(engine_client)
+
+    def make(folder: Path) -> containers.Dock:
+        root, state = folder / "project", folder / "state"
+        root.mkdir()
+        state.mkdir(mode=0o700)
+        return containers.Dock(root, state, containers.find_engine(), image)
+
+    return make
+
+
+@pytest.fixture
+def dock(make_dock: Callable[[Path], containers.Dock], tmp_path: Path) -> Iterator[containers.Dock]:
+    """An empty project on the compose engine. At the end of the test nothing of it may be left."""
+    made = make_dock(tmp_path)
+    yield made
+    made.close()
