@@ -138,8 +138,12 @@ class Service:
             "exit_code": self.exit_code,
             "expected": self.expected,
             "starts": self.starts,
+            "restarts": max(0, self.starts - 1),
             "log": self.spec["log"],
             "log_start": self.log_start,
+            "container": "",
+            "health": "",
+            "oom": False,
         }
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from harness.runs.environment import Environment
 
 EXEC_BUDGET = 60.0
+_DUMPED = ("stack", "state", "pid", "container", "exit_code", "oom", "health", "starts", "log")
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,23 @@ class Service:
         """Its exit code, negative for a signal, None while it runs."""
         code: int | None = self._facts()["exit_code"]
         return code
+
+    @property
+    def health(self) -> str:
+        """What its container's healthcheck says: ``starting``, ``healthy``, ``unhealthy``, or "" without one."""
+        return str(self._facts()["health"])
+
+    @property
+    def oom(self) -> bool:
+        """Whether its container was killed for lack of memory."""
+        if not self._facts()["oom"]:
+            return bool(self._environment.explain(self.stack, self.name).get("oom"))
+        return True
+
+    @property
+    def restarts(self) -> int:
+        """How often it was started again in this environment."""
+        return int(self._facts()["restarts"])
 
     @property
     def env(self) -> Mapping[str, str]:
@@ -231,7 +249,7 @@ class Stack:
         listed = self._environment.link.ask("services")["services"]
         return {
             one["service"]: {
-                **{key: one[key] for key in ("stack", "state", "pid", "exit_code", "starts", "log")},
+                **{key: one[key] for key in _DUMPED},
                 "endpoints": [str(end) for end in self._known[one["service"]].endpoints],
                 "last_lines": artifacts.last_lines(Path(one["log"]), 10, one["log_start"]),
             }

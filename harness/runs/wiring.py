@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from harness.daemon import AUTO_BUDGET, Daemon, connect, find_daemon
 from harness.engine import compose, embedded
-from harness.errors import EngineUnreachableError
+from harness.errors import ConfigError, EngineUnreachableError
 from harness.stack import find_compose
 
 if TYPE_CHECKING:
@@ -66,7 +66,12 @@ class Compose:
     name: str = compose.NAME
 
     def check(self) -> None:
-        """See that the engine answers and that there is a Compose to drive it."""
+        """See that the engine answers, is on this machine, and that there is a Compose to drive it."""
+        if not self.daemon.is_local:
+            raise ConfigError(
+                f"Docker engine {self.daemon.host} ({self.daemon.origin}) is not on this machine, "
+                "and its published ports could not be reached; remote engines are not supported yet"
+            )
         connect(self.daemon).close()
         find_compose(os.environ, checked=True)
 
@@ -94,6 +99,8 @@ def choose_engine(settings: Settings, kept: Mapping[str, str] | None = None) -> 
         why = f"auto: {env} is up"
         return (Embedded(), why) if name == embedded.NAME else (Compose(find_daemon(settings.environ)), why)
     daemon = find_daemon(settings.environ)
+    if not daemon.is_local and not settings.environ.get("CI"):
+        return Embedded(), f"auto: Docker engine {daemon.host} ({daemon.origin}) is not on this machine"
     try:
         client = connect(daemon, within=AUTO_BUDGET)
     except EngineUnreachableError as error:
