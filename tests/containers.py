@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import os
 import sys
 import tarfile
 import tempfile
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -207,6 +207,6 @@ def spawn(dock: Dock, output: Path, *argv: str) -> procs.Popen[bytes]:
         return procs.spawn([sys.executable, *argv], env=dock.environ, cwd=dock.root, output=file)
 
 
-def overlap(first: dict[str, Any]) -> dict[str, Any]:
-    """Return the state of an inspected container."""
-    return dict(json.loads(json.dumps(first["State"])))
+def moment(text: str) -> float:
+    """Return the engine's time stamp as seconds."""
+    return datetime.fromisoformat(text).timestamp()

@@ -29,6 +29,7 @@ _T = TypeVar("_T")
 LOST_AFTER = 10.0
 RETRY = 0.2
 EVENT_BUDGET = 5.0
+LOG_BUDGET = 1.0
 EVENTS = ["start", "die", "oom", "health_status", "pause", "unpause"]
 NANO = 1e9
 
@@ -359,11 +360,14 @@ class Engine:
         if not holds():
             await self.refresh()
 
+    async def log_complete(self, one: Container) -> None:
+        """Wait until the output of a container that has ended is in its file."""
+        if one.starts and not one.running:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(one.followed.wait(), LOG_BUDGET)
+
     async def explain(self, one: Container) -> dict[str, Any]:
         """Return what the engine knows of a container now: state, flags, its last health checks."""
-        with contextlib.suppress(TimeoutError):
-            if not one.running:
-                await asyncio.wait_for(one.followed.wait(), 1)
         if not one.container:
             return {}
         client = await self.client()

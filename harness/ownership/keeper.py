@@ -593,11 +593,17 @@ class Keeper:
                 await asyncio.wait_for(one.gone.wait(), KILL_BUDGET)
         return bool(mine)
 
-    async def do_explain(self, _: Connection, *, stack: str, service: str) -> dict[str, Any]:
-        """Return what the engine knows of a container: OOM flag, error, last health checks; {} for a process."""
+    async def do_explain(self, _: Connection, *, stack: str, service: str, ask: bool = True) -> dict[str, Any]:
+        """Return what the engine knows of a container: OOM flag, error, last health checks; {} for a process.
+
+        With ``ask`` false the engine is not asked (which takes it a tenth of a second); the log is complete afterwards.
+        """
         engine = self.engine
         one = engine.containers.get(f"{stack}/{service}") if engine else None
-        return await engine.explain(one) if engine and one else {}
+        if engine is None or one is None:
+            return {}
+        await engine.log_complete(one)
+        return await engine.explain(one) if ask else {}
 
     async def do_exposed(self, _: Connection) -> dict[str, Any]:
         """Return bindings of containers that are not on loopback."""
@@ -670,10 +676,8 @@ class Keeper:
         await asyncio.gather(*(self._stop(one, 0) for one in mine if one not in subjects))
         left = await self._remove_containers(stack.name, settle=UP_CUT_SHORT if cut_short else 0.0)
         for container in containers:
-            with contextlib.suppress(TimeoutError):
-                if container.starts:
-                    await asyncio.wait_for(container.followed.wait(), 1)
             if engine:
+                await engine.log_complete(container)
                 engine.containers.pop(container.id, None)
         self._forget_names(stack.name)
         left += [f"process {pid} ({procs.command_of(pid)})" for one in mine for pid in self._processes_of(one)]

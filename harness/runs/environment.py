@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 KEEPER_BUDGET = 10.0
 EXPLAIN_BUDGET = 5.0
+KILLED = 137  # how a container's exit code tells SIGKILL
 
 
 def checkout_of(settings: Settings) -> str:
@@ -202,7 +203,8 @@ class Environment:
     def died(self, facts: dict[str, Any], when: str = "under a test") -> BrokenStack:
         """Return the error for a service that ended, with its exit code and last lines."""
         log = Path(facts["log"])
-        known = self.explain(facts["stack"], facts["service"])
+        # Only a container that was killed can have a reason that the engine alone knows.
+        known = self.explain(facts["stack"], facts["service"], ask=facts["exit_code"] == KILLED)
         how = describe_exit(facts["exit_code"])
         if known.get("oom") or facts.get("oom"):
             limit = f", limit {known['memory'] >> 20} MiB" if known.get("memory") else ""
@@ -212,15 +214,15 @@ class Environment:
             f"Service {facts['service']!r} ended with {how} {when} ({self.show(log)})",
             service=facts["service"],
             exit_code_seen=facts["exit_code"],
-            details=[*([f"  the engine says: {known['error']}"] if known.get("error") else []), *lines],
+            details=lines,
         )
 
-    def explain(self, stack: str, service: str) -> dict[str, Any]:
-        """Return what the engine knows of a container, {} of a process or when it does not say."""
+    def explain(self, stack: str, service: str, *, ask: bool = True) -> dict[str, Any]:
+        """Return what the engine knows of a container, {} of a process or when it is not asked or does not say."""
         if self.daemon is None:
             return {}
         with suppress(HarnessError):
-            return self.link.ask("explain", timeout=EXPLAIN_BUDGET, stack=stack, service=service)
+            return self.link.ask("explain", timeout=EXPLAIN_BUDGET, stack=stack, service=service, ask=ask)
         return {}
 
     def show(self, log: Path) -> str:
