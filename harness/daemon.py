@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 OLDEST_API = (1, 41)  # engine 20.10
-PING_BUDGET = 5.0
+PING_BUDGET = 4.0  # the verdict on an engine is due within 5 s, all told
 AUTO_BUDGET = 2.0
 CALL_BUDGET = 60.0
 

@@ -41,7 +41,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--stack", metavar="S", help="the stack of the `stack` fixture: a name, or a Compose file")
     group.addoption("--keep", metavar="WHEN", help="leave the environment up: never (default), on-failure, always")
     group.addoption(
-        "--local-build", metavar="PATH", help="run the subject from this folder, as a local process; build no image of it"
+        "--local-build",
+        metavar="PATH",
+        help="run the subject from this folder, as a local process; build no image of it",
     )
 
 

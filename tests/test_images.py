@@ -202,7 +202,7 @@ def test_a_pull_that_fails_is_told_in_the_engines_words(events: Any, words: str)
         words,
         (
             "next: docker load an archive that has a/kafka:4, or set KAFKA_CONTAINER=prebuilt=NAME:TAG "
-            "to an image that the engine has, or KAFKA_CONTAINER=build"
+            "to an image that the engine has"
         ),
     ]
     assert (caught.value.service, engine.pulled) == ("kafka", ["a/kafka:4"])

@@ -38,7 +38,8 @@ def execute(client: APIClient, container: str, argv: Sequence[str], timeout: flo
     try:
         made = client.exec_create(container, list(argv))
         stream = client.exec_start(made["Id"], socket=True)
-        out, err, ended = _read(getattr(stream, "_sock", stream), Deadline.after(timeout))
+        with contextlib.closing(stream):  # beside the socket in it, or that stays open
+            out, err, ended = _read(getattr(stream, "_sock", stream), Deadline.after(timeout))
         code = client.exec_inspect(made["Id"])["ExitCode"] if ended else None
     except APIError as error:
         raise HarnessError(f"{argv[0]!r} cannot be run in the container: {error.explanation or error}") from error

@@ -102,7 +102,7 @@ def ensure_image(  # noqa: PLR0913 - who needs it is two names, and a pull has t
 def _missing(image: str, service: str, variable: str, seen: str, details: Sequence[str]) -> BrokenStack:
     ways = [f"docker load an archive that has {image}"]
     if variable:
-        ways += [f"set {variable}=prebuilt=NAME:TAG to an image that the engine has", f"{variable}=build"]
+        ways.append(f"set {variable}=prebuilt=NAME:TAG to an image that the engine has")
     return BrokenStack(
         f"Service {service!r}: image {image!r} {seen}", service=service, details=details, hint=", or ".join(ways)
     )

@@ -11,6 +11,7 @@ import contextlib
 import ipaddress
 import random
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -52,6 +53,7 @@ class Container:
         self.starts = 0
         self.log_start = 0
         self.log_from = 0.0
+        self.seen = 0
         self.followed = asyncio.Event()
 
     @property
@@ -160,34 +162,43 @@ class Engine:
 
     def _listen(self, subscribed: asyncio.Event) -> None:
         """Follow the events of this environment's containers; after a break, from where it broke."""
-        from docker.errors import DockerException  # noqa: PLC0415
-        from requests.exceptions import RequestException  # noqa: PLC0415
-
-        since: float | None = None
-        broken = clock.Deadline.after(LOST_AFTER)
+        filters = {"type": "container", "label": f"{RUN}={self._env}", "event": EVENTS}
+        since = datetime.now(UTC).timestamp()  # the engine is on this machine, and so is its clock
+        again = False
+        patience = clock.Deadline.after(LOST_AFTER)
         while not self._closing.is_set():
+            reason = "its stream of events ended"
             try:
                 client: Any = connect(self._daemon, timeout=None)  # its stubs want whole seconds
-                filters = {"type": "container", "label": f"{RUN}={self._env}", "event": EVENTS}
-                stream = client.events(decode=True, filters=filters, since=since)
-                if since is not None:
-                    self._on_loop(self._refresh_soon)
-                self._on_loop(subscribed.set)
-                for event in stream:
-                    since = event.get("timeNano", 0) / NANO or since
-                    self._on_loop(self._event, event)
-                broken = clock.Deadline.after(LOST_AFTER)
-            except (HarnessError, DockerException, RequestException, ValueError, OSError) as error:
-                if broken.expired() and not self._closing.is_set():
-                    self._on_loop(self._engine_lost, str(error))
-                    return
-            since = since if since is not None else 0.0
-            self._closing.wait(RETRY)  # the engine closed the stream: it restarts, or is gone
+                with contextlib.closing(client):
+                    stream = client.events(decode=True, filters=filters, since=since)
+                    patience = clock.Deadline.after(LOST_AFTER)
+                    self._on_loop(self._subscribed, subscribed, again)
+                    again = True
+                    for event in stream:
+                        patience = clock.Deadline.after(LOST_AFTER)
+                        since = max(since, event.get("timeNano", 0) / NANO)
+                        self._on_loop(self._event, event)
+            except Exception as error:  # noqa: BLE001 - a broken stream is any of four libraries' errors; all mean this
+                reason = str(error)
+            if patience.expired():
+                self._on_loop(self._engine_lost, reason)
+            self._closing.wait(RETRY)
+
+    def _subscribed(self, subscribed: asyncio.Event, again: bool) -> None:
+        subscribed.set()
+        if again:
+            self._refresh_soon()
+        if self.lost:
+            self.lost = ""
+            self._say("the engine is back")
+            self._tell("engine-back", None)
 
     def _engine_lost(self, reason: str) -> None:
-        self.lost = reason
-        self._tell("engine-lost", None)
-        self._say(f"the engine is gone: {reason}")
+        if not self.lost and not self._closing.is_set():
+            self.lost = reason
+            self._say(f"the engine is gone: {reason}")
+            self._tell("engine-lost", None)
 
     def _refresh_soon(self) -> None:
         task = self._loop.create_task(self.refresh())
@@ -222,7 +233,10 @@ class Engine:
         action = str(event.get("Action", event.get("status", "")))
         if known is None or labels.get(objects.NONCE) != self._nonce:
             return
-        when = event.get("timeNano", 0) / NANO
+        if event.get("timeNano", 0) <= known.seen:
+            return  # told again after a break
+        known.seen = event.get("timeNano", 0)
+        when = known.seen / NANO
         if action == "start":
             self._started(known, actor.get("ID", ""))
         elif action == "die" and known.container == actor.get("ID"):
@@ -264,16 +278,13 @@ class Engine:
 
     def _follow(self, container: str, path: Path, since: float, followed: asyncio.Event) -> None:
         """Write a container's output to its file, byte for byte, until it ends."""
-        from docker.errors import DockerException  # noqa: PLC0415
-        from requests.exceptions import RequestException  # noqa: PLC0415
-
         try:
             client = connect(self._daemon, timeout=None)
             chunks = client.logs(container, stream=True, follow=True, since=since or None)
             with path.open("ab", buffering=0) as file:
                 for chunk in chunks:
                     file.write(chunk)
-        except (HarnessError, DockerException, RequestException, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - as in ``_listen``; what came until now is in the file
             if not self._closing.is_set():
                 self._say(f"log of {path.stem}: {error}")
         self._on_loop(followed.set)

@@ -55,6 +55,14 @@ def _die_with_keeper() -> None:
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
+# The same for a keeper with threads, in which no Python may run between fork and exec.
+_LAUNCH = (
+    f"import ctypes,os,sys; ctypes.CDLL(None).prctl({PR_SET_PDEATHSIG}, {int(signal.SIGKILL)}, 0, 0, 0); "
+    "os.execvp(sys.argv[1], sys.argv[1:])"
+)
+_LAUNCHER = (sys.executable, "-ISc", _LAUNCH)
+
+
 class Service:
     """One service process, and the next one after a restart."""
 
@@ -83,8 +91,12 @@ class Service:
         """Whether its process lives."""
         return self.process is not None and self.exit_code is None
 
-    def launch(self, env: str) -> None:
-        """Start a process for it. Raises OSError when that cannot be executed."""
+    def launch(self, env: str, *, threads: bool) -> None:
+        """Start a process for it; with ``threads`` in this process, by way of one that has none.
+
+        Raises:
+            OSError: it cannot be executed.
+        """
         spec = self.spec
         log = Path(spec["log"])
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -93,13 +105,13 @@ class Service:
             with log.open("ab") as output:
                 self.log_start = output.tell()
                 self.process = procs.spawn(
-                    spec["argv"],
+                    [*_LAUNCHER, *spec["argv"]] if threads else spec["argv"],
                     env=spec["env"] | {RUN_COOKIE: env, SERVICE_COOKIE: self.id},
                     cwd=spec["cwd"],
                     stdin=read_end,
                     output=output,
                     umask=0o077,
-                    before_exec=_die_with_keeper,
+                    before_exec=None if threads else _die_with_keeper,
                 )
         except BaseException:
             os.close(write_end)
@@ -396,6 +408,7 @@ class Keeper:
             "network": self.leases.network,
             "connection": connection.id,
             "labels": self._labels(),
+            "engine_lost": bool(self.engine and self.engine.lost),
         }
 
     def _labels(self, **more: str) -> dict[str, str]:
@@ -491,7 +504,7 @@ class Keeper:
 
     def _launch(self, service: Service) -> None:
         self.ledger.write("intent", act="start", service=service.id)
-        service.launch(self.env)
+        service.launch(self.env, threads=self.engine is not None)
         self.ledger.note("started", pid=service.pid, start=service.start_time, service=service.id)
         say(f"{service.id}: started as pid {service.pid}")
 
@@ -573,9 +586,9 @@ class Keeper:
 
     def _spawn(self, stack: str, argv: list[str], env: dict[str, str], cwd: str, log: Path) -> Command:
         with log.open("ab") as output:
-            process = procs.spawn(
-                argv, env=env | {RUN_COOKIE: self.env}, cwd=cwd, output=output, before_exec=_die_with_keeper
-            )
+            # Without ``_die_with_keeper``: between fork and exec nothing may run in a process with threads. Should the
+            # keeper be killed, the sweep finds Compose by its cookie.
+            process = procs.spawn(argv, env=env | {RUN_COOKIE: self.env}, cwd=cwd, output=output)
         command = self.commands[process.pid] = Command(stack, process)
         return command
 
@@ -762,7 +775,8 @@ class Keeper:
             await self._kill_all(found)
             found = procs.with_cookie(f"{RUN_COOKIE}={self.env}")
             left = [f"process {pid} ({procs.command_of(pid)})" for pid in found]
-            left += await self._remove_containers(None)
+            async with self._networking:  # one that is being made for a lost run is there by then
+                left += await self._remove_containers(None)
             if not removal.remove_work_folder(self.folder, self.env):
                 left.append(f"folder {self.folder / removal.WORK}")
             self.left = left

@@ -66,8 +66,21 @@ def find(client: APIClient, label: str, kinds: Iterable[str] = ("container", "ne
     return found
 
 
-def remove(client: APIClient, one: Object, ours: Callable[[dict[str, str]], bool]) -> str:
-    """Remove an object that was just listed, forced; return "" or why it is still there.
+@dataclass(frozen=True)
+class Refusal:
+    """Why an object is still there.
+
+    Attributes:
+        reason: in words.
+        final: whether trying again is of no use, because somebody else's container is in the way.
+    """
+
+    reason: str
+    final: bool = False
+
+
+def remove(client: APIClient, one: Object, ours: Callable[[dict[str, str]], bool]) -> Refusal | None:
+    """Remove an object that was just listed, forced; return None or why it is still there.
 
     Ids of containers and networks are never used again and their labels never change, so the list is proof enough; a
     volume has only a name, and is asked once more.
@@ -82,18 +95,19 @@ def remove(client: APIClient, one: Object, ours: Callable[[dict[str, str]], bool
             _disconnect(client, one, ours)
             client.remove_network(one.id)
         elif not ours(client.inspect_volume(one.id).get("Labels") or {}):
-            return f"{one}: its labels are not ours"
+            return Refusal(f"{one}: its labels are not ours", final=True)
         else:
             client.remove_volume(one.id, force=True)
     except NotFound:
-        return ""
+        return None
     except APIError as error:
-        users = _users(client, one)
-        because = f"it is used by {', '.join(users)}, not ours" if users else str(error.explanation or error)
-        return f"{one}: {because}"
+        users = _foreign_users(client, one, ours)
+        if users:
+            return Refusal(f"{one}: it is used by {', '.join(users)}, not ours", final=True)
+        return Refusal(f"{one}: {error.explanation or error}")
     except RequestException as error:
-        return f"{one}: {error}"
-    return ""
+        return Refusal(f"{one}: {error}")
+    return None
 
 
 def _disconnect(client: APIClient, network: Object, ours: Callable[[dict[str, str]], bool]) -> None:
@@ -103,18 +117,21 @@ def _disconnect(client: APIClient, network: Object, ours: Callable[[dict[str, st
             client.disconnect_container_from_network(container, network.id, force=True)
 
 
-def _users(client: APIClient, one: Object) -> list[str]:
-    """Return who keeps a network or volume from being removed."""
+def _foreign_users(client: APIClient, one: Object, ours: Callable[[dict[str, str]], bool]) -> list[str]:
+    """Return whose containers, not ours, keep a network or volume from being removed."""
     from docker.errors import DockerException  # noqa: PLC0415
     from requests.exceptions import RequestException  # noqa: PLC0415
 
+    if one.kind == "container":
+        return []
     with contextlib.suppress(DockerException, RequestException):
-        if one.kind == "network":
-            attached = client.inspect_network(one.id).get("Containers") or {}
-            return [f"container {facts['Name']}" for facts in attached.values()]
-        if one.kind == "volume":
-            users = client.containers(all=True, filters={"volume": one.id})
-            return [f"container {user['Names'][0].lstrip('/')}" for user in users if user.get("Names")]
+        # A stopped container is no hindrance to a network, but the filter finds both.
+        users = client.containers(all=True, filters={one.kind: one.id})
+        return [
+            f"container {next(iter(user.get('Names') or ()), user['Id'][:12]).lstrip('/')}"
+            for user in users
+            if not ours(user.get("Labels") or {})
+        ]
     return []
 
 
@@ -140,22 +157,21 @@ def remove_all(
     Returns:
         What is left, in words.
     """
-    left: dict[str, str] = {}
+    found: list[Object] = []
+    refused: dict[str, Refusal] = {}
     deadline, quiet = Deadline.after(VERIFY_BUDGET + settle), Deadline.after(settle)
     for _ in poll(deadline):
         found = [one for one in find(client, label, kinds) if ours(one.labels) and where(one.labels)]
-        left = {}
+        if (not found and quiet.expired()) or any(refused[one.id].final for one in found if one.id in refused):
+            break
+        refused = {}
         for kind in kinds:
             mine = [one for one in found if one.kind == kind]
-            if not mine:
-                continue
-            with ThreadPoolExecutor(max_workers=min(8, len(mine))) as pool:
-                for one, problem in zip(mine, pool.map(lambda one: remove(client, one, ours), mine), strict=True):
-                    if problem:
-                        left[one.id] = problem
-        if (not found and quiet.expired()) or any("not ours" in problem for problem in left.values()):
-            break
-    return list(left.values())
+            if mine:
+                with ThreadPoolExecutor(max_workers=min(8, len(mine))) as pool:
+                    answers = pool.map(lambda one: remove(client, one, ours), mine)
+                    refused |= {one.id: no for one, no in zip(mine, answers, strict=True) if no}
+    return [refused[one.id].reason if one.id in refused else f"{one}: still there" for one in found]
 
 
 def owner_of(labels: dict[str, str]) -> Owner | None:
@@ -166,13 +182,15 @@ def owner_of(labels: dict[str, str]) -> Owner | None:
         return None
 
 
-def remove_orphans(client: APIClient, here: Owner, known: set[str]) -> list[str]:
+def remove_orphans(client: APIClient, here: Owner, known: set[str], *, local: bool) -> list[str]:
     """Remove what carries our labels, is in no ledger, and whose owner is proven dead; return one line for each.
 
     Args:
         client: the engine.
         here: the calling process.
         known: environments that have a ledger.
+        local: whether the engine is certainly on this machine. An owner of another boot is proven dead only there:
+            elsewhere it may be a run on another machine, and machine ids are copied with images.
     """
 
     def ours(labels: dict[str, str]) -> bool:
@@ -182,6 +200,7 @@ def remove_orphans(client: APIClient, here: Owner, known: set[str]) -> list[str]
             and bool(labels.get(NONCE))
             and owner is not None
             and is_proven_dead(owner, here)
+            and (owner.boot == here.boot or (local and bool(owner.machine)))
         )
 
     told = []

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from harness.ownership.ledger import LedgerRecord
 
 WORK = "work"
+ENGINE_BUDGET = 20.0
 MARK = ".harness-environment"
 
 
@@ -71,7 +72,7 @@ def remove_containers(record: LedgerRecord) -> list[str]:
     if not record.nonce:
         return [f"containers of {record.env}: its ledger has no nonce, so nothing proves which are its"]
     try:
-        client = connect(record.daemon)
+        client = connect(record.daemon, timeout=ENGINE_BUDGET)
         label = f"{objects.RUN}={record.env}"
         return objects.remove_all(client, label, lambda labels: labels.get(objects.NONCE) == record.nonce)
     except HarnessError as error:

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from harness.daemon import Daemon
 
 
+LOCK_BUDGET = 60.0
+ENGINE_BUDGET = 20.0
+
+
 @contextlib.contextmanager
 def locked(path: Path, timeout: float) -> Iterator[None]:
     """Hold the flock of ``path``, a file that is never deleted.
@@ -65,7 +69,7 @@ def sweep(state: Path, *, own: str = "", daemon: Daemon | None = None) -> list[s
         daemon: the Docker engine in use; what dead owners of ours left there without a ledger is removed too.
     """
     here, told = this_process(), []
-    with locked(state / "sweep.lock", timeout=30):
+    with locked(state / "sweep.lock", timeout=LOCK_BUDGET):
         for path in ledger.all_ledgers(state):
             record = ledger.read(path)
             if record is None or ledger.keeper_is_alive(path) or not is_proven_dead(record.keeper, here):
@@ -79,5 +83,7 @@ def sweep(state: Path, *, own: str = "", daemon: Daemon | None = None) -> list[s
             )
         if daemon:
             known = {path.name.removesuffix(ledger.SUFFIX) for path in ledger.all_ledgers(state)}
-            told += objects.remove_orphans(connect(daemon), here, known)
+            client = connect(daemon, timeout=ENGINE_BUDGET)
+            told += objects.remove_orphans(client, here, known, local=daemon.host.startswith("unix://"))
+            client.close()
     return told

@@ -91,6 +91,7 @@ class Environment:
         self._keeper_lost = False
         self._closed = False
         self.link = KeeperLink(socket, lease=True, on_event=self._on_event, on_lost=self._on_lost)
+        self._engine_lost = self._engine_lost or bool(self.link.facts["engine_lost"])
 
     @classmethod
     def create(cls, settings: Settings, engine: Engine, why: str) -> Environment:
@@ -123,8 +124,8 @@ class Environment:
 
     def _on_event(self, message: dict[str, Any]) -> None:
         kind = message["event"]
-        if kind == "engine-lost":
-            self._engine_lost = True
+        if kind in ("engine-lost", "engine-back"):
+            self._engine_lost = kind == "engine-lost"
         else:
             key = f"{message['stack']}/{message['service']}"
             with self._lock:

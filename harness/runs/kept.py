@@ -12,7 +12,7 @@ from harness.errors import ConfigError, LeftoverError
 from harness.ownership.client import KeeperLink
 from harness.ownership.sweep import locked, sweep
 from harness.runs.environment import KEEPER_BUDGET, all_kept, checkout_lock
-from harness.runs.lifecycle import Run, running
+from harness.runs.lifecycle import ACQUIRE_BUDGET, Run, running
 from harness.runs.stack import Known
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from harness.config import Settings
     from harness.ownership.ledger import LedgerRecord
 
-LOCK_BUDGET = 300.0
+LOCK_BUDGET = ACQUIRE_BUDGET  # another `up` of this checkout may be building
 
 
 @dataclass(frozen=True)

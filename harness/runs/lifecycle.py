@@ -22,7 +22,7 @@ from harness.errors import BrokenStack, ConfigError, HarnessError, LeftoverError
 from harness.ownership.removal import WORK
 from harness.ownership.sweep import sweep
 from harness.runs.environment import Environment, all_kept, checkout_of
-from harness.runs.launching import Launch, images_of, refuse_remote, refuse_skipped
+from harness.runs.launching import BUILD_BUDGET, Launch, images_of, refuse_remote, refuse_skipped
 from harness.runs.settling import Settling
 from harness.runs.stack import Known, Stack
 from harness.runs.wiring import choose_engine
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from harness.stack import Stack as Declared
     from harness.stack import Tree
 
-ACQUIRE_BUDGET = 300.0
+ACQUIRE_BUDGET = BUILD_BUDGET + 600.0  # somebody else may be building, pulling and starting it
 
 
 class Run:
@@ -94,7 +94,8 @@ class Run:
             except ConfigError as error:
                 problems += [detail.strip() for detail in error.details] or [error.summary]
         if problems:
-            raise ConfigError.of(problems)
+            chosen = f"engine {self.engine.name} was chosen, {self.why}" if self.settings.engine == "auto" else ""
+            raise ConfigError.of(problems, hint=chosen)
         return strangers
 
     # -- bring a stack up ---------------------------------------------------------------------------------------
