@@ -5,10 +5,12 @@
 3. harness: `harness.stack_up`, with published ports.
 4. harness-container: the same with containers' own addresses.
 
-A service is usable at its first answer with the right JSON. None is asked before the engine has started it: a connection
-to an address that has no interface yet leaves an unanswered ARP request, which the kernel repeats after a second only,
-and until then every other connection waits for it (seen: 1.26 s instead of 0.6 s until the first answer). Results go to logs/bench/ as JSON and as a table; exit code
-1 when a way failed. ``python bench/cold_cycle.py [--rounds N] [--ways floor,compose,...]``.
+A service is usable at its first answer with the right JSON. In the first two ways none is asked before the engine has
+started it: a connection to an address that has no interface yet leaves an unanswered ARP request, which the kernel
+repeats only after a second, and all later connections wait for that (seen: 1.26 s to the first answer, not 0.6 s).
+
+Results go to logs/bench/ as JSON and as a table; exit code 1 when a way failed.
+``python bench/cold_cycle.py [--rounds N] [--ways floor,compose,...]``.
 """
 # ruff: noqa: INP001 - a script, run by `nox -s bench`
 

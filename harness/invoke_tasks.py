@@ -20,6 +20,7 @@ _HELP = {
     "stack": "a stack's name, or a Compose file (default: the default stack of the system)",
     "engine": "auto (default), compose or embedded",
     "system": "a system of [tool.harness.systems] (default: default-system)",
+    "profile": "profiles of the Compose file to activate, with commas between them",
     "local_build": "folder of a subject that was built by hand; it runs as a local process",
 }
 
@@ -70,6 +71,7 @@ def up(
     system: str = "",
     ttl: str = "12h",
     local_build: str = "",
+    profile: str = "",
 ) -> None:
     """Start a stack, settle and seed it, and leave it up. Once more: what is up and unchanged is left alone.
 
@@ -83,7 +85,7 @@ def up(
         seconds = parse_duration(ttl)
     except ValueError as error:
         raise ConfigError(f"--ttl {ttl!r}: {error}") from error
-    settings = _settings(stack=stack, engine=engine, system=system, local_build=local_build)
+    settings = _settings(stack=stack, engine=engine, system=system, local_build=local_build, profile=profile)
     for name, address in kept.up(settings, _say, ttl=seconds).items():
         print(f"{name} {address}")
 
@@ -96,6 +98,7 @@ def test(
     system: str = "",
     keep: str = "",
     local_build: str = "",
+    profile: str = "",
 ) -> None:
     """Run the suite: start what is missing, leave up what was up. Words after -- go to pytest.
 
@@ -104,9 +107,10 @@ def test(
     from harness import procs  # noqa: PLC0415
 
     options = {"stack": stack, "engine": engine, "system": system, "keep": keep, "local_build": local_build}
-    settings = _settings(**options)
+    settings = _settings(**options, profile=profile)
     argv = [sys.executable, "-m", "pytest"]
     argv += [f"--{name.replace('_', '-')}={value}" for name, value in options.items() if value]
+    argv += [f"--profile={profile}"] if profile else []
     argv += [str(settings.system.tests)] if settings.system else []
     code = procs.run_attached([*argv, *_remainder()], cwd=settings.root)
     if code:

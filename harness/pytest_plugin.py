@@ -30,21 +30,26 @@ _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 _KEPT_FOR = 12 * 3600.0
 _SAME_WISH = 1.0  # seconds in which a second Ctrl-C adds nothing to the first
 _ERROR = "harness_error"
-_OPTIONS = ("engine", "system", "stack", "keep", "local_build")
+_OPTIONS = ("engine", "system", "stack", "keep", "local_build", "profile")
+_PREFIX = "harness_"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options; values are checked by the same code as in every other entry point."""
     group = parser.getgroup("harness", "services under test")
-    group.addoption("--engine", metavar="E", help="what runs the services: auto (default), compose, embedded")
-    group.addoption("--system", metavar="S", help="a system of [tool.harness.systems]; default: default-system")
-    group.addoption("--stack", metavar="S", help="the stack of the `stack` fixture: a name, or a Compose file")
-    group.addoption("--keep", metavar="WHEN", help="leave the environment up: never (default), on-failure, always")
-    group.addoption(
-        "--local-build",
-        metavar="PATH",
-        help="run the subject from this folder, as a local process; build no image of it",
-    )
+    for name, metavar, text in (
+        ("engine", "E", "what runs the services: auto (default), compose, embedded"),
+        ("system", "S", "a system of [tool.harness.systems]; default: default-system"),
+        ("stack", "S", "the stack of the `stack` fixture: a name, or a Compose file"),
+        ("profile", "P", "profiles of the Compose file to activate, with commas between them"),
+        ("keep", "WHEN", "leave the environment up: never (default), on-failure, always"),
+        ("local-build", "PATH", "run the subject from this folder, as a local process"),
+    ):
+        dest = _PREFIX + name.replace("-", "_")
+        try:
+            group.addoption(f"--{name}", f"--harness-{name}", dest=dest, metavar=metavar, help=text)
+        except ValueError:  # another plugin has the short name
+            group.addoption(f"--harness-{name}", dest=dest, metavar=metavar, help=text)
 
 
 def stack_fixture(name: str, *, scope: str = "module") -> Any:  # noqa: ANN401 - pytest has no public type for it
@@ -123,7 +128,7 @@ class Session:
         if self._settings is None:
             from harness.config import load_settings, read_sources  # noqa: PLC0415 - not for plain tests
 
-            options = {name: self.config.getoption(name) for name in _OPTIONS}
+            options = {name: self.config.getoption(_PREFIX + name) for name in _OPTIONS}
             self._settings = load_settings(read_sources(self.config.rootpath), options)
         return self._settings
 
@@ -167,7 +172,7 @@ class Session:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         """Check our options, and let TERM and HUP end the session as Ctrl-C does, so that fixtures are torn down."""
-        if any(session.config.getoption(name) for name in _OPTIONS):
+        if any(session.config.getoption(_PREFIX + name) for name in _OPTIONS):
             try:
                 _ = self.settings
             except HarnessError as error:

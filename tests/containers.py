@@ -125,9 +125,7 @@ class Dock(Project):
 
     def containers(self) -> dict[str, str]:
         """Return service -> id of every container of this project."""
-        return {
-            one.labels["com.docker.compose.service"]: one.id for one in self.objects() if one.kind == "container"
-        }
+        return {one.labels["com.docker.compose.service"]: one.id for one in self.objects() if one.kind == "container"}
 
     def bystander(self, labels: dict[str, str], network: str = "none", kind: str = "container") -> str:
         """Make something that is nobody's but the test's; return its id."""

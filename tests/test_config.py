@@ -227,7 +227,7 @@ def test_a_folder_with_a_compose_file_is_a_project(tmp_path: Path, name: str) ->
     found = load_settings(read_sources(tmp_path / "a" / "b", {}))
     assert (found.root, found.system, found.systems) == (tmp_path, None, ())
     assert found.default_stack() == f"./{name}"
-    assert found.stack_file(found.default_stack()) == tmp_path / name
+    assert found.stack_files(found.default_stack()) == (tmp_path / name,)
 
 
 def test_an_empty_table_makes_a_project(tmp_path: Path) -> None:
@@ -306,7 +306,7 @@ def test_several_stacks_without_a_default_are_listed(
 def test_a_stack_is_a_name_or_a_file(tmp_path: Path, name: str, file: str) -> None:
     """A stack must be found by its name in the stack folder, or by its path from the project's folder."""
     stacks(tmp_path, "compose/kafka.yaml", "compose/web.yml", "other.yaml")
-    assert settings(tmp_path).stack_file(name) == tmp_path / file
+    assert settings(tmp_path).stack_files(name) == (tmp_path / file,)
 
 
 def test_an_unknown_stack_is_told_with_those_that_are_known(tmp_path: Path) -> None:
@@ -314,13 +314,13 @@ def test_an_unknown_stack_is_told_with_those_that_are_known(tmp_path: Path) -> N
     stacks(tmp_path, "compose/kafka.yaml", "compose/web.yml")
     found = settings(tmp_path)
     with pytest.raises(ConfigError) as caught:
-        found.stack_file("kafak")
+        found.stack_files("kafak")
     assert str(caught.value) == (
         "Stack 'kafak' is not known; there are: kafka, web; did you mean 'kafka'?\n"
         f"next: write {tmp_path}/compose/kafak.yaml, or name a Compose file by its path"
     )
     with pytest.raises(ConfigError) as caught:
-        found.stack_file("./kafak.yml")
+        found.stack_files("./kafak.yml")
     assert str(caught.value) == f"Compose file {tmp_path}/kafak.yml does not exist"
 
 
@@ -331,3 +331,14 @@ def test_the_state_folder_is_the_users_runtime_folder(tmp_path: Path) -> None:
     assert fallback == read_sources(tmp_path, {}).state
     assert fallback.parent == Path(tempfile.gettempdir())
     assert fallback.name.startswith("harness-")
+
+
+def test_composes_own_choice_of_files_is_taken(tmp_path: Path) -> None:
+    """Without a system, COMPOSE_FILE, else the default file with its override, must be the stack."""
+    for name in ("compose.yaml", "compose.override.yaml", "b.yaml"):
+        (tmp_path / name).write_text("services: {}\n")
+    found = settings(tmp_path)
+    assert [path.name for path in found.stack_files(found.default_stack())] == ["compose.yaml", "compose.override.yaml"]
+    found = settings(tmp_path, "", {"COMPOSE_FILE": "compose.yaml:b.yaml", "COMPOSE_PROFILES": "one, two"})
+    assert [path.name for path in found.stack_files(found.default_stack())] == ["compose.yaml", "b.yaml"]
+    assert (found.profiles, found.origins["profile"]) == (("one", "two"), "COMPOSE_PROFILES")

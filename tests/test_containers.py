@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from projects import run_json
 
 from harness import clock
 from harness.errors import BrokenStack, ConfigError, HarnessError
+from harness.helpers import http
 from harness.runs import kept, running
 from harness.stack import read_tree
 
@@ -115,8 +117,7 @@ def test_a_stack_of_several_files_is_their_merge(dock: Dock) -> None:
     """A stack that is included as a list of files must run as Compose merges them, the later over the earlier."""
     dock.stack("base", {"web": dock.web(environment={"A": "base", "B": "base"})})
     (dock.root / "compose" / "over.yaml").write_text(
-        "services:\n  web:\n    environment: {B: over}\n  more:\n"
-        f"    image: {dock.image}\n    command: [wait]\n"
+        f"services:\n  web:\n    environment: {{B: over}}\n  more:\n    image: {dock.image}\n    command: [wait]\n"
     )
     dock.stack("s", {"user": dock.up()}, include=[{"path": ["base.yaml", "over.yaml"]}])
     run = dock.run()
@@ -267,13 +268,7 @@ def test_every_probe_can_hold_on_a_container(dock: Dock) -> None:
     run = dock.run()
     with pytest.MonkeyPatch.context() as patch, running(run):
         patch.syspath_prepend(str(dock.root))
-        stack = run.bring("s")
-        now = clock.now()
-        assert ask(stack, "tcp")
-        assert now > 0
-        for name in stack.services:
-            began = moment(dock.container(name)["State"]["StartedAt"])
-            assert began > 0
+        assert ask(run.bring("s"), "tcp")
     settled = [span for span in run_json(dock)["spans"] if span["stage"] == "settle"]
     assert len(settled) == 7
     assert min(span["seconds"] for span in settled) >= 0.5
@@ -283,7 +278,7 @@ def test_every_probe_can_hold_on_a_container(dock: Dock) -> None:
     ("probe", "says"),
     [
         ({"tcp": 8080}, r"127\.\S+:8080 accepted and closed at once|Connection reset by peer"),
-        ({"http": {"port": 8080}}, r"8080"),
+        ({"http": {"port": 8080}}, r"/: (ConnectionResetError|RemoteDisconnected)"),
         ({"log": "never"}, r"no line matches 'never' yet"),
         ({"exec": ["sh", "-c", "echo not yet; exit 4"]}, r"sh: exit code 4: not yet"),
         ({"exec": ["no-such-program"]}, r"no-such-program"),
@@ -299,14 +294,8 @@ def test_a_probe_that_does_not_hold_says_what_it_saw(dock: Dock, probe: dict[str
     dock.stack("s", {"slow": one}, **{"x-harness": {"timeouts": {"ready": "900ms"}}})
     with pytest.raises(BrokenStack, match=r"Service 'slow' did not settle in \d\.\d s: ") as caught:
         dock.run().bring("s")
-    assert _matches(says, caught.value.summary), caught.value.summary
+    assert re.search(says, caught.value.summary), caught.value.summary
     assert dock.containers() == {}
-
-
-def _matches(pattern: str, text: str) -> bool:
-    import re  # noqa: PLC0415
-
-    return bool(re.search(pattern, text))
 
 
 def test_seeds_are_planted_in_containers(dock: Dock) -> None:
@@ -380,11 +369,9 @@ def wait_for_log(one: Service, text: str, since: int = 0) -> str:
 def wait_until_green(stack: Stack) -> None:
     """Wait until the web service answers as it should."""
     for _ in clock.poll(clock.Deadline.after(5)):
-        try:
-            if ask(stack, "web")["status"] == "green":
-                return
-        except HarnessError:
-            continue
+        host, _, port = stack.endpoint("web", 8080).rpartition(":")
+        if http.ask(host, int(port)).status == 200:
+            return
 
 
 def test_a_service_tells_its_state(stack: Stack) -> None:
@@ -465,7 +452,7 @@ def test_exec_reports_what_a_command_did(stack: Stack) -> None:
 def test_files_and_folders_are_copied_out(stack: Stack, tmp_path: Path) -> None:
     """``copy_out`` must give a file or a folder as it is in the container, and say when there is none."""
     one = stack.service("web")
-    made = "mkdir -p /t/sub /t/empty; printf 'a\\0b' > /t/file; echo deep > /t/sub/deep; chmod 755 /t/file; ln -sf file /t/l"
+    made = "mkdir -p /t/sub /t/empty; printf 'a\\0b' > /t/file; echo deep > /t/sub/deep; chmod 755 /t/file"
     assert one.exec(["sh", "-c", made]).code == 0
     copy = one.copy_out("/t/file", tmp_path / "copy")
     assert (copy.read_bytes(), copy.stat().st_mode & 0o777) == (b"a\0b", 0o755)
@@ -496,15 +483,13 @@ def test_a_container_that_dies_under_a_test_ends_its_waits(dock: Dock) -> None:
 def test_a_log_has_the_bytes_that_were_written(dock: Dock) -> None:
     """A log must hold a container's output as it was: no UTF-8, no newline at the end, ANSI, NUL, very long lines."""
     data = b"\xff\xfe caf\xe9 \x1b[31m\r\n\0\n" + b"long " * 20_000 + b"\nno newline at the end"
-    script = f"import os, signal; os.write(1, bytes.fromhex('{data[:20].hex()}'))"
-    assert script
     (dock.root / "compose" / "data").write_bytes(data)
-    one = dock.up(volumes=["./data:/data:ro"], entrypoint=["sh", "-c", "cat /data; exec tail -f /dev/null"])
-    one["x-harness"] = {"ready": [{"log": "at the end$"}]}
+    one = dock.box(volumes=["./data:/data:ro"], entrypoint=["cat", "/data"], harness={"role": "oneshot"})
     dock.stack("s", {"odd": one})
     run = dock.run()
     with running(run):
         run.bring("s")
+    # The engine gives out a line without a newline only when its container ends.
     assert (dock.latest / "services" / "odd.log").read_bytes() == data
 
 
@@ -525,10 +510,8 @@ def test_two_environments_do_not_meet(dock: Dock) -> None:
 
 
 def _run_as(dock: Dock, who: str) -> Any:
-    dock.environ["WHO"] = who
-    run = dock.run()
-    run.settings.environ["WHO"]  # a copy is taken with the settings
-    return run
+    dock.environ = {**dock.environ, "WHO": who}
+    return dock.run()
 
 
 def test_containers_can_be_reached_at_their_own_addresses(dock: Dock) -> None:

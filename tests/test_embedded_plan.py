@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from harness.engine import Endpoint, ProcessPlan, embedded
+from harness.engine import Endpoint, embedded
 from harness.engine.addresses import Layout, Stranger, dry_layout, find_strangers, needs
 from harness.engine.embedded import NAME
 from harness.errors import ConfigError
@@ -20,7 +20,6 @@ from harness.stack import read_tree
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from harness.engine import StackPlan
     from harness.stack import Tree
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +69,7 @@ class Settings:
         stack: the stack asked for (a name, or a file), "" when none was.
         addresses: how containers are reached: ``published`` ports, or ``container`` addresses.
         networks: the private range that environments' container networks are taken from.
+        profiles: active profiles.
         local_build: folder of a subject that was built by hand and runs as a local process, None for none.
         environ: the environment, for Compose and for services.
         origins: setting name -> where its value came from.
@@ -84,25 +86,29 @@ class Settings:
     stack: str
     addresses: str
     networks: str
+    profiles: tuple[str, ...]
     local_build: Path | None
     environ: Mapping[str, str]
     origins: Mapping[str, str]
 
-    def stack_file(self, name: str) -> Path:
-        """Return the Compose file of a stack, given by name or as a file (has ``/`` or ends in .yml or .yaml).
+    def stack_files(self, name: str) -> tuple[Path, ...]:
+        """Return the Compose files of a stack, given by name or as files (has ``/`` or ends in .yml or .yaml).
+
+        Several files are written as in ``COMPOSE_FILE``, with a colon between them; later ones are laid over the first.
 
         Raises:
             ConfigError: there is none of that name; the error lists those there are.
         """
-        if "/" in name or name.endswith((".yml", ".yaml")):
-            path = self.root / name
-            if not path.is_file():
-                raise ConfigError(f"Compose file {path} does not exist")
-            return path
+        if os.pathsep in name or "/" in name or name.endswith((".yml", ".yaml")):
+            paths = tuple(self.root / part for part in name.split(os.pathsep) if part)
+            for path in paths:
+                if not path.is_file():
+                    raise ConfigError(f"Compose file {path} does not exist")
+            return paths
         for suffix in (".yaml", ".yml"):
             path = self.stack_folder / f"{name}{suffix}"
             if path.is_file():
-                return path
+                return (path,)
         known = sorted({path.stem for path in self.stack_folder.glob("*.y*ml")})
         raise ConfigError(
             f"Stack {name!r} is not known; there are: {', '.join(known) or 'none'}{nearest(name, known)}",
@@ -119,9 +125,13 @@ class Settings:
             return self.stack
         if self.system and self.system.default:
             return self.system.default
-        here = [name for name in COMPOSE_FILES if (self.root / name).is_file()]
+        if not self.system and self.environ.get("COMPOSE_FILE"):
+            return self.environ["COMPOSE_FILE"]
+        here = next((name for name in COMPOSE_FILES if (self.root / name).is_file()), "")
         if not self.system and here:
-            return f"./{here[0]}"
+            stem, _, suffix = here.rpartition(".")
+            over = [f"./{stem}.override.{end}" for end in dict.fromkeys((suffix, "yaml", "yml"))]
+            return os.pathsep.join([f"./{here}", *(name for name in over if (self.root / name).is_file())][:2])
         candidates = (
             self.system.stacks if self.system else tuple(sorted(path.stem for path in self.stack_folder.glob("*.y*ml")))
         )
@@ -179,7 +189,9 @@ def _check_range(text: str, origin: str) -> None:
 
 
 def load_settings(sources: Sources, options: Mapping[str, str | None] | None = None) -> Settings:
-    """Combine ``options`` (engine, keep, system, stack, logs, local_build; None = not given) with the other sources.
+    """Combine ``options`` with the other sources.
+
+    Options are engine, keep, system, stack, logs, profile, local_build, addresses and networks; None is not given.
 
     Raises:
         ConfigError: a key or value is not known; all problems of the table are reported together.
@@ -216,6 +228,9 @@ def load_settings(sources: Sources, options: Mapping[str, str | None] | None = N
             )
     _check_range(networks, origins["networks"])
     build = choose("local_build", "-", "")
+    profiles = choose("profile", "-", sources.environ.get("COMPOSE_PROFILES", ""))
+    if profiles and origins["profile"] == "default":
+        origins["profile"] = "COMPOSE_PROFILES"
     local_build = sources.root / build if build else None
     if local_build and not local_build.is_dir():
         raise ConfigError(f"Local build {local_build} ({origins['local_build']}) is no folder")
@@ -239,6 +254,7 @@ def load_settings(sources: Sources, options: Mapping[str, str | None] | None = N
         stack=choose("stack", "-", ""),
         addresses=addresses,
         networks=networks,
+        profiles=tuple(one.strip() for one in profiles.split(",") if one.strip()),
         local_build=local_build,
         environ=sources.environ,
         origins=origins,

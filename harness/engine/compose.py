@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from harness.engine.addresses import endpoints, process_of, variables, visible_ports
+from harness.engine import lint
+from harness.engine.addresses import LOOPBACK, endpoints, process_of, variables, visible_ports
 from harness.engine.embedded import SUBJECT_GRACE, plan_process
 from harness.engine.plan import ContainerPlan, Containers, Image, ServicePlan, StackPlan
 from harness.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from harness.engine.addresses import Layout
     from harness.stack import Service, Stack, Tree
@@ -30,28 +31,6 @@ MAX_LOG = "64m"
 PIDS = 4096
 # Capabilities that Docker gives by default and that hardly any service of a test needs.
 DROPPED = ("AUDIT_WRITE", "MKNOD", "NET_RAW", "SETFCAP", "SETPCAP", "SYS_CHROOT")
-# What Docker gives by default ("Runtime privilege and Linux capabilities" in its manual): adding these is no harm.
-DEFAULT_CAPABILITIES = frozenset(
-    [
-        "AUDIT_WRITE",
-        "CHOWN",
-        "DAC_OVERRIDE",
-        "FOWNER",
-        "FSETID",
-        "KILL",
-        "MKNOD",
-        "NET_BIND_SERVICE",
-        "NET_RAW",
-        "SETFCAP",
-        "SETGID",
-        "SETPCAP",
-        "SETUID",
-        "SYS_CHROOT",
-    ]
-)
-_SOCKETS = re.compile(r"/(docker|containerd|podman|crio)(/[\w.-]+)*\.sock$|/(docker|podman|containerd)\.sock$")
-_DIND = re.compile(r"(^|/)(docker|docker-in-docker)(:[\w.-]*dind[\w.-]*)?$|dind")
-_NAMESPACES = ("network_mode", "pid", "ipc", "uts", "userns_mode", "cgroup")
 
 
 @dataclass(frozen=True)
@@ -96,6 +75,19 @@ class _Reset:
     pass
 
 
+def _doubled(value: Any) -> Any:  # noqa: ANN401 - any YAML value
+    """Double each ``$``: Compose interpolates the override as it does every file."""
+    if isinstance(value, str):
+        return value.replace("$", "$$")
+    if isinstance(value, _Replaced):
+        return _Replaced(_doubled(value.value))
+    if isinstance(value, list):
+        return [_doubled(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _doubled(item) for key, item in value.items()}
+    return value
+
+
 def _replaced(dumper: yaml.SafeDumper, data: _Replaced) -> yaml.Node:
     node = dumper.represent_data(data.value)
     node.tag = "!override"
@@ -127,7 +119,7 @@ def plan_stack(
     plans: list[ServicePlan] = []
     ports = visible_ports(tree, name, layout)
     environment = variables(ports)
-    override: dict[str, Any] = {"services": {}, "networks": _networks(stack, layout, identity)}
+    override: dict[str, Any] = {"services": {}, "networks": _networks(tree, stack, layout, identity)}
     built = []
     for service in stack.services:
         process = process_of(service, NAME, layout.local_build)
@@ -135,11 +127,12 @@ def plan_stack(
             if process:
                 plans.append(plan_process(tree, stack, service, process, layout, notes))
                 continue
-            problems += _refused(stack, service)
+            problems += lint.refused(stack, service)
+            problems += _unmovable(stack, service, layout, notes)
         except ConfigError as error:
             problems += [detail.strip() for detail in error.details] or [error.summary]
             continue
-        notes += _rewritten(service)
+        notes += lint.rewritten(service)
         image = (images or {}).get(service.name) or Image(service.image, builds=bool(service.compose.get("build")))
         if image.builds:
             image = replace(image, name=identity.image(service.name))
@@ -148,7 +141,7 @@ def plan_stack(
         override["services"][service.name] = _service(tree, stack, service, layout, identity, image)
     if volumes := _volumes(tree, stack, identity):
         override["volumes"] = volumes
-    problems += _external(stack)
+    problems += lint.external(stack)
     if problems:
         raise ConfigError.of(problems)
     project = identity.project(name)
@@ -161,11 +154,27 @@ def plan_stack(
     containers = Containers(
         project=project,
         arguments=tuple(arguments),
-        override=yaml.dump(override, Dumper=_Override, sort_keys=False, width=200),
+        override=yaml.dump(_doubled(override), Dumper=_Override, sort_keys=False, width=200),
         build=tuple(built),
         env=environment,
     )
     return StackPlan(name, NAME, tuple(plans), tuple(notes), containers if override["services"] else None)
+
+
+def _unmovable(stack: Stack, service: Service, layout: Layout, notes: list[str]) -> list[str]:
+    """Say which published ports moved because a stranger holds them; return those that may not."""
+    if layout.container_addresses:
+        return []  # nothing is published
+    problems = []
+    for port in service.ports:
+        stranger = layout.strangers.get((port.left, port.protocol))
+        if stranger and service.settings.fixed:
+            who = f"Service {service.name!r} ({stack.files[0]})"
+            problems.append(f"{who}: {stranger}, and it cannot move: it is fixed")
+        elif stranger:
+            what = f"service {service.name!r} is on {LOOPBACK} with a free port instead of {port.left}"
+            notes.append(f"{stranger}; {what}")
+    return problems
 
 
 def _plan_container(
@@ -210,18 +219,27 @@ def _service(
         else:
             made["build"] = _Reset()
     made["pull_policy"] = "never"
+    made |= _one_that_stays_down(written)
     if written.get("ports"):
         made["ports"] = _Replaced([] if layout.container_addresses else _ports(stack, service, layout))
     if not written.get("network_mode"):
         made["networks"] = _Replaced(_joined(stack, service, layout))
-    if "logging" not in written:
-        made["logging"] = {"driver": "json-file", "options": {"max-size": MAX_LOG}}
+    if "logging" not in written:  # the driver json-file would not keep bytes that are no UTF-8
+        made["logging"] = {"driver": "local", "options": {"max-size": MAX_LOG}}
     local = _local_hosts(tree, stack, layout)
     if local:
         made["extra_hosts"] = [f"{name}:{address}" for name, address in local.items()]
     if service.has_settings and not written.get("privileged"):
         made |= _restricted(written)
     return made
+
+
+def _one_that_stays_down(written: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what takes back more containers than one, and restarts by way of ``deploy``."""
+    deploy = written.get("deploy") or {}
+    taken: dict[str, Any] = {"restart_policy": _Reset()} if deploy.get("restart_policy") else {}
+    taken |= {"replicas": 1} if "replicas" in deploy else {}
+    return ({"deploy": taken} if taken else {}) | ({"scale": 1} if "scale" in written else {})
 
 
 def _ports(stack: Stack, service: Service, layout: Layout) -> list[dict[str, Any]]:
@@ -270,14 +288,26 @@ def _restricted(written: Mapping[str, Any]) -> dict[str, Any]:
     return made
 
 
-def _networks(stack: Stack, layout: Layout, identity: Identity) -> dict[str, Any]:
+def _networks(tree: Tree, stack: Stack, layout: Layout, identity: Identity) -> dict[str, Any]:
     assert layout.network is not None  # this engine has one
     made: dict[str, Any] = {"default": _Replaced({"name": layout.network.name, "external": True})}
     for key, table in stack.networks.items():
-        if key != "default" and not table.get("external"):
-            labels = {**identity.labels, "harness.stack": stack.name}
-            made[key] = {"name": f"{identity.project(stack.name)}_{key}", "labels": labels}
+        if key == "default" or table.get("external"):
+            continue
+        # Like volumes, but Compose joins a network that another project has made only as an external one.
+        owner = next((one.name for one in tree.below(stack.name) if _uses(one, key)), stack.name)
+        name = f"{identity.project(owner)}_{key}"
+        if owner == stack.name:
+            made[key] = {"name": name, "labels": {**identity.labels, "harness.stack": owner}}
+        else:
+            made[key] = _Replaced({"name": name, "external": True})
     return made
+
+
+def _uses(stack: Stack, network: str) -> bool:
+    """Return whether a stack declares a network and has services of its own on it, so that it makes it."""
+    used = any(network in (service.compose.get("networks") or {}) for service in stack.services)
+    return network in stack.networks and used
 
 
 def _volumes(tree: Tree, stack: Stack, identity: Identity) -> dict[str, Any]:
@@ -290,61 +320,3 @@ def _volumes(tree: Tree, stack: Stack, identity: Identity) -> dict[str, Any]:
         labels = {**identity.labels, "harness.stack": owner}
         made[key] = {"name": f"{identity.project(owner)}_{key}", "labels": labels}
     return made
-
-
-# -- what is rewritten, and what is refused ------------------------------------------------------------------------
-
-
-def _rewritten(service: Service) -> Iterator[str]:
-    """Say what the override takes back of a service's file."""
-    written, who = service.compose, f"service {service.name!r}"
-    if written.get("container_name"):
-        yield f"{who}: container_name {written['container_name']!r} is left out, environments would meet under it"
-    restart = written.get("restart")
-    if restart and restart != "no":
-        yield f"{who}: restart {restart!r} is left out, a service that dies is news"
-    hosts = {str(port.get("host_ip", "")) for port in written.get("ports") or ()}
-    if foreign := sorted(host for host in hosts if host and not host.startswith("127.")):
-        yield f"{who}: ports are published on loopback only, not on {', '.join(foreign)}"
-
-
-def _refused(stack: Stack, service: Service) -> Iterator[str]:
-    """Say what a service has that is refused unless its ``x-harness.allow`` names it."""
-    for permission, what in _dangerous(service):
-        if permission not in service.settings.allow:
-            yield (
-                f"{stack.files[0]}: service {service.name!r}: {what} is refused; "
-                f"if it must be, write x-harness: {{allow: [{permission}]}}"
-            )
-
-
-def _dangerous(service: Service) -> Iterator[tuple[str, str]]:
-    written = service.compose
-    if written.get("privileged"):
-        yield "privileged", "privileged: true"
-    added = {str(one).upper().removeprefix("CAP_") for one in written.get("cap_add") or ()} - DEFAULT_CAPABILITIES
-    if added:
-        yield "cap_add", f"cap_add {', '.join(sorted(added))}"
-    for key in _NAMESPACES:
-        if written.get(key) == "host":
-            yield "host-namespace", f"{key}: host"
-    for mount in service.mounts:
-        if mount.kind == "bind" and _SOCKETS.search(mount.source):
-            yield "engine-socket", f"mounting {mount.source}"
-        if mount.kind == "bind" and mount.source == "/":
-            yield "root-filesystem", "mounting / of this machine"
-    if _DIND.search(service.image):
-        yield "docker-in-docker", f"image {service.image!r}, a container engine,"
-
-
-def _external(stack: Stack) -> Iterator[str]:
-    """Say which volumes and networks of other owners the stack's own services use, unless one of them allows it."""
-    allowed = any("external" in service.settings.allow for service in stack.services)
-    for kind, tables in (("volume", stack.volumes), ("network", stack.networks)):
-        for key, table in tables.items():
-            if table.get("external") and not allowed:
-                name = table.get("name", key)
-                yield (
-                    f"{stack.files[0]}: {kind} {name!r} is external, not ours to use or to keep clean; it is refused. "
-                    "If it must be, write x-harness: {allow: [external]} at a service that uses it"
-                )

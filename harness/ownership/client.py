@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import procs
 from harness.clock import Deadline
-from harness.errors import BrokenStack, HarnessError
+from harness.errors import BrokenStack, ConfigError, EngineUnreachableError, HarnessError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from harness.daemon import Daemon
 
 START_BUDGET = 10.0
+_KINDS: dict[str, type[HarnessError]] = {
+    kind.__name__: kind for kind in (BrokenStack, ConfigError, EngineUnreachableError)
+}
 # Fork once more before anything heavy is imported: the keeper is then nobody's child whose end somebody must collect.
 _BOOT = (
     "import os,sys\n"
@@ -166,7 +169,7 @@ class KeeperLink:
 
         Raises:
             BrokenStack: the keeper is gone or did not answer in ``timeout`` seconds.
-            HarnessError: the keeper refused, with its reason.
+            HarnessError: the keeper refused, with its reason; of the kind that the keeper met.
         """
         deadline = Deadline.after(timeout)
         with self._arrived:
@@ -183,7 +186,8 @@ class KeeperLink:
                     raise BrokenStack(f"The keeper did not answer {do!r} in {timeout:g} s")
             answer = self._answers.pop(number)
         if "error" in answer:
-            raise HarnessError(str(answer["error"]))
+            kind = _KINDS.get(str(answer.get("kind")), HarnessError)
+            raise kind(str(answer["error"]))
         result: dict[str, Any] = answer["ok"]
         return result
 

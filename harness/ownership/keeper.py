@@ -357,7 +357,7 @@ class Keeper:
             result = await handler(connection, **message)
             connection.send({"id": number, "ok": result or {}})
         except HarnessError as error:
-            connection.send({"id": number, "error": error.summary})
+            connection.send({"id": number, "error": error.summary, "kind": type(error).__name__})
         except OSError as error:
             connection.send({"id": number, "error": f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")})
         except Exception as error:  # noqa: BLE001 - the keeper must outlive a bad request; it is logged and answered

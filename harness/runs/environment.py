@@ -82,10 +82,10 @@ class Environment:
         self.news = Stop()
         self.brought: Counter[str] = Counter()
         self._oneshots: set[str] = set()
-        self._exits: dict[str, dict[str, Any]] = {}
+        self._exits: dict[str, Any] = {}
         self._lock = threading.Lock()
-        self._health: dict[str, str] = {}
-        self._started: dict[str, dict[str, Any]] = {}
+        self._health: dict[str, Any] = {}
+        self._started: dict[str, Any] = {}
         self._engine_lost = False
         self._client: APIClient | None = None
         self._keeper_lost = False
@@ -151,17 +151,19 @@ class Environment:
     def exit_of(self, stack: str, service: str) -> dict[str, Any] | None:
         """Return the facts of a service's end, None while it runs."""
         with self._lock:
-            return self._exits.get(f"{stack}/{service}")
+            facts: dict[str, Any] | None = self._exits.get(f"{stack}/{service}")
+        return facts
 
     def started(self, stack: str, service: str) -> dict[str, Any] | None:
         """Return the facts of a container's start, None before it."""
         with self._lock:
-            return self._started.get(f"{stack}/{service}")
+            facts: dict[str, Any] | None = self._started.get(f"{stack}/{service}")
+        return facts
 
     def health(self, stack: str, service: str) -> str:
         """Return the health of a container as the engine told it last: "", starting, healthy or unhealthy."""
         with self._lock:
-            return self._health.get(f"{stack}/{service}", "")
+            return str(self._health.get(f"{stack}/{service}", ""))
 
     @property
     def client(self) -> APIClient:
@@ -171,11 +173,11 @@ class Environment:
             self._client = connect(self.daemon)
         return self._client
 
-    def forget_exit(self, stack: str, service: str) -> None:
-        """A service is about to be started again."""
+    def forget(self, stack: str, service: str) -> None:
+        """A service is about to be started: what an earlier life of it left does not count."""
         with self._lock:
-            self._exits.pop(f"{stack}/{service}", None)
-            self._started.pop(f"{stack}/{service}", None)
+            for known in (self._exits, self._started, self._health):
+                known.pop(f"{stack}/{service}", None)
 
     def expect_end(self, stack: str, service: str) -> None:
         """Count a service as a one-shot: its end with exit code 0 is no fault."""

@@ -66,7 +66,8 @@ class Run:
 
     def read(self, stack: str) -> Tree:
         """Return the tree of a stack, by name or file. Raises ConfigError with all that is wrong with it."""
-        return read_tree([self.settings.stack_file(stack)], self.settings.environ)
+        settings = self.settings
+        return read_tree(settings.stack_files(stack), settings.environ, profiles=settings.profiles)
 
     def plan(self, tree: Tree) -> dict[tuple[int, str], Stranger]:
         """Check that every stack of ``tree`` can be planned on this engine; return who is in the way of its ports.

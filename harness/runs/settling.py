@@ -128,6 +128,7 @@ class Settling:
     def _ask_before(self, names: list[str]) -> None:
         """Make the probes of containers before Compose starts any, so that old data is told from new."""
         for name in names:
+            self.environment.forget(self.stack.name, name)
             service = self.stack.service(name)
             assert service is not None  # names come from this stack
             self._targets[name] = self._target(service, self.plans[name])
@@ -211,7 +212,7 @@ class Settling:
         if plan.service in self.oneshots:
             self.environment.expect_end(self.stack.name, plan.service)
         if isinstance(plan, ProcessPlan):
-            self.environment.forget_exit(self.stack.name, plan.service)
+            self.environment.forget(self.stack.name, plan.service)
             return embedded.start(plan, self.environment.link)
         for _ in poll(self.up, wake=self.stop.subscribe()):
             if facts := self.environment.started(self.stack.name, plan.service):

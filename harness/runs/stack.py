@@ -134,7 +134,7 @@ class Service:
 
     def _act(self, act: str, **more: object) -> None:
         if act in ("start", "restart"):
-            self._environment.forget_exit(self.stack, self.name)
+            self._environment.forget(self.stack, self.name)
         self._environment.link.ask("act", timeout=60, stack=self.stack, service=self.name, act=act, **more)
 
     def kill(self) -> None:

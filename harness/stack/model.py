@@ -284,6 +284,8 @@ class Stack(Frozen):
     env_files: tuple[Path, ...] = ()
     volumes: dict[str, Any] = Field(default_factory=dict, repr=False)
     networks: dict[str, Any] = Field(default_factory=dict, repr=False)
+    configs: dict[str, Any] = Field(default_factory=dict, repr=False)
+    secrets: dict[str, Any] = Field(default_factory=dict, repr=False)
 
     @property
     def folder(self) -> Path:

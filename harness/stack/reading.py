@@ -301,6 +301,8 @@ def _build(
         env_files=unit.env_files,
         volumes={key: table or {} for key, table in (unit.document.get("volumes") or {}).items()},
         networks={key: table or {} for key, table in (unit.document.get("networks") or {}).items()},
+        configs={key: table or {} for key, table in (unit.document.get("configs") or {}).items()},
+        secrets={key: table or {} for key, table in (unit.document.get("secrets") or {}).items()},
     )
 
 

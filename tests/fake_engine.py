@@ -1,0 +1,226 @@
+"""A small Docker engine on a unix socket: the parts of its API that finding and removing things needs."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import json
+import queue
+import re
+import socketserver
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+from harness.daemon import Daemon
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+    engine: FakeEngine
+
+    def handle_error(self, *_: object) -> None:
+        """A client that went away is no news."""
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
+
+    def answer(self) -> None:
+        path = urlsplit(self.path).path
+        if path.endswith("/events"):
+            self.tell_events()
+        elif path.endswith("/logs"):
+            self.tell_output(path.split("/")[-2])
+        else:
+            self.tell()
+
+    do_GET = do_POST = do_DELETE = answer  # noqa: N815 - names by http.server
+
+    def tell(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        status, said = self.server.engine.answer(self.command, self.path, json.loads(body) if body else None)
+        data = said.encode() if isinstance(said, str) else json.dumps(said).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            self.wfile.write(data)
+
+    def tell_events(self) -> None:
+        engine = self.server.engine
+        engine.asked.append((self.command, "/events"))
+        self.start_stream()
+        said: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        engine.streams.append(said)
+        self.close_connection = True  # in the middle of a chunked answer, as an engine that is killed does
+        while (event := said.get()) is not None:
+            self.send_chunk(json.dumps(event).encode() + b"\n")
+
+    def tell_output(self, container: str) -> None:
+        engine = self.server.engine
+        engine.asked.append((self.command, f"/containers/{container}/logs"))
+        self.start_stream()
+        data = engine.output.get(container, b"")
+        self.send_chunk(b"\x01\0\0\0" + len(data).to_bytes(4) + data)
+        self.send_chunk(b"")
+
+    def start_stream(self) -> None:
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+
+    def send_chunk(self, data: bytes) -> None:
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+
+    def address_string(self) -> str:
+        return "a client"
+
+    def log_message(self, *_: object) -> None:
+        """Write nothing."""
+
+
+class FakeEngine:
+    """An engine whose containers, networks and volumes are plain tables.
+
+    Attributes:
+        api: the newest version of the API that it speaks.
+        containers: full id -> labels.
+        networks: full id -> (labels, ids of its containers).
+        volumes: name -> (labels, ids of the containers that use it).
+        exited: full id of a container that has ended -> its exit code.
+        output: full id -> what a container has written; it ends there.
+        streams: the open streams of events, newest last; what is put there is sent, None breaks one off.
+        asked: method and path of each request, without the version.
+        before: called with (method, path) before each answer; what it returns is answered instead, if it is something.
+    """
+
+    def __init__(self, path: Path, api: str = "1.41") -> None:
+        self.path = path
+        self.api = api
+        self.containers: dict[str, dict[str, str]] = {}
+        self.networks: dict[str, tuple[dict[str, str], list[str]]] = {}
+        self.volumes: dict[str, tuple[dict[str, str], list[str]]] = {}
+        self.exited: dict[str, int] = {}
+        self.output: dict[str, bytes] = {}
+        self.streams: list[queue.SimpleQueue[dict[str, Any] | None]] = []
+        self.asked: list[tuple[str, str]] = []
+        self.before: Callable[[str, str], tuple[int, Any] | None] = lambda _, __: None
+        self.daemon = Daemon(f"unix://{path}", "a test")
+        self._lock = threading.Lock()
+
+    def did(self, method: str) -> list[str]:
+        """Return the paths that were asked with a method, in order."""
+        return [path for asked, path in self.asked if asked == method]
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[FakeEngine]:
+        """Serve for a ``with`` block."""
+        with _Server(str(self.path), _Handler) as server:
+            server.engine = self
+            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+            thread.start()
+            try:
+                yield self
+            finally:
+                for stream in self.streams:
+                    stream.put(None)
+                server.shutdown()
+                thread.join()
+
+    def answer(self, method: str, target: str, body: Any) -> tuple[int, Any]:
+        """Return status and body of the answer to a request."""
+        url = urlsplit(target)
+        path = re.sub(r"^/v\d+\.\d+", "", url.path)
+        self.asked.append((method, path))
+        if (instead := self.before(method, path)) is not None:
+            return instead
+        if path == "/version":
+            return 200, {"Version": "20.10.0", "ApiVersion": self.api, "MinAPIVersion": "1.12"}
+        filters = json.loads(parse_qs(url.query).get("filters", ["{}"])[0])
+        kind, _, rest = path.strip("/").partition("/")
+        with self._lock:
+            if kind == "containers":
+                return self._container(method, rest, filters)
+            if kind == "networks":
+                return self._network(method, rest, filters, body)
+            if kind == "volumes":
+                return self._volume(method, rest, filters)
+        return 404, {"message": f"page not found: {path}"}
+
+    def _container(self, method: str, rest: str, filters: dict[str, list[str]]) -> tuple[int, Any]:
+        name = rest.removesuffix("/json")
+        if rest == "json":
+            used = [users for volume in filters.get("volume", ()) for users in (self.volumes[volume][1],)]
+            wanted = [one for users in used for one in users] if "volume" in filters else list(self.containers)
+            found = {one: self.containers[one] for one in wanted if one in self.containers}
+            return 200, [
+                {"Id": one, "Names": [f"/{one}-name"], "Labels": labels, "State": self._state(one)}
+                for one, labels in _labelled(found, filters).items()
+            ]
+        if name not in self.containers:
+            return 404, {"message": f"No such container: {name}"}
+        if method == "DELETE":
+            self.forget(name)
+            return 204, ""
+        running = name not in self.exited
+        state = {"Status": self._state(name), "Running": running, "ExitCode": self.exited.get(name, 0)}
+        return 200, {"Id": name, "Config": {"Labels": self.containers[name], "Tty": False}, "State": state}
+
+    def _state(self, container: str) -> str:
+        return "exited" if container in self.exited else "running"
+
+    def forget(self, container: str) -> None:
+        """Have a container gone, from its networks and volumes too."""
+        del self.containers[container]
+        for _, users in (*self.networks.values(), *self.volumes.values()):
+            if container in users:
+                users.remove(container)
+
+    def _network(self, method: str, rest: str, filters: dict[str, list[str]], body: Any) -> tuple[int, Any]:
+        if not rest:
+            found = _labelled({one: labels for one, (labels, _) in self.networks.items()}, filters)
+            return 200, [{"Id": one, "Name": f"{one}-name", "Labels": labels} for one, labels in found.items()]
+        name = rest.partition("/")[0]
+        if name not in self.networks:
+            return 404, {"message": f"network {name} not found"}
+        labels, users = self.networks[name]
+        if rest.endswith("/disconnect"):
+            users.remove(body["Container"])
+            return 200, ""
+        if method == "DELETE":
+            if users:
+                return 403, {"message": f"error while removing network: network {name} has active endpoints"}
+            del self.networks[name]
+            return 204, ""
+        attached = {one: {"Name": f"{one}-name"} for one in users}
+        return 200, {"Id": name, "Name": f"{name}-name", "Labels": labels, "Containers": attached}
+
+    def _volume(self, method: str, rest: str, filters: dict[str, list[str]]) -> tuple[int, Any]:
+        if not rest:
+            found = _labelled({one: labels for one, (labels, _) in self.volumes.items()}, filters)
+            return 200, {"Volumes": [{"Name": one, "Labels": labels} for one, labels in found.items()] or None}
+        if rest not in self.volumes:
+            return 404, {"message": f"no such volume: {rest}"}
+        labels, users = self.volumes[rest]
+        if method == "DELETE":
+            if users:
+                return 409, {"message": f"remove {rest}: volume is in use - [{', '.join(users)}]"}
+            del self.volumes[rest]
+            return 204, ""
+        return 200, {"Name": rest, "Labels": labels}
+
+
+def _labelled(things: dict[str, dict[str, str]], filters: dict[str, list[str]]) -> dict[str, dict[str, str]]:
+    wanted = [label.partition("=") for label in filters.get("label", ())]
+    return {
+        name: labels
+        for name, labels in things.items()
+        if all(key in labels and (not equals or labels[key] == value) for key, equals, value in wanted)
+    }

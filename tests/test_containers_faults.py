@@ -1,0 +1,491 @@
+"""Bad input, faults and kills with real containers: the right error, soon, and nothing left but what is not ours."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+import socket
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from containers import spawn
+from projects import run_in, run_json
+
+from harness import clock, procs
+from harness.errors import BrokenStack, ConfigError, HarnessError, LeftoverError
+from harness.ownership import ledger, objects
+from harness.ownership.identity import this_process
+from harness.ownership.sweep import sweep
+from harness.runs import kept, running
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from containers import Dock
+
+HARNESS = ("-c", "from harness.invoke_tasks import main; main()")
+HOLD = """
+import sys, signal
+from pathlib import Path
+from harness.config import load_settings, read_sources
+from harness.runs import Run
+run = Run(load_settings(read_sources(Path(sys.argv[1]))), print)
+run.open()
+print("OPEN", run.environment.link.facts["pid"], flush=True)
+run.bring("s")
+print("UP", flush=True)
+signal.pause()
+"""
+SHORT = {"x-harness": {"timeouts": {"ready": "1s", "up": "20s"}}}
+
+
+def broken(dock: Dock, stack: str = "s") -> BrokenStack:
+    """Bring up a stack that must break; return its error, with nothing of it left."""
+    run = dock.run()
+    with pytest.raises(BrokenStack) as caught:
+        run.bring(stack)
+    assert len(str(caught.value).splitlines()[0]) <= 120
+    assert dock.containers() == {}
+    return caught.value
+
+
+# -- services that do not come up ------------------------------------------------------------------------------------
+
+
+def test_a_missing_image_is_named_with_the_next_step(dock: Dock) -> None:
+    """An image that is nowhere must break its stack within seconds, name service and image, and say what to do."""
+    dock.stack("s", {"web": {"image": "harness.invalid/nope:1", "x-harness": {}}})
+    began = clock.now()
+    error = broken(dock)
+    assert clock.now() - began < 12
+    assert error.summary.startswith("Service 'web': image 'harness.invalid/nope:1' is not on the engine")
+    assert "set WEB_CONTAINER=prebuilt=NAME:TAG" in error.hint
+
+
+def test_a_build_that_fails_shows_the_end_of_its_log(dock: Dock) -> None:
+    """A Dockerfile that fails must break its stack with the service's name and the last lines of the build."""
+    context = dock.root / "compose" / "bad"
+    context.mkdir()
+    (context / "Dockerfile").write_text(f"FROM {dock.image}\nRUN echo these are the last words && exit 7\n")
+    dock.stack("s", {"web": {"build": "bad"}, "other": dock.up()})
+    error = broken(dock)
+    assert error.summary.startswith("The image of service 'web' could not be built: ")
+    assert any("these are the last words" in line for line in error.details), error.details
+    assert any("7" in line for line in error.details[-2:])
+
+
+def test_a_command_that_cannot_be_executed_is_named(dock: Dock) -> None:
+    """A command that is not in the image must break its stack soon, with the service and the engine's words."""
+    dock.stack("s", {"web": dock.box(entrypoint=["/no-such-program"]), "other": dock.up()})
+    began = clock.now()
+    error = broken(dock)
+    assert clock.now() - began < 8
+    assert error.service == "web"
+    assert str(error).startswith("Service 'web' could not be started: ")
+    assert "no-such-program" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("words", "code"), [(("exit:3",), 3), (("exit:0",), 0), (("exit:3:0.5",), 3)], ids=["3", "0", "later"]
+)
+def test_a_container_that_ends_ends_the_wait(dock: Dock, words: tuple[str, ...], code: int) -> None:
+    """A service that ends before it is ready must end the wait within a second of its end, with its last lines."""
+    dies = dock.box("say:last words", *words, ports=["8080:80"], harness={"ready": [{"tcp": 8080}]})
+    dock.stack("s", {"dies": dies, "other": dock.web(delay=60)})
+    error = broken(dock)
+    noticed = clock.now()
+    assert error.summary.startswith(f"Service 'dies' ended with exit code {code} before it was ready (")
+    assert (error.service, error.exit_code_seen) == ("dies", code)
+    assert "  last words" in error.details
+    told = next(line for line in (dock.latest / "keeper.log").read_text().splitlines() if "s/dies: exit code" in line)
+    assert noticed - float(told.split()[0]) < 4  # removal of the other one included
+
+
+def test_a_container_out_of_memory_is_told_so(dock: Dock) -> None:
+    """A service that the kernel killed for its memory must be reported as OOMKilled, with its limit."""
+    eater = dock.up("say:hungry", "eat:200", mem_limit="24m", memswap_limit="24m")
+    dock.stack("s", {"eater": eater})
+    error = broken(dock)
+    assert re.match(r"Service 'eater' ended with .*OOMKilled: out of memory, limit 24 MiB", error.summary), error
+    assert "OOMKilled" in str(error).splitlines()[0]
+
+
+def test_a_broken_healthcheck_shows_its_own_words(dock: Dock) -> None:
+    """A healthcheck whose program is missing must be in the error with what the engine says of it."""
+    check = {"test": ["CMD", "no-such-check"], "interval": "200ms", "retries": 2}
+    dock.stack("s", {"sick": dock.box("say:fine", "wait", healthcheck=check)}, **SHORT)
+    error = broken(dock)
+    assert error.summary.startswith("Service 'sick' did not settle in ")
+    assert "its healthcheck says: " in error.summary
+    assert any("no-such-check" in line for line in error.details), error.details
+    assert "  fine" in error.details
+
+
+def test_a_dependency_that_dies_is_blamed(dock: Dock) -> None:
+    """When a dependency dies, it must be blamed, not the service that waits for it, which is never started."""
+    dock.stack(
+        "s",
+        {
+            "setup": dock.box("say:no luck", "exit:4"),
+            "web": dock.up(depends_on={"setup": {"condition": "service_completed_successfully"}}),
+        },
+    )
+    error = broken(dock)
+    assert error.summary.startswith("Service 'setup' ended with exit code 4 and should have ended with exit code 0")
+    assert "  no luck" in error.details
+    assert not (dock.latest / "services" / "web.log").exists()
+
+
+def test_an_unhealthy_dependency_is_blamed(dock: Dock) -> None:
+    """A dependency that never gets healthy must be blamed at its deadline, not the service that waits for it."""
+    check = {"test": ["CMD", "false"], "interval": "200ms", "retries": 1}
+    web = dock.up(depends_on={"db": {"condition": "service_healthy"}})
+    dock.stack("s", {"db": dock.box("wait", healthcheck=check), "web": web}, **SHORT)
+    error = broken(dock)
+    assert "'db'" in str(error).splitlines()[0] or "db-1" in str(error), error
+
+
+def test_a_full_address_pool_is_told(dock: Dock) -> None:
+    """With every network of the range taken, a second environment must be refused with the range, at once."""
+    third = random.SystemRandom().randrange(256)
+    dock.environ["HARNESS_NETWORKS"] = f"10.219.{third}.0/24"
+    dock.stack("s", {"web": dock.up()})
+    first = dock.run()
+    with running(first):
+        first.bring("s")
+        with pytest.raises(HarnessError, match=r"Address pool exhausted: every /24 of 10\.219\.") as caught:
+            dock.run().bring("s")
+        assert caught.value.exit_code == 12
+        assert "HARNESS_NETWORKS" in str(caught.value)
+        clock.check_guards()
+        assert list(dock.containers()) == ["web"]
+
+
+# -- what is refused before anything exists --------------------------------------------------------------------------
+
+
+def test_dangerous_settings_are_refused_together(dock: Dock) -> None:
+    """Everything that reaches beyond a container must be refused at once, each by name, with the way to allow it."""
+    dock.stack(
+        "s",
+        {
+            "a": dock.box("wait", privileged=True),
+            "b": dock.box("wait", cap_add=["SYS_ADMIN", "CHOWN"]),
+            "c": dock.box("wait", network_mode="host"),
+            "d": dock.box("wait", pid="host"),
+            "e": dock.box("wait", ipc="host"),
+            "f": dock.box("wait", volumes=["/var/run/docker.sock:/var/run/docker.sock"]),
+            "g": dock.box("wait", volumes=["/:/host:ro"]),
+            "h": {"image": "docker:27-dind"},
+            "i": dock.box("wait", volumes=["theirs:/data"], networks=["outside"]),
+        },
+        volumes={"theirs": {"external": True}},
+        networks={"outside": {"external": True, "name": "somebody-elses"}},
+    )
+    with pytest.raises(ConfigError) as caught:
+        dock.run().bring("s")
+    text = str(caught.value)
+    for words in (
+        "service 'a': privileged: true is refused",
+        "service 'b': cap_add SYS_ADMIN is refused",
+        "service 'c': network_mode: host is refused",
+        "service 'd': pid: host is refused",
+        "service 'e': ipc: host is refused",
+        "service 'f': mounting /var/run/docker.sock is refused",
+        "service 'g': mounting / of this machine is refused",
+        "service 'h': image 'docker:27-dind', a container engine, is refused",
+        "volume 'theirs' is external",
+        "network 'somebody-elses' is external",
+        "allow: [privileged]",
+        "allow: [docker-in-docker]",
+        "allow: [external]",
+    ):
+        assert words in text, words
+    assert len(text.splitlines()[0]) <= 120
+    assert not (dock.root / "logs").exists()
+    assert dock.left() == []
+
+
+def test_what_is_allowed_by_name_works_and_external_things_stay(dock: Dock) -> None:
+    """With ``allow``, capabilities and external volumes and networks must work, and the latter outlive the stack."""
+    volume, network = dock.bystander({}, kind="volume"), dock.bystander({}, kind="network")
+    name = dock.client.inspect_network(network)["Name"]
+    settings = {"allow": ["cap_add", "external", "host-namespace"]}
+    user = dock.up(volumes=["theirs:/data"], networks=["outside"], cap_add=["SYS_NICE"], uts="host", harness=settings)
+    dock.stack(
+        "s",
+        {"user": user},
+        volumes={"theirs": {"external": True, "name": volume}},
+        networks={"outside": {"external": True, "name": name}},
+    )
+    run = dock.run()
+    with running(run):
+        run.bring("s")
+        facts = dock.container("user")
+        assert facts["HostConfig"]["CapAdd"] in (["SYS_NICE"], ["CAP_SYS_NICE"])
+        assert facts["Mounts"][0]["Name"] == volume
+        assert list(facts["NetworkSettings"]["Networks"]) == [name]
+    assert dock.client.inspect_volume(volume)
+    assert dock.client.inspect_network(network)
+
+
+def test_two_included_stacks_with_one_service_name_are_refused(dock: Dock) -> None:
+    """Two included stacks with one service name must be refused when planned, with file, line and both stacks."""
+    for name in ("one", "two"):
+        dock.stack(name, {"db": dock.up()})
+    dock.stack("s", {"web": dock.up()}, include=["one.yaml", "two.yaml"])
+    with pytest.raises(ConfigError, match="'db'") as caught:
+        dock.run().bring("s")
+    assert re.search(r"s\.yaml:\d+: ", str(caught.value))
+    assert not (dock.root / "logs").exists()
+
+
+def test_what_the_engine_refuses_to_make_is_told_in_its_words(dock: Dock) -> None:
+    """A container that the engine refuses to make must break its stack, in the engine's words."""
+    dock.stack("s", {"web": dock.box("wait", mem_limit="1k"), "other": dock.up()})
+    error = broken(dock)
+    assert "memory limit" in str(error).lower(), error
+
+
+# -- the engine itself -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["missing", "refused", "silent", "tcp", "no socket"])
+def test_an_engine_that_does_not_answer_is_eleven(dock: Dock, kind: str) -> None:
+    """An endpoint that is missing, refuses or is silent must be exit 11 within five seconds, with its name."""
+    dock.stack("s", {"web": dock.up()})
+    path = dock.state / "engine.sock"
+    host = f"unix://{path}"
+    with socket.socket(socket.AF_UNIX) as endpoint, socket.socket() as port:
+        if kind in ("refused", "silent"):
+            endpoint.bind(str(path))
+        if kind == "silent":
+            endpoint.listen()
+        if kind == "no socket":
+            path.write_text("a file")
+        if kind == "tcp":
+            port.bind(("127.0.0.1", 0))
+            host = f"tcp://127.0.0.1:{port.getsockname()[1]}"
+        dock.environ["DOCKER_HOST"] = host
+        began = clock.now()
+        done = run_in(dock, *HARNESS, "up", "--stack", "s", "--engine", "compose")
+        spent = clock.now() - began
+    assert (done.code, "Traceback" in done.stderr) == (11, False), done.stderr
+    assert spent < 5 + 2  # the interpreter's own start included
+    assert host in done.stderr
+    assert "(DOCKER_HOST) does not answer: " in done.stderr
+    assert not (dock.root / "logs").exists()
+
+
+def test_an_unknown_context_is_ten(dock: Dock) -> None:
+    """A Docker context that does not exist must be exit 10 with those there are."""
+    dock.stack("s", {"web": dock.up()})
+    dock.environ.pop("DOCKER_HOST", None)
+    dock.environ |= {"DOCKER_CONTEXT": "nope", "DOCKER_CONFIG": str(dock.state)}
+    done = run_in(dock, *HARNESS, "up", "--stack", "s", "--engine", "compose")
+    assert done.code == 10, done.stderr
+    assert "Docker context 'nope' (DOCKER_CONTEXT) does not exist; there are: default" in done.stderr
+
+
+# -- what is not ours ------------------------------------------------------------------------------------------------
+
+
+def test_a_foreign_container_on_our_network_is_named_not_forced(dock: Dock) -> None:
+    """A stranger's container on our network must be named by teardown and left alone; the next start clears up."""
+    dock.stack("s", {"web": dock.up()})
+    run = dock.run()
+    run.bring("s")
+    (network,) = [one for one in dock.objects() if one.kind == "network"]
+    stranger = dock.bystander({}, network=network.name)
+    with pytest.raises(LeftoverError) as caught, running(run):
+        pass
+    name = dock.client.inspect_container(stranger)["Name"].lstrip("/")
+    assert caught.value.exit_code == 14
+    assert f"network {network.name}: it is used by container {name}, not ours" in str(caught.value)
+    assert dock.client.inspect_container(stranger)["State"]["Running"]
+    assert dock.left() == [f"network {network.name}"]
+    assert len(dock.ledgers()) == 1
+    assert dock.dismiss_bystanders() == []
+    dock.wait_until_gone(10)
+    again = dock.run()
+    with running(again):
+        again.bring("s")
+    assert dock.left() == []
+    assert dock.ledgers() == []
+
+
+def test_down_with_a_foreign_container_on_our_network_is_fourteen(dock: Dock) -> None:
+    """``down`` must end with 14 and name who is in the way; after he is gone, ``down`` must clear the rest."""
+    dock.stack("s", {"web": dock.up()})
+    settings = dock.settings(stack="s")
+    kept.up(settings, dock.said.append, ttl=600)
+    (network,) = [one for one in dock.objects() if one.kind == "network"]
+    dock.bystander({}, network=network.name)
+    done = run_in(dock, *HARNESS, "down")
+    assert done.code == 14, done.stderr
+    assert "not ours" in done.stderr
+    assert dock.containers() == {}
+    dock.dismiss_bystanders()
+    dock.wait_until_gone(10)
+    done = run_in(dock, *HARNESS, "down")
+    assert done.code == 0, done.stderr
+    assert dock.left() == []
+
+
+def test_bystanders_with_labels_like_ours_are_untouched(dock: Dock) -> None:
+    """Nothing with labels like ours, but without our nonce or a dead owner, may be touched by runs, down or sweep."""
+    dock.stack("s", {"web": dock.web()})
+    settings = dock.settings(stack="s")
+    kept.up(settings, dock.said.append, ttl=600)
+    labels = dict(dock.container("web")["Config"]["Labels"])
+    labels.pop(objects.CHECKOUT)  # by which this test finds what is left
+    alike = [
+        {**labels, objects.NONCE: "0" * 32, objects.OWNER: _owner()},
+        {key: value for key, value in labels.items() if key != objects.NONCE},
+        {key: value for key, value in labels.items() if key.startswith("com.docker.compose")},
+        {**labels, objects.NONCE: "1" * 32, objects.RUN: "other", objects.OWNER: _owner()},
+        {objects.RUN: "another", objects.NONCE: "2" * 32, objects.OWNER: "no json", objects.SCHEMA_LABEL: "1"},
+    ]
+    ids = [dock.bystander(one, kind=kind) for one in alike for kind in ("container", "volume", "network")]
+    run = dock.run()
+    with running(run):
+        run.bring("s")
+    sweep(settings.state)
+    kept.down(settings, dock.said.append)
+    with running(dock.run()) as again:
+        again.bring("s")
+    running_now = [one["Id"] for one in dock.client.containers()]
+    assert [one for one in ids[::3] if one not in running_now] == []
+    assert dock.dismiss_bystanders() == []
+
+
+def _owner() -> str:
+    return json.dumps(this_process().as_dict())
+
+
+# -- kills -----------------------------------------------------------------------------------------------------------
+
+
+def started(dock: Dock, output: Path) -> tuple[procs.Popen[bytes], int]:
+    """Start another process that brings up ``s``; return it and the pid of its keeper, as soon as there is one."""
+    process = spawn(dock, output, "-c", HOLD, str(dock.root))
+    for _ in clock.poll(clock.Deadline.after(20)):
+        if found := re.search(r"^OPEN (\d+)$", output.read_text(), re.MULTILINE):
+            return process, int(found[1])
+    raise AssertionError(output.read_text())
+
+
+@pytest.mark.parametrize("victim", ["run", "keeper", "both"])
+@pytest.mark.parametrize("batch", range(5))
+def test_nothing_is_left_whoever_is_killed_whenever(dock: Dock, victim: str, batch: int, tmp_path: Path) -> None:
+    """After KILL of run, keeper or both at a random moment of ``up``, nothing may be left (both: at the next start)."""
+    dock.stack(
+        "s",
+        {"web": dock.web("daemon", volumes=["data:/data", "/anonymous"]), "user": dock.up(networks=["own", "default"])},
+        volumes={"data": {}},
+        networks={"own": {}},
+    )
+    seed = int(os.environ.get("HARNESS_TEST_SEED") or random.SystemRandom().randrange(1 << 30))
+    dice = random.Random(seed)  # noqa: S311 - spreads the kills, hides nothing
+    before = anonymous(dock)
+    for number in range(2):
+        delay = dice.uniform(0, 2.2)
+        print(f"seed {seed}, batch {batch}.{number}: {victim} is killed {delay:.3f} s after it opened")
+        process, keeper = started(dock, tmp_path / f"out-{number}")
+        pause(delay)
+        if victim != "run":
+            os.kill(keeper, signal.SIGKILL)
+        if victim == "keeper":
+            pause(1)  # the run must notice by itself
+            process.send_signal(signal.SIGINT)
+            process.wait(15)
+        else:
+            process.kill()
+            process.wait(10)
+        if victim == "run":
+            assert dock.wait_until_clear(20) == []
+        else:
+            wait_until_dead(dock)
+            print(sweep(dock.settings().state))
+            assert dock.wait_until_clear(5) == []
+    for _ in clock.poll(clock.Deadline.after(15)):  # other tests make and remove some at the same time
+        if not anonymous(dock) - before:
+            break
+    assert anonymous(dock) - before == set()
+
+
+def wait_until_dead(dock: Dock) -> None:
+    """Wait until no keeper holds its ledger: of a killed process with threads, the last one gives that back."""
+    for _ in clock.poll(clock.Deadline.after(10)):
+        if not any(ledger.keeper_is_alive(path) for path in dock.ledgers()):
+            break
+
+
+def pause(seconds: float) -> None:
+    """Let time pass."""
+    for _ in clock.poll(clock.Deadline.after(seconds)):
+        pass
+
+
+def anonymous(dock: Dock) -> set[str]:
+    """Return the anonymous volumes that no container uses."""
+    volumes = {one["Name"] for one in dock.client.volumes()["Volumes"] or ()}
+    used = {mount.get("Name", "") for one in dock.client.containers(all=True) for mount in one.get("Mounts") or ()}
+    return {name for name in volumes - used if re.fullmatch(r"[0-9a-f]{64}", name)}
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 2)], ids=["TERM", "INT"])
+def test_a_signal_to_pytest_removes_its_containers(
+    dock: Dock, number: signal.Signals, code: int, tmp_path: Path
+) -> None:
+    """After TERM or INT to pytest in mid-test its containers must be gone within seven seconds."""
+    dock.stack("s", {"web": dock.web(), "user": dock.up()})
+    (dock.root / "test_it.py").write_text(
+        "import harness\nfrom harness import clock\nweb = harness.stack_fixture('s')\ndef test_it(web):\n"
+        "    print('RUNNING', flush=True)\n    for _ in clock.poll(clock.Deadline.after(30)):\n        pass\n"
+    )
+    output = tmp_path / "out"
+    process = spawn(dock, output, "-m", "pytest", "-s", "-p", "no:cacheprovider", "test_it.py")
+    for _ in clock.poll(clock.Deadline.after(20)):
+        if b"RUNNING" in output.read_bytes():
+            break
+    began = clock.now()
+    process.send_signal(number)
+    assert process.wait(15) == code, output.read_text()
+    assert clock.now() - began < 7
+    assert dock.left() == []
+    assert run_json(dock)["exit_code"] == code
+
+
+def test_compose_killed_in_mid_up_breaks_the_stack(dock: Dock) -> None:
+    """When Compose is killed from outside while it starts things, the stack must break and be rolled back."""
+    slow = dock.up(depends_on={"first": {"condition": "service_healthy"}})
+    check = {"test": ["CMD", "false"], "interval": "1s", "retries": 100}
+    dock.stack("s", {"first": dock.box("wait", healthcheck=check), "slow": slow})
+    run = dock.run()
+    caught: list[Any] = []
+
+    def bring() -> None:
+        try:
+            run.bring("s")
+        except HarnessError as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=bring)
+    thread.start()
+    killed = False
+    for _ in clock.poll(clock.Deadline.after(10)):
+        mine = {pid for pid, line in dock.processes().items() if "docker-compose" in line and " up " in line}
+        if mine and "first" in dock.containers():
+            for pid in mine:
+                os.kill(pid, signal.SIGKILL)
+            killed = True
+            break
+    thread.join(20)
+    assert (killed, len(caught)) == (True, 1)
+    assert isinstance(caught[0], BrokenStack)
+    assert dock.containers() == {}

@@ -1,0 +1,262 @@
+"""What a keeper knows of containers: told by the engine's events, asked for after a break, never told twice."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from fake_engine import FakeEngine
+
+from harness import clock
+from harness.ownership import containers, objects
+from harness.ownership.containers import Container, Engine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ENV, NONCE = "20260102-030405-abcdef", "0123456789abcdef"
+LABELS = {
+    objects.RUN: ENV,
+    objects.NONCE: NONCE,
+    objects.STACK: "s",
+    objects.SERVICE: "web",
+    objects.NUMBER: "1",
+}
+BUDGET = 5.0
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> Iterator[FakeEngine]:
+    """A running engine with nothing on it."""
+    with FakeEngine(tmp_path / "docker.sock").running() as made:
+        yield made
+
+
+async def _pause(seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(asyncio.Event().wait(), seconds)
+
+
+class Watch:
+    """An engine as its keeper has it, with the container ``web``; ``told`` is what clients would hear."""
+
+    def __init__(self, fake: FakeEngine, folder: Path) -> None:
+        self.fake = fake
+        self.told: list[tuple[str, str, int | None]] = []
+        self.said: list[str] = []
+        self.engine = Engine(fake.daemon, ENV, NONCE, "10.213.0.0/16", self._tell, self.said.append)
+        self.web = Container("s", "web", str(folder / "web.log"), 0.0)
+        self.engine.containers[self.web.id] = self.web
+        self._nano = 0
+
+    def _tell(self, event: str, about: Container | None) -> None:
+        self.told.append((event, about.container if about else "", about.exit_code if about else None))
+
+    async def until(self, holds: Callable[[], object]) -> None:
+        """Wait until something holds; fail when it does not in time."""
+        deadline = clock.Deadline.after(BUDGET)
+        while not holds():
+            assert not deadline.expired(), (self.told, self.said)
+            await _pause(0.005)
+
+    def event(self, action: str, container: str = "c1", **labels: str) -> dict[str, Any]:
+        """Return an event of a container of ours, later than the one before."""
+        self._nano += 1
+        attributes = {**LABELS, **labels}
+        return {"Action": action, "Actor": {"ID": container, "Attributes": attributes}, "timeNano": self._nano}
+
+    def send(self, event: dict[str, Any]) -> None:
+        """Have the engine tell an event."""
+        self.fake.streams[-1].put(event)
+
+
+def watch(fake: FakeEngine, folder: Path, scenario: Callable[[Watch], Any]) -> Watch:
+    """Run a scenario on an engine that is subscribed to; return what came of it."""
+
+    async def run() -> Watch:
+        made = Watch(fake, folder)
+        try:
+            await made.engine.client()
+            await scenario(made)
+        finally:
+            made.engine.close()
+            for stream in fake.streams:
+                stream.put(None)
+        return made
+
+    return asyncio.run(run())
+
+
+def test_a_containers_life_is_told(fake: FakeEngine, tmp_path: Path) -> None:
+    """Start, health and end must be told in order with the exit code, and the output must be in the log."""
+    fake.containers["c1"] = LABELS
+    fake.output["c1"] = b"up\n\xff\n"
+
+    async def scenario(made: Watch) -> None:
+        made.send(made.event("start"))
+        made.send(made.event("health_status: healthy"))
+        made.send(made.event("die", exitCode="3"))
+        await made.until(lambda: len(made.told) == 3)
+        await asyncio.wait_for(made.web.followed.wait(), BUDGET)
+
+    made = watch(fake, tmp_path, scenario)
+    assert made.told == [("started", "c1", None), ("health", "c1", None), ("exit", "c1", 3)]
+    assert (made.web.running, made.web.starts, made.web.health) == (False, 1, "healthy")
+    assert (tmp_path / "web.log").read_bytes() == b"up\n\xff\n"
+
+
+def test_events_of_others_are_not_ours(fake: FakeEngine, tmp_path: Path) -> None:
+    """An event without our nonce, of a service that is not known, or of another life must change nothing."""
+
+    async def scenario(made: Watch) -> None:
+        made.send(made.event("start", "theirs", **{objects.NONCE: "copied"}))
+        made.send(made.event("start", "second", **{objects.NUMBER: "2"}))
+        made.send(made.event("start", "other", **{objects.SERVICE: "other"}))
+        made.send(made.event("start"))
+        made.send(made.event("die", "earlier", exitCode="1"))
+        made.send(made.event("oom"))
+        await made.until(lambda: made.web.oom)
+
+    made = watch(fake, tmp_path, scenario)
+    assert made.told == [("started", "c1", None)]
+    assert made.web.running
+
+
+def test_what_was_told_before_a_break_is_not_told_again(fake: FakeEngine, tmp_path: Path) -> None:
+    """Events that an engine tells again after a break must not count as another life of a container."""
+    fake.containers["c1"] = LABELS
+
+    async def scenario(made: Watch) -> None:
+        events = [made.event("start"), made.event("die", exitCode="0")]
+        for event in events:
+            made.send(event)
+        await made.until(lambda: len(made.told) == 2)
+        fake.exited["c1"] = 0
+        fake.streams[-1].put(None)
+        await made.until(lambda: len(fake.streams) == 2)
+        for event in events:
+            made.send(event)
+        made.send(made.event("oom"))
+        await made.until(lambda: made.web.oom)
+
+    made = watch(fake, tmp_path, scenario)
+    assert made.told == [("started", "c1", None), ("exit", "c1", 0)]
+    assert made.web.starts == 1
+
+
+def test_what_happened_during_a_break_is_asked_for(fake: FakeEngine, tmp_path: Path) -> None:
+    """A stream that breaks off must be mended at once, and an end that was missed must be told with its exit code."""
+    fake.containers["c1"] = LABELS
+
+    async def scenario(made: Watch) -> None:
+        made.send(made.event("start"))
+        await made.until(lambda: made.told)
+        fake.exited["c1"] = 137
+        fake.streams[-1].put(None)
+        await made.until(lambda: len(made.told) == 2)
+
+    made = watch(fake, tmp_path, scenario)
+    assert made.told[1] == ("exit", "c1", 137)
+    assert made.engine.lost == ""
+
+
+def test_a_start_that_was_missed_is_asked_for(fake: FakeEngine, tmp_path: Path) -> None:
+    """A container that runs and was never told of must be found by a look, and be told once."""
+    fake.containers["c1"] = LABELS
+
+    async def scenario(made: Watch) -> None:
+        await made.engine.refresh()
+        await made.engine.refresh()
+        made.send(made.event("start"))
+        made.send(made.event("oom"))
+        await made.until(lambda: made.web.oom)
+
+    assert watch(fake, tmp_path, scenario).told == [("started", "c1", None)]
+
+
+@pytest.mark.xfail(strict=True, reason="review 23")
+def test_a_quiet_stream_that_breaks_is_no_lost_engine(
+    fake: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine whose stream was silent for long and breaks off must be asked again before it counts as lost."""
+    monkeypatch.setattr(containers, "LOST_AFTER", 0.3)
+
+    async def scenario(made: Watch) -> None:
+        await _pause(0.5)
+        fake.streams[-1].put(None)
+        await made.until(lambda: len(fake.streams) == 2)
+        await made.until(lambda: fake.did("GET")[-1] == "/containers/json")
+
+    assert watch(fake, tmp_path, scenario).told == []
+
+
+def test_an_engine_that_is_gone_is_lost_and_may_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that does not answer for long must be told as lost once, and as back when it answers again."""
+    monkeypatch.setattr(containers, "LOST_AFTER", 0.3)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    first = FakeEngine(folder / "docker.sock")
+    second = FakeEngine(folder / "docker.sock")
+
+    async def scenario() -> Watch:
+        with first.running():
+            made = Watch(first, tmp_path)
+            await made.engine.client()
+            first.streams[-1].put(None)
+            first.path.rename(folder / "away.sock")
+        await made.until(lambda: made.engine.lost)
+        with second.running():
+            await made.until(lambda: len(made.told) == 2)
+            made.engine.close()
+            for stream in second.streams:
+                stream.put(None)
+        return made
+
+    made = asyncio.run(scenario())
+    assert [event for event, _, _ in made.told] == ["engine-lost", "engine-back"]
+    assert made.engine.lost == ""
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pytest.param({objects.NONCE: "copied"}, marks=pytest.mark.xfail(strict=True, reason="review 24")),
+        {objects.SERVICE: "other"},
+        {objects.STACK: "other"},
+    ],
+)
+def test_a_look_takes_nobody_elses_container(fake: FakeEngine, tmp_path: Path, labels: dict[str, str]) -> None:
+    """A look at the engine must need the same proofs as an event: what it finds can be killed later."""
+    fake.containers["theirs"] = {**LABELS, **labels}
+
+    async def scenario(made: Watch) -> None:
+        await made.engine.refresh()
+
+    made = watch(fake, tmp_path, scenario)
+    assert (made.told, made.web.container) == ([], "")
+
+
+@pytest.mark.xfail(strict=True, reason="review 25")
+def test_a_look_that_is_out_of_date_ends_nothing(fake: FakeEngine, tmp_path: Path) -> None:
+    """A container that was started again while the engine was asked must not be told as ended."""
+    fake.containers["c1"] = LABELS
+    fake.exited["c1"] = 1
+
+    def started_again(_: str, path: str) -> None:
+        if path == "/containers/c1/json":
+            fake.exited.clear()
+
+    async def scenario(made: Watch) -> None:
+        made.send(made.event("start"))
+        await made.until(lambda: made.told)
+        await asyncio.wait_for(made.web.followed.wait(), BUDGET)
+        fake.exited["c1"] = 1
+        await made.engine.refresh()
+
+    fake.before = started_again
+    made = watch(fake, tmp_path, scenario)
+    assert made.told == [("started", "c1", None)]
+    assert made.web.running
