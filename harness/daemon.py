@@ -7,17 +7,19 @@ ignores contexts.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import socket
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
 
-from harness.errors import ConfigError, EngineUnreachableError, nearest
+from harness.errors import BrokenStack, ConfigError, EngineUnreachableError, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from docker import APIClient
 
@@ -26,6 +28,7 @@ OLDEST_API = (1, 41)  # engine 20.10
 PING_BUDGET = 4.0  # the verdict on an engine is due within 5 s, all told
 AUTO_BUDGET = 2.0
 CALL_BUDGET = 60.0
+PLAIN_PORT, TLS_PORT = 2375, 2376
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class Daemon:
         env = {"DOCKER_HOST": self.host}
         if self.certificates:
             env["DOCKER_CERT_PATH"] = self.certificates
-            env["DOCKER_TLS_VERIFY"] = "1" if self.verify else ""
+            env["DOCKER_TLS_VERIFY" if self.verify else "DOCKER_TLS"] = "1"
         return env
 
 
@@ -74,10 +77,11 @@ def find_daemon(environ: Mapping[str, str]) -> Daemon:
     Raises:
         ConfigError: the context does not exist or cannot be read.
     """
-    if host := environ.get("DOCKER_HOST"):
-        certificates = environ.get("DOCKER_CERT_PATH", "")
-        return Daemon(host, "DOCKER_HOST", certificates, bool(environ.get("DOCKER_TLS_VERIFY")))
     folder = Path(environ.get("DOCKER_CONFIG") or Path(environ.get("HOME", "/")) / ".docker")
+    if host := environ.get("DOCKER_HOST"):
+        verify = bool(environ.get("DOCKER_TLS_VERIFY"))
+        secured = verify or bool(environ.get("DOCKER_TLS"))
+        return Daemon(host, "DOCKER_HOST", (environ.get("DOCKER_CERT_PATH") or str(folder)) if secured else "", verify)
     name, origin = environ.get("DOCKER_CONTEXT", ""), "DOCKER_CONTEXT"
     if not name:
         name, origin = str(_read(folder / "config.json").get("currentContext") or ""), str(folder / "config.json")
@@ -158,20 +162,43 @@ def connect(daemon: Daemon, *, within: float = PING_BUDGET, timeout: float | Non
     return cast("APIClient", client)
 
 
+@contextlib.contextmanager
+def in_words(what: str) -> Iterator[None]:
+    """Have what the engine refuses or does not answer in this block told as a BrokenStack that begins with ``what``.
+
+    Raises:
+        BrokenStack: with the engine's own words.
+    """
+    try:
+        yield
+    except Exception as error:
+        from docker.errors import APIError, DockerException  # noqa: PLC0415 - loaded where an engine is in use
+        from requests.exceptions import RequestException  # noqa: PLC0415
+
+        if isinstance(error, APIError):
+            raise BrokenStack(f"{what}: the engine refused: {error.explanation or error}") from error
+        if isinstance(error, DockerException | RequestException):
+            raise BrokenStack(f"{what}: the engine did not answer: {error}") from error
+        raise
+
+
 def _reason(error: Exception, within: float) -> str:
     text = str(error)
     return f"no answer in {within:g} s" if "timed out" in text.lower() else text
 
 
 def _knock(daemon: Daemon, scheme: str, rest: str, within: float) -> None:
-    host, _, port = rest.rpartition(":")
     try:
         if scheme == "unix":
             with socket.socket(socket.AF_UNIX) as probe:
                 probe.settimeout(within)
                 probe.connect(rest)
         else:
-            socket.create_connection((host, int(port.rstrip("/"))), timeout=within).close()
+            parts = urlsplit(f"tcp://{rest}")
+            if not parts.hostname:
+                raise ConfigError(f"Docker engine {daemon.host} ({daemon.origin}) names no host")
+            port = parts.port or (TLS_PORT if daemon.certificates else PLAIN_PORT)
+            socket.create_connection((parts.hostname, port), timeout=within).close()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise _unreachable(daemon, reason) from error

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+# When containers have started and ended, as ``inspect`` tells it.
+EARLIER, LATER, NEVER = "2026-01-02T03:04:05.000000001Z", "2026-01-02T03:14:05.123456789Z", "0001-01-01T00:00:00Z"
+
+
 class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     daemon_threads = True
     engine: FakeEngine
@@ -56,9 +60,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def tell_events(self) -> None:
         engine = self.server.engine
         engine.asked.append((self.command, "/events"))
-        self.start_stream()
         said: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
-        engine.streams.append(said)
+        engine.streams.append(said)  # before the client knows that it has one
+        self.start_stream()
         self.close_connection = True  # in the middle of a chunked answer, as an engine that is killed does
         while (event := said.get()) is not None:
             self.send_chunk(json.dumps(event).encode() + b"\n")
@@ -170,7 +174,8 @@ class FakeEngine:
             self.forget(name)
             return 204, ""
         running = name not in self.exited
-        state = {"Status": self._state(name), "Running": running, "ExitCode": self.exited.get(name, 0)}
+        times = {"StartedAt": EARLIER, "FinishedAt": NEVER if running else LATER}
+        state = {"Status": self._state(name), "Running": running, "ExitCode": self.exited.get(name, 0), **times}
         return 200, {"Id": name, "Config": {"Labels": self.containers[name], "Tty": False}, "State": state}
 
     def _state(self, container: str) -> str:

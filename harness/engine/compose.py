@@ -120,7 +120,8 @@ def plan_stack(
     ports = visible_ports(tree, name, layout)
     environment = variables(ports)
     override: dict[str, Any] = {"services": {}, "networks": _networks(tree, stack, layout, identity)}
-    built = []
+    built: list[str] = []
+    build_values: dict[str, str] = {}
     for service in stack.services:
         process = process_of(service, NAME, layout.local_build)
         try:
@@ -137,6 +138,7 @@ def plan_stack(
         if image.builds:
             image = replace(image, name=identity.image(service.name))
             built.append(service.name)
+            build_values |= image.arguments
         plans.append(_plan_container(stack, service, image, layout, environment))
         override["services"][service.name] = _service(tree, stack, service, layout, identity, image)
     if volumes := _volumes(tree, stack, identity):
@@ -156,7 +158,7 @@ def plan_stack(
         arguments=tuple(arguments),
         override=yaml.dump(_doubled(override), Dumper=_Override, sort_keys=False, width=200),
         build=tuple(built),
-        env=environment,
+        env=environment | build_values,
     )
     return StackPlan(name, NAME, tuple(plans), tuple(notes), containers if override["services"] else None)
 
@@ -215,7 +217,8 @@ def _service(
     if written.get("build"):
         if image.builds:
             made["build"] = {"labels": {"harness.checkout": labels.get("harness.checkout", "")}}
-            made["build"] |= {"args": dict(image.arguments)} if image.arguments else {}
+            # Only the names: Compose takes the values, such as a proxy with its password, from its environment.
+            made["build"] |= {"args": dict.fromkeys(image.arguments)} if image.arguments else {}
         else:
             made["build"] = _Reset()
     made["pull_policy"] = "never"
@@ -225,7 +228,7 @@ def _service(
     if not written.get("network_mode"):
         made["networks"] = _Replaced(_joined(stack, service, layout))
     if "logging" not in written:  # the driver json-file would not keep bytes that are no UTF-8
-        made["logging"] = {"driver": "local", "options": {"max-size": MAX_LOG}}
+        made["logging"] = {"driver": "local", "options": {"max-size": MAX_LOG, "max-file": "2"}}
     local = _local_hosts(tree, stack, layout)
     if local:
         made["extra_hosts"] = [f"{name}:{address}" for name, address in local.items()]

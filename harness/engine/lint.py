@@ -6,6 +6,7 @@ is that of things which give a container power over this machine, its engine, or
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -36,7 +37,15 @@ DEFAULT_CAPABILITIES = frozenset(
 )
 _SOCKET = re.compile(r"/(docker|containerd|podman|crio|buildkitd)(/[\w.-]+)*\.sock$")
 # Where engines have their sockets by default: a folder above one holds it too.
-_SOCKETS = ("/run/docker.sock", "/run/containerd/containerd.sock", "/run/podman/podman.sock", "/run/crio/crio.sock")
+_SOCKETS = (
+    "/run/docker.sock",
+    "/run/containerd/containerd.sock",
+    "/run/podman/podman.sock",
+    "/run/crio/crio.sock",
+    f"/run/user/{os.getuid()}/docker.sock",
+    f"/run/user/{os.getuid()}/podman/podman.sock",
+)
+_WHOLE_MACHINE = ("/", "/boot", "/dev", "/etc", "/proc", "/sys")
 _DIND = re.compile(r"(^|/)(docker|docker-in-docker)(:[\w.-]*dind[\w.-]*)?$|dind")
 _NAMESPACES = ("network_mode", "pid", "ipc", "uts", "userns_mode", "cgroup")
 
@@ -99,11 +108,12 @@ def _dangers(stack: Stack, service: Service) -> Iterator[tuple[str, str]]:
             yield "external", f"volumes_from: {source}"
     if written.get("use_api_socket"):
         yield "engine-socket", "use_api_socket: true"
-    for path in _paths(stack, service):
-        if path == "/":
-            yield "root-filesystem", "mounting / of this machine"
+    for written_path in _paths(stack, service):
+        path = os.path.realpath(written_path)  # Compose leaves //, /. and links as they are written
+        if path in _WHOLE_MACHINE:
+            yield "root-filesystem", f"mounting {written_path} of this machine"
         elif _holds_socket(path):
-            yield "engine-socket", f"mounting {path}"
+            yield "engine-socket", f"mounting {written_path}"
     if _DIND.search(service.image):
         yield "docker-in-docker", f"image {service.image!r}, a container engine,"
 

@@ -9,6 +9,7 @@ import select
 import socket
 import sys
 import threading
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -153,7 +154,7 @@ class KeeperLink:
             for line in lines:
                 message = json.loads(line)
                 if "event" in message:
-                    self._on_event(message)
+                    self._tell(message)
                 else:
                     with self._arrived:
                         self._answers[message["id"]] = message
@@ -163,6 +164,12 @@ class KeeperLink:
             self._arrived.notify_all()
         if not self._closing:
             self._on_lost()
+
+    def _tell(self, message: dict[str, Any]) -> None:
+        try:
+            self._on_event(message)
+        except Exception:  # noqa: BLE001 - answers must go on being read; the mistake is shown where people look
+            traceback.print_exc()
 
     def ask(self, do: str, *, timeout: float = 30.0, **arguments: object) -> dict[str, Any]:
         """Send a request and return its answer.

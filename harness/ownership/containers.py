@@ -10,13 +10,14 @@ import asyncio
 import contextlib
 import ipaddress
 import random
+import re
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness import clock
-from harness.daemon import Daemon, connect
+from harness.daemon import Daemon, connect, in_words
 from harness.errors import BrokenStack, HarnessError
 from harness.ownership import objects
 from harness.ownership.objects import NUMBER, RUN, SERVICE, STACK
@@ -31,6 +32,7 @@ LOST_AFTER = 10.0
 RETRY = 0.2
 EVENT_BUDGET = 5.0
 LOG_BUDGET = 1.0
+_HEALTH = re.compile(r"\((?:health: )?(?:(healthy|unhealthy)|(starting))\)")
 EVENTS = ["start", "die", "oom", "health_status", "pause", "unpause"]
 NANO = 1e9
 
@@ -139,16 +141,9 @@ class Engine:
         return await asyncio.shield(self._opened)
 
     async def call(self, act: Callable[..., _T], *args: Any, **kwargs: Any) -> _T:  # noqa: ANN401 - passed on
-        """Run a blocking call in a thread; what the engine refuses is a HarnessError in its own words."""
-        from docker.errors import APIError, DockerException  # noqa: PLC0415 - loaded with the first connection
-        from requests.exceptions import RequestException  # noqa: PLC0415
-
-        try:
+        """Run a blocking call in a thread; what the engine refuses is a BrokenStack in its own words."""
+        with in_words(getattr(act, "__name__", "call")):
             return await asyncio.to_thread(act, *args, **kwargs)
-        except APIError as error:
-            raise HarnessError(f"the engine refused: {error.explanation or error}") from error
-        except (DockerException, RequestException) as error:
-            raise HarnessError(f"the engine did not answer: {error}") from error
 
     def close(self) -> None:
         """Stop listening."""
@@ -175,10 +170,12 @@ class Engine:
                     patience = clock.Deadline.after(LOST_AFTER)
                     self._on_loop(self._subscribed, subscribed, again)
                     again = True
-                    for event in stream:
-                        patience = clock.Deadline.after(LOST_AFTER)
-                        since = max(since, event.get("timeNano", 0) / NANO)
-                        self._on_loop(self._event, event)
+                    try:
+                        for event in stream:
+                            since = max(since, event.get("timeNano", 0) / NANO)
+                            self._on_loop(self._event, event)
+                    finally:
+                        patience = clock.Deadline.after(LOST_AFTER)  # it was there until now
             except Exception as error:  # noqa: BLE001 - a broken stream is any of four libraries' errors; all mean this
                 reason = str(error)
             if patience.expired():
@@ -209,15 +206,36 @@ class Engine:
         client = await self.client()
         listed = await self.call(client.containers, all=True, filters={"label": f"{RUN}={self._env}"})
         for one in listed:
-            known = self._known(one.get("Labels") or {})
-            if known is None:
+            labels = one.get("Labels") or {}
+            known = self._known(labels)
+            if known is None or not self._ours(labels):
                 continue
-            state = one.get("State", "")
-            if state in ("running", "paused") and known.container != one["Id"]:
-                self._started(known, one["Id"])
-            elif state == "exited" and known.running and known.container == one["Id"]:
-                facts = await self.call(client.inspect_container, one["Id"])
-                self._died(known, int(facts["State"]["ExitCode"]), 0.0)
+            lives = one.get("State") in ("running", "paused")
+            if one.get("State") == "created" or (lives == known.running and one["Id"] == known.container):
+                self._take_health(known, _HEALTH.search(one.get("Status", "")))
+                continue
+            with contextlib.suppress(HarnessError):  # it is gone by now, or the next look will tell
+                self._compare(known, await self.call(client.inspect_container, one["Id"]))
+
+    def _compare(self, known: Container, facts: dict[str, Any]) -> None:
+        """Take over a state that no event has told, if it is newer than the last event."""
+        state = facts["State"]
+        if state.get("Running"):
+            began = _nanoseconds(state.get("StartedAt", ""))
+            if began > known.seen:
+                known.seen = began
+                self._started(known, facts["Id"])
+        elif _nanoseconds(state.get("FinishedAt", "")) > known.seen:
+            known.seen = _nanoseconds(state["FinishedAt"])
+            if not known.running:  # neither its start nor its end was told
+                self._started(known, facts["Id"])
+            self._died(known, int(state["ExitCode"]), known.seen / NANO)
+
+    def _take_health(self, known: Container, told: re.Match[str] | None) -> None:
+        health = (told[1] or told[2]) if told else ""
+        if health and health != known.health:
+            known.health = health
+            self._tell("health", known)
 
     def _known(self, labels: dict[str, str]) -> Container | None:
         name = labels.get(SERVICE, "")
@@ -343,15 +361,20 @@ class Engine:
         client = await self.client()
         if act in ("kill", "stop", "restart") and one.running:
             one.expected = True
-            if one.state == "paused":
-                await self.call(client.unpause, one.container)
-            if act == "kill":
-                await self.call(client.kill, one.container)
-            else:
-                await self.call(client.stop, one.container, timeout=round(grace))
+            try:
+                if one.state == "paused":
+                    await self.call(client.unpause, one.container)
+                if act == "kill":
+                    await self.call(client.kill, one.container)
+                else:
+                    await self.call(client.stop, one.container, timeout=round(grace))
+            except HarnessError:
+                one.expected = not one.running
+                raise
             await self._until(lambda: not one.running)
         if act in ("start", "restart") and not one.running:
             starts = one.starts
+            await self.log_complete(one)  # what its last life wrote comes before its next
             await self.call(client.start, one.container)
             await self._until(lambda: one.starts > starts)
         if act == "pause" and one.state == "running":
@@ -370,6 +393,8 @@ class Engine:
                 await asyncio.wait_for(self._news.wait(), deadline.remaining())
         if not holds():
             await self.refresh()
+        if not holds():
+            raise BrokenStack(f"The engine did what was asked and told nothing of it in {EVENT_BUDGET:g} s")
 
     async def log_complete(self, one: Container) -> None:
         """Wait until the output of a container that has ended is in its file."""
@@ -438,6 +463,14 @@ class Engine:
             if one.state == "paused":
                 await self.call(client.unpause, one.container)
             await self.call(client.stop, one.container, timeout=max(1, round(grace)))
+
+
+def _nanoseconds(text: str) -> int:
+    """Return a time of the engine (RFC 3339) as nanoseconds, 0 for none; microseconds are as good as it gets."""
+    try:
+        return int(datetime.fromisoformat(text).timestamp() * NANO)
+    except ValueError:
+        return 0
 
 
 def _routes() -> list[ipaddress.IPv4Network]:

@@ -180,6 +180,7 @@ class Stack:
         self.holders: set[str] = set()
         self.record: dict[str, Any] = {}
         self.removing = False
+        self.unsure = False
         # Set when the stack is settled, and when it is gone: whoever waits for it looks again.
         self.changed = asyncio.Event()
 
@@ -250,8 +251,10 @@ class Keeper:
         server = await asyncio.start_unix_server(self.talk, sock=listener, limit=LIMIT)
         loop.call_later(FIRST_LEASE_WITHIN, self._end_if_nobody_came)
         watch = asyncio.create_task(self._watch_idle())
+        look = asyncio.create_task(self._look_at_containers())
         await self.finished.wait()
         watch.cancel()
+        look.cancel()
         deadline = clock.Deadline.after(RETRY_FOR)
         while await self._remove_all() and not self.reported and not deadline.expired():
             # Nobody was told what is left: the engine may be away for a moment. A client that comes now is not served.
@@ -282,6 +285,15 @@ class Keeper:
                 say(f"idle for {self.ttl:g} s: ending")
                 self.finished.set()
                 return
+
+    async def _look_at_containers(self) -> None:
+        """While somebody waits for a stack to settle, ask the engine each second: events may be lost."""
+        while self.engine:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.finished.wait(), REFRESH)
+            if any(not stack.settled for stack in self.stacks.values()):
+                with contextlib.suppress(HarnessError):
+                    await self.engine.refresh()
 
     def _leases(self) -> list[Connection]:
         return [connection for connection in self.connections if connection.is_lease]
@@ -575,13 +587,10 @@ class Keeper:
             raise HarnessError(f"Stack {stack!r} is gone, Compose was not run")
         self.ledger.write("intent", act="compose", stack=stack, services=sorted(services))
         command = self._spawn(stack, argv, env, cwd, Path(log))
-        while not command.gone.is_set():
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(command.gone.wait(), REFRESH)
-            if services and not command.gone.is_set():
-                await engine.refresh()  # events may be lost
+        await command.gone.wait()
         if services:
             await engine.refresh()
+            self.stacks[stack].unsure = self.stacks[stack].unsure or command.code != 0
         return {"code": command.code}
 
     def _spawn(self, stack: str, argv: list[str], env: dict[str, str], cwd: str, log: Path) -> Command:
@@ -679,7 +688,8 @@ class Keeper:
         mine = [service for service in self.services.values() if service.stack == stack.name]
         budget = clock.Deadline.after(STOP_BUDGET)
         subjects = [service for service in mine if service.spec["grace"] > 0]
-        cut_short = await self._end_commands(stack.name)
+        # A Compose that failed or was killed may have asked the engine for more than there is yet.
+        cut_short = await self._end_commands(stack.name) or stack.unsure
         engine = self.engine
         containers = [one for one in engine.containers.values() if one.stack == stack.name] if engine else []
         await asyncio.gather(

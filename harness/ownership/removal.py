@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import signal
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from harness import procs
 from harness.clock import Deadline, poll
-from harness.daemon import connect
+from harness.daemon import connect, in_words
 from harness.errors import HarnessError
 from harness.ownership import objects
 from harness.ownership.identity import RUN_COOKIE
@@ -74,7 +75,8 @@ def remove_containers(record: LedgerRecord) -> list[str]:
     try:
         client = connect(record.daemon, timeout=ENGINE_BUDGET)
         label = f"{objects.RUN}={record.env}"
-        return objects.remove_all(client, label, lambda labels: labels.get(objects.NONCE) == record.nonce)
+        with contextlib.closing(client), in_words("removing"):
+            return objects.remove_all(client, label, lambda labels: labels.get(objects.NONCE) == record.nonce)
     except HarnessError as error:
         return [f"containers of {record.env}: {error.summary}"]
 

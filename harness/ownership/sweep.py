@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from harness import procs
 from harness.clock import Deadline, poll
-from harness.daemon import connect
-from harness.errors import ConfigError
+from harness.daemon import connect, in_words
+from harness.errors import ConfigError, HarnessError
 from harness.ownership import ledger, objects, removal
 from harness.ownership.identity import is_proven_dead, this_process
 
@@ -83,7 +83,10 @@ def sweep(state: Path, *, own: str = "", daemon: Daemon | None = None) -> list[s
             )
         if daemon:
             known = {path.name.removesuffix(ledger.SUFFIX) for path in ledger.all_ledgers(state)}
-            client = connect(daemon, timeout=ENGINE_BUDGET)
-            told += objects.remove_orphans(client, here, known, local=daemon.host.startswith("unix://"))
-            client.close()
+            try:
+                client = connect(daemon, timeout=ENGINE_BUDGET)
+                with contextlib.closing(client), in_words("looking for what dead runs left"):
+                    told += objects.remove_orphans(client, here, known, local=daemon.host.startswith("unix://"))
+            except HarnessError as error:
+                told.append(error.summary)  # no reason to keep a new run from starting
     return told

@@ -168,10 +168,11 @@ class Environment:
     @property
     def client(self) -> APIClient:
         """A client of the Docker engine. Raises EngineUnreachableError."""
-        if self._client is None:
-            assert self.daemon is not None  # asked for where there are containers only
-            self._client = connect(self.daemon)
-        return self._client
+        with self._lock:
+            if self._client is None:
+                assert self.daemon is not None  # asked for where there are containers only
+                self._client = connect(self.daemon)
+            return self._client
 
     def forget(self, stack: str, service: str) -> None:
         """A service is about to be started: what an earlier life of it left does not count."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import artifacts
 from harness.artifacts import last_lines
+from harness.daemon import in_words
 from harness.engine import ContainerPlan, Image
 from harness.errors import BrokenStack, ConfigError, HarnessError, SkippedStack
 from harness.images import build_arguments, build_error, builder, choose, choose_base, ensure_image
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from harness.stack import Stack, Tree
 
 BUILD_BUDGET = 1800.0
+ANSWER_BUDGET = 30.0  # whoever waits for the services gives up first, and says so better
 FOLDER = "compose"
 
 
@@ -78,7 +81,7 @@ class Launch:
         self.plan = plan
         self.containers = plan.containers
         folder = environment.folder / FOLDER
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
         self.override = folder / f"{plan.stack}.override.yaml"
         self.log = folder / f"{plan.stack}.log"
         self.build_log = folder / f"{plan.stack}.build.log"
@@ -97,9 +100,10 @@ class Launch:
         services: list[ServicePlan] = []
         for one in self.plan.services:
             if isinstance(one, ContainerPlan):
-                if one.service not in self.containers.build:
-                    ensure_image(client, one.image, service=one.service, variable=one.variable)
-                told = client.inspect_image(one.image)
+                with in_words(f"Image {one.image!r} of service {one.service!r}"):
+                    if one.service not in self.containers.build:
+                        ensure_image(client, one.image, service=one.service, variable=one.variable)
+                    told = client.inspect_image(one.image)
                 check = (told.get("Config") or {}).get("Healthcheck") or {}
                 self.environment.report.image(one.image, told["Id"])
                 declared = bool(check.get("Test")) and check.get("Test") != ["NONE"]
@@ -113,7 +117,14 @@ class Launch:
         names = list(self.containers.build)
         ended = self.environment.report.timed("build", self.plan.stack)
         say(f"building {', '.join(names)} ({how.reason})")
-        answer = self._compose(["build", *names], self.build_log, {}, how.environment, BUILD_BUDGET)
+        try:
+            answer = self._compose(["build", *names], self.build_log, {}, how.environment, BUILD_BUDGET)
+        except BrokenStack as error:
+            with contextlib.suppress(HarnessError):
+                self.stop()
+            lines = [f"  {line}" for line in last_lines(self.build_log, 12)]
+            error.details = (*error.details, f"the end of {self.environment.show(self.build_log)}:", *lines)
+            raise
         ended()
         if answer["code"] != 0:
             raise build_error(names, self.build_log, answer["code"])
@@ -127,7 +138,7 @@ class Launch:
     def _up(self, words: list[str], graces: dict[str, float], failed: Callable[[], None], timeout: float) -> None:
         start = artifacts.file_size(self.log)
         try:
-            answer = self._compose(words, self.log, graces, {}, timeout)
+            answer = self._compose(words, self.log, graces, {}, timeout + ANSWER_BUDGET)
             if answer["code"] != 0:
                 self._failed = self._error(answer["code"], last_lines(self.log, 12, start))
         except BrokenStack as error:

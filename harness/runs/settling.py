@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from harness import artifacts
 from harness.clock import Deadline, poll
 from harness.engine import ContainerPlan, ProcessPlan, containers, embedded
-from harness.errors import BrokenStack
+from harness.errors import BrokenStack, HarnessError
 from harness.readiness import Stop, Target, start_probe, wait_until_ready
 from harness.stack import Probe, broker_of
 
@@ -121,8 +122,11 @@ class Settling:
                 self.stop.stop()
         if self._errors:
             if self.launch and in_containers:
-                self.launch.stop()
+                with suppress(HarnessError):  # the cause is what must be told
+                    self.launch.stop()
             raise self._errors[0]
+        if self.stop.stopped:
+            raise BrokenStack(f"Stack {self.stack.name!r} was given up before it was settled")
         self._check_alive()
 
     def _ask_before(self, names: list[str]) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from harness.daemon import AUTO_BUDGET, Daemon, connect, find_daemon
+from harness.daemon import AUTO_BUDGET, Daemon, connect, find_daemon, in_words
 from harness.engine import compose, embedded
 from harness.errors import ConfigError, EngineUnreachableError
 from harness.stack import find_compose
@@ -108,6 +109,6 @@ def choose_engine(settings: Settings, kept: Mapping[str, str] | None = None) -> 
             raise
         reason = error.summary.rpartition("does not answer: ")[2]
         return Embedded(), f"auto: no Docker engine answers at {daemon.host} ({daemon.origin}): {reason}"
-    version = client.version().get("Version", "?")
-    client.close()
+    with contextlib.closing(client), in_words(f"Docker engine {daemon.host}"):
+        version = client.version().get("Version", "?")
     return Compose(daemon), f"auto: Docker engine {version} answers at {daemon.host} ({daemon.origin})"
