@@ -160,7 +160,8 @@ def wait_gone(pid: int, start_time: int, timeout: float) -> bool:
     except OSError:
         return True
     try:
-        return not is_alive(pid, start_time) or bool(select.select([handle], [], [], timeout)[0])
+        # By the pidfd alone: while other threads still exit, the first one is a zombie, and locks are still held.
+        return start_time_of(pid) != start_time or bool(select.select([handle], [], [], timeout)[0])
     finally:
         os.close(handle)
 

@@ -555,7 +555,6 @@ DANGEROUS: dict[str, tuple[dict[str, Any], str, str]] = {
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.xfail(reason="review 32: it is told as resolved")])
         if name == "engine socket" and Path("/var/run").is_symlink()
         else name
         for name in DANGEROUS
