@@ -288,7 +288,7 @@ class Keeper:
 
     async def _look_at_containers(self) -> None:
         """While somebody waits for a stack to settle, ask the engine each second: events may be lost."""
-        while self.engine:
+        while self.engine and not self.finished.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.finished.wait(), REFRESH)
             if any(not stack.settled for stack in self.stacks.values()):
