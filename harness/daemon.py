@@ -164,10 +164,11 @@ def connect(daemon: Daemon, *, within: float = PING_BUDGET, timeout: float | Non
 
 @contextlib.contextmanager
 def in_words(what: str) -> Iterator[None]:
-    """Have what the engine refuses or does not answer in this block told as a BrokenStack that begins with ``what``.
+    """Have what the engine refuses or does not answer in this block told as an error that begins with ``what``.
 
     Raises:
-        BrokenStack: with the engine's own words.
+        BrokenStack: it refused, with its own words.
+        EngineUnreachableError: it did not answer.
     """
     try:
         yield
@@ -178,7 +179,7 @@ def in_words(what: str) -> Iterator[None]:
         if isinstance(error, APIError):
             raise BrokenStack(f"{what}: the engine refused: {error.explanation or error}") from error
         if isinstance(error, DockerException | RequestException):
-            raise BrokenStack(f"{what}: the engine did not answer: {error}") from error
+            raise EngineUnreachableError(f"{what}: the engine did not answer: {error}") from error
         raise
 
 

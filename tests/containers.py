@@ -182,7 +182,7 @@ class Dock(Project):
         for image in self.client.images(filters={"label": f"{objects.CHECKOUT}={self.checkout}"}):
             self.client.remove_image(image["Id"], force=True)
         self.client.close()
-        assert (left, gone) == ([], [])
+        assert (left, gone) == ([], []), f"left: {left}; removed by somebody: {gone}"
 
 
 def ask(stack: Stack, service: str, port: int = 8080) -> dict[str, Any]:

@@ -148,6 +148,8 @@ class Engine:
     def close(self) -> None:
         """Stop listening."""
         self._closing.set()
+        if self._opened.done() and not self._opened.cancelled() and self._opened.exception() is None:
+            self._opened.result().close()
 
     # -- events -------------------------------------------------------------------------------------------------
 
@@ -299,7 +301,7 @@ class Engine:
         try:
             client = connect(self._daemon, timeout=None)
             chunks = client.logs(container, stream=True, follow=True, since=since or None)
-            with path.open("ab", buffering=0) as file:
+            with contextlib.closing(client), path.open("ab", buffering=0) as file:
                 for chunk in chunks:
                     file.write(chunk)
         except Exception as error:  # noqa: BLE001 - as in ``_listen``; what came until now is in the file
