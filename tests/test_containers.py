@@ -16,7 +16,6 @@ from harness import clock
 from harness.errors import BrokenStack, ConfigError, HarnessError
 from harness.helpers import http
 from harness.runs import kept, running
-from harness.stack import read_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -86,14 +85,16 @@ def test_conditions_of_dependencies_keep_their_order(dock: Dock) -> None:
 
 def test_a_service_of_an_inactive_profile_is_not_started(dock: Dock) -> None:
     """A service with a profile must not be started, nor be in the stack, unless its profile is active."""
-    file = dock.stack("s", {"web": dock.web(), "extra": dock.up(profiles=["debug"])})
+    dock.stack("s", {"web": dock.web(), "extra": dock.up(profiles=["debug"])})
     run = dock.run()
     with running(run):
         stack = run.bring("s")
         assert stack.services == ("web",)
         assert list(dock.containers()) == ["web"]
-    active = read_tree([file], dock.environ, profiles=["debug"]).root
-    assert {one.name for one in active.services} == {"web", "extra"}
+    dock.environ["COMPOSE_PROFILES"] = "other,debug"
+    run = dock.run()
+    with running(run):
+        assert set(run.bring("s").services) == set(dock.containers()) == {"web", "extra"}
 
 
 def test_env_files_and_variables_reach_the_service(dock: Dock) -> None:
@@ -114,7 +115,7 @@ def test_env_files_and_variables_reach_the_service(dock: Dock) -> None:
 
 
 def test_a_stack_of_several_files_is_their_merge(dock: Dock) -> None:
-    """A stack that is included as a list of files must run as Compose merges them, the later over the earlier."""
+    """Several files, included or named together, must run as Compose merges them, the later over the earlier."""
     dock.stack("base", {"web": dock.web(environment={"A": "base", "B": "base"})})
     (dock.root / "compose" / "over.yaml").write_text(
         f"services:\n  web:\n    environment: {{B: over}}\n  more:\n    image: {dock.image}\n    command: [wait]\n"
@@ -126,6 +127,11 @@ def test_a_stack_of_several_files_is_their_merge(dock: Dock) -> None:
         assert set(stack.services) == {"web", "more", "user"}
         env = ask(stack, "web")["env"]
         assert (env["A"], env["B"]) == ("base", "over")
+    run = dock.run(stack=os.pathsep.join(["compose/base.yaml", "compose/over.yaml"]))
+    with running(run):
+        stack = run.bring(run.settings.default_stack())
+        assert set(stack.services) == set(dock.containers()) == {"web", "more"}
+        assert ask(stack, "web")["env"]["B"] == "over"
 
 
 def test_a_plain_file_is_waited_for_by_healthchecks_and_ports(dock: Dock) -> None:

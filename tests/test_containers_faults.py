@@ -76,6 +76,9 @@ def test_a_build_that_fails_shows_the_end_of_its_log(dock: Dock) -> None:
     assert error.summary.startswith("The image of service 'web' could not be built: ")
     assert any("these are the last words" in line for line in error.details), error.details
     assert any("7" in line for line in error.details[-2:])
+    steps = re.findall(r"Running in ([0-9a-f]{12})", (dock.latest / "compose" / "s.build.log").read_text())
+    there = {one["Id"][:12] for one in dock.client.containers(all=True)}
+    assert (len(steps), there & set(steps)) == (1, set())
 
 
 def test_a_command_that_cannot_be_executed_is_named(dock: Dock) -> None:

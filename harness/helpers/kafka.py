@@ -35,6 +35,19 @@ _TUNED = {
     "broker.address.family": "v4",
     "log_level": 0,
 }
+# Errors that pass by themselves ("Error codes" of the Kafka protocol): a broker tells of a partition's leader before it
+# has become that, or has just handed it on. The client library marks errors as retriable for transactions only.
+_PASSING = frozenset(
+    [
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.REPLICA_NOT_AVAILABLE,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError._TRANSPORT,  # noqa: SLF001 - its public name
+        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+    ]
+)
 _SLICE = 0.1  # seconds a poll may block: a dead service must be noticed between two
 _BATCH = 100  # messages looked at between two looks at the clock
 _KEPT = 20  # messages that a time-out lists
@@ -361,14 +374,25 @@ class KafkaConsumer:
             self._consumer.close()
 
     def watermarks(self, topic: str, partition: int = 0) -> tuple[int, int]:
-        """Return (first offset, offset after the last). Raises KafkaFailure."""
-        try:
-            low, high = self._consumer.get_watermark_offsets(
-                TopicPartition(topic, partition), timeout=self._kafka.timeout
-            )
-        except KafkaException as error:
-            raise KafkaFailure(f"No watermarks of {topic}[{partition}]: {error.args[0].str()}") from error
-        return int(low), int(high)
+        """Return (first offset, offset after the last).
+
+        After an error that passes by itself it is asked again until the deadline.
+
+        Raises:
+            KafkaFailure: it does not say.
+        """
+        deadline = Deadline.after(self._kafka.timeout)
+        for _ in poll(deadline):
+            try:
+                low, high = self._consumer.get_watermark_offsets(
+                    TopicPartition(topic, partition), timeout=max(deadline.remaining(), 0.1)
+                )
+            except KafkaException as error:
+                if deadline.expired() or error.args[0].code() not in _PASSING:
+                    raise KafkaFailure(f"No watermarks of {topic}[{partition}]: {error.args[0].str()}") from error
+            else:
+                return int(low), int(high)
+        raise KafkaFailure(f"No watermarks of {topic}[{partition}] in {self._kafka.timeout:g} s")
 
     def assign(self, offsets: Mapping[tuple[str, int], int]) -> None:
         """Read from these offsets, by (topic, partition), and from nothing else."""
@@ -405,7 +429,7 @@ class KafkaConsumer:
                 self._ends.add((raw.topic(), raw.partition()))
                 self._next[raw.topic(), raw.partition()] = raw.offset()
                 return None
-            if error.retriable() or error.code() in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):  # noqa: SLF001
+            if error.code() in _PASSING:
                 check_guards()
                 return None
             raise KafkaFailure(f"Consuming {', '.join(self.topics)}: {error.str()}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 BUILD_BUDGET = 1800.0
 ANSWER_BUDGET = 30.0  # whoever waits for the services gives up first, and says so better
 FOLDER = "compose"
+_STEP = re.compile(rb"---> Running in ([0-9a-f]{12,64})\b")
 
 
 def refuse_skipped(tree: Tree, environ: Mapping[str, str]) -> None:
@@ -127,7 +129,17 @@ class Launch:
             raise
         ended()
         if answer["code"] != 0:
+            self._remove_failed_steps()
             raise build_error(names, self.build_log, answer["code"])
+
+    def _remove_failed_steps(self) -> None:
+        """Remove the containers of steps that failed: the classic builder leaves them, and only its log names them."""
+        from docker.errors import DockerException  # noqa: PLC0415 - loaded where an engine is in use
+        from requests.exceptions import RequestException  # noqa: PLC0415
+
+        for step in set(_STEP.findall(self.build_log.read_bytes())):
+            with contextlib.suppress(DockerException, RequestException):
+                self.environment.client.remove_container(step.decode(), v=True, force=True)
 
     def begin(self, names: Sequence[str], failed: Callable[[], None], timeout: float) -> None:
         """Start services; returns at once. ``failed`` is called when Compose could not start them all."""
