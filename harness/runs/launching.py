@@ -7,6 +7,7 @@ import os
 import re
 import threading
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 BUILD_BUDGET = 1800.0
 ANSWER_BUDGET = 30.0  # whoever waits for the services gives up first, and says so better
 FOLDER = "compose"
+_OWNED = frozenset(["com.docker.compose.project", "harness.run"])
 _STEP = re.compile(rb"---> Running in ([0-9a-f]{12,64})\b")
 
 
@@ -118,6 +120,7 @@ class Launch:
         how = builder(self.environment.settings.environ)
         names = list(self.containers.build)
         ended = self.environment.report.timed("build", self.plan.stack)
+        since = datetime.now(UTC)  # the engine is on this machine, and so is its clock
         say(f"building {', '.join(names)} ({how.reason})")
         try:
             answer = self._compose(["build", *names], self.build_log, {}, how.environment, BUILD_BUDGET)
@@ -129,17 +132,26 @@ class Launch:
             raise
         ended()
         if answer["code"] != 0:
-            self._remove_failed_steps()
+            self._remove_failed_steps(since)
             raise build_error(names, self.build_log, answer["code"])
 
-    def _remove_failed_steps(self) -> None:
-        """Remove the containers of steps that failed: the classic builder leaves them, and only its log names them."""
-        from docker.errors import DockerException  # noqa: PLC0415 - loaded where an engine is in use
-        from requests.exceptions import RequestException  # noqa: PLC0415
+    def _remove_failed_steps(self, since: datetime) -> None:
+        """Remove the containers of steps that failed: the classic builder leaves them, without any label.
 
+        A step may print what it likes, so the id in the log is one proof only. The other: the container was made after
+        the build began, from an image without a name as steps are, has ended, and carries no owner's label.
+        """
+        client: Any = self.environment.client
         for step in set(_STEP.findall(self.build_log.read_bytes())):
-            with contextlib.suppress(DockerException, RequestException):
-                self.environment.client.remove_container(step.decode(), v=True, force=True)
+            with contextlib.suppress(HarnessError), in_words("step of a build"):
+                facts = client.inspect_container(step.decode())
+                made = datetime.fromisoformat(facts["Created"])
+                unnamed = str(facts["Config"].get("Image", "")).startswith("sha256:")
+                strange = any(
+                    key.startswith(("com.docker.", "harness.")) for key in facts["Config"].get("Labels") or {}
+                )
+                if made >= since and unnamed and not strange and not facts["State"]["Running"]:
+                    client.remove_container(facts["Id"], v=True)
 
     def begin(self, names: Sequence[str], failed: Callable[[], None], timeout: float) -> None:
         """Start services; returns at once. ``failed`` is called when Compose could not start them all."""
