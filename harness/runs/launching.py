@@ -147,9 +147,7 @@ class Launch:
                 facts = client.inspect_container(step.decode())
                 made = datetime.fromisoformat(facts["Created"])
                 unnamed = str(facts["Config"].get("Image", "")).startswith("sha256:")
-                strange = any(
-                    key.startswith(("com.docker.", "harness.")) for key in facts["Config"].get("Labels") or {}
-                )
+                strange = _OWNED & set(facts["Config"].get("Labels") or {})
                 if made >= since and unnamed and not strange and not facts["State"]["Running"]:
                     client.remove_container(facts["Id"], v=True)
 
