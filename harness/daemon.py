@@ -20,6 +20,7 @@ from harness.errors import BrokenStack, ConfigError, EngineUnreachableError, nea
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from http.client import HTTPConnection
 
     from docker import APIClient
 
@@ -29,6 +30,7 @@ PING_BUDGET = 4.0  # the verdict on an engine is due within 5 s, all told
 AUTO_BUDGET = 2.0
 CALL_BUDGET = 60.0
 PLAIN_PORT, TLS_PORT = 2375, 2376
+MOST = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,91 @@ def _read(path: Path) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What an engine says of itself: its version, and the newest version of the Engine API that it speaks."""
+
+    version: str
+    api: str
+
+
+def ask(daemon: Daemon, *, within: float = PING_BUDGET) -> Answer:
+    """Return what the engine says of itself. The SDK, which takes a quarter of a second to load, is not needed for it.
+
+    Args:
+        daemon: where it is.
+        within: seconds for its answer.
+
+    Raises:
+        EngineUnreachableError: it did not answer; the error names the endpoint.
+        ConfigError: it is of a kind or version that cannot be used.
+    """
+    scheme, _, rest = daemon.host.partition("://")
+    if scheme not in ("unix", "tcp", "http", "https"):
+        raise ConfigError(
+            f"Docker engine {daemon.host} ({daemon.origin}): {scheme} endpoints are not supported; unix and tcp are"
+        )
+    try:
+        with contextlib.closing(_connection(daemon, scheme, rest, within)) as connection:
+            connection.request("GET", "/version", headers={"Host": "docker"})
+            document = _document(connection)
+        answer = Answer(str(document["Version"]), str(document["ApiVersion"]))
+        spoken = tuple(int(part) for part in answer.api.split("."))
+    except TimeoutError as error:
+        raise _unreachable(daemon, f"no answer in {within:g} s") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise _unreachable(daemon, reason) from error
+    if spoken < OLDEST_API:
+        oldest = ".".join(map(str, OLDEST_API))
+        raise ConfigError(
+            f"Docker engine {daemon.host} has API {answer.api}, {oldest} (engine 20.10) or later was needed"
+        )
+    return answer
+
+
+def _document(connection: HTTPConnection) -> Any:  # noqa: ANN401 - what JSON may be
+    from http.client import HTTPException  # noqa: PLC0415
+
+    try:
+        return json.loads(connection.getresponse().read(MOST))
+    except HTTPException as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def _connection(daemon: Daemon, scheme: str, rest: str, within: float) -> HTTPConnection:
+    import http.client  # noqa: PLC0415 - every keeper loads this module, few of them an engine
+
+    if scheme == "unix":
+        # Its timeout is the socket's, and a socket that is there already is used as it is.
+        connection = http.client.HTTPConnection("localhost", timeout=within)
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.settimeout(within)
+        try:
+            connection.sock.connect(rest)
+        except OSError:
+            connection.close()
+            raise
+        return connection
+    parts = urlsplit(f"tcp://{rest}")
+    if not parts.hostname:
+        raise ConfigError(f"Docker engine {daemon.host} ({daemon.origin}) names no host")
+    if not daemon.certificates:
+        return http.client.HTTPConnection(parts.hostname, parts.port or PLAIN_PORT, timeout=within)
+    import ssl  # noqa: PLC0415
+
+    folder = Path(daemon.certificates)
+    trusted = folder / "ca.pem"
+    context = ssl.create_default_context(cafile=str(trusted) if trusted.is_file() else None)
+    if not daemon.verify:
+        # As the Docker CLI does for a context or DOCKER_TLS that says so.
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if (folder / "cert.pem").is_file():
+        context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    return http.client.HTTPSConnection(parts.hostname, parts.port or TLS_PORT, timeout=within, context=context)
+
+
 def connect(daemon: Daemon, *, within: float = PING_BUDGET, timeout: float | None = CALL_BUDGET) -> APIClient:
     """Return a client of the engine, after it has answered.
 
@@ -127,17 +214,14 @@ def connect(daemon: Daemon, *, within: float = PING_BUDGET, timeout: float | Non
         EngineUnreachableError: it did not answer; the error names the endpoint.
         ConfigError: it is of a kind or version that cannot be used.
     """
-    scheme, _, rest = daemon.host.partition("://")
-    if scheme not in ("unix", "tcp", "http", "https"):
-        raise ConfigError(
-            f"Docker engine {daemon.host} ({daemon.origin}): {scheme} endpoints are not supported; unix and tcp are"
-        )
-    _knock(daemon, scheme, rest, within)  # before the SDK is loaded, which takes a quarter of a second
-    from docker import APIClient  # noqa: PLC0415
-    from docker.errors import DockerException, TLSParameterError  # noqa: PLC0415
+    answer = ask(daemon, within=within)
+    from docker import APIClient  # noqa: PLC0415 - only where an engine is in use
+    from docker.constants import DEFAULT_DOCKER_API_VERSION  # noqa: PLC0415
+    from docker.errors import DockerException  # noqa: PLC0415
     from docker.tls import TLSConfig  # noqa: PLC0415
-    from requests.exceptions import RequestException  # noqa: PLC0415
 
+    # The SDK's own choice, unless the engine is older than that.
+    api = min(answer.api, DEFAULT_DOCKER_API_VERSION, key=lambda version: tuple(map(int, version.split("."))))
     try:
         tls: Any = None
         if daemon.certificates:
@@ -147,19 +231,9 @@ def connect(daemon: Daemon, *, within: float = PING_BUDGET, timeout: float | Non
                 ca_cert=str(folder / "ca.pem"),
                 verify=daemon.verify,
             )
-        client: Any = APIClient(base_url=daemon.host, version="auto", timeout=cast("Any", within), tls=tls)
-    except TLSParameterError as error:
+        return APIClient(base_url=daemon.host, version=api, timeout=cast("Any", timeout), tls=tls)
+    except DockerException as error:
         raise ConfigError(f"Docker engine {daemon.host} ({daemon.origin}): {error}") from error
-    except (DockerException, RequestException) as error:
-        raise _unreachable(daemon, _reason(error, within)) from error
-    version = tuple(int(part) for part in client.api_version.split("."))
-    if version < OLDEST_API:
-        oldest = ".".join(map(str, OLDEST_API))
-        raise ConfigError(
-            f"Docker engine {daemon.host} has API {client.api_version}, {oldest} (engine 20.10) or later was needed"
-        )
-    client.timeout = timeout
-    return cast("APIClient", client)
 
 
 @contextlib.contextmanager
@@ -181,28 +255,6 @@ def in_words(what: str) -> Iterator[None]:
         if isinstance(error, DockerException | RequestException):
             raise EngineUnreachableError(f"{what}: the engine did not answer: {error}") from error
         raise
-
-
-def _reason(error: Exception, within: float) -> str:
-    text = str(error)
-    return f"no answer in {within:g} s" if "timed out" in text.lower() else text
-
-
-def _knock(daemon: Daemon, scheme: str, rest: str, within: float) -> None:
-    try:
-        if scheme == "unix":
-            with socket.socket(socket.AF_UNIX) as probe:
-                probe.settimeout(within)
-                probe.connect(rest)
-        else:
-            parts = urlsplit(f"tcp://{rest}")
-            if not parts.hostname:
-                raise ConfigError(f"Docker engine {daemon.host} ({daemon.origin}) names no host")
-            port = parts.port or (TLS_PORT if daemon.certificates else PLAIN_PORT)
-            socket.create_connection((parts.hostname, port), timeout=within).close()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise _unreachable(daemon, reason) from error
 
 
 def _unreachable(daemon: Daemon, reason: str) -> EngineUnreachableError:

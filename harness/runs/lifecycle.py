@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for_futures
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +57,9 @@ class Run:
         self.say = say
         self._kept = all_kept(settings)
         self.engine, self.why = choose_engine(settings, {name: one.env for name, one in self._kept.items()})
+        if self.engine.daemon:
+            # The SDK takes a quarter of a second to load; meanwhile Compose parses and the keeper starts.
+            threading.Thread(target=import_module, args=("docker",), name="harness-load-sdk", daemon=True).start()
         self.environment: Environment | None = None
         self.left: list[str] = []
         self.changed: list[str] = []

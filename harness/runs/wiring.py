@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from harness.daemon import AUTO_BUDGET, Daemon, connect, find_daemon, in_words
+from harness.daemon import AUTO_BUDGET, Daemon, ask, find_daemon
 from harness.engine import compose, embedded
 from harness.errors import ConfigError, EngineUnreachableError
 from harness.stack import find_compose
@@ -73,7 +72,7 @@ class Compose:
                 f"Docker engine {self.daemon.host} ({self.daemon.origin}) is not on this machine, "
                 "and its published ports could not be reached; remote engines are not supported yet"
             )
-        connect(self.daemon).close()
+        ask(self.daemon)
         find_compose(os.environ, checked=True)
 
     def plan(self, tree: Tree, name: str, layout: Layout, identity: Identity, images: Mapping[str, Image]) -> StackPlan:
@@ -103,12 +102,10 @@ def choose_engine(settings: Settings, kept: Mapping[str, str] | None = None) -> 
     if not daemon.is_local and not settings.environ.get("CI"):
         return Embedded(), f"auto: Docker engine {daemon.host} ({daemon.origin}) is not on this machine"
     try:
-        client = connect(daemon, within=AUTO_BUDGET)
+        version = ask(daemon, within=AUTO_BUDGET).version
     except EngineUnreachableError as error:
         if daemon.configured and settings.environ.get("CI"):
             raise
         reason = error.summary.rpartition("does not answer: ")[2]
         return Embedded(), f"auto: no Docker engine answers at {daemon.host} ({daemon.origin}): {reason}"
-    with contextlib.closing(client), in_words(f"Docker engine {daemon.host}"):
-        version = client.version().get("Version", "?")
     return Compose(daemon), f"auto: Docker engine {version} answers at {daemon.host} ({daemon.origin})"
