@@ -16,7 +16,7 @@ import yaml
 
 from harness.engine import lint
 from harness.engine.addresses import LOOPBACK, endpoints, process_of, variables, visible_ports
-from harness.engine.embedded import SUBJECT_GRACE, plan_process
+from harness.engine.embedded import grace_of, plan_process
 from harness.engine.plan import ContainerPlan, Containers, Image, ServicePlan, StackPlan
 from harness.errors import ConfigError
 
@@ -182,15 +182,12 @@ def _unmovable(stack: Stack, service: Service, layout: Layout, notes: list[str])
 def _plan_container(
     stack: Stack, service: Service, image: Image, layout: Layout, environment: Mapping[str, str]
 ) -> ContainerPlan:
-    grace = service.stop_grace
-    if grace is None:
-        grace = SUBJECT_GRACE if service.settings.subject else 0.0
     return ContainerPlan(
         stack=stack.name,
         service=service.name,
         env={**service.environment, **{key: environment[key] for key in service.environment if key in environment}},
         endpoints=endpoints(stack.name, service, layout),
-        grace=min(grace, stack.settings.timeouts.down),
+        grace=grace_of(stack, service),
         image=image.name,
         healthcheck=service.has_healthcheck,
         health_off=bool(service.compose.get("healthcheck")) and not service.has_healthcheck,

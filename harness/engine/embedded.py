@@ -151,9 +151,6 @@ def plan_process(
         raise ConfigError(problems[0], details=problems)
     if service.has_healthcheck and not process.healthcheck:
         notes.append(f"service {service.name!r}: its container's healthcheck is ignored here")
-    grace = service.stop_grace
-    if grace is None:
-        grace = SUBJECT_GRACE if service.settings.subject else 0.0
     return ProcessPlan(
         stack=stack.name,
         service=service.name,
@@ -164,10 +161,17 @@ def plan_process(
         folders=tuple(folders),
         mounts=mapped,
         endpoints=endpoints(stack.name, service, layout),
-        grace=min(grace, stack.settings.timeouts.down),
+        grace=grace_of(stack, service),
         stop=stop,
         health=health,
     )
+
+
+def grace_of(stack: Stack, service: Service) -> float:
+    """Return the seconds between TERM and KILL for a service: what its file says, else some for subjects only."""
+    by_default = SUBJECT_GRACE if service.settings.subject else 0.0
+    wanted = by_default if service.stop_grace is None else service.stop_grace
+    return min(wanted, stack.settings.timeouts.down)
 
 
 def _command_line(words: tuple[str, ...], names: Names) -> tuple[str, ...]:
