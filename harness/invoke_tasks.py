@@ -40,8 +40,11 @@ def _guarded(body: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(body)
     def guarded(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as the task has it
+        from harness.interrupts import interruptible  # noqa: PLC0415 - `--list` needs none of it
+
         try:
-            return body(*args, **kwargs)
+            with interruptible(_say):
+                return body(*args, **kwargs)
         except HarnessError as error:
             raise Exit(str(error), code=error.exit_code) from error
 
