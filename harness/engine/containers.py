@@ -38,7 +38,8 @@ def execute(client: APIClient, container: str, argv: Sequence[str], timeout: flo
     try:
         made = client.exec_create(container, list(argv))
         stream = client.exec_start(made["Id"], socket=True)
-        with contextlib.closing(stream):  # beside the socket in it, or that stays open
+        # The response, which the SDK hangs on its socket, closes that and itself in the right order.
+        with contextlib.closing(getattr(stream, "_response", stream)):
             out, err, ended = _read(getattr(stream, "_sock", stream), Deadline.after(timeout))
         code = client.exec_inspect(made["Id"])["ExitCode"] if ended else None
     except APIError as error:
@@ -51,13 +52,12 @@ def execute(client: APIClient, container: str, argv: Sequence[str], timeout: flo
 def _read(stream: Any, deadline: Deadline) -> tuple[bytes, bytes, bool]:  # noqa: ANN401 - a socket, or one with TLS
     """Return standard output and error of a raw stream, and whether it ended in time."""
     data, ended = b"", False
-    with contextlib.closing(stream):
-        while select.select([stream], [], [], deadline.remaining())[0]:
-            chunk = stream.recv(1 << 16)
-            if not chunk:
-                ended = True
-                break
-            data += chunk
+    while select.select([stream], [], [], deadline.remaining())[0]:
+        chunk = stream.recv(1 << 16)
+        if not chunk:
+            ended = True
+            break
+        data += chunk
     parts = {1: b"", 2: b""}
     while len(data) >= _HEADER:
         kind, size = data[0], int.from_bytes(data[4:_HEADER])
