@@ -49,6 +49,15 @@ def write_atomically(path: Path, text: str) -> None:
     scratch.replace(path)
 
 
+def append(path: Path, text: str) -> None:
+    """Append ``text`` in one piece, so that several processes can write lines to one file."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
+
+
 def new_run_id() -> str:
     """Return a sortable id that no other run has: local time and 32 random bits."""
     return f"{datetime.now(UTC).astimezone():%Y%m%d-%H%M%S}-{os.urandom(4).hex()}"

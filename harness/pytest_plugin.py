@@ -6,6 +6,8 @@ A test that asks for no stack starts nothing.
 from __future__ import annotations
 
 import contextlib
+import os
+import re
 import signal
 import sys
 import threading
@@ -13,8 +15,19 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from harness import pytest_workers
 from harness.clock import now
-from harness.errors import CONFIGURATION, ENGINE_UNREACHABLE, EXIT_MEANING, BrokenStack, HarnessError, SkippedStack
+from harness.errors import (
+    CONFIGURATION,
+    ENGINE_UNREACHABLE,
+    EXIT_MEANING,
+    BrokenStack,
+    ConfigError,
+    HarnessError,
+    SkippedStack,
+    nearest,
+)
+from harness.pytest_workers import pytest_cmdline_main
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -22,14 +35,23 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from harness.config import Settings
+    from harness.reporting import RunFolder
     from harness.results import Outcome
     from harness.runs import Run, Stack
     from harness.runs.environment import Environment
 
-_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+__all__ = ["pytest_cmdline_main"]  # the rest is found by pytest itself
+
+_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _KEPT_FOR = 12 * 3600.0
 _SAME_WISH = 1.0  # seconds in which a second Ctrl-C adds nothing to the first
 _ERROR = "harness_error"
+_LINES = "harness_lines"  # on reports of workers: what is to be said to the user
+_NEEDS = ("attach", "compose", "embedded")
+_MARKERS = (
+    "stack(name): the stack that the `stack` fixture is in this test",
+    "needs(engine, ...): skip this test on any other engine: compose, embedded, attach",
+)
 _OPTIONS = ("engine", "system", "stack", "keep", "local_build", "profile")
 _PREFIX = "harness_"
 
@@ -64,26 +86,29 @@ def stack_fixture(name: str, *, scope: str = "module") -> Any:  # noqa: ANN401 -
         yield from _bring(request, name)
 
     bring.__doc__ = f"The stack {name!r}."
-    return pytest.fixture(scope=cast("Any", scope))(bring)
+    made = pytest.fixture(scope=cast("Any", scope))(bring)
+    setattr(made, pytest_workers.DECLARES, name)
+    return made
 
 
 def _bring(request: pytest.FixtureRequest, name: str) -> Iterator[Stack]:
     session = request.config.stash[_SESSION]
     try:
-        stack = session.run.bring(name)
+        if request.scope == "session":
+            yield session.shared(name)  # given back with everything else at the end
+            return
+        stack = session.run.bring(name, alone=True)
     except SkippedStack as error:
         pytest.skip(error.summary)
     yield stack
-    if session.keeps_now():
-        return
-    stack.release()
+    session.give_back(stack)
 
 
 @pytest.fixture(scope="session")
 def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
-    """The stack chosen by --stack, else the default stack of the system."""
-    session = request.config.stash[_SESSION]
-    yield from _bring(request, session.settings.default_stack())
+    """The stack of ``@pytest.mark.stack``, else the one chosen by --stack, else the default stack of the system."""
+    name = getattr(request, "param", "") or request.config.stash[_SESSION].settings.default_stack()
+    yield from _bring(request, name)
 
 
 @pytest.fixture(scope="session")
@@ -96,6 +121,17 @@ def endpoints(stack: Stack) -> dict[str, str]:
 def run_dir(request: pytest.FixtureRequest) -> Path:
     """The folder of this run; asking for it opens an environment."""
     return request.config.stash[_SESSION].run.open().report.path
+
+
+@pytest.fixture
+def ns(request: pytest.FixtureRequest) -> str:
+    """A name that no other test and worker has, for topics, groups and databases: ``w0_test_name_1a2b3c4d``.
+
+    Lower case letters, digits and ``_``, at most 60 characters.
+    """
+    worker = getattr(request.config, "workerinput", {}).get("workerid", "gw0").removeprefix("gw")
+    words = re.sub(r"[^a-z0-9]+", "_", request.node.name.lower()).strip("_")
+    return f"w{worker}_{words[:40]}_{os.urandom(4).hex()}"
 
 
 _MARK = pytest.StashKey[Any]()
@@ -119,6 +155,13 @@ class Session:
         self._unusable: HarnessError | None = None
         self._notes: list[str] = []
         self._reports: dict[str, list[pytest.TestReport]] = {}
+        self._done: list[str] = []
+        self._stacks: dict[str, Stack | HarnessError] = {}
+        self._folder: RunFolder | None = None
+        self._lines: list[str] = []
+        self._said: set[str] = set()
+        self._is_worker = pytest_workers.is_worker(config)
+        self.workers = pytest_workers.Workers()
 
     # -- what fixtures use --------------------------------------------------------------------------------------
 
@@ -141,7 +184,7 @@ class Session:
             if self._unusable:
                 raise self._unusable
             try:
-                self._run = Run(self.settings, self.say)
+                self._run = Run(self.settings, self.say, share=pytest_workers.share_of(self.config))
             except HarnessError as error:
                 self._unusable = error  # an engine that was silent once is not waited for by every test
                 raise
@@ -152,8 +195,35 @@ class Session:
         """The environment, None before the first stack was asked for."""
         return self._run.environment if self._run else None
 
+    def shared(self, name: str) -> Stack:
+        """Return a stack that stays to the end of the session. It is tried once: what failed fails again at once."""
+        if name not in self._stacks:
+            try:
+                self._stacks[name] = self.run.bring(name)
+            except HarnessError as error:
+                self._stacks[name] = error
+        found = self._stacks[name]
+        if isinstance(found, HarnessError):
+            raise found
+        return found
+
+    def give_back(self, stack: Stack) -> None:
+        """End the use of a stack that a fixture had for itself."""
+        if not self.keeps_now():
+            stack.release()
+        elif self._is_worker and self.environment:
+            # It stays, for ``down`` to remove; other workers may go on with it as it is.
+            self.environment.keep(_KEPT_FOR, [stack.name])
+
     def say(self, line: str) -> None:
-        """Print a line of ours at once, past pytest's capturing."""
+        """Print a line of ours at once, past pytest's capturing; workers have their controller print it."""
+        if self._is_worker:
+            self._lines.append(line)
+            return
+        if self.workers.share:
+            if line in self._said:
+                return
+            self._said.add(line)
         reporter = self.config.pluginmanager.getplugin("terminalreporter")
         capture = self.config.pluginmanager.getplugin("capturemanager")
         if reporter is None:
@@ -190,6 +260,7 @@ class Session:
         A second exception while the first unwinds would tear through finalizers and locks.
         """
         again = self._told is not None
+        self.workers.interrupt()
         if again and (number != signal.SIGINT or now() - (self._told or 0) < _SAME_WISH):
             return
         if not again and number != signal.SIGINT:
@@ -199,9 +270,29 @@ class Session:
 
     # -- each test ----------------------------------------------------------------------------------------------
 
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Give tests with ``@pytest.mark.stack`` their stack; stacks stay up when the next test wants another."""
+        marker = metafunc.definition.get_closest_marker("stack")
+        if marker and "stack" in metafunc.fixturenames:
+            if len(marker.args) != 1 or marker.kwargs or not isinstance(marker.args[0], str):
+                raise pytest.UsageError(f"{metafunc.definition.nodeid}: mark.stack needs one name of a stack")
+            name = marker.args[0]
+            ids = [getattr(pytest, "HIDDEN_PARAM", name)]  # before pytest 8.4 it shows
+            metafunc.parametrize("stack", [name], indirect=True, scope="session", ids=ids)
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        """Note where the logs stand when a test begins."""
+        """Skip what another engine is needed for, and note where the logs stand when a test begins."""
+        for marker in item.iter_markers("needs"):
+            unknown = next((name for name in marker.args if name not in _NEEDS), None)
+            if unknown is not None or not marker.args:
+                raise ConfigError(
+                    f"mark.needs of {item.name}: engine {unknown!r} is not known; valid: {', '.join(_NEEDS)}"
+                    f"{nearest(str(unknown), _NEEDS)}"
+                )
+            engine = self.run.engine.name
+            if engine not in marker.args:
+                item.add_marker(pytest.mark.skip(f"needs {' or '.join(marker.args)}: {engine} is used, {self.run.why}"))
         if self.environment is not None:
             from harness.runs import diagnostics  # noqa: PLC0415 - not for plain tests
 
@@ -224,6 +315,9 @@ class Session:
             self._relabel(report, error)
         if self.environment is not None:
             self._look_around(self.environment, item, report)
+        if self._is_worker and (self._lines or self.environment):
+            setattr(report, _LINES, self._lines)
+            self._lines = []
         return report
 
     def _look_around(self, environment: Environment, item: pytest.Item, report: pytest.TestReport) -> None:
@@ -257,30 +351,60 @@ class Session:
             return False
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Collect what came out (in the controller, when there are workers)."""
+        """Collect what came out (in the controller, when there are workers), and write it down as tests end."""
         if report.failed:
             code = _blame(report)[1]
             if code:
                 self._codes.add(code)
             else:
                 self._failed = True
+        if self._is_worker:
+            return
+        for line in getattr(report, _LINES, ()):
+            self.say(line)
+        if str(report.outcome) == "rerun":  # pytest-rerunfailures: only the last try counts
+            self._reports.pop(report.nodeid, None)
+            return
         self._reports.setdefault(report.nodeid, []).append(report)
+        if report.when == "teardown":
+            self._done.append(report.nodeid)
+        if self.environment or hasattr(report, _LINES):
+            self._write_down()
 
     # -- end ----------------------------------------------------------------------------------------------------
+
+    def _find_folder(self) -> RunFolder | None:
+        """Return the run folder that outcomes are written to, None when no stack was asked for."""
+        if self._folder is None and self.environment:
+            self._folder = self.environment.report
+        if self._folder is None and self.workers.share:
+            from harness.reporting import RunFolder  # noqa: PLC0415 - not for plain tests
+
+            with contextlib.suppress(OSError, ValueError):
+                share = self.workers.share
+                self._folder = RunFolder.of_controller(share.folder(self.settings), share.began)
+        return self._folder
+
+    def _write_down(self) -> None:
+        folder = self._find_folder()
+        if folder is None:
+            return
+        for test in self._done:
+            if reports := self._reports.pop(test, None):
+                folder.outcome(_outcome(test, reports))
+        self._done = []
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Give everything back, verify that it is gone, and set the exit code."""
-        left: list[str] = []
-        environment = self.environment
-        if self._run is not None and environment is not None:
-            for outcome in self._outcomes():
-                environment.report.outcome(outcome)
-            if self.keeps_now():
-                environment.keep(_KEPT_FOR)
-                self._notes.append("the environment is kept; `invoke down` or `harness down` removes it")
-            left = self._run.close()
-        if self._run is None and not self._codes and not self._signal_number:
+        if self._is_worker:
+            left = self._run.close() if self._run else []
+            cast("Any", self.config).workeroutput[pytest_workers.KEY] = {"lines": self._lines, "left": left}
+            return
+        for line in self.workers.lines:
+            self.say(line)
+        left = self._close()
+        if not self._folder and not self._codes and not self._signal_number:
             return  # a session of plain tests is pytest's own
         from harness.results import exit_code  # noqa: PLC0415 - not for plain tests
 
@@ -294,36 +418,54 @@ class Session:
             leftover=bool(left),
         )
         session.exitstatus = code
-        if environment is not None:
-            environment.report.finish(code)
-            self._notes.append(f"run folder: {environment.report.path}")
+        if self._folder is not None:
+            self._folder.finish(code)
+            self._notes.append(f"run folder: {self._folder.path}")
         self._notes += [f"left behind: {line}" for line in left]
         if code >= CONFIGURATION:
             self._notes.append(f"exit code {code}: {EXIT_MEANING.get(code, f'signal {code - 128}')}")
 
-    def _outcomes(self) -> Iterator[Outcome]:
-        from harness.results import Outcome, Status  # noqa: PLC0415 - not for plain tests
+    def _close(self) -> list[str]:
+        """Write down what is left to write, close the environment, and return what should be gone and is not."""
+        if self.environment is None and not self.workers.crashed and not self._folder:
+            return []
+        folder = self._find_folder()
+        if folder is None:
+            return []
+        # Tests that were cut short have no outcome, unless they had failed before.
+        self._done += [
+            test
+            for test, reports in self._reports.items()
+            if test not in self._done and any(one.failed or one.skipped for one in reports)
+        ]
+        self._write_down()
+        if self._run is not None:
+            self._keep(self.environment)
+            return self._run.close()
+        return self._close_shared(folder)
 
-        for test, reports in self._reports.items():
-            told = next((one for one in reports if one.failed), None) or next(
-                (one for one in reports if one.skipped), reports[-1]
-            )
-            kind, code = _blame(told)
-            status: Status = "skipped" if told.skipped else "succeeded"
-            if told.failed:
-                status = "broken" if code else "failed"
-                kind = kind or "Failed"
-            text = told.longrepr[2] if isinstance(told.longrepr, tuple) else told.longreprtext
-            crash = getattr(told.longrepr, "reprcrash", None)
-            yield Outcome(
-                test=test,
-                status=status,
-                seconds=sum(one.duration for one in reports),
-                kind=kind,
-                message=next(iter((crash.message if crash else text).splitlines()), ""),
-                text=text,
-                sections=tuple(told.sections),
-            )
+    def _keep(self, environment: Environment | None) -> None:
+        if environment is not None and self.keeps_now():
+            environment.keep(_KEPT_FOR)
+            self._notes.append("the environment is kept; `invoke down` or `harness down` removes it")
+
+    def _close_shared(self, folder: RunFolder) -> list[str]:
+        """Close what the workers shared."""
+        from harness.runs.environment import Environment  # noqa: PLC0415 - not for plain tests
+
+        share = self.workers.share
+        assert share is not None  # there is a folder
+        ended = folder.timed("stop", share.run)
+        left = list(self.workers.left)
+        try:
+            environment = Environment.conclude(self.settings, share, folder)
+            self._keep(environment)
+            left += environment.close() if environment else []
+        except HarnessError as error:
+            left.append(error.summary)
+        ended()
+        folder.note("left", left)
+        return left
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:  # noqa: ANN401 - it has no public type
         """Say what the run has to say at its end."""
@@ -361,11 +503,38 @@ def _blame(report: pytest.TestReport) -> tuple[str, int]:
     return kind, int(code or 0)
 
 
+def _outcome(test: str, reports: list[pytest.TestReport]) -> Outcome:
+    from harness.results import Outcome, Status  # noqa: PLC0415 - not for plain tests
+
+    told = next((one for one in reports if one.failed), None) or next(
+        (one for one in reports if one.skipped), reports[-1]
+    )
+    kind, code = _blame(told)
+    status: Status = "skipped" if told.skipped else "succeeded"
+    if told.failed:
+        status = "broken" if code else "failed"
+        kind = kind or "Failed"
+    text = told.longrepr[2] if isinstance(told.longrepr, tuple) else told.longreprtext
+    crash = getattr(told.longrepr, "reprcrash", None)
+    return Outcome(
+        test=test,
+        status=status,
+        seconds=sum(one.duration for one in reports),
+        kind=kind,
+        message=next(iter((crash.message if crash else text).splitlines()), ""),
+        text=text,
+        sections=tuple((title, content) for title, content in told.sections),
+    )
+
+
 _SESSION = pytest.StashKey[Session]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the session's hooks; nothing is loaded or started."""
+    for marker in _MARKERS:
+        config.addinivalue_line("markers", marker)
     config.stash[_SESSION] = Session(config)
     config.pluginmanager.register(config.stash[_SESSION], "harness-session")
+    config.pluginmanager.register(config.stash[_SESSION].workers, "harness-workers")
     config.pluginmanager.register(Calm(), "harness-calm")

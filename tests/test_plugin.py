@@ -87,7 +87,7 @@ def test_a_failed_test_is_failed_and_carries_its_part_of_the_logs(project: Proje
     done = pytest_in(project)
     assert done.code == 1, done.stdout
     assert "Captured stdout service web" in done.stdout
-    assert (project.latest / "failures" / "test_it.py_test_bad" / "web.log").read_text() == "during\n"
+    assert (project.latest / "failures" / "suite.test_it.py.test_bad" / "web.log").read_text() == "during\n"
     result = junit(project)["test_bad"][0]
     assert isinstance(result, Failure)
     assert "assert 1 == 2" in str(result.message)

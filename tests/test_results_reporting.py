@@ -261,10 +261,10 @@ def test_a_log_elsewhere_is_linked(folder: RunFolder, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("test", "name"),
     [
-        ("tests/sub/test_a.py::test_b", "test_a.py_test_b"),
-        ("test_a.py::TestX::test_b[one-2]", "test_a.py_TestX_test_b[one-2]"),
-        ("test_a.py::test_b[a b*c?\n]", "test_a.py_test_b[a_b_c_]"),
-        ("test_a.py::" + "x" * 400, "test_a.py_" + "x" * 140),
+        ("tests/sub/test_a.py::test_b", "tests.sub.test_a.py.test_b"),
+        ("test_a.py::TestX::test_b[one-2]", "test_a.py.TestX.test_b[one-2]"),
+        ("test_a.py::test_b[a b*c?\n]", "test_a.py.test_b[a_b_c_]-28d52b"),
+        ("test_a.py::" + "x" * 400, "x" * 150 + "-539f31"),
     ],
 )
 def test_the_evidence_of_a_test_has_a_folder_of_its_name(folder: RunFolder, test: str, name: str) -> None:

@@ -113,6 +113,7 @@ class KeeperLink:
     Args:
         name: abstract socket name.
         lease: whether this process shall hold what it acquires; the keeper drops it all when the process is gone.
+        sponsor: (pid, start time) of the process that this one works for, and that holds with it what is shared.
         on_event: called in the reader's thread with each event: what happened, and the facts of the service.
         on_lost: called there when the keeper itself is gone.
     """
@@ -122,6 +123,7 @@ class KeeperLink:
         name: str,
         *,
         lease: bool,
+        sponsor: tuple[int, int] | None = None,
         on_event: Callable[[dict[str, Any]], None] = lambda _: None,
         on_lost: Callable[[], None] = lambda: None,
     ) -> None:
@@ -139,7 +141,7 @@ class KeeperLink:
         self._reader = threading.Thread(target=self._read, name="harness-keeper-link", daemon=True)
         self._reader.start()
         start = procs.start_time_of(os.getpid()) or 0
-        self.facts = self.ask("hello", pid=os.getpid(), start=start, lease=lease)
+        self.facts = self.ask("hello", pid=os.getpid(), start=start, lease=lease, sponsor=sponsor)
 
     def _read(self) -> None:
         buffer = b""

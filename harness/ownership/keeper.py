@@ -30,7 +30,7 @@ from typing import Any
 
 from harness import clock, procs
 from harness.daemon import Daemon
-from harness.errors import HarnessError
+from harness.errors import ConfigError, HarnessError
 from harness.ownership import objects, removal
 from harness.ownership.containers import Container, Engine
 from harness.ownership.identity import RUN_COOKIE, SERVICE_COOKIE, this_process
@@ -176,6 +176,7 @@ class Stack:
         self.name = name
         self.includes = includes
         self.builder = builder
+        self.owner = ""  # who has it alone, while it is not shared
         self.settled = False
         self.holders: set[str] = set()
         self.record: dict[str, Any] = {}
@@ -183,6 +184,17 @@ class Stack:
         self.unsure = False
         # Set when the stack is settled, and when it is gone: whoever waits for it looks again.
         self.changed = asyncio.Event()
+        # Set when nobody has it alone any more.
+        self.freed = asyncio.Event()
+
+
+class Sponsor:
+    """A process for which several clients work, a pytest with workers: what they share is held until it is gone."""
+
+    def __init__(self, pid: int, start: int) -> None:
+        self.id = f"sponsor-{pid}-{start}"
+        self.pid = pid
+        self.pidfd = os.pidfd_open(pid)
 
 
 class Connection:
@@ -192,9 +204,16 @@ class Connection:
         self.id = f"run-{number}"
         self.writer = writer
         self.is_lease = False
+        self.sponsor: Sponsor | None = None
+        self.waits_for: list[Stack] = []
         self.pid = 0
         self.pidfd = -1
         self.closed = False
+
+    @property
+    def run(self) -> str:
+        """The run that it is of: its sponsor's, else its own."""
+        return self.sponsor.id if self.sponsor else self.id
 
     def send(self, message: dict[str, Any]) -> None:
         """Write a message; a client that is gone is no error."""
@@ -225,6 +244,7 @@ class Keeper:
         self.names: dict[str, dict[str, str]] = {}
         self.logs: dict[str, str] = {}
         self.connections: list[Connection] = []
+        self.sponsors: dict[str, Sponsor] = {}
         self.ttl = 0.0
         self.last_use = clock.now()
         self.left: list[str] = []
@@ -295,8 +315,8 @@ class Keeper:
                 with contextlib.suppress(HarnessError):
                     await self.engine.refresh()
 
-    def _leases(self) -> list[Connection]:
-        return [connection for connection in self.connections if connection.is_lease]
+    def _leases(self) -> list[Connection | Sponsor]:
+        return [*(one for one in self.connections if one.is_lease), *self.sponsors.values()]
 
     def _in_background(self, work: Any) -> None:  # noqa: ANN401 - any coroutine
         task = asyncio.get_running_loop().create_task(work)
@@ -326,16 +346,21 @@ class Keeper:
             service.ended(code)
             self.ledger.note("ended", pid=service.pid, code=code)
             say(f"{service.id}: {procs.describe_exit(code)}{'' if service.expected else ', not asked for'}")
-            for connection in self.connections:
-                connection.send({"event": "exit", **service.facts()})
+            self._tell_all({"event": "exit", **service.facts()})
 
     def _tell(self, event: str, about: Container | None) -> None:
         """Pass on what happened to a container."""
         facts = about.facts() if about else {}
         if event == "exit":
             self.ledger.note("container-ended", service=facts["service"], code=facts["exit_code"])
+        self._tell_all({"event": event, **facts})
+
+    def _tell_all(self, message: dict[str, Any]) -> None:
+        """Pass an event to every client; of the clients of one run the first is to write it down."""
+        told: set[str] = set()
         for connection in self.connections:
-            connection.send({"event": event, **facts})
+            connection.send({**message, "record": connection.run not in told})
+            told.add(connection.run)
 
     # -- clients ------------------------------------------------------------------------------------------------
 
@@ -391,14 +416,42 @@ class Keeper:
             say(f"{connection.id} (pid {connection.pid}) is gone")
             self.ledger.note("released", pid=connection.pid)
             await self._drop(connection.id)
+            if connection.sponsor and connection.id == connection.sponsor.id:
+                await self._lost_sponsor(connection.sponsor)
             self._end_if_unused()
+
+    async def _sponsor_ended(self, sponsor: Sponsor) -> None:
+        say(f"{sponsor.id} is gone")
+        await self._lost_sponsor(sponsor)
+        self._end_if_unused()
+
+    async def _lost_sponsor(self, sponsor: Sponsor) -> list[str]:
+        """Drop what a sponsor's clients share, and the clients: they work for nobody. Return what is left."""
+        if self.sponsors.pop(sponsor.id, None) is None:
+            return []
+        asyncio.get_running_loop().remove_reader(sponsor.pidfd)
+        os.close(sponsor.pidfd)
+        self.ledger.note("released", pid=sponsor.pid)
+        for one in [one for one in self.connections if one.sponsor is sponsor and one.id != sponsor.id]:
+            await self._lost(one)
+        return await self._drop(sponsor.id)
 
     def _end_if_unused(self) -> None:
         if self._first_lease_seen and not self._leases() and not self.stacks:
             self.finished.set()
 
-    async def do_hello(self, connection: Connection, *, pid: int, start: int, lease: bool) -> dict[str, Any]:
-        """Take a client's name; with ``lease`` it holds what it acquires until its process is gone."""
+    async def do_hello(
+        self, connection: Connection, *, pid: int, start: int, lease: bool, sponsor: tuple[int, int] | None = None
+    ) -> dict[str, Any]:
+        """Take a client's name; with ``lease`` it holds what it acquires until its process is gone.
+
+        What clients share is held for their ``sponsor`` (pid, start time) as well; when that is the client itself, it
+        takes over this hold.
+        """
+        if sponsor:
+            connection.sponsor = self._sponsor(*sponsor)
+            if sponsor[0] == pid:
+                connection.id = connection.sponsor.id
         if lease:
             # A second sense beside the end of the stream, which a forked child of the client would delay.
             with contextlib.suppress(OSError):
@@ -423,6 +476,18 @@ class Keeper:
             "engine_lost": bool(self.engine and self.engine.lost),
         }
 
+    def _sponsor(self, pid: int, start: int) -> Sponsor:
+        known = next((one for one in self.sponsors.values() if one.id == f"sponsor-{pid}-{start}"), None)
+        if known:
+            return known
+        if not procs.is_alive(pid, start):
+            raise HarnessError(f"pid {pid}, for which this run works, is gone")
+        made = Sponsor(pid, start)
+        self.sponsors[made.id] = made
+        self.ledger.write("holder", owner=this_process().as_dict() | {"pid": pid, "start": start})
+        asyncio.get_running_loop().add_reader(made.pidfd, lambda: self._in_background(self._sponsor_ended(made)))
+        return made
+
     def _labels(self, **more: str) -> dict[str, str]:
         """Return the labels of everything that is made for this environment on an engine."""
         return {
@@ -442,37 +507,84 @@ class Keeper:
             "ports": {name: self.leases.port(name) for name in ports},
         }
 
-    async def do_acquire(self, connection: Connection, *, stack: str, includes: list[str]) -> dict[str, Any]:
-        """Hold a stack. The first one to ask is told to build it, others wait until it is settled."""
+    async def do_acquire(
+        self, connection: Connection, *, stack: str, includes: list[str], alone: bool = False
+    ) -> dict[str, Any]:
+        """Hold a stack. The first one to ask is told to build it, others wait until it is settled.
+
+        A client with a sponsor shares it with that sponsor's other clients to the sponsor's end; or has it ``alone``:
+        they wait until it is given back, unless it is shared already.
+        """
         while True:
             if connection.closed:
                 raise HarnessError(f"{connection.id} is gone")
             known = self.stacks.get(stack)
             if known is None:
                 known = self.stacks[stack] = Stack(stack, includes, connection.id)
+                known.owner = connection.id if alone and connection.sponsor else ""
                 known.holders.add(connection.id)
                 for name in includes:
                     self.stacks[name].holders.add(f"stack-{stack}")
                 return {"build": True}
-            if known.settled and not known.removing:
+            if known.owner not in ("", connection.id):
+                await self._wait(connection, known, known.freed)
+            elif known.settled and not known.removing:
                 known.holders.add(connection.id)
+                if not alone:
+                    self._share(known, connection)
                 return {"build": False, "record": known.record}
-            await known.changed.wait()
+            else:
+                await self._wait(connection, known, known.changed)
+
+    async def _wait(self, connection: Connection, stack: Stack, event: asyncio.Event) -> None:
+        if connection in self._ahead_of(stack, set()):
+            raise ConfigError(
+                f"Stack {stack.name!r} is with another worker, which waits for one of this worker's: "
+                "use stacks in the same order everywhere, or with scope='session'"
+            )
+        connection.waits_for.append(stack)
+        try:
+            await event.wait()
+        finally:
+            connection.waits_for.remove(stack)
+
+    def _ahead_of(self, stack: Stack, seen: set[str]) -> list[Connection]:
+        """Return the clients that must do something before ``stack`` can be used by others."""
+        seen.add(stack.name)
+        first = {stack.owner, "" if stack.settled else stack.builder} - {""}
+        found = [one for one in self.connections if one.id in first]
+        for one in list(found):
+            for other in one.waits_for:
+                if other.name not in seen:
+                    found += self._ahead_of(other, seen)
+        return found
+
+    def _share(self, stack: Stack, connection: Connection) -> None:
+        stack.owner = ""
+        stack.freed.set()
+        if connection.sponsor and connection.sponsor.id in self.sponsors:
+            stack.holders.add(connection.sponsor.id)
 
     async def do_settled(self, _: Connection, *, stack: str, record: dict[str, Any]) -> None:
         """Take the word of the builder that its stack is ready and seeded."""
         known = self.stacks[stack]
         known.record, known.settled = record, True
+        builder = next((one for one in self.connections if one.id == known.builder), None)
+        if builder and not known.owner:
+            self._share(known, builder)  # not before: a build that fails is over with its builder's hold
         known.changed.set()
 
     async def do_release(self, connection: Connection, *, stack: str) -> dict[str, Any]:
         """Stop holding a stack; what nobody holds any more is removed and verified."""
         return {"left": await self._drop(connection.id, stack)}
 
-    async def do_keep(self, _: Connection, *, stacks: list[str], ttl: float) -> None:
-        """Let stacks stay without a run, until ``down`` or ``ttl`` seconds without use."""
-        for name in stacks:
+    async def do_keep(self, connection: Connection, *, ttl: float, stacks: list[str] | None = None) -> None:
+        """Let stacks (default: all that the client holds) stay without a run, until ``down`` or ``ttl`` s unused."""
+        held = [one.name for one in self.stacks.values() if connection.id in one.holders]
+        for name in held if stacks is None else stacks:
             self.stacks[name].holders.add(KEPT)
+            self.stacks[name].owner = ""
+            self.stacks[name].freed.set()
         self.ttl = ttl
         self.ledger.write("kept", value=True)
 
@@ -490,6 +602,8 @@ class Keeper:
     async def do_goodbye(self, connection: Connection) -> dict[str, Any]:
         """End a run: drop all its holds, and report what could not be removed."""
         left = await self._drop(connection.id)
+        if connection.sponsor and connection.id == connection.sponsor.id:
+            left += await self._lost_sponsor(connection.sponsor)
         connection.is_lease = False
         self.ledger.note("released", pid=connection.pid)
         last = not self._leases() and not self.stacks
@@ -673,11 +787,15 @@ class Keeper:
         for known in list(self.stacks.values()):
             if stack in (None, known.name):
                 known.holders.discard(holder)
+                if known.owner == holder:
+                    known.owner = ""
+                    known.freed.set()
         left: list[str] = []
         async with self._removing:
             while unused := [known for known in self.stacks.values() if not known.holders]:
                 for known in unused:
                     known.removing = True
+                    known.freed.set()
                     known.changed.clear()
                 results = await asyncio.gather(*(self._remove(known) for known in unused))
                 left += [line for lines in results for line in lines]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import threading
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,32 +15,89 @@ from harness import artifacts, clock
 from harness.results import Outcome, Span
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 SCHEMA = 1
+EVENTS = "events.jsonl"
+SAVE_EVERY = 1.0  # seconds; the events themselves are on disk at once
 
 
 class RunFolder:
-    """The folder of one run. Everything is written as it happens, so that any kind of end leaves it readable."""
+    """The folder of one run. Everything is written as it happens, so that any kind of end leaves it readable.
 
-    def __init__(self, path: Path, facts: dict[str, Any]) -> None:
+    Every fact is a line of events.jsonl first; run.json is what the lines add up to. So several processes can write one
+    run: each appends lines, one of them (the one that is no ``worker``) sums up.
+
+    Args:
+        path: the folder.
+        facts: what is known of the run at its begin.
+        began: monotonic time at which the run began; default: now.
+    """
+
+    def __init__(self, path: Path, facts: dict[str, Any], *, began: float | None = None) -> None:
+        self._begin(path, {"schema": SCHEMA, **facts, "spans": [], "outcomes": {}, "services": {}}, began)
+        self.save()
+
+    def _begin(self, path: Path, facts: dict[str, Any], began: float | None) -> None:
         self.path = path
-        self._facts: dict[str, Any] = {"schema": SCHEMA, **facts, "spans": [], "outcomes": {}, "services": {}}
-        self._began = clock.now()
+        self._facts = facts
+        self._began = clock.now() if began is None else began
         self._lock = threading.Lock()
         self._outcomes: list[Outcome] = []
-        self.save()
+        self._saved = 0.0
+        self._read = -1  # how much of events.jsonl is summed up; -1: what this process writes is all there is
+
+    @classmethod
+    def of_controller(cls, path: Path, began: float) -> RunFolder:
+        """Return the folder that workers write to, as the process sees it that sums up. Raises OSError, ValueError."""
+        made = cls.__new__(cls)
+        made._begin(path, json.loads((path / "run.json").read_text(encoding="utf-8")), began)  # noqa: SLF001 - its own
+        made._read = 0  # noqa: SLF001 - its own
+        return made
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What run.json says."""
+        return self._facts
 
     def save(self) -> None:
         """Write run.json."""
         with self._lock:
+            self._sum_up()
+            self._saved = clock.now()
             artifacts.write_atomically(self.path / "run.json", json.dumps(self._facts, indent=2) + "\n")
+
+    def _sum_up(self) -> None:
+        """Take what all processes have written since the last time."""
+        if self._read < 0:
+            return
+        data = artifacts.read_slice(self.path / EVENTS, self._read)
+        whole = data[: data.rfind(b"\n") + 1]
+        self._read += len(whole)
+        for line in whole.splitlines():
+            with suppress(ValueError, KeyError):
+                self._take(json.loads(line))
+
+    def _take(self, line: dict[str, Any]) -> None:
+        if line["event"] == "span":
+            self._facts["spans"].append({key: line[key] for key in ("stage", "of", "began", "seconds")})
+        elif line["event"] == "image":
+            self._facts.setdefault("images", {})[line["name"]] = line["id"]
+        elif line["event"] == "log":
+            self._facts["services"][line["service"]] = {key: line[key] for key in ("log", "start", "end")}
+        elif line["event"] == "test":
+            counts = self._facts["outcomes"]
+            counts[line["status"]] = counts.get(line["status"], 0) + 1
 
     def event(self, what: str, **facts: object) -> None:
         """Append a line to events.jsonl; ``t`` is seconds since the run began."""
-        line = json.dumps({"t": round(clock.now() - self._began, 4), "event": what, **facts})
-        with self._lock, (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        line = {"t": round(clock.now() - self._began, 4), "event": what, **facts}
+        with self._lock:
+            artifacts.append(self.path / EVENTS, json.dumps(line) + "\n")
+            if self._read < 0:
+                self._take(line)
+        if clock.now() - self._saved > SAVE_EVERY:
+            self.save()
 
     def timed(self, stage: str, of: str) -> Callable[[], None]:
         """Begin a span; call what this returns to end it."""
@@ -46,8 +105,6 @@ class RunFolder:
 
         def end() -> None:
             span = Span(stage, of, round(began - self._began, 4), round(clock.now() - began, 4))
-            with self._lock:
-                self._facts["spans"].append(asdict(span))
             self.event("span", **asdict(span))
 
         return end
@@ -60,29 +117,24 @@ class RunFolder:
 
     def image(self, name: str, id_: str) -> None:
         """Note which image a name stood for."""
-        with self._lock:
-            self._facts.setdefault("images", {})[name] = id_
+        self.event("image", name=name, id=id_)
 
     def log_range(self, service: str, log: Path, start: int, end: int | None = None) -> None:
         """Note which bytes of a service's log belong to this run; a log elsewhere is linked into the folder."""
         link = self.path / "services" / log.name
-        if link != log and not link.exists() and not link.is_symlink():
-            link.symlink_to(log)
-        with self._lock:
-            self._facts["services"][service] = {"log": f"services/{log.name}", "start": start, "end": end}
+        if link != log:
+            with suppress(FileExistsError):
+                link.symlink_to(log)
+        self.event("log", service=service, log=f"services/{log.name}", start=start, end=end)
 
     def outcome(self, outcome: Outcome) -> None:
         """Take the outcome of a test."""
         self._outcomes.append(outcome)
-        with self._lock:
-            counts = self._facts["outcomes"]
-            counts[outcome.status] = counts.get(outcome.status, 0) + 1
         self.event("test", test=outcome.test, status=outcome.status, seconds=round(outcome.seconds, 4))
 
     def failure_folder(self, test: str) -> Path:
-        """Return the folder for the evidence of a failed test, made."""
-        name = re.sub(r"[^\w.\-\[\]]+", "_", test.rpartition("/")[2])[:150]
-        folder = self.path / "failures" / name
+        """Return the folder for the evidence of a failed test, made. Equally named tests elsewhere have others."""
+        folder = self.path / "failures" / _folder_name(test)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -90,6 +142,23 @@ class RunFolder:
         """Write the last state and junit.xml."""
         write_junit(self.path / "junit.xml", self._outcomes)
         self.note("exit_code", code)
+
+
+class WorkerFolder(RunFolder):
+    """The folder of a run as one of several processes writes it: facts become events, run.json is left alone."""
+
+    def __init__(self, path: Path, began: float) -> None:
+        self._begin(path, {"spans": [], "outcomes": {}, "services": {}}, began)
+
+    def save(self) -> None:
+        """Leave it to the process that sums up."""
+
+
+def _folder_name(test: str) -> str:
+    """Return a node id as one word; where that loses something, a few digits of its digest tell it from others."""
+    dotted = test.replace("::", ".").replace("/", ".")
+    name = re.sub(r"[^\w.\-\[\]]+", "_", dotted)[-150:]
+    return name if name == dotted else f"{name}-{hashlib.sha256(test.encode()).hexdigest()[:6]}"
 
 
 _XML_FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

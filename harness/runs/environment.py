@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import threading
 from collections import Counter
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import artifacts
 from harness.daemon import connect
-from harness.errors import BrokenStack, HarnessError
+from harness.errors import BrokenStack, HarnessError, LeftoverError
 from harness.ownership import ledger
 from harness.ownership.client import EnvironmentId, KeeperLink, start_keeper
-from harness.ownership.sweep import sweep
+from harness.ownership.sweep import locked, sweep
 from harness.procs import describe_exit
 from harness.readiness import Stop
-from harness.reporting import RunFolder
+from harness.reporting import RunFolder, WorkerFolder
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from docker import APIClient
 
     from harness.config import Settings
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
     from harness.runs.wiring import Engine
 
 KEEPER_BUDGET = 10.0
+OPEN_BUDGET = 60.0
 EXPLAIN_BUDGET = 5.0
 KILLED = 137  # how a container's exit code tells SIGKILL
 
@@ -37,10 +43,10 @@ def checkout_of(settings: Settings) -> str:
     return str(settings.root.resolve())
 
 
-def checkout_lock(settings: Settings) -> Path:
-    """Return the lock that serialises ``up`` and ``down`` of one checkout."""
+def checkout_lock(settings: Settings, what: str = "checkout") -> Path:
+    """Return the lock that serialises ``up`` and ``down`` of one checkout, or ``what`` else is done one at a time."""
     digest = hashlib.sha256(checkout_of(settings).encode()).hexdigest()[:16]
-    return artifacts.private_folder(settings.state) / f"checkout-{digest}.lock"
+    return artifacts.private_folder(settings.state) / f"{what}-{digest}.lock"
 
 
 def all_kept(settings: Settings) -> dict[str, LedgerRecord]:
@@ -60,6 +66,35 @@ def find_kept(settings: Settings, engine: str) -> LedgerRecord | None:
     return all_kept(settings).get(engine)
 
 
+@dataclass(frozen=True)
+class Share:
+    """What a pytest with workers decides for all of them before any needs a stack; nothing of it exists yet.
+
+    Attributes:
+        run: id of the run, and of the environment should one be opened for it.
+        pid: the controller, for which the environment is held.
+        start: its start time.
+        began: monotonic time at which the run began.
+    """
+
+    run: str
+    pid: int
+    start: int
+    began: float
+
+    def folder(self, settings: Settings) -> Path:
+        """Return the folder of the run."""
+        return settings.logs / self.run
+
+    def record(self, settings: Settings) -> LedgerRecord | None:
+        """Return the ledger of the environment that was opened for the run, None before that and after its end."""
+        try:
+            facts = json.loads((self.folder(settings) / "run.json").read_text(encoding="utf-8"))
+            return ledger.read(settings.state / f"{facts['environment']}{ledger.SUFFIX}")
+        except (OSError, ValueError, KeyError):
+            return None
+
+
 class Environment:
     """What a run holds on to. Made by ``create`` or ``attach``; ``close`` gives everything back and verifies it."""
 
@@ -72,6 +107,7 @@ class Environment:
         folder: Path,
         socket: str,
         report: RunFolder,
+        share: Share | None = None,
     ) -> None:
         self.settings = settings
         self.engine = engine
@@ -90,7 +126,9 @@ class Environment:
         self._client: APIClient | None = None
         self._keeper_lost = False
         self._closed = False
-        self.link = KeeperLink(socket, lease=True, on_event=self._on_event, on_lost=self._on_lost)
+        self._is_worker = bool(share and share.pid != os.getpid())
+        sponsor = (share.pid, share.start) if share else None
+        self.link = KeeperLink(socket, lease=True, sponsor=sponsor, on_event=self._on_event, on_lost=self._on_lost)
         self._engine_lost = self._engine_lost or bool(self.link.facts["engine_lost"])
 
     @classmethod
@@ -120,6 +158,54 @@ class Environment:
         report = RunFolder(run_folder, _facts(settings, run, record.env, record.engine, why))
         return cls(settings, record.engine, record.daemon, record.env, folder, record.socket, report)
 
+    @classmethod
+    def join(cls, settings: Settings, engine: Engine, why: str, share: Share) -> Environment:
+        """Use the environment of all workers of a pytest, as one of them; the first one opens it.
+
+        Raises:
+            ConfigError: the state or run folder cannot be used.
+            BrokenStack: the keeper did not start, or is gone.
+        """
+        state, folder = artifacts.private_folder(settings.state), share.folder(settings)
+        with locked(checkout_lock(settings, "workers"), OPEN_BUDGET):
+            kept = all_kept(settings).get(engine.name)
+            if not (folder / "run.json").is_file():
+                artifacts.make_run_folder(settings.logs, share.run)
+                env = kept.env if kept else share.run
+                RunFolder(folder, _facts(settings, share.run, env, engine.name, why), began=share.began)
+            record = share.record(settings)
+            if record is None:
+                wanted = EnvironmentId(
+                    share.run, state, folder, checkout_of(settings), engine.name, engine.daemon, settings.networks
+                )
+                start_keeper(wanted)
+                record = share.record(settings)
+        if record is None or not ledger.keeper_is_alive(record.path):
+            raise BrokenStack(f"The keeper of run {share.run} is gone, its workers have no environment")
+        report = WorkerFolder(folder, share.began)
+        return cls(
+            settings, record.engine, record.daemon, record.env, Path(record.folder), record.socket, report, share
+        )
+
+    @classmethod
+    def conclude(cls, settings: Settings, share: Share, report: RunFolder) -> Environment | None:
+        """Return what the workers of this process shared, to be kept or closed; None when it is gone already.
+
+        Raises:
+            BrokenStack: the keeper does not answer.
+        """
+        record = share.record(settings)
+        if record is None:
+            return None
+        if not ledger.keeper_is_alive(record.path):
+            for line in sweep(settings.state, own=record.env):
+                if "could not" in line:
+                    raise LeftoverError(line)
+            return None
+        return cls(
+            settings, record.engine, record.daemon, record.env, Path(record.folder), record.socket, report, share
+        )
+
     # -- news ---------------------------------------------------------------------------------------------------
 
     def _on_event(self, message: dict[str, Any]) -> None:
@@ -140,8 +226,9 @@ class Environment:
                 facts |= {"code": message["exit_code"], "asked": message["expected"]}
             elif kind == "health":
                 facts["health"] = message["health"]
-            with suppress(OSError):
-                self.report.event(kind, **facts)
+            if message.get("record", True):
+                with suppress(OSError):
+                    self.report.event(kind, **facts)
         self.news.notify()
 
     def _on_lost(self) -> None:
@@ -183,6 +270,10 @@ class Environment:
     def expect_end(self, stack: str, service: str) -> None:
         """Count a service as a one-shot: its end with exit code 0 is no fault."""
         self._oneshots.add(f"{stack}/{service}")
+
+    def oneshots_of(self, stack: str) -> list[str]:
+        """Return the services of a stack that were told to ``expect_end``."""
+        return sorted(name.rpartition("/")[2] for name in self._oneshots if name.rpartition("/")[0] == stack)
 
     def check(self) -> None:
         """Do nothing while all is well. Called on every turn of every wait.
@@ -247,9 +338,9 @@ class Environment:
 
     # -- the end ------------------------------------------------------------------------------------------------
 
-    def keep(self, ttl: float) -> None:
-        """Let the stacks of this run stay after it, until ``down`` or ``ttl`` seconds without use."""
-        self.link.ask("keep", stacks=list(self.brought), ttl=ttl)
+    def keep(self, ttl: float, stacks: Sequence[str] | None = None) -> None:
+        """Let stacks (default: all of this run) stay after it, until ``down`` or ``ttl`` seconds without use."""
+        self.link.ask("keep", ttl=ttl, stacks=stacks)
 
     def close(self) -> list[str]:
         """Give back what this run holds. Return what should be gone and is not, in words."""
@@ -260,6 +351,8 @@ class Environment:
             self._client.close()
         if self._keeper_lost:
             self.link.close()
+            if self._is_worker:
+                return []  # its controller sees to that
             return [line for line in sweep(self.settings.state, own=self.env) if "could not" in line]
         try:
             answer = self.link.ask("goodbye", timeout=60)

@@ -23,7 +23,7 @@ from harness.engine.compose import Identity
 from harness.errors import BrokenStack, ConfigError, HarnessError, LeftoverError
 from harness.ownership.removal import WORK
 from harness.ownership.sweep import sweep
-from harness.runs.environment import Environment, all_kept, checkout_of
+from harness.runs.environment import Environment, Share, all_kept, checkout_of
 from harness.runs.launching import BUILD_BUDGET, Launch, images_of, refuse_remote, refuse_skipped
 from harness.runs.settling import Settling
 from harness.runs.stack import Known, Stack
@@ -50,13 +50,16 @@ class Run:
         settings: what was asked for.
         say: takes lines for the user.
         new_run: whether a kept environment is used with a run folder of its own (a test run) or as it is (``up``).
+        share: what this run has in common with others that work for the same process, None when it is alone.
     """
 
-    def __init__(self, settings: Settings, say: Callable[[str], None], *, new_run: bool = True) -> None:
+    def __init__(
+        self, settings: Settings, say: Callable[[str], None], *, new_run: bool = True, share: Share | None = None
+    ) -> None:
         self.settings = settings
         self.say = say
-        self._kept = all_kept(settings)
-        self.engine, self.why = choose_engine(settings, {name: one.env for name, one in self._kept.items()})
+        self._share = share
+        self._choose()
         if self.engine.daemon:
             # The SDK takes a quarter of a second to load; meanwhile Compose parses and the keeper starts.
             threading.Thread(target=import_module, args=("docker",), name="harness-load-sdk", daemon=True).start()
@@ -66,6 +69,11 @@ class Run:
         self._new_run = new_run
         self._said: set[str] = set()
         self._unusable: HarnessError | None = None
+
+    def _choose(self) -> None:
+        shared = self._share.record(self.settings) if self._share else None
+        known = {shared.engine: shared} if shared else all_kept(self.settings)
+        self.engine, self.why = choose_engine(self.settings, {name: one.env for name, one in known.items()})
 
     # -- read and plan: nothing is created ----------------------------------------------------------------------
 
@@ -106,23 +114,26 @@ class Run:
 
     # -- bring a stack up ---------------------------------------------------------------------------------------
 
-    def bring(self, name: str, *, keep_includes: bool = True) -> Stack:
+    def bring(self, name: str, *, keep_includes: bool = True, alone: bool = False) -> Stack:
         """Bring up a stack and what it stands on; return it settled and seeded.
 
         Args:
             name: stack name or file.
             keep_includes: whether the stacks that it includes stay until the end of the run, for the next user.
+            alone: whether runs that share the environment shall not use it meanwhile, nor find it as it was left.
 
         Raises:
             ConfigError: something written is wrong; nothing was created.
             BrokenStack: it did not settle; what was started for it is gone.
         """
         tree = self.read(name)
-        strangers = self.plan(tree)
+        strangers, engine = self.plan(tree), self.engine
         environment = self.open()
+        if self.engine is not engine:
+            strangers = self.plan(tree)
         brought: list[str] = []
         try:
-            known = self._bring_all(environment, tree, strangers, brought)
+            known = self._bring_all(environment, tree, strangers, brought, alone=alone)
         except BaseException:
             for one in reversed(brought):
                 self._release(environment, one)
@@ -135,6 +146,8 @@ class Run:
 
     def open(self) -> Environment:
         """Return the environment of this run: the kept one of this checkout, else a new one."""
+        if self.environment is None and self._share:
+            return self._join(self._share)
         if self.environment is None:
             self._check_engine()
             if self.settings.state.is_dir():
@@ -147,6 +160,19 @@ class Run:
             else:
                 self._say_once(f"engine: {self.engine.name} ({self.why})")
                 self.environment = Environment.create(self.settings, self.engine, self.why)
+        return self.environment
+
+    def _join(self, share: Share) -> Environment:
+        """Return the environment that this run shares with others."""
+        if share.record(self.settings) is None:
+            self._check_engine()
+            if self.settings.state.is_dir():
+                for line in sweep(self.settings.state, daemon=self.engine.daemon):
+                    self.say(line)
+            self._say_once(f"engine: {self.engine.name} ({self.why})")
+        self.environment = Environment.join(self.settings, self.engine, self.why, share)
+        if self.environment.engine != self.engine.name:
+            self._choose()  # ``auto``, and another worker was there first and saw it otherwise
         return self.environment
 
     def _check_engine(self) -> None:
@@ -170,6 +196,8 @@ class Run:
         tree: Tree,
         strangers: dict[tuple[int, str], Stranger],
         brought: list[str],
+        *,
+        alone: bool,
     ) -> dict[str, Known]:
         """Bring up every stack of ``tree``, each as soon as those that it includes are settled.
 
@@ -182,7 +210,8 @@ class Run:
             def one(stack: Declared) -> dict[str, Known]:
                 below = [known for name in stack.includes for known in results[name].result().values()]
                 settled = {f"{known.stack}/{known.service}": known.endpoints for known in below}
-                mine = self._bring_stack(environment, tree, stack, replace(layout, settled=settled), brought)
+                own = alone and stack is tree.root
+                mine = self._bring_stack(environment, tree, stack, replace(layout, settled=settled), brought, alone=own)
                 return {**{known.service: known for known in below}, **mine}
 
             for stack in tree.stacks:
@@ -212,12 +241,21 @@ class Run:
         )
 
     def _bring_stack(
-        self, environment: Environment, tree: Tree, stack: Declared, layout: Layout, brought: list[str]
+        self,
+        environment: Environment,
+        tree: Tree,
+        stack: Declared,
+        layout: Layout,
+        brought: list[str],
+        *,
+        alone: bool,
     ) -> dict[str, Known]:
         """Bring up one stack, or use the one that is there."""
         answer = environment.link.ask(
-            "acquire", timeout=ACQUIRE_BUDGET, stack=stack.name, includes=list(stack.includes)
+            "acquire", timeout=ACQUIRE_BUDGET, stack=stack.name, includes=list(stack.includes), alone=alone
         )
+        for name in answer.get("record", {}).get("oneshots", ()):
+            environment.expect_end(stack.name, name)
         brought.append(stack.name)
         environment.brought[stack.name] += 1
         images = images_of(stack, self.settings.environ, None)
@@ -244,6 +282,7 @@ class Run:
             "services": {name: one.as_dict() for name, one in known.items()},
             "seeds": [seed.key for seed in stack.settings.seed],
             "fingerprint": fingerprint,
+            "oneshots": environment.oneshots_of(stack.name),
         }
         environment.link.ask("settled", stack=stack.name, record=record)
         return known

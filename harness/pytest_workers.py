@@ -1,0 +1,101 @@
+"""The plugin beside pytest-xdist: what the controller decides for its workers, and what it learns from them.
+
+The controller runs no tests and starts nothing. It gives the workers the name of a run; the first one that needs a
+stack opens its environment; the controller closes it when all workers are gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import tomllib
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from harness.runs.environment import Share
+
+KEY = "harness"
+DECLARES = "harness_stack"  # an attribute of fixtures that are stacks
+
+
+def is_worker(config: pytest.Config) -> bool:
+    """Return whether this process is a worker of pytest-xdist."""
+    return hasattr(config, "workerinput")
+
+
+def share_of(config: pytest.Config) -> Share | None:
+    """Return what the controller decided for this worker, None in any other process."""
+    given = getattr(config, "workerinput", {}).get(KEY)
+    if given is None:
+        return None
+    from harness.runs.environment import Share  # noqa: PLC0415 - not for plain tests
+
+    return Share(**given)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_cmdline_main(config: pytest.Config) -> Generator[None, Any, Any]:
+    """Keep the tests of a module on one worker, in projects with stacks whose user chose no other distribution.
+
+    Otherwise every worker that gets a test of the module brings up its stack anew.
+    """
+    option = config.option
+    if getattr(option, "numprocesses", None) and option.dist == "no" and _has_stacks(config):
+        option.dist = "loadscope"
+    return (yield)
+
+
+def _has_stacks(config: pytest.Config) -> bool:
+    with contextlib.suppress(OSError, tomllib.TOMLDecodeError, UnicodeDecodeError):
+        text = (config.rootpath / "pyproject.toml").read_text(encoding="utf-8")
+        if "harness" in tomllib.loads(text).get("tool", {}):
+            return True
+    conftests = [one for one in config.pluginmanager.get_plugins() if str(getattr(one, "__file__", "")).endswith(".py")]
+    return any(hasattr(value, DECLARES) for one in conftests for value in list(vars(one).values()))
+
+
+class Workers:
+    """The controller's view of its workers; without pytest-xdist there are none."""
+
+    def __init__(self) -> None:
+        self.share: Share | None = None
+        self.crashed = False
+        self.lines: list[str] = []
+        self.left: list[str] = []
+        self._nodes: list[Any] = []
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:  # noqa: ANN401 - xdist has no types for its hooks
+        """Tell a worker, new or in place of a dead one, which run it is part of."""
+        if self.share is None:
+            from harness import procs  # noqa: PLC0415 - only where there are workers
+            from harness.artifacts import new_run_id  # noqa: PLC0415
+            from harness.clock import now  # noqa: PLC0415
+            from harness.runs.environment import Share  # noqa: PLC0415
+
+            self.share = Share(new_run_id(), os.getpid(), procs.start_time_of(os.getpid()) or 0, now())
+        node.workerinput[KEY] = asdict(self.share)
+        self._nodes.append(node)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any, error: object) -> None:  # noqa: ANN401
+        """Take what a worker has to say at its end."""
+        self.crashed = self.crashed or bool(error)
+        said = (getattr(node, "workeroutput", None) or {}).get(KEY, {})
+        self.lines += said.get("lines", ())
+        self.left += said.get("left", ())
+
+    def interrupt(self) -> None:
+        """Have workers end their tests now: xdist would wait for them, and kill them after 10 s."""
+        for node in self._nodes:
+            # The popen of execnet's gateway; workers on other machines have none and no stacks of ours.
+            process = getattr(getattr(node.gateway, "_io", None), "popen", None)
+            if process is not None:
+                with contextlib.suppress(OSError):
+                    process.send_signal(signal.SIGTERM)
