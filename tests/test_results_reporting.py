@@ -263,7 +263,7 @@ def test_a_log_elsewhere_is_linked(folder: RunFolder, tmp_path: Path) -> None:
     [
         ("tests/sub/test_a.py::test_b", "tests.sub.test_a.py.test_b"),
         ("test_a.py::TestX::test_b[one-2]", "test_a.py.TestX.test_b[one-2]"),
-        ("test_a.py::test_b[a b*c?\n]", "test_a.py.test_b[a_b_c_]-28d52b"),
+        ("test_a.py::test_b[a b*c?\n]", "test_a.py.test_b[a_b_c_]-c338fd"),
         ("test_a.py::" + "x" * 400, "x" * 150 + "-539f31"),
     ],
 )
