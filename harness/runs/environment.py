@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import artifacts
 from harness.daemon import connect
+from harness.engine import attach
 from harness.errors import BrokenStack, HarnessError
 from harness.ownership import ledger
 from harness.ownership.client import EnvironmentId, KeeperLink, start_keeper
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from harness.config import Settings
     from harness.daemon import Daemon
     from harness.ownership.ledger import LedgerRecord
+    from harness.runs.debugging import Debugger
     from harness.runs.wiring import Engine
 
 KEEPER_BUDGET = 10.0
@@ -81,6 +83,7 @@ class Environment:
         self.report = report
         self.news = Stop()
         self.brought: Counter[str] = Counter()
+        self.debugger: Debugger | None = None
         self._oneshots: set[str] = set()
         self._exits: dict[str, Any] = {}
         self._lock = threading.Lock()
@@ -249,6 +252,8 @@ class Environment:
 
     def keep(self, ttl: float) -> None:
         """Let the stacks of this run stay after it, until ``down`` or ``ttl`` seconds without use."""
+        if self.engine == attach.NAME:
+            return  # nothing of it is ours
         self.link.ask("keep", stacks=list(self.brought), ttl=ttl)
 
     def close(self) -> list[str]:
