@@ -76,7 +76,7 @@ def up(  # noqa: PLR0913, PLR0917 - flags
     system: str = "",
     ttl: str = "12h",
     local_build: str = "",
-    local: Sequence[str] = (),
+    local: Sequence[str] | None = None,
     profile: str = "",
 ) -> None:
     """Start a stack, settle and seed it, and leave it up. Once more: what is up and unchanged is left alone.
@@ -91,7 +91,9 @@ def up(  # noqa: PLR0913, PLR0917 - flags
         seconds = parse_duration(ttl)
     except ValueError as error:
         raise ConfigError(f"--ttl {ttl!r}: {error}") from error
-    settings = _settings(local, stack=stack, engine=engine, system=system, local_build=local_build, profile=profile)
+    settings = _settings(
+        local or (), stack=stack, engine=engine, system=system, local_build=local_build, profile=profile
+    )
     for name, address in kept.up(settings, _say, ttl=seconds).items():
         print(f"{name} {address}")
 
@@ -111,7 +113,7 @@ def test(  # noqa: PLR0913, PLR0917 - flags
     system: str = "",
     keep: str = "",
     local_build: str = "",
-    local: Sequence[str] = (),
+    local: Sequence[str] | None = None,
     profile: str = "",
     wait_to_attach_debugger: bool = False,
 ) -> None:
@@ -122,11 +124,11 @@ def test(  # noqa: PLR0913, PLR0917 - flags
     from harness import procs  # noqa: PLC0415
 
     options = {"stack": stack, "engine": engine, "system": system, "keep": keep, "local_build": local_build}
-    settings = _settings(local, **options, profile=profile)
+    settings = _settings(local or (), **options, profile=profile)
     argv = [sys.executable, "-m", "pytest"]
     argv += [f"--{name.replace('_', '-')}={value}" for name, value in options.items() if value]
     argv += [f"--profile={profile}"] if profile else []
-    argv += [f"--local={one}" for one in local]
+    argv += [f"--local={one}" for one in local or ()]
     argv += ["--wait-to-attach-debugger"] if wait_to_attach_debugger else []
     argv += [str(settings.system.tests)] if settings.system else []
     code = procs.run_attached([*argv, *_remainder()], cwd=settings.root)

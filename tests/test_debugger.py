@@ -32,7 +32,9 @@ def test_it(s):
     assert s.service("subject").state == "running"
 """
 # Becomes the leader of a session whose terminal is its standard input, as a shell's children are.
-ON_TERMINAL = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+ON_TERMINAL = (
+    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+)
 HELD = re.compile(r"service 'subject' is held at its first instruction: pid (\d+) \((.*)\)")
 PROGRAM = """
 #include <stdio.h>
@@ -156,7 +158,7 @@ def test_enter_lets_a_held_subject_go(desk: Desk) -> None:
 
 @pytest.mark.skipif(not (shutil.which("gdb") and shutil.which("cc")), reason="needs gdb and a C compiler")
 def test_gdb_stops_a_held_subject_in_its_first_function(desk: Desk, tmp_path: Path) -> None:
-    """gdb must attach to the real program, stop where told with the arguments shown, and the suite then pass."""
+    """A debugger (gdb) must attach to the real program, stop where told with the arguments shown, and the suite then pass."""
     source, program = tmp_path / "subject.c", tmp_path / "subject"
     source.write_text(PROGRAM)
     assert procs.run(["cc", "-g", "-O0", "-o", str(program), str(source)], timeout=60).code == 0
@@ -173,7 +175,7 @@ def test_gdb_stops_a_held_subject_in_its_first_function(desk: Desk, tmp_path: Pa
 
 @pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
 def test_strace_lets_a_held_subject_go(desk: Desk, tmp_path: Path) -> None:
-    """strace must let the subject go by attaching, and see what it does from its first instruction on."""
+    """The tracer strace must let the subject go by attaching, and see what it does from its first instruction on."""
     desk.script("echo working; exec sleep 60")
     terminal = desk.run()
     trace = tmp_path / "trace"
@@ -292,7 +294,7 @@ needs_debugpy = pytest.mark.skipif(not importlib.util.find_spec("debugpy"), reas
 @pytest.mark.parametrize(
     ("argv", "wanted"),
     [
-        (["python3", "-m", "forwarder", "-c"], ["python3", *"LISTEN".split(), "-m", "forwarder", "-c"]),
+        (["python3", "-m", "forwarder", "-c"], ["python3", "LISTEN", "-m", "forwarder", "-c"]),
         (["/x/python3.11", "-u", "-X", "dev", "a.py"], ["/x/python3.11", "-u", "-X", "dev", "LISTEN", "a.py"]),
         (["python", "-c", "print()"], ["python", "LISTEN", "-c", "print()"]),
         (["python", "-Xdev", "-Wmodule", "a.py"], ["python", "-Xdev", "-Wmodule", "LISTEN", "a.py"]),
@@ -305,7 +307,7 @@ needs_debugpy = pytest.mark.skipif(not importlib.util.find_spec("debugpy"), reas
 )
 def test_a_python_command_line_is_put_under_debugpy(argv: list[str], wanted: list[str]) -> None:
     """The interpreter's own options must stay before debugpy, the program and its words after it."""
-    listen = "-X frozen_modules=off -m debugpy --listen 127.1.2.3:5678 --wait-for-client".split()
+    listen = ["-X", "frozen_modules=off", "-m", "debugpy", "--listen", "127.1.2.3:5678", "--wait-for-client"]
     expected = [word for one in wanted for word in (listen if one == "LISTEN" else [one])]
     assert list(with_debugpy(argv, "127.1.2.3", 5678)) == expected
 
