@@ -12,15 +12,16 @@ from invoke import Collection, Exit, Program, task
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from harness.config import Settings
 
 _HELP = {
     "stack": "a stack's name, or a Compose file (default: the default stack of the system)",
-    "engine": "auto (default), compose or embedded",
+    "engine": "auto (default), compose, embedded or attach",
     "system": "a system of [tool.harness.systems] (default: default-system)",
     "profile": "profiles of the Compose file to activate, with commas between them",
+    "local": "NAME=COMMAND: run this service as a local process with that command line; may be repeated",
     "local_build": "folder of a subject that was built by hand; it runs as a local process",
 }
 
@@ -29,10 +30,10 @@ def _say(line: str) -> None:
     print(f"harness: {line}", file=sys.stderr, flush=True)
 
 
-def _settings(**options: str | None) -> Settings:
+def _settings(local: Sequence[str] = (), **options: str | None) -> Settings:
     from harness.config import load_settings, read_sources  # noqa: PLC0415 - `--list` needs none of it
 
-    return load_settings(read_sources(), options)
+    return load_settings(read_sources(), options, local=local)
 
 
 def _guarded(body: Callable[..., Any]) -> Callable[..., Any]:
@@ -51,11 +52,15 @@ def _guarded(body: Callable[..., Any]) -> Callable[..., Any]:
     return guarded
 
 
-def _task(*, help: dict[str, str]) -> Callable[[Callable[..., None]], Callable[..., None]]:  # noqa: A002 - Invoke's word
+def _task(
+    *,
+    help: dict[str, str],  # noqa: A002 - Invoke's word
+    iterable: Sequence[str] = (),
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Make a task of a function; its docstring is what `--help` shows."""
 
     def make(body: Callable[..., None]) -> Callable[..., None]:
-        made: Callable[..., None] = task(help=help)(_guarded(body))
+        made: Callable[..., None] = task(help=help, iterable=iterable)(_guarded(body))
         return made
 
     return make
@@ -66,14 +71,15 @@ def _remainder() -> list[str]:
     return sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
 
 
-@_task(help={**_HELP, "ttl": "how long it may stay unused, such as 30m (default 12h)"})
-def up(
+@_task(help={**_HELP, "ttl": "how long it may stay unused, such as 30m (default 12h)"}, iterable=["local"])
+def up(  # noqa: PLR0913, PLR0917 - flags
     _: Any,  # noqa: ANN401
     stack: str = "",
     engine: str = "",
     system: str = "",
     ttl: str = "12h",
     local_build: str = "",
+    local: Sequence[str] | None = None,
     profile: str = "",
 ) -> None:
     """Start a stack, settle and seed it, and leave it up. Once more: what is up and unchanged is left alone.
@@ -88,20 +94,31 @@ def up(
         seconds = parse_duration(ttl)
     except ValueError as error:
         raise ConfigError(f"--ttl {ttl!r}: {error}") from error
-    settings = _settings(stack=stack, engine=engine, system=system, local_build=local_build, profile=profile)
+    settings = _settings(
+        local or (), stack=stack, engine=engine, system=system, local_build=local_build, profile=profile
+    )
     for name, address in kept.up(settings, _say, ttl=seconds).items():
         print(f"{name} {address}")
 
 
-@_task(help={**_HELP, "keep": "leave the environment up: never (default), on-failure, always"})
-def test(
+@_task(
+    help={
+        **_HELP,
+        "keep": "leave the environment up: never (default), on-failure, always",
+        "wait_to_attach_debugger": "hold the subject at its first instruction until a debugger has attached",
+    },
+    iterable=["local"],
+)
+def test(  # noqa: PLR0913, PLR0917 - flags
     _: Any,  # noqa: ANN401
     stack: str = "",
     engine: str = "",
     system: str = "",
     keep: str = "",
     local_build: str = "",
+    local: Sequence[str] | None = None,
     profile: str = "",
+    wait_to_attach_debugger: bool = False,
 ) -> None:
     """Run the suite: start what is missing, leave up what was up. Words after -- go to pytest.
 
@@ -110,10 +127,12 @@ def test(
     from harness import procs  # noqa: PLC0415
 
     options = {"stack": stack, "engine": engine, "system": system, "keep": keep, "local_build": local_build}
-    settings = _settings(**options, profile=profile)
+    settings = _settings(local or (), **options, profile=profile)
     argv = [sys.executable, "-m", "pytest"]
     argv += [f"--{name.replace('_', '-')}={value}" for name, value in options.items() if value]
     argv += [f"--profile={profile}"] if profile else []
+    argv += [f"--local={one}" for one in local or ()]
+    argv += ["--wait-to-attach-debugger"] if wait_to_attach_debugger else []
     argv += [str(settings.system.tests)] if settings.system else []
     code = procs.run_attached([*argv, *_remainder()], cwd=settings.root)
     if code:

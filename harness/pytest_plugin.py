@@ -25,6 +25,7 @@ from harness.errors import (
     ConfigError,
     HarnessError,
     SkippedStack,
+    Unsupported,
     nearest,
 )
 from harness.pytest_workers import pytest_cmdline_main
@@ -52,7 +53,7 @@ _MARKERS = (
     "stack(name): the stack that the `stack` fixture is in this test",
     "needs(engine, ...): skip this test on any other engine: compose, embedded, attach",
 )
-_OPTIONS = ("engine", "system", "stack", "keep", "local_build", "profile")
+_OPTIONS = ("engine", "system", "stack", "keep", "local_build", "profile", "wait_to_attach_debugger")
 _PREFIX = "harness_"
 
 
@@ -60,18 +61,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options; values are checked by the same code as in every other entry point."""
     group = parser.getgroup("harness", "services under test")
     for name, metavar, text in (
-        ("engine", "E", "what runs the services: auto (default), compose, embedded"),
+        ("engine", "E", "what runs the services: auto (default), compose, embedded, attach"),
         ("system", "S", "a system of [tool.harness.systems]; default: default-system"),
         ("stack", "S", "the stack of the `stack` fixture: a name, or a Compose file"),
         ("profile", "P", "profiles of the Compose file to activate, with commas between them"),
         ("keep", "WHEN", "leave the environment up: never (default), on-failure, always"),
         ("local-build", "PATH", "run the subject from this folder, as a local process"),
+        ("local", "NAME=COMMAND", "run a service as a local process with this command line; may be repeated"),
+        ("wait-to-attach-debugger", "", "hold the subject before its first instruction until a debugger has attached"),
     ):
         dest = _PREFIX + name.replace("-", "_")
+        more: dict[str, Any] = {"metavar": metavar} if metavar else {"action": "store_const", "const": "yes"}
+        more |= {"action": "append"} if name == "local" else {}
         try:
-            group.addoption(f"--{name}", f"--harness-{name}", dest=dest, metavar=metavar, help=text)
+            group.addoption(f"--{name}", f"--harness-{name}", dest=dest, help=text, **more)
         except ValueError:  # another plugin has the short name
-            group.addoption(f"--harness-{name}", dest=dest, metavar=metavar, help=text)
+            group.addoption(f"--harness-{name}", dest=dest, help=text, **more)
 
 
 def stack_fixture(name: str, *, scope: str = "module") -> Any:  # noqa: ANN401 - pytest has no public type for it
@@ -172,8 +177,26 @@ class Session:
             from harness.config import load_settings, read_sources  # noqa: PLC0415 - not for plain tests
 
             options = {name: self.config.getoption(_PREFIX + name) for name in _OPTIONS}
-            self._settings = load_settings(read_sources(self.config.rootpath), options)
+            local = self.config.getoption(_PREFIX + "local") or ()
+            made = load_settings(read_sources(self.config.rootpath), options, local=local)
+            if made.wait_to_attach_debugger:
+                self._check_debugger()
+            self._settings = made
         return self._settings
+
+    def _check_debugger(self) -> None:
+        """Do nothing when somebody can let go of a subject that is held. Raises ConfigError."""
+        from harness.errors import ConfigError  # noqa: PLC0415 - not for plain tests
+        from harness.runs.debugging import find_terminal  # noqa: PLC0415 - as above
+
+        if getattr(self.config.option, "numprocesses", None) or hasattr(self.config, "workerinput"):
+            raise ConfigError("--wait-to-attach-debugger does not go with -n: workers have no terminal")
+        with self._past_capture():
+            find_terminal()
+
+    def _past_capture(self) -> contextlib.AbstractContextManager[object]:
+        capture = self.config.pluginmanager.getplugin("capturemanager")
+        return capture.global_and_fixture_disabled() if capture else contextlib.nullcontext()
 
     @property
     def run(self) -> Run:
@@ -184,7 +207,8 @@ class Session:
             if self._unusable:
                 raise self._unusable
             try:
-                self._run = Run(self.settings, self.say, share=pytest_workers.share_of(self.config))
+                with self._past_capture():
+                    self._run = Run(self.settings, self.say, share=pytest_workers.share_of(self.config))
             except HarnessError as error:
                 self._unusable = error  # an engine that was silent once is not waited for by every test
                 raise
@@ -225,10 +249,9 @@ class Session:
                 return
             self._said.add(line)
         reporter = self.config.pluginmanager.getplugin("terminalreporter")
-        capture = self.config.pluginmanager.getplugin("capturemanager")
         if reporter is None:
             return
-        with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
+        with self._past_capture():
             reporter.ensure_newline()
             reporter.write_line(f"harness: {line}")
 
@@ -242,7 +265,7 @@ class Session:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         """Check our options, and let TERM and HUP end the session as Ctrl-C does, so that fixtures are torn down."""
-        if any(session.config.getoption(_PREFIX + name) for name in _OPTIONS):
+        if any(session.config.getoption(_PREFIX + name) for name in (*_OPTIONS, "local")):
             try:
                 _ = self.settings
             except HarnessError as error:
@@ -297,6 +320,14 @@ class Session:
             from harness.runs import diagnostics  # noqa: PLC0415 - not for plain tests
 
             item.stash[_MARK] = diagnostics.mark(self.environment)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_call(self) -> Generator[None, None, None]:
+        """Skip a test that asks its engine for what it cannot do."""
+        try:
+            return (yield)
+        except Unsupported as error:
+            raise pytest.skip.Exception(error.summary, _use_item_location=True) from error
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(

@@ -12,7 +12,7 @@ import yaml
 
 from harness import procs
 from harness.engine import ContainerPlan, Endpoint, Image, ProcessPlan
-from harness.engine.addresses import Layout, Network, Stranger, dry_layout, endpoints, needs
+from harness.engine.addresses import Layout, Local, Network, Stranger, dry_layout, endpoints, needs
 from harness.engine.compose import DROPPED, MAX_LOG, NAME, PIDS, Identity, plan_stack
 from harness.errors import ConfigError
 from harness.stack import compose_environment, find_compose, read_tree
@@ -44,7 +44,7 @@ def tree_of(folder: Path, services: dict[str, Any], **top: Any) -> Tree:
 
 def layout_of(tree: Tree, folder: Path, **more: Any) -> Layout:
     """Return a layout: an address for every service, a number from 41000 on for every port name."""
-    wanted = needs(tree, more.get("strangers", {}), NAME, more.get("local_build"))
+    wanted = needs(tree, more.get("strangers", {}), NAME, more.get("local", Local()))
     made = Layout(
         engine=NAME,
         work=folder / "work",
@@ -426,7 +426,7 @@ def local(tmp_path: Path) -> tuple[Tree, Layout]:
     middle = {"include": ["low.yaml"], "services": {"api": subject, "side": service()}}
     (tmp_path / "middle.yaml").write_text(yaml.safe_dump(middle))
     tree = tree_of(tmp_path, {"page": service()}, include=["middle.yaml"])
-    return tree, layout_of(tree, tmp_path, local_build=tmp_path / "build")
+    return tree, layout_of(tree, tmp_path, local=Local(tmp_path / "build"))
 
 
 def test_a_local_build_is_a_process_at_the_gateway(local: tuple[Tree, Layout], tmp_path: Path) -> None:
@@ -453,7 +453,7 @@ def test_containers_around_a_local_build_know_its_name(local: tuple[Tree, Layout
 def test_a_stack_of_local_processes_needs_no_compose(tmp_path: Path) -> None:
     """Where every service is a local process there must be nothing for Compose to do."""
     api = service(**{"x-harness": {"local": {"command": ["sh"]}}})
-    made = plan(tmp_path, {"api": api}, local_build=tmp_path)
+    made = plan(tmp_path, {"api": api}, local=Local(tmp_path))
     assert made.containers is None
     assert isinstance(made.services[0], ProcessPlan)
 
@@ -463,7 +463,7 @@ def test_mistakes_of_local_processes_and_of_containers_are_told_together(tmp_pat
     api = service(**{"x-harness": {"local": {"command": ["no-such-program"]}}})
     tree = tree_of(tmp_path, {"api": api, "db": service(privileged=True)})
     with pytest.raises(ConfigError) as caught:
-        plan_stack(tree, "s", layout_of(tree, tmp_path, local_build=tmp_path), OURS)
+        plan_stack(tree, "s", layout_of(tree, tmp_path, local=Local(tmp_path)), OURS)
     assert [word in str(caught.value) for word in ("no-such-program", "privileged")] == [True, True]
 
 

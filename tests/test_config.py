@@ -147,13 +147,13 @@ def test_all_problems_of_the_table_come_together(tmp_path: Path) -> None:
             "",
             {"HARNESS_ENGINE": "dokcer"},
             {},
-            "Engine 'dokcer' (HARNESS_ENGINE) is not known; valid: auto, compose, embedded",
+            "Engine 'dokcer' (HARNESS_ENGINE) is not known; valid: auto, compose, embedded, attach",
         ),
         (
             'engine = "embeded"',
             {},
             {},
-            "Engine 'embeded' ({file}) is not known; valid: auto, compose, embedded; did you mean 'embedded'?",
+            "Engine 'embeded' ({file}) is not known; valid: auto, compose, embedded, attach; did you mean 'embedded'?",
         ),
         (
             "",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +12,12 @@ from harness.config.sources import COMPOSE_FILES
 from harness.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from harness.config.sources import Sources
 
-ENGINES = ("auto", "compose", "embedded")
+ENGINES = ("auto", "compose", "embedded", "attach")
 ADDRESSES = ("published", "container")
 KEEP = ("never", "on-failure", "always")
 
@@ -29,6 +30,7 @@ _TOP_KEYS = {
     "logs": str,
     "addresses": str,
     "networks": str,
+    "attach": dict,
 }
 _SYSTEM_KEYS = {"tests": str, "stacks": list, "default": str, "differences": dict}
 NETWORKS = "10.213.0.0/16"
@@ -71,6 +73,9 @@ class Settings:
         networks: the private range that environments' container networks are taken from.
         profiles: active profiles.
         local_build: folder of a subject that was built by hand and runs as a local process, None for none.
+        wait_to_attach_debugger: whether subjects that are local processes are held until a debugger has come.
+        local: service -> the command line with which it runs as a local process, whatever its stack says.
+        attach: stack -> ``SERVICE:PORT`` -> ``host:port``, for stacks that somebody else started.
         environ: the environment, for Compose and for services.
         origins: setting name -> where its value came from.
     """
@@ -88,6 +93,9 @@ class Settings:
     networks: str
     profiles: tuple[str, ...]
     local_build: Path | None
+    wait_to_attach_debugger: bool
+    local: Mapping[str, tuple[str, ...]]
+    attach: Mapping[str, Mapping[str, str]]
     environ: Mapping[str, str]
     origins: Mapping[str, str]
 
@@ -188,10 +196,48 @@ def _check_range(text: str, origin: str) -> None:
         )
 
 
-def load_settings(sources: Sources, options: Mapping[str, str | None] | None = None) -> Settings:
+_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+
+
+def _truth(text: str, what: str, origin: str) -> bool:
+    if text.lower() in (*_TRUE, *_FALSE):
+        return text.lower() in _TRUE
+    raise ConfigError(f"{what} {text!r} ({origin}) is neither true nor false; valid: {', '.join((*_TRUE, *_FALSE))}")
+
+
+def _local(lines: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return service -> command line for ``NAME=COMMAND LINE`` texts."""
+    found: dict[str, tuple[str, ...]] = {}
+    for line in lines:
+        name, equals, command = line.partition("=")
+        try:
+            words = tuple(shlex.split(command))
+        except ValueError as error:
+            raise ConfigError(f"--local {line!r}: the command line cannot be split: {error}") from error
+        if not (name and equals and words):
+            raise ConfigError(f"--local {line!r} is no NAME=COMMAND LINE; such as --local 'web=./server --port 80'")
+        if name in found:
+            raise ConfigError(f"--local gives service {name!r} twice")
+        found[name] = words
+    return found
+
+
+def _attach(sources: Sources) -> dict[str, dict[str, str]]:
+    where, made = f"{sources.pyproject}: [tool.harness.attach", {}
+    for stack, table in sources.table.get("attach", {}).items():
+        if not isinstance(table, dict) or not all(isinstance(value, str) for value in table.values()):
+            raise ConfigError(f'{where}.{stack}] is no table of "SERVICE:PORT" = "host:port"')
+        made[stack] = dict(table)
+    return made
+
+
+def load_settings(
+    sources: Sources, options: Mapping[str, str | None] | None = None, *, local: Sequence[str] = ()
+) -> Settings:
     """Combine ``options`` with the other sources.
 
-    Options are engine, keep, system, stack, logs, profile, local_build, addresses and networks; None is not given.
+    Options are engine, keep, system, stack, logs, profile, local_build, wait_to_attach_debugger, addresses and
+    networks; None is not given. ``local`` are ``NAME=COMMAND LINE`` texts.
 
     Raises:
         ConfigError: a key or value is not known; all problems of the table are reported together.
@@ -234,6 +280,8 @@ def load_settings(sources: Sources, options: Mapping[str, str | None] | None = N
     local_build = sources.root / build if build else None
     if local_build and not local_build.is_dir():
         raise ConfigError(f"Local build {local_build} ({origins['local_build']}) is no folder")
+    waits = choose("wait_to_attach_debugger", "-", "no")
+    wait = _truth(waits, "Value of --wait-to-attach-debugger", origins["wait_to_attach_debugger"])
     chosen = choose("system", "default-system", "")
     system = next((one for one in systems if one.name == chosen), None)
     if chosen and system is None:
@@ -256,6 +304,9 @@ def load_settings(sources: Sources, options: Mapping[str, str | None] | None = N
         networks=networks,
         profiles=tuple(one.strip() for one in profiles.split(",") if one.strip()),
         local_build=local_build,
+        wait_to_attach_debugger=wait,
+        local=_local(local),
+        attach=_attach(sources),
         environ=sources.environ,
         origins=origins,
     )

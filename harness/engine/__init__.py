@@ -1,6 +1,7 @@
 """Engines make a stack exist: a plan that prints, then an executor without decisions."""
 
 from harness.engine.plan import (
+    AttachedPlan,
     ContainerPlan,
     Containers,
     Endpoint,
@@ -11,4 +12,14 @@ from harness.engine.plan import (
     StackPlan,
 )
 
-__all__ = ["ContainerPlan", "Containers", "Endpoint", "FileCopy", "Image", "ProcessPlan", "ServicePlan", "StackPlan"]
+__all__ = [
+    "AttachedPlan",
+    "ContainerPlan",
+    "Containers",
+    "Endpoint",
+    "FileCopy",
+    "Image",
+    "ProcessPlan",
+    "ServicePlan",
+    "StackPlan",
+]

@@ -16,11 +16,12 @@ import psutil
 
 from harness.engine.plan import Endpoint
 from harness.engine.rendering import named_ports
+from harness.stack import Process
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from harness.stack import Process, Service, Tree
+    from harness.stack import Service, Tree
 
 LOOPBACK = "127.0.0.1"
 LAST_STATIC = 127  # the upper half of a network is for containers without an address of their own
@@ -68,6 +69,22 @@ class Network:
 
 
 @dataclass(frozen=True)
+class Local:
+    """What runs as a local process on every engine, because its user says so.
+
+    Attributes:
+        build: folder of subjects that were built by hand; they run as ``x-harness.local`` says.
+        commands: service -> command line.
+    """
+
+    build: Path | None = None
+    commands: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.build or self.commands)
+
+
+@dataclass(frozen=True)
 class Layout:
     """Where things are in one environment.
 
@@ -80,7 +97,8 @@ class Layout:
         ports: port name -> number.
         strangers: (port, protocol) -> who holds it on the wildcard address.
         settled: ``stack/service`` -> endpoints, of stacks that are up already and stay where they are.
-        local_build: folder of a subject that runs as a local process on every engine.
+        local: what runs as a local process on every engine.
+        located: ``stack/service`` -> endpoints, of services that somebody else has started.
         network: the containers' network, None where there are no containers.
         container_addresses: whether containers are reached at their own addresses.
     """
@@ -93,16 +111,19 @@ class Layout:
     ports: Mapping[str, int]
     strangers: Mapping[tuple[int, str], Stranger] = field(default_factory=dict)
     settled: Mapping[str, tuple[Endpoint, ...]] = field(default_factory=dict)
-    local_build: Path | None = None
+    local: Local = Local()
+    located: Mapping[str, tuple[Endpoint, ...]] = field(default_factory=dict)
     network: Network | None = None
     container_addresses: bool = False
 
     def host(self, stack: str, service: Service) -> str:
         """Return the address of a service."""
+        if located := self.located.get(f"{stack}/{service.name}"):
+            return located[0].host
         leased = self.addresses[f"{stack}/{service.name}"]
         if self.network is None:
             return leased
-        if process_of(service, self.engine, self.local_build):
+        if process_of(service, self.engine, self.local):
             # Containers can reach a process of this machine only where their bridge is.
             return self.network.gateway
         if self.container_addresses and (settled := self.settled.get(f"{stack}/{service.name}")):
@@ -110,9 +131,18 @@ class Layout:
         return self.network.address(int(leased.rpartition(".")[2])) if self.container_addresses else leased
 
 
-def process_of(service: Service, engine: str, local_build: Path | None) -> Process | None:
+def process_of(service: Service, engine: str, local: Local) -> Process | None:
     """Return how a service runs as a local process on an engine, None when it does not."""
-    if local_build and service.settings.local:
+    if service.name in local.commands:
+        # What a process of it needs beside its container's environment, its stack says for the embedded engine.
+        declared = service.settings.embedded
+        return Process(
+            command=local.commands[service.name],
+            cwd=str(Path.cwd()),
+            environment=declared.environment if declared else {},
+            healthcheck=declared.healthcheck if declared else None,
+        )
+    if local.build and service.settings.local:
         return service.settings.local
     return service.settings.embedded if engine == "embedded" else None
 
@@ -121,15 +151,13 @@ def _fallback_name(stack: str, service: str, port: int) -> str:
     return f"{stack}/{service}:{port}"
 
 
-def needs(
-    tree: Tree, strangers: Mapping[tuple[int, str], Stranger], engine: str, local_build: Path | None = None
-) -> Needs:
+def needs(tree: Tree, strangers: Mapping[tuple[int, str], Stranger], engine: str, local: Local = Local()) -> Needs:
     """Return what the stacks of ``tree`` need leased before they can be planned."""
     addresses, ports = [], []
     for stack in tree.stacks:
         for service in stack.services:
             addresses.append(f"{stack.name}/{service.name}")
-            process = process_of(service, engine, local_build)
+            process = process_of(service, engine, local)
             if process:
                 texts = [*process.command, *map(str, process.environment.values()), *(process.stop or ())]
                 if process.healthcheck:
@@ -188,11 +216,11 @@ def dry_layout(
     strangers: Mapping[tuple[int, str], Stranger],
     engine: str,
     *,
-    local_build: Path | None = None,
+    local: Local = Local(),
     container_addresses: bool = False,
 ) -> Layout:
     """Return a layout that is good enough to find every mistake of ``tree`` before anything is created."""
-    wanted = needs(tree, strangers, engine, local_build)
+    wanted = needs(tree, strangers, engine, local)
     return Layout(
         engine=engine,
         work=Path("/nonexistent"),
@@ -201,18 +229,20 @@ def dry_layout(
         addresses=dict.fromkeys(wanted.addresses, LOOPBACK),
         ports=dict.fromkeys(wanted.ports, 1),
         strangers=strangers,
-        local_build=local_build,
-        network=None if engine == "embedded" else Network("dry", "127.0.0.0/24", LOOPBACK),
+        local=local,
+        network=None if engine != "compose" else Network("dry", "127.0.0.0/24", LOOPBACK),
         container_addresses=container_addresses,
     )
 
 
 def endpoints(stack: str, service: Service, layout: Layout) -> tuple[Endpoint, ...]:
     """Return where the published ports of a service are, or will be."""
+    if f"{stack}/{service.name}" in layout.located:
+        return layout.located[f"{stack}/{service.name}"]
     if f"{stack}/{service.name}" in layout.settled:
         return layout.settled[f"{stack}/{service.name}"]
     made = []
-    in_container = layout.network is not None and not process_of(service, layout.engine, layout.local_build)
+    in_container = layout.network is not None and not process_of(service, layout.engine, layout.local)
     for port in service.ports:
         host, number = layout.host(stack, service), port.left
         if in_container and layout.container_addresses:

@@ -123,7 +123,7 @@ def plan_stack(
     built: list[str] = []
     build_values: dict[str, str] = {}
     for service in stack.services:
-        process = process_of(service, NAME, layout.local_build)
+        process = process_of(service, NAME, layout.local)
         try:
             if process:
                 plans.append(plan_process(tree, stack, service, process, layout, notes))
@@ -264,14 +264,14 @@ def _joined(stack: Stack, service: Service, layout: Layout) -> dict[str, Any]:
 
 def _local_hosts(tree: Tree, stack: Stack, layout: Layout) -> dict[str, str]:
     """Return name -> address of the services around this stack that run as local processes."""
-    if layout.local_build is None or layout.network is None:
+    if not layout.local or layout.network is None:
         return {}
     above = [one for one in tree.stacks if any(below.name == stack.name for below in tree.below(one.name))]
     return {
         service.name: layout.network.gateway
         for one in (*tree.below(stack.name), *above)
         for service in one.services
-        if process_of(service, NAME, layout.local_build)
+        if process_of(service, NAME, layout.local)
     }
 
 

@@ -40,7 +40,7 @@ def plan_stack(tree: Tree, name: str, layout: Layout) -> StackPlan:
     notes: list[str] = []
     services = []
     for service in stack.services:
-        process = process_of(service, NAME, layout.local_build)
+        process = process_of(service, NAME, layout.local)
         if process is None:
             problems.append(
                 f"Service {service.name!r} ({stack.files[0]}) has no x-harness.embedded, which this engine needs"
@@ -70,7 +70,7 @@ def _names(tree: Tree, stack: Stack, service: Service, mounts: Mapping[str, str]
             "address": next((one.host for one in endpoints(stack.name, service, layout)), addresses[service.name]),
             "data": str(scratch / "data"),
             "log": str(layout.logs / f"{service.name}.file.log"),
-            **({"build": str(layout.local_build)} if layout.local_build else {}),
+            **({"build": str(layout.local.build)} if layout.local.build else {}),
         },
     )
 
@@ -164,6 +164,8 @@ def plan_process(
         grace=grace_of(stack, service),
         stop=stop,
         health=health,
+        subject=bool(service.settings.subject) or process is not service.settings.embedded,
+        loopback=layout.addresses.get(f"{stack.name}/{service.name}", ""),
     )
 
 
@@ -220,8 +222,10 @@ class Starter(Protocol):
         ...
 
 
-def start(plan: ProcessPlan, keeper: Starter) -> dict[str, Any]:
+def start(plan: ProcessPlan, keeper: Starter, *, hold: bool = False) -> dict[str, Any]:
     """Write the service's files and have the keeper start it; return the keeper's facts about it.
+
+    With ``hold`` it stands at its first instruction until it is told to go.
 
     Raises:
         HarnessError: it cannot be executed.
@@ -242,5 +246,6 @@ def start(plan: ProcessPlan, keeper: Starter) -> dict[str, Any]:
             "cwd": str(plan.cwd),
             "grace": plan.grace,
             "stop": list(plan.stop),
+            "hold": hold,
         },
     )

@@ -93,6 +93,8 @@ class ProcessPlan(ServicePlan):
         mounts: container path -> path here.
         stop: command that asks it to stop, () for TERM.
         health: command that tells its health, () without one.
+        subject: whether it is what is tested.
+        loopback: its address in the environment's loopback network, wherever it listens itself.
     """
 
     argv: tuple[str, ...] = ()
@@ -102,6 +104,8 @@ class ProcessPlan(ServicePlan):
     mounts: Mapping[str, str] = field(default_factory=dict)
     stop: tuple[str, ...] = ()
     health: tuple[str, ...] = ()
+    subject: bool = False
+    loopback: str = ""
 
     @property
     def has_health(self) -> bool:
@@ -139,6 +143,16 @@ class ContainerPlan(ServicePlan):
     def lines(self) -> list[str]:
         """Return what is planned, for people."""
         return [f"  {self.service}: image {self.image}", *super().lines()]
+
+
+@dataclass(frozen=True)
+class AttachedPlan(ServicePlan):
+    """One service that somebody else has started."""
+
+    def lines(self) -> list[str]:
+        """Return what is planned, for people."""
+        *ports, _ = super().lines()
+        return [f"  {self.service}: somebody else's", *ports]
 
 
 @dataclass(frozen=True)

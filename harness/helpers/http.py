@@ -151,7 +151,7 @@ def wait_for(
     __tracebackhide__ = True
     host, _, port = endpoint.rpartition(":")
     last = Answer(0, problem="not asked")
-    deadline = Deadline.after(timeout)
+    deadline = Deadline.patient(timeout)
     for _ in poll(deadline):
         last = ask(host, int(port), path, timeout=max(0.05, min(REQUEST_BUDGET, deadline.remaining())))
         if last.status in status and wanted(last):

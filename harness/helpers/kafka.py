@@ -468,7 +468,7 @@ class KafkaConsumer:
         timeout = self._kafka.patience if timeout is None else timeout
         found: list[Message] = []
         before = self._count
-        for _ in poll(Deadline.after(timeout), pause=False):
+        for _ in poll(Deadline.patient(timeout), pause=False):
             # Bounded: a topic that fills faster than it is read must not put off the deadline and the guards.
             for number in range(_BATCH):
                 message = self.poll(0 if number else _SLICE)

@@ -31,7 +31,7 @@ from typing import Any
 from harness import clock, procs
 from harness.daemon import Daemon
 from harness.errors import ConfigError, HarnessError
-from harness.ownership import objects, removal
+from harness.ownership import holding, objects, removal
 from harness.ownership.containers import Container, Engine
 from harness.ownership.identity import RUN_COOKIE, SERVICE_COOKIE, this_process
 from harness.ownership.leases import Leases
@@ -43,6 +43,7 @@ STOP_BUDGET = 7.0
 KILL_BUDGET = 10.0
 LIMIT = 16 * 1024 * 1024
 REFRESH = 1.0
+UNREAPED = 0.5  # seconds in which a dead child is ours to collect, unless a debugger has not looked yet
 RETRY_FOR, RETRY_EVERY = 120.0, 2.0
 UP_CUT_SHORT = 1.5  # seconds in which the engine may still create what a killed Compose had asked for
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
@@ -76,6 +77,7 @@ class Service:
         self.exit_code: int | None = None
         self.expected = False
         self.paused = False
+        self.held = False
         self.starts = 0
         self.log_start = 0
         self.gone = asyncio.Event()
@@ -94,10 +96,13 @@ class Service:
     def launch(self, env: str, *, threads: bool) -> None:
         """Start a process for it; with ``threads`` in this process, by way of one that has none.
 
+        Where its spec says ``hold``, it is held at its first instruction.
+
         Raises:
             OSError: it cannot be executed.
         """
         spec = self.spec
+        launcher = holding.LAUNCHER if spec.get("hold") else _LAUNCHER if threads else ()
         log = Path(spec["log"])
         log.parent.mkdir(parents=True, exist_ok=True)
         read_end, write_end = os.pipe()
@@ -105,13 +110,13 @@ class Service:
             with log.open("ab") as output:
                 self.log_start = output.tell()
                 self.process = procs.spawn(
-                    [*_LAUNCHER, *spec["argv"]] if threads else spec["argv"],
+                    [*launcher, *spec["argv"]],
                     env=spec["env"] | {RUN_COOKIE: env, SERVICE_COOKIE: self.id},
                     cwd=spec["cwd"],
                     stdin=read_end,
                     output=output,
                     umask=0o077,
-                    before_exec=None if threads else _die_with_keeper,
+                    before_exec=None if launcher else _die_with_keeper,
                 )
         except BaseException:
             os.close(write_end)
@@ -122,12 +127,20 @@ class Service:
         self.pid = self.process.pid
         self.start_time = procs.start_time_of(self.pid) or 0
         self.exit_code, self.expected, self.paused = None, False, False
+        self.held = bool(spec.get("hold")) and holding.hold(self.pid)
         self.starts += 1
         self.gone = asyncio.Event()
+
+    def go(self) -> None:
+        """Let it run, when it is held."""
+        if self.held and self.running:
+            procs.kill_group(self.pid, signal.SIGCONT)
+        self.held = False
 
     def ended(self, code: int) -> None:
         """Take note of its end."""
         self.exit_code = code
+        self.held = False
         if self._stdin >= 0:
             os.close(self._stdin)
             self._stdin = -1
@@ -144,7 +157,7 @@ class Service:
         return {
             "stack": self.stack,
             "service": self.name,
-            "state": "paused" if self.paused and self.running else state,
+            "state": "held" if self.held else "paused" if self.paused and self.running else state,
             "pid": self.pid,
             "start_time": self.start_time,
             "exit_code": self.exit_code,
@@ -342,11 +355,13 @@ class Keeper:
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(found.si_pid, os.WNOHANG)
                 continue
-            code = service.process.wait()
-            service.ended(code)
-            self.ledger.note("ended", pid=service.pid, code=code)
-            say(f"{service.id}: {procs.describe_exit(code)}{'' if service.expected else ', not asked for'}")
-            self._tell_all({"event": "exit", **service.facts()})
+            self._ended(service, service.process.wait())
+
+    def _ended(self, service: Service, code: int) -> None:
+        service.ended(code)
+        self.ledger.note("ended", pid=service.pid, code=code)
+        say(f"{service.id}: {procs.describe_exit(code)}{'' if service.expected else ', not asked for'}")
+        self._tell_all({"event": "exit", **service.facts()})
 
     def _tell(self, event: str, about: Container | None) -> None:
         """Pass on what happened to a container."""
@@ -614,7 +629,7 @@ class Keeper:
         return {"left": left, "ended": last}
 
     async def do_start(self, _: Connection, *, stack: str, service: str, spec: dict[str, Any]) -> dict[str, Any]:
-        """Start a service: argv, env, cwd, log (a wish, which may get a suffix), subject, grace, stop."""
+        """Start a service: argv, env, cwd, log (a wish, which may get a suffix), subject, grace, stop, hold."""
         if stack not in self.stacks or self.stacks[stack].removing:
             raise HarnessError(f"Stack {stack!r} is gone, service {service!r} was not started")
         made = Service(stack, service, spec | {"log": self._log_of(stack, service)})
@@ -766,7 +781,7 @@ class Keeper:
         }
 
     async def do_act(self, _: Connection, *, stack: str, service: str, act: str, grace: float = 2.0) -> dict[str, Any]:
-        """Do to one service what a test asks for: kill, stop, start, restart, pause, unpause."""
+        """Do to one service what a test asks for: kill, stop, start, restart, pause, unpause, go."""
         if self.engine and (container := self.engine.containers.get(f"{stack}/{service}")):
             await self.engine.act(container, act, grace)
             return container.facts()
@@ -775,6 +790,8 @@ class Keeper:
             await self._stop(one, 0 if act == "kill" else grace)
         if act in ("start", "restart") and not one.running:
             self._launch(one)
+        if act == "go":
+            one.go()
         if act in ("pause", "unpause") and one.running:
             one.paused = act == "pause"
             procs.kill_group(one.pid, signal.SIGSTOP if one.paused else signal.SIGCONT)
@@ -868,10 +885,17 @@ class Keeper:
                 await asyncio.wait_for(service.gone.wait(), deadline.remaining())
         if service.running:
             procs.kill_group(service.pid, signal.SIGKILL)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(service.gone.wait(), KILL_BUDGET)
+            await self._wait_until_ended(service)
         family = {pid: start for pid, start in family.items() if procs.is_alive(pid, start)}
         await self._kill_all(family | self._processes_of(service))
+
+    async def _wait_until_ended(self, service: Service) -> None:
+        """Wait until it is dead. A debugger that has not looked yet keeps its end from us: it is over all the same."""
+        await _wait_gone(service.pid, service.start_time, clock.Deadline.after(KILL_BUDGET))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(service.gone.wait(), UNREAPED)
+        if service.running and not procs.is_alive(service.pid, service.start_time):
+            self._ended(service, -signal.SIGKILL)
 
     async def _run_stop_command(self, service: Service, seconds: float) -> None:
         try:

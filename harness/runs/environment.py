@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import artifacts
 from harness.daemon import connect
+from harness.engine import attach
 from harness.errors import BrokenStack, HarnessError, LeftoverError
 from harness.ownership import ledger
 from harness.ownership.client import EnvironmentId, KeeperLink, start_keeper
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from harness.config import Settings
     from harness.daemon import Daemon
     from harness.ownership.ledger import LedgerRecord
+    from harness.runs.debugging import Debugger
     from harness.runs.wiring import Engine
 
 KEEPER_BUDGET = 10.0
@@ -117,6 +119,7 @@ class Environment:
         self.report = report
         self.news = Stop()
         self.brought: Counter[str] = Counter()
+        self.debugger: Debugger | None = None
         self._oneshots: set[str] = set()
         self._exits: dict[str, Any] = {}
         self._lock = threading.Lock()
@@ -340,6 +343,8 @@ class Environment:
 
     def keep(self, ttl: float, stacks: Sequence[str] | None = None) -> None:
         """Let stacks (default: all of this run) stay after it, until ``down`` or ``ttl`` seconds without use."""
+        if self.engine == attach.NAME:
+            return  # nothing of it is ours
         self.link.ask("keep", ttl=ttl, stacks=stacks)
 
     def close(self) -> list[str]:

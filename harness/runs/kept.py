@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.artifacts import printable, read_slice
+from harness.engine import attach
 from harness.errors import ConfigError, LeftoverError
 from harness.ownership.client import KeeperLink
 from harness.ownership.sweep import locked, sweep
@@ -46,6 +47,8 @@ def up(settings: Settings, say: Callable[[str], None], *, ttl: float) -> dict[st
         ConfigError: something written is wrong; nothing was created.
         BrokenStack: the stack did not settle; what was started for it is gone.
     """
+    if settings.engine == attach.NAME:
+        raise ConfigError("Engine attach starts nothing, so there is nothing that `up` could leave up")
     name = settings.default_stack()
     with locked(checkout_lock(settings), LOCK_BUDGET):
         run = Run(settings, say, new_run=False)

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.artifacts import file_size
-from harness.clock import add_guard, remove_guard
-from harness.engine import ContainerPlan, ProcessPlan
-from harness.engine.addresses import Layout, Network, dry_layout, endpoints, find_strangers, needs
+from harness.clock import add_guard, lift_deadlines, remove_guard
+from harness.engine import AttachedPlan, ContainerPlan, ProcessPlan, attach
+from harness.engine.addresses import Layout, Local, Network, dry_layout, endpoints, find_strangers, needs
 from harness.engine.compose import Identity
-from harness.errors import BrokenStack, ConfigError, HarnessError, LeftoverError
+from harness.errors import BrokenStack, ConfigError, HarnessError, LeftoverError, nearest
 from harness.ownership.removal import WORK
 from harness.ownership.sweep import sweep
+from harness.runs.debugging import Debugger, find_terminal
 from harness.runs.environment import Environment, Share, all_kept, checkout_of
 from harness.runs.launching import BUILD_BUDGET, Launch, images_of, refuse_remote, refuse_skipped
 from harness.runs.settling import Settling
@@ -60,6 +61,10 @@ class Run:
         self.say = say
         self._share = share
         self._choose()
+        self.local = Local(settings.local_build, settings.local)
+        self.debugger = Debugger(find_terminal(), self.say) if settings.wait_to_attach_debugger else None
+        if self.debugger:
+            lift_deadlines(lifted=True)
         if self.engine.daemon:
             # The SDK takes a quarter of a second to load; meanwhile Compose parses and the keeper starts.
             threading.Thread(target=import_module, args=("docker",), name="harness-load-sdk", daemon=True).start()
@@ -92,25 +97,49 @@ class Run:
         environ = self.settings.environ
         refuse_skipped(tree, environ)
         strangers = find_strangers(tree)
+        self._check_local(tree)
         layout = dry_layout(
             tree,
             environ,
             strangers,
             self.engine.name,
-            local_build=self.settings.local_build,
+            local=self.local,
             container_addresses=self.settings.addresses == "container",
         )
+        layout = replace(layout, located=self.engine.locate(tree))
         identity = Identity(checkout_of(self.settings), "dry", {})
         problems: list[str] = []
+        planned: list[ServicePlan] = []
         for stack in tree.stacks:
             try:
-                self.engine.plan(tree, stack.name, layout, identity, images_of(stack, environ, None))
+                plan = self.engine.plan(tree, stack.name, layout, identity, images_of(stack, environ, None))
+                planned += plan.services
             except ConfigError as error:
                 problems += [detail.strip() for detail in error.details] or [error.summary]
         if problems:
             chosen = f"engine {self.engine.name} was chosen, {self.why}" if self.settings.engine == "auto" else ""
             raise ConfigError.of(problems, hint=chosen)
+        if self.debugger and not any(isinstance(one, ProcessPlan) and one.subject for one in planned):
+            self._say_once(
+                f"warning: --wait-to-attach-debugger holds nothing: no subject of stack {tree.root.name!r} runs as a "
+                f"local process on engine {self.engine.name}; --local-build or --local makes it one"
+            )
         return strangers
+
+    def _check_local(self, tree: Tree) -> None:
+        """Do nothing when every service that shall run as a local process is there, in this stack or another."""
+        names = {service.name for stack in tree.stacks for service in stack.services}
+        unknown = [name for name in self.local.commands if name not in names]
+        if unknown:
+            folder = self.settings.stack_folder
+            others = [self.read(path.stem) for path in folder.glob("*.y*ml") if path.stem != tree.root.name]
+            names |= {service.name for one in others for stack in one.stacks for service in stack.services}
+        for name in unknown:
+            if name not in names:
+                raise ConfigError(
+                    f"--local {name}=...: there is no service {name!r}; there are: {', '.join(sorted(names))}"
+                    f"{nearest(name, names)}"
+                )
 
     # -- bring a stack up ---------------------------------------------------------------------------------------
 
@@ -160,6 +189,7 @@ class Run:
             else:
                 self._say_once(f"engine: {self.engine.name} ({self.why})")
                 self.environment = Environment.create(self.settings, self.engine, self.why)
+            self.environment.debugger = self.debugger
         return self.environment
 
     def _join(self, share: Share) -> Environment:
@@ -226,7 +256,7 @@ class Run:
         return known[-1]
 
     def _layout(self, environment: Environment, tree: Tree, strangers: dict[tuple[int, str], Stranger]) -> Layout:
-        wanted = needs(tree, strangers, environment.engine, self.settings.local_build)
+        wanted = needs(tree, strangers, environment.engine, self.local)
         leased = environment.link.ask("lease", services=list(wanted.addresses), ports=list(wanted.ports))
         return Layout(
             engine=environment.engine,
@@ -236,7 +266,8 @@ class Run:
             addresses=leased["addresses"],
             ports=leased["ports"],
             strangers=strangers,
-            local_build=self.settings.local_build,
+            local=self.local,
+            located=self.engine.locate(tree),
             container_addresses=self.settings.addresses == "container",
         )
 
@@ -263,13 +294,15 @@ class Run:
             names = [service.name for service in stack.services]
             network = Network(**environment.link.ask("network", stack=stack.name, services=names))
             layout = replace(layout, network=network)
-            if layout.local_build or layout.container_addresses:
+            if layout.local or layout.container_addresses:
                 refuse_remote(network.gateway)
             if answer["build"]:
                 images = images_of(stack, self.settings.environ, environment.client)
         plan = self._plan(environment, tree, stack, layout, images)
-        fingerprint = fingerprint_of(stack, plan)
+        fingerprint = fingerprint_of(stack, plan, self.local)
         if not answer["build"]:
+            if self.debugger and any(isinstance(one, ProcessPlan) and one.subject for one in plan.services):
+                self._say_once(f"warning: stack {stack.name!r} is up already, so its subject is not held; `down` first")
             return self._use(environment, stack.name, answer["record"], fingerprint)
         for note in plan.notes:
             self._say_once(note)
@@ -339,11 +372,13 @@ class Run:
 
         held = settling.held_back()
         settling.settle(one.service for one in plan.services if one.service not in held)
-        early = [seed for seed in stack.settings.seed if seed.before]
+        # What somebody else has started, somebody else has seeded.
+        seeds = [] if environment.engine == attach.NAME else stack.settings.seed
+        early = [seed for seed in seeds if seed.before]
         for seed in early:
             apply(seed, around())
         settling.settle(one.service for one in plan.services if one.service in held)
-        for seed in stack.settings.seed:
+        for seed in seeds:
             if seed not in early:
                 apply(seed, around())
         settling.await_seeded_topics()
@@ -401,19 +436,24 @@ class Run:
             self.left += environment.close()
             ended()
             environment.report.note("left", self.left)
+        if self.debugger:
+            lift_deadlines(lifted=False)
         return self.left
 
 
 def _known_one(one: ServicePlan, container: str) -> Known:
     if isinstance(one, ProcessPlan):
         return Known(one.stack, one.service, one.endpoints, dict(one.env), str(one.cwd), dict(one.mounts), one.grace)
-    return Known(one.stack, one.service, one.endpoints, dict(one.env), "", {}, one.grace, container)
+    attached = isinstance(one, AttachedPlan)
+    return Known(one.stack, one.service, one.endpoints, dict(one.env), "", {}, one.grace, container, attached)
 
 
-def fingerprint_of(stack: Declared, plan: StackPlan) -> str:
-    """Return a digest of everything that decides how a stack runs: its declaration and its rendered files."""
+def fingerprint_of(stack: Declared, plan: StackPlan, local: Local) -> str:
+    """Return a digest of everything that decides how a stack runs: its declaration, files and local commands."""
     digest = hashlib.sha256(stack.model_dump_json().encode())
     for service in plan.services:
+        if service.service in local.commands:
+            digest.update("\0".join([str(Path.cwd()), *local.commands[service.service]]).encode())
         if isinstance(service, ProcessPlan):
             for copy in service.copies:
                 digest.update(copy.content)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import artifacts
-from harness.clock import Deadline, poll
-from harness.engine import ContainerPlan, ProcessPlan, containers, embedded
+from harness.clock import LIFTED, Deadline, poll
+from harness.engine import AttachedPlan, ContainerPlan, ProcessPlan, containers, embedded
 from harness.errors import BrokenStack, HarnessError
 from harness.readiness import Stop, Target, start_probe, wait_until_ready
 from harness.stack import Probe, broker_of
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from harness.runs.environment import Environment
     from harness.runs.launching import Launch
     from harness.stack import Service, Stack, Tree
+
+
+_NEEDS_A_HAND = ("log", "exec", "file", "healthy")  # probes that look into a service
 
 
 @dataclass
@@ -65,7 +68,7 @@ class Settling:
         self.launch = launch
         self.progress = Progress()
         self.stop = Stop()
-        self.up = Deadline.after(stack.settings.timeouts.up)
+        self.up = Deadline.after(self._patience(stack.settings.timeouts.up))
         self.facts: dict[str, dict[str, Any]] = {}
         self._errors: list[BaseException] = []
         self._lock = threading.Lock()
@@ -80,6 +83,10 @@ class Settling:
             if condition == "service_completed_successfully"
         }
         self.oneshots = {s.name for s in stack.services if s.settings.role == "oneshot"} | adopted
+
+    def _patience(self, seconds: float) -> float:
+        """Return how long to wait for something: for ever, nearly, while somebody looks with a debugger."""
+        return LIFTED if self.environment.debugger else seconds
 
     def held_back(self) -> set[str]:
         """Return the services that a seed must precede, with their dependents."""
@@ -191,10 +198,13 @@ class Settling:
             with self._lock:
                 self.progress.started.add(name)
             self.stop.notify()
-            # Log probes look from here on; what an earlier life of the service wrote does not count.
-            target.log, target.log_start = self._logs[name] = Path(facts["log"]), facts["log_start"]
-            self.environment.report.log_range(f"{self.stack.name}/{name}", target.log, target.log_start)
-            if name in self.oneshots:
+            if not isinstance(plan, AttachedPlan):
+                # Log probes look from here on; what an earlier life of the service wrote does not count.
+                target.log, target.log_start = self._logs[name] = Path(facts["log"]), facts["log_start"]
+                self.environment.report.log_range(f"{self.stack.name}/{name}", target.log, target.log_start)
+            if name in self.oneshots and isinstance(plan, AttachedPlan):
+                self.progress.done.add(name)
+            elif name in self.oneshots:
                 self._await_done(name)
             else:
                 self._await_ready(name, askers)
@@ -215,8 +225,12 @@ class Settling:
         """Start a process, or wait until Compose has started a container; None when the wait was given up."""
         if plan.service in self.oneshots:
             self.environment.expect_end(self.stack.name, plan.service)
+        if isinstance(plan, AttachedPlan):
+            return {}
         if isinstance(plan, ProcessPlan):
             self.environment.forget(self.stack.name, plan.service)
+            if self.environment.debugger and plan.subject:
+                return self.environment.debugger.start(plan, self.environment, lambda: self.stop.stopped)
             return embedded.start(plan, self.environment.link)
         for _ in poll(self.up, wake=self.stop.subscribe()):
             if facts := self.environment.started(self.stack.name, plan.service):
@@ -233,7 +247,7 @@ class Settling:
         )
 
     def _await_done(self, name: str) -> None:
-        deadline = self.up.sooner(self.stack.settings.timeouts.ready)
+        deadline = self.up.sooner(self._patience(self.stack.settings.timeouts.ready))
         for _ in poll(deadline, wake=self.stop.subscribe()):
             facts = self.environment.exit_of(self.stack.name, name)
             if facts:
@@ -247,7 +261,7 @@ class Settling:
         raise BrokenStack(f"One-shot service {name!r} did not end in {deadline.budget:g} s", service=name)
 
     def _await_ready(self, name: str, askers: list[Asker]) -> None:
-        deadline = self.up.sooner(self.stack.settings.timeouts.ready)
+        deadline = self.up.sooner(self._patience(self.stack.settings.timeouts.ready))
         waited = wait_until_ready(
             askers,
             deadline,
@@ -271,20 +285,20 @@ class Settling:
         return error
 
     def _not_ready(self, name: str, waited: Waited) -> BrokenStack:
-        log, log_start = self._logs[name]
-        lines = artifacts.last_lines(log, 10, log_start)
+        log, log_start = self._logs.get(name, (None, 0))
+        lines = artifacts.last_lines(log, 10, log_start) if log else []
         known = self.environment.explain(self.stack.name, name)
         checks = [f"  {line}" for line in known.get("health_log", ())] if "health" in waited.probe else []
         return BrokenStack(
             f"Service {name!r} did not settle in {waited.seconds:.1f} s: "
-            f"{waited.observation or 'no probe answered'} ({self.environment.show(log)})",
+            f"{waited.observation or 'no probe answered'} ({self.environment.show(log) if log else 'attached'})",
             service=name,
             details=[
                 f"probe: {waited.probe}",
                 *(f"  seen after {line}" for line in waited.history),
                 *(["last healthchecks:", *checks] if checks else []),
-                "last lines of its log:",
-                *([f"  {line}" for line in lines] or ["  it wrote nothing"]),
+                *(["last lines of its log:"] if log else []),
+                *([f"  {line}" for line in lines] or (["  it wrote nothing"] if log else [])),
             ],
             hint=f"a longer time is given by x-harness.timeouts.ready in {self.stack.files[0].name}",
         )
@@ -293,6 +307,9 @@ class Settling:
         """Return the probes to ask before the stack's seeds are planted."""
         probes: list[tuple[int, Probe]] = []
         for index, probe in enumerate(service.settings.ready):
+            if isinstance(plan, AttachedPlan) and probe.kind in _NEEDS_A_HAND:
+                self.say(f"service {service.name!r} is attached, so its probe {probe.kind!r} is left out")
+                continue
             if probe.healthy and not plan.has_health:
                 what = "embedded.healthcheck" if isinstance(plan, ProcessPlan) else "healthcheck"
                 self.say(f"service {service.name!r}: no {what}, so the probe 'healthy' is left out")
@@ -322,6 +339,8 @@ class Settling:
             for index, probe in enumerate(service.settings.ready)
             if probe.kafka
         }
+        if isinstance(plan, AttachedPlan):
+            return Target(service=service.name, stack=self.stack.name, address=address, brokers=brokers, env=plan.env)
         if not isinstance(plan, ProcessPlan):
             return self._container_target(plan, address, brokers)
         return Target(

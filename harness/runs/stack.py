@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from harness import artifacts, procs
 from harness.artifacts import mapped_path
 from harness.engine import Endpoint, containers
-from harness.errors import ConfigError, HarnessError
+from harness.errors import ConfigError, HarnessError, Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +34,7 @@ class Known:
         mounts: container path -> path here, of a process.
         grace: seconds between TERM and KILL.
         container: full id of its container, "" for a process.
+        attached: whether somebody else has started it.
     """
 
     stack: str
@@ -44,6 +45,7 @@ class Known:
     mounts: Mapping[str, str]
     grace: float
     container: str = ""
+    attached: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON values."""
@@ -54,12 +56,18 @@ class Known:
         """Return it from JSON values."""
         return cls(**{**table, "endpoints": tuple(Endpoint(**one) for one in table["endpoints"])})
 
+    def refuse_attached(self, what: str) -> None:
+        """Do nothing when it runs in this environment. Raises Unsupported when somebody else has started it."""
+        if self.attached:
+            raise Unsupported(f"Service {self.service!r} is attached: {what} is for whoever started it")
+
     def map_path(self, path: str) -> Path:
         """Return a container path as a path here; one that is not mounted stays."""
         return Path(mapped_path(path, self.mounts) or path)
 
     def execute(self, environment: Environment, argv: Sequence[str], timeout: float) -> procs.Finished:
         """Run a command in its container, or as the process would: with its environment, folder and mounted files."""
+        self.refuse_attached("running a command in it")
         if self.container:
             return containers.execute(environment.client, self.container, argv, timeout)
         words = [str(self.map_path(word)) if word.startswith("/") else word for word in argv]
@@ -79,9 +87,10 @@ class Service:
         self.stack = known.stack
 
     def __repr__(self) -> str:
-        return f"<Service {self.stack}/{self.name} {self.state}>"
+        return f"<Service {self.stack}/{self.name} {'attached' if self._known.attached else self.state}>"
 
     def _facts(self) -> dict[str, Any]:
+        self._known.refuse_attached("to know its state or log")
         listed = self._environment.link.ask("services")["services"]
         return next(one for one in listed if (one["stack"], one["service"]) == (self.stack, self.name))
 
@@ -121,6 +130,7 @@ class Service:
     @property
     def env(self) -> Mapping[str, str]:
         """Its environment variables."""
+        self._known.refuse_attached("to know its environment")
         return dict(self._known.env)
 
     @property
@@ -133,9 +143,12 @@ class Service:
         return artifacts.printable(artifacts.read_slice(self.log, since))
 
     def _act(self, act: str, **more: object) -> None:
+        self._known.refuse_attached(f"to {act} it")
         if act in ("start", "restart"):
             self._environment.forget(self.stack, self.name)
-        self._environment.link.ask("act", timeout=60, stack=self.stack, service=self.name, act=act, **more)
+        facts = self._environment.link.ask("act", timeout=60, stack=self.stack, service=self.name, act=act, **more)
+        if self._environment.debugger:
+            self._environment.debugger.let_go(facts, self._environment)
 
     def kill(self) -> None:
         """End it by KILL. The test that asks for this is not broken by it."""
@@ -171,6 +184,7 @@ class Service:
         Raises:
             HarnessError: there is no such file.
         """
+        self._known.refuse_attached("copying out of it")
         if self._known.container:
             return containers.copy_out(self._environment.client, self._known.container, path, to)
         source = self._known.map_path(path)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from harness.daemon import AUTO_BUDGET, Daemon, ask, find_daemon
-from harness.engine import compose, embedded
+from harness.engine import attach, compose, embedded
+from harness.engine.addresses import Local
 from harness.errors import ConfigError, EngineUnreachableError
 from harness.stack import find_compose
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from harness.config import Settings
-    from harness.engine import Image, StackPlan
+    from harness.engine import Endpoint, Image, StackPlan
     from harness.engine.addresses import Layout
     from harness.engine.compose import Identity
     from harness.stack import Tree
@@ -38,6 +39,10 @@ class Engine(Protocol):
         """Do nothing when it can be used. Raises EngineUnreachableError or ConfigError."""
         ...
 
+    def locate(self, tree: Tree) -> Mapping[str, tuple[Endpoint, ...]]:
+        """Return the endpoints of services that are somewhere already, by ``stack/service``. Raises ConfigError."""
+        ...
+
     def plan(self, tree: Tree, name: str, layout: Layout, identity: Identity, images: Mapping[str, Image]) -> StackPlan:
         """Return what a stack is on it. Raises ConfigError with all that cannot work."""
         ...
@@ -52,6 +57,10 @@ class Embedded:
 
     def check(self) -> None:
         """Nothing is needed."""
+
+    def locate(self, _: Tree) -> Mapping[str, tuple[Endpoint, ...]]:
+        """Nothing is there before it is started."""
+        return {}
 
     def plan(self, tree: Tree, name: str, layout: Layout, _: Identity, __: Mapping[str, Image]) -> StackPlan:
         """Return what a stack is as processes."""
@@ -75,9 +84,34 @@ class Compose:
         ask(self.daemon)
         find_compose(os.environ, checked=True)
 
+    def locate(self, _: Tree) -> Mapping[str, tuple[Endpoint, ...]]:
+        """Nothing is there before it is started."""
+        return {}
+
     def plan(self, tree: Tree, name: str, layout: Layout, identity: Identity, images: Mapping[str, Image]) -> StackPlan:
         """Return what a stack is as containers."""
         return compose.plan_stack(tree, name, layout, identity, images)
+
+
+@dataclass(frozen=True)
+class Attach:
+    """Services that somebody else has started."""
+
+    settings: Settings
+    name: str = attach.NAME
+    daemon: Daemon | None = None
+
+    def check(self) -> None:
+        """Whether they answer, their probes tell."""
+
+    def locate(self, tree: Tree) -> Mapping[str, tuple[Endpoint, ...]]:
+        """Return what the environment and pyproject.toml say of them."""
+        settings = self.settings
+        return attach.locate(tree, settings.environ, settings.attach, Local(settings.local_build, settings.local))
+
+    def plan(self, tree: Tree, name: str, layout: Layout, _: Identity, __: Mapping[str, Image]) -> StackPlan:
+        """Return what a stack is that is there already."""
+        return attach.plan_stack(tree, name, layout)
 
 
 def choose_engine(settings: Settings, kept: Mapping[str, str] | None = None) -> tuple[Engine, str]:
@@ -93,6 +127,8 @@ def choose_engine(settings: Settings, kept: Mapping[str, str] | None = None) -> 
     """
     if settings.engine == embedded.NAME:
         return Embedded(), f"asked for by {settings.origins['engine']}"
+    if settings.engine == attach.NAME:
+        return Attach(settings), f"asked for by {settings.origins['engine']}"
     if settings.engine == compose.NAME:
         return Compose(find_daemon(settings.environ)), f"asked for by {settings.origins['engine']}"
     for name, env in (kept or {}).items():
