@@ -20,6 +20,8 @@ from harness.readiness import Stop
 from harness.reporting import RunFolder
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from docker import APIClient
 
     from harness.config import Settings
@@ -247,9 +249,9 @@ class Environment:
 
     # -- the end ------------------------------------------------------------------------------------------------
 
-    def keep(self, ttl: float) -> None:
-        """Let the stacks of this run stay after it, until ``down`` or ``ttl`` seconds without use."""
-        self.link.ask("keep", stacks=list(self.brought), ttl=ttl)
+    def keep(self, ttl: float, stacks: Sequence[str] = ()) -> None:
+        """Let these stacks, or all of this run, stay after it, until ``down`` or ``ttl`` seconds without use."""
+        self.link.ask("keep", stacks=list(stacks or self.brought), ttl=ttl)
 
     def close(self) -> list[str]:
         """Give back what this run holds. Return what should be gone and is not, in words."""

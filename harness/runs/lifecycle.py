@@ -6,7 +6,6 @@ Everything that can leave something behind happens inside the guarded block of `
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for_futures
 from dataclasses import replace
@@ -15,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from harness.artifacts import file_size
 from harness.clock import add_guard, remove_guard
-from harness.engine import ContainerPlan, ProcessPlan
+from harness.engine import ProcessPlan
 from harness.engine.addresses import Layout, Network, dry_layout, endpoints, find_strangers, needs
 from harness.engine.compose import Identity
 from harness.errors import BrokenStack, ConfigError, HarnessError, LeftoverError
 from harness.ownership.removal import WORK
 from harness.ownership.sweep import sweep
 from harness.runs.environment import Environment, all_kept, checkout_of
+from harness.runs.fingerprint import fingerprint_of, parts_of
 from harness.runs.launching import BUILD_BUDGET, Launch, images_of, refuse_remote, refuse_skipped
 from harness.runs.settling import Settling
 from harness.runs.stack import Known, Stack
@@ -131,7 +131,8 @@ class Run:
     def open(self) -> Environment:
         """Return the environment of this run: the kept one of this checkout, else a new one."""
         if self.environment is None:
-            self._check_engine()
+            self.check_engine()
+            self._say_sources()
             if self.settings.state.is_dir():
                 for line in sweep(self.settings.state, daemon=self.engine.daemon):
                     self.say(line)
@@ -144,7 +145,7 @@ class Run:
                 self.environment = Environment.create(self.settings, self.engine, self.why)
         return self.environment
 
-    def _check_engine(self) -> None:
+    def check_engine(self) -> None:
         """See once whether the engine can be used; whoever asks again gets the same answer at once."""
         if self._unusable is None:
             try:
@@ -153,6 +154,17 @@ class Run:
                 self._unusable = error
         if self._unusable is not None:
             raise self._unusable
+
+    def _say_sources(self) -> None:
+        """Say what Compose's own variables decide, since they are easily forgotten."""
+        settings = self.settings
+        if settings.environ.get("COMPOSE_PROJECT_NAME"):
+            where = settings.origins.get("COMPOSE_PROJECT_NAME", "COMPOSE_PROJECT_NAME")
+            self._say_once(f"{where} is ignored: each environment has project names of its own")
+        if settings.profiles and settings.origins["profile"] != "command line":
+            self._say_once(f"profiles: {', '.join(settings.profiles)} ({settings.origins['profile']})")
+        if not settings.stack and not settings.system and settings.environ.get("COMPOSE_FILE"):
+            self._say_once("stack: {} ({})".format(*settings.choose_stack()))
 
     def _say_once(self, line: str) -> None:
         if line not in self._said:
@@ -239,6 +251,9 @@ class Run:
             "services": {name: one.as_dict() for name, one in known.items()},
             "seeds": [seed.key for seed in stack.settings.seed],
             "fingerprint": fingerprint,
+            "parts": parts_of(stack, plan),
+            "files": [str(file) for file in stack.files],
+            "profiles": list(self.settings.profiles),
         }
         environment.link.ask("settled", stack=stack.name, record=record)
         return known
@@ -248,6 +263,16 @@ class Run:
     ) -> StackPlan:
         identity = Identity(checkout_of(self.settings), environment.env, environment.link.facts["labels"])
         return self.engine.plan(tree, stack.name, layout, identity, images)
+
+    def plan_in(self, environment: Environment, tree: Tree, stack: Declared) -> StackPlan:
+        """Return what a stack of ``tree`` that is up would be now, with the addresses that it has there."""
+        layout = self._layout(environment, tree, find_strangers(tree))
+        images = images_of(stack, self.settings.environ, None)
+        if environment.daemon:
+            names = [service.name for service in stack.services]
+            network = Network(**environment.link.ask("network", stack=stack.name, services=names))
+            layout = replace(layout, network=network)
+        return self._plan(environment, tree, stack, layout, images)
 
     def _build(
         self,
@@ -364,18 +389,6 @@ def _known_one(one: ServicePlan, container: str) -> Known:
     if isinstance(one, ProcessPlan):
         return Known(one.stack, one.service, one.endpoints, dict(one.env), str(one.cwd), dict(one.mounts), one.grace)
     return Known(one.stack, one.service, one.endpoints, dict(one.env), "", {}, one.grace, container)
-
-
-def fingerprint_of(stack: Declared, plan: StackPlan) -> str:
-    """Return a digest of everything that decides how a stack runs: its declaration and its rendered files."""
-    digest = hashlib.sha256(stack.model_dump_json().encode())
-    for service in plan.services:
-        if isinstance(service, ProcessPlan):
-            for copy in service.copies:
-                digest.update(copy.content)
-        elif isinstance(service, ContainerPlan):
-            digest.update(service.image.encode())
-    return digest.hexdigest()
 
 
 @contextlib.contextmanager
