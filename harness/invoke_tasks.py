@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -12,32 +13,58 @@ from invoke import Collection, Exit, Program, task
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from harness.config import Settings
 
-_HELP = {
-    "stack": "a stack's name, or a Compose file (default: the default stack of the system)",
-    "engine": "auto (default), compose, embedded or attach",
+_ENGINE = {"engine": "auto (default), compose, embedded or attach"}
+_WHICH = {
+    **_ENGINE,
+    "stack": "a stack's name, or a Compose file; again for files laid over it (default: the system's default stack)",
     "system": "a system of [tool.harness.systems] (default: default-system)",
     "profile": "profiles of the Compose file to activate, with commas between them",
-    "local": "NAME=COMMAND: run this service as a local process with that command line; may be repeated",
-    "local_build": "folder of a subject that was built by hand; it runs as a local process",
 }
+_RUN = {
+    **_WHICH,
+    "local_build": "folder of a subject that was built by hand; it runs as a local process",
+    "pull": "whether missing images are pulled: missing (default), never",
+    "wait_timeout": "how long a stack may take to settle, such as 90s (default: what its file says)",
+}
+_LOCAL = {"local": "NAME=COMMAND: run this service as a local process with that command line; may be repeated"}
+_BUILD = {
+    "build": "build images even of what is up, and start it anew if they differ",
+    "no_build": "build nothing; images of an earlier build are used",
+}
+_JSON = {"json": "print JSON; docs/tasks.md describes it"}
+_KEEP = {"keep": "leave the environment up: never (default), on-failure, always"}
+SCHEMA = 1
 
 
 def _say(line: str) -> None:
     print(f"harness: {line}", file=sys.stderr, flush=True)
 
 
-def _settings(local: Sequence[str] = (), **options: str | None) -> Settings:
+def _settings(*, stack: Iterable[str] = (), local: Sequence[str] = (), **options: str) -> Settings:
     from harness.config import load_settings, read_sources  # noqa: PLC0415 - `--list` needs none of it
 
-    return load_settings(read_sources(), options, local=local)
+    chosen = os.pathsep.join(os.path.abspath(one) if os.path.isfile(one) and _is_file(one) else one for one in stack)  # noqa: PTH100, PTH113 - strings in, a string out
+    return load_settings(read_sources(), {"stack": chosen, **options}, local=local)
+
+
+def _is_file(stack: str) -> bool:
+    return "/" in stack or stack.endswith((".yml", ".yaml"))
+
+
+def _building(*, build: bool, no_build: bool) -> str:
+    if build and no_build:
+        from harness.errors import ConfigError  # noqa: PLC0415
+
+        raise ConfigError("--build and --no-build exclude each other; give one of them")
+    return "always" if build else "never" if no_build else ""
 
 
 def _guarded(body: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn our errors into their text and exit code."""
+    """Turn our errors into their text and exit code, a reader that went away into silence."""
 
     @functools.wraps(body)
     def guarded(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as the task has it
@@ -45,9 +72,18 @@ def _guarded(body: Callable[..., Any]) -> Callable[..., Any]:
 
         try:
             with interruptible(_say):
-                return body(*args, **kwargs)
+                made = body(*args, **kwargs)
+            sys.stdout.flush()
         except HarnessError as error:
+            if os.environ.get("HARNESS_TRACEBACK") == "1":
+                raise
             raise Exit(str(error), code=error.exit_code) from error
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise Exit(code=0) from None
+        except KeyboardInterrupt:
+            raise Exit("harness: interrupted", code=130) from None
+        return made
 
     return guarded
 
@@ -55,12 +91,12 @@ def _guarded(body: Callable[..., Any]) -> Callable[..., Any]:
 def _task(
     *,
     help: dict[str, str],  # noqa: A002 - Invoke's word
-    iterable: Sequence[str] = (),
+    iterable: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Make a task of a function; its docstring is what `--help` shows."""
 
     def make(body: Callable[..., None]) -> Callable[..., None]:
-        made: Callable[..., None] = task(help=help, iterable=iterable)(_guarded(body))
+        made: Callable[..., None] = task(help=help, iterable=list(iterable), auto_shortflags=False)(_guarded(body))
         return made
 
     return make
@@ -71,117 +107,443 @@ def _remainder() -> list[str]:
     return sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
 
 
-@_task(help={**_HELP, "ttl": "how long it may stay unused, such as 30m (default 12h)"}, iterable=["local"])
-def up(  # noqa: PLR0913, PLR0917 - flags
-    _: Any,  # noqa: ANN401
-    stack: str = "",
-    engine: str = "",
-    system: str = "",
-    ttl: str = "12h",
-    local_build: str = "",
-    local: Sequence[str] | None = None,
-    profile: str = "",
-) -> None:
-    """Start a stack, settle and seed it, and leave it up. Once more: what is up and unchanged is left alone.
+def _print_json(kind: str, **content: object) -> None:
+    import json as json_  # noqa: PLC0415
 
-    Example: invoke up --stack kafka
-    """
-    from harness.errors import ConfigError  # noqa: PLC0415
-    from harness.runs import kept  # noqa: PLC0415
-    from harness.stack import parse_duration  # noqa: PLC0415
-
-    try:
-        seconds = parse_duration(ttl)
-    except ValueError as error:
-        raise ConfigError(f"--ttl {ttl!r}: {error}") from error
-    settings = _settings(
-        local or (), stack=stack, engine=engine, system=system, local_build=local_build, profile=profile
-    )
-    for name, address in kept.up(settings, _say, ttl=seconds).items():
-        print(f"{name} {address}")
+    print(json_.dumps({"schema": SCHEMA, "kind": kind, **content}, indent=2))
 
 
-@_task(
-    help={
-        **_HELP,
-        "keep": "leave the environment up: never (default), on-failure, always",
-        "wait_to_attach_debugger": "hold the subject at its first instruction until a debugger has attached",
-    },
-    iterable=["local"],
-)
-def test(  # noqa: PLR0913, PLR0917 - flags
-    _: Any,  # noqa: ANN401
-    stack: str = "",
-    engine: str = "",
-    system: str = "",
-    keep: str = "",
-    local_build: str = "",
-    local: Sequence[str] | None = None,
-    profile: str = "",
-    wait_to_attach_debugger: bool = False,
-) -> None:
-    """Run the suite: start what is missing, leave up what was up. Words after -- go to pytest.
-
-    Example: invoke test -- -k alarms -x
-    """
-    from harness import procs  # noqa: PLC0415
-
-    options = {"stack": stack, "engine": engine, "system": system, "keep": keep, "local_build": local_build}
-    settings = _settings(local or (), **options, profile=profile)
-    argv = [sys.executable, "-m", "pytest"]
-    argv += [f"--{name.replace('_', '-')}={value}" for name, value in options.items() if value]
-    argv += [f"--profile={profile}"] if profile else []
-    argv += [f"--local={one}" for one in local or ()]
-    argv += ["--wait-to-attach-debugger"] if wait_to_attach_debugger else []
-    argv += [str(settings.system.tests)] if settings.system else []
-    code = procs.run_attached([*argv, *_remainder()], cwd=settings.root)
-    if code:
-        raise Exit(code=code)
-
-
-@_task(help={"engine": _HELP["engine"]})
-def down(_: Any, engine: str = "") -> None:  # noqa: ANN401
-    """Stop and remove what `up` left in this checkout, and verify that it is gone."""
-    from harness.runs import kept  # noqa: PLC0415
-
-    kept.down(_settings(engine=engine), _say)
-
-
-@_task(help={"engine": _HELP["engine"]})
-def ps(_: Any, engine: str = "") -> None:  # noqa: ANN401
-    """List the services that are up in this checkout."""
-    from harness.procs import describe_exit  # noqa: PLC0415
-    from harness.runs import kept  # noqa: PLC0415
-
-    rows = [("STACK", "SERVICE", "STATE", "PID", "ENDPOINTS")]
-    for one in kept.listed(_settings(engine=engine)):
-        state = one.state if one.exit_code is None else f"{one.state}, {describe_exit(one.exit_code)}"
-        rows.append((one.stack, one.service, state, str(one.pid), " ".join(one.endpoints.values())))
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+def _print_table(rows: list[tuple[str, ...]]) -> None:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-@_task(help={"service": "only this one", "engine": _HELP["engine"]})
-def logs(_: Any, service: str = "", engine: str = "") -> None:  # noqa: ANN401
-    """Print the logs of the services that are up in this checkout.
+# -- bring up, test, take down ---------------------------------------------------------------------------------------
 
-    Example: invoke logs --service kafka
+
+@_task(
+    help={
+        **_RUN,
+        **_LOCAL,
+        **_BUILD,
+        "ttl": "how long it may stay unused, such as 30m (default 12h)",
+        "fresh": "remove what is up first, with its data, and plant all seeds again",
+        "explain": "say what differs from what is up and what would happen; change nothing",
+        **_JSON,
+    },
+    iterable=("stack", "local"),
+)
+def up(  # noqa: PLR0913, PLR0917 - as many as there are flags
+    _: Any,  # noqa: ANN401
+    stack: list[str],
+    local: list[str],
+    engine: str = "",
+    system: str = "",
+    ttl: str = "",
+    local_build: str = "",
+    profile: str = "",
+    pull: str = "",
+    wait_timeout: str = "",
+    build: bool = False,
+    no_build: bool = False,
+    fresh: bool = False,
+    explain: bool = False,
+    json: bool = False,
+) -> None:
+    """Start a stack, settle and seed it, and leave it up. Once more: what is up and unchanged is left alone.
+
+    Example: harness up --stack kafka
     """
     from harness.runs import kept  # noqa: PLC0415
 
-    for line in kept.logs(_settings(engine=engine), service):
+    settings = _settings(
+        stack=stack,
+        local=local,
+        engine=engine,
+        system=system,
+        local_build=local_build,
+        profile=profile,
+        pull=pull,
+        wait_timeout=wait_timeout,
+        ttl=ttl,
+        build=_building(build=build, no_build=no_build),
+    )
+    if explain:
+        _explain(settings, fresh=fresh, json=json)
+        return
+    found = kept.up(settings, _say, fresh=fresh)
+    if json:
+        _print_json("endpoints", endpoints=found)
+    else:
+        for name, address in found.items():
+            print(f"{name} {address}")
+
+
+def _explain(settings: Settings, *, fresh: bool, json: bool) -> None:
+    from harness.runs.explaining import explain  # noqa: PLC0415
+
+    engine, stacks = explain(settings, fresh=fresh)
+    if json:
+        _print_json("explain", engine=engine, stacks=[{**vars(one), "reasons": list(one.reasons)} for one in stacks])
+        return
+    print(f"engine {engine}")
+    for one in stacks:
+        print(f"stack {one.stack}: {one.act}")
+        for reason in one.reasons:
+            print(f"  {reason}")
+
+
+@_task(
+    help={
+        **_RUN,
+        **_LOCAL,
+        **_KEEP,
+        "system": "a system, or all: each in turn",
+        "wait_to_attach_debugger": "hold the subject at its first instruction until a debugger has attached",
+    },
+    iterable=("stack", "local"),
+)
+def test(  # noqa: PLR0913, PLR0917
+    _: Any,  # noqa: ANN401
+    stack: list[str],
+    local: list[str],
+    engine: str = "",
+    system: str = "",
+    keep: str = "",
+    local_build: str = "",
+    profile: str = "",
+    pull: str = "",
+    wait_timeout: str = "",
+    wait_to_attach_debugger: bool = False,
+) -> None:
+    """Run the suite: start what is missing, leave up what was up. Words after -- go to pytest.
+
+    Example: harness test -- -k alarms -x
+    """
+    from harness.runs import commands  # noqa: PLC0415
+
+    options = {"engine": engine, "keep": keep, "local_build": local_build, "profile": profile}
+    rest = {"pull": pull, "wait_timeout": wait_timeout}
+    settings = _settings(stack=stack, local=local, system="" if system == commands.ALL else system, **options, **rest)
+    for name, value in rest.items():  # the plugin has no options for these
+        if value:
+            os.environ[f"HARNESS_{name.upper()}"] = value
+    given = {**options, "system": system, "stack": settings.stack if stack else ""}
+    words = [*(f"--local={one}" for one in local), *(["--wait-to-attach-debugger"] if wait_to_attach_debugger else [])]
+    if code := commands.run_suites(settings, _say, given, [*words, *_remainder()]):
+        raise Exit(code=code)
+
+
+@_task(help={**_RUN, **_KEEP}, iterable=("stack",))
+def run(  # noqa: PLR0913, PLR0917
+    _: Any,  # noqa: ANN401
+    stack: list[str],
+    engine: str = "",
+    system: str = "",
+    keep: str = "",
+    local_build: str = "",
+    profile: str = "",
+    pull: str = "",
+    wait_timeout: str = "",
+) -> None:
+    """Run the command after -- with a stack around it; each endpoint is HARNESS_ENDPOINT_<SERVICE>_<PORT>=host:port.
+
+    Example: harness run --stack kafka -- ./suite.sh --verbose
+    """
+    from harness.runs import commands  # noqa: PLC0415
+
+    options = {"engine": engine, "system": system, "keep": keep, "local_build": local_build, "profile": profile}
+    settings = _settings(stack=stack, **options, pull=pull, wait_timeout=wait_timeout)
+    if code := commands.run_command(settings, _say, _remainder()):
+        raise Exit(code=code)
+
+
+@_task(
+    help={
+        **_ENGINE,
+        "stack": "only this stack, and what only it used",
+        "all": "all that is kept of this user on this machine, listed first",
+    }
+)
+def down(_: Any, stack: str = "", engine: str = "", all: bool = False) -> None:  # noqa: ANN401, A002
+    """Stop and remove what `up` left in this checkout, and verify that it is gone.
+
+    Example: harness down
+    """
+    from harness.errors import ConfigError  # noqa: PLC0415
+    from harness.runs import kept  # noqa: PLC0415
+
+    if all and stack:
+        raise ConfigError("--all and --stack exclude each other; give one of them")
+    if all:
+        kept.down_all(_settings(engine=engine), _say)
+    else:
+        kept.down(_settings(engine=engine), _say, stack=stack)
+
+
+# -- look ------------------------------------------------------------------------------------------------------------
+
+
+@_task(help={**_ENGINE, **_JSON})
+def ps(_: Any, engine: str = "", json: bool = False) -> None:  # noqa: ANN401
+    """List the services that are up in this checkout.
+
+    Example: harness ps
+    """
+    from harness.procs import describe_exit  # noqa: PLC0415
+    from harness.runs import kept  # noqa: PLC0415
+
+    settings = _settings(engine=engine)
+    if json:
+        _print_json("ps", services=[vars(one) for one in kept.listed_or_none(settings)])
+        return
+    rows: list[tuple[str, ...]] = [("STACK", "SERVICE", "STATE", "PID", "ENDPOINTS")]
+    for one in kept.listed(settings):
+        state = one.state if one.exit_code is None else f"{one.state}, {describe_exit(one.exit_code)}"
+        state += f" ({one.health})" if one.health else ""
+        rows.append((one.stack, one.service, state, str(one.pid), " ".join(one.endpoints.values())))
+    _print_table(rows)
+
+
+@_task(
+    help={
+        **_ENGINE,
+        "service": "only this one",
+        "follow": "go on with what comes, until nothing is up or Ctrl-C",
+        "since": "only what was written in this time, such as 5m",
+    }
+)
+def logs(_: Any, service: str = "", engine: str = "", follow: bool = False, since: str = "") -> None:  # noqa: ANN401
+    """Print the logs of the services that are up in this checkout.
+
+    Example: harness logs --service kafka --follow --since 30s
+    """
+    from harness.durations import parse_duration  # noqa: PLC0415
+    from harness.errors import ConfigError  # noqa: PLC0415
+    from harness.runs.tailing import logs as tail  # noqa: PLC0415
+
+    try:
+        seconds = parse_duration(since) if since else None
+    except ValueError as error:
+        raise ConfigError(f"--since {since!r}: {error}") from error
+    for line in tail(_settings(engine=engine), service, since=seconds, follow=follow):
+        print(line, flush=follow)
+
+
+@_task(help={**_ENGINE, "env": "as shell variables HARNESS_ENDPOINT_<SERVICE>_<PORT>=host:port", **_JSON})
+def endpoints(_: Any, engine: str = "", env: bool = False, json: bool = False) -> None:  # noqa: ANN401
+    """Print where the published ports of this checkout's services are: NAME:PORT host:port.
+
+    Example: export $(harness endpoints --env)
+    """
+    from harness.runs import kept  # noqa: PLC0415
+
+    settings = _settings(engine=engine)
+    lines = kept.listed_or_none(settings) if json else kept.listed(settings)
+    found = {name: address for one in lines for name, address in one.endpoints.items()}
+    if env:
+        from harness.runs.commands import variables  # noqa: PLC0415
+
+        found = variables(found)
+    if json:
+        _print_json("endpoints", endpoints=found)
+        return
+    for name, address in found.items():
+        print(f"{name}={address}" if env else f"{name} {address}")
+
+
+@_task(
+    help={
+        **_WHICH,
+        "rendered": "what it becomes on the engine: plan, files of processes, override of containers",
+        "schema": "print a JSON schema instead, for editors: x-harness or tool-harness",
+        "local_build": _RUN["local_build"],
+        **_JSON,
+    },
+    iterable=("stack",),
+)
+def config(  # noqa: PLR0913, PLR0917
+    _: Any,  # noqa: ANN401
+    stack: list[str],
+    engine: str = "",
+    system: str = "",
+    profile: str = "",
+    local_build: str = "",
+    rendered: bool = False,
+    schema: str = "",
+    json: bool = False,
+) -> None:
+    """Show a stack as Compose merges its files, without values of variables; or what it becomes.
+
+    Example: harness config --stack kafka --rendered
+    """
+    if schema:
+        from harness.runs.schemas import schema as schema_of  # noqa: PLC0415
+
+        print(schema_of(schema), end="")
+        return
+    from harness.runs import explaining  # noqa: PLC0415
+
+    settings = _settings(stack=stack, engine=engine, system=system, profile=profile, local_build=local_build)
+    stacks = explaining.rendered(settings) if rendered else explaining.written(settings)
+    if json:
+        _print_json("rendered" if rendered else "config", stacks=stacks)
+        return
+    for one in stacks:
+        print(explaining.in_words(one))
+
+
+@_task(help={"run": "its id or a part of it (default: the newest)", **_JSON})
+def report(_: Any, run: str = "", json: bool = False) -> None:  # noqa: ANN401
+    """Show a run: outcomes, why tests were broken or failed, how long what took, logs.
+
+    Example: harness report
+    """
+    from harness.runs.showing import show_run  # noqa: PLC0415
+
+    shown = show_run(_settings(), run)
+    if json:
+        _print_json("report", **shown.as_dict())
+    else:
+        print(shown)
+
+
+@_task(help={**_ENGINE, **_JSON})
+def doctor(_: Any, engine: str = "", json: bool = False) -> None:  # noqa: ANN401
+    """Say what works on this machine and what to do about what does not; ends with 10 when something does not.
+
+    Example: harness doctor
+    """
+    from harness.runs.doctor import examine  # noqa: PLC0415
+
+    found = examine(_settings(engine=engine))
+    if json:
+        _print_json("doctor", findings=[one.as_dict() for one in found])
+    else:
+        for one in found:
+            print(f"{one.state:<8}{one.what}: {one.seen}")
+            if one.next and one.state != "ok":
+                print(f"{'':<8}  next: {one.next}")
+    if any(one.state == "failure" for one in found):
+        raise Exit(code=10)
+
+
+# -- touch -----------------------------------------------------------------------------------------------------------
+
+
+@_task(help={"service": "which one, as NAME or STACK/NAME", **_ENGINE})
+def exec(_: Any, service: str = "", engine: str = "") -> None:  # noqa: ANN401, A001
+    """Run the command after -- in a service that is up, and end with its exit code.
+
+    Example: harness exec --service kafka -- ls /tmp
+    """
+    from harness.runs import touching  # noqa: PLC0415
+
+    settings, argv = _settings(engine=engine), _remainder()
+    _needed(service, "--service NAME")
+    _needed(argv, "-- COMMAND")
+    if code := touching.execute(settings, service, argv):
+        raise Exit(code=code)
+
+
+@_task(help={"service": "which one, as NAME or STACK/NAME", **_ENGINE})
+def restart(_: Any, service: str = "", engine: str = "") -> None:  # noqa: ANN401
+    """Stop and start a service that is up, and wait until it is ready again.
+
+    Example: harness restart --service kafka
+    """
+    from harness.runs import touching  # noqa: PLC0415
+
+    settings = _settings(engine=engine)
+    _needed(service, "--service NAME")
+    seconds = touching.restart(settings, _say, service)
+    _say(f"service {service!r} was restarted and is ready ({seconds:.1f} s)")
+
+
+@_task(help={"stack": "only this one's", "fresh": "plant again what was planted; `up --fresh` also empties", **_ENGINE})
+def seed(_: Any, stack: str = "", engine: str = "", fresh: bool = False) -> None:  # noqa: ANN401
+    """Plant the seeds of what is up that were not planted yet.
+
+    Example: harness seed
+    """
+    from harness.runs import touching  # noqa: PLC0415
+
+    planted = touching.seed(_settings(engine=engine), _say, fresh=fresh, stack=stack)
+    for name in planted:
+        print(name)
+    if not planted:
+        _say("every seed was planted before")
+
+
+def _needed(given: object, what: str) -> None:
+    if not given:
+        from harness.errors import ConfigError  # noqa: PLC0415
+
+        raise ConfigError(f"{what} was not given, and is needed")
+
+
+@_task(help={**_WHICH, "subject": "only this subject or service"}, iterable=("stack",))
+def build(
+    _: Any,  # noqa: ANN401
+    stack: list[str],
+    engine: str = "",
+    system: str = "",
+    profile: str = "",
+    subject: str = "",
+) -> None:
+    """Build the images of a stack, and start nothing.
+
+    Example: harness build --subject forwarder
+    """
+    from harness.runs.building import build as build_images  # noqa: PLC0415
+
+    settings = _settings(stack=stack, engine=engine, system=system, profile=profile)
+    for service, image in build_images(settings, _say, subject=subject).items():
+        print(f"{service} {image}")
+
+
+@_task(help={"dry_run": "list only", **_ENGINE, **_JSON})
+def gc(_: Any, engine: str = "", dry_run: bool = False, json: bool = False) -> None:  # noqa: ANN401
+    """Remove what dead runs left: only what is provably ours, listed first.
+
+    Example: harness gc --dry-run
+    """
+    from harness.errors import ConfigError  # noqa: PLC0415
+    from harness.runs import tidying  # noqa: PLC0415
+
+    settings = _settings(engine=engine)
+    if json and not dry_run:
+        raise ConfigError("--json goes with --dry-run")
+    if not dry_run:
+        for line in tidying.gc(settings, _say) or ["nothing is left of dead runs"]:
+            print(line)
+        return
+    found = tidying.look(settings)
+    if json:
+        dead = [{**vars(one), "things": list(one.things)} for one in found.dead]
+        _print_json("gc", dead=dead, notes=list(found.notes))
+        return
+    for line in (*found.notes, *map(str, found.dead)) or ("nothing is left of dead runs",):
         print(line)
 
 
-@_task(help={"engine": _HELP["engine"]})
-def endpoints(_: Any, engine: str = "") -> None:  # noqa: ANN401
-    """Print where the published ports of this checkout's services are: NAME:PORT host:port."""
-    from harness.runs import kept  # noqa: PLC0415
+@_task(help={"stack": "its name", "image": "what its service runs as a container; python3 is needed in it"})
+def new(_: Any, stack: str = "", image: str = "") -> None:  # noqa: ANN401
+    """Write a new stack: Compose file, configuration, fixture and test, which pass at once.
 
-    for one in kept.listed(_settings(engine=engine)):
-        for name, address in one.endpoints.items():
-            print(f"{name} {address}")
+    Example: harness new --stack web
+    """
+    from harness.runs.scaffold import new_stack  # noqa: PLC0415
+
+    settings = _settings()
+    _needed(stack, "--stack NAME")
+    made = new_stack(settings, stack, image=image)
+    for path in made.files:
+        print(os.path.relpath(path))
+    for note in made.notes:
+        print(note)
+    _say(f"try it: harness test --stack {stack} -- integration_tests/{stack}")
 
 
 @_task(help={"suite": "Debian's name of a release (default bookworm)"})
@@ -197,7 +559,11 @@ def base(_: Any, suite: str = "bookworm") -> None:  # noqa: ANN401
     print(make_base(connect(find_daemon(environ)), _say, environ=environ, suite=suite))
 
 
-namespace = Collection(up, test, down, ps, logs, endpoints, images=Collection(base))
+namespace = Collection(
+    *(up, test, run, down, ps, logs, endpoints, config, report, doctor),
+    *(exec, restart, seed, build, gc, new),
+    images=Collection(base),
+)
 """What a project's tasks.py imports: ``from harness.invoke_tasks import namespace``."""
 
 

@@ -227,19 +227,43 @@ def describe_exit(code: int | None) -> str:
         return f"signal {-code}"
 
 
-def run_attached(argv: Sequence[str], *, cwd: str | Path | None = None) -> int:
+def run_attached(
+    argv: Sequence[str],
+    *,
+    cwd: str | Path | None = None,
+    env: Mapping[str, str] | None = None,
+    whole_group: bool = False,
+) -> int:
     """Run ``argv`` on this terminal to its own end and return its exit code, 128 + n for signal n.
 
-    INT, TERM and HUP that come to this process are passed on; how the child ends decides.
+    INT, QUIT, TERM, HUP, USR1 and USR2 that come to this process are passed on; how the child ends decides.
+
+    Args:
+        argv: the command.
+        cwd: its folder.
+        env: its environment.
+        whole_group: whether signals go to all of the child's group, as those of a terminal do.
 
     Raises:
         OSError: ``argv[0]`` cannot be executed.
     """
-    passed_on = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    # An own session: otherwise a terminal's Ctrl-C would reach the child twice, from the terminal and from here.
-    process = subprocess.Popen(list(argv), cwd=cwd, start_new_session=True)
-    before = {number: signal.signal(number, lambda n, _: process.send_signal(n)) for number in passed_on}
+    passed_on = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+    early: list[int] = []
+    before = {number: signal.signal(number, lambda n, _: early.append(n)) for number in passed_on}
     try:
+        # An own session: otherwise a terminal's Ctrl-C would reach the child twice, from the terminal and from here.
+        process = subprocess.Popen(list(argv), cwd=cwd, env=env, start_new_session=True)
+
+        def pass_on(number: int, _: object = None) -> None:
+            if whole_group:
+                kill_group(process.pid, number)
+            else:
+                process.send_signal(number)
+
+        for number in passed_on:
+            signal.signal(number, pass_on)
+        for caught in early:
+            pass_on(caught)
         code = process.wait()
     finally:
         for number, handler in before.items():

@@ -286,10 +286,10 @@ def test_several_stacks_without_a_default_are_listed(
     found = settings(tmp_path, table, **options)
     with pytest.raises(ConfigError) as caught:
         found.default_stack()
-    assert str(caught.value) == (
-        f"No stack was named and none is the default; there are: {there_are}\n"
-        "next: give --stack NAME, or set default in [tool.harness.systems.<system>]"
-    )
+    next_ = "give --stack NAME, or set default in [tool.harness.systems.<system>]"
+    if there_are == "none":
+        next_ = f"`harness new --stack NAME` makes one in {tmp_path}; or go to a folder with a Compose file"
+    assert str(caught.value) == f"No stack was named and none is the default; there are: {there_are}\nnext: {next_}"
     assert caught.value.exit_code == 10
 
 

@@ -158,7 +158,7 @@ def test_enter_lets_a_held_subject_go(desk: Desk) -> None:
 
 @pytest.mark.skipif(not (shutil.which("gdb") and shutil.which("cc")), reason="needs gdb and a C compiler")
 def test_gdb_stops_a_held_subject_in_its_first_function(desk: Desk, tmp_path: Path) -> None:
-    """gdb must attach to the real program, stop where told with the arguments shown, and the suite then pass."""
+    """Gdb must attach to the real program, stop where told with the arguments shown, and the suite then pass."""
     source, program = tmp_path / "subject.c", tmp_path / "subject"
     source.write_text(PROGRAM)
     assert procs.run(["cc", "-g", "-O0", "-o", str(program), str(source)], timeout=60).code == 0

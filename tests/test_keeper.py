@@ -21,7 +21,7 @@ from harness.ownership.client import EnvironmentId, KeeperLink, start_keeper
 from harness.ownership.identity import Owner, is_proven_dead, this_process
 from harness.ownership.leases import Leases
 from harness.ownership.sweep import locked, sweep
-from harness.runs import kept, running
+from harness.runs import kept, running, tailing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -305,7 +305,7 @@ def test_up_starts_a_changed_stack_anew(project: Project) -> None:
     project.stack("s", {"web": web(words=("say:two",))})
     kept.up(settings, project.said.append, ttl=600)
     assert kept.listed(settings)[0].pid != before
-    assert list(kept.logs(settings, "web")) == ["two"]
+    assert list(tailing.logs(settings, "web")) == ["two"]
     assert "s: changed since it was started; everything is started anew" in project.said
     kept.down(settings, project.said.append)
 

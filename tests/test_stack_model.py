@@ -10,8 +10,9 @@ import pytest
 from pydantic import ValidationError
 
 from harness import procs
+from harness.durations import parse_duration
 from harness.errors import ConfigError
-from harness.stack import KafkaProbe, Port, Probe, Seed, Service, Stack, Tree, broker_of, parse_duration
+from harness.stack import KafkaProbe, Port, Probe, Seed, Service, Stack, Tree, broker_of
 from harness.stack.compose import compose_environment, find_compose, run_config
 from harness.stack.source import read_source
 

@@ -8,7 +8,8 @@ import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from harness.config.sources import COMPOSE_FILES
+from harness.config.sources import COMPOSE_FILES, with_env_file
+from harness.durations import parse_duration
 from harness.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
 ENGINES = ("auto", "compose", "embedded", "attach")
 ADDRESSES = ("published", "container")
 KEEP = ("never", "on-failure", "always")
+PULL = ("missing", "never")
+BUILD = ("changed", "always", "never")
 
-_TOP_KEYS = {
+TOP_KEYS = {
     "default-system": str,
     "systems": dict,
     "engine": str,
@@ -31,9 +34,14 @@ _TOP_KEYS = {
     "addresses": str,
     "networks": str,
     "attach": dict,
+    "pull": str,
+    "build": str,
+    "wait-timeout": str,
+    "ttl": str,
 }
-_SYSTEM_KEYS = {"tests": str, "stacks": list, "default": str, "differences": dict}
+SYSTEM_KEYS = {"tests": str, "stacks": list, "default": str, "differences": dict}
 NETWORKS = "10.213.0.0/16"
+TTL = "12h"
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,10 @@ class Settings:
         wait_to_attach_debugger: whether subjects that are local processes are held until a debugger has come.
         local: service -> the command line with which it runs as a local process, whatever its stack says.
         attach: stack -> ``SERVICE:PORT`` -> ``host:port``, for stacks that somebody else started.
+        pull: whether images that the engine lacks are pulled: ``missing``, ``never``.
+        build: whether images are built: ``changed`` as far as needed, ``always`` also for what is up, ``never``.
+        wait_timeout: seconds for a stack to settle in place of what its file says, None for that.
+        ttl: seconds that a kept environment may stay unused.
         environ: the environment, for Compose and for services.
         origins: setting name -> where its value came from.
     """
@@ -96,6 +108,10 @@ class Settings:
     wait_to_attach_debugger: bool
     local: Mapping[str, tuple[str, ...]]
     attach: Mapping[str, Mapping[str, str]]
+    pull: str
+    build: str
+    wait_timeout: float | None
+    ttl: float
     environ: Mapping[str, str]
     origins: Mapping[str, str]
 
@@ -129,25 +145,32 @@ class Settings:
         Raises:
             ConfigError: nothing is configured and there is not exactly one candidate.
         """
+        return self.choose_stack()[0]
+
+    def choose_stack(self) -> tuple[str, str]:
+        """Return ``default_stack`` and where it comes from. Raises ConfigError as that does."""
         if self.stack:
-            return self.stack
+            return self.stack, self.origins["stack"]
         if self.system and self.system.default:
-            return self.system.default
+            return self.system.default, f"default of system {self.system.name!r}"
         if not self.system and self.environ.get("COMPOSE_FILE"):
-            return self.environ["COMPOSE_FILE"]
+            return self.environ["COMPOSE_FILE"], self.origins.get("COMPOSE_FILE", "COMPOSE_FILE")
         here = next((name for name in COMPOSE_FILES if (self.root / name).is_file()), "")
         if not self.system and here:
             stem, _, suffix = here.rpartition(".")
             over = [f"./{stem}.override.{end}" for end in dict.fromkeys((suffix, "yaml", "yml"))]
-            return os.pathsep.join([f"./{here}", *(name for name in over if (self.root / name).is_file())][:2])
+            files = [f"./{here}", *(name for name in over if (self.root / name).is_file())][:2]
+            return os.pathsep.join(files), "Compose's default name"
         candidates = (
             self.system.stacks if self.system else tuple(sorted(path.stem for path in self.stack_folder.glob("*.y*ml")))
         )
         if len(candidates) == 1:
-            return candidates[0]
+            return candidates[0], "the only one"
         raise ConfigError(
             f"No stack was named and none is the default; there are: {', '.join(candidates) or 'none'}",
-            hint="give --stack NAME, or set default in [tool.harness.systems.<system>]",
+            hint="give --stack NAME, or set default in [tool.harness.systems.<system>]"
+            if candidates
+            else f"`harness new --stack NAME` makes one in {self.root}; or go to a folder with a Compose file",
         )
 
 
@@ -163,12 +186,12 @@ def _check(table: Mapping[str, Any], keys: Mapping[str, type], where: str) -> li
 
 def _systems(sources: Sources) -> tuple[System, ...]:
     where = f"{sources.pyproject}: [tool.harness]"
-    problems = _check(sources.table, _TOP_KEYS, where)
+    problems = _check(sources.table, TOP_KEYS, where)
     tables = sources.table.get("systems", {})
     if isinstance(tables, dict):
         for name, table in tables.items():
             if isinstance(table, dict):
-                problems += _check(table, _SYSTEM_KEYS, f"{where[:-1]}.systems.{name}]")
+                problems += _check(table, SYSTEM_KEYS, f"{where[:-1]}.systems.{name}]")
             else:
                 problems.append(f"{where}: systems.{name} is no table")
     if problems:
@@ -231,13 +254,27 @@ def _attach(sources: Sources) -> dict[str, dict[str, str]]:
     return made
 
 
+def _seconds(text: str, what: str, origin: str) -> float | None:
+    """Return a duration in seconds, None for none."""
+    if not text:
+        return None
+    try:
+        seconds = parse_duration(text)
+    except ValueError as error:
+        where = "" if origin == "command line" else f" ({origin})"
+        raise ConfigError(f"{what} {text!r}{where}: {error}") from error
+    if seconds <= 0:
+        raise ConfigError(f"{what} {text!r} ({origin}) is no time; more than 0 was needed")
+    return seconds
+
+
 def load_settings(
     sources: Sources, options: Mapping[str, str | None] | None = None, *, local: Sequence[str] = ()
 ) -> Settings:
     """Combine ``options`` with the other sources.
 
-    Options are engine, keep, system, stack, logs, profile, local_build, wait_to_attach_debugger, addresses and
-    networks; None is not given. ``local`` are ``NAME=COMMAND LINE`` texts.
+    Options are engine, keep, system, stack, logs, profile, local_build, wait_to_attach_debugger, addresses, networks,
+    pull, build, wait_timeout and ttl; None and "" are not given. ``local`` are ``NAME=COMMAND LINE`` texts.
 
     Raises:
         ConfigError: a key or value is not known; all problems of the table are reported together.
@@ -263,20 +300,28 @@ def load_settings(
     keep = choose("keep", "keep", "never")
     addresses = choose("addresses", "addresses", "published")
     networks = choose("networks", "networks", NETWORKS)
+    pull = choose("pull", "pull", "missing")
+    building = choose("build", "build", "changed")
     for name, what, value, valid in (
         ("engine", "Engine", engine, ENGINES),
         ("keep", "Value of --keep", keep, KEEP),
         ("addresses", "Kind of addresses", addresses, ADDRESSES),
+        ("pull", "Value of --pull", pull, PULL),
+        ("build", "When to build:", building, BUILD),
     ):
         if value not in valid:
             raise ConfigError(
                 f"{what} {value!r} ({origins[name]}) is not known; valid: {', '.join(valid)}{nearest(value, valid)}"
             )
     _check_range(networks, origins["networks"])
+    wait_timeout = _seconds(choose("wait_timeout", "wait-timeout", ""), "--wait-timeout", origins["wait_timeout"])
+    ttl = _seconds(choose("ttl", "ttl", TTL), "--ttl", origins["ttl"])
     build = choose("local_build", "-", "")
-    profiles = choose("profile", "-", sources.environ.get("COMPOSE_PROFILES", ""))
+    environ, from_file = with_env_file(sources)
+    origins |= from_file
+    profiles = choose("profile", "-", environ.get("COMPOSE_PROFILES", ""))
     if profiles and origins["profile"] == "default":
-        origins["profile"] = "COMPOSE_PROFILES"
+        origins["profile"] = origins.get("COMPOSE_PROFILES", "COMPOSE_PROFILES")
     local_build = sources.root / build if build else None
     if local_build and not local_build.is_dir():
         raise ConfigError(f"Local build {local_build} ({origins['local_build']}) is no folder")
@@ -307,6 +352,10 @@ def load_settings(
         wait_to_attach_debugger=wait,
         local=_local(local),
         attach=_attach(sources),
-        environ=sources.environ,
+        pull=pull,
+        build=building,
+        wait_timeout=wait_timeout,
+        ttl=ttl or 0.0,
+        environ=environ,
         origins=origins,
     )

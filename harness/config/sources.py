@@ -74,3 +74,26 @@ def read_sources(start: Path | None = None, environ: Mapping[str, str] | None = 
         if any((folder / name).is_file() for name in COMPOSE_FILES):
             return Sources(environ, folder, {})
     return Sources(environ, here, {})
+
+
+_FROM_ENV_FILE = ("COMPOSE_FILE", "COMPOSE_PROFILES", "COMPOSE_PROJECT_NAME")
+
+
+def with_env_file(sources: Sources) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the environment with those settings of Compose that the project's ``.env`` adds, and their origins.
+
+    All else in that file is for interpolation, which is Compose's own work.
+    """
+    environ = dict(sources.environ)
+    origins: dict[str, str] = {}
+    path = sources.root / ".env"
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return environ, origins
+    for line in lines:
+        name, equals, value = line.strip().removeprefix("export ").partition("=")
+        if equals and name.strip() in _FROM_ENV_FILE and name.strip() not in sources.environ:
+            environ[name.strip()] = value.strip().strip("\"'")
+            origins[name.strip()] = f"{name.strip()} in {path}"
+    return environ, origins

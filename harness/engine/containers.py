@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import select
+import sys
 import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,39 @@ def execute(client: APIClient, container: str, argv: Sequence[str], timeout: flo
     except (DockerException, RequestException, OSError) as error:
         raise HarnessError(f"{argv[0]!r} cannot be run in the container: {error}") from error
     return procs.Finished(tuple(argv), code, out.decode(errors="replace"), err.decode(errors="replace"))
+
+
+def attach(client: APIClient, container: str, argv: Sequence[str]) -> int:
+    """Run a command in a container, without standard input, and write what it says to this process's own streams.
+
+    Returns:
+        Its exit code.
+
+    Raises:
+        HarnessError: the engine refused, with its words.
+    """
+    from docker.errors import APIError, DockerException  # noqa: PLC0415
+    from requests.exceptions import RequestException  # noqa: PLC0415
+
+    streams = {1: sys.stdout, 2: sys.stderr}
+    try:
+        made = client.exec_create(container, list(argv))
+        stream: Any = client.exec_start(made["Id"], socket=True)
+        with contextlib.closing(stream), contextlib.closing(getattr(stream, "_sock", stream)) as raw:
+            data = b""
+            while chunk := raw.recv(1 << 16):
+                data += chunk
+                while len(data) >= _HEADER and len(data) >= _HEADER + int.from_bytes(data[4:_HEADER]):
+                    size = int.from_bytes(data[4:_HEADER])
+                    to = streams.get(data[0], sys.stdout)
+                    to.buffer.write(data[_HEADER : _HEADER + size])
+                    to.flush()
+                    data = data[_HEADER + size :]
+        return int(client.exec_inspect(made["Id"])["ExitCode"] or 0)
+    except APIError as error:
+        raise HarnessError(f"{argv[0]!r} cannot be run in the container: {error.explanation or error}") from error
+    except (DockerException, RequestException, OSError) as error:
+        raise HarnessError(f"{argv[0]!r} cannot be run in the container: {error}") from error
 
 
 def _read(stream: Any, deadline: Deadline) -> tuple[bytes, bytes, bool]:  # noqa: ANN401 - a socket, or one with TLS

@@ -36,6 +36,7 @@ from harness.ownership.containers import Container, Engine
 from harness.ownership.identity import RUN_COOKIE, SERVICE_COOKIE, this_process
 from harness.ownership.leases import Leases
 from harness.ownership.ledger import SUFFIX, LedgerWriter
+from harness.ownership.marks import LogMarks
 
 KEPT = "kept"
 FIRST_LEASE_WITHIN = 5.0
@@ -256,6 +257,7 @@ class Keeper:
         self.networks: dict[str, dict[str, str]] = {}
         self.names: dict[str, dict[str, str]] = {}
         self.logs: dict[str, str] = {}
+        self.marks = LogMarks()
         self.connections: list[Connection] = []
         self.sponsors: dict[str, Sponsor] = {}
         self.ttl = 0.0
@@ -285,9 +287,11 @@ class Keeper:
         loop.call_later(FIRST_LEASE_WITHIN, self._end_if_nobody_came)
         watch = asyncio.create_task(self._watch_idle())
         look = asyncio.create_task(self._look_at_containers())
+        mark = asyncio.create_task(self._mark_logs())
         await self.finished.wait()
         watch.cancel()
         look.cancel()
+        mark.cancel()
         deadline = clock.Deadline.after(RETRY_FOR)
         while await self._remove_all() and not self.reported and not deadline.expired():
             # Nobody was told what is left: the engine may be away for a moment. A client that comes now is not served.
@@ -327,6 +331,17 @@ class Keeper:
             if any(not stack.settled for stack in self.stacks.values()):
                 with contextlib.suppress(HarnessError):
                     await self.engine.refresh()
+
+    async def _mark_logs(self) -> None:
+        """Note the sizes of logs each second, so that a client can ask what was written since when."""
+        while not self.finished.is_set():
+            for one in self._everything():
+                self.marks.note(one.spec["log"] if isinstance(one, Service) else one.log)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.finished.wait(), REFRESH)
+
+    def _everything(self) -> list[Service | Container]:
+        return [*self.services.values(), *(self.engine.containers.values() if self.engine else ())]
 
     def _leases(self) -> list[Connection | Sponsor]:
         return [*(one for one in self.connections if one.is_lease), *self.sponsors.values()]
@@ -603,16 +618,29 @@ class Keeper:
         self.ttl = ttl
         self.ledger.write("kept", value=True)
 
-    async def do_down(self, _: Connection) -> dict[str, Any]:
-        """Stop keeping; what no run holds is removed and verified."""
-        self.ledger.write("kept", value=False)
-        left = await self._drop(KEPT)
-        self._first_lease_seen = self.reported = True
-        if not self._leases() and not self.stacks:
-            left += await self._remove_all()
-        asyncio.get_running_loop().call_soon(self._end_if_unused)
-        held = sorted({holder for stack in self.stacks.values() for holder in stack.holders})
-        return {"left": left, "held_by": [f"{one.id} (pid {one.pid})" for one in self._leases() if one.id in held]}
+    async def do_down(self, _: Connection, *, stack: str = "") -> dict[str, Any]:
+        """Stop keeping one stack, or all; what nobody holds any more is removed and verified.
+
+        ``held_by`` names the runs that still use something, ``kept`` the stacks that stay up because of ``up``.
+        """
+        if stack and stack not in self.stacks:
+            raise HarnessError(f"Stack {stack!r} is not up; there are: {', '.join(self.stacks)}")
+        kept = sorted(one.name for one in self.stacks.values() if KEPT in one.holders and stack not in ("", one.name))
+        if not kept:
+            self.ledger.write("kept", value=False)
+        left = await self._drop(KEPT, stack or None)
+        if not kept:
+            self._first_lease_seen = self.reported = True
+            if not self._leases() and not self.stacks:
+                left += await self._remove_all()
+            asyncio.get_running_loop().call_soon(self._end_if_unused)
+        held = sorted({holder for one in self.stacks.values() for holder in one.holders})
+        return {
+            "left": left,
+            "kept": kept,
+            "stacks": sorted(self.stacks),
+            "held_by": [f"{one.id} (pid {one.pid})" for one in self._leases() if one.id in held],
+        }
 
     async def do_goodbye(self, connection: Connection) -> dict[str, Any]:
         """End a run: drop all its holds, and report what could not be removed."""
@@ -766,9 +794,8 @@ class Keeper:
         unknown = [one for one in containers if one.running and not one.pid]
         if self.engine and unknown:
             await asyncio.gather(*(self.engine.explain(one) for one in unknown), return_exceptions=True)
-        everything: list[Service | Container] = [*self.services.values(), *containers]
         return {
-            "services": [service.facts() for service in everything if service.starts],
+            "services": [service.facts() for service in self._everything() if service.starts],
             "stacks": {
                 stack.name: {
                     "settled": stack.settled,
@@ -779,6 +806,11 @@ class Keeper:
                 for stack in self.stacks.values()
             },
         }
+
+    async def do_logs_since(self, _: Connection, *, seconds: float) -> dict[str, Any]:
+        """Return log -> the size that it had ``seconds`` ago."""
+        logs = [facts["log"] for facts in (one.facts() for one in self._everything())]
+        return {"sizes": {log: self.marks.since(log, seconds) for log in logs}}
 
     async def do_act(self, _: Connection, *, stack: str, service: str, act: str, grace: float = 2.0) -> dict[str, Any]:
         """Do to one service what a test asks for: kill, stop, start, restart, pause, unpause, go."""

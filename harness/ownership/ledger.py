@@ -140,6 +140,24 @@ def read(path: Path) -> LedgerRecord | None:
         return None
 
 
+def is_unreadable(path: Path) -> bool:
+    """Return whether ``path`` is no ledger at all; one of another schema is one."""
+    if read(path) is not None:
+        return False
+    try:
+        text = path.read_bytes().decode()
+    except OSError:
+        return False  # one that may not be read is not ours to judge
+    except UnicodeDecodeError:
+        return True
+    for line in text.splitlines():
+        with contextlib.suppress(ValueError, AttributeError):
+            header = json.loads(line)
+            if header.get("kind") == "header":
+                return bool(header.get("schema") == SCHEMA)
+    return True
+
+
 def keeper_is_alive(path: Path) -> bool:
     """Return whether a keeper holds the lock of the ledger ``path``."""
     try:

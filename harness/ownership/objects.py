@@ -182,13 +182,11 @@ def owner_of(labels: dict[str, str]) -> Owner | None:
         return None
 
 
-def remove_orphans(client: APIClient, here: Owner, known: set[str], *, local: bool) -> list[str]:
-    """Remove what carries our labels, is in no ledger, and whose owner is proven dead; return one line for each.
+def _dead_owners(here: Owner, *, local: bool) -> Callable[[dict[str, str]], bool]:
+    """Return what tells by labels whether an object is ours and its owner proven dead.
 
     Args:
-        client: the engine.
         here: the calling process.
-        known: environments that have a ledger.
         local: whether the engine is certainly on this machine. An owner of another boot is proven dead only there:
             elsewhere it may be a run on another machine, and machine ids are copied with images.
     """
@@ -203,9 +201,25 @@ def remove_orphans(client: APIClient, here: Owner, known: set[str], *, local: bo
             and (owner.boot == here.boot or (local and bool(owner.machine)))
         )
 
+    return ours
+
+
+def find_orphans(client: APIClient, here: Owner, known: set[str], *, local: bool) -> dict[str, list[Object]]:
+    """Return environment -> what carries our labels, is in no ledger of ``known``, and whose owner is proven dead."""
+    ours = _dead_owners(here, local=local)
+    found: dict[str, list[Object]] = {}
+    for one in find(client, RUN):
+        env = one.labels.get(RUN, "")
+        if env and env not in known and ours(one.labels):
+            found.setdefault(env, []).append(one)
+    return found
+
+
+def remove_orphans(client: APIClient, here: Owner, known: set[str], *, local: bool) -> list[str]:
+    """Remove what ``find_orphans`` finds; return one line for each environment."""
+    ours = _dead_owners(here, local=local)
     told = []
-    environments = {one.labels.get(RUN, "") for one in find(client, RUN) if ours(one.labels)} - known - {""}
-    for env in sorted(environments):
+    for env in sorted(find_orphans(client, here, known, local=local)):
         left = remove_all(client, f"{RUN}={env}", ours)
         told.append(
             f"containers of environment {env}, whose ledger is lost and whose owner is dead, "

@@ -81,6 +81,19 @@ def remove_containers(record: LedgerRecord) -> list[str]:
         return [f"containers of {record.env}: {error.summary}"]
 
 
+def containers_of(record: LedgerRecord) -> list[str]:
+    """Return the containers, networks and volumes of an environment that are there, in words."""
+    if record.daemon is None or not record.nonce:
+        return []
+    try:
+        client = connect(record.daemon, timeout=ENGINE_BUDGET)
+        with contextlib.closing(client), in_words("looking"):
+            found = objects.find(client, f"{objects.RUN}={record.env}")
+            return [str(one) for one in found if one.labels.get(objects.NONCE) == record.nonce]
+    except HarnessError as error:
+        return [f"containers that cannot be asked for: {error.summary}"]
+
+
 def clear(record: LedgerRecord) -> list[str]:
     """Remove everything of a dead environment and its ledger; return what is left, in words."""
     left = [f"process {pid} ({procs.command_of(pid)})" for pid in end_processes(record)]

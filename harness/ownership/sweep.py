@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,10 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from harness.daemon import Daemon
+    from harness.ownership.identity import Owner
+    from harness.ownership.ledger import LedgerRecord
 
 
 LOCK_BUDGET = 60.0
 ENGINE_BUDGET = 20.0
+SETTLED_AFTER = 10.0
 
 
 @contextlib.contextmanager
@@ -58,6 +63,76 @@ def _holder_of(fd: int) -> str:
     return "an unknown process"
 
 
+@dataclass(frozen=True)
+class Dead:
+    """What a dead run left.
+
+    Attributes:
+        env: its environment's id.
+        checkout: real path of the project, "" where the ledger is lost.
+        things: processes, containers, networks, volumes and folders that are there, in words.
+    """
+
+    env: str
+    checkout: str
+    things: tuple[str, ...]
+
+    def __str__(self) -> str:
+        whose = f" of {self.checkout}" if self.checkout else ", whose ledger is lost"
+        return f"environment {self.env} of a dead run{whose}: {', '.join(self.things) or 'only its ledger'}"
+
+
+def _is_dead(path: Path, here: Owner, own: str = "") -> LedgerRecord | None:
+    """Return what a ledger says if its keeper and all who held a lease on it are proven dead."""
+    record = ledger.read(path)
+    if record is None or ledger.keeper_is_alive(path) or not is_proven_dead(record.keeper, here):
+        return None
+    if record.env != own and not all(is_proven_dead(holder, here) for holder in record.holders):
+        return None
+    return record
+
+
+def find_dead(state: Path, daemon: Daemon | None = None) -> tuple[list[Dead], list[str]]:
+    """Return what a sweep would remove, and lines about what could not be looked at. Nothing is changed."""
+    here, found, notes = this_process(), [], []
+    known = {path.name.removesuffix(ledger.SUFFIX) for path in ledger.all_ledgers(state)}
+    for path in ledger.all_ledgers(state):
+        record = _is_dead(path, here)
+        if record:
+            things = [f"process {pid} ({procs.command_of(pid)})" for pid in removal.living(record)]
+            things += removal.containers_of(record)
+            things += [f"folder {work}"] if (work := Path(record.folder, removal.WORK)).exists() else []
+            found.append(Dead(record.env, record.checkout, tuple(things)))
+        elif ledger.read(path) is None:
+            notes.append(f"{path} is no ledger that can be read")
+    if daemon:
+        try:
+            client = connect(daemon, timeout=ENGINE_BUDGET)
+            with contextlib.closing(client), in_words("looking for what dead runs left"):
+                orphans = objects.find_orphans(client, here, known, local=daemon.host.startswith("unix://"))
+            found += [Dead(env, "", tuple(map(str, things))) for env, things in orphans.items()]
+        except HarnessError as error:
+            notes.append(error.summary)
+    return found, notes
+
+
+def _set_aside(path: Path) -> str:
+    """Rename a ledger that cannot be read, so that it is told of once; return what to tell, "" for nothing."""
+    if path.is_symlink() or ledger.keeper_is_alive(path) or not ledger.is_unreadable(path):
+        return ""
+    with contextlib.suppress(OSError):
+        if datetime.now(UTC).timestamp() - path.stat().st_mtime < SETTLED_AFTER:
+            return ""  # a keeper that has just made it may be about to lock it
+    aside = path.with_suffix(".unreadable")
+    try:
+        path.replace(aside)
+    except OSError as error:
+        return f"{path} cannot be read as a ledger, nor be set aside: {error.strerror}"
+    return (
+        f"{path.name} could not be read as a ledger and was set aside as {aside}; what it owned is found by labels only"
+    )
+
+
 def sweep(state: Path, *, own: str = "", daemon: Daemon | None = None) -> list[str]:
     """Remove what dead runs of this user left; return one line for each environment that was cleared or could not be.
 
@@ -71,10 +146,10 @@ def sweep(state: Path, *, own: str = "", daemon: Daemon | None = None) -> list[s
     here, told = this_process(), []
     with locked(state / "sweep.lock", timeout=LOCK_BUDGET):
         for path in ledger.all_ledgers(state):
-            record = ledger.read(path)
-            if record is None or ledger.keeper_is_alive(path) or not is_proven_dead(record.keeper, here):
-                continue
-            if record.env != own and not all(is_proven_dead(holder, here) for holder in record.holders):
+            record = _is_dead(path, here, own)
+            if record is None:
+                if line := _set_aside(path):
+                    told.append(line)
                 continue
             left = removal.clear(record)
             told.append(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.artifacts import printable, read_slice
 from harness.engine import attach
-from harness.errors import ConfigError, LeftoverError
+from harness.errors import ConfigError, LeftoverError, nearest
+from harness.ownership import ledger
 from harness.ownership.client import KeeperLink
 from harness.ownership.sweep import locked, sweep
 from harness.runs.environment import KEEPER_BUDGET, all_kept, checkout_lock
@@ -27,21 +26,37 @@ LOCK_BUDGET = ACQUIRE_BUDGET  # another `up` of this checkout may be building
 
 @dataclass(frozen=True)
 class ServiceLine:
-    """One service of a kept environment, for a table."""
+    """One service of a kept environment, for a table. ``endpoints`` is ``SERVICE:PORT`` -> ``host:port``."""
 
+    environment: str
+    engine: str
     stack: str
     service: str
     state: str
+    health: str
     pid: int
     exit_code: int | None
+    restarts: int
+    container: str
     endpoints: dict[str, str]
     log: str
 
 
-def up(settings: Settings, say: Callable[[str], None], *, ttl: float) -> dict[str, str]:
+# -- up and down -----------------------------------------------------------------------------------------------------
+
+
+def up(
+    settings: Settings, say: Callable[[str], None], *, ttl: float | None = None, fresh: bool = False
+) -> dict[str, str]:
     """Bring up the chosen stack and leave it up; return its endpoints (``SERVICE:PORT`` -> ``host:port``).
 
     What is up already and unchanged is left alone; when a stack was changed since, everything is started anew.
+
+    Args:
+        settings: what was asked for.
+        say: takes lines for the user.
+        ttl: seconds that it may stay unused, None for what the settings say.
+        fresh: whether what is up is removed first, with all data, so that seeds run again.
 
     Raises:
         ConfigError: something written is wrong; nothing was created.
@@ -51,45 +66,104 @@ def up(settings: Settings, say: Callable[[str], None], *, ttl: float) -> dict[st
         raise ConfigError("Engine attach starts nothing, so there is nothing that `up` could leave up")
     name = settings.default_stack()
     with locked(checkout_lock(settings), LOCK_BUDGET):
-        run = Run(settings, say, new_run=False)
-        with running(run):
-            stack = run.bring(name)
-            changed = list(run.changed)
-            if not changed and run.environment:
-                run.environment.keep(ttl)
-                return stack.endpoints()
-        say(f"{', '.join(changed)}: changed since it was started; everything is started anew")
-        _down(settings, say)
+        anew = _reason_to_start_anew(settings, say, fresh=fresh)
+        if not anew:
+            run = Run(settings, say, new_run=False)
+            with running(run):
+                stack = run.bring(name)
+                if not run.changed and run.environment:
+                    run.environment.keep(ttl or settings.ttl, [stack.name])
+                    return stack.endpoints()
+            anew = f"{', '.join(run.changed)}: changed since it was started"
+        say(f"{anew}; everything is started anew")
+        _down(say, [one for one in _records(settings) if one.engine == run_engine(settings)])
         run = Run(settings, say, new_run=False)
         with running(run):
             stack = run.bring(name)
             if run.environment:
-                run.environment.keep(ttl)
+                run.environment.keep(ttl or settings.ttl, [stack.name])
             return stack.endpoints()
 
 
-def down(settings: Settings, say: Callable[[str], None]) -> None:
-    """Stop and remove the kept environment of this checkout, verified. Nothing being up is no error.
+def run_engine(settings: Settings) -> str:
+    """Return the name of the engine that a run of now would get."""
+    return Run(settings, lambda _: None).engine.name
+
+
+def _reason_to_start_anew(settings: Settings, say: Callable[[str], None], *, fresh: bool) -> str:
+    """Return why what is up cannot be used, "" when it can or nothing is up."""
+    if run_engine(settings) not in all_kept(settings):
+        return ""
+    if fresh:
+        return "--fresh"
+    if settings.build == "always":
+        from harness.runs.building import build, outdated  # noqa: PLC0415 - seldom, and with an engine
+
+        build(settings, say)
+        old = outdated(settings)
+        if old:
+            return f"{', '.join(old)}: the image is another one now"
+    return ""
+
+
+def down(settings: Settings, say: Callable[[str], None], *, stack: str = "") -> None:
+    """Stop and remove the kept environments of this checkout, verified. Nothing being up is no error.
+
+    Args:
+        settings: whose, and on which engine.
+        say: takes lines for the user.
+        stack: only this one, and what only it used.
 
     Raises:
+        ConfigError: there is no such stack.
         LeftoverError: something of it could not be removed.
     """
     if not settings.state.is_dir():
         say("nothing is up here")
         return
     with locked(checkout_lock(settings), LOCK_BUDGET):
-        _down(settings, say)
+        for line in sweep(settings.state):
+            say(line)
+        records = _records(settings)
+        if not records:
+            say("nothing is up here")
+        _down(say, records, stack=stack)
 
 
-def _down(settings: Settings, say: Callable[[str], None]) -> None:
+def down_all(settings: Settings, say: Callable[[str], None]) -> None:
+    """Stop and remove all kept environments of this user on this machine, listed first.
+
+    Raises:
+        LeftoverError: something of them could not be removed.
+    """
+    if not settings.state.is_dir():
+        say("nothing is up on this machine")
+        return
     for line in sweep(settings.state):
         say(line)
-    records = _records(settings)
+    records = [
+        record
+        for record, path in ((ledger.read(path), path) for path in ledger.all_ledgers(settings.state))
+        if record and record.kept and ledger.keeper_is_alive(path) and settings.engine in ("auto", record.engine)
+    ]
     if not records:
-        say("nothing is up here")
-    left: list[str] = []
+        say("nothing is up on this machine")
     for record in records:
-        left += _down_one(record, say)
+        say(f"{record.env} on {record.engine}, of {record.checkout}")
+    _down(say, records)
+
+
+def _down(say: Callable[[str], None], records: list[LedgerRecord], stack: str = "") -> None:
+    left: list[str] = []
+    if stack:
+        names = {name for record in records for name in _asked(record)["stacks"]}
+        if records and stack not in names:
+            raise ConfigError(
+                f"Stack {stack!r} is not up; there are: {', '.join(sorted(names))}{nearest(stack, names)}"
+            )
+        records = [record for record in records if stack in _asked(record)["stacks"]]
+    for record in records:
+        left += _down_one(record, say, stack)
     if left:
         raise LeftoverError(f"Teardown left {len(left)} thing(s): {left[0]}", details=[f"  {line}" for line in left])
 
@@ -99,68 +173,109 @@ def _records(settings: Settings) -> list[LedgerRecord]:
     return [one for name, one in all_kept(settings).items() if settings.engine in ("auto", name)]
 
 
-def _down_one(record: LedgerRecord, say: Callable[[str], None]) -> list[str]:
-    link = KeeperLink(record.socket, lease=False)
-    try:
-        answer = link.ask("down", timeout=60)
-    finally:
-        link.close()
-    left = list(answer["left"])
-    if answer["held_by"]:
-        say(f"{record.env} is kept no longer; it is still used by {', '.join(answer['held_by'])}")
-    elif not link.wait_until_keeper_ended(KEEPER_BUDGET):
-        left.append(f"the keeper of {record.env}")
-    elif not left:
-        say(f"{record.env} is down, nothing is left")
+def _asked(record: LedgerRecord) -> dict[str, Any]:
+    with linked(record) as link:
+        return link.ask("services")
+
+
+def _down_one(record: LedgerRecord, say: Callable[[str], None], stack: str) -> list[str]:
+    with linked(record) as link:
+        answer = link.ask("down", timeout=60, stack=stack)
+        left = list(answer["left"])
+        what = f"stack {stack!r} of {record.env}" if stack else record.env
+        if answer["held_by"]:
+            say(f"{what} is kept no longer; it is still used by {', '.join(answer['held_by'])}")
+        elif stack and stack in answer["stacks"]:
+            say(f"{what} is kept no longer by itself; {', '.join(answer['kept'])} still needs it")
+        elif stack and answer["kept"]:
+            say(f"{what} is down; still up: {', '.join(answer['stacks'])}")
+        elif not link.wait_until_keeper_ended(KEEPER_BUDGET):
+            left.append(f"the keeper of {record.env}")
+        elif not left:
+            say(f"{what} is down, nothing is left")
     return left
 
 
+# -- looking ---------------------------------------------------------------------------------------------------------
+
+
 @contextmanager
-def _link(settings: Settings) -> Iterator[tuple[LedgerRecord, dict[str, Any]]]:
-    record = next(iter(_records(settings)), None)
-    if record is None:
-        raise ConfigError("Nothing is up here", hint="`invoke up` (or `harness up`) starts the stack")
+def linked(record: LedgerRecord) -> Iterator[KeeperLink]:
+    """Connect to a keeper without holding anything of it."""
     link = KeeperLink(record.socket, lease=False)
     try:
-        yield record, link.ask("services")
+        yield link
     finally:
         link.close()
 
 
+def records_here(settings: Settings) -> list[LedgerRecord]:
+    """Return the kept environments of this checkout, at least one. Raises ConfigError when nothing is up."""
+    records = _records(settings)
+    if not records:
+        raise ConfigError("Nothing is up here", hint="`invoke up` (or `harness up`) starts the stack")
+    return records
+
+
 def listed(settings: Settings) -> list[ServiceLine]:
-    """Return the services of the kept environment of this checkout. Raises ConfigError when nothing is up."""
-    with _link(settings) as (_, answer):
-        lines = []
+    """Return the services of the kept environments of this checkout. Raises ConfigError when nothing is up."""
+    lines = []
+    for record in records_here(settings):
+        answer = _asked(record)
         for one in answer["services"]:
-            record = answer["stacks"][one["stack"]]["record"].get("services", {}).get(one["service"])
-            known = Known.from_dict(record) if record else None
+            table = answer["stacks"].get(one["stack"], {}).get("record", {}).get("services", {}).get(one["service"])
+            known = Known.from_dict(table) if table else None
+            ends = known.endpoints if known else ()
             lines.append(
                 ServiceLine(
+                    environment=record.env,
+                    engine=record.engine,
                     stack=one["stack"],
                     service=one["service"],
                     state=one["state"],
+                    health=one["health"],
                     pid=one["pid"],
                     exit_code=one["exit_code"],
-                    endpoints={f"{one['service']}:{end.left}": str(end) for end in known.endpoints} if known else {},
+                    restarts=one["restarts"],
+                    container=one["container"],
+                    endpoints={f"{one['service']}:{end.left}": str(end) for end in ends},
                     log=one["log"],
                 )
             )
-        return lines
+    return lines
 
 
-def logs(settings: Settings, service: str = "") -> Iterator[str]:
-    """Yield the log lines of the kept environment, each with its service in front unless one is chosen.
+def listed_or_none(settings: Settings) -> list[ServiceLine]:
+    """Return the same, and nothing when nothing is up."""
+    with suppress(ConfigError):
+        return listed(settings)
+    return []
+
+
+def one_service(settings: Settings, service: str) -> tuple[LedgerRecord, Known]:
+    """Return a service that is up by its name, or ``STACK/SERVICE``, and the environment that it is in.
 
     Raises:
-        ConfigError: nothing is up, or there is no such service.
+        ConfigError: nothing is up, there is no such service, or there are several.
     """
-    lines = listed(settings)
-    chosen = [one for one in lines if service in ("", one.service)]
-    if not chosen:
-        known = ", ".join(one.service for one in lines)
-        raise ConfigError(f"Service {service!r} is not up; there are: {known}")
-    width = max(len(one.service) for one in chosen)
-    for one in chosen:
-        prefix = "" if service else f"{one.service:<{width}} | "
-        for line in printable(read_slice(Path(one.log))).splitlines():
-            yield prefix + line
+    found: list[tuple[LedgerRecord, Known]] = []
+    names: list[str] = []
+    for record in records_here(settings):
+        for name, stack in _asked(record)["stacks"].items():
+            for table in stack["record"].get("services", {}).values():
+                one = Known.from_dict(table)
+                if one.stack == name:
+                    names.append(one.service)
+                    if service in (one.service, f"{one.stack}/{one.service}"):
+                        found.append((record, one))
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ConfigError(
+            f"Service {service!r} is up more than once: "
+            + ", ".join(f"{one.stack}/{one.service} on {record.engine}" for record, one in found),
+            hint="give --service STACK/SERVICE, or --engine",
+        )
+    raise ConfigError(
+        f"Service {service!r} is not up; there are: {', '.join(sorted(set(names))) or 'none'}{nearest(service, names)}"
+    )

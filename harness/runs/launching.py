@@ -16,7 +16,7 @@ from harness.artifacts import last_lines
 from harness.daemon import in_words
 from harness.engine import ContainerPlan, Image
 from harness.errors import BrokenStack, ConfigError, HarnessError, SkippedStack
-from harness.images import build_arguments, build_error, builder, choose, choose_base, ensure_image
+from harness.images import build_arguments, build_error, builder, choose, choose_base, ensure_image, image_id
 from harness.stack import compose_environment, find_compose
 
 if TYPE_CHECKING:
@@ -98,15 +98,23 @@ class Launch:
         Raises:
             BrokenStack: a build failed, or an image is nowhere to be had.
         """
-        if self.containers.build:
-            self._build(say)
+        settings = self.environment.settings
+        if self.containers.build and settings.build != "never":
+            self.build(say)
         client: Any = self.environment.client  # its stubs leave out what is asked for here
         services: list[ServicePlan] = []
         for one in self.plan.services:
             if isinstance(one, ContainerPlan):
                 with in_words(f"Image {one.image!r} of service {one.service!r}"):
                     if one.service not in self.containers.build:
-                        ensure_image(client, one.image, service=one.service, variable=one.variable)
+                        pull: Any = settings.pull
+                        ensure_image(client, one.image, service=one.service, variable=one.variable, pull=pull)
+                    elif settings.build == "never" and image_id(client, one.image) is None:
+                        raise BrokenStack(
+                            f"Service {one.service!r}: image {one.image!r} was never built here, and building is off",
+                            service=one.service,
+                            hint="`harness build`, or leave out --no-build",
+                        )
                     told = client.inspect_image(one.image)
                 check = (told.get("Config") or {}).get("Healthcheck") or {}
                 self.environment.report.image(one.image, told["Id"])
@@ -116,7 +124,8 @@ class Launch:
                 services.append(one)
         return replace(self.plan, services=tuple(services))
 
-    def _build(self, say: Callable[[str], None]) -> None:
+    def build(self, say: Callable[[str], None]) -> None:
+        """Build what is built. Raises BrokenStack with the last lines of the log."""
         how = builder(self.environment.settings.environ)
         names = list(self.containers.build)
         ended = self.environment.report.timed("build", self.plan.stack)

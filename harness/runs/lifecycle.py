@@ -6,7 +6,6 @@ Everything that can leave something behind happens inside the guarded block of `
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for_futures
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.artifacts import file_size
 from harness.clock import add_guard, lift_deadlines, remove_guard
-from harness.engine import AttachedPlan, ContainerPlan, ProcessPlan, attach
+from harness.engine import AttachedPlan, ProcessPlan, attach
 from harness.engine.addresses import Layout, Local, Network, dry_layout, endpoints, find_strangers, needs
 from harness.engine.compose import Identity
 from harness.errors import BrokenStack, ConfigError, HarnessError, LeftoverError, nearest
@@ -25,6 +24,7 @@ from harness.ownership.removal import WORK
 from harness.ownership.sweep import sweep
 from harness.runs.debugging import Debugger, find_terminal
 from harness.runs.environment import Environment, Share, all_kept, checkout_of
+from harness.runs.fingerprint import fingerprint_of, parts_of
 from harness.runs.launching import BUILD_BUDGET, Launch, images_of, refuse_remote, refuse_skipped
 from harness.runs.settling import Settling
 from harness.runs.stack import Known, Stack
@@ -178,7 +178,8 @@ class Run:
         if self.environment is None and self._share:
             return self._join(self._share)
         if self.environment is None:
-            self._check_engine()
+            self.check_engine()
+            self._say_sources()
             if self.settings.state.is_dir():
                 for line in sweep(self.settings.state, daemon=self.engine.daemon):
                     self.say(line)
@@ -195,7 +196,7 @@ class Run:
     def _join(self, share: Share) -> Environment:
         """Return the environment that this run shares with others."""
         if share.record(self.settings) is None:
-            self._check_engine()
+            self.check_engine()
             if self.settings.state.is_dir():
                 for line in sweep(self.settings.state, daemon=self.engine.daemon):
                     self.say(line)
@@ -205,7 +206,7 @@ class Run:
             self._choose()  # ``auto``, and another worker was there first and saw it otherwise
         return self.environment
 
-    def _check_engine(self) -> None:
+    def check_engine(self) -> None:
         """See once whether the engine can be used; whoever asks again gets the same answer at once."""
         if self._unusable is None:
             try:
@@ -214,6 +215,17 @@ class Run:
                 self._unusable = error
         if self._unusable is not None:
             raise self._unusable
+
+    def _say_sources(self) -> None:
+        """Say what Compose's own variables decide, since they are easily forgotten."""
+        settings = self.settings
+        if settings.environ.get("COMPOSE_PROJECT_NAME"):
+            where = settings.origins.get("COMPOSE_PROJECT_NAME", "COMPOSE_PROJECT_NAME")
+            self._say_once(f"{where} is ignored: each environment has project names of its own")
+        if settings.profiles and settings.origins["profile"] != "command line":
+            self._say_once(f"profiles: {', '.join(settings.profiles)} ({settings.origins['profile']})")
+        if not settings.stack and not settings.system and settings.environ.get("COMPOSE_FILE"):
+            self._say_once("stack: {} ({})".format(*settings.choose_stack()))
 
     def _say_once(self, line: str) -> None:
         if line not in self._said:
@@ -316,6 +328,9 @@ class Run:
             "seeds": [seed.key for seed in stack.settings.seed],
             "fingerprint": fingerprint,
             "oneshots": environment.oneshots_of(stack.name),
+            "parts": parts_of(stack, plan, self.local),
+            "files": [str(file) for file in stack.files],
+            "profiles": list(self.settings.profiles),
         }
         environment.link.ask("settled", stack=stack.name, record=record)
         return known
@@ -325,6 +340,16 @@ class Run:
     ) -> StackPlan:
         identity = Identity(checkout_of(self.settings), environment.env, environment.link.facts["labels"])
         return self.engine.plan(tree, stack.name, layout, identity, images)
+
+    def plan_in(self, environment: Environment, tree: Tree, stack: Declared) -> StackPlan:
+        """Return what a stack of ``tree`` that is up would be now, with the addresses that it has there."""
+        layout = self._layout(environment, tree, find_strangers(tree))
+        images = images_of(stack, self.settings.environ, None)
+        if environment.daemon:
+            names = [service.name for service in stack.services]
+            network = Network(**environment.link.ask("network", stack=stack.name, services=names))
+            layout = replace(layout, network=network)
+        return self._plan(environment, tree, stack, layout, images)
 
     def _build(
         self,
@@ -410,7 +435,8 @@ class Run:
                 raise environment.died(facts, "before this run came; `down` and `up` start it anew")
         if record["fingerprint"] != fingerprint:
             self.changed.append(stack)
-            self._say_once(f"stack {stack!r} was changed after it was started; it is used as it was")
+            if self._new_run:
+                self._say_once(f"stack {stack!r} was changed after it was started; it is used as it was")
         return known
 
     # -- give it back -------------------------------------------------------------------------------------------
@@ -446,20 +472,6 @@ def _known_one(one: ServicePlan, container: str) -> Known:
         return Known(one.stack, one.service, one.endpoints, dict(one.env), str(one.cwd), dict(one.mounts), one.grace)
     attached = isinstance(one, AttachedPlan)
     return Known(one.stack, one.service, one.endpoints, dict(one.env), "", {}, one.grace, container, attached)
-
-
-def fingerprint_of(stack: Declared, plan: StackPlan, local: Local) -> str:
-    """Return a digest of everything that decides how a stack runs: its declaration, files and local commands."""
-    digest = hashlib.sha256(stack.model_dump_json().encode())
-    for service in plan.services:
-        if service.service in local.commands:
-            digest.update("\0".join([str(Path.cwd()), *local.commands[service.service]]).encode())
-        if isinstance(service, ProcessPlan):
-            for copy in service.copies:
-                digest.update(copy.content)
-        elif isinstance(service, ContainerPlan):
-            digest.update(service.image.encode())
-    return digest.hexdigest()
 
 
 @contextlib.contextmanager

@@ -68,7 +68,9 @@ class Settling:
         self.launch = launch
         self.progress = Progress()
         self.stop = Stop()
-        self.up = Deadline.after(self._patience(stack.settings.timeouts.up))
+        wanted = environment.settings.wait_timeout
+        self.up = Deadline.after(self._patience(wanted or stack.settings.timeouts.up))
+        self.ready = self._patience(wanted or stack.settings.timeouts.ready)
         self.facts: dict[str, dict[str, Any]] = {}
         self._errors: list[BaseException] = []
         self._lock = threading.Lock()
@@ -147,6 +149,34 @@ class Settling:
                 start_probe(probe, index, self._targets[name])
                 for index, probe in self._probes(service, self.plans[name])
             ]
+
+    def restart(self, name: str, grace: float) -> None:
+        """Stop and start one service that is up, and wait until it is ready again.
+
+        Raises:
+            BrokenStack: it ended, or did not become ready.
+        """
+        service = self.stack.service(name)
+        assert service is not None  # the caller looked
+        plan = self.plans[name]
+        target = self._target(service, plan)
+        askers = [start_probe(probe, index, target) for index, probe in self._probes(service, plan)]
+        self.environment.forget(self.stack.name, name)
+        facts = self.environment.link.ask(
+            "act", timeout=grace + 60, stack=self.stack.name, service=name, act="restart", grace=grace
+        )
+        try:
+            if isinstance(plan, ProcessPlan):
+                ended = self.environment.exit_of(self.stack.name, name)
+                if ended and ended["starts"] < facts["starts"]:  # the end that was asked for
+                    self.environment.forget(self.stack.name, name)
+            else:
+                facts = self._start(plan) or facts
+            target.log, target.log_start = self._logs[name] = Path(facts["log"]), facts["log_start"]
+            self._await_ready(name, askers)
+        finally:
+            for asker in askers:
+                asker.close()
 
     def _check_alive(self) -> None:
         for name in self.progress.started:
@@ -247,7 +277,7 @@ class Settling:
         )
 
     def _await_done(self, name: str) -> None:
-        deadline = self.up.sooner(self._patience(self.stack.settings.timeouts.ready))
+        deadline = self.up.sooner(self.ready)
         for _ in poll(deadline, wake=self.stop.subscribe()):
             facts = self.environment.exit_of(self.stack.name, name)
             if facts:
@@ -261,7 +291,7 @@ class Settling:
         raise BrokenStack(f"One-shot service {name!r} did not end in {deadline.budget:g} s", service=name)
 
     def _await_ready(self, name: str, askers: list[Asker]) -> None:
-        deadline = self.up.sooner(self._patience(self.stack.settings.timeouts.ready))
+        deadline = self.up.sooner(self.ready)
         waited = wait_until_ready(
             askers,
             deadline,

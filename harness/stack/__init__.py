@@ -1,6 +1,6 @@
 """What should exist: stacks as frozen values, read from Compose files."""
 
-from harness.stack.compose import compose_environment, find_compose
+from harness.stack.compose import compose_environment, find_compose, show_config
 from harness.stack.model import (
     HttpProbe,
     KafkaProbe,
@@ -12,7 +12,6 @@ from harness.stack.model import (
     Service,
     Stack,
     Tree,
-    parse_duration,
 )
 from harness.stack.reading import broker_of, read_tree
 
@@ -30,6 +29,6 @@ __all__ = [
     "broker_of",
     "compose_environment",
     "find_compose",
-    "parse_duration",
     "read_tree",
+    "show_config",
 ]

@@ -124,6 +124,25 @@ def run_config(
     return _undollar(document), unset, ""
 
 
+def show_config(files: Sequence[Path], environ: Mapping[str, str], project_directory: Path | None = None) -> str:
+    """Return what Compose makes of ``files``, as YAML, with variables as they are written and without env files.
+
+    Raises:
+        ConfigError: Compose refuses them, with its words.
+    """
+    argv = [find_compose(environ), "--profile", "*"]
+    for file in files:
+        argv += ["-f", str(file)]
+    if project_directory:
+        argv += ["--project-directory", str(project_directory)]
+    argv += ["config", "--no-interpolate", "--no-env-resolution"]
+    done = procs.run(argv, timeout=CONFIG_BUDGET, env=compose_environment(environ), cwd=files[0].parent)
+    if done.code != 0:
+        said = " ".join(done.stderr.split()) or f"no end in {CONFIG_BUDGET:g} s"
+        raise ConfigError(f"{files[0]}: Compose cannot show it: {said}")
+    return done.stdout
+
+
 def _undollar(value: Any) -> Any:  # noqa: ANN401 - any YAML value
     """Undo Compose's doubling of ``$`` in its output."""
     if isinstance(value, str):

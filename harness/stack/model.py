@@ -6,32 +6,24 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
-_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h)")
+from harness.durations import parse_duration
 
-
-def parse_duration(value: object) -> float:
-    """Return seconds for a Compose duration (``1m30s``) or a plain number of seconds.
-
-    The format is that of the Compose specification's "Specifying durations".
-
-    Raises:
-        ValueError: it is neither.
-    """
-    if isinstance(value, bool):
-        raise ValueError("a duration such as 90s or 1m30s was needed")  # noqa: TRY004 - what pydantic collects
-    if isinstance(value, int | float):
-        return float(value)
-    text = str(value)
-    parts = _DURATION.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ValueError("a duration such as 90s or 1m30s was needed")
-    return sum(float(number) * _UNITS[unit] for number, unit in parts)
-
-
-Seconds = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
+Seconds = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    Field(gt=0),
+    WithJsonSchema(
+        {
+            "description": "a duration such as 90s or 1m30s, or seconds",
+            "anyOf": [
+                {"type": "number", "exclusiveMinimum": 0},
+                {"type": "string", "pattern": r"^(\d+(\.\d+)?(us|ms|s|m|h))+$"},
+            ],
+        }
+    ),
+]
 PortNumber = Annotated[int, Field(ge=1, le=65535)]
 Words = Annotated[tuple[str, ...], Field(min_length=1)]
 Reference = Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]

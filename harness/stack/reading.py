@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from harness.durations import parse_duration
 from harness.errors import ConfigError, nearest
 from harness.stack.compose import run_config
 from harness.stack.model import (
@@ -24,7 +25,6 @@ from harness.stack.model import (
     Stack,
     StackSettings,
     Tree,
-    parse_duration,
 )
 from harness.stack.source import Source, read_source
 

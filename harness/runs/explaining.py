@@ -1,0 +1,149 @@
+"""What a command would do, without doing it; what a stack is, as it is written and as it is rendered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.artifacts import printable
+from harness.engine import ProcessPlan
+from harness.engine.addresses import Network, dry_layout, find_strangers
+from harness.engine.compose import Identity
+from harness.runs.environment import all_kept, checkout_of
+from harness.runs.fingerprint import differences, parts_of
+from harness.runs.kept import linked
+from harness.runs.launching import images_of
+from harness.runs.lifecycle import Run
+from harness.stack import show_config
+
+if TYPE_CHECKING:
+    from harness.config import Settings
+    from harness.engine import StackPlan
+    from harness.stack import Tree
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What `up` would do with one stack.
+
+    Attributes:
+        stack: its name.
+        act: ``start``, ``start anew`` or ``leave``.
+        reasons: what differs from what is up, without values.
+    """
+
+    stack: str
+    act: str
+    reasons: tuple[str, ...] = ()
+
+
+def explain(settings: Settings, *, fresh: bool = False) -> tuple[str, list[Explained]]:
+    """Return the engine with the reason for it, and what `up` would do with each stack. Nothing is changed.
+
+    Raises:
+        ConfigError: something written is wrong.
+    """
+    run = Run(settings, lambda _: None, new_run=False)
+    tree = run.read(settings.default_stack())
+    run.plan(tree)
+    chosen = f"{run.engine.name} ({run.why})"
+    record = all_kept(settings).get(run.engine.name)
+    stacks: dict[str, Any] = {}
+    if record:
+        with linked(record) as link:
+            stacks = link.ask("services")["stacks"]
+    found = []
+    for stack, plan in zip(tree.stacks, _dry_plans(run, tree), strict=True):
+        kept = stacks.get(stack.name, {}).get("record", {})
+        if not kept:
+            found.append(Explained(stack.name, "start", ("it is not up",)))
+        elif reasons := differences(kept["parts"], parts_of(stack, plan, run.local)):
+            found.append(Explained(stack.name, "start anew", tuple(reasons)))
+        else:
+            found.append(Explained(stack.name, "leave"))
+    if stacks and fresh:
+        found = [replace(one, act="start anew", reasons=("--fresh", *one.reasons)) for one in found]
+    elif any(one.act == "start anew" for one in found):
+        why = ("another stack of the environment was changed",)
+        found = [one if one.reasons else replace(one, act="start anew", reasons=why) for one in found]
+    return chosen, found
+
+
+def _dry_plans(run: Run, tree: Tree, *, shown: bool = False) -> list[StackPlan]:
+    """Return the plan of each stack, with addresses that stand for those of an environment."""
+    settings = run.settings
+    layout = dry_layout(
+        tree,
+        settings.environ,
+        find_strangers(tree),
+        run.engine.name,
+        local=run.local,
+        container_addresses=settings.addresses == "container",
+    )
+    if shown:
+        addresses = {name: f"127.16.0.{number % 250 + 2}" for number, name in enumerate(layout.addresses)}
+        ports = {name: 15000 + number for number, name in enumerate(layout.ports)}
+        folders = {"work": Path("/RUN/work"), "logs": Path("/RUN/services")}
+        layout = replace(layout, addresses=addresses, ports=ports, **folders)  # type: ignore[arg-type]
+        if layout.network:
+            layout = replace(layout, network=Network("harness-RUN", "10.213.0.0/24", "10.213.0.1"))
+    identity = Identity(checkout_of(settings), "RUN", {})
+    return [
+        run.engine.plan(tree, stack.name, layout, identity, images_of(stack, settings.environ, None))
+        for stack in tree.stacks
+    ]
+
+
+def written(settings: Settings) -> list[dict[str, Any]]:
+    """Return each stack of the chosen one's tree as Compose merges it, variables and env files left as written.
+
+    Raises:
+        ConfigError: something in its files is wrong.
+    """
+    tree = Run(settings, lambda _: None).read(settings.default_stack())
+    return [
+        {
+            "stack": stack.name,
+            "files": [str(file) for file in stack.files],
+            "includes": list(stack.includes),
+            "config": show_config(stack.files, settings.environ, stack.project_directory),
+        }
+        for stack in tree.stacks
+    ]
+
+
+def rendered(settings: Settings) -> list[dict[str, Any]]:
+    """Return what each stack becomes on the engine: its plan, the files of processes, the override of containers.
+
+    Addresses stand for those that an environment would get, ``/RUN`` for its folder.
+
+    Raises:
+        ConfigError: something in its files cannot work on this engine.
+    """
+    run = Run(settings, lambda _: None)
+    tree = run.read(settings.default_stack())
+    run.plan(tree)
+    made = []
+    for plan in _dry_plans(run, tree, shown=True):
+        files = {
+            str(copy.target): {"source": str(copy.source), "content": printable(copy.content)}
+            for one in plan.services
+            if isinstance(one, ProcessPlan)
+            for copy in one.copies
+        }
+        override = plan.containers.override if plan.containers else ""
+        made.append(
+            {"stack": plan.stack, "engine": plan.engine, "plan": str(plan), "files": files, "override": override}
+        )
+    return made
+
+
+def in_words(one: dict[str, Any]) -> str:
+    """Return what ``written`` or ``rendered`` gave for a stack, for people; it can be read as YAML again."""
+    if "config" in one:
+        return f"# stack {one['stack']}: {', '.join(one['files'])}\n{one['config']}"
+    lines = [f"# {line}" for line in one["plan"].splitlines()]
+    for path, file in one["files"].items():
+        lines += ["", f"# {path}, from {file['source']}", *file["content"].splitlines()]
+    return "\n".join([*lines, *(["", "# override for Compose", one["override"]] if one["override"] else []), ""])

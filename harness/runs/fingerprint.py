@@ -1,0 +1,86 @@
+"""Whether a stack that is up is still what its files say, and where it differs: digests only, never values."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.engine import ContainerPlan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from harness.engine import StackPlan
+    from harness.engine.addresses import Local
+    from harness.stack import Stack
+
+_LARGEST = 16 * 1024 * 1024  # bytes of a mounted file that are looked at
+_SHORT = 12
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:_SHORT]
+
+
+def _leaves(value: Any, path: str) -> Iterator[tuple[str, str]]:  # noqa: ANN401 - any JSON value
+    if isinstance(value, dict) and value:
+        for key, item in value.items():
+            yield from _leaves(item, f"{path}{key}" if path.endswith(": ") else f"{path}.{key}")
+    elif isinstance(value, list) and value:
+        for index, item in enumerate(value):
+            yield from _leaves(item, f"{path}[{index}]")
+    else:
+        yield path, _digest(json.dumps(value).encode())
+
+
+def _without_ours(table: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if key != "x-harness"}
+
+
+def declared_mounts(stack: Stack, name: str) -> list[str]:
+    """Return the paths on this machine that a service has mounted."""
+    service = stack.service(name)
+    return [mount.source for mount in service.mounts if mount.kind == "bind"] if service else []
+
+
+def parts_of(stack: Stack, plan: StackPlan, local: Local) -> dict[str, str]:
+    """Return key path -> digest for everything that decides how a stack runs: its files, and those that they mount.
+
+    Addresses are no part of it, so that a plan which was made without any gives the same.
+    """
+    declared = stack.model_dump(mode="json", by_alias=True)
+    services = declared.pop("services")
+    parts = dict(_leaves(declared, "stack"))
+    for service in services:
+        table = {key: value for key, value in service.items() if key not in ("name", "has_settings")}
+        parts |= dict(_leaves(_without_ours(table.pop("compose")), f"service {service['name']}: "))
+        parts |= dict(_leaves(table.pop("settings"), f"service {service['name']}: x-harness"))
+        parts |= dict(_leaves(table.pop("profiles"), f"service {service['name']}: profiles"))
+        for mount in declared_mounts(stack, service["name"]):
+            source = Path(mount)
+            with contextlib.suppress(OSError):  # one that cannot be read is the engine's to judge
+                if source.is_file() and source.stat().st_size <= _LARGEST:
+                    parts[f"service {service['name']}: file {source}"] = _digest(source.read_bytes())
+    for one in plan.services:
+        if isinstance(one, ContainerPlan):
+            parts[f"service {one.service}: image"] = _digest(one.image.encode())
+        if one.service in local.commands:
+            words = "\0".join([str(Path.cwd()), *local.commands[one.service]])
+            parts[f"service {one.service}: --local"] = _digest(words.encode())
+    return parts
+
+
+def fingerprint_of(stack: Stack, plan: StackPlan, local: Local) -> str:
+    """Return one digest of ``parts_of``."""
+    return hashlib.sha256(json.dumps(sorted(parts_of(stack, plan, local).items())).encode()).hexdigest()
+
+
+def differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Return what differs, in words, without any value."""
+    changed = {path: "changed" for path in before.keys() & now.keys() if before[path] != now[path]}
+    changed |= dict.fromkeys(now.keys() - before.keys(), "is new")
+    changed |= dict.fromkeys(before.keys() - now.keys(), "is gone")
+    return [f"{path} {how}" for path, how in sorted(changed.items())]

@@ -1,0 +1,74 @@
+"""JSON schemas of what users write, made from the same models that check it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from harness.config import ADDRESSES, BUILD, ENGINES, KEEP, PULL, SYSTEM_KEYS, TOP_KEYS
+from harness.errors import ConfigError, nearest
+from harness.stack.model import ServiceSettings, StackSettings
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_TYPES: dict[type, dict[str, Any]] = {
+    str: {"type": "string"},
+    list: {"type": "array", "items": {"type": "string"}},
+    dict: {"type": "object", "additionalProperties": {"type": "string"}},
+}
+_VALUES = {"engine": ENGINES, "keep": KEEP, "addresses": ADDRESSES, "pull": PULL, "build": BUILD}
+
+
+def schemas() -> dict[str, str]:
+    """Return name -> JSON schema: ``x-harness`` (for whole Compose files), and ``tool-harness``."""
+    return {"x-harness": _text(_compose()), "tool-harness": _text(_table())}
+
+
+def schema(name: str) -> str:
+    """Return one schema. Raises ConfigError when there is none of that name."""
+    known = schemas()
+    if name not in known:
+        raise ConfigError(f"Schema {name!r} is not known; there are: {', '.join(known)}{nearest(name, known)}")
+    return known[name]
+
+
+def _text(document: dict[str, Any]) -> str:
+    return json.dumps(document, indent=2) + "\n"
+
+
+def _compose() -> dict[str, Any]:
+    definitions: dict[str, Any] = {}
+    for model in (StackSettings, ServiceSettings):
+        made = model.model_json_schema(by_alias=True, ref_template="#/$defs/{model}")
+        definitions |= made.pop("$defs", {})
+        definitions[model.__name__] = made
+    service = {"type": "object", "properties": {"x-harness": {"$ref": "#/$defs/ServiceSettings"}}}
+    return {
+        "$schema": DIALECT,
+        "title": "x-harness in a Compose file",
+        "description": "What the harness adds to the Compose specification, at the top of a file and in its services.",
+        "type": "object",
+        "properties": {
+            "x-harness": {"$ref": "#/$defs/StackSettings"},
+            "services": {"type": "object", "additionalProperties": service},
+        },
+        "$defs": definitions,
+    }
+
+
+def _table() -> dict[str, Any]:
+    properties = {key: dict(_TYPES[kind]) for key, kind in TOP_KEYS.items()}
+    for key, values in _VALUES.items():
+        properties[key] = {"enum": list(values)}
+    system = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {key: dict(_TYPES[kind]) for key, kind in SYSTEM_KEYS.items()},
+    }
+    properties["systems"] = {"type": "object", "additionalProperties": system}
+    return {
+        "$schema": DIALECT,
+        "title": "[tool.harness] in pyproject.toml",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": properties,
+    }

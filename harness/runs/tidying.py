@@ -1,0 +1,69 @@
+"""What dead runs left: listed, then removed, by the sweep that every start makes too. Only what is provably ours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.daemon import find_daemon
+from harness.errors import EngineUnreachableError, HarnessError, LeftoverError
+from harness.ownership.sweep import Dead, find_dead, sweep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from harness.config import Settings
+    from harness.daemon import Daemon
+
+__all__ = ["Dead", "Found", "gc", "look"]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a look found: environments of dead runs, and what could not be looked at."""
+
+    dead: tuple[Dead, ...]
+    notes: tuple[str, ...] = ()
+
+
+def look(settings: Settings) -> Found:
+    """Return what dead runs left. Nothing is changed."""
+    daemon, notes = _daemon(settings)
+    dead, more = find_dead(settings.state, daemon) if settings.state.is_dir() or daemon else ([], [])
+    return Found(tuple(dead), (*notes, *more))
+
+
+def _daemon(settings: Settings) -> tuple[Daemon | None, list[str]]:
+    from harness.daemon import AUTO_BUDGET, connect  # noqa: PLC0415
+
+    if settings.engine == "embedded":
+        return None, []
+    try:
+        daemon = find_daemon(settings.environ)
+        connect(daemon, within=AUTO_BUDGET).close()
+    except EngineUnreachableError as error:
+        if settings.engine == "compose":
+            raise
+        return None, [f"containers were not looked for: {error.summary}"]
+    except HarnessError as error:
+        return None, [f"containers were not looked for: {error.summary}"]
+    return daemon, []
+
+
+def gc(settings: Settings, say: Callable[[str], None]) -> list[str]:
+    """Remove what dead runs left; return a line for each environment.
+
+    Raises:
+        LeftoverError: something of it could not be removed.
+    """
+    from harness.artifacts import private_folder  # noqa: PLC0415
+
+    found = look(settings)
+    for line in (*found.notes, *map(str, found.dead)):
+        say(line)
+    daemon, _ = _daemon(settings)
+    told = sweep(private_folder(settings.state), daemon=daemon)
+    left = [line for line in told if "could not" in line]
+    if left:
+        raise LeftoverError(f"Tidying left {len(left)} thing(s): {left[0]}", details=[f"  {line}" for line in told])
+    return told

@@ -1,0 +1,172 @@
+"""Acts on one service or stack that is up: run a command in it, restart it, plant its seeds."""
+
+from __future__ import annotations
+
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness import procs
+from harness.clock import now
+from harness.daemon import connect
+from harness.engine import containers
+from harness.errors import BrokenStack, ConfigError, HarnessError
+from harness.ownership.sweep import locked
+from harness.runs.environment import checkout_lock
+from harness.runs.kept import LOCK_BUDGET, linked, one_service, records_here
+from harness.runs.lifecycle import Run, running
+from harness.runs.settling import Settling
+from harness.runs.stack import Known, Stack
+from harness.seeding import Surroundings, apply
+from harness.stack import broker_of, read_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from harness.config import Settings
+    from harness.ownership.ledger import LedgerRecord
+    from harness.runs.environment import Environment
+    from harness.stack import Tree
+
+DEFAULT_GRACE = 2.0
+
+
+def execute(settings: Settings, service: str, argv: Sequence[str]) -> int:
+    """Run a command in a service that is up, on this terminal; return its exit code.
+
+    In a container it has no standard input. As a process it has the service's environment, folder and mounted files.
+
+    Raises:
+        ConfigError: nothing is up, there is no such service, or the command cannot be run.
+    """
+    record, known = one_service(settings, service)
+    if not known.container:
+        words = [str(known.map_path(word)) if word.startswith("/") else word for word in argv]
+        try:
+            return procs.run_attached(words, cwd=known.cwd, env=known.env)
+        except OSError as error:
+            raise ConfigError(f"{words[0]!r} cannot be run in service {known.service!r}: {error.strerror}") from error
+    assert record.daemon is not None  # where containers are
+    with closing(connect(record.daemon, timeout=None)) as client:
+        return containers.attach(client, known.container, argv)
+
+
+@contextmanager
+def _using(settings: Settings, record: LedgerRecord, say: Callable[[str], None]) -> Iterator[tuple[Run, Environment]]:
+    """Open a run on a kept environment, with a folder of its own."""
+    from dataclasses import replace  # noqa: PLC0415
+
+    run = Run(replace(settings, engine=record.engine), say)
+    with locked(checkout_lock(settings), LOCK_BUDGET), running(run):
+        environment = run.open()
+        if environment.env != record.env:
+            raise BrokenStack(f"{record.env} went down meanwhile")
+        yield run, environment
+
+
+def _tree(settings: Settings, record: dict[str, Any]) -> Tree:
+    """Return the tree of a stack that is up, from the files that it was started from."""
+    return read_tree([Path(file) for file in record["files"]], settings.environ, profiles=record["profiles"])
+
+
+def restart(settings: Settings, say: Callable[[str], None], service: str) -> float:
+    """Stop and start a service that is up, and wait until it is ready again; return the seconds that it took.
+
+    Raises:
+        ConfigError: nothing is up, or there is no such service.
+        BrokenStack: it ended, or did not become ready.
+    """
+    record, known = one_service(settings, service)
+    with linked(record) as link:
+        stacks = link.ask("services")["stacks"]
+    tree = _tree(settings, stacks[known.stack]["record"])
+    if tree.root.service(known.service) is None:
+        raise ConfigError(f"Service {known.service!r} is no longer in {tree.root.files[0]}", hint="`up` starts anew")
+    began = now()
+    with _using(settings, record, say) as (run, environment):
+        plan = run.plan_in(environment, tree, tree.root)
+        settling = Settling(
+            environment,
+            tree,
+            tree.root,
+            {one.service: one for one in plan.services},
+            lambda name, port: "{}:{}".format(*_address(_everything(stacks), name, port)),
+            say,
+        )
+        settling.restart(known.service, known.grace or DEFAULT_GRACE)
+    return now() - began
+
+
+def _everything(stacks: dict[str, Any]) -> dict[str, Known]:
+    """Return service -> what is known of it, of all stacks that are up."""
+    tables = [table for stack in stacks.values() for table in stack["record"].get("services", {}).values()]
+    return {table["service"]: Known.from_dict(table) for table in tables}
+
+
+def _address(known: dict[str, Known], service: str, port: int) -> tuple[str, int]:
+    for one in known[service].endpoints if service in known else ():
+        if port in (one.left, one.right):
+            return one.host, one.port
+    raise BrokenStack(f"Service {service!r} publishes no port {port}, or is not up")
+
+
+def seed(settings: Settings, say: Callable[[str], None], *, fresh: bool = False, stack: str = "") -> list[str]:
+    """Plant the seeds of what is up that were not planted yet, in order; return their names as ``STACK/KEY``.
+
+    Args:
+        settings: whose.
+        say: takes lines for the user.
+        fresh: whether those that were planted are planted again. Nothing is emptied: `up --fresh` does that.
+        stack: only those of this one.
+
+    Raises:
+        ConfigError: nothing is up, no such stack is, or its files cannot be read.
+        BrokenStack: a seed was refused.
+    """
+    planted: list[str] = []
+    for kept in records_here(settings):
+        with linked(kept) as link:
+            stacks = link.ask("services")["stacks"]
+        if stack and stack not in stacks:
+            raise ConfigError(f"Stack {stack!r} is not up; there are: {', '.join(stacks)}")
+        for name, facts in stacks.items():
+            if stack in ("", name):
+                planted += [f"{name}/{key}" for key in _plant(settings, say, kept, facts["record"], fresh=fresh)]
+    return planted
+
+
+def _plant(
+    settings: Settings, say: Callable[[str], None], kept: LedgerRecord, record: dict[str, Any], *, fresh: bool
+) -> list[str]:
+    tree = _tree(settings, record)
+    done = set() if fresh else set(record["seeds"])
+    todo = [one for one in tree.root.settings.seed if one.key not in done]
+    if not todo:
+        return []
+    known = {name: Known.from_dict(table) for name, table in record["services"].items()}
+    with _using(settings, kept, say) as (run, environment):
+        with linked(kept) as link:
+            everything = _everything(link.ask("services")["stacks"]) | known
+        around = Surroundings(
+            folder=tree.root.folder,
+            broker=lambda written: "{}:{}".format(
+                *_address(everything, *broker_of(written, None, tree, tree.root.name))
+            ),
+            address=lambda service, port: _address(everything, service, port),
+            execute=lambda service, argv, timeout: _known(everything, service).execute(environment, argv, timeout),
+            stack=Stack(tree.root.name, everything, environment, list),
+        )
+        for one in todo:
+            ended = environment.report.timed("seed", f"{tree.root.name}/{one.key}")
+            apply(one, around)
+            ended()
+            record["seeds"] = sorted({*record["seeds"], one.key})
+            environment.link.ask("settled", stack=tree.root.name, record=record)
+        del run
+    return [one.key for one in todo]
+
+
+def _known(everything: dict[str, Known], service: str) -> Known:
+    if service not in everything:
+        raise HarnessError(f"service {service!r} is not up")
+    return everything[service]
