@@ -28,7 +28,7 @@ from harness.errors import (
     Unsupported,
     nearest,
 )
-from harness.pytest_workers import pytest_cmdline_main
+from harness.pytest_workers import pytest_cmdline_main, pytest_xdist_make_scheduler
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from harness.runs import Run, Stack
     from harness.runs.environment import Environment
 
-__all__ = ["pytest_cmdline_main"]  # the rest is found by pytest itself
+__all__ = ["pytest_cmdline_main", "pytest_xdist_make_scheduler"]  # the rest is found by pytest itself
 
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _KEPT_FOR = 12 * 3600.0

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from harness.runs.environment import Share
 
 KEY = "harness"
+_BY_MODULE = pytest.StashKey[bool]()
 DECLARES = "harness_stack"  # an attribute of fixtures that are stacks
 
 
@@ -48,7 +49,33 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, Any, Any]:
     option = config.option
     if getattr(option, "numprocesses", None) and option.dist == "no" and _has_stacks(config):
         option.dist = "loadscope"
+        config.stash[_BY_MODULE] = True
     return (yield)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Return what distributes modules, where that was our choice; as ``loadscope``, but for two things."""
+    if not config.stash.get(_BY_MODULE, False):
+        return None
+    from xdist.scheduler import LoadScopeScheduling  # noqa: PLC0415 - it is there when this hook is called
+
+    class StackScheduling(LoadScopeScheduling):  # type: ignore[misc] # mypy does not see xdist
+        def _split_scope(self, nodeid: str) -> str:
+            """Keep the classes of a module together: they share its stacks."""
+            return nodeid.partition("::")[0]
+
+        def remove_node(self, node: Any) -> str | None:  # noqa: ANN401 - as xdist has it
+            """Do not give the test that killed its worker to the next one: it would kill them all, one by one."""
+            units = self.assigned_work.get(node, {}).values()
+            killer = next((one for unit in units for one, completed in unit.items() if not completed), None)
+            for unit in units:
+                if killer in unit:
+                    unit[killer] = True
+            super().remove_node(node)
+            return killer
+
+    return StackScheduling(config, log)
 
 
 def _has_stacks(config: pytest.Config) -> bool:
@@ -56,8 +83,10 @@ def _has_stacks(config: pytest.Config) -> bool:
         text = (config.rootpath / "pyproject.toml").read_text(encoding="utf-8")
         if "harness" in tomllib.loads(text).get("tool", {}):
             return True
-    conftests = [one for one in config.pluginmanager.get_plugins() if str(getattr(one, "__file__", "")).endswith(".py")]
-    return any(hasattr(value, DECLARES) for one in conftests for value in list(vars(one).values()))
+    plugins = config.pluginmanager.get_plugins()
+    conftests = [one for one in plugins if str(getattr(one, "__file__", "")).endswith("conftest.py")]
+    values = [value for one in conftests for value in list(vars(one).values())]
+    return any(DECLARES in getattr(value, "__dict__", ()) for value in values)
 
 
 class Workers:
