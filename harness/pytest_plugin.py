@@ -31,7 +31,7 @@ from harness.errors import (
 from harness.pytest_workers import pytest_cmdline_main, pytest_xdist_make_scheduler
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator
     from pathlib import Path
     from types import FrameType
 
@@ -114,6 +114,20 @@ def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
     """The stack of ``@pytest.mark.stack``, else the one chosen by --stack, else the default stack of the system."""
     name = getattr(request, "param", "") or request.config.stash[_SESSION].settings.default_stack()
     yield from _bring(request, name)
+
+
+@pytest.fixture(scope="session")
+def harness_stack_named(request: pytest.FixtureRequest) -> Callable[[str], Stack]:
+    """A function that brings up a stack by name or file, the default one for "", until the end of the session."""
+    session = request.config.stash[_SESSION]
+
+    def bring(name: str) -> Stack:
+        try:
+            return session.shared(name or session.settings.default_stack())
+        except SkippedStack as error:
+            pytest.skip(error.summary)
+
+    return bring
 
 
 @pytest.fixture(scope="session")
@@ -569,3 +583,5 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(config.stash[_SESSION], "harness-session")
     config.pluginmanager.register(config.stash[_SESSION].workers, "harness-workers")
     config.pluginmanager.register(Calm(), "harness-calm")
+    if not config.pluginmanager.hasplugin("docker"):  # pytest-docker's name for itself
+        config.pluginmanager.import_plugin("harness.pytest_docker_names")

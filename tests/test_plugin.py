@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import sys
@@ -296,26 +295,103 @@ def test_the_default_stack_and_its_endpoints_are_fixtures(project: Project) -> N
     assert done.code == 0, done.stdout
 
 
-def test_workers_of_xdist_do_not_disturb_each_other(project: Project) -> None:
-    """With two workers every test must have a working stack, and nothing may be left."""
+MARKED = """
+import pytest
+@pytest.fixture(scope="module")
+def of_module(stack): return stack.name
+def test_default(stack): assert stack.name == "s"
+@pytest.mark.stack("t")
+def test_chosen(stack, endpoints, of_module):
+    assert stack.name == of_module == "t"
+    assert list(endpoints.values()) == [stack.endpoint("web", 8080)]
+@pytest.mark.stack("t")
+class TestGroup:
+    def test_of_class(self, stack): assert stack.name == "t"
+    @pytest.mark.stack("s")
+    def test_nearest(self, stack): assert stack.name == "s"
+def test_default_again(stack, endpoints):
+    assert list(endpoints.values()) == [stack.endpoint("web", 8080)]
+    assert stack.name == "s"
+"""
+
+
+@pytest.mark.parametrize("workers", [(), ("-n2",)])
+def test_a_marker_chooses_the_stack(project: Project, workers: tuple[str, ...]) -> None:
+    """The nearest mark.stack must decide what ``stack`` is; a stack that the next test does not want must stay up."""
     project.stack("s", {"web": web()})
-    body = "".join(f"def test_{n}(web): assert web.service('web').state == 'running'\n" for n in range(4))
-    suite(project, body)
-    done = pytest_in(project, "-n2")
+    project.stack("t", {"web": web()})
+    suite(project, MARKED)
+    done = pytest_in(project, "--stack=s", "--strict-markers", *workers)
     assert done.code == 0, done.stdout
-    assert "4 passed" in done.stdout
-    assert project.wait_until_gone(10) == {}
+    assert "5 passed" in done.stdout
+    assert sorted(span["of"] for span in run_json(project)["spans"] if span["stage"] == "stack") == ["s", "t"]
 
 
-def test_the_plugin_loads_no_protocol_library(project: Project) -> None:
-    """Collecting plain tests must load neither pydantic nor a protocol library."""
+def test_tests_that_need_another_engine_are_skipped_and_counted(project: Project) -> None:
+    """mark.needs must skip on other engines, start nothing, say why, and refuse an engine that there is not."""
+    body = "import pytest\n@pytest.mark.needs('compose')\ndef test_a(): pass\n"
+    suite(project, body + "@pytest.mark.needs('attach', 'embedded')\ndef test_b(): pass\n")
+    done = pytest_in(project, "-rs", "--strict-markers")
+    assert done.code == 0, done.stdout
+    assert "1 passed, 1 skipped" in done.stdout
+    assert "needs compose: embedded is used, asked for by HARNESS_ENGINE" in done.stdout
+    assert not (project.root / "logs").exists()
+    (project.root / "suite" / "test_it.py").write_text(body.replace("compose", "compoes"))
+    done = pytest_in(project)
+    assert done.code == 10, done.stdout
+    assert "engine 'compoes' is not known; valid: attach, compose, embedded; did you mean 'compose'?" in done.stdout
+
+
+def test_ns_is_a_name_for_one_test(project: Project) -> None:
+    """``ns`` must be a valid name of a topic, group and database, begin alike each time, and never come twice."""
+    names = project.root / "names"
+    suite(
+        project,
+        f"import pytest\n@pytest.mark.parametrize('x', ['a', 'b', 'Ä/%' * 30])\ndef test_Of_ns(ns, x):\n"
+        f"    with open({str(names)!r}, 'a') as file: print(ns, file=file)\n",
+    )
+    for argv in ((), ("-n1",)):
+        assert pytest_in(project, *argv).code == 0
+    got = names.read_text().split()
+    assert len(set(got)) == len(got) == 6
+    assert all(re.fullmatch(r"w0_test_of_ns_[a-z0-9_]*[0-9a-f]{8}", one) and len(one) <= 60 for one in got), got
+    assert not (project.root / "logs").exists()
+
+
+def test_suites_for_pytest_docker_work(project: Project) -> None:
+    """Without pytest-docker its fixtures must give the default stack, at the one host that such suites expect."""
+    project.stack("s", {"web": web()})
+    suite(
+        project,
+        "import urllib.request\ndef test_it(docker_ip, docker_services):\n"
+        "    url = f'http://{docker_ip}:{docker_services.port_for(\"web\", 80)}/'\n"
+        "    def check(): return b'green' in urllib.request.urlopen(url, timeout=5).read()\n"
+        "    docker_services.wait_until_responsive(timeout=5.0, pause=0.1, check=check)\n",
+    )
+    done = pytest_in(project)
+    assert done.code == 0, done.stdout
+    own = "@pytest.fixture(scope='session')\ndef docker_compose_file(pytestconfig):\n"
+    own += "    return pytestconfig.rootpath / 'compose' / 'other.yaml'\n"
+    project.stack("other", {"web": web()})
+    project.stack("third", {"web": web()})
+    (project.root / "suite" / "conftest.py").write_text("import pytest\n" + own)
+    done = pytest_in(project)
+    assert done.code == 0, done.stdout
+    assert [span["of"] for span in run_json(project)["spans"] if span["stage"] == "stack"] == ["other"]
+
+
+def test_the_plugin_loads_nothing_for_plain_tests(project: Project) -> None:
+    """Plain tests must load no library that pytest does not, and of ours only what the plugin itself is."""
     suite(
         project,
         "import sys\ndef test_plain():\n"
-        "    heavy = {'pydantic', 'confluent_kafka', 'p4p', 'caproto', 'psutil', 'yaml', 'requests'}\n"
-        "    assert not heavy & set(sys.modules)\n",
+        "    heavy = {'pydantic', 'confluent_kafka', 'p4p', 'caproto', 'psutil', 'yaml', 'requests', 'docker',\n"
+        "        'junitparser', 'asyncio', 'invoke'}\n"
+        "    assert not heavy & set(sys.modules)\n"
+        "    ours = {name for name in sys.modules if name.startswith('harness.')}\n"
+        "    assert ours == {'harness.' + name for name in\n"
+        "        ('clock', 'errors', 'pytest_plugin', 'pytest_workers', 'pytest_docker_names')}\n",
     )
     (project.root / "suite" / "conftest.py").write_text("")
     done = pytest_in(project)
     assert done.code == 0, done.stdout
-    assert os.getpid()
