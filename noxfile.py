@@ -6,6 +6,6 @@ from pathlib import Path
 # `python -m nox` puts this folder on the path, the `nox` script does not.
 sys.path.insert(0, str(Path(__file__).parent))
 
-from harness.nox_sessions import bench, images, integration, lint, mutants, tests, types
+from harness.nox_sessions import bench, images, integration, lint, mutants, plugins, tests, types
 
-__all__ = ["bench", "images", "integration", "lint", "mutants", "tests", "types"]
+__all__ = ["bench", "images", "integration", "lint", "mutants", "plugins", "tests", "types"]

@@ -98,6 +98,17 @@ def tests(session: nox.Session) -> None:
     run(session, "python", "-m", "pytest", *(session.posargs or ["tests"]))
 
 
+# In the process that tests them; those that it starts have them all.
+_WITHOUT = ("-p", "no:asyncio", "-p", "no:randomly", "-p", "no:docker")
+
+
+@nox.session
+def plugins(session: nox.Session) -> None:
+    """The plugin beside other plugins of pytest."""
+    install(session, "test", "plugins")
+    run(session, "python", "-m", "pytest", *_WITHOUT, "tests/test_other_plugins.py")
+
+
 @nox.session
 def integration(session: nox.Session) -> None:
     """A system's suite: nox -s integration -- [SYSTEM|all] [PYTEST ARGS]. Default: the default system.
@@ -110,12 +121,18 @@ def integration(session: nox.Session) -> None:
     for name in systems:
         if both:
             _on_both(session, name, words)
-        elif code := _suite(session, name, words):
-            session.error(_exit(code))
+        else:
+            run_suite(session, name, words)
 
 
 def _exit(code: int) -> str:
     return f"harness exit: {code} ({EXIT_MEANING.get(code, 'pytest')})"
+
+
+def run_suite(session: nox.Session, name: str, words: Sequence[str]) -> None:
+    """Run the suite of a system in a session of a project's own; its exit code is the last that the session says."""
+    if code := _suite(session, name, words):
+        session.error(_exit(code))
 
 
 def _suite(session: nox.Session, name: str, words: Sequence[str], env: dict[str, str] | None = None) -> int:

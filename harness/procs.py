@@ -233,6 +233,7 @@ def run_attached(
     cwd: str | Path | None = None,
     env: Mapping[str, str] | None = None,
     whole_group: bool = False,
+    interrupted: int | None = None,
 ) -> int:
     """Run ``argv`` on this terminal to its own end and return its exit code, 128 + n for signal n.
 
@@ -243,18 +244,21 @@ def run_attached(
         cwd: its folder.
         env: its environment.
         whole_group: whether signals go to all of the child's group, as those of a terminal do.
+        interrupted: the exit code by which it tells that INT ended it, if it has one; then 130 is returned.
 
     Raises:
         OSError: ``argv[0]`` cannot be executed.
     """
     passed_on = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
     early: list[int] = []
+    passed: set[int] = set()
     before = {number: signal.signal(number, lambda n, _: early.append(n)) for number in passed_on}
     try:
         # An own session: otherwise a terminal's Ctrl-C would reach the child twice, from the terminal and from here.
         process = subprocess.Popen(list(argv), cwd=cwd, env=env, start_new_session=True)
 
         def pass_on(number: int, _: object = None) -> None:
+            passed.add(number)
             if whole_group:
                 kill_group(process.pid, number)
             else:
@@ -268,4 +272,6 @@ def run_attached(
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    if signal.SIGINT in passed and code == interrupted:
+        return 128 + signal.SIGINT
     return code if code >= 0 else 128 - code

@@ -98,6 +98,7 @@ def stack_fixture(name: str, *, scope: str = "module") -> Any:  # noqa: ANN401 -
 
 def _bring(request: pytest.FixtureRequest, name: str) -> Iterator[Stack]:
     session = request.config.stash[_SESSION]
+    session.stack_fixtures.add(str(request.fixturename))
     try:
         if request.scope == "session":
             yield session.shared(name)  # given back with everything else at the end
@@ -174,7 +175,9 @@ class Session:
         self._unusable: HarnessError | None = None
         self._notes: list[str] = []
         self._reports: dict[str, list[pytest.TestReport]] = {}
+        self.stack_fixtures = {"docker_services"}
         self._done: list[str] = []
+        self._again: set[str] = set()
         self._stacks: dict[str, Stack | HarnessError] = {}
         self._folder: RunFolder | None = None
         self._lines: list[str] = []
@@ -368,7 +371,7 @@ class Session:
     def _look_around(self, environment: Environment, item: pytest.Item, report: pytest.TestReport) -> None:
         from harness.runs import diagnostics  # noqa: PLC0415 - not for plain tests
 
-        if report.when == "call" and (dead := diagnostics.death(environment)):
+        if report.when == "call" and self._uses_stack(item) and (dead := diagnostics.death(environment)):
             # A test whose stack died is broken, whatever it made of that.
             item.stash[_BROKEN] = True
             self._relabel(report, dead, was=report.longreprtext if report.failed else "")
@@ -381,6 +384,11 @@ class Session:
             report.sections.append((f"Captured stdout service {name}", text))
             # pytest's own junit.xml takes only what was added to the item.
             item.add_report_section("call", f"stdout service {name}", text)
+
+    def _uses_stack(self, item: pytest.Item) -> bool:
+        """Return whether a test has a stack, or may have asked for one by name."""
+        names = set(getattr(item, "fixturenames", ()))
+        return "request" in names or not names.isdisjoint(self.stack_fixtures)
 
     def _relabel(self, report: pytest.TestReport, error: HarnessError, was: str = "") -> None:
         """Have pytest count the report as an error (E), which is what a fault of set-up is."""
@@ -407,8 +415,12 @@ class Session:
             return
         for line in getattr(report, _LINES, ()):
             self.say(line)
+        if report.when == "setup":
+            self._again.discard(report.nodeid)
         if str(report.outcome) == "rerun":  # pytest-rerunfailures: only the last try counts
+            self._again.add(report.nodeid)
             self._reports.pop(report.nodeid, None)
+        if report.nodeid in self._again:
             return
         self._reports.setdefault(report.nodeid, []).append(report)
         if report.when == "teardown":
@@ -523,12 +535,15 @@ class Session:
 class Calm:
     """During teardown no signal is an exception: a finalizer would be lost with it."""
 
+    def __init__(self) -> None:
+        self._told = 0.0
+
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self) -> Generator[None, None, None]:
         """Hold off signals until everything is given back."""
         if threading.current_thread() is not threading.main_thread():
             return (yield)
-        before = {number: signal.signal(number, _say_wait) for number in (signal.SIGINT, *_SIGNALS)}
+        before = {number: signal.signal(number, self._wait) for number in (signal.SIGINT, *_SIGNALS)}
         try:
             return (yield)
         finally:
@@ -537,9 +552,14 @@ class Calm:
                 ours = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
                 signal.signal(number, signal.SIG_IGN if handler is signal.SIG_IGN else ours)
 
-
-def _say_wait(*_: object) -> None:
-    print("harness: teardown is under way; a kill now leaves the rest of it to the keeper", file=sys.stderr)
+    def _wait(self, number: int, _: FrameType | None) -> None:
+        """Say what is under way; to one who then presses again, give the prompt back."""
+        if self._told and now() - self._told < _SAME_WISH:
+            return
+        if self._told:
+            os._exit(128 + number)
+        self._told = now()
+        print("harness: teardown is under way; once more leaves the rest of it to the keeper", file=sys.stderr)
 
 
 def _blame(report: pytest.TestReport) -> tuple[str, int]:

@@ -92,7 +92,7 @@ def run_suites(settings: Settings, say: Callable[[str], None], options: Mapping[
         argv = [sys.executable, "-m", "pytest"]
         argv += [f"--harness-{name.replace('_', '-')}={value}" for name, value in given.items() if value]
         argv += [str(system.tests)] if system else []
-        codes.append(procs.run_attached([*argv, *words], cwd=settings.root, env=os.environ))
+        codes.append(procs.run_attached([*argv, *words], cwd=settings.root, env=os.environ, interrupted=2))
         if len(systems) > 1 and system:
             say(f"system {system.name}: exit code {codes[-1]}")
         if codes[-1] > 128:  # noqa: PLR2004 - a signal: no further one is wanted

@@ -432,7 +432,8 @@ class Run:
                 file_size(Path(facts["log"])),
             )
             if facts["state"] == "exited" and not facts["expected"] and facts["exit_code"] != 0:
-                raise environment.died(facts, "before this run came; `down` and `up` start it anew")
+                before = "before this run came; `down` and `up` start it anew"
+                raise environment.died(facts, "under a test of another worker" if self._share else before)
         if record["fingerprint"] != fingerprint:
             self.changed.append(stack)
             if self._new_run:
