@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import io
 import os
 import sys
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from invoke import Collection, Exit, Program, task
+from invoke import Collection, Exit, ParseError, Program, task
 
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from harness.config import Settings
 
@@ -27,10 +29,10 @@ _WHICH = {
 _RUN = {
     **_WHICH,
     "local_build": "folder of a subject that was built by hand; it runs as a local process",
+    "local": "NAME=COMMAND: run this service as a local process with that command line; may be repeated",
     "pull": "whether missing images are pulled: missing (default), never",
     "wait_timeout": "how long a stack may take to settle, such as 90s (default: what its file says)",
 }
-_LOCAL = {"local": "NAME=COMMAND: run this service as a local process with that command line; may be repeated"}
 _BUILD = {
     "build": "build images even of what is up, and start it anew if they differ",
     "no_build": "build nothing; images of an earlier build are used",
@@ -44,11 +46,14 @@ def _say(line: str) -> None:
     print(f"harness: {line}", file=sys.stderr, flush=True)
 
 
-def _settings(*, stack: Iterable[str] = (), local: Sequence[str] = (), **options: str) -> Settings:
+def _settings(*, stack: Sequence[str] = (), local: Sequence[str] | None = None, **options: str) -> Settings:
     from harness.config import load_settings, read_sources  # noqa: PLC0415 - `--list` needs none of it
 
+    words = sys.argv[: sys.argv.index("--")] if "--" in sys.argv else sys.argv
+    if stack == [] and "--stack" in words:  # Invoke passes over a missing value of a flag that may come again
+        _needed("", "A value of --stack")
     chosen = os.pathsep.join(os.path.abspath(one) if os.path.isfile(one) and _is_file(one) else one for one in stack)  # noqa: PTH100, PTH113 - strings in, a string out
-    return load_settings(read_sources(), {"stack": chosen, **options}, local=local)
+    return load_settings(read_sources(), {"stack": chosen, **options}, local=local or ())
 
 
 def _is_file(stack: str) -> bool:
@@ -68,12 +73,15 @@ def _guarded(body: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(body)
     def guarded(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as the task has it
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # a path may have letters that this terminal has not
+                stream.reconfigure(errors="backslashreplace")
         from harness.interrupts import interruptible  # noqa: PLC0415 - `--list` needs none of it
 
         try:
             with interruptible(_say):
                 made = body(*args, **kwargs)
-            sys.stdout.flush()
+                sys.stdout.flush()
         except HarnessError as error:
             if os.environ.get("HARNESS_TRACEBACK") == "1":
                 raise
@@ -81,8 +89,6 @@ def _guarded(body: Callable[..., Any]) -> Callable[..., Any]:
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise Exit(code=0) from None
-        except KeyboardInterrupt:
-            raise Exit("harness: interrupted", code=130) from None
         return made
 
     return guarded
@@ -125,7 +131,6 @@ def _print_table(rows: list[tuple[str, ...]]) -> None:
 @_task(
     help={
         **_RUN,
-        **_LOCAL,
         **_BUILD,
         "ttl": "how long it may stay unused, such as 30m (default 12h)",
         "fresh": "remove what is up first, with its data, and plant all seeds again",
@@ -137,11 +142,11 @@ def _print_table(rows: list[tuple[str, ...]]) -> None:
 def up(  # noqa: PLR0913, PLR0917 - as many as there are flags
     _: Any,  # noqa: ANN401
     stack: list[str],
-    local: list[str],
     engine: str = "",
     system: str = "",
     ttl: str = "",
     local_build: str = "",
+    local: Sequence[str] | None = None,
     profile: str = "",
     pull: str = "",
     wait_timeout: str = "",
@@ -159,10 +164,10 @@ def up(  # noqa: PLR0913, PLR0917 - as many as there are flags
 
     settings = _settings(
         stack=stack,
-        local=local,
         engine=engine,
         system=system,
         local_build=local_build,
+        local=local,
         profile=profile,
         pull=pull,
         wait_timeout=wait_timeout,
@@ -197,7 +202,6 @@ def _explain(settings: Settings, *, fresh: bool, json: bool) -> None:
 @_task(
     help={
         **_RUN,
-        **_LOCAL,
         **_KEEP,
         "system": "a system, or all: each in turn",
         "wait_to_attach_debugger": "hold the subject at its first instruction until a debugger has attached",
@@ -207,11 +211,11 @@ def _explain(settings: Settings, *, fresh: bool, json: bool) -> None:
 def test(  # noqa: PLR0913, PLR0917
     _: Any,  # noqa: ANN401
     stack: list[str],
-    local: list[str],
     engine: str = "",
     system: str = "",
     keep: str = "",
     local_build: str = "",
+    local: Sequence[str] | None = None,
     profile: str = "",
     pull: str = "",
     wait_timeout: str = "",
@@ -225,17 +229,19 @@ def test(  # noqa: PLR0913, PLR0917
 
     options = {"engine": engine, "keep": keep, "local_build": local_build, "profile": profile}
     rest = {"pull": pull, "wait_timeout": wait_timeout}
-    settings = _settings(stack=stack, local=local, system="" if system == commands.ALL else system, **options, **rest)
+    one = "" if system == commands.ALL else system
+    settings = _settings(stack=stack, local=local, system=one, **options, **rest)
     for name, value in rest.items():  # the plugin has no options for these
         if value:
             os.environ[f"HARNESS_{name.upper()}"] = value
     given = {**options, "system": system, "stack": settings.stack if stack else ""}
-    words = [*(f"--local={one}" for one in local), *(["--wait-to-attach-debugger"] if wait_to_attach_debugger else [])]
-    if code := commands.run_suites(settings, _say, given, [*words, *_remainder()]):
+    more = [f"--harness-local={one}" for one in local or ()]
+    more += ["--harness-wait-to-attach-debugger"] if wait_to_attach_debugger else []
+    if code := commands.run_suites(settings, _say, given, [*more, *_remainder()]):
         raise Exit(code=code)
 
 
-@_task(help={**_RUN, **_KEEP}, iterable=("stack",))
+@_task(help={**_RUN, **_KEEP}, iterable=("stack", "local"))
 def run(  # noqa: PLR0913, PLR0917
     _: Any,  # noqa: ANN401
     stack: list[str],
@@ -243,6 +249,7 @@ def run(  # noqa: PLR0913, PLR0917
     system: str = "",
     keep: str = "",
     local_build: str = "",
+    local: Sequence[str] | None = None,
     profile: str = "",
     pull: str = "",
     wait_timeout: str = "",
@@ -254,7 +261,7 @@ def run(  # noqa: PLR0913, PLR0917
     from harness.runs import commands  # noqa: PLC0415
 
     options = {"engine": engine, "system": system, "keep": keep, "local_build": local_build, "profile": profile}
-    settings = _settings(stack=stack, **options, pull=pull, wait_timeout=wait_timeout)
+    settings = _settings(stack=stack, local=local, **options, pull=pull, wait_timeout=wait_timeout)
     if code := commands.run_command(settings, _say, _remainder()):
         raise Exit(code=code)
 
@@ -567,6 +574,26 @@ namespace = Collection(
 """What a project's tasks.py imports: ``from harness.invoke_tasks import namespace``."""
 
 
+class _Program(Program):  # type: ignore[misc] # it has no types
+    """Invoke's program, which ends with 10 when words on the command line cannot be understood."""
+
+    def parse_core(self, argv: list[str] | None) -> None:
+        with _usage():
+            super().parse_core(argv)
+
+    def parse_tasks(self) -> None:
+        with _usage():
+            super().parse_tasks()
+
+
+@contextlib.contextmanager
+def _usage() -> Iterator[None]:
+    try:
+        yield
+    except ParseError as error:
+        raise Exit(f"{error} `harness --list` and `harness --help TASK` show what there is", code=10) from error
+
+
 def main() -> None:
     """Run a task from any folder: the console script ``harness``."""
-    Program(name="harness", version=version("integration-harness"), namespace=namespace).run()
+    _Program(name="harness", version=version("integration-harness"), namespace=namespace).run()

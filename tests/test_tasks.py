@@ -175,9 +175,9 @@ def test_down_all_lists_and_ends_what_other_checkouts_keep(up: Project, tmp_path
 
 
 def test_exec_and_restart(up: Project) -> None:
-    """``exec`` must end with the command's code, in the service's environment; ``restart`` when it is ready."""
-    done = harness(up, "exec", "--service", "web", "--", "sh", "-c", "echo $HARNESS_SERVICE_IS $PATH; exit 5", code=5)
-    assert done.stdout.strip()
+    """``exec`` must end with the command's code, in the service's environment; ``restart`` when it is ready again."""
+    done = harness(up, "exec", "--service", "web", "--", "sh", "-c", "echo $HARNESS_PORT_WEB_8080; exit 5", code=5)
+    assert done.stdout == "8080\n"
     before = asked(up, "ps")["services"]
     harness(up, "restart", "--service", "s/web")
     after = {one["service"]: one for one in asked(up, "ps")["services"]}
@@ -204,7 +204,7 @@ def test_restart_tells_of_a_service_that_does_not_come_back(project: Project) ->
 
 
 def test_logs_since_and_follow(up: Project, tmp_path: Path) -> None:
-    """``logs --since`` must leave out what is older; ``--follow`` must show what comes and end with the stack."""
+    """``logs --since`` must leave out what is older; ``--follow`` must show what comes until nothing is up."""
     harness(up, "restart", "--service", "web")
     assert harness(up, "logs", "--service", "web", "--since", "1h").stdout == "hello\nhello\n"
     output = tmp_path / "followed"
@@ -297,7 +297,7 @@ def test_gc_lists_and_removes_what_dead_runs_left(project: Project) -> None:
 
 
 def test_report_shows_why(project: Project) -> None:
-    """``report`` must show counts and the first line of each broken or failed test, of any run."""
+    """``report`` must show counts, and the first line of each broken or failed test, of any run."""
     project.stack("s", {"web": web()})
     (project.root / "test_it.py").write_text(
         "def test_good(stack): pass\ndef test_bad(stack): assert 'an egg' == 'a hen'\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import os
 import shlex
@@ -254,6 +255,16 @@ def _attach(sources: Sources) -> dict[str, dict[str, str]]:
     return made
 
 
+def _logs(sources: Sources, chosen: str, origins: dict[str, str]) -> Path:
+    """Return the folder of run folders: the one chosen, but for a checkout that cannot be written one of its own."""
+    path = sources.root / chosen
+    there = path if path.exists() else sources.root
+    if origins["logs"] == "default" and not os.access(there, os.W_OK):
+        origins["logs"] = f"default, since {there} cannot be written"
+        return sources.state / "logs" / hashlib.sha256(str(sources.root).encode()).hexdigest()[:16]
+    return path
+
+
 def _seconds(text: str, what: str, origin: str) -> float | None:
     """Return a duration in seconds, None for none."""
     if not text:
@@ -338,7 +349,7 @@ def load_settings(
     return Settings(
         root=sources.root,
         state=sources.state,
-        logs=sources.root / choose("logs", "logs", "logs"),
+        logs=_logs(sources, choose("logs", "logs", "logs"), origins),
         stack_folder=sources.root / str(sources.table.get("stack-folder", "compose")),
         engine=engine,
         keep=keep,

@@ -324,14 +324,11 @@ def _start(client: Any, image: str, folder: Path) -> str:  # noqa: ANN401
 
 def _likely_images(client: Any) -> list[str]:  # noqa: ANN401
     """Return images that may have python3, none of which has to be pulled."""
-    found = []
-    for rank, prefix in enumerate(("python:", "harness-build/", "harness-")):
-        found += [
-            (rank, str(one["Id"]))
-            for one in client.images()
-            if any(name.startswith(prefix) for name in one.get("RepoTags") or [])
-        ]
-    return [image for _, image in sorted(found)][:MOST_TRIED]
+    found: list[str] = []
+    listed = client.images()
+    for prefix in ("python:", "harness-build/", "harness-"):
+        found += [one["Id"] for one in listed if any(name.startswith(prefix) for name in one.get("RepoTags") or [])]
+    return list(dict.fromkeys(found))[:MOST_TRIED]
 
 
 def _reached(ports: list[dict[str, str]]) -> Finding:

@@ -88,6 +88,7 @@ def _dry_plans(run: Run, tree: Tree, *, shown: bool = False) -> list[StackPlan]:
         layout = replace(layout, addresses=addresses, ports=ports, **folders)  # type: ignore[arg-type]
         if layout.network:
             layout = replace(layout, network=Network("harness-RUN", "10.213.0.0/24", "10.213.0.1"))
+    layout = replace(layout, located=run.engine.locate(tree))
     identity = Identity(checkout_of(settings), "RUN", {})
     return [
         run.engine.plan(tree, stack.name, layout, identity, images_of(stack, settings.environ, None))

@@ -65,11 +65,11 @@ def parts_of(stack: Stack, plan: StackPlan, local: Local) -> dict[str, str]:
                 if source.is_file() and source.stat().st_size <= _LARGEST:
                     parts[f"service {service['name']}: file {source}"] = _digest(source.read_bytes())
     for one in plan.services:
-        if isinstance(one, ContainerPlan):
-            parts[f"service {one.service}: image"] = _digest(one.image.encode())
         if one.service in local.commands:
             words = "\0".join([str(Path.cwd()), *local.commands[one.service]])
             parts[f"service {one.service}: --local"] = _digest(words.encode())
+        if isinstance(one, ContainerPlan):
+            parts[f"service {one.service}: image"] = _digest(one.image.encode())
     return parts
 
 

@@ -219,6 +219,8 @@ class Run:
     def _say_sources(self) -> None:
         """Say what Compose's own variables decide, since they are easily forgotten."""
         settings = self.settings
+        if settings.origins["logs"].startswith("default, "):
+            self._say_once(f"run folders are in {settings.logs} ({settings.origins['logs']})")
         if settings.environ.get("COMPOSE_PROJECT_NAME"):
             where = settings.origins.get("COMPOSE_PROJECT_NAME", "COMPOSE_PROJECT_NAME")
             self._say_once(f"{where} is ignored: each environment has project names of its own")

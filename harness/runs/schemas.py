@@ -64,6 +64,7 @@ def _table() -> dict[str, Any]:
         "additionalProperties": False,
         "properties": {key: dict(_TYPES[kind]) for key, kind in SYSTEM_KEYS.items()},
     }
+    properties["attach"] = {"type": "object", "additionalProperties": dict(_TYPES[dict])}
     properties["systems"] = {"type": "object", "additionalProperties": system}
     return {
         "$schema": DIALECT,
