@@ -158,7 +158,7 @@ def test_enter_lets_a_held_subject_go(desk: Desk) -> None:
 
 @pytest.mark.skipif(not (shutil.which("gdb") and shutil.which("cc")), reason="needs gdb and a C compiler")
 def test_gdb_stops_a_held_subject_in_its_first_function(desk: Desk, tmp_path: Path) -> None:
-    """Gdb must attach to the real program, stop where told with the arguments shown, and the suite then pass."""
+    """A debugger (gdb) must see the real program, stop where told with the arguments shown, and the suite pass."""
     source, program = tmp_path / "subject.c", tmp_path / "subject"
     source.write_text(PROGRAM)
     assert procs.run(["cc", "-g", "-O0", "-o", str(program), str(source)], timeout=60).code == 0
@@ -359,13 +359,13 @@ def test_a_client_of_debugpy_lets_a_python_subject_go(desk: Desk) -> None:
     assert host.startswith("127.")
     assert host != "127.0.0.1"
     client = Client(host, port)
-    client.send("initialize", adapterID="test")
-    client.send("attach")
-    client.await_event("initialized")
-    client.send("configurationDone")
-    assert terminal.end(30) == 0, terminal.shown
+    with client.socket, client.stream:
+        client.send("initialize", adapterID="test")
+        client.send("attach", justMyCode=True)
+        client.await_event("initialized")
+        client.send("configurationDone")
+        assert terminal.end(30) == 0, terminal.shown
     assert "a client of debugpy has attached: service 'subject' goes on" in terminal.shown
-    client.socket.close()
 
 
 @needs_debugpy
