@@ -105,9 +105,9 @@ def test_a_stack_is_ready_when_its_probes_hold(project: Project, somebody: Someb
     assert "service 'web' is attached, so its probe 'exec' is left out" in project.said
 
 
-def test_a_stack_that_does_not_answer_is_broken(project: Project, somebody: Somebody) -> None:
+@pytest.mark.usefixtures("somebody")
+def test_a_stack_that_does_not_answer_is_broken(project: Project) -> None:
     """A service that does not become ready must be told with what was seen."""
-    assert somebody
     project.stack("s", {"web": web()}, **{"x-harness": {"timeouts": {"ready": "300ms"}}})
     project.environ["HARNESS_ENDPOINT_WEB_8080"] = f"{ADDRESS}:1"
     with pytest.raises(BrokenStack, match=r"Service 'web' did not settle in 0\.\d s: /: .*refused.* \(attached\)"):
@@ -162,9 +162,9 @@ def test_nothing_is_seeded_and_nothing_kept(project: Project, somebody: Somebody
     assert "Engine attach starts nothing" in done.stderr
 
 
-def test_an_address_beyond_this_machine_is_said(project: Project, somebody: Somebody) -> None:
+@pytest.mark.usefixtures("somebody")
+def test_an_address_beyond_this_machine_is_said(project: Project) -> None:
     """An address that may be another machine's must be used as it is written, and be said in one line."""
-    assert somebody
     project.environ["HARNESS_ENDPOINT_WEB_8080"] = "web.invalid:80"
     project.stack("s", {"web": web()}, **{"x-harness": {"timeouts": {"ready": "200ms"}}})
     with pytest.raises(BrokenStack, match="Service 'web' did not settle"):
