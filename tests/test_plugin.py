@@ -168,7 +168,7 @@ def test_a_real_failure_wins_over_a_broken_stack(project: Project) -> None:
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
-        (["--engine", "warp"], "Engine 'warp' (command line) is not known; valid: auto, compose, embedded"),
+        (["--engine", "warp"], "Engine 'warp' (command line) is not known; valid: auto, compose, embedded, attach"),
         (["--keep", "maybe"], "Value of --keep 'maybe' (command line) is not known"),
         (["--system", "nope"], "System 'nope' (command line) is not known"),
     ],
