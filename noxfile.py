@@ -6,6 +6,30 @@ from pathlib import Path
 # `python -m nox` puts this folder on the path, the `nox` script does not.
 sys.path.insert(0, str(Path(__file__).parent))
 
-from harness.nox_sessions import bench, images, integration, lint, mutants, plugins, tests, types
+from harness.nox_sessions import (
+    bench,
+    campaign,
+    images,
+    integration,
+    lint,
+    minimums,
+    mutants,
+    nightly,
+    plugins,
+    tests,
+    types,
+)
 
-__all__ = ["bench", "images", "integration", "lint", "mutants", "plugins", "tests", "types"]
+__all__ = [
+    "bench",
+    "campaign",
+    "images",
+    "integration",
+    "lint",
+    "minimums",
+    "mutants",
+    "nightly",
+    "plugins",
+    "tests",
+    "types",
+]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import signal
 import sys
 import tomllib
@@ -213,3 +214,42 @@ def types(session: nox.Session) -> None:
     session.run("mypy")
     # Apart, because both test folders have a conftest.py, and neither is a package.
     session.run("mypy", "tests")
+
+
+# The toolkit's own tests that need neither an engine nor what the extras bring.
+_MINIMUM_TESTS = (
+    "config",
+    "clock_errors",
+    "stack_model",
+    "stack_reading",
+    "embedded_plan",
+    "compose_plan",
+    "rendering",
+)
+_MINIMUM_RUNS = ("readiness", "lifecycle", "keeper", "plugin", "entry", "results_reporting", "local", "attach")
+
+
+def lowest(requirements: Sequence[str]) -> list[str]:
+    """Return each requirement at its lower bound: ``name==bound`` for ``name>=bound``, others as they are."""
+    return [
+        re.sub(r"^([A-Za-z0-9._-]+)(\[[^]]*\])?\s*>=\s*([0-9][^,;\s]*).*", r"\1\2==\3", one) for one in requirements
+    ]
+
+
+@nox.session(python="3.11")
+def minimums(session: nox.Session) -> None:
+    """The toolkit's tests with the oldest Python and the oldest versions of everything that pyproject.toml allows."""
+    document = _pyproject()
+    project = document["project"]
+    bounds = lowest([*project["dependencies"], *document["dependency-groups"]["test"]])
+    session.install("-e", ".", *bounds)
+    names = [f"tests/test_{name}.py" for name in (*_MINIMUM_TESTS, *_MINIMUM_RUNS)]
+    # Older versions warn of what newer Pythons deprecate; that is theirs.
+    run(session, "python", "-m", "pytest", "-W", "default", *(session.posargs or names))
+
+
+@nox.session(python=False)
+def nightly(session: nox.Session) -> None:
+    """What is too long for every change: oldest versions, mutants and the suite of every system on every engine."""
+    for name, words in (("minimums", ()), ("mutants", ("all",)), ("integration", ("all", "--engine", "both"))):
+        session.notify(name, words)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.artifacts import file_size
 from harness.clock import add_guard, lift_deadlines, remove_guard
-from harness.engine import AttachedPlan, ProcessPlan, attach
+from harness.engine import AttachedPlan, ProcessPlan, attach, embedded
 from harness.engine.addresses import Layout, Local, Network, dry_layout, endpoints, find_strangers, needs
 from harness.engine.compose import Identity
 from harness.errors import BrokenStack, ConfigError, HarnessError, LeftoverError, nearest
@@ -117,6 +117,14 @@ class Run:
             except ConfigError as error:
                 problems += [detail.strip() for detail in error.details] or [error.summary]
         if problems:
+            services = [one for stack in tree.stacks for one in stack.services]
+            alone = self.settings.engine == "auto" and self.engine.name == embedded.NAME
+            if alone and not any(one.settings.embedded for one in services):
+                # Written for containers only: what is missing is the engine, not words about how to do without it.
+                raise ConfigError(
+                    f"Stack {tree.root.name!r} needs a Docker engine ({self.why})",
+                    hint="start one or set DOCKER_HOST; or say under x-harness.embedded how its services run without",
+                )
             chosen = f"engine {self.engine.name} was chosen, {self.why}" if self.settings.engine == "auto" else ""
             raise ConfigError.of(problems, hint=chosen)
         if self.debugger and not any(isinstance(one, ProcessPlan) and one.subject for one in planned):

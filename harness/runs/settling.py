@@ -319,6 +319,9 @@ class Settling:
         lines = artifacts.last_lines(log, 10, log_start) if log else []
         known = self.environment.explain(self.stack.name, name)
         checks = [f"  {line}" for line in known.get("health_log", ())] if "health" in waited.probe else []
+        service = self.stack.service(name)
+        guessed = service and not service.settings.ready and not self.plans[name].has_health
+        told = "a healthcheck, or x-harness.ready, says better when it is ready than its ports; " if guessed else ""
         return BrokenStack(
             f"Service {name!r} did not settle in {waited.seconds:.1f} s: "
             f"{waited.observation or 'no probe answered'} ({self.environment.show(log) if log else 'attached'})",
@@ -330,7 +333,7 @@ class Settling:
                 *(["last lines of its log:"] if log else []),
                 *([f"  {line}" for line in lines] or (["  it wrote nothing"] if log else [])),
             ],
-            hint=f"a longer time is given by x-harness.timeouts.ready in {self.stack.files[0].name}",
+            hint=f"{told}a longer time is given by x-harness.timeouts.ready in {self.stack.files[0].name}",
         )
 
     def _probes(self, service: Service, plan: ServicePlan) -> list[tuple[int, Probe]]:
