@@ -226,7 +226,7 @@ _MINIMUM_TESTS = (
     "compose_plan",
     "rendering",
 )
-_MINIMUM_RUNS = ("readiness", "lifecycle", "keeper", "plugin", "entry", "results_reporting", "local", "attach")
+_MINIMUM_RUNS = ("lifecycle", "keeper", "plugin", "entry", "results_reporting", "local", "attach")
 
 
 def lowest(requirements: Sequence[str]) -> list[str]:
@@ -248,8 +248,21 @@ def minimums(session: nox.Session) -> None:
     run(session, "python", "-m", "pytest", "-W", "default", *(session.posargs or names))
 
 
+@nox.session
+def campaign(session: nox.Session) -> None:
+    """Kill runs at random moments and look that nothing is left: nox -s campaign -- [--engine E] [--kills N] [--seed N]."""
+    install(session, "test", extras="all")
+    run(session, "python", "bench/kills.py", *session.posargs)
+
+
 @nox.session(python=False)
 def nightly(session: nox.Session) -> None:
-    """What is too long for every change: oldest versions, mutants and the suite of every system on every engine."""
-    for name, words in (("minimums", ()), ("mutants", ("all",)), ("integration", ("all", "--engine", "both"))):
+    """What is too long for every change: oldest versions, other plugins, mutants, kills, every system on every engine."""
+    for name, words in (
+        ("minimums", ()),
+        ("plugins", ()),
+        ("mutants", ("all",)),
+        ("campaign", ("--kills", "300")),
+        ("integration", ("all", "--engine", "both")),
+    ):
         session.notify(name, words)
