@@ -226,7 +226,7 @@ _MINIMUM_TESTS = (
     "compose_plan",
     "rendering",
 )
-_MINIMUM_RUNS = ("lifecycle", "keeper", "plugin", "entry", "results_reporting", "local", "attach")
+_MINIMUM_RUNS = ("lifecycle", "keeper", "plugin", "entry", "results_reporting", "local", "attach", "debugger")
 
 
 def lowest(requirements: Sequence[str]) -> list[str]:

@@ -129,5 +129,5 @@ def test_without_an_engine_a_plain_compose_file_says_what_is_missing(harness: Pa
     """Where no engine answers, that must be the first thing said, not words that a plain file does not have."""
     done = call(repository, harness / "harness", "up", DOCKER_HOST="unix:///nonexistent/docker.sock")
     assert done.code == 10
-    assert done.stderr.startswith("Stack 'project' needs a Docker engine (auto: no Docker engine answers at unix:")
+    assert done.stderr.startswith("Stack 'project' needs a Docker engine (auto: no Docker engine answers at ")
     assert "next: start one or set DOCKER_HOST" in done.stderr
