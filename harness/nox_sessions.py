@@ -250,14 +250,14 @@ def minimums(session: nox.Session) -> None:
 
 @nox.session
 def campaign(session: nox.Session) -> None:
-    """Kill runs at random moments and look that nothing is left: nox -s campaign -- [--engine E] [--kills N] [--seed N]."""
+    """Kill runs at random moments: nothing may be left. nox -s campaign -- [--engine E] [--kills N] [--seed N]."""
     install(session, "test", extras="all")
     run(session, "python", "bench/kills.py", *session.posargs)
 
 
 @nox.session(python=False)
 def nightly(session: nox.Session) -> None:
-    """What is too long for every change: oldest versions, other plugins, mutants, kills, every system on every engine."""
+    """What is too long for every change: oldest versions, other plugins, mutants, kills, every system on both engines."""
     for name, words in (
         ("minimums", ()),
         ("plugins", ()),
