@@ -68,15 +68,14 @@ def harness(tmp_path_factory: pytest.TempPathFactory) -> Path:
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     site = folder / "venv" / "lib" / version / "site-packages"
     wheel = next(folder.glob("*.whl"))
-    made = procs.run([*pip, "install", "--no-deps", "--prefix", str(folder / "venv"), str(wheel)], timeout=120)
+    # With --python: an install by --prefix would first take the project out of this environment.
+    there = [*pip, "--python", str(folder / "venv" / "bin" / "python")]
+    made = procs.run([*there, "install", "--no-deps", str(wheel)], timeout=120)
     assert made.code == 0, made.stderr
     (site / "others.pth").write_text("\n".join(path for path in sys.path if path.endswith("site-packages")))
     compose = Path(sys.executable).with_name("docker-compose")
     if compose.exists():
         (folder / "venv" / "bin" / "docker-compose").symlink_to(compose)
-    program = folder / "venv" / "bin" / "harness"
-    text = program.read_text()
-    program.write_text(text.replace(sys.executable, str(folder / "venv" / "bin" / "python"), 1))
     return folder / "venv" / "bin"
 
 
