@@ -127,7 +127,10 @@ class Run:
                 )
             chosen = f"engine {self.engine.name} was chosen, {self.why}" if self.settings.engine == "auto" else ""
             raise ConfigError.of(problems, hint=chosen)
-        if self.debugger and not any(isinstance(one, ProcessPlan) and one.subject for one in planned):
+        has_subject = any(service.settings.subject for stack in tree.stacks for service in stack.services)
+        others = len(tree.stacks) == 1 and not has_subject and bool(self.settings.systems)  # such as a broker's stack
+        held = any(isinstance(one, ProcessPlan) and one.subject for one in planned)
+        if self.debugger and not held and not others:
             self._say_once(
                 f"warning: --wait-to-attach-debugger holds nothing: no subject of stack {tree.root.name!r} runs as a "
                 f"local process on engine {self.engine.name}; --local-build or --local makes it one"
