@@ -115,7 +115,7 @@ def test_a_repository_that_knows_nothing_of_harness_is_tested(harness: Path, rep
     assert tested.code == 0, tested.stdout
     assert "1 passed" in tested.stdout
     if node := shutil.which("node"):
-        suite = call(repository, node, "--test", "web.test.cjs", HARNESS_ENDPOINT_WEB_8080=told["web:8080"])
+        suite = call(repository, harness / "harness", "run", "--", node, "--test", "web.test.cjs")
         assert suite.code == 0, suite.stdout
     more = call(repository, harness / "harness", "up", "--profile", "debug")
     assert "changed since it was started" in more.stderr
@@ -126,7 +126,7 @@ def test_a_repository_that_knows_nothing_of_harness_is_tested(harness: Path, rep
 
 def test_without_an_engine_a_plain_compose_file_says_what_is_missing(harness: Path, repository: Dock) -> None:
     """Where no engine answers, that must be the first thing said, not words that a plain file does not have."""
-    done = call(repository, harness / "harness", "up", DOCKER_HOST="unix:///nonexistent/docker.sock")
+    done = call(repository, harness / "harness", "up", DOCKER_HOST="unix:///nonexistent/docker.sock", CI="")
     assert done.code == 10
     assert done.stderr.startswith("Stack 'project' needs a Docker engine (auto: no Docker engine answers at ")
     assert "next: start one or set DOCKER_HOST" in done.stderr
