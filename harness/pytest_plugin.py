@@ -504,7 +504,7 @@ class Session:
     def _keep(self, environment: Environment | None) -> None:
         if environment is not None and self.keeps_now():
             environment.keep(_KEPT_FOR)
-            self._notes.append("the environment is kept; `invoke down` or `harness down` removes it")
+            self._notes.append("the environment is kept; `harness down` removes it")
 
     def _close_shared(self, folder: RunFolder) -> list[str]:
         """Close what the workers shared."""

@@ -287,6 +287,8 @@ def test_several_stacks_without_a_default_are_listed(
     with pytest.raises(ConfigError) as caught:
         found.default_stack()
     next_ = "give --stack NAME, or set default in [tool.harness.systems.<system>]"
+    if table == SYSTEMS and not options:  # several systems, and none is chosen
+        next_ = "give --system one|two|three, --stack NAME, or set default-system in [tool.harness]"
     if there_are == "none":
         next_ = f"`harness new --stack NAME` makes one in {tmp_path}; or go to a folder with a Compose file"
     assert str(caught.value) == f"No stack was named and none is the default; there are: {there_are}\nnext: {next_}"

@@ -167,9 +167,13 @@ class Settings:
         )
         if len(candidates) == 1:
             return candidates[0], "the only one"
+        choice = "give --stack NAME, or set default in [tool.harness.systems.<system>]"
+        if not self.system and self.systems:
+            names = "|".join(one.name for one in self.systems)
+            choice = f"give --system {names}, --stack NAME, or set default-system in [tool.harness]"
         raise ConfigError(
             f"No stack was named and none is the default; there are: {', '.join(candidates) or 'none'}",
-            hint="give --stack NAME, or set default in [tool.harness.systems.<system>]"
+            hint=choice
             if candidates
             else f"`harness new --stack NAME` makes one in {self.root}; or go to a folder with a Compose file",
         )

@@ -213,7 +213,7 @@ def records_here(settings: Settings) -> list[LedgerRecord]:
     """Return the kept environments of this checkout, at least one. Raises ConfigError when nothing is up."""
     records = _records(settings)
     if not records:
-        raise ConfigError("Nothing is up here", hint="`invoke up` (or `harness up`) starts the stack")
+        raise ConfigError("Nothing is up here", hint="`harness up` starts the stack")
     return records
 
 

@@ -333,8 +333,13 @@ class Settling:
                 *(["last lines of its log:"] if log else []),
                 *([f"  {line}" for line in lines] or (["  it wrote nothing"] if log else [])),
             ],
-            hint=f"{told}a longer time is given by x-harness.timeouts.ready in {self.stack.files[0].name}",
+            hint=f"{told}a longer time is given by {self._longer()}",
         )
+
+    def _longer(self) -> str:
+        if self.environment.settings.wait_timeout:
+            return f"wait-timeout ({self.environment.settings.origins['wait_timeout']})"
+        return f"x-harness.timeouts.ready in {self.stack.files[0].name}"
 
     def _probes(self, service: Service, plan: ServicePlan) -> list[tuple[int, Probe]]:
         """Return the probes to ask before the stack's seeds are planted."""
