@@ -147,8 +147,12 @@ class Environment:
         folder = artifacts.make_run_folder(settings.logs, run)
         report = RunFolder(folder, _facts(settings, run, run, engine.name, why))
         wanted = EnvironmentId(run, state, folder, checkout_of(settings), engine.name, engine.daemon, settings.networks)
-        start_keeper(wanted)
-        return cls(settings, engine.name, engine.daemon, run, folder, wanted.socket, report)
+        try:
+            start_keeper(wanted)
+            return cls(settings, engine.name, engine.daemon, run, folder, wanted.socket, report)
+        except BaseException:  # such as Ctrl-C: it would wait some seconds for somebody to come
+            _dismiss(wanted.socket)
+            raise
 
     @classmethod
     def attach(cls, settings: Settings, record: LedgerRecord, why: str, *, new_run: bool) -> Environment:
@@ -369,6 +373,15 @@ class Environment:
         if answer["ended"] and not self.link.wait_until_keeper_ended(KEEPER_BUDGET):
             left.append(f"the keeper of {self.env}")
         return left
+
+
+def _dismiss(socket: str) -> None:
+    """Have a keeper that nobody uses end at once, if it is there already."""
+    with suppress(OSError, HarnessError):
+        link = KeeperLink(socket, lease=True)
+        link.ask("goodbye")
+        link.wait_until_keeper_ended(KEEPER_BUDGET)
+        link.close()
 
 
 def _facts(settings: Settings, run: str, env: str, engine: str, why: str) -> dict[str, Any]:
