@@ -96,7 +96,8 @@ def _chosen(session: nox.Session) -> tuple[list[str], list[str]]:
 def tests(session: nox.Session) -> None:
     """The toolkit's own tests. Words after -- go to pytest."""
     install(session, "test", extras="all")
-    run(session, "python", "-m", "pytest", *(session.posargs or ["tests", "--ignore=tests/test_other_plugins.py"]))
+    everything = ["tests", "--ignore=tests/test_other_plugins.py", "-n", "auto", "--maxprocesses=4"]
+    run(session, "python", "-m", "pytest", *(session.posargs or everything))
 
 
 # In the process that tests them; those that it starts have them all.
