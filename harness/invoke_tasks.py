@@ -305,11 +305,11 @@ def ps(_: Any, engine: str = "", json: bool = False) -> None:  # noqa: ANN401
     if json:
         _print_json("ps", services=[vars(one) for one in kept.listed_or_none(settings)])
         return
-    rows: list[tuple[str, ...]] = [("STACK", "SERVICE", "STATE", "PID", "ENDPOINTS")]
+    rows: list[tuple[str, ...]] = [("ENGINE", "STACK", "SERVICE", "STATE", "PID", "ENDPOINTS")]
     for one in kept.listed(settings):
         state = one.state if one.exit_code is None else f"{one.state}, {describe_exit(one.exit_code)}"
         state += f" ({one.health})" if one.health else ""
-        rows.append((one.stack, one.service, state, str(one.pid), " ".join(one.endpoints.values())))
+        rows.append((one.engine, one.stack, one.service, state, str(one.pid), " ".join(one.endpoints.values())))
     _print_table(rows)
 
 
@@ -348,7 +348,10 @@ def endpoints(_: Any, engine: str = "", env: bool = False, json: bool = False) -
 
     settings = _settings(engine=engine)
     lines = kept.listed_or_none(settings) if json else kept.listed(settings)
-    found = {name: address for one in lines for name, address in one.endpoints.items()}
+    used = [one for one in lines if one.environment == lines[0].environment]  # the one that `test` and `run` use
+    if len(used) < len(lines):
+        _say(f"these are of engine {used[0].engine}, which `test` uses too; --engine chooses another that is up")
+    found = {name: address for one in used for name, address in one.endpoints.items()}
     if env:
         from harness.runs.commands import variables  # noqa: PLC0415
 

@@ -27,8 +27,8 @@ def test_up_ps_endpoints_logs_test_down(project: Project) -> None:
     assert up.code == 0, up.stderr
     assert run_in(project, "-m", "invoke", "endpoints").stdout == up.stdout
     first = run_in(project, *HARNESS, "ps").stdout
-    assert first.splitlines()[0].split() == ["STACK", "SERVICE", "STATE", "PID", "ENDPOINTS"]
-    assert first.splitlines()[1].split()[:3] == ["s", "web", "running"]
+    assert first.splitlines()[0].split() == ["ENGINE", "STACK", "SERVICE", "STATE", "PID", "ENDPOINTS"]
+    assert first.splitlines()[1].split()[:4] == ["embedded", "s", "web", "running"]
     assert run_in(project, *HARNESS, "logs", "--service", "web").stdout == "hello\n"
     for _ in range(2):
         test = run_in(project, "-m", "invoke", "test", "--", "-s", "-k", "test_it or other thing".replace(" thing", ""))

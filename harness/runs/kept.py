@@ -93,6 +93,8 @@ def run_engine(settings: Settings) -> str:
 def _reason_to_start_anew(settings: Settings, say: Callable[[str], None], *, fresh: bool) -> str:
     """Return why what is up cannot be used, "" when it can or nothing is up."""
     if run_engine(settings) not in all_kept(settings):
+        for other in all_kept(settings).values():
+            say(f"{other.env} is up as well, on engine {other.engine}; --engine says which one tasks and tests use")
         return ""
     if fresh:
         return "--fresh"
