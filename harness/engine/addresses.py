@@ -19,9 +19,9 @@ from harness.engine.rendering import named_ports
 from harness.stack import Process
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from harness.stack import Service, Tree
+    from harness.stack import Port, Service, Tree
 
 LOOPBACK = "127.0.0.1"
 LAST_STATIC = 127  # the upper half of a network is for containers without an address of their own
@@ -251,6 +251,31 @@ def endpoints(stack: str, service: Service, layout: Layout) -> tuple[Endpoint, .
             host, number = LOOPBACK, layout.ports[_fallback_name(stack, service.name, port.left)]
         made.append(Endpoint(service.name, port.left, port.right, host, number, port.protocol))
     return tuple(made)
+
+
+def moved_ports(
+    where: str, service: Service, layout: Layout, notes: list[str], hindrance: Callable[[Port], str] = lambda _: ""
+) -> list[str]:
+    """Say which ports moved because a stranger holds them; return those that cannot.
+
+    Args:
+        where: the service and its file, for the problems.
+        service: whose ports.
+        layout: who holds what.
+        notes: takes a line for each port that moved.
+        hindrance: why a port of a service that is not fixed cannot move, "" when it can.
+    """
+    problems = []
+    for port in service.ports:
+        stranger = layout.strangers.get((port.left, port.protocol))
+        if stranger is None:
+            continue
+        if why := "it is fixed" if service.settings.fixed else hindrance(port):
+            problems.append(f"{where}: {stranger}, and it cannot move: {why}")
+        else:
+            what = f"service {service.name!r} is on {LOOPBACK} with a free port instead of {port.left}"
+            notes.append(f"{stranger}; {what}")
+    return problems
 
 
 def variables(ports: Mapping[tuple[str, int], tuple[str, int]]) -> dict[str, str]:

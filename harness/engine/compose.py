@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from harness.engine import lint
-from harness.engine.addresses import LOOPBACK, endpoints, process_of, variables, visible_ports
+from harness.engine.addresses import endpoints, moved_ports, process_of, variables, visible_ports
 from harness.engine.embedded import grace_of, plan_process
 from harness.engine.plan import ContainerPlan, Containers, Image, ServicePlan, StackPlan
 from harness.errors import ConfigError
@@ -129,7 +129,8 @@ def plan_stack(
                 plans.append(plan_process(tree, stack, service, process, layout, notes))
                 continue
             problems += lint.refused(stack, service)
-            problems += _unmovable(stack, service, layout, notes)
+            if not layout.container_addresses:  # else nothing is published
+                problems += moved_ports(f"Service {service.name!r} ({stack.files[0]})", service, layout, notes)
         except ConfigError as error:
             problems += [detail.strip() for detail in error.details] or [error.summary]
             continue
@@ -161,22 +162,6 @@ def plan_stack(
         env=environment | build_values,
     )
     return StackPlan(name, NAME, tuple(plans), tuple(notes), containers if override["services"] else None)
-
-
-def _unmovable(stack: Stack, service: Service, layout: Layout, notes: list[str]) -> list[str]:
-    """Say which published ports moved because a stranger holds them; return those that may not."""
-    if layout.container_addresses:
-        return []  # nothing is published
-    problems = []
-    for port in service.ports:
-        stranger = layout.strangers.get((port.left, port.protocol))
-        if stranger and service.settings.fixed:
-            who = f"Service {service.name!r} ({stack.files[0]})"
-            problems.append(f"{who}: {stranger}, and it cannot move: it is fixed")
-        elif stranger:
-            what = f"service {service.name!r} is on {LOOPBACK} with a free port instead of {port.left}"
-            notes.append(f"{stranger}; {what}")
-    return problems
 
 
 def _plan_container(

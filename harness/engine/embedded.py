@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from harness.engine.addresses import LOOPBACK, endpoints, process_of, variables, visible_ports
+from harness.engine.addresses import endpoints, moved_ports, process_of, variables, visible_ports
 from harness.engine.plan import FileCopy, ProcessPlan, StackPlan
 from harness.engine.rendering import Names
 from harness.errors import ConfigError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from harness.engine.addresses import Layout
-    from harness.stack import Mount, Process, Service, Stack, Tree
+    from harness.stack import Mount, Port, Process, Service, Stack, Tree
 
 NAME = "embedded"
 SUBJECT_GRACE = 2.0
@@ -146,7 +146,7 @@ def plan_process(
         found = shutil.which(str(cwd / argv[0]) if "/" in argv[0] else argv[0], path=env.get("PATH", ""))
         if not found:
             problems.append(f"{where}: executable {argv[0]!r} was not found in PATH or {cwd}")
-    problems += _fallback_problems(where, service, process, copies, layout, notes)
+    problems += moved_ports(where, service, layout, notes, lambda port: _unused_port(service, process, copies, port))
     if problems:
         raise ConfigError(problems[0], details=problems)
     if service.has_healthcheck and not process.healthcheck:
@@ -188,30 +188,12 @@ def _health_command(test: tuple[str, ...] | str, names: Names) -> tuple[str, ...
     return _command_line(words[1:] if words[0] == "CMD" else words, names)
 
 
-def _fallback_problems(
-    where: str,
-    service: Service,
-    process: Process,
-    copies: list[tuple[Path, Path]],
-    layout: Layout,
-    notes: list[str],
-) -> list[str]:
-    """Say which ports moved, and which cannot."""
-    problems = []
-    for port in service.ports:
-        stranger = layout.strangers.get((port.left, port.protocol))
-        if stranger is None:
-            continue
-        texts = [*process.command, *map(str, process.environment.values()), *service.environment.values()]
-        texts += [source.read_text(errors="replace") for source, _ in copies]
-        movable = any(f"{{port:{port.left}}}" in text or f"{service.name}:{port.left}" in text for text in texts)
-        if service.settings.fixed or not movable:
-            why = "it is fixed" if service.settings.fixed else f"its command does not use {{port:{port.left}}}"
-            problems.append(f"{where}: {stranger}, and it cannot move: {why}")
-        else:
-            name = f"service {service.name!r}"
-            notes.append(f"{stranger}; {name} is on {LOOPBACK} with a free port instead of {port.left}")
-    return problems
+def _unused_port(service: Service, process: Process, copies: list[tuple[Path, Path]], port: Port) -> str:
+    """Return why a process would not follow when its port moves, "" when it would."""
+    texts = [*process.command, *map(str, process.environment.values()), *service.environment.values()]
+    texts += [source.read_text(errors="replace") for source, _ in copies]
+    follows = any(f"{{port:{port.left}}}" in text or f"{service.name}:{port.left}" in text for text in texts)
+    return "" if follows else f"its command does not use {{port:{port.left}}}"
 
 
 class Starter(Protocol):

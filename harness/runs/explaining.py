@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.artifacts import printable
 from harness.engine import ProcessPlan
-from harness.engine.addresses import Network, dry_layout, find_strangers
+from harness.engine.addresses import Network
 from harness.engine.compose import Identity
 from harness.runs.environment import all_kept, checkout_of
 from harness.runs.fingerprint import differences, parts_of
@@ -20,6 +20,7 @@ from harness.stack import show_config
 if TYPE_CHECKING:
     from harness.config import Settings
     from harness.engine import StackPlan
+    from harness.engine.addresses import Stranger
     from harness.stack import Tree
 
 
@@ -46,7 +47,7 @@ def explain(settings: Settings, *, fresh: bool = False) -> tuple[str, list[Expla
     """
     run = Run(settings, lambda _: None, new_run=False)
     tree = run.read(settings.default_stack())
-    run.plan(tree)
+    strangers = run.plan(tree)
     chosen = f"{run.engine.name} ({run.why})"
     record = all_kept(settings).get(run.engine.name)
     stacks: dict[str, Any] = {}
@@ -54,7 +55,7 @@ def explain(settings: Settings, *, fresh: bool = False) -> tuple[str, list[Expla
         with linked(record) as link:
             stacks = link.ask("services")["stacks"]
     found = []
-    for stack, plan in zip(tree.stacks, _dry_plans(run, tree), strict=True):
+    for stack, plan in zip(tree.stacks, _dry_plans(run, tree, strangers), strict=True):
         kept = stacks.get(stack.name, {}).get("record", {})
         if not kept:
             found.append(Explained(stack.name, "start", ("it is not up",)))
@@ -70,17 +71,12 @@ def explain(settings: Settings, *, fresh: bool = False) -> tuple[str, list[Expla
     return chosen, found
 
 
-def _dry_plans(run: Run, tree: Tree, *, shown: bool = False) -> list[StackPlan]:
+def _dry_plans(
+    run: Run, tree: Tree, strangers: dict[tuple[int, str], Stranger], *, shown: bool = False
+) -> list[StackPlan]:
     """Return the plan of each stack, with addresses that stand for those of an environment."""
     settings = run.settings
-    layout = dry_layout(
-        tree,
-        settings.environ,
-        find_strangers(tree),
-        run.engine.name,
-        local=run.local,
-        container_addresses=settings.addresses == "container",
-    )
+    layout = run.dry_layout(tree, strangers)
     if shown:
         addresses = {name: f"127.16.0.{number % 250 + 2}" for number, name in enumerate(layout.addresses)}
         ports = {name: 15000 + number for number, name in enumerate(layout.ports)}
@@ -88,7 +84,6 @@ def _dry_plans(run: Run, tree: Tree, *, shown: bool = False) -> list[StackPlan]:
         layout = replace(layout, addresses=addresses, ports=ports, **folders)  # type: ignore[arg-type]
         if layout.network:
             layout = replace(layout, network=Network("harness-RUN", "10.213.0.0/24", "10.213.0.1"))
-    layout = replace(layout, located=run.engine.locate(tree))
     identity = Identity(checkout_of(settings), "RUN", {})
     return [
         run.engine.plan(tree, stack.name, layout, identity, images_of(stack, settings.environ, None))
@@ -124,9 +119,9 @@ def rendered(settings: Settings) -> list[dict[str, Any]]:
     """
     run = Run(settings, lambda _: None)
     tree = run.read(settings.default_stack())
-    run.plan(tree)
+    strangers = run.plan(tree)
     made = []
-    for plan in _dry_plans(run, tree, shown=True):
+    for plan in _dry_plans(run, tree, strangers, shown=True):
         files = {
             str(copy.target): {"source": str(copy.source), "content": printable(copy.content)}
             for one in plan.services

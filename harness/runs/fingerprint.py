@@ -73,11 +73,6 @@ def parts_of(stack: Stack, plan: StackPlan, local: Local) -> dict[str, str]:
     return parts
 
 
-def fingerprint_of(stack: Stack, plan: StackPlan, local: Local) -> str:
-    """Return one digest of ``parts_of``."""
-    return hashlib.sha256(json.dumps(sorted(parts_of(stack, plan, local).items())).encode()).hexdigest()
-
-
 def differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     """Return what differs, in words, without any value."""
     changed = {path: "changed" for path in before.keys() & now.keys() if before[path] != now[path]}

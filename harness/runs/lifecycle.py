@@ -24,7 +24,7 @@ from harness.ownership.removal import WORK
 from harness.ownership.sweep import sweep
 from harness.runs.debugging import Debugger, find_terminal
 from harness.runs.environment import Environment, Share, all_kept, checkout_of
-from harness.runs.fingerprint import fingerprint_of, parts_of
+from harness.runs.fingerprint import parts_of
 from harness.runs.launching import BUILD_BUDGET, Launch, images_of, refuse_remote, refuse_skipped
 from harness.runs.settling import Settling
 from harness.runs.stack import Known, Stack
@@ -98,15 +98,7 @@ class Run:
         refuse_skipped(tree, environ)
         strangers = find_strangers(tree)
         self._check_local(tree)
-        layout = dry_layout(
-            tree,
-            environ,
-            strangers,
-            self.engine.name,
-            local=self.local,
-            container_addresses=self.settings.addresses == "container",
-        )
-        layout = replace(layout, located=self.engine.locate(tree))
+        layout = self.dry_layout(tree, strangers)
         identity = Identity(checkout_of(self.settings), "dry", {})
         problems: list[str] = []
         planned: list[ServicePlan] = []
@@ -136,6 +128,18 @@ class Run:
                 f"local process on engine {self.engine.name}; --local-build or --local makes it one"
             )
         return strangers
+
+    def dry_layout(self, tree: Tree, strangers: dict[tuple[int, str], Stranger]) -> Layout:
+        """Return a layout of ``tree`` with addresses that stand for those of an environment."""
+        made = dry_layout(
+            tree,
+            self.settings.environ,
+            strangers,
+            self.engine.name,
+            local=self.local,
+            container_addresses=self.settings.addresses == "container",
+        )
+        return replace(made, located=self.engine.locate(tree))
 
     def _check_local(self, tree: Tree) -> None:
         """Do nothing when every service that shall run as a local process is there, in this stack or another."""
@@ -191,9 +195,7 @@ class Run:
         if self.environment is None:
             self.check_engine()
             self._say_sources()
-            if self.settings.state.is_dir():
-                for line in sweep(self.settings.state, daemon=self.engine.daemon):
-                    self.say(line)
+            self._sweep()
             kept = all_kept(self.settings).get(self.engine.name)
             if kept:
                 self._say_once(f"engine: {self.engine.name} (the environment that `up` left, {kept.env})")
@@ -208,14 +210,18 @@ class Run:
         """Return the environment that this run shares with others."""
         if share.record(self.settings) is None:
             self.check_engine()
-            if self.settings.state.is_dir():
-                for line in sweep(self.settings.state, daemon=self.engine.daemon):
-                    self.say(line)
+            self._sweep()
             self._say_once(f"engine: {self.engine.name} ({self.why})")
         self.environment = Environment.join(self.settings, self.engine, self.why, share)
         if self.environment.engine != self.engine.name:
             self._choose()  # ``auto``, and another worker was there first and saw it otherwise
         return self.environment
+
+    def _sweep(self) -> None:
+        """Clear what dead runs left."""
+        if self.settings.state.is_dir():
+            for line in sweep(self.settings.state, daemon=self.engine.daemon):
+                self.say(line)
 
     def check_engine(self) -> None:
         """See once whether the engine can be used; whoever asks again gets the same answer at once."""
@@ -316,19 +322,18 @@ class Run:
         environment.brought[stack.name] += 1
         images = images_of(stack, self.settings.environ, None)
         if environment.daemon:
-            names = [service.name for service in stack.services]
-            network = Network(**environment.link.ask("network", stack=stack.name, services=names))
+            network = self._network(environment, stack)
             layout = replace(layout, network=network)
             if layout.local or layout.container_addresses:
                 refuse_remote(network.gateway)
             if answer["build"]:
                 images = images_of(stack, self.settings.environ, environment.client)
         plan = self._plan(environment, tree, stack, layout, images)
-        fingerprint = fingerprint_of(stack, plan, self.local)
+        parts = parts_of(stack, plan, self.local)
         if not answer["build"]:
             if self.debugger and any(isinstance(one, ProcessPlan) and one.subject for one in plan.services):
                 self._say_once(f"warning: stack {stack.name!r} is up already, so its subject is not held; `down` first")
-            return self._use(environment, stack.name, answer["record"], fingerprint)
+            return self._use(environment, stack.name, answer["record"], parts)
         for note in plan.notes:
             self._say_once(note)
         environment.report.event("plan", stack=stack.name, plan=str(plan))
@@ -339,14 +344,18 @@ class Run:
         record = {
             "services": {name: one.as_dict() for name, one in known.items()},
             "seeds": [seed.key for seed in stack.settings.seed],
-            "fingerprint": fingerprint,
             "oneshots": environment.oneshots_of(stack.name),
-            "parts": parts_of(stack, plan, self.local),
+            "parts": parts,
             "files": [str(file) for file in stack.files],
             "profiles": list(self.settings.profiles),
         }
         environment.link.ask("settled", stack=stack.name, record=record)
         return known
+
+    def _network(self, environment: Environment, stack: Declared) -> Network:
+        """Return the network that a stack's containers join, made if need be."""
+        names = [service.name for service in stack.services]
+        return Network(**environment.link.ask("network", stack=stack.name, services=names))
 
     def _plan(
         self, environment: Environment, tree: Tree, stack: Declared, layout: Layout, images: dict[str, Image]
@@ -359,9 +368,7 @@ class Run:
         layout = self._layout(environment, tree, find_strangers(tree))
         images = images_of(stack, self.settings.environ, None)
         if environment.daemon:
-            names = [service.name for service in stack.services]
-            network = Network(**environment.link.ask("network", stack=stack.name, services=names))
-            layout = replace(layout, network=network)
+            layout = replace(layout, network=self._network(environment, stack))
         return self._plan(environment, tree, stack, layout, images)
 
     def _build(
@@ -431,7 +438,9 @@ class Run:
         if exposed:
             raise BrokenStack(f"Ports are published beyond loopback: {', '.join(exposed)}")
 
-    def _use(self, environment: Environment, stack: str, record: dict[str, Any], fingerprint: str) -> dict[str, Known]:
+    def _use(
+        self, environment: Environment, stack: str, record: dict[str, Any], parts: dict[str, str]
+    ) -> dict[str, Known]:
         """Use a stack that is there already."""
         known = {name: Known.from_dict(table) for name, table in record["services"].items()}
         listed = environment.link.ask("services")["services"]
@@ -447,7 +456,7 @@ class Run:
             if facts["state"] == "exited" and not facts["expected"] and facts["exit_code"] != 0:
                 before = "before this run came; `down` and `up` start it anew"
                 raise environment.died(facts, "under a test of another worker" if self._share else before)
-        if record["fingerprint"] != fingerprint:
+        if record["parts"] != parts:
             self.changed.append(stack)
             if self._new_run:
                 self._say_once(f"stack {stack!r} was changed after it was started; it is used as it was")
