@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from harness.errors import BrokenStack, ConfigError, HarnessError, Unsupported, WaitTimeout
     from harness.pytest_plugin import stack_fixture
-    from harness.runs import Stack, stack_up
+    from harness.runs import Service, Stack, stack_up
 
 __version__ = "0.1.0"
 
@@ -21,6 +21,7 @@ _WHERE = {
     "HarnessError": "harness.errors",
     "Unsupported": "harness.errors",
     "WaitTimeout": "harness.errors",
+    "Service": "harness.runs",
     "Stack": "harness.runs",
     "stack_fixture": "harness.pytest_plugin",
     "stack_up": "harness.runs",
@@ -30,6 +31,7 @@ __all__ = [
     "BrokenStack",
     "ConfigError",
     "HarnessError",
+    "Service",
     "Stack",
     "Unsupported",
     "WaitTimeout",

@@ -155,7 +155,7 @@ def test_everything_is_rendered(tmp_path: Path) -> None:
         str(ini),
         f"--db={DB_ADDRESS}:5432",
         str(tmp_path / "work/s/api/data"),
-        str(tmp_path / "logs/api.file.log"),
+        str(tmp_path / "logs/api@s.file.log"),
         "41000",
     )
     assert {key: one.env.get(key) for key in ("PORT", "ADDR_LIST", "FLAG", "COUNT", "URL", "DB_HOST", "BRACES")} == {

@@ -116,6 +116,10 @@ class Layout:
     network: Network | None = None
     container_addresses: bool = False
 
+    def log_file(self, stack: str, service: str) -> Path:
+        """Return where a log goes that a service writes itself, beside what it prints."""
+        return self.logs / f"{service}@{stack}.file.log"
+
     def host(self, stack: str, service: Service) -> str:
         """Return the address of a service."""
         if located := self.located.get(f"{stack}/{service.name}"):

@@ -177,6 +177,7 @@ def _plan_container(
         healthcheck=service.has_healthcheck,
         health_off=bool(service.compose.get("healthcheck")) and not service.has_healthcheck,
         variable=image.variable,
+        log_file=layout.log_file(stack.name, service.name) if service.settings.log_file else None,
     )
 
 
@@ -211,6 +212,9 @@ def _service(
         made["networks"] = _Replaced(_joined(stack, service, layout))
     if "logging" not in written:  # the driver json-file would not keep bytes that are no UTF-8
         made["logging"] = {"driver": "local", "options": {"max-size": MAX_LOG, "max-file": "2"}}
+    if service.settings.log_file:
+        source = str(layout.log_file(stack.name, service.name))
+        made["volumes"] = [{"type": "bind", "source": source, "target": service.settings.log_file}]
     local = _local_hosts(tree, stack, layout)
     if local:
         made["extra_hosts"] = [f"{name}:{address}" for name, address in local.items()]

@@ -69,7 +69,7 @@ def _names(tree: Tree, stack: Stack, service: Service, mounts: Mapping[str, str]
         values={
             "address": next((one.host for one in endpoints(stack.name, service, layout)), addresses[service.name]),
             "data": str(scratch / "data"),
-            "log": str(layout.logs / f"{service.name}.file.log"),
+            "log": str(layout.log_file(stack.name, service.name)),
             **({"build": str(layout.local.build)} if layout.local.build else {}),
         },
     )
@@ -94,6 +94,8 @@ def _map_mounts(
         else:
             problems.append(f"Service {service.name!r} ({stack.files[0]}): mounted file {source} does not exist")
         mapped[mount.target] = str(here)
+    if service.settings.log_file:
+        mapped[service.settings.log_file] = str(layout.log_file(stack.name, service.name))
     return mapped, copies, folders
 
 

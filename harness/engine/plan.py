@@ -128,12 +128,14 @@ class ContainerPlan(ServicePlan):
         healthcheck: whether its file, or its image where that is known, declares one.
         health_off: whether its file switches off that of the image.
         variable: the variable that chooses its image, "" when none does.
+        log_file: a file for a log that it writes itself, to be made before it starts; None for none.
     """
 
     image: str = ""
     healthcheck: bool = False
     health_off: bool = False
     variable: str = ""
+    log_file: Path | None = None
 
     @property
     def has_health(self) -> bool:

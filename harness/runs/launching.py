@@ -163,6 +163,11 @@ class Launch:
     def begin(self, names: Sequence[str], failed: Callable[[], None], timeout: float) -> None:
         """Start services; returns at once. ``failed`` is called when Compose could not start them all."""
         graces = {one.service: one.grace for one in self.plan.services if one.service in names}
+        for one in self.plan.services:
+            if isinstance(one, ContainerPlan) and one.log_file and one.service in names:
+                # The engine would make a folder of it. Whoever the container runs as must be able to write it.
+                one.log_file.touch()
+                one.log_file.chmod(0o666)
         words = ["up", "--detach", "--no-deps", "--no-build", "--pull", "never", *names]
         threading.Thread(target=self._up, args=(words, graces, failed, timeout), name="harness-up", daemon=True).start()
 

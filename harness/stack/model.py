@@ -149,6 +149,8 @@ class ServiceSettings(Frozen):
     local: Process | None = None
     fixed: bool = False
     allow: tuple[Permission, ...] = ()
+    log_file: Annotated[str, Field(pattern=r"^/.*[^/]$")] | None = None
+    """The file, as a container sees it, to which the service writes a log of its own."""
 
 
 class Timeouts(Frozen):

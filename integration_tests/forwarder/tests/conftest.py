@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from suite import PATIENCE, Forwarder
+from suite import FC00, JSON, PATIENCE, RF5K, Forwarder
 
 import harness
 from harness.helpers.epics import Epics
@@ -14,28 +15,60 @@ from harness.helpers.kafka import Kafka
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from suite import Binary, Json
+
 kafka_stack = harness.stack_fixture("kafka", scope="session")
 ioc_stack = harness.stack_fixture("ioc", scope="session")
 forwarding = harness.stack_fixture("forwarding", scope="module")
+config_file = harness.stack_fixture("config_file", scope="module")
 fake_pvs = harness.stack_fixture("fake_pvs", scope="module")
+idle_updates = harness.stack_fixture("idle_updates", scope="module")
+stored_config = harness.stack_fixture("stored_config", scope="module")
+sasl = harness.stack_fixture("sasl", scope="module")
+long_run = harness.stack_fixture("long_run", scope="module")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare what the long run is measured by."""
+    group = parser.getgroup("forwarder")
+    group.addoption("--long-run", default="8s", metavar="DURATION", help="how long the tests marked long run")
+    group.addoption("--long-memory", type=float, default=32, metavar="MIB", help="by how much the subject may grow")
+    group.addoption("--long-missed", type=int, default=0, metavar="N", help="how many updates may be missed")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the marker."""
+    config.addinivalue_line("markers", "long: runs as long as --long-run says")
+
+
+@contextmanager
+def subject_of(stack: harness.Stack, prefix: str) -> Iterator[Forwarder]:
+    """Give the forwarder of a stack; afterwards it has no streams."""
+    with Kafka(stack.endpoint("kafka", 9092), patience=PATIENCE) as kafka:
+        subject = Forwarder(kafka, prefix)
+        yield subject
+        subject.reset()
 
 
 @pytest.fixture
 def forwarder(forwarding: harness.Stack) -> Iterator[Forwarder]:
     """The forwarder of the stack ``forwarding``, without streams."""
-    with Kafka(forwarding.endpoint("kafka", 9092), patience=PATIENCE) as kafka:
-        subject = Forwarder(kafka, "TEST_forwarderConfig", "TEST_forwarderStatus", "TEST_forwarderData")
+    with subject_of(forwarding, "TEST_forwarder") as subject:
         yield subject
-        subject.status_after(lambda channels: not channels, "without streams", cmd="stop_all")
 
 
 @pytest.fixture
 def fake_forwarder(fake_pvs: harness.Stack) -> Iterator[Forwarder]:
     """The forwarder of the stack ``fake_pvs``, without streams."""
-    with Kafka(fake_pvs.endpoint("kafka", 9092), patience=PATIENCE) as kafka:
-        subject = Forwarder(kafka, "TEST_fakeConfig", "TEST_fakeStatus", "TEST_fakeData")
+    with subject_of(fake_pvs, "TEST_fake") as subject:
         yield subject
-        subject.status_after(lambda channels: not channels, "without streams", cmd="stop_all")
+
+
+@pytest.fixture
+def idle_forwarder(idle_updates: harness.Stack) -> Iterator[Forwarder]:
+    """The forwarder of the stack ``idle_updates``, without streams."""
+    with subject_of(idle_updates, "TEST_idle") as subject:
+        yield subject
 
 
 @pytest.fixture(scope="module")
@@ -49,3 +82,15 @@ def ioc(ioc_stack: harness.Stack) -> Iterator[Epics]:
 def provider(request: pytest.FixtureRequest) -> str:
     """Channel Access and pvAccess in turn."""
     return str(request.param)
+
+
+@pytest.fixture(params=[JSON, RF5K, FC00], ids=lambda one: one.name)
+def dialect(request: pytest.FixtureRequest) -> Json | Binary:
+    """Each dialect of the commands in turn."""
+    return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture(params=[RF5K, FC00], ids=lambda one: one.name)
+def binary(request: pytest.FixtureRequest) -> Binary:
+    """Each dialect that knows wildcards in turn."""
+    return request.param  # type: ignore[no-any-return]

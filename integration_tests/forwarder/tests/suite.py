@@ -1,4 +1,4 @@
-"""What the tests of the forwarder share: its commands, and what its messages mean."""
+"""What the tests of the forwarder share: its commands in all dialects, and what its messages mean."""
 
 from __future__ import annotations
 
@@ -7,22 +7,102 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from streaming_data_types.fbschemas.forwarder_config_update_fc00.Protocol import Protocol
+from streaming_data_types.fbschemas.forwarder_config_update_fc00.UpdateType import UpdateType
 from streaming_data_types.fbschemas.logdata_f142 import LogData, Value
+from streaming_data_types.forwarder_config_update_fc00 import StreamInfo as Fc00Stream
+from streaming_data_types.forwarder_config_update_rf5k import StreamInfo as Rf5kStream
 
 from harness.helpers import flatbuffers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from harness import Service
     from harness.helpers.kafka import Kafka, KafkaConsumer, Message
 
 # Seconds to wait for a message. A broken subject keeps every test waiting that long, so its runs give less.
 PATIENCE = float(os.environ.get("FORWARDER_PATIENCE", "10"))
+_PROTOCOLS = {"pva": Protocol.PVA, "ca": Protocol.CA, "fake": Protocol.FAKE}
 
 
-def stream(channel: str, provider: str, topic: str) -> dict[str, Any]:
-    """Return a stream as commands write it."""
-    return {"channel": channel, "channel_provider_type": provider, "converter": {"schema": "f142", "topic": topic}}
+@dataclass(frozen=True)
+class Stream:
+    """A stream as commands name it."""
+
+    channel: str
+    provider: str
+    topic: str
+    periodic: bool = True
+
+
+class Json:
+    """Commands in JSON."""
+
+    name = "json"
+
+    def add(self, *streams: Stream) -> bytes:
+        """Return the command that adds streams."""
+        written = [
+            {
+                "channel": one.channel,
+                "channel_provider_type": one.provider,
+                "converter": {"schema": "f142", "topic": one.topic},
+            }
+            for one in streams
+        ]
+        return json.dumps({"cmd": "add", "streams": written}).encode()
+
+    def remove(self, channel: str) -> bytes:
+        """Return the command that removes a channel."""
+        return json.dumps({"cmd": "stop_channel", "channel": channel}).encode()
+
+    def remove_all(self) -> bytes:
+        """Return the command that removes everything."""
+        return b'{"cmd": "stop_all"}'
+
+
+@dataclass(frozen=True)
+class Binary:
+    """Commands in FlatBuffers: ``rf5k``, or ``fc00``, which can replace too."""
+
+    name: str
+
+    def _message(self, change: int, streams: Iterable[Any] = ()) -> bytes:
+        return flatbuffers.encode(self.name, config_change=change, streams=list(streams))
+
+    def _stream(self, channel: str, topic: str, protocol: int, *, periodic: bool = True) -> Any:
+        schema = "f142" if topic else ""
+        if self.name == "rf5k":
+            return Rf5kStream(channel, schema, topic, protocol)
+        return Fc00Stream(channel, schema, topic, protocol, int(periodic))
+
+    def _streams(self, streams: Iterable[Stream]) -> list[Any]:
+        return [
+            self._stream(one.channel, one.topic, _PROTOCOLS[one.provider], periodic=one.periodic) for one in streams
+        ]
+
+    def add(self, *streams: Stream) -> bytes:
+        """Return the command that adds streams."""
+        return self._message(UpdateType.ADD, self._streams(streams))
+
+    def remove(self, channel: str = "", topic: str = "") -> bytes:
+        """Return the command that removes what matches; ``*`` and ``?`` are wildcards."""
+        schema = "f142" if topic else ""
+        one = Rf5kStream(channel, schema, topic, 0) if self.name == "rf5k" else Fc00Stream(channel, schema, topic, 0, 0)
+        return self._message(UpdateType.REMOVE, [one])
+
+    def remove_all(self) -> bytes:
+        """Return the command that removes everything."""
+        return self._message(UpdateType.REMOVEALL)
+
+    def replace(self, *streams: Stream) -> bytes:
+        """Return the command that replaces everything by streams."""
+        return self._message(UpdateType.REPLACE, self._streams(streams))
+
+
+JSON, RF5K, FC00 = Json(), Binary("rf5k"), Binary("fc00")
 
 
 @dataclass
@@ -30,38 +110,61 @@ class Forwarder:
     """A running forwarder, as its users see it: commands go in, data and status come out."""
 
     kafka: Kafka
-    config_topic: str
-    status_topic: str
-    data_topic: str
+    prefix: str
 
-    def command(self, **command: Any) -> None:
-        """Send a JSON command."""
-        self.kafka.send(self.config_topic, json.dumps(command))
+    @property
+    def data_topic(self) -> str:
+        """Where its data goes unless a stream says otherwise."""
+        return f"{self.prefix}Data"
+
+    def send(self, command: bytes) -> None:
+        """Send a command."""
+        self.kafka.send(f"{self.prefix}Config", command)
+
+    def streams(self, channels: Iterable[str], provider: str, topic: str = "") -> list[Stream]:
+        """Return the streams of several channels."""
+        return [Stream(name, provider, topic or self.data_topic) for name in channels]
 
     def add(self, channels: Iterable[str], provider: str, topic: str = "") -> None:
         """Send one add command for several channels."""
-        self.command(cmd="add", streams=[stream(name, provider, topic or self.data_topic) for name in channels])
+        self.send(JSON.add(*self.streams(channels, provider, topic)))
 
     def data(self, topic: str = "") -> KafkaConsumer:
         """Return a consumer of the data that comes from now on."""
         return self.kafka.consumer(topic or self.data_topic)
 
-    def status_after(self, wanted: Callable[[set[str]], object], what: str, **command: Any) -> set[str]:
-        """Send a command; return the channels of the first status after it for which ``wanted`` is true."""
-        with self.kafka.consumer(self.status_topic) as consumer:
-            self.command(**command)
-            message = consumer.wait_for(lambda one: wanted(channels_in(one)), what=f"status {what}")
-            return channels_in(message)
+    def status(self) -> KafkaConsumer:
+        """Return a consumer of the status messages that come from now on."""
+        return self.kafka.consumer(f"{self.prefix}Status")
 
-    def add_command(self, channels: Iterable[str], provider: str) -> dict[str, Any]:
-        """Return an add command for ``status_after``."""
-        return {"cmd": "add", "streams": [stream(name, provider, self.data_topic) for name in channels]}
+    def status_after(self, command: bytes, wanted: Callable[[set[str]], object], what: str) -> set[str]:
+        """Send a command; return the channels of the first status after it for which ``wanted`` is true."""
+        with self.status() as consumer:
+            self.send(command)
+            return channels_in(consumer.wait_for(lambda one: wanted(channels_in(one)), what=f"status {what}"))
+
+    def reset(self) -> None:
+        """Take all its streams away."""
+        self.status_after(JSON.remove_all(), lambda channels: not channels, "without streams")
+
+    def next_life(self, service: Service) -> Message:
+        """End it, start it again, and return its first status: from then on it takes commands."""
+        service.stop()
+        with self.status() as consumer:
+            service.start()
+            return consumer.wait_for(lambda _: True, what="status of a new life")
+
+    def running(self) -> set[str]:
+        """Wait for a sign of life; return the channels in its status."""
+        with self.status() as consumer:
+            return channels_in(consumer.wait_for(lambda _: True, what="status"))
 
 
 def channels_in(message: Message) -> set[str]:
-    """Return the channels that a status message lists."""
-    status = flatbuffers.decode(message.value or b"", schema="x5f2").value
-    return {one["channel_name"] for one in json.loads(status.status_json)["streams"]}
+    """Return the channels that a status message lists, in whichever form it is."""
+    data = message.value or b""
+    text = data if data.startswith(b"{") else flatbuffers.decode(data, schema="x5f2").value.status_json
+    return {one["channel_name"] for one in json.loads(text)["streams"]}
 
 
 def update_of(message: Message) -> Any:
@@ -73,3 +176,25 @@ def value_type(message: Message) -> str:
     """Return the type of the value in an f142 message as the buffer names it, such as Double or ArrayFloat."""
     number = LogData.LogData.GetRootAsLogData(message.value, 0).ValueType()
     return next(str(name) for name, value in vars(Value.Value).items() if value == number)
+
+
+def of(channel: str, value: Any = None) -> Callable[[Message], bool]:
+    """Return a condition: a message of ``channel``, with ``value`` if one is given."""
+
+    def wanted(message: Message) -> bool:
+        if message.key != channel.encode():
+            return False
+        return value is None or np.array_equal(update_of(message).value, value)
+
+    return wanted
+
+
+def each_of(*channels: str) -> Callable[[Message], bool]:
+    """Return a condition that becomes true with the message that completes ``channels``."""
+    left = {channel.encode() for channel in channels}
+
+    def wanted(message: Message) -> bool:
+        left.discard(message.key or b"")
+        return not left
+
+    return wanted

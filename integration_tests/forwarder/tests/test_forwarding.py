@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from suite import channels_in, stream, update_of, value_type
+from suite import JSON, channels_in, each_of, of, update_of, value_type
 
 from harness.helpers.flatbuffers import ALARM_SEVERITY, ALARM_STATUS
 
@@ -17,28 +17,6 @@ if TYPE_CHECKING:
     from harness.helpers.kafka import Message
 
 pytestmark = pytest.mark.usefixtures("kafka_stack", "ioc_stack")
-
-
-def of(channel: str, value: Any = None) -> Any:
-    """Return a condition: a message of ``channel``, with ``value`` if one is given."""
-
-    def wanted(message: Message) -> bool:
-        if message.key != channel.encode():
-            return False
-        return value is None or np.array_equal(update_of(message).value, value)
-
-    return wanted
-
-
-def each_of(*channels: str) -> Any:
-    """Return a condition that becomes true with the message that completes ``channels``."""
-    left = {channel.encode() for channel in channels}
-
-    def wanted(message: Message) -> bool:
-        left.discard(message.key or b"")
-        return not left
-
-    return wanted
 
 
 @pytest.mark.parametrize(
@@ -114,17 +92,17 @@ def test_updates_of_one_pv_keep_their_order_in_one_partition(forwarder: Forwarde
 def test_status_lists_exactly_the_added_streams(forwarder: Forwarder, provider: str) -> None:
     """Status must name every added PV, and no other."""
     wanted = {"SIMPLE:LONG", "SIMPLE:DOUBLE", "SIMPLE:STR"}
-    command = forwarder.add_command(wanted, provider)
-    status = forwarder.status_after(lambda channels: len(channels) >= len(wanted), "with three streams", **command)
+    command = JSON.add(*forwarder.streams(wanted, provider))
+    status = forwarder.status_after(command, lambda channels: len(channels) >= len(wanted), "with three streams")
     assert status == wanted
 
 
 def test_a_hundred_rapid_commands_all_arrive(forwarder: Forwarder, provider: str) -> None:
     """A hundred add commands without a pause between them must all be obeyed, and all hundred values come."""
     channels = {f"SIMPLE:MANY{number}" for number in range(100)}
-    with forwarder.data() as data, forwarder.kafka.consumer(forwarder.status_topic) as status:
+    with forwarder.data() as data, forwarder.status() as status:
         for channel in sorted(channels):
-            forwarder.command(cmd="add", streams=[stream(channel, provider, forwarder.data_topic)])
+            forwarder.add([channel], provider)
         status.wait_for(lambda one: channels_in(one) == channels, what="status with a hundred streams")
         data.wait_for(each_of(*channels), what="the last of a hundred values")
 
@@ -156,25 +134,10 @@ def test_a_stopped_channel_is_forwarded_no_more(forwarder: Forwarder, ioc: Epics
         forwarder.add([stopped, going_on], provider)
         data.wait_for(each_of(stopped, going_on), what="update of both PVs")
         status = forwarder.status_after(
-            lambda channels: stopped not in channels, f"without {stopped}", cmd="stop_channel", channel=stopped
+            JSON.remove(stopped), lambda channels: stopped not in channels, f"without {stopped}"
         )
         assert status == {going_on}
         ioc.put(stopped, 7)
         ioc.put(going_on, 1)
         came = data.collect_until(of(going_on, 1), what=f"{going_on} = 1")
     assert stopped.encode() not in {message.key for message in came}
-
-
-def test_stop_all_stops_everything(forwarder: Forwarder, provider: str) -> None:
-    """After stop_all, status must list nothing."""
-    command = forwarder.add_command(["SIMPLE:LONG", "SIMPLE:STR"], provider)
-    forwarder.status_after(lambda channels: len(channels) == 2, "with two streams", **command)
-    assert forwarder.status_after(lambda channels: not channels, "without streams", cmd="stop_all") == set()
-
-
-def test_a_command_that_is_none_does_no_harm(forwarder: Forwarder, provider: str) -> None:
-    """What is no command must be passed over: the next command is obeyed."""
-    for nonsense in (b"\xff\xfe", b"{", b"[]", b'{"cmd": "dance"}', b'{"cmd": "add", "streams": [{}]}'):
-        forwarder.kafka.send(forwarder.config_topic, nonsense)
-    command = forwarder.add_command(["SIMPLE:LONG"], provider)
-    assert forwarder.status_after(bool, "with a stream", **command) == {"SIMPLE:LONG"}

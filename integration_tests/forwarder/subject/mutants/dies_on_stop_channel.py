@@ -11,7 +11,7 @@ _execute = Forwarder.execute
 
 
 def _die(self: Forwarder, command: Command) -> None:
-    if command.kind == "stop_channel":
+    if command.channel:
         os._exit(3)
     _execute(self, command)
 
