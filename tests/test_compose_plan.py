@@ -195,6 +195,22 @@ def test_own_logging_is_kept(tmp_path: Path) -> None:
 # -- addresses -------------------------------------------------------------------------------------------------------
 
 
+def test_a_log_file_of_its_own_is_mounted_beside_what_the_file_mounts(tmp_path: Path) -> None:
+    """A container must see a file of the run's folder where it writes its log, and keep its other mounts."""
+    (tmp_path / "a.ini").touch()
+    keys = {"volumes": ["./a.ini:/etc/a.ini:ro"], "x-harness": {"log_file": "/var/log/api.log"}}
+    made = plan(tmp_path, {"api": service(**keys)})
+    here = tmp_path / "logs/api@s.file.log"
+    mounts = merged(made, tmp_path)["services"]["api"]["volumes"]
+    assert [(one["source"], one["target"]) for one in mounts] == [
+        (str(tmp_path / "a.ini"), "/etc/a.ini"),
+        (str(here), "/var/log/api.log"),
+    ]
+    (api,) = made.services
+    assert isinstance(api, ContainerPlan)
+    assert api.log_file == here
+
+
 def test_ports_are_published_on_the_leased_address(tmp_path: Path) -> None:
     """Each port must be at the service's own address under its left number, and its variables must say so."""
     made = plan(tmp_path, {"api": service(ports=["8080:80", "53:53/udp"]), "my-db": service(ports=["5432"])})

@@ -509,6 +509,17 @@ def test_a_log_has_the_bytes_that_were_written(dock: Dock) -> None:
 # -- addresses -------------------------------------------------------------------------------------------------------
 
 
+def test_a_log_of_its_own_is_in_the_folder_of_the_run(dock: Dock) -> None:
+    """What a container's program, of whatever user, writes to its log file must be in the run's folder at once."""
+    dock.stack("s", {"app": dock.box("wait", user="1234", harness={"log_file": "/var/log/app/own.log"})})
+    run = dock.run()
+    with running(run):
+        app = run.bring("s").service("app")
+        assert app.exec(["python3", "-c", "open('/var/log/app/own.log', 'w').write('mine')"]).code == 0
+        assert (dock.latest / "services" / "app@s.file.log").read_text() == "mine"
+    assert (dock.latest / "services" / "app@s.file.log").read_text() == "mine"
+
+
 def test_two_environments_do_not_meet(dock: Dock) -> None:
     """Two runs of one stack at once must have addresses, networks and names of their own, and both work."""
     dock.stack("s", {"web": dock.web(environment={"WHO": "${WHO}"}), "user": dock.up()})

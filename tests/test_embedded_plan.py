@@ -106,6 +106,22 @@ def test_python_is_this_interpreter(tmp_path: Path) -> None:
     assert one.health == (sys.executable, "-m", "health")
 
 
+def test_a_log_file_of_its_own_is_in_the_folder_of_logs(tmp_path: Path) -> None:
+    """The path of a service's own log must become one of its stack's, so that no two services share it."""
+    api = service(
+        "sh", "--log=/var/log/api.log", "{log}", "{mount:/var/log/api.log}", harness={"log_file": "/var/log/api.log"}
+    )
+    here = str(tmp_path / "logs/api@s.file.log")
+    assert plan_one(tmp_path, api).argv == ("sh", f"--log={here}", here, here)
+
+
+@pytest.mark.parametrize("path", ["log", "/", "/var/log/"])
+def test_a_log_file_must_be_the_path_of_a_file(tmp_path: Path, path: str) -> None:
+    """A relative path, or a folder, must be refused when the file is read."""
+    with pytest.raises(ConfigError, match="log_file"):
+        tree_of(tmp_path, {"api": service("sh", harness={"log_file": path})})
+
+
 @pytest.mark.parametrize(
     ("test", "health"),
     [
