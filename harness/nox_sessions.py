@@ -127,6 +127,22 @@ def integration(session: nox.Session) -> None:
             run_suite(session, name, words)
 
 
+@nox.session
+def long(session: nox.Session) -> None:
+    """The tests of a system that are marked long, for ten minutes each unless --long-run says otherwise."""
+    install(session, "test", extras="all")
+    systems, words = _chosen(session)
+    both, words = _engine_both(words)
+    problems = []
+    for name in systems:
+        for engine in ENGINES if both else ("",):
+            chosen = [f"--engine={engine}"] if engine else []
+            if code := _suite(session, name, ["-m", "long", "--long-run=10m", *chosen, *words]):
+                problems.append(f"{name} {engine}: {_exit(code)}")
+    if problems:
+        session.error("; ".join(problems))
+
+
 def _exit(code: int) -> str:
     return f"harness exit: {code} ({EXIT_MEANING.get(code, 'pytest')})"
 
@@ -258,11 +274,12 @@ def campaign(session: nox.Session) -> None:
 
 @nox.session(python=False)
 def nightly(session: nox.Session) -> None:
-    """What is too long for every change: oldest versions, other plugins, mutants, kills, systems on both engines."""
+    """What is too long for every change: oldest versions, other plugins, mutants, long runs, kills, both engines."""
     for name, words in (
         ("minimums", ()),
         ("plugins", ()),
         ("mutants", ("all",)),
+        ("long", ("forwarder", "--engine", "both")),
         ("campaign", ("--kills", "300")),
         ("integration", ("all", "--engine", "both")),
     ):
