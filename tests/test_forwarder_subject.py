@@ -98,7 +98,9 @@ def test_patterns_know_two_wildcards(pattern: Pattern, channel: str, matches: bo
     assert pattern.matches(Stream(channel, "ca", "f142", "Topic")) is matches
 
 
-@pytest.mark.parametrize("data", [b"", b"[]", b'{"cmd": 1}', b'{"cmd": "add", "streams": [1]}', b"\xff\xff\xff\xfffc00"])
+@pytest.mark.parametrize(
+    "data", [b"", b"[]", b'{"cmd": 1}', b'{"cmd": "add", "streams": [1]}', b"\xff\xff\xff\xfffc00"]
+)
 def test_what_is_no_command_is_refused(data: bytes) -> None:
     """Bytes that are no command must raise one kind of error."""
     with pytest.raises(BadCommandError):
