@@ -48,6 +48,26 @@ def _daemon() -> None:
     signal.pause()
 
 
+def _child(words: str) -> None:
+    """Fork a child that does ``VERB,VERB,...`` and stays in the process group."""
+    if not os.fork():
+        for one in words.split(","):
+            verb, _, rest = one.partition(":")
+            VERBS[verb](rest)
+        os._exit(0)
+
+
+def _stop_slowly(seconds: str) -> None:
+    """End some time after TERM, and say so then."""
+
+    def end(*_: object) -> None:
+        threading.Event().wait(float(seconds))
+        print("ended slowly", flush=True)
+        os._exit(0)
+
+    signal.signal(signal.SIGTERM, end)
+
+
 def _serve(where: str) -> None:
     host, port, delay = where.split(":")
     server = http.server.ThreadingHTTPServer((host, int(port)), _Handler)
@@ -92,6 +112,8 @@ VERBS: dict[str, Callable[[str], object]] = {
     "exit": _exit,
     "eat": _eat,
     "after": _after,
+    "child": _child,
+    "slow": _stop_slowly,
     "daemon": lambda _: _daemon(),
     "deaf": lambda _: signal.signal(signal.SIGTERM, signal.SIG_IGN),
     "polite": lambda _: signal.signal(signal.SIGTERM, _stop_politely),

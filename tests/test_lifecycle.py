@@ -144,6 +144,16 @@ def test_a_subject_that_ignores_term_is_killed(project: Project) -> None:
     assert 0.3 <= clock.now() - began < 3
 
 
+def test_what_a_launcher_launched_has_the_same_grace(project: Project) -> None:
+    """A subject's child that ends some time after its parent must be given the rest of the grace."""
+    both = service("child:slow:0.4,wait", "polite", "say:up", "wait", ready=[{"log": "up"}], subject="s")
+    project.stack("s", {"both": both})
+    run = project.run()
+    with running(run):
+        run.bring("s")
+    assert (project.latest / "services" / "both.log").read_text() == "up\nasked to stop\nended slowly\n"
+
+
 def test_a_declared_stop_command_is_used(project: Project) -> None:
     """A service with ``stop`` must be asked by that command, not by TERM."""
     stop = ["python", "-c", "import os, signal; os.kill(int(open(os.environ['PIDFILE']).read()), signal.SIGTERM)"]

@@ -915,6 +915,8 @@ class Keeper:
                 procs.kill_group(service.pid, signal.SIGCONT)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(service.gone.wait(), deadline.remaining())
+            for pid, start in _of_group(family, service.pid).items():  # a launcher may end before what it launched
+                await _wait_gone(pid, start, deadline)
         if service.running:
             procs.kill_group(service.pid, signal.SIGKILL)
             await self._wait_until_ended(service)
@@ -967,6 +969,16 @@ class Keeper:
             if not left:
                 self.ledger.delete()
         return left
+
+
+def _of_group(pids: dict[int, int], group: int) -> dict[int, int]:
+    """Return those of ``pids`` that are in a process group, so that they got its TERM as well."""
+    found = {}
+    for pid, start in pids.items():
+        with contextlib.suppress(ProcessLookupError):
+            if os.getpgid(pid) == group:
+                found[pid] = start
+    return found
 
 
 async def _wait_gone(pid: int, start: int, deadline: clock.Deadline) -> None:
