@@ -121,8 +121,8 @@ class Decoder:
         return reader
 
     def enum(self, type_: Type) -> Enum | None:
-        """Return the enum that a scalar (or the elements of a vector) belongs to."""
-        return self._model.enums[type_.index] if type_.index >= 0 else None
+        """Return the enum that a scalar belongs to."""
+        return self._model.enums[type_.index] if type_.base in FORMATS and type_.index >= 0 else None
 
     def union(self, type_: Type) -> dict[int, Reader]:
         """Return what reads each member of a union."""

@@ -72,6 +72,7 @@ _REFLECTION = Model(
             (0, "name", _TEXT, 0),
             (1, "values", _tables(_MEMBER), 0),
             (2, "is_union", _BOOL, 0),
+            (3, "underlying_type", _table(_TYPE), 0),
             (4, "attributes", _tables(_ATTRIBUTE), 0),
         ),
         _of(
@@ -138,9 +139,11 @@ def _field(found: Mapping[str, Any], tables: Sequence[str]) -> Field:
 
 def _enum(found: Mapping[str, Any]) -> Enum:
     members = found["values"]
+    # Numbers of an unsigned 64-bit enum are kept in a signed field.
+    mask = (1 << 64) - 1 if _type(found["underlying_type"]).base == Base.ULONG else -1
     return Enum(
         found["name"],
-        {one["value"]: one["name"] for one in members},
+        {one["value"] & mask: one["name"] for one in members},
         is_union=found["is_union"],
         is_flags="bit_flags" in _attributes(found),
         types={one["value"]: _type(one["union_type"]) for one in members} if found["is_union"] else {},
