@@ -412,9 +412,10 @@ def _is_list(value: object) -> bool:
 
 
 def _numeric(values: Plain) -> bool:
-    if isinstance(values, np.ndarray):
-        return values.dtype.kind in "biuf"
-    return all(isinstance(one, numbers.Real) and not isinstance(one, _Number) for one in values)
+    try:
+        return np.asarray(values).dtype.kind in "biuf"
+    except ValueError:  # rows of unlike lengths
+        return False
 
 
 def _shape(values: Plain) -> str:
