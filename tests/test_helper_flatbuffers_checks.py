@@ -125,7 +125,7 @@ def test_the_error_points_to_the_test() -> None:
     ],
     ids=str,
 )
-def test_values_of_any_kind(seen: Any, needed: Any, options: dict[str, float], lines: list[str]) -> None:
+def test_values_of_any_kind(seen: Any, needed: Any, options: dict[str, Any], lines: list[str]) -> None:
     """Each difference must be told in its own words, and no more than that."""
     assert differences({"value": seen}, {"value": needed}, **options) == lines
 
@@ -154,8 +154,8 @@ def test_values_of_any_kind(seen: Any, needed: Any, options: dict[str, float], l
             [[1, 2], [3, 9]],
             [
                 (
-                    "value: 1 of 4 elements differ, first at [1, 1]: 4 seen, 9 needed; greatest difference 5 at [1, 1], "
-                    "tolerance 0.1"
+                    "value: 1 of 4 elements differ, first at [1, 1]: 4 seen, 9 needed; greatest difference 5 "
+                    "at [1, 1], tolerance 0.1"
                 )
             ],
         ),
@@ -164,8 +164,8 @@ def test_values_of_any_kind(seen: Any, needed: Any, options: dict[str, float], l
             [1.0, np.inf],
             [
                 (
-                    "value: 1 of 2 elements differ, first at [0]: nan seen, 1.0 needed; greatest difference nan at [0], "
-                    "tolerance 0.1"
+                    "value: 1 of 2 elements differ, first at [0]: nan seen, 1.0 needed; greatest difference nan "
+                    "at [0], tolerance 0.1"
                 )
             ],
         ),

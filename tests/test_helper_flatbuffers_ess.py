@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from streaming_data_types import DESERIALISERS
 from streaming_data_types.alarm_al00 import Severity
 from streaming_data_types.fbschemas.forwarder_config_update_rf5k.Protocol import Protocol
 from streaming_data_types.fbschemas.forwarder_config_update_rf5k.UpdateType import UpdateType
@@ -23,7 +24,7 @@ SCHEMAS = {
     path.stem: flatbuffers.read_schema(path)
     for path in sorted((Path(__file__).parent / "schemas" / "ess").glob("*.fbs"))
 }
-NUMBERS = {
+NUMBERS: dict[str, Any] = {
     "Byte": np.int8,
     "UByte": np.uint8,
     "Short": np.int16,
@@ -43,7 +44,7 @@ INT32 = st.integers(-(2**31), 2**31 - 1)
 
 def ess(schema: str, buffer: bytes) -> Any:
     """Decode by the ESS codec."""
-    return codecs.DESERIALISERS[schema](buffer)
+    return DESERIALISERS[schema](buffer)
 
 
 def listed(value: Any) -> Any:
@@ -129,8 +130,8 @@ UINT32 = st.integers(0, 2**32 - 1)
 @given(st.tuples(TEXT, TEXT, TEXT, TEXT, UINT32, UINT32, TEXT))
 def test_x5f2_is_the_same_in_both(values: tuple[Any, ...]) -> None:
     """A status must be the same by codec and by reflection."""
-    names = ("software_name", "software_version", "service_id", "host_name")
-    names += ("process_id", "update_interval", "status_json")
+    names = ["software_name", "software_version", "service_id", "host_name"]
+    names += ["process_id", "update_interval", "status_json"]
     fields = dict(zip(names, values, strict=True))
     message = flatbuffers.encode("x5f2", **fields)
     assert SCHEMAS["x5f2"].decode(message) == fields

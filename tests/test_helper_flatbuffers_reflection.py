@@ -185,7 +185,7 @@ def test_arrays_that_fit_are_taken_and_others_refused() -> None:
         ({"must": "", "flag": 1}, "flag: 1 (int) was given, True or False was needed"),
         (
             {"must": "", "kind": "Dor"},
-            "kind: 'Dor' was given, a member of places.Kind (Sample, Empty, Door); did you mean 'Door'? was needed",
+            "kind: 'Dor' was given, a member of places.Kind (Sample, Empty, Door) was needed; did you mean 'Door'?",
         ),
         ({"must": "", "note": []}, "note: [] (list) was given, the fields of wide.Note as a dict was needed"),
         ({"must": "", "texts": "ab"}, "texts: 'ab' (str) was given, a list of text was needed"),
@@ -220,9 +220,9 @@ def test_an_unknown_field_names_the_nearest() -> None:
     with pytest.raises(BadValue) as caught:
         WIDE.encode({"must": "", "notes": [{"star": 1}]})
     assert caught.value.summary == (
-        "notes[0].star: a field was given, one of wide.Note's (text, stars); did you mean 'stars'? was needed"
+        "notes[0].star: an unknown field was given, one of wide.Note's (text, stars) was needed; did you mean 'stars'?"
     )
-    with pytest.raises(BadValue, match=r"^old: a field that is deprecated was given"):
+    with pytest.raises(BadValue, match=r"^old: a deprecated field was given"):
         WIDE.encode({"must": "", "old": 1})
 
 

@@ -180,6 +180,8 @@ def check(
         BadBuffer: ``message`` is bytes that cannot be decoded.
     """
     __tracebackhide__ = True
+    if isinstance(message, bytes | bytearray | memoryview):
+        message = decode(bytes(message))
     found = differences(message, {**(fields or {}), **more}, tolerance=tolerance, relative=relative, alarm=alarm)
     if found:
         what = message.schema if isinstance(message, Decoded) else type(message).__name__

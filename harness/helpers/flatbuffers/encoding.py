@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 _NUMBER = 0  # the number of NONE in every union
 
 
-def _refused(path: str, seen: object, needed: str) -> BadValue:
+def _refused(path: str, seen: object, needed: str, nearby: str = "") -> BadValue:
     shown = seen if isinstance(seen, _Words) else f"{reprlib.repr(seen)} ({type(seen).__name__})"
-    return BadValue(f"{path.lstrip('.') or 'the message'}: {shown} was given, {needed} was needed")
+    return BadValue(f"{path.lstrip('.') or 'the message'}: {shown} was given, {needed} was needed{nearby}")
 
 
 class _Words(str):
@@ -301,7 +301,7 @@ class _Writing:
             if seen in enum.numbers:
                 return enum.numbers[seen]
             names = ", ".join(list(enum.numbers)[:12]) + (", ..." if len(enum.numbers) > 12 else "")  # noqa: PLR2004
-            raise _refused(path, _Words(repr(seen)), f"a member of {enum.name} ({names}){nearest(seen, enum.numbers)}")
+            raise _refused(path, _Words(repr(seen)), f"a member of {enum.name} ({names})", nearest(seen, enum.numbers))
         raise _refused(path, seen, f"{'names' if enum.is_flags else 'a name'} of {enum.name}")
 
     # What types look like
@@ -343,8 +343,9 @@ def _fields(object_: Object, value: Plain, path: str) -> Mapping[str, Plain]:
             known = ", ".join(object_.usable)
             raise _refused(
                 f"{path}.{name}",
-                _Words("a field that is deprecated" if any(one.name == name for one in object_.fields) else "a field"),
-                f"one of {object_.name}'s ({known}){nearest(str(name), object_.usable)}",
+                _Words("a deprecated field" if any(one.name == name for one in object_.fields) else "an unknown field"),
+                f"one of {object_.name}'s ({known})",
+                nearest(str(name), object_.usable),
             )
     return value
 
