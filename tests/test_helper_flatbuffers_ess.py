@@ -18,7 +18,7 @@ from streaming_data_types.fbschemas.logdata_f142.AlarmStatus import AlarmStatus
 from streaming_data_types.forwarder_config_update_rf5k import StreamInfo
 
 from harness.helpers import flatbuffers
-from harness.helpers.flatbuffers import codecs
+from harness.helpers.flatbuffers import BadBuffer, codecs
 
 SCHEMAS = {
     path.stem: flatbuffers.read_schema(path)
@@ -163,3 +163,12 @@ def test_al00_is_the_same_in_both(source: str, when: int, severity: Severity, te
     found = SCHEMAS["al00"].decode(message)
     assert found == {"source_name": source, "timestamp": when, "severity": severity.name, "message": text}
     assert ess("al00", SCHEMAS["al00"].encode(found)) == ess("al00", message) == (source, when, severity, text)
+
+
+def test_texts_that_are_shared_without_end_are_refused() -> None:
+    """A small f142 message of which each text is the same long one must be refused before memory runs out."""
+    texts = {"value": ["x" * 100_000] * 50_000}
+    message = SCHEMAS["f142"].encode({"source_name": "", "value_type": "ArrayString", "value": texts})
+    assert len(message) < 400_000
+    with pytest.raises(BadBuffer, match="shared so often"):
+        flatbuffers.decode(message)

@@ -18,6 +18,7 @@ from harness.helpers.flatbuffers.buffers import (
     looks_size_prefixed,
     without_size,
 )
+from harness.helpers.flatbuffers.decoding import amount_allowed
 from harness.helpers.flatbuffers.schemas import Schema, read_schema
 
 if TYPE_CHECKING:
@@ -46,14 +47,28 @@ ALARM_SEVERITY = names_of(AlarmSeverity)
 
 
 class _Strict(bytes):
-    """Bytes whose slices must exist: plain ones come back shorter, and a truncated string would pass unseen."""
+    """Bytes whose slices must exist, and may not add up without end.
 
-    __slots__ = ()
+    Slices of plain bytes come back shorter, and a truncated string would pass unseen; and a hostile vector of strings
+    can have its elements share one.
+    """
+
+    left: int
 
     def __getitem__(self, index: Any) -> Any:  # noqa: ANN401 - as bytes
-        if isinstance(index, slice) and index.stop is not None and index.stop > len(self):
-            raise IndexError(f"bytes {index.start} to {index.stop} of {len(self)}")
+        if isinstance(index, slice) and index.stop is not None:
+            if index.stop > len(self):
+                raise IndexError(f"bytes {index.start} to {index.stop} of {len(self)}")
+            self.left -= index.stop - (index.start or 0)
+            if self.left < 0:
+                raise IndexError("its parts are shared so often that it would not fit into memory")
         return super().__getitem__(index)
+
+
+def _strict(message: bytes) -> _Strict:
+    made = _Strict(message)
+    made.left = amount_allowed(len(message))
+    return made
 
 
 @dataclass(frozen=True)
@@ -145,7 +160,7 @@ def decode(buffer: bytes, *, schema: str = "", size_prefixed: bool = False) -> D
         raise BadBuffer(f"Schema {found!r} is not known (head: {head})", hint=prefixed or known)
     try:
         _check_root(message)
-        return Decoded(found, decoder(_Strict(message)))
+        return Decoded(found, decoder(_strict(message)))
     except BadBuffer:
         raise
     except Exception as error:  # decoders raise whatever they trip over; all of it means a bad buffer

@@ -29,6 +29,11 @@ _VTABLE_HEAD = struct.Struct("<HH").unpack_from
 _TRIPPED = (struct.error, ValueError, IndexError, OverflowError)  # what unpacking raises outside of a buffer
 
 
+def amount_allowed(length: int) -> int:
+    """Return how much a message of ``length`` bytes may decode to."""
+    return max(AMOUNT, AMOUNT_PER_BYTE * length)
+
+
 class _Malformed(Exception):
     """Something in a buffer cannot be; ``path`` grows on the way out."""
 
@@ -88,7 +93,7 @@ class Decoder:
         """
         data = bytes(buffer)
         try:
-            cursor = _Cursor(data, max(AMOUNT, AMOUNT_PER_BYTE * len(data)))
+            cursor = _Cursor(data, amount_allowed(len(data)))
             value: dict[str, Any] = self._root(cursor, *_UINT32(data, 0), DEPTH)
         except (_Malformed, *_TRIPPED) as error:
             raise BadBuffer(
