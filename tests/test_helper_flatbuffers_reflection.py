@@ -134,6 +134,15 @@ def test_shared_strings_and_vtables_are_written_once() -> None:
     assert WIDE.decode(many)["notes"] == [note] * 101
 
 
+def test_a_forced_alignment_is_kept() -> None:
+    """A vector with force_align must start at a multiple of that, whatever is written before it."""
+    marked = np.array([1.25, 3.5, 7.75], np.float32)
+    starts = {
+        WIDE.encode({"must": "x" * length, "aligned": marked}).index(marked.tobytes()) % 16 for length in range(32)
+    }
+    assert starts == {0}
+
+
 def test_numbers_without_a_name_stay_numbers() -> None:
     """An enum's number that the schema does not know, as a newer sender may write, must be kept."""
     found = WIDE.decode(WIDE.encode({"must": "", "kind": 12, "colours": ["Red", 128], "kinds": [7, 8]}))
