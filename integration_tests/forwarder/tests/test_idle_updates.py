@@ -29,8 +29,8 @@ def test_idle_updates_come_at_their_period(idle_forwarder: Forwarder, ioc: Epics
     assert {int(update_of(one).value) for one in again} == {5}
     assert {update_of(one).timestamp_unix_ns for one in again} == {first.timestamp_unix_ns}
     gaps = [later.timestamp - earlier.timestamp for earlier, later in pairwise(again)]
-    # A timer may be late, never early. Milliseconds are rounded.
-    assert min(gaps) >= PERIOD - 1, gaps
+    # A message that was late makes the gap after it shorter.
+    assert min(gaps) >= PERIOD / 2, gaps
     assert median(gaps) < 2 * PERIOD, gaps
 
 
