@@ -345,13 +345,13 @@ def test_a_bad_database_is_told(tmp_path: Path, text: str, macros: dict[str, str
 @pytest.mark.parametrize("macros", [{"P": 'a"b'}, {"P": "a\\b"}, {"P": "a\nb"}, {"A=B": "c"}, {"": "c"}])
 def test_a_macro_that_cannot_be_passed_is_told(database: Path, macros: dict[str, str]) -> None:
     """What would be read as something else must be refused."""
-    with pytest.raises(ConfigError, match="^Macro "), run_ioc(database, macros=macros):
+    with pytest.raises(ConfigError, match=r"^Macro "), run_ioc(database, macros=macros):
         pass
 
 
 def test_a_missing_database_is_told(tmp_path: Path) -> None:
     """A file that is not there must be told before anything is started."""
-    with pytest.raises(ConfigError, match="is no file, an IOC needs one$"), run_ioc(tmp_path / "none.db"):
+    with pytest.raises(ConfigError, match=r"is no file, an IOC needs one$"), run_ioc(tmp_path / "none.db"):
         pass
 
 
@@ -448,8 +448,6 @@ def test_an_enum_tells_its_states(own: Ioc, provider: Provider) -> None:
 @pytest.mark.parametrize("reader", ["ca", "pva"])
 def test_an_array_of_any_length_is_a_list(own: Ioc, provider: Provider, reader: Provider, values: list[int]) -> None:
     """An array must be read as the list that was written, be it empty or of one."""
-    if provider == "ca" and not values:
-        pytest.xfail("Channel Access has no write of no elements")
     own.put("X:ARRAY", values, provider=provider)
     assert own.get("X:ARRAY", provider=reader).value == values
 

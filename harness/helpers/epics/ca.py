@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _SLICE = 0.5
 _BATCH = 1000
+_LONGEST = 39  # bytes of a string on the wire: MAX_STRING_SIZE of the protocol, less its last NUL
 _HANDSHAKE = 2.0  # seconds that an IOC which accepted may take to open a channel of a subscription
 
 
@@ -189,6 +190,9 @@ class Circuit:
             values = [item if isinstance(item, bytes) else str(item) for item in values]
         kind = caproto.ChannelType.STRING if any(isinstance(item, str) for item in values) else None
         data = [item.encode() if isinstance(item, str) else item for item in values]
+        if any(isinstance(item, bytes) and len(item) > _LONGEST for item in data):
+            # The library would cut it without a word.
+            raise HarnessError(f"PV {name} at {self._where} takes strings of {_LONGEST} bytes, not {value!r}")
         try:
             request = channel.write(data=data, data_type=kind, notify=True)
             self._send(request)

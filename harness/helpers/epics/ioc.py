@@ -11,7 +11,7 @@ import signal
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness import procs
 from harness.clock import Deadline, add_guard, poll, remove_guard
@@ -73,7 +73,7 @@ class Ioc(Epics):
         self._argv = [sys.executable, "-P", "-m", "pvxslibs.ioc", *(["-m", macros] if macros else [])]
         self._argv += ["-d", str(database)]
         self._start_budget = timeout
-        self._process: Any = None
+        self._process: procs.Popen[bytes] | None = None
         self._input = -1
         # A file without a name: it goes away with the last process that has it open, and no pipe can fill up.
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by _end
@@ -144,20 +144,20 @@ class Ioc(Epics):
 
     def stop(self) -> None:
         """End it as its shell does with "exit", or else kill it; twice is no error."""
+        # Forgotten first: a wait in another thread must not take it for one that ended by itself.
+        process, self._process = self._process, None
         self._close_input()
-        if self._process is not None:
+        if process is not None:
             try:
-                self._process.wait(_STOP_BUDGET)
+                process.wait(_STOP_BUDGET)
             except procs.TimeoutExpired:
-                self.kill()
-            self._process = None
+                _kill(process)
 
     def kill(self) -> None:
         """Kill it at once; connections break as they do when a machine fails. Twice is no error."""
-        if self._process is not None:
-            procs.kill_group(self._process.pid, signal.SIGKILL)
-            self._process.wait(_KILL_BUDGET)
-            self._process = None
+        process, self._process = self._process, None
+        if process is not None:
+            _kill(process)
         self._close_input()
 
     def restart(self) -> None:
@@ -176,6 +176,11 @@ class Ioc(Epics):
         finally:
             self.stop()
             self._log.close()
+
+
+def _kill(process: procs.Popen[bytes]) -> None:
+    procs.kill_group(process.pid, signal.SIGKILL)
+    process.wait(_KILL_BUDGET)
 
 
 @contextlib.contextmanager

@@ -89,26 +89,30 @@ class PvaFeed:
         """Return what has come; see ``Feed``."""
         found: list[Reading] = []
         for _ in poll(deadline, wake=self._wake):
-            if self._closed:
-                return found
+            while self._came:
+                # Not beyond a loss, which must be seen also when the next connection is there already.
+                if self._take(self._came.popleft(), found):
+                    return found
+            if found or self._closed:
+                break
             if self.problem:
                 self._renew(deadline)
-            while self._came:
-                self._take(self._came.popleft(), found)
-            if found:
-                break
         return found
 
-    def _take(self, update: Any, found: list[Reading]) -> None:  # noqa: ANN401 - untyped library
+    def _take(self, update: Any, found: list[Reading]) -> bool:  # noqa: ANN401 - untyped library
+        """Take one thing that was told. Returns whether it is that the connection is lost."""
         if isinstance(update, RemoteError):
             raise HarnessError(f"PV {self._name} at {self._address} (pva) refused: {update}") from update
-        if isinstance(update, Exception):
-            # The first thing that a subscription tells is that it is not connected yet.
-            if not self.problem:
-                self.problem, self._patience = "the IOC closed the connection", _FIRST_RENEWAL
-        else:
+        if not isinstance(update, Exception):
             self.problem = ""
             found.append(reading_of(update))
+            return False
+        # The first thing that a subscription tells is that it is not connected yet.
+        if self.problem:
+            return False
+        self.problem, self._patience = "the IOC closed the connection", _FIRST_RENEWAL
+        self._drop()
+        return True
 
     def _renew(self, deadline: Deadline) -> None:
         if self._context is not None and now() - self._made < self._patience:
