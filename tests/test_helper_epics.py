@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -550,6 +551,15 @@ def test_no_update_is_lost(own: Ioc, provider: Provider) -> None:
         for value in range(100):
             own.put("X:LONG", value)
         assert [one.value for one in updates.wait_for_n(101)] == [*range(-1, 100)]
+
+
+def test_a_monitor_outlives_a_garbage_collection(own: Ioc, provider: Provider) -> None:
+    """A subscription must go on when the garbage collector has been at work."""
+    own.put("X:LONG", 0)
+    with own.monitor("X:LONG", provider=provider) as updates:
+        gc.collect()
+        own.put("X:LONG", 1)
+        assert [one.value for one in updates.wait_for_n(2)] == [0, 1]
 
 
 def test_a_wait_of_a_monitor_lists_what_came(own: Ioc, provider: Provider) -> None:

@@ -81,6 +81,7 @@ class PvaFeed:
         self._came: deque[Any] = deque()
         self._wake = threading.Event()
         self._context: Any = None
+        self._subscription: Any = None
         self._closed = False
         self._made, self._patience = 0.0, _FIRST_RENEWAL
         self.problem = "no update yet"
@@ -132,12 +133,17 @@ class PvaFeed:
             came.append(update)
             self._wake.set()
 
-        self._context.monitor(self._name, changed, request=f"record[queueSize={_QUEUE}]field()", notify_disconnect=True)
+        # Kept: the library ends a subscription that the garbage collector finds.
+        self._subscription = self._context.monitor(
+            self._name, changed, request=f"record[queueSize={_QUEUE}]field()", notify_disconnect=True
+        )
 
     def _drop(self) -> None:
         if self._context is not None:
+            if self._subscription is not None:
+                self._subscription.close()
             self._context.close()
-            self._context = None
+            self._context = self._subscription = None
 
     def close(self) -> None:
         """Unsubscribe and disconnect."""
