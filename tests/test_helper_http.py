@@ -530,6 +530,7 @@ def test_a_failure_of_a_session_is_told() -> None:
     told = traceback.TracebackException.from_exception(caught.value)
     assert "s3cr3t" not in "".join(told.format_exception_only())
     assert caught.value.__suppress_context__
+    assert caught.value.__cause__ is None
 
 
 # -- repetitions -----------------------------------------------------------------------------------------------------
@@ -592,6 +593,14 @@ def test_a_broken_connection_is_tried_again(fail: Any, method: str) -> None:
             with pytest.raises(http.NoAnswer) as caught:
                 session.post("/")
             assert len(caught.value.details) == 1
+
+
+def test_a_refused_post_is_not_repeated() -> None:
+    """What may not be repeated must not be, even where nobody listened."""
+    nobody = f"127.0.0.1:{free_port()}"
+    with http.Session(nobody, retries=http.Retries()) as session, pytest.raises(http.NoAnswer) as caught:
+        session.post("/")
+    assert caught.value.details == ("  ConnectionRefusedError: [Errno 111] Connection refused",)
 
 
 def test_a_service_that_comes_late_is_reached() -> None:
