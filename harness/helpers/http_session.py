@@ -104,7 +104,8 @@ class _Repetition(urllib3.Retry):
         exchange = _exchange.get()
         exchange.failed.append(problem_of(_root(error)) if error else f"status {response.status if response else '?'}")
         if error and (method or "").upper() not in (self.allowed_methods or ()):
-            raise error
+            # Not the error itself: requests knows what to make of this one only.
+            raise MaxRetryError(_pool, url or "", error) from error  # type: ignore[arg-type] # as urllib3 itself does
         after = super().increment(method, url, response, error, _pool, _stacktrace)
         if after.seconds(response) >= exchange.deadline.remaining():
             reason = error or HTTPError("no time left")
