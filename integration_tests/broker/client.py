@@ -118,7 +118,7 @@ class Broker:
         Raises:
             KafkaException: the broker did not take one.
         """
-        mine = producer or self.producer(linger_ms=500)
+        mine = producer or self.producer(linger_ms=100)
         delivered: list[Any] = []
         errors: list[Any] = []
 

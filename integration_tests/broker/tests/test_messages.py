@@ -64,7 +64,7 @@ def test_compression(broker: Broker, ns: str) -> None:
     """Batches that were compressed with gzip, snappy, lz4 or zstd arrive as sent."""
     broker.create(ns)
     for codec in ("gzip", "snappy", "lz4", "zstd"):
-        producer = broker.producer(compression_type=codec, linger_ms=500)
+        producer = broker.producer(compression_type=codec, linger_ms=100)
         broker.send(ns, [codec.encode() * 100] * 10, producer=producer)
     found = broker.read(ns)
     assert offsets(found) == list(range(40))

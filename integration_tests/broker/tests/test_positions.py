@@ -31,7 +31,7 @@ STEP = 1000
 def timed(broker: Broker, topic: str) -> str:
     """Create a topic with one batch of 10 records, a second apart, and return its name."""
     broker.create(topic)
-    producer = broker.producer(linger_ms=500)
+    producer = broker.producer(linger_ms=100)
     for number, value in enumerate(numbered(10)):
         producer.produce(topic, value, partition=0, timestamp=START + number * STEP)
     assert producer.flush(PATIENCE) == 0
@@ -182,7 +182,7 @@ def test_list_offsets(broker: Broker, ns: str) -> None:
 def test_list_offset_of_newest(broker: Broker, ns: str) -> None:
     """The admin client is told the offset of the record with the highest timestamp, wherever in a batch it is."""
     broker.create(ns)
-    producer = broker.producer(linger_ms=500)
+    producer = broker.producer(linger_ms=100)
     for later in (1, 9, 4):
         producer.produce(ns, b"", partition=0, timestamp=START + later)
     assert producer.flush(PATIENCE) == 0
