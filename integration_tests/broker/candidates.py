@@ -18,15 +18,17 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 KNOWN = HERE / "known.toml"
 REFERENCE = "apache-kafka"
+EMBEDDED = "noida-db"
+"""The broker that ``compose/kafka.yaml`` runs on the embedded engine."""
 NOTES = "broker.json"
 """File in a run's folder: which broker it was, and how much memory it had at the end."""
 
 # A word of a broker's command line that no other has.
-_TOLD_BY = {"noida-db": "noida-db", "tansu": "tansu", "kafka.Kafka": REFERENCE}
+_TOLD_BY = {"noida-db": EMBEDDED, "tansu": "tansu", "kafka.Kafka": REFERENCE}
 
 
 def known_failures() -> dict[str, dict[str, str]]:
-    """Return broker -> test -> what the broker does instead."""
+    """Return broker -> test (``file::function``) -> what the broker does instead."""
     table = tomllib.loads(KNOWN.read_text(encoding="utf-8"))
     return {name: table.get(name, {}) for name in _TOLD_BY.values()}
 

@@ -9,7 +9,7 @@ import uuid
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from harness.clock import Deadline, poll
@@ -137,7 +137,11 @@ class Broker:
 
     def consumer(self, **config: object) -> Any:
         """Return a consumer that tells the end of a partition and commits nothing by itself."""
-        preset: dict[str, object] = {"group_id": uuid.uuid4().hex, "enable_auto_commit": False, "enable_partition_eof": True}
+        preset: dict[str, object] = {
+            "group_id": uuid.uuid4().hex,
+            "enable_auto_commit": False,
+            "enable_partition_eof": True,
+        }
         # The end of a partition is told by an empty answer, which is given after this time.
         preset["fetch_wait_max_ms"] = 20
         named = {**preset, **config}
@@ -159,7 +163,7 @@ class Broker:
         made.assign([TopicPartition(topic, partition, offset)])
         return made
 
-    def read(self, topic: str, offset: int = OFFSET_BEGINNING, *, partition: int = 0, **config: object) -> list[Any]:
+    def read(self, topic: str, offset: int = 0, *, partition: int = 0, **config: object) -> list[Any]:
         """Return the records of a partition from an offset to its end."""
         consumer = self.at(topic, offset, partition=partition, **config)
         found = to_end(consumer)

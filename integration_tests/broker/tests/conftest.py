@@ -30,7 +30,7 @@ def broker_name(stack: harness.Stack, run_dir: Path) -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def _known(request: pytest.FixtureRequest, broker_name: str) -> None:
     """Expect a failure, strictly, where one is known of this broker."""
-    reason = known_failures()[broker_name].get(request.node.name)
+    reason = known_failures()[broker_name].get(f"{request.node.path.name}::{request.node.name}")
     if reason:
         request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
 
