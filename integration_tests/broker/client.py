@@ -16,7 +16,7 @@ from harness.clock import Deadline, poll
 from harness.errors import WaitTimeout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
 PATIENCE = 8.0
 """Seconds that anything which must come is waited for."""
@@ -74,19 +74,18 @@ class Broker:
 
     # -- topics -------------------------------------------------------------------------------------------------
 
-    def create(self, topic: str, partitions: int = 1, **config: str) -> str:
+    def create(self, topic: str, partitions: int = 1, *, config: Mapping[str, str] | None = None) -> str:
         """Create a topic, wait until all its partitions have a leader, and return its name."""
-        named = {name.replace("_", "."): value for name, value in config.items()}
-        only(self.admin.create_topics([NewTopic(topic, partitions, 1, config=named)]))
+        only(self.admin.create_topics([NewTopic(topic, partitions, 1, config=dict(config or {}))]))
         for _ in poll(Deadline.patient(PATIENCE)):
             found = self.topics().get(topic)
             if found is not None and [one.leader >= 0 for one in found.partitions.values()] == [True] * partitions:
                 return topic
         raise WaitTimeout(f"Topic {topic!r} has no {partitions} leaders {PATIENCE:g} s after it was created")
 
-    def topics(self) -> dict[str, Any]:
+    def topics(self, timeout: float = PATIENCE) -> dict[str, Any]:
         """Return name -> metadata of all topics; to ask for one by name would have some brokers create it."""
-        return dict(self.admin.list_topics(timeout=PATIENCE).topics)
+        return dict(self.admin.list_topics(timeout=timeout).topics)
 
     def wait_until_gone(self, topic: str) -> None:
         """Wait until metadata no longer lists a topic."""
@@ -141,9 +140,9 @@ class Broker:
             "group_id": uuid.uuid4().hex,
             "enable_auto_commit": False,
             "enable_partition_eof": True,
+            # The end of a partition is told by an empty answer, which is given after this time.
+            "fetch_wait_max_ms": 20,
         }
-        # The end of a partition is told by an empty answer, which is given after this time.
-        preset["fetch_wait_max_ms"] = 20
         named = {**preset, **config}
         # With the next generation of the group protocol these two are the broker's to say.
         session = {} if named.get("group_protocol") == "consumer" else _GROUP
@@ -220,7 +219,7 @@ def offsets(records: Iterable[Any]) -> list[int]:
     return [one.offset() for one in records]
 
 
-def values(records: Iterable[Any]) -> list[bytes | None]:
+def values(records: Iterable[Any]) -> list[Any]:
     """Return the payloads of records."""
     return [one.value() for one in records]
 

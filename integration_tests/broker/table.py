@@ -1,7 +1,7 @@
 """Write the contract's table into the documentation, from runs of the suite.
 
 ``python -m integration_tests.broker.table [--write FILE] RUN ...``: each RUN is the folder of a run, or the
-``HARNESS_LOGS`` that it was given; its columns come in this order. Without ``--write`` what would be written is printed.
+``HARNESS_LOGS`` that it was given; its columns come in this order. Without ``--write`` the tables are printed.
 """
 
 from __future__ import annotations

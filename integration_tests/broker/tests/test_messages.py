@@ -52,7 +52,7 @@ def test_timestamp_of_the_producer(broker: Broker, ns: str) -> None:
 
 def test_timestamp_of_the_broker(broker: Broker, ns: str) -> None:
     """In a topic with message.timestamp.type=LogAppendTime a message has the broker's time."""
-    broker.create(ns, message_timestamp_type="LogAppendTime")
+    broker.create(ns, config={"message.timestamp.type": "LogAppendTime"})
     broker.send(ns, [b""], timestamp=TIME)
     (found,) = broker.read(ns)
     kind, stamp = found.timestamp()
@@ -120,7 +120,7 @@ def test_too_large_message(broker: Broker, ns: str) -> None:
 
 def test_larger_limit_of_a_topic(broker: Broker, ns: str) -> None:
     """A topic with max.message.bytes takes messages up to that size, and no larger ones."""
-    broker.create(ns, max_message_bytes=str(3 * MB))
+    broker.create(ns, config={"max.message.bytes": str(3 * MB)})
     producer = broker.producer(message_max_bytes=5 * MB)
     broker.send(ns, [b"x" * 2 * MB], producer=producer)
     with pytest.raises(KafkaException) as caught:

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 START = int(time.time() * 1000) - 3_600_000  # milliseconds since the epoch
 COMPACTED = {
-    "cleanup_policy": "compact",
-    "segment_ms": "1000",
-    "min_cleanable_dirty_ratio": "0.01",
-    "delete_retention_ms": "0",
-    "min_compaction_lag_ms": "0",
+    "cleanup.policy": "compact",
+    "segment.ms": "1000",
+    "min.cleanable.dirty.ratio": "0.01",
+    "delete.retention.ms": "0",
+    "min.compaction.lag.ms": "0",
 }
 
 
@@ -137,7 +137,7 @@ def compacted(broker: Broker, topic: str) -> list[Any]:
     often = ConfigEntry("log.cleaner.backoff.ms", "100", incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.BROKER, str(node), incremental_configs=[often])
     only(broker.admin.incremental_alter_configs([resource]))
-    broker.create(topic, **COMPACTED)
+    broker.create(topic, config=COMPACTED)
     producer = broker.producer()
     written = [(b"a", b"1"), (b"b", b"1"), (b"a", b"2"), (b"c", b"1"), (b"b", None), (b"a", b"3"), (b"end", b"")]
     for number, (key, value) in enumerate(written):
@@ -167,7 +167,7 @@ def test_compaction(broker: Broker, ns: str) -> None:
 
 def test_compacted_topic_needs_keys(broker: Broker, ns: str) -> None:
     """A message without a key is refused by a compacted topic."""
-    broker.create(ns, **COMPACTED)
+    broker.create(ns, config=COMPACTED)
     with pytest.raises(KafkaException) as caught:
         broker.send(ns, [b""])
     assert code_of(caught.value) == KafkaError.INVALID_RECORD
