@@ -160,6 +160,7 @@ def test_a_block_is_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     """Only what stands between the comments may change; a document without them, and no run, must be errors."""
     text = "before\n<!-- limits: generated -->\nold\n<!-- limits: end -->\nafter\n"
     assert put(text, "limits", "new") == text.replace("old", "\nnew\n")
+    assert put(text.replace("old\n", ""), "limits", "new") == put(text, "limits", "new")
     assert put(put(text, "limits", "older"), "limits", "new") == put(text, "limits", "new")
     with pytest.raises(ConfigError, match="'contract' is there 0 times"):
         put(text, "contract", "new")

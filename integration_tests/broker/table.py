@@ -154,8 +154,8 @@ def put(text: str, block: str, content: str) -> str:
     Raises:
         ConfigError: the text has no such block.
     """
-    pattern = rf"(<!-- {block}: generated -->\n).*?(\n<!-- {block}: end -->)"
-    made, count = re.subn(pattern, lambda found: f"{found[1]}\n{content}\n{found[2]}", text, flags=re.DOTALL)
+    pattern = rf"(<!-- {block}: generated -->\n).*?(<!-- {block}: end -->)"
+    made, count = re.subn(pattern, lambda found: f"{found[1]}\n{content}\n\n{found[2]}", text, flags=re.DOTALL)
     if count != 1:
         raise ConfigError(f"Block {block!r} is there {count} times, one is needed")
     return made
