@@ -576,17 +576,21 @@ def _outcome(test: str, reports: list[pytest.TestReport]) -> Outcome:
     )
     kind, code = _blame(told)
     status: Status = "skipped" if told.skipped else "succeeded"
+    expected: str | None = getattr(told, "wasxfail", None) if told.skipped else None
+    if expected is not None:
+        status, kind = "xfailed", "xfail"
     if told.failed:
         status = "broken" if code else "failed"
         kind = kind or "Failed"
     text = told.longrepr[2] if isinstance(told.longrepr, tuple) else told.longreprtext
     crash = getattr(told.longrepr, "reprcrash", None)
+    said = expected if expected is not None else crash.message if crash else text
     return Outcome(
         test=test,
         status=status,
         seconds=sum(one.duration for one in reports),
         kind=kind,
-        message=next(iter((crash.message if crash else text).splitlines()), ""),
+        message=next(iter(said.splitlines()), ""),
         text=text,
         sections=tuple((title, content) for title, content in told.sections),
     )

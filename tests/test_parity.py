@@ -33,8 +33,8 @@ def test_runs_that_are_alike_hold() -> None:
     parity = compare(*sides({**GOOD, C: "skipped"}, {**GOOD, C: "skipped"}), {})
     assert parity.holds
     assert str(parity) == (
-        "embedded  2 succeeded, 0 failed, 0 broken, 1 skipped; exit code 0\n"
-        "compose   2 succeeded, 0 failed, 0 broken, 1 skipped; exit code 0\n"
+        "embedded  2 succeeded, 0 failed, 0 broken, 1 skipped, 0 xfailed; exit code 0\n"
+        "compose   2 succeeded, 0 failed, 0 broken, 1 skipped, 0 xfailed; exit code 0\n"
         "same ids: 3; differences: 0, declared: 0"
     )
 
@@ -62,6 +62,31 @@ def test_a_declared_difference_holds(pattern: str) -> None:
 def test_a_declaration_means_only_what_it_names(pattern: str) -> None:
     """A difference must not be excused by another test's declaration, nor by the beginning of its id."""
     assert not compare(*sides(GOOD, {**GOOD, B: "skipped"}), {pattern: "why"}).differences[0].reason
+
+
+@pytest.mark.parametrize(
+    ("other", "reason", "holds"),
+    [
+        ("succeeded", "no compaction", True),
+        ("succeeded", "", False),
+        ("skipped", "no compaction", False),
+        ("failed", "no compaction", False),
+    ],
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_known_failure_declares_itself(other: str, reason: str, holds: bool, turned: bool) -> None:
+    """A test may fail on one engine only when its xfail marker says why, and it must succeed on the other."""
+    first = Side("embedded", 0, {**GOOD, B: "xfailed"}, {B: reason})
+    second = Side("compose", 0, {**GOOD, B: other})
+    parity = compare(*((second, first) if turned else (first, second)), {})
+    assert parity.holds == holds
+    assert [one.reason for one in parity.differences] == ["no compaction" if holds else ""]
+
+
+def test_a_failure_that_is_known_on_both_engines_is_alike() -> None:
+    """A test that is xfailed on both engines must be no difference."""
+    known = {**GOOD, B: "xfailed"}
+    assert compare(Side("embedded", 0, known, {B: "why"}), Side("compose", 0, known, {B: "why"}), {}).holds
 
 
 def test_a_stale_declaration_fails() -> None:
@@ -147,6 +172,8 @@ def test_a_real_run_can_be_read(project: Project) -> None:
         "def test_good(stack, x): pass\n"
         "def test_bad(stack): assert False\n"
         "def test_not(stack): pytest.skip('no')\n"
+        "@pytest.mark.xfail(reason='is known', strict=True)\n"
+        "def test_known(stack): assert False\n"
     )
     done = run_in(project, "-m", "pytest", "-q", "-p", "no:cacheprovider")
     assert (done.code, (project.root / "logs").is_dir()) == (1, True), done.stdout
@@ -158,7 +185,9 @@ def test_a_real_run_can_be_read(project: Project) -> None:
             "test_it.py::test_good[a/b]": "succeeded",
             "test_it.py::test_bad": "failed",
             "test_it.py::test_not": "skipped",
+            "test_it.py::test_known": "xfailed",
         },
+        {"test_it.py::test_known": "is known"},
     )
 
 

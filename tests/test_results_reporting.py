@@ -70,16 +70,17 @@ def test_outcomes_are_told_apart(tmp_path: Path) -> None:
             Outcome("tests/test_a.py::TestX::test_bad[1]", "failed", 0.5, "AssertionError", "1 != 2", "the report"),
             Outcome("tests/sub/test_b.py::test_broken", "broken", 2.0, "BrokenStack", "kafka died", "its log"),
             Outcome("tests/sub/test_b.py::test_skipped", "skipped", 0.0, "", "needs compose"),
+            Outcome("tests/sub/test_b.py::test_known", "xfailed", 0.0, "xfail", "no compaction"),
         ],
     )
     assert {key: suite.get(key) for key in ("name", "tests", "failures", "errors", "skipped")} == {
         "name": "harness",
-        "tests": "4",
+        "tests": "5",
         "failures": "1",
         "errors": "1",
-        "skipped": "1",
+        "skipped": "2",
     }
-    good, bad, broken, skipped = suite.findall("testcase")
+    good, bad, broken, skipped, known = suite.findall("testcase")
     assert (good.get("classname"), good.get("name"), good.get("time")) == ("tests.test_a", "test_good", "1.25")
     assert list(good) == []
     assert (bad.get("classname"), bad.get("name")) == ("tests.test_a", "TestX::test_bad[1]")
@@ -91,6 +92,7 @@ def test_outcomes_are_told_apart(tmp_path: Path) -> None:
         ("error", "BrokenStack", "kafka died", "its log")
     ]
     assert [(one.tag, one.get("message")) for one in skipped] == [("skipped", "needs compose")]
+    assert [(one.tag, one.get("type"), one.get("message")) for one in known] == [("skipped", "xfail", "no compaction")]
 
 
 @pytest.mark.parametrize("bad", ["\x00", "\x1b", "\x08", "\x0b", "\udcff", "\ufffe", "\uffff"])

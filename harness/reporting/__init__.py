@@ -130,7 +130,8 @@ class RunFolder:
     def outcome(self, outcome: Outcome) -> None:
         """Take the outcome of a test."""
         self._outcomes.append(outcome)
-        self.event("test", test=outcome.test, status=outcome.status, seconds=round(outcome.seconds, 4))
+        why = {"reason": outcome.message} if outcome.status == "xfailed" else {}
+        self.event("test", test=outcome.test, status=outcome.status, seconds=round(outcome.seconds, 4), **why)
 
     def failure_folder(self, test: str) -> Path:
         """Return the folder for the evidence of a failed test, made. Equally named tests elsewhere have others."""
@@ -177,7 +178,7 @@ def write_junit(path: Path, outcomes: Sequence[Outcome]) -> None:
         file, _, name = outcome.test.partition("::")
         folder = file.removesuffix(".py").replace("/", ".")
         case = TestCase(_xml(name or file), classname=_xml(folder), time=outcome.seconds)
-        kinds = {"failed": Failure, "broken": Error, "skipped": Skipped}
+        kinds = {"failed": Failure, "broken": Error, "skipped": Skipped, "xfailed": Skipped}
         if outcome.status in kinds:
             result = kinds[outcome.status](_xml(outcome.message), _xml(outcome.kind))
             result.text = _xml(outcome.text)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from harness import errors
 
-Status = Literal["succeeded", "failed", "broken", "skipped"]
+Status = Literal["succeeded", "failed", "broken", "skipped", "xfailed"]
 
 
 @dataclass(frozen=True)
@@ -16,10 +16,10 @@ class Outcome:
 
     Attributes:
         test: its node id.
-        status: succeeded, failed, broken (the stack's fault) or skipped.
+        status: succeeded, failed, broken (the stack's fault), skipped, or xfailed (as its ``xfail`` marker expects).
         seconds: set-up, call and teardown together.
         kind: type of the error, "" without one.
-        message: one line.
+        message: one line; of a test that is xfailed, the reason of its marker.
         text: the whole report.
         sections: (title, text) of captured output and log slices.
     """

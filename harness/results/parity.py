@@ -1,8 +1,8 @@
 """Compares the outcomes of one suite on two engines, test by test.
 
 ``python -m harness.results.parity --system SYSTEM FIRST SECOND``: the folders are those given to each run as
-``HARNESS_LOGS``. Exit code 1 when something differs that ``[tool.harness.systems.<system>.differences]`` does not
-declare.
+``HARNESS_LOGS``. Exit code 1 when something differs that nobody declared: in
+``[tool.harness.systems.<system>.differences]``, or by an ``xfail`` marker that the test has on one of the engines.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import sys
 import tomllib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -34,11 +34,13 @@ class Side:
         engine: the engine that it ran on.
         exit_code: its exit code, None when it did not come to its end.
         statuses: node id -> status.
+        expected: node id -> reason of the ``xfail`` marker with which the test failed.
     """
 
     engine: str
     exit_code: int | None
     statuses: Mapping[str, str]
+    expected: Mapping[str, str] = field(default_factory=dict)
 
     def counts(self) -> Counter[str]:
         """Return how many tests have each status."""
@@ -123,17 +125,20 @@ def read_side(logs: Path, engine: str = "") -> Side:
     """
     folder = logs / "latest"
     statuses: dict[str, str] = {}
+    expected: dict[str, str] = {}
     try:
         facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         for line in (folder / "events.jsonl").read_text(encoding="utf-8").splitlines():
             event = json.loads(line)
             if event["event"] == "test":
                 statuses[event["test"]] = event["status"]
+                if event["status"] == "xfailed":
+                    expected[event["test"]] = event.get("reason", "")
     except FileNotFoundError:
         return Side(engine or logs.name, None, statuses)
     except (OSError, ValueError, LookupError) as error:
         raise ConfigError(f"Run {folder} cannot be read: {error}") from error
-    return Side(str(facts.get("engine") or engine or logs.name), facts.get("exit_code"), statuses)
+    return Side(str(facts.get("engine") or engine or logs.name), facts.get("exit_code"), statuses, expected)
 
 
 def is_declared_by(pattern: str, test: str) -> bool:
@@ -158,7 +163,8 @@ def compare(first: Side, second: Side, declared: Mapping[str, str], *, whole: bo
             continue
         patterns = [pattern for pattern in declared if is_declared_by(pattern, test)]
         used.update(patterns)
-        differences.append(Difference(test, statuses, declared[patterns[0]] if patterns else ""))
+        reason = declared[patterns[0]] if patterns else _expected(test, first, second)
+        differences.append(Difference(test, statuses, reason))
     same = len(first.statuses.keys() & second.statuses.keys())
     problems = [f"the suite on {side.engine} {_ended(side)}" for side in (first, second) if side.exit_code != OK]
     if first.engine == second.engine:
@@ -175,6 +181,13 @@ def compare(first: Side, second: Side, declared: Mapping[str, str], *, whole: bo
             if pattern not in used
         ]
     return Parity((first, second), same, tuple(differences), tuple(problems))
+
+
+def _expected(test: str, *sides: Side) -> str:
+    """Return the reason with which a test is known to fail on one side, "" unless it succeeded on the other."""
+    if sorted(side.statuses.get(test, ABSENT) for side in sides) != ["succeeded", "xfailed"]:
+        return ""
+    return next((side.expected[test] for side in sides if test in side.expected), "")
 
 
 def _ended(side: Side) -> str:

@@ -1,0 +1,1 @@
+"""One test for each row of the contract; its docstring is the row."""
