@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import Producer
 from servers import free_port
 
 import harness
@@ -43,12 +43,6 @@ def topic(kafka: Kafka) -> Iterator[str]:
     kafka.create_topics({name: 2})
     yield name
     kafka.delete_topics(name)
-
-
-def delete_records(kafka: Kafka, topic: str, before: int) -> None:
-    """Have the broker forget the messages of partition 0 before an offset."""
-    for future in kafka._admin.delete_records([TopicPartition(topic, 0, before)]).values():
-        future.result(5)
 
 
 # -- topics -------------------------------------------------------------------------------------------------------
@@ -244,7 +238,7 @@ def test_watermarks_tell_first_and_next_offset(kafka: Kafka, topic: str) -> None
         for _ in range(3):
             kafka.send(topic, "v", partition=0)
         assert (consumer.watermarks(topic), consumer.watermarks(topic, 1)) == ((0, 3), (0, 0))
-        delete_records(kafka, topic, 2)
+        kafka.delete_records(topic, 2)
         assert consumer.watermarks(topic) == (2, 3)
         with pytest.raises(KafkaFailure) as caught:
             consumer.watermarks(topic, 9)
@@ -255,7 +249,7 @@ def test_the_last_message_of_an_empty_partition_is_none(kafka: Kafka, topic: str
     """An empty partition beside a full one must have no last message, and one whose messages were deleted neither."""
     kafka.send(topic, "v", partition=0)
     assert kafka.last_message(topic, 1) is None
-    delete_records(kafka, topic, 1)
+    kafka.delete_records(topic, 1)
     assert kafka.last_message(topic, 0) is None
 
 
@@ -263,7 +257,7 @@ def test_the_last_message_is_the_newest(kafka: Kafka, topic: str) -> None:
     """Of several messages, some of them deleted, the newest must be returned."""
     for number in range(4):
         kafka.send(topic, str(number), partition=0)
-    delete_records(kafka, topic, 2)
+    kafka.delete_records(topic, 2)
     last = kafka.last_message(topic)
     assert last is not None
     assert (last.value, last.offset) == (b"3", 3)
@@ -457,15 +451,33 @@ def test_a_drain_of_an_empty_topic_is_empty(kafka: Kafka, topic: str) -> None:
     assert now() - start < 3
 
 
-def test_a_client_closes_twice_and_connects_again(kafka: Kafka, topic: str) -> None:
-    """Closing a consumer and its client again must be no error, and a request after it must connect anew."""
+def test_a_closed_client_says_so(kafka: Kafka, topic: str) -> None:
+    """Closing twice must be no error, and whatever is asked of a closed client or consumer one clear one."""
     with Kafka(kafka.bootstrap) as client:
-        consumer = client.consumer(topic)
+        consumer, other = client.consumer(topic), client.consumer(topic)
+        client.send(topic, "v")
         consumer.close()
         consumer.close()
+        with pytest.raises(KafkaFailure, match=rf"^The consumer of {topic} is closed$"):
+            consumer.poll()
     client.close()
-    assert client.topics()[topic] == 2
-    client.close()
+    acts: list[Callable[[], object]] = [
+        client.topics,
+        lambda: client.create_topics({"t": 1}),
+        lambda: client.send(topic, "v"),
+        lambda: client.consumer(topic),
+        lambda: client.last_message(topic),
+        lambda: client.lag("g", topic),
+        lambda: client.committed_reachable(1),
+        lambda: other.watermarks(topic),
+    ]
+    for act in acts:
+        with pytest.raises(KafkaFailure) as caught:
+            act()
+        assert caught.value.summary == f"The Kafka client of {kafka.bootstrap} is closed"
+    for act in (other.seek_to_end, other.drain, lambda: other.wait_for(lambda _: True), lambda: other.expect_none(0.1)):
+        with pytest.raises(KafkaFailure, match=r"is closed$"):
+            act()
 
 
 def test_a_closed_client_has_no_threads_left() -> None:
