@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 PASSWORD = "correct horse"
+WRONG = "battery staple"
 PORTS = {"SASL_PLAINTEXT": 9093, "SSL": 9094, "SASL_SSL": 9095}
 
 
@@ -125,9 +126,8 @@ def test_a_client_that_logs_in_can_do_everything(secured: Secured, protocol: str
 @pytest.mark.parametrize("act", ["topics", "send", "consumer", "last_message"])
 def test_a_wrong_password_is_one_clear_error(secured: Secured, mechanism: str, act: str) -> None:
     """It must be told with broker, mechanism and user, without the password, long before the time-out."""
-    wrong = "battery staple"
     start = now()
-    with secured.client("SASL_PLAINTEXT", mechanism, wrong) as kafka, pytest.raises(KafkaFailure) as caught:
+    with secured.client("SASL_PLAINTEXT", mechanism, WRONG) as kafka, pytest.raises(KafkaFailure) as caught:
         {"topics": kafka.topics, "send": lambda: kafka.send("t", "v")}.get(act, lambda: getattr(kafka, act)("t"))()
     assert now() - start < 4
     assert caught.value.summary == (
@@ -135,7 +135,7 @@ def test_a_wrong_password_is_one_clear_error(secured: Secured, mechanism: str, a
         f"(SASL_PLAINTEXT as user 'alice' with {mechanism})"
     )
     shown = f"{caught.value} {caught.value!r} {caught.getrepr(showlocals=True, style='long')}"
-    assert wrong not in shown
+    assert WRONG not in shown
 
 
 def test_an_unknown_authority_is_one_clear_error(secured: Secured, tmp_path: Path) -> None:

@@ -74,11 +74,14 @@ class Kafka:
         """
         for consumer in list(self._consumers):
             consumer.close()
+        self._drop_producer()
+        self._connection.close()
+
+    def _drop_producer(self) -> None:
         with self._lock:
             producer, self._producer = self._producer, None
         if producer is not None:
             producer.flush(1)
-        self._connection.close()
 
     # -- topics -------------------------------------------------------------------------------------------------
 
@@ -142,6 +145,8 @@ class Kafka:
             KafkaError.UNKNOWN_TOPIC_OR_PART,
             deadline,
         )
+        # A producer goes on believing in the partitions that it knows, also when a topic of that name is made again.
+        self._drop_producer()
         left: list[str] = []
         for _ in poll(deadline):
             left = sorted(set(names) & self.leaders().keys())

@@ -115,7 +115,7 @@ class Connection:
         ssl = error.code() == KafkaError._SSL  # noqa: SLF001 - its public name
         if error.code() in _REFUSALS or (ssl and _UNTRUSTED in error.str()):
             self._refused = error.str()
-        elif error.code() != KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - says no more than those before it
+        elif error.code() != KafkaError._ALL_BROKERS_DOWN or not self._trouble:  # noqa: SLF001 - says no more than others
             self._trouble = error.str()
 
     def check(self) -> None:
@@ -195,7 +195,9 @@ class Connection:
             except TimeoutError:
                 break
         said = f": {last.str()}" if last is not None else f" in {deadline.budget:g} s"
-        raise KafkaFailure(f"Broker {self.bootstrap} did not {what}{said}", details=self.trouble())
+        raise KafkaFailure(
+            f"Broker {self.bootstrap} did not {what}{said}", details=[f"  client: {self.security}", *self.trouble()]
+        )
 
     def leaders(self, timeout: float | None = None) -> dict[str, dict[int, bool]]:
         """Return topic -> partition -> whether it has a leader, from the full list. Raises KafkaFailure."""
