@@ -637,6 +637,13 @@ def test_an_open_transaction_does_not_hold_up_a_drain(kafka: Kafka, topic: str) 
         assert consumer.wait_for(lambda _: True).value == b"open"
 
 
+def test_a_consumer_outlives_the_name_of_its_client(kafka: Kafka, topic: str) -> None:
+    """A consumer must go on when nobody keeps the client that made it."""
+    with Kafka(kafka.bootstrap).consumer(topic) as consumer:
+        kafka.send(topic, "v")
+        assert consumer.wait_for(lambda _: True).value == b"v"
+
+
 def test_a_drain_of_some_messages_leaves_the_others(kafka: Kafka, topic: str) -> None:
     """With a count exactly so many messages must come, and the next drain go on behind them."""
     kafka.send_all((topic, f"{number}", None, 0, ()) for number in range(250))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -198,3 +200,15 @@ def test_a_broker_that_is_gone_costs_a_second_at_most() -> None:
     assert said.startswith("topic t: last sent or received by the test (")
     assert said.endswith("): none")
     witnesses.begin()
+
+
+def test_a_client_that_nobody_has_is_let_go_of() -> None:
+    """A client that was forgotten must not be a witness for ever."""
+    kafka = Kafka(f"127.0.0.1:{free_port()}")
+    assert kafka._journal is not None
+    kafka._journal.touch(["t"])
+    before = weakref.ref(kafka._journal)
+    del kafka
+    gc.collect()
+    witnesses.begin()
+    assert before() is None

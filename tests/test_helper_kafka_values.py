@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -104,7 +105,7 @@ def test_a_password_is_in_no_repr() -> None:
         ({"protocol": "SSL", "key_file": Path(__file__)}, ["certificate_file and key_file go together"]),
     ],
 )
-def test_security_that_does_not_fit_is_told(given: dict[str, str], wanted: list[str]) -> None:
+def test_security_that_does_not_fit_is_told(given: dict[str, Any], wanted: list[str]) -> None:
     """All that does not go together must be listed in one error."""
     with pytest.raises(ConfigError) as caught:
         Security(**given)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
@@ -57,15 +58,13 @@ class Kafka:
         self._journal = Journal(self._connection) if evidence else None
         if self._journal:
             witnesses.call(self._journal)
+            weakref.finalize(self, self._journal.leave)  # for those who forget to close it
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def __del__(self) -> None:
-        self._connection.closed = True  # its witness need not be kept for somebody who forgot to close it
 
     def close(self) -> None:
         """Close its consumers, send what its producer still holds, and disconnect; twice is no error.

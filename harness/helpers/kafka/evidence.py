@@ -42,12 +42,17 @@ class Journal:
         self._connection = connection
         self._topics: dict[str, _Traffic] = {}
         self._lock = threading.Lock()
+        self._left = False
         self.subject = f"kafka {connection.bootstrap}"
 
     @property
     def over(self) -> bool:
         """Whether its clients are closed."""
-        return self._connection.closed
+        return self._left or self._connection.closed
+
+    def leave(self) -> None:
+        """Note that nobody has the ``Kafka`` any more."""
+        self._left = True
 
     def touch(self, topics: Iterable[str]) -> None:
         """Note that somebody waits for messages of ``topics``."""
