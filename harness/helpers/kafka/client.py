@@ -297,8 +297,11 @@ class Kafka:
         producer = self._open_producer()
         errors: list[str] = []
         journal = self._journal
+        queued = 0
+        told: list[str] = []  # of our own messages: other threads use the same producer
 
         def delivered(error: Any, message: Any) -> None:  # noqa: ANN401 - untyped library
+            told.append(message.topic())
             if error is not None:
                 errors.append(f"{message.topic()}: {error.str()}")
             elif journal:
@@ -311,12 +314,13 @@ class Kafka:
             except (KafkaException, BufferError) as error:
                 errors.append(f"{topic}: {error.args[0].str() if isinstance(error, KafkaException) else error}")
                 break
+            queued += 1
         for _ in poll(Deadline.after(self.timeout + 1), pause=False):
-            left = producer.flush(SLICE)
+            producer.flush(SLICE)
             self._connection.check()
-            if not left:
+            if len(told) == queued:
                 break
-        left = len(producer)
+        left = queued - len(told)
         if errors or left:
             raise KafkaFailure(
                 f"Broker {self.bootstrap} did not take a message: {errors[0] if errors else f'{left} undelivered'}",
