@@ -206,7 +206,10 @@ def test_a_compacted_topic_is_read_to_its_end(compacted: tuple[Kafka, str]) -> N
     with kafka.consumer(topic) as consumer:
         consumer.assign({(topic, 0): gap})
         after = [message.offset for message in consumer.drain(20)]
-    assert after == [message.offset for message in left if message.offset > gap]
+    # The cleaner goes on meanwhile: some may be gone by now, the newest of each key never.
+    assert set(after) <= {message.offset for message in left if message.offset > gap}
+    assert after == sorted(after)
+    assert after[-1] == high - 1
     assert now() - start < 10
     last = kafka.last_message(topic)
     assert last is not None
