@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from harness import pytest_workers
+from harness import pytest_workers, witnesses
 from harness.clock import now
 from harness.errors import (
     CONFIGURATION,
@@ -155,6 +155,7 @@ def ns(request: pytest.FixtureRequest) -> str:
 
 
 _MARK = pytest.StashKey[Any]()
+_SINCE = pytest.StashKey[float]()
 _BROKEN = pytest.StashKey[bool]()
 
 
@@ -337,6 +338,7 @@ class Session:
             from harness.runs import diagnostics  # noqa: PLC0415 - not for plain tests
 
             item.stash[_MARK] = diagnostics.mark(self.environment)
+        item.stash[_SINCE] = witnesses.begin()
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self) -> Generator[None, None, None]:
@@ -363,6 +365,8 @@ class Session:
             self._relabel(report, error)
         if self.environment is not None:
             self._look_around(self.environment, item, report)
+        if report.failed:
+            self._hear_witnesses(item, report)
         if self._is_worker and (self._lines or self.environment):
             setattr(report, _LINES, self._lines)
             self._lines = []
@@ -380,10 +384,20 @@ class Session:
         slices = diagnostics.slices_since(environment, item.stash.get(_MARK, diagnostics.Mark({})))
         diagnostics.save_evidence(environment, item.nodeid, slices)
         for name, data in slices.items():
-            text = diagnostics.shown(data)
-            report.sections.append((f"Captured stdout service {name}", text))
-            # pytest's own junit.xml takes only what was added to the item.
-            item.add_report_section("call", f"stdout service {name}", text)
+            _show(item, report, f"service {name}", diagnostics.shown(data))
+
+    def _hear_witnesses(self, item: pytest.Item, report: pytest.TestReport) -> None:
+        """Attach what the clients that a test used saw; those of a dead service are not sent to ask it."""
+        alive = True
+        if self.environment is not None:
+            from harness.runs import diagnostics  # noqa: PLC0415 - not for plain tests
+
+            alive = diagnostics.death(self.environment) is None
+        heard = witnesses.hear(item.stash.get(_SINCE, now()), ask=alive)
+        for subject, text in heard.items():
+            _show(item, report, subject, text)
+        if heard and self.environment is not None:
+            diagnostics.save_testimony(self.environment, item.nodeid, heard)
 
     def _uses_stack(self, item: pytest.Item) -> bool:
         """Return whether a test has a stack, or may have asked for one by name."""
@@ -560,6 +574,13 @@ class Calm:
             os._exit(128 + number)
         self._told = now()
         print("harness: teardown is under way; once more leaves the rest of it to the keeper", file=sys.stderr)
+
+
+def _show(item: pytest.Item, report: pytest.TestReport, title: str, text: str) -> None:
+    """Show evidence with a failed test."""
+    report.sections.append((f"Captured stdout {title}", text))
+    # pytest's own junit.xml takes only what was added to the item.
+    item.add_report_section("call", f"stdout {title}", text)
 
 
 def _blame(report: pytest.TestReport) -> tuple[str, int]:

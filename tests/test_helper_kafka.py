@@ -5,19 +5,21 @@ import shutil
 import signal
 import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from confluent_kafka import Producer, TopicPartition
-from servers import free_port
+from confluent_kafka import Consumer, Producer, TopicPartition
+from servers import free_port, raw_server
 
 import harness
 from harness import BrokenStack, HarnessError, WaitTimeout, clock
 from harness.clock import Deadline, add_guard, now, remove_guard
 from harness.helpers import flatbuffers
-from harness.helpers.kafka import Kafka, KafkaFailure, missing_leaders
+from harness.helpers.kafka import Kafka, KafkaFailure, UnexpectedMessage, missing_leaders
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,12 +45,6 @@ def topic(kafka: Kafka) -> Iterator[str]:
     kafka.create_topics({name: 2})
     yield name
     kafka.delete_topics(name)
-
-
-def delete_records(kafka: Kafka, topic: str, before: int) -> None:
-    """Have the broker forget the messages of partition 0 before an offset."""
-    for future in kafka._admin.delete_records([TopicPartition(topic, 0, before)]).values():
-        future.result(5)
 
 
 # -- topics -------------------------------------------------------------------------------------------------------
@@ -244,7 +240,7 @@ def test_watermarks_tell_first_and_next_offset(kafka: Kafka, topic: str) -> None
         for _ in range(3):
             kafka.send(topic, "v", partition=0)
         assert (consumer.watermarks(topic), consumer.watermarks(topic, 1)) == ((0, 3), (0, 0))
-        delete_records(kafka, topic, 2)
+        kafka.delete_records(topic, 2)
         assert consumer.watermarks(topic) == (2, 3)
         with pytest.raises(KafkaFailure) as caught:
             consumer.watermarks(topic, 9)
@@ -255,7 +251,7 @@ def test_the_last_message_of_an_empty_partition_is_none(kafka: Kafka, topic: str
     """An empty partition beside a full one must have no last message, and one whose messages were deleted neither."""
     kafka.send(topic, "v", partition=0)
     assert kafka.last_message(topic, 1) is None
-    delete_records(kafka, topic, 1)
+    kafka.delete_records(topic, 1)
     assert kafka.last_message(topic, 0) is None
 
 
@@ -263,7 +259,7 @@ def test_the_last_message_is_the_newest(kafka: Kafka, topic: str) -> None:
     """Of several messages, some of them deleted, the newest must be returned."""
     for number in range(4):
         kafka.send(topic, str(number), partition=0)
-    delete_records(kafka, topic, 2)
+    kafka.delete_records(topic, 2)
     last = kafka.last_message(topic)
     assert last is not None
     assert (last.value, last.offset) == (b"3", 3)
@@ -457,15 +453,33 @@ def test_a_drain_of_an_empty_topic_is_empty(kafka: Kafka, topic: str) -> None:
     assert now() - start < 3
 
 
-def test_a_client_closes_twice_and_connects_again(kafka: Kafka, topic: str) -> None:
-    """Closing a consumer and its client again must be no error, and a request after it must connect anew."""
+def test_a_closed_client_says_so(kafka: Kafka, topic: str) -> None:
+    """Closing twice must be no error, and whatever is asked of a closed client or consumer one clear one."""
     with Kafka(kafka.bootstrap) as client:
-        consumer = client.consumer(topic)
+        consumer, other = client.consumer(topic), client.consumer(topic)
+        client.send(topic, "v")
         consumer.close()
         consumer.close()
+        with pytest.raises(KafkaFailure, match=rf"^The consumer of {topic} is closed$"):
+            consumer.poll()
     client.close()
-    assert client.topics()[topic] == 2
-    client.close()
+    acts: list[Callable[[], object]] = [
+        client.topics,
+        lambda: client.create_topics({"t": 1}),
+        lambda: client.send(topic, "v"),
+        lambda: client.consumer(topic),
+        lambda: client.last_message(topic),
+        lambda: client.lag("g", topic),
+        lambda: client.committed_reachable(1),
+        lambda: other.watermarks(topic),
+    ]
+    for act in acts:
+        with pytest.raises(KafkaFailure) as caught:
+            act()
+        assert caught.value.summary == f"The Kafka client of {kafka.bootstrap} is closed"
+    for act in (other.seek_to_end, other.drain, lambda: other.wait_for(lambda _: True), lambda: other.expect_none(0.1)):
+        with pytest.raises(KafkaFailure, match=r"is closed$"):
+            act()
 
 
 def test_a_closed_client_has_no_threads_left() -> None:
@@ -527,3 +541,269 @@ def test_a_broker_that_dies_ends_a_wait(project: Project) -> None:
         spent = now() - start
     assert (caught.value.service, caught.value.exit_code_seen) == ("kafka", -9)
     assert spent < 3
+
+
+# -- places, ends and groups ----------------------------------------------------------------------------------------
+
+
+def test_a_deleted_topic_is_gone_and_can_be_made_again(kafka: Kafka) -> None:
+    """After a deletion the topic must be out of the list; the new one of that name must be empty and usable."""
+    name = f"test-{uuid.uuid4().hex}"
+    for turn in range(5):
+        kafka.create_topics({name: turn + 1})
+        assert kafka.watermarks(name) == dict.fromkeys(range(turn + 1), (0, 0))
+        kafka.send(name, f"{turn}", partition=turn)
+        assert [message.value for message in kafka.messages(name)] == [f"{turn}".encode()]
+        kafka.delete_topics(name)
+        assert name not in kafka.topics()
+
+
+def test_a_consumer_starts_at_a_time(kafka: Kafka, topic: str) -> None:
+    """A message at the exact time and later ones must be seen, earlier ones not; without any, what comes later."""
+    base = an_hour_ago()
+    for stamp in (1, 2, 3):
+        for partition in (0, 1):
+            kafka.send(topic, f"{stamp}", partition=partition, timestamp=base + stamp)
+    for start, seen in ((2, b"2233"), (3, b"33"), (0, b"112233"), (4, b"")):
+        with kafka.consumer(topic, start=base + start) as consumer:
+            assert b"".join(sorted(message.value or b"" for message in consumer.drain())) == seen
+    with kafka.consumer(topic) as consumer:
+        consumer.seek_to_time(base + 5)
+        kafka.send(topic, "later", timestamp=base + 6)
+        assert consumer.wait_for(lambda _: True).value == b"later"
+
+
+def an_hour_ago() -> int:
+    """Return a time in ms since the epoch at which no broker takes a message for one to be thrown away."""
+    return int((datetime.now(UTC).timestamp() - 3600) * 1000)
+
+
+def test_a_start_that_is_none_is_refused(kafka: Kafka, topic: str) -> None:
+    """A word that is neither start nor end must be told with what is valid."""
+    with pytest.raises(ValueError, match=r"^start is 'begin'; 'start', 'end' or a time in ms was needed$"):
+        kafka.consumer(topic, start="begin")
+
+
+def test_the_last_message_of_a_topic_has_the_latest_time(kafka: Kafka, topic: str) -> None:
+    """Over all partitions the latest timestamp must win; of equal ones the higher offset, then the partition."""
+    base = an_hour_ago()
+    assert kafka.last_message(topic) is None
+    kafka.send(topic, "late", partition=0, timestamp=base + 2000)
+    kafka.send(topic, "early", partition=1, timestamp=base + 1000)
+    kafka.send(topic, "again", partition=1, timestamp=base + 1500)
+    last = kafka.last_message(topic)
+    assert last is not None
+    assert last.value == b"late"
+    kafka.send(topic, "same", partition=1, timestamp=base + 2000)
+    last = kafka.last_message(topic)
+    assert last is not None
+    assert (last.value, last.offset) == (b"same", 2)
+    with pytest.raises(KafkaFailure) as caught:
+        kafka.last_message(topic, 7)
+    assert caught.value.summary == f"Topic {topic} has no partition 7; there are: 0, 1"
+
+
+def test_the_last_message_is_found_behind_many_gaps(kafka: Kafka, topic: str) -> None:
+    """Hundreds of aborted transactions after it must neither hide the last message nor take long."""
+    producer = Producer({"bootstrap.servers": kafka.bootstrap, "transactional.id": uuid.uuid4().hex, "log_level": 0})
+    kafka.send(topic, "kept", partition=0)
+    producer.init_transactions(5)
+    for _ in range(100):
+        producer.begin_transaction()
+        producer.produce(topic, "dropped", partition=0)
+        producer.flush(5)
+        producer.abort_transaction(5)
+    start = now()
+    last = kafka.last_message(topic)
+    assert last is not None
+    assert last.value == b"kept"
+    assert [message.value for message in kafka.messages(topic)] == [b"kept"]
+    assert now() - start < 3
+
+
+def test_an_open_transaction_does_not_hold_up_a_drain(kafka: Kafka, topic: str) -> None:
+    """Messages of a transaction under way are not there yet: a drain must end before them, at once."""
+    producer = Producer({"bootstrap.servers": kafka.bootstrap, "transactional.id": uuid.uuid4().hex, "log_level": 0})
+    producer.init_transactions(5)
+    kafka.send(topic, "before", partition=0)
+    producer.begin_transaction()
+    producer.produce(topic, "open", partition=0)
+    producer.flush(5)
+    start = now()
+    with kafka.consumer(topic, start="start") as consumer:
+        assert [message.value for message in consumer.drain(20)] == [b"before"]
+        assert now() - start < 3
+        producer.commit_transaction(5)
+        assert consumer.wait_for(lambda _: True).value == b"open"
+
+
+def test_a_consumer_outlives_the_name_of_its_client(kafka: Kafka, topic: str) -> None:
+    """A consumer must go on when nobody keeps the client that made it."""
+    with Kafka(kafka.bootstrap).consumer(topic) as consumer:
+        kafka.send(topic, "v")
+        assert consumer.wait_for(lambda _: True).value == b"v"
+
+
+def test_a_drain_of_some_messages_leaves_the_others(kafka: Kafka, topic: str) -> None:
+    """With a count exactly so many messages must come, and the next drain go on behind them."""
+    kafka.send_all((topic, f"{number}", None, 0, ()) for number in range(250))
+    with kafka.consumer(topic, start="start") as consumer:
+        assert [len(consumer.drain(count=count)) for count in (0, 3, 120)] == [0, 3, 120]
+        rest = consumer.drain()
+    assert [message.value for message in rest] == [f"{number}".encode() for number in range(123, 250)]
+    assert len(kafka.messages(topic, count=7)) == 7
+
+
+def test_deleted_records_are_gone(kafka: Kafka, topic: str) -> None:
+    """Records before an offset, and all with none, must be gone; an offset beyond the end must be refused."""
+    kafka.send_all((topic, f"{number}", None, 1, ()) for number in range(5))
+    assert kafka.delete_records(topic, 3, partition=1) == 3
+    assert [message.value for message in kafka.messages(topic)] == [b"3", b"4"]
+    with pytest.raises(KafkaFailure, match=rf"did not delete records of {topic}\[1\]: .*out of range"):
+        kafka.delete_records(topic, 99, partition=1)
+    assert kafka.delete_records(topic, partition=1) == 5
+    assert kafka.messages(topic) == []
+    assert kafka.watermarks(topic) == {0: (0, 0), 1: (5, 5)}
+
+
+def commit(kafka: Kafka, topic: str, group: str, *offsets: int) -> None:
+    """Have a group commit a place in each partition."""
+    consumer = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": group, "log_level": 0})
+    try:
+        places = [TopicPartition(topic, number, at) for number, at in enumerate(offsets)]
+        consumer.commit(offsets=places, asynchronous=False)
+    finally:
+        consumer.close()
+
+
+def test_the_lag_of_a_group_is_told(kafka: Kafka, topic: str) -> None:
+    """It must be the number of offsets to the end; from the first one that is there where nothing was committed."""
+    group = f"group-{uuid.uuid4().hex}"
+    kafka.send_all((topic, "v", None, number % 2, ()) for number in range(10))
+    kafka.delete_records(topic, 2)
+    assert kafka.lag(group, topic) == {0: 3, 1: 5}
+    commit(kafka, topic, group, 4)
+    assert kafka.lag(group, topic) == {0: 1, 1: 5}
+    commit(kafka, topic, group, 5, 5)
+    assert kafka.wait_for_lag(group, topic) == {0: 0, 1: 0}
+
+
+def test_a_lag_that_stays_is_told(kafka: Kafka, topic: str) -> None:
+    """At the deadline the error must name group, topic, the lag and that of each partition."""
+    kafka.send_all((topic, "v", None, number, ()) for number in (0, 1, 1))
+    with pytest.raises(WaitTimeout) as caught:
+        kafka.wait_for_lag("nobody", topic, 2, 0.3)
+    assert caught.value.summary == f"Group 'nobody' is 3 behind in topic {topic} after 0.3 s, 2 or less was needed"
+    assert caught.value.details == (f"  {topic}[0]: 1 behind", f"  {topic}[1]: 2 behind")
+
+
+def test_a_group_that_catches_up_ends_the_wait(kafka: Kafka, topic: str) -> None:
+    """A commit that comes while it is waited for must end the wait, long before its time-out."""
+    group = f"group-{uuid.uuid4().hex}"
+    kafka.send(topic, "v", partition=0)
+    later = threading.Timer(0.3, commit, (kafka, topic, group, 1, 0))
+    start = now()
+    later.start()
+    assert kafka.wait_for_lag(group, topic, timeout=20) == {0: 0, 1: 0}
+    assert 0.2 < now() - start < 10
+    later.join()
+
+
+# -- what must come, what may, and what must not --------------------------------------------------------------------
+
+
+def test_schemas_to_skip_are_passed_over_and_others_told(kafka: Kafka, topic: str) -> None:
+    """Messages of skipped schemas must be passed over; any other that is not wanted must end the wait and be named."""
+    status = b"\0\0\0\0x5f2" + bytes(8)
+    with kafka.consumer(topic) as consumer:
+        for value in (status, flatbuffers.encode("f142", value=1.5, source_name="PV"), status):
+            kafka.send(topic, value, partition=0)
+        assert consumer.wait_for_schema("f142", skip=("x5f2",)).offset == 1
+        kafka.send(topic, flatbuffers.encode("f144", value=1, source_name="PV"), partition=0)
+        start = now()
+        with pytest.raises(UnexpectedMessage) as caught:
+            consumer.wait_for_schema("f142", 20, skip="x5f2")
+        assert caught.value.summary == f"Topic {topic}: a message of schema 'f144' came, f142 or x5f2 was needed"
+        assert caught.value.message.offset == 3
+        kafka.send(topic, b"text", partition=0)
+        with pytest.raises(UnexpectedMessage, match=r"a message of no schema came, f142 was needed"):
+            consumer.wait_for_schema("f142", 20, skip=())
+        assert now() - start < 5
+
+
+def test_silence_is_confirmed_at_the_end_of_the_window(kafka: Kafka, topic: str) -> None:
+    """Without a message it must last for the window and return; messages that are not wanted must not matter."""
+    with kafka.consumer(topic) as consumer:
+        kafka.send(topic, "other", partition=0)
+        start = now()
+        consumer.expect_none(0.5, lambda message: message.value == b"bad", what="bad message")
+        assert 0.5 <= now() - start < 2
+        kafka.send(topic, "next", partition=0)
+        assert consumer.wait_for(lambda _: True).value == b"next"
+
+
+def test_a_message_breaks_the_silence_at_once(kafka: Kafka, topic: str) -> None:
+    """The first message that must not come must end the window with that message."""
+    with kafka.consumer(topic) as consumer:
+        kafka.send(topic, "bad", key="k", partition=0)
+        start = now()
+        with pytest.raises(UnexpectedMessage) as caught:
+            consumer.expect_none(20, what="alarm")
+    assert now() - start < 3
+    assert caught.value.summary.startswith(f"Topic {topic}: a alarm came after 0.")
+    assert caught.value.summary.endswith(" s, none was to come in 20 s")
+    assert caught.value.details[0] == f"  {topic}[0]@0 key=b'k' 3 bytes"
+
+
+def test_what_was_sent_before_the_window_ended_is_seen(kafka: Kafka, topic: str) -> None:
+    """A message that the broker has when the window ends must be seen, however short the window."""
+    for number in range(20):
+        with kafka.consumer(topic) as consumer:
+            kafka.send(topic, f"{number}", partition=number % 2)
+            with pytest.raises(UnexpectedMessage):
+                consumer.expect_none(0)
+
+
+def test_several_threads_share_a_client(kafka: Kafka, topic: str) -> None:
+    """Threads that send, list and read through one client, each with a consumer of its own, must all succeed."""
+
+    def work(number: int) -> list[bytes | None]:
+        with kafka.consumer(topic) as consumer:
+            for turn in range(20):
+                kafka.send(topic, f"{number}-{turn}", key=f"{number}")
+            mine = consumer.wait_for_n(20, lambda message: message.key == f"{number}".encode())
+        return [message.value for message in mine]
+
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(work, range(4)))
+    assert results == [[f"{number}-{turn}".encode() for turn in range(20)] for number in range(4)]
+
+
+@pytest.mark.parametrize("act", ["expect_none", "lag", "topics", "send", "create", "last_message"])
+def test_a_dead_service_ends_every_request(act: str) -> None:
+    """A guard's error must come out of every request to a broker that does not answer, within two seconds."""
+
+    def guard() -> None:
+        if now() - start > 0.3:
+            raise HarnessError("the stack is dead")
+
+    def accept(_: object, over: threading.Event) -> None:
+        over.wait()  # says nothing
+
+    with raw_server(accept) as port, Kafka(f"127.0.0.1:{port}", timeout=20) as kafka:
+        acts: dict[str, Callable[[], object]] = {
+            "expect_none": lambda: kafka.consumer("t").expect_none(20),
+            "lag": lambda: kafka.wait_for_lag("g", "t", timeout=20),
+            "topics": kafka.topics,
+            "send": lambda: kafka.send("t", "v"),
+            "create": lambda: kafka.create_topics({"t": 1}),
+            "last_message": lambda: kafka.last_message("t"),
+        }
+        start = now()
+        add_guard(guard)
+        try:
+            with pytest.raises(HarnessError, match=r"^the stack is dead$"):
+                acts[act]()
+        finally:
+            remove_guard(guard)
+        assert now() - start < 2

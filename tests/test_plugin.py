@@ -390,7 +390,7 @@ def test_the_plugin_loads_nothing_for_plain_tests(project: Project) -> None:
         "    assert not heavy & set(sys.modules)\n"
         "    ours = {name for name in sys.modules if name.startswith('harness.')}\n"
         "    assert ours == {'harness.' + name for name in\n"
-        "        ('clock', 'errors', 'pytest_plugin', 'pytest_workers', 'pytest_docker_names')}\n",
+        "        ('clock', 'errors', 'pytest_plugin', 'pytest_workers', 'pytest_docker_names', 'witnesses')}\n",
     )
     (project.root / "suite" / "conftest.py").write_text("")
     done = pytest_in(project)

@@ -232,7 +232,7 @@ class KafkaAsker:
         if self._kafka is None:
             from harness.helpers.kafka import Kafka  # noqa: PLC0415 - only stacks with Kafka load it
 
-            self._kafka = Kafka(self._bootstrap, timeout=5)
+            self._kafka = Kafka(self._bootstrap, timeout=5, evidence=False)
         return self._kafka
 
     def _ends(self, topic: str) -> dict[int, int]:

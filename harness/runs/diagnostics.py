@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,8 @@ from harness import artifacts
 from harness.errors import BrokenStack
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from harness.runs.environment import Environment
 
 SHOWN_LINES = 40
@@ -43,6 +46,14 @@ def save_evidence(environment: Environment, test: str, slices: dict[str, bytes])
     for name, data in slices.items():
         (folder / f"{name}.log").write_bytes(data)
     return folder
+
+
+def save_testimony(environment: Environment, test: str, heard: Mapping[str, str]) -> None:
+    """Write what clients saw (subject -> text) to ``failures/<test>/<subject>.txt``."""
+    folder = environment.report.failure_folder(test)
+    for subject, text in heard.items():
+        name = re.sub(r"[^A-Za-z0-9.-]+", "_", subject)
+        (folder / f"{name}.txt").write_text(text + "\n", encoding="utf-8")
 
 
 def shown(data: bytes) -> str:

@@ -67,7 +67,7 @@ def _apply(seed: Seed, around: Surroundings) -> None:
     if seed.topics is not None or seed.message is not None:
         from harness.helpers.kafka import Kafka  # noqa: PLC0415 - only stacks with Kafka load it
 
-        with Kafka(around.broker(seed.message.broker if seed.message else None)) as kafka:
+        with Kafka(around.broker(seed.message.broker if seed.message else None), evidence=False) as kafka:
             if seed.topics:
                 kafka.create_topics(seed.topics)
             if seed.message:

@@ -1,0 +1,415 @@
+"""A broker: its topics, what is sent to it, who reads it, and how far groups have come."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
+
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import NewTopic
+
+from harness import witnesses
+from harness.clock import Deadline, poll
+from harness.errors import WaitTimeout
+from harness.helpers.kafka.connection import SLICE, Connection, KafkaFailure
+from harness.helpers.kafka.consumer import KafkaConsumer
+from harness.helpers.kafka.evidence import Journal
+from harness.helpers.kafka.messages import Message
+
+if TYPE_CHECKING:
+    from harness.helpers.kafka.security import Security
+
+Headers = tuple[tuple[str, bytes | None], ...]
+
+
+class Kafka:
+    """A broker, by its bootstrap servers (``host:port``). Close it, or use it in ``with``.
+
+    Several threads may use one at once; its consumers belong to one thread each.
+
+    Args:
+        bootstrap: ``host:port``, several with commas.
+        timeout: seconds for one request.
+        patience: seconds that consumers wait for messages unless told otherwise.
+        security: how to log in.
+        evidence: whether a failed test's report shows what went through this client.
+    """
+
+    def __init__(
+        self,
+        bootstrap: str,
+        *,
+        timeout: float = 10.0,
+        patience: float = 10.0,
+        security: Security | None = None,
+        evidence: bool = True,
+    ) -> None:
+        self.bootstrap = bootstrap
+        self.timeout = timeout
+        self.patience = patience
+        self._connection = Connection(bootstrap, timeout, security)
+        self._producer: Any = None
+        self._consumers: set[KafkaConsumer] = set()
+        self._lock = threading.Lock()
+        self._journal = Journal(self._connection) if evidence else None
+        if self._journal:
+            witnesses.call(self._journal)
+            weakref.finalize(self, self._journal.leave)  # for those who forget to close it
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close its consumers, send what its producer still holds, and disconnect; twice is no error.
+
+        Whatever is asked of it later raises KafkaFailure.
+        """
+        for consumer in list(self._consumers):
+            consumer.close()
+        self._drop_producer()
+        self._connection.close()
+
+    def _drop_producer(self) -> None:
+        with self._lock:
+            producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.flush(1)
+
+    # -- topics -------------------------------------------------------------------------------------------------
+
+    def leaders(self, timeout: float | None = None) -> dict[str, dict[int, bool]]:
+        """Return topic -> partition -> whether it has a leader, from the full list.
+
+        Asking for one topic by name creates it on some brokers, so that is never done.
+
+        Raises:
+            KafkaFailure: no broker answered in ``timeout`` seconds.
+        """
+        return self._connection.leaders(timeout)
+
+    def topics(self, timeout: float | None = None) -> dict[str, int]:
+        """Return topic -> number of partitions. Raises KafkaFailure."""
+        return {name: len(partitions) for name, partitions in self.leaders(timeout).items()}
+
+    def create_topics(self, topics: Mapping[str, int], *, config: Mapping[str, str] | None = None) -> None:
+        """Create topics (name -> partitions) and wait for all their leaders; existing ones are left as they are.
+
+        Args:
+            topics: names and numbers of partitions.
+            config: the topics' settings, as in ``{"cleanup.policy": "compact"}``.
+
+        Raises:
+            KafkaFailure: the broker refused one.
+            WaitTimeout: a leader is missing at the deadline.
+        """
+        if not topics:
+            return
+        deadline = Deadline.after(self.timeout)
+        new = {name: NewTopic(name, count, 1, config=dict(config or {})) for name, count in topics.items()}
+        self._ask_each(
+            "create",
+            list(topics),
+            lambda admin, names, seconds: admin.create_topics([new[name] for name in names], operation_timeout=seconds),
+            KafkaError.TOPIC_ALREADY_EXISTS,
+            deadline,
+        )
+        missing = ""
+        for _ in poll(deadline):
+            missing = missing_leaders(self.leaders(), topics)
+            if not missing:
+                return
+        raise WaitTimeout(f"Broker {self.bootstrap}: {missing} {self.timeout:g} s after it was created")
+
+    def delete_topics(self, *names: str) -> None:
+        """Delete topics and wait until the broker lists them no more; unknown ones are no error.
+
+        Raises:
+            KafkaFailure: the broker refused one.
+            WaitTimeout: one is still listed at the deadline.
+        """
+        if not names:
+            return
+        deadline = Deadline.after(self.timeout)
+        self._ask_each(
+            "delete",
+            list(names),
+            lambda admin, names, seconds: admin.delete_topics(names, operation_timeout=seconds),
+            KafkaError.UNKNOWN_TOPIC_OR_PART,
+            deadline,
+        )
+        # A producer goes on believing in the partitions that it knows, also when a topic of that name is made again.
+        self._drop_producer()
+        left: list[str] = []
+        for _ in poll(deadline):
+            left = sorted(set(names) & self.leaders().keys())
+            if not left:
+                return
+        raise WaitTimeout(f"Broker {self.bootstrap}: topic {left[0]!r} is there {self.timeout:g} s after its deletion")
+
+    def _ask_each(
+        self,
+        verb: str,
+        names: list[str],
+        request: Callable[[Any, list[str], float], dict[str, Any]],
+        accept: int,
+        deadline: Deadline,
+    ) -> None:
+        """Ask about all topics at once, and again about each whose error passes by itself. Raises KafkaFailure."""
+        first = dict(request(self._connection.admin, names, deadline.budget))  # a copy: the library needs its own
+
+        def one(name: str, admin: Any, seconds: float) -> Any:  # noqa: ANN401 - untyped library
+            return first.pop(name, None) or request(admin, [name], seconds)[name]
+
+        for name in names:
+            self._connection.ask(partial(one, name), f"{verb} topic {name!r}", accept=accept, deadline=deadline)
+
+    def watermarks(self, topic: str) -> dict[int, tuple[int, int]]:
+        """Return partition -> (first offset, offset after the last) of all partitions. Raises KafkaFailure."""
+        parts = self._connection.partitions([topic])
+        starts, ends = self._connection.starts(parts), self._connection.ends(parts)
+        return {part[1]: (starts[part], ends[part]) for part in parts}
+
+    def delete_records(self, topic: str, before: int | None = None, *, partition: int = 0) -> int:
+        """Have the broker forget the messages of a partition before an offset; return the first that is left.
+
+        Args:
+            topic: the topic.
+            before: the offset, at most the one after the last message; None for all messages.
+            partition: the partition.
+
+        Raises:
+            KafkaFailure: the broker refused it.
+        """
+        part = TopicPartition(topic, partition, -1 if before is None else before)
+        answer = self._connection.ask(
+            lambda admin, seconds: admin.delete_records([part], operation_timeout=seconds)[part],
+            f"delete records of {topic}[{partition}]",
+        )
+        return int(answer.low_watermark)
+
+    # -- groups -------------------------------------------------------------------------------------------------
+
+    def lag(self, group: str, topic: str) -> dict[int, int]:
+        """Return partition -> how many offsets the committed place of ``group`` is behind the end.
+
+        Where the group has committed nothing, or a place that is gone, it counts from the first offset that is there.
+        The mark that ends a transaction takes an offset too.
+
+        Raises:
+            KafkaFailure: the topic does not exist, or the broker does not say.
+        """
+        parts = self._connection.partitions([topic])
+        wanted = ConsumerGroupTopicPartitions(group, [TopicPartition(*part) for part in parts])
+        # Before the ends: a group that goes on meanwhile would seem to be ahead of them.
+        answer = self._connection.ask(
+            lambda admin, seconds: admin.list_consumer_group_offsets([wanted], request_timeout=seconds)[group],
+            f"tell the offsets of group {group!r}",
+        )
+        failed = next((one for one in answer.topic_partitions if one.error is not None), None)
+        if failed:
+            raise KafkaFailure(f"No offsets of group {group!r} in {topic}[{failed.partition}]: {failed.error}")
+        places = {one.partition: one.offset for one in answer.topic_partitions}
+        starts, ends = self._connection.starts(parts), self._connection.ends(parts)
+        return {part[1]: max(0, ends[part] - max(starts[part], places.get(part[1], -1))) for part in parts}
+
+    def wait_for_lag(self, group: str, topic: str, at_most: int = 0, timeout: float | None = None) -> dict[int, int]:
+        """Wait until ``group`` is at most ``at_most`` offsets behind, over all partitions; return the lags then.
+
+        Raises:
+            WaitTimeout: it is further behind after ``timeout`` seconds (default: ``patience``).
+        """
+        __tracebackhide__ = True
+        timeout = self.patience if timeout is None else timeout
+        lags: dict[int, int] = {}
+        for _ in poll(Deadline.patient(timeout)):
+            lags = self.lag(group, topic)
+            if sum(lags.values()) <= at_most:
+                return lags
+        raise WaitTimeout(
+            f"Group {group!r} is {sum(lags.values())} behind in topic {topic} after {timeout:g} s, "
+            f"{at_most} or less was needed",
+            details=[f"  {topic}[{number}]: {lag} behind" for number, lag in lags.items()],
+        )
+
+    def committed_reachable(self, timeout: float) -> bool:
+        """Return whether a group coordinator answers, by asking for the offsets of a group that does not exist."""
+        self._connection.check()
+        probe: Any = self._connection.open_client(Consumer, group_id=f"harness-{uuid.uuid4().hex}")
+        try:
+            probe.committed([TopicPartition("harness-none", 0)], timeout=timeout)
+        except KafkaException as error:
+            return bool(error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART)
+        finally:
+            probe.close()
+        return True
+
+    # -- producing ----------------------------------------------------------------------------------------------
+
+    def send(
+        self,
+        topic: str,
+        value: bytes | str | None,
+        *,
+        key: bytes | str | None = None,
+        partition: int | None = None,
+        headers: Iterable[tuple[str, bytes | None]] = (),
+        timestamp: int | None = None,
+    ) -> None:
+        """Send one message and wait until the broker has it.
+
+        Args:
+            topic: the topic.
+            value: the payload, None for a tombstone.
+            key: the key, which chooses the partition where none is given.
+            partition: the partition.
+            headers: headers, in order.
+            timestamp: ms since the epoch, now by default.
+
+        Raises:
+            KafkaFailure: the broker does not take it.
+        """
+        extra = {} if timestamp is None else {"timestamp": timestamp}
+        self._send([(topic, value, key, partition, tuple(headers))], **extra)
+
+    def send_all(
+        self,
+        messages: Iterable[tuple[str, bytes | str | None, bytes | str | None, int | None, Headers]],
+    ) -> None:
+        """Send (topic, value, key, partition, headers) in order and wait until the broker has them all.
+
+        Raises:
+            KafkaFailure: the first delivery error, or that not all were delivered before the time-out.
+        """
+        self._send(messages)
+
+    def _send(
+        self,
+        messages: Iterable[tuple[str, bytes | str | None, bytes | str | None, int | None, Headers]],
+        **more: int,
+    ) -> None:
+        producer = self._open_producer()
+        errors: list[str] = []
+        journal = self._journal
+        queued = 0
+        told: list[str] = []  # of our own messages: other threads use the same producer
+
+        def delivered(error: Any, message: Any) -> None:  # noqa: ANN401 - untyped library
+            told.append(message.topic())
+            if error is not None:
+                errors.append(f"{message.topic()}: {error.str()}")
+            elif journal:
+                journal.note(Message.of(message))
+
+        for topic, value, key, partition, headers in messages:
+            extra: dict[str, Any] = {**more, **({} if partition is None else {"partition": partition})}
+            try:
+                self._produce(producer, topic, value, key=key, headers=list(headers), on_delivery=delivered, **extra)
+            except (KafkaException, BufferError) as error:
+                errors.append(f"{topic}: {error.args[0].str() if isinstance(error, KafkaException) else error}")
+                break
+            queued += 1
+        for _ in poll(Deadline.after(self.timeout + 1), pause=False):
+            producer.flush(SLICE)
+            self._connection.check()
+            if len(told) == queued:
+                break
+        left = queued - len(told)
+        if errors or left:
+            raise KafkaFailure(
+                f"Broker {self.bootstrap} did not take a message: {errors[0] if errors else f'{left} undelivered'}",
+                details=self._connection.trouble(),
+            )
+
+    def _open_producer(self) -> Any:  # noqa: ANN401 - untyped library
+        self._connection.check()
+        with self._lock:
+            if self._producer is None:
+                self._producer = self._connection.open_client(Producer, message_timeout_ms=int(self.timeout * 1000))
+            return self._producer
+
+    def _produce(self, producer: Any, topic: str, value: bytes | str | None, **more: Any) -> None:  # noqa: ANN401
+        """Queue one message; while the queue is full, wait for it to empty."""
+        for _ in poll(Deadline.after(self.timeout), pause=False):
+            try:
+                producer.produce(topic, value, **more)
+            except BufferError:
+                producer.poll(SLICE)
+                self._connection.check()
+            else:
+                return
+        raise BufferError("the queue of messages to send stays full")
+
+    # -- consuming ----------------------------------------------------------------------------------------------
+
+    def consumer(self, *topics: str, start: str | int = "end") -> KafkaConsumer:
+        """Return a consumer of all partitions of ``topics``, without a group.
+
+        Args:
+            topics: names.
+            start: "start", "end", or a time in ms since the epoch (see ``KafkaConsumer.seek_to_time``). "end" is fixed
+                before this returns: every later message is seen.
+
+        Raises:
+            KafkaFailure: a topic does not exist, or the broker does not answer.
+        """
+        if not isinstance(start, int) and start not in ("start", "end"):
+            raise ValueError(f"start is {start!r}; 'start', 'end' or a time in ms was needed")
+        made = KafkaConsumer(
+            self._connection,
+            topics,
+            patience=self.patience,
+            journal=self._journal,
+            on_close=self._consumers.discard,
+        )
+        self._consumers.add(made)
+        try:
+            if isinstance(start, int):
+                made.seek_to_time(start)
+            elif start == "end":
+                made.seek_to_end()
+            else:
+                made.seek_to_start()
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+    def messages(self, topic: str, *, timeout: float | None = None, count: int | None = None) -> list[Message]:
+        """Return the messages that a topic has now, from its start on; see ``KafkaConsumer.drain``."""
+        with self.consumer(topic, start="start") as consumer:
+            return consumer.drain(timeout, count=count)
+
+    def last_message(self, topic: str, partition: int | None = None) -> Message | None:
+        """Return the newest message of a topic, or of one of its partitions; None when it has none.
+
+        Of each partition the message with the highest offset counts, which may be far before the end: compaction,
+        deleted records and transactions leave offsets without one. Of these, the one with the latest timestamp is
+        returned; of equal ones that with the higher offset, then with the higher partition.
+
+        Raises:
+            KafkaFailure: the topic does not exist, or it could not be read to its end in ``timeout`` seconds.
+        """
+        with KafkaConsumer(self._connection, (topic,), patience=self.timeout, journal=self._journal) as consumer:
+            newest = {message.partition: message for message in consumer.tail(1, partition)}
+        return max(newest.values(), key=lambda one: (one.timestamp, one.offset, one.partition), default=None)
+
+
+def missing_leaders(leaders: Mapping[str, Mapping[int, bool]], topics: Mapping[str, int]) -> str:
+    """Return what of ``topics`` (name -> partitions) is not there with a leader, as words; "" when all is."""
+    for name, count in topics.items():
+        partitions = leaders.get(name)
+        if partitions is None:
+            return f"topic {name!r} does not exist"
+        if len(partitions) < count:
+            return f"topic {name!r} has {len(partitions)} of {count} partitions"
+        without = [number for number, has in partitions.items() if not has]
+        if without:
+            return f"topic {name!r} has no leader for partition {without[0]}"
+    return ""

@@ -1,0 +1,372 @@
+"""Consumers of whole topics, whose waits end at a deadline, at a dead service, or with what was wanted."""
+
+from __future__ import annotations
+
+import uuid
+from collections import defaultdict, deque
+from typing import TYPE_CHECKING, Self
+
+from confluent_kafka import Consumer, KafkaError, TopicPartition
+
+from harness.clock import Deadline, check_guards, poll
+from harness.errors import WaitTimeout
+from harness.helpers.kafka.connection import PASSING, SLICE, Connection, KafkaFailure, Part
+from harness.helpers.kafka.messages import Message, UnexpectedMessage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    from harness.helpers.kafka.evidence import Journal
+
+_BATCH = 100  # messages looked at between two looks at the clock
+_KEPT = 20  # messages that a time-out lists
+
+
+class KafkaConsumer:
+    """A consumer of whole topics, by assignment. Made by ``Kafka.consumer``; it belongs to one thread at a time.
+
+    It sees committed transactions only. Every wait raises BrokenStack soon after a service in use has died, and
+    KafkaFailure when the broker reports an error that does not pass by itself.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        topics: tuple[str, ...],
+        *,
+        patience: float,
+        journal: Journal | None = None,
+        on_close: Callable[[KafkaConsumer], None] | None = None,
+    ) -> None:
+        self.topics = topics
+        self._connection = connection
+        self._patience = patience
+        self._journal = journal
+        self._on_close = on_close
+        self._closed = False
+        self._ends: set[Part] = set()
+        self._next: dict[Part, int] = {}  # the place in each assigned partition
+        self._seen: deque[Message] = deque(maxlen=_KEPT)
+        self._count = 0
+        self._parts = connection.partitions(topics)
+        self._consumer = connection.open_client(
+            Consumer,
+            group_id=f"harness-{uuid.uuid4().hex}",
+            enable_auto_commit=False,
+            auto_offset_reset="error",
+            enable_partition_eof=True,
+            fetch_wait_max_ms=50,
+            fetch_error_backoff_ms=10,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the broker; twice is no error."""
+        if not self._closed:
+            self._closed = True
+            self._consumer.close()
+            if self._on_close:
+                self._on_close(self)
+
+    def _check(self) -> None:
+        if self._closed:
+            raise KafkaFailure(f"The consumer of {self._name} is closed")
+        self._connection.check()
+
+    @property
+    def _name(self) -> str:
+        return ", ".join(self.topics)
+
+    # -- where it reads -----------------------------------------------------------------------------------------
+
+    def watermarks(self, topic: str, partition: int = 0) -> tuple[int, int]:
+        """Return (first offset, offset after the last).
+
+        After an error that passes by itself it is asked again until the deadline.
+
+        Raises:
+            KafkaFailure: the broker does not say.
+        """
+        part = (topic, partition)
+        return self._connection.starts([part])[part], self._connection.ends([part])[part]
+
+    def assign(self, offsets: Mapping[Part, int]) -> None:
+        """Read from these offsets, by (topic, partition), and from nothing else."""
+        self._check()
+        self._ends.clear()
+        self._next = dict(offsets)
+        self._consumer.assign([TopicPartition(topic, number, at) for (topic, number), at in offsets.items()])
+
+    def seek_to_start(self) -> None:
+        """Read everything from the first message on."""
+        # Not OFFSET_BEGINNING: the client resolves that by a timer of half a second while it knows no leader yet.
+        self.assign(self._connection.starts(self._parts))
+
+    def seek_to_end(self) -> None:
+        """Read what comes from now on. The place is fixed when this returns."""
+        self.assign(self._connection.ends(self._parts))
+
+    def seek_to_time(self, timestamp: int) -> None:
+        """Read from the first message of each partition whose time is ``timestamp`` (ms since the epoch) or later.
+
+        A partition without one is read from its end. Producers set the times, so after that first message some
+        with an earlier time may come.
+        """
+        self.assign(self._connection.first_at(self._parts, timestamp))
+
+    @property
+    def at_end(self) -> bool:
+        """Whether every partition was read to its end."""
+        return self._ends >= set(self._next)
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    def poll(self, timeout: float = SLICE) -> Message | None:
+        """Return the next message, or None after ``timeout`` seconds or at the end of a partition.
+
+        Raises:
+            KafkaFailure: the broker reports an error, or does not let this client in.
+        """
+        self._check()
+        raw = self._consumer.poll(timeout)
+        self._connection.check()
+        if raw is None:
+            return None
+        error = raw.error()
+        if error is not None:
+            if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
+                self._ends.add((raw.topic(), raw.partition()))
+                self._next[raw.topic(), raw.partition()] = raw.offset()
+                return None
+            if error.code() in PASSING:
+                check_guards()
+                return None
+            raise KafkaFailure(f"Consuming {self._name}: {error.str()}")
+        message = Message.of(raw)
+        self._ends.discard((message.topic, message.partition))
+        self._next[message.topic, message.partition] = message.offset + 1
+        self._seen.append(message)
+        self._count += 1
+        if self._journal:
+            self._journal.note(message)
+        return message
+
+    def _look(self, deadline: Deadline, wanted: Callable[[Message], object]) -> bool:
+        """Show every message that comes before ``deadline`` to ``wanted``; return whether it said true to one."""
+        if self._journal:
+            self._journal.touch(self.topics)
+        for _ in poll(deadline, pause=False):
+            # Bounded: a topic that fills faster than it is read must not put off the deadline and the guards.
+            for number in range(_BATCH):
+                message = self.poll(0 if number else min(SLICE, deadline.remaining()))
+                if message is None:
+                    break
+                if wanted(message):
+                    return True
+        return False
+
+    def _look_to_end(self, deadline: Deadline, wanted: Callable[[Message], object]) -> bool:
+        """Show every message up to the present end of all partitions to ``wanted``, until it says true to one.
+
+        Returns:
+            Whether it said true, or the ends were reached; False at the deadline.
+        """
+        if self._journal:
+            self._journal.touch(self.topics)
+        # Not at_end: the client may still have to tell of an end that has moved on since. Nor numbers of messages:
+        # what is at an offset may be gone, or be a mark of a transaction; the client then tells of the end alone.
+        ends = self._connection.ends(self._next, committed=True)
+        for _ in poll(deadline, pause=False):
+            for _ in range(_BATCH):
+                if all(self._next[part] >= end for part, end in ends.items()):
+                    return True
+                message = self.poll()
+                if message is None:
+                    break
+                if wanted(message):
+                    return True
+        return False
+
+    def drain(self, timeout: float | None = None, *, count: int | None = None) -> list[Message]:
+        """Return what is there up to the present end of every partition.
+
+        It ends there also where offsets have no message: in compacted topics, behind deleted records, at the marks
+        that transactions leave.
+
+        Args:
+            timeout: seconds after which what came so far is returned; ``patience`` by default.
+            count: messages after which it ends; what follows is left for the next call.
+        """
+        found: list[Message] = []
+
+        def keep(message: Message) -> bool:
+            found.append(message)
+            return len(found) == count
+
+        if count != 0:
+            self._look_to_end(Deadline.after(self._patience if timeout is None else timeout), keep)
+        return found
+
+    def tail(self, count: int, partition: int | None = None) -> list[Message]:
+        """Return the last ``count`` messages of every partition, or of one; those of a partition in their order.
+
+        Messages that come meanwhile may be among them.
+
+        Raises:
+            KafkaFailure: the ends were not reached in ``patience`` seconds.
+        """
+        parts = [part for part in self._parts if partition in (None, part[1])]
+        if not parts:
+            there = ", ".join(str(part[1]) for part in self._parts)
+            raise KafkaFailure(f"Topic {self._name} has no partition {partition}; there are: {there}")
+        starts, ends = self._connection.starts(parts), self._connection.ends(parts, committed=True)
+        found: defaultdict[Part, deque[Message]] = defaultdict(lambda: deque(maxlen=count))
+
+        def keep(message: Message) -> None:
+            found[message.topic, message.partition].append(message)
+
+        left = {part for part in parts if ends[part] > starts[part]}
+        step = count
+        deadline = Deadline.after(self._patience)
+        while left:
+            # Offsets without a message may lie before the end, so step back, farther each time.
+            self.assign({part: max(starts[part], ends[part] - step) for part in left})
+            for part in left:
+                found[part].clear()
+            if not self._look_to_end(deadline, keep):
+                raise KafkaFailure(
+                    f"Topic {self._name} was not read to its end in {self._patience:g} s",
+                    details=self._connection.trouble(),
+                )
+            left = {part for part in left if len(found[part]) < count and ends[part] - step > starts[part]}
+            step *= 8
+        return [message for part in parts for message in found[part]]
+
+    # -- waiting ------------------------------------------------------------------------------------------------
+
+    def wait_for(
+        self, wanted: Callable[[Message], object], timeout: float | None = None, *, what: str = "matching message"
+    ) -> Message:
+        """Return the first message for which ``wanted`` is true.
+
+        Raises:
+            WaitTimeout: none came in ``timeout`` seconds (default: ``patience``); it lists what came instead.
+        """
+        __tracebackhide__ = True
+        return self.wait_for_n(1, wanted, timeout, what=what)[0]
+
+    def wait_for_n(
+        self,
+        count: int,
+        wanted: Callable[[Message], object] = lambda _: True,
+        timeout: float | None = None,
+        *,
+        what: str = "",
+    ) -> list[Message]:
+        """Return the first ``count`` messages for which ``wanted`` is true, in the order of their arrival.
+
+        Raises:
+            WaitTimeout: fewer came in ``timeout`` seconds; the error lists what came.
+        """
+        __tracebackhide__ = True
+        timeout = self._patience if timeout is None else timeout
+        found: list[Message] = []
+        before = self._count
+
+        def enough(message: Message) -> bool:
+            if wanted(message):
+                found.append(message)
+            return len(found) == count
+
+        if self._look(Deadline.patient(timeout), enough):
+            return found
+        came = self._count - before
+        want = what or "messages"
+        raise WaitTimeout(
+            f"Topic {self._name}: {len(found)} of {count} {want} came in {timeout:g} s, {came} in all",
+            details=[
+                *([f"  {message}" for message in list(self._seen)[-came:]] if came else ["  none at all"]),
+                *([] if came else self._connection.trouble()),
+            ],
+        )
+
+    def collect_until(
+        self, wanted: Callable[[Message], object], timeout: float | None = None, *, what: str = "matching message"
+    ) -> list[Message]:
+        """Return every message up to and with the first for which ``wanted`` is true. Raises WaitTimeout."""
+        __tracebackhide__ = True
+        came: list[Message] = []
+
+        def keep(message: Message) -> object:
+            came.append(message)
+            return wanted(message)
+
+        self.wait_for(keep, timeout, what=what)
+        return came
+
+    def wait_for_schema(
+        self, schema: str, timeout: float | None = None, *, skip: Collection[str] | None = None
+    ) -> Message:
+        """Return the first message whose FlatBuffers file identifier is ``schema``.
+
+        Args:
+            schema: the identifier.
+            timeout: seconds, ``patience`` by default.
+            skip: the identifiers of messages that may come before it, as in ``skip=["x5f2"]``; any other is an error
+                at once. None: whatever else comes is passed over.
+
+        Raises:
+            WaitTimeout: none came; the error lists what came.
+            UnexpectedMessage: a message of a schema that is neither wanted nor skipped came.
+        """
+        __tracebackhide__ = True
+        passed = {skip} if isinstance(skip, str) else skip
+
+        def matches(message: Message) -> bool:
+            if message.schema == schema:
+                return True
+            if passed is not None and message.schema not in passed:
+                found = f"schema {message.schema!r}" if message.schema.isalnum() else "no schema"
+                skipped = f" or {', '.join(sorted(passed))}" if passed else ""
+                raise UnexpectedMessage(
+                    f"Topic {message.topic}: a message of {found} came, {schema}{skipped} was needed", message
+                )
+            return False
+
+        return self.wait_for(matches, timeout, what=f"message with schema {schema}")
+
+    def expect_none(
+        self, seconds: float, wanted: Callable[[Message], object] = lambda _: True, *, what: str = "message"
+    ) -> None:
+        """Do nothing when no message for which ``wanted`` is true comes for ``seconds`` from now on.
+
+        What the broker had when the window ended is looked at, however long it takes to arrive here (at most another
+        ``patience``). Unread messages from before the window count: ``seek_to_end`` leaves them out.
+
+        Raises:
+            UnexpectedMessage: one came; at once, without waiting for the end of the window.
+            WaitTimeout: what the broker had could not be read to its end.
+        """
+        __tracebackhide__ = True
+        window = Deadline.after(seconds)
+
+        def refuse(message: Message) -> bool:
+            if wanted(message):
+                raise UnexpectedMessage(
+                    f"Topic {message.topic}: a {what} came after {window.elapsed():.2f} s, none was to come in "
+                    f"{seconds:g} s",
+                    message,
+                )
+            return False
+
+        self._look(window, refuse)
+        if not self._look_to_end(Deadline.after(self._patience), refuse):
+            raise WaitTimeout(
+                f"Topic {self._name}: not read to its end {self._patience:g} s after the window of {seconds:g} s",
+                details=self._connection.trouble(),
+            )
