@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness import clock
-from harness.daemon import Daemon, connect, in_words
+from harness.daemon import Daemon, connect, in_words, request
 from harness.errors import BrokenStack, HarnessError
 from harness.ownership import objects
 from harness.ownership.objects import NUMBER, RUN, SERVICE, STACK
@@ -317,21 +317,14 @@ class Engine:
         Raises:
             HarnessError: every subnet is taken, or the engine refused, with its words.
         """
-        client = await self.client()
-        from docker.types import IPAMConfig, IPAMPool  # noqa: PLC0415 - loaded with the first connection
-
         for subnet in self._subnets():
             gateway = str(subnet[1])
-            pool = IPAMPool(subnet=str(subnet), gateway=gateway, iprange=str(list(subnet.subnets(1))[1]))
+            pool = {"Subnet": str(subnet), "Gateway": gateway, "IPRange": str(list(subnet.subnets(1))[1])}
+            wanted = {"Name": name, "Driver": "bridge", "CheckDuplicate": True, "Labels": labels}
+            wanted["IPAM"] = {"Driver": "default", "Config": [pool]}
             try:
-                made = await self.call(
-                    client.create_network,
-                    name,
-                    driver="bridge",
-                    ipam=IPAMConfig(pool_configs=[pool]),
-                    check_duplicate=True,
-                    labels=labels,
-                )
+                # Not by the SDK, which is still being loaded when the first network is made.
+                made = await asyncio.to_thread(request, self._daemon, "POST", "/networks/create", wanted)
             except HarnessError as error:
                 if "overlap" in error.summary.lower():
                     continue

@@ -24,7 +24,9 @@ import signal
 import socket
 import struct
 import sys
+import threading
 import traceback
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,7 @@ KILL_BUDGET = 10.0
 LIMIT = 16 * 1024 * 1024
 REFRESH = 1.0
 UNREAPED = 0.5  # seconds in which a dead child is ours to collect, unless a debugger has not looked yet
+SWITCH_EVERY = 0.0005  # seconds that a thread, such as one that loads the SDK, may hold up answers
 RETRY_FOR, RETRY_EVERY = 120.0, 2.0
 UP_CUT_SHORT = 1.5  # seconds in which the engine may still create what a killed Compose had asked for
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
@@ -285,6 +288,7 @@ class Keeper:
             self.engine = Engine(
                 Daemon(**self.header["daemon"]), self.env, self.nonce, self.header["networks"], self._tell, say
             )
+            self._in_background(self._begin_network())
         server = await asyncio.start_unix_server(self.talk, sock=listener, limit=LIMIT)
         loop.call_later(FIRST_LEASE_WITHIN, self._end_if_nobody_came)
         watch = asyncio.create_task(self._watch_idle())
@@ -702,7 +706,7 @@ class Keeper:
         """
         engine = self._engine()
         async with self._networking:
-            first = f"harness-{self.env}"
+            first = self._first_network
             taken = self.names.setdefault(first, {})
             shared = any(taken.get(service, stack) != stack for service in services)
             name = f"{first}-{stack}" if shared else first
@@ -710,15 +714,31 @@ class Keeper:
             if name not in self.networks:
                 if connection.closed:
                     raise HarnessError(f"{connection.id} is gone")
-                self._intend("network", name=name)
-                labels = self._labels(**({objects.STACK: stack} if shared else {}))
-                self.networks[name] = await engine.make_network(name, labels)
+                await self._make_network(name, self._labels(**({objects.STACK: stack} if shared else {})))
                 if shared:
                     below = self._below(stack)
                     for one in engine.containers.values():
                         if one.stack in below and one.container:
                             await engine.connect_to(name, one.container, [one.name])
             return self.networks[name]
+
+    async def _make_network(self, name: str, labels: dict[str, str]) -> None:
+        self._intend("network", name=name)
+        self.networks[name] = await self._engine().make_network(name, labels)
+
+    @property
+    def _first_network(self) -> str:
+        return f"harness-{self.env}"
+
+    async def _begin_network(self) -> None:
+        """Make the environment's network before anybody asks for it: that takes the engine most of a tenth of a second.
+
+        What goes wrong is told to the one who asks, for whom it is tried again.
+        """
+        async with self._networking:
+            if not self.finished.is_set():
+                with contextlib.suppress(HarnessError, OSError):
+                    await self._make_network(self._first_network, self._labels())
 
     def _below(self, stack: str) -> set[str]:
         """Return the stacks that a stack includes, directly or not."""
@@ -1027,12 +1047,26 @@ def say(text: str) -> None:
 
 
 def main(argv: list[str]) -> int:
-    """Become the keeper that ``argv`` describes: a JSON header, and the descriptor on which to acknowledge."""
-    header, ack = json.loads(argv[0]), int(argv[1])
+    """Become the keeper that ``argv`` describes.
+
+    Args:
+        argv: a JSON header, and two descriptors. The first tells when to begin; its end without that, that no keeper is
+            wanted. The second takes the acknowledgement.
+    """
+    header, begin, ack = json.loads(argv[0]), int(argv[1]), int(argv[2])
+    sys.setswitchinterval(SWITCH_EVERY)
+    if header["daemon"]:
+        threading.Thread(target=import_module, args=("docker",), name="load-sdk", daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     os.chdir("/")
     os.umask(0o077)
+    if not os.read(begin, 1):
+        return 0
+    os.close(begin)
+    with Path(header["folder"], removal.LOG).open("ab") as log:
+        os.dup2(log.fileno(), sys.stdout.fileno())
+        os.dup2(log.fileno(), sys.stderr.fileno())
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

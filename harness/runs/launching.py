@@ -103,10 +103,13 @@ class Launch:
             self.build(say)
         client: Any = self.environment.client  # its stubs leave out what is asked for here
         services: list[ServicePlan] = []
+        known: dict[str, dict[str, Any]] = {}
         for one in self.plan.services:
             if isinstance(one, ContainerPlan):
                 with in_words(f"Image {one.image!r} of service {one.service!r}"):
-                    if one.service not in self.containers.build:
+                    if one.image in known:
+                        pass
+                    elif one.service not in self.containers.build:
                         pull: Any = settings.pull
                         ensure_image(client, one.image, service=one.service, variable=one.variable, pull=pull)
                     elif settings.build == "never" and image_id(client, one.image) is None:
@@ -115,7 +118,7 @@ class Launch:
                             service=one.service,
                             hint="`harness build`, or leave out --no-build",
                         )
-                    told = client.inspect_image(one.image)
+                    told = known[one.image] = known.get(one.image) or client.inspect_image(one.image)
                 check = (told.get("Config") or {}).get("Healthcheck") or {}
                 self.environment.report.image(one.image, told["Id"])
                 declared = bool(check.get("Test")) and check.get("Test") != ["NONE"]
