@@ -46,12 +46,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     do_GET = do_POST = do_DELETE = answer  # noqa: N815 - names by http.server
 
+    def version_string(self) -> str:
+        return "Docker/20.10.0 (linux)"
+
     def tell(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         status, said = self.server.engine.answer(self.command, self.path, json.loads(body) if body else None)
         data = said.encode() if isinstance(said, str) else json.dumps(said).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
+        self.send_header("Api-Version", self.server.engine.api)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         with contextlib.suppress(OSError):
@@ -145,6 +149,8 @@ class FakeEngine:
         self.asked.append((method, path))
         if (instead := self.before(method, path)) is not None:
             return instead
+        if path == "/_ping":
+            return 200, "OK"
         if path == "/version":
             return 200, {"Version": "20.10.0", "ApiVersion": self.api, "MinAPIVersion": "1.12"}
         filters = json.loads(parse_qs(url.query).get("filters", ["{}"])[0])

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness import clock
-from harness.daemon import Daemon, connect, in_words, request
+from harness.daemon import Daemon, ask, connect, in_words, request
 from harness.errors import BrokenStack, HarnessError
 from harness.ownership import objects
 from harness.ownership.objects import NUMBER, RUN, SERVICE, STACK
@@ -127,9 +127,9 @@ class Engine:
     # -- the connection -----------------------------------------------------------------------------------------
 
     async def _open(self) -> APIClient:
+        engine = await asyncio.to_thread(ask, self._daemon)
         client = await asyncio.to_thread(connect, self._daemon)
-        clock_of_engine = await asyncio.to_thread(client.version)
-        self._say(f"engine {self._daemon.host}: version {clock_of_engine.get('Version')}, API {client.api_version}")
+        self._say(f"engine {self._daemon.host}: version {engine.version}, API {client.api_version}")
         subscribed = asyncio.Event()
         self._listener = threading.Thread(target=self._listen, args=(subscribed,), name="events", daemon=True)
         self._listener.start()

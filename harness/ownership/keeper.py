@@ -20,6 +20,7 @@ import hashlib
 import json
 import os
 import resource
+import select
 import signal
 import socket
 import struct
@@ -1055,7 +1056,8 @@ def main(argv: list[str]) -> int:
     """
     header, begin, ack = json.loads(argv[0]), int(argv[1]), int(argv[2])
     sys.setswitchinterval(SWITCH_EVERY)
-    if header["daemon"]:
+    if header["daemon"] and not select.select([begin], [], [], 0)[0]:
+        # There is time. Later it would only hold up the request for the network.
         threading.Thread(target=import_module, args=("docker",), name="load-sdk", daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
