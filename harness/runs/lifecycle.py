@@ -66,7 +66,7 @@ class Run:
         self.debugger = Debugger(find_terminal(), self.say) if settings.wait_to_attach_debugger else None
         if self.debugger:
             lift_deadlines(lifted=True)
-        if self.engine.daemon:
+        if self.engine.daemon and not self._is_up:
             # The SDK takes a quarter of a second to load; meanwhile Compose parses and the keeper starts.
             threading.Thread(target=import_module, args=("docker",), name="harness-load-sdk", daemon=True).start()
         self.environment: Environment | None = None
