@@ -200,6 +200,7 @@ class Stack:
         self.record: dict[str, Any] = {}
         self.removing = False
         self.unsure = False
+        self.stopped = False  # nothing more of it is to be started
         # Set when the stack is settled, and when it is gone: whoever waits for it looks again.
         self.changed = asyncio.Event()
         # Set when nobody has it alone any more.
@@ -762,10 +763,12 @@ class Keeper:
         cwd: str,
         log: str,
         services: dict[str, float],
+        start: bool = False,
     ) -> dict[str, Any]:
         """Run Compose for a stack to its end; return its exit code.
 
-        ``services`` is what it is about to start -> grace in seconds.
+        ``services`` is what it is about to start -> grace in seconds. With ``start`` it only creates, and then all is
+        started here; ``refused`` is service -> why the engine did not.
         """
         engine = self._engine()
         await engine.client()  # its events are subscribed to before anything can happen
@@ -777,10 +780,13 @@ class Keeper:
         self._intend("compose", stack=stack, services=sorted(services))
         command = self._spawn(stack, argv, env, cwd, Path(log))
         await command.gone.wait()
-        if services:
+        known, refused = self.stacks.get(stack), {}
+        if services and known:
+            known.unsure = known.unsure or command.code != 0
+            if start and command.code == 0:
+                refused = await engine.start_created(stack, lambda: known.removing or known.stopped)
             await engine.refresh()
-            self.stacks[stack].unsure = self.stacks[stack].unsure or command.code != 0
-        return {"code": command.code}
+        return {"code": command.code, "refused": refused}
 
     def _spawn(self, stack: str, argv: list[str], env: dict[str, str], cwd: str, log: Path) -> Command:
         with log.open("ab") as output:
@@ -791,7 +797,9 @@ class Keeper:
         return command
 
     async def do_stop_compose(self, _: Connection, *, stack: str) -> None:
-        """End what Compose does for a stack now: it is of no use any more."""
+        """End what Compose does for a stack now, and what it has us do: it is of no use any more."""
+        if stack in self.stacks:
+            self.stacks[stack].stopped = True
         await self._end_commands(stack)
 
     async def _end_commands(self, stack: str) -> bool:
@@ -802,6 +810,8 @@ class Keeper:
         for one in mine:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(one.gone.wait(), KILL_BUDGET)
+        if self.engine:
+            await self.engine.starts_ended(stack)
         return bool(mine)
 
     async def do_explain(self, _: Connection, *, stack: str, service: str, ask: bool = True) -> dict[str, Any]:

@@ -171,7 +171,9 @@ class Launch:
                 # The engine would make a folder of it. Whoever the container runs as must be able to write it.
                 one.log_file.touch()
                 one.log_file.chmod(0o666)
-        words = ["up", "--detach", "--no-deps", "--no-build", "--pull", "never", *names]
+        # Compose starts one container after the other; where the order does not matter, the keeper starts many at once.
+        how = "--no-start" if self.containers.free.issuperset(names) else "--detach"
+        words = ["up", how, "--no-deps", "--no-build", "--pull", "never", *names]
         threading.Thread(target=self._up, args=(words, graces, failed, timeout), name="harness-up", daemon=True).start()
 
     def _up(self, words: list[str], graces: dict[str, float], failed: Callable[[], None], timeout: float) -> None:
@@ -180,6 +182,8 @@ class Launch:
             answer = self._compose(words, self.log, graces, {}, timeout + ANSWER_BUDGET)
             if answer["code"] != 0:
                 self._failed = self._error(answer["code"], last_lines(self.log, 12, start))
+            elif answer["refused"]:
+                self._failed = self._not_started(answer["refused"])
         except BrokenStack as error:
             self._failed = error
         except HarnessError as error:
@@ -195,6 +199,17 @@ class Launch:
     def stop(self) -> None:
         """End what Compose does now."""
         self.environment.link.ask("stop_compose", stack=self.plan.stack)
+
+    def _not_started(self, refused: dict[str, str]) -> BrokenStack:
+        """Return the error for containers that the engine did not start, and write its words where Compose's are."""
+        lines = [f"{service}: {words}" for service, words in refused.items()]
+        artifacts.append(self.log, "\n".join([*lines, ""]))
+        service, words = next(iter(refused.items()))
+        return BrokenStack(
+            f"Service {service!r} could not be started: {words} ({self.environment.show(self.log)})",
+            service=service,
+            details=[f"  {line}" for line in lines],
+        )
 
     def _error(self, code: int, lines: list[str]) -> BrokenStack:
         """Return the error for an ``up`` that failed, blaming the service whose container Compose names."""
@@ -236,6 +251,7 @@ class Launch:
             cwd=os.fspath(self.environment.settings.root),
             log=str(log),
             services=services,
+            start="--no-start" in words,
         )
 
 
