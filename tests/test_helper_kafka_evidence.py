@@ -83,6 +83,7 @@ def test_a_failed_test_shows_decoded_messages(project: Project, argv: tuple[str,
     assert "key=b'k'" in text
     assert 'json {"command": "add"}' in text
     assert "f142 {" in text
+    assert "'alarm_status': 'NO_CHANGE'" in text
     assert "SIMPLE:DOUBLE" in text
     assert "8 bytes, head 00 01 02 03 04 05 06 07" in text
     assert "text 4" not in text

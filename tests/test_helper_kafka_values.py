@@ -17,7 +17,7 @@ from harness.helpers.kafka import (
     check_key_order,
     parse_uri,
 )
-from harness.helpers.kafka.evidence import decoded
+from harness.helpers.kafka.evidence import decoded, in_order
 
 
 @pytest.mark.parametrize(
@@ -204,3 +204,13 @@ def test_flatbuffers_are_decoded_by_their_identifier() -> None:
     assert "SIMPLE:DOUBLE" in said
     assert "1.5" in said
     assert len(decoded(flatbuffers.encode("f144", value=list(range(5000)), source_name="PV"))) < 1100
+
+
+def test_messages_of_one_partition_keep_its_order() -> None:
+    """Evidence must go by time, but never turn round two messages of one partition, whatever their time stamps."""
+
+    def at(partition: int, offset: int, timestamp: int) -> Message:
+        return Message("t", partition, offset, None, b"", timestamp)
+
+    late, early, old, between = at(0, 0, 50), at(0, 1, 70), at(0, 2, 10), at(1, 0, 60)
+    assert in_order([old, between, early, late]) == [late, between, early, old]

@@ -131,9 +131,19 @@ def _tails(about: Connection, names: list[str], into: dict[str, list[Message]], 
             with KafkaConsumer(connection, (name,), patience=deadline.remaining()) as consumer:
                 into_this = consumer.tail(SHOWN)
             if not deadline.expired():
-                into[name] = sorted(into_this, key=lambda one: (one.timestamp, one.partition, one.offset))[-SHOWN:]
+                into[name] = in_order(into_this)[-SHOWN:]
     finally:
         connection.close()
+
+
+def in_order(messages: Iterable[Message]) -> list[Message]:
+    """Return messages by time; those of one partition keep its order, whatever time stamps their producer gave them."""
+    latest: dict[int, int] = {}
+    placed = []
+    for one in sorted(messages, key=lambda one: (one.partition, one.offset)):
+        latest[one.partition] = max(one.timestamp, latest.get(one.partition, one.timestamp))
+        placed.append((latest[one.partition], one.partition, one.offset, one))
+    return [one for *_, one in sorted(placed, key=lambda place: place[:3])]
 
 
 def _block(title: str, messages: list[Message]) -> list[str]:
@@ -182,5 +192,4 @@ def _as_flatbuffer(value: bytes) -> str:
         found: Any = flatbuffers.decode(value)
     except (ImportError, HarnessError):
         return ""
-    fields = found.value._asdict() if hasattr(found.value, "_asdict") else found.value
-    return f"{found.schema} {' '.join(repr(fields).split())}"
+    return f"{found.schema} {' '.join(repr(flatbuffers.in_words(found)).split())}"
