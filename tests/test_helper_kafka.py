@@ -19,7 +19,7 @@ import harness
 from harness import BrokenStack, HarnessError, WaitTimeout, clock
 from harness.clock import Deadline, add_guard, now, remove_guard
 from harness.helpers import flatbuffers
-from harness.helpers.kafka import Kafka, KafkaFailure, UnexpectedMessage, missing_leaders
+from harness.helpers.kafka import Kafka, KafkaConsumer, KafkaFailure, UnexpectedMessage, missing_leaders
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -525,6 +525,27 @@ def test_a_guard_that_raises_ends_a_wait(kafka: Kafka, topic: str, act: str) -> 
         finally:
             remove_guard(guard)
     assert now() - start < 2
+
+
+def test_a_broker_that_falls_silent_confirms_nothing(kafka_stack: harness.Stack, topic: str) -> None:
+    """Where a broker does not say what it has, there must be an error, never "nothing came" or "nothing is there"."""
+    acts: list[Callable[[KafkaConsumer], object]] = [lambda one: one.expect_none(0), lambda one: one.drain(20)]
+    # More than the five seconds after which the client library gives up a connection.
+    with Kafka(kafka_stack.endpoint("kafka", 9092), timeout=6) as kafka:
+        kafka.send(topic, "there")
+        consumers = [kafka.consumer(topic) for _ in acts]
+        for consumer in consumers:
+            consumer.drain()
+        broker = kafka_stack.service("kafka")
+        broker.pause()
+        try:
+            with ThreadPoolExecutor(len(acts)) as pool:
+                done = [pool.submit(act, one) for act, one in zip(acts, consumers, strict=True)]
+                for one in done:
+                    with pytest.raises(KafkaFailure, match=rf"^No watermarks of {topic}"):
+                        one.result(20)
+        finally:
+            broker.unpause()
 
 
 def test_a_broker_that_dies_ends_a_wait(project: Project) -> None:
