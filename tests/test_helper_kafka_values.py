@@ -17,7 +17,8 @@ from harness.helpers.kafka import (
     check_key_order,
     parse_uri,
 )
-from harness.helpers.kafka.evidence import decoded
+from harness.helpers.kafka.connection import Connection
+from harness.helpers.kafka.evidence import Journal, decoded
 
 
 @pytest.mark.parametrize(
@@ -204,3 +205,17 @@ def test_flatbuffers_are_decoded_by_their_identifier() -> None:
     assert "SIMPLE:DOUBLE" in said
     assert "1.5" in said
     assert len(decoded(flatbuffers.encode("f144", value=list(range(5000)), source_name="PV"))) < 1100
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "when"),
+    [(1_790_000_000_123, "2026-09-21 14:13:20.123Z"), (1_790_000_000 * 10**9, "1790000000000000000 ms")],
+)
+def test_any_message_can_be_told_of(timestamp: int, when: str) -> None:
+    """A time that no calendar has must not lose the messages, and a long key must not fill the report."""
+    journal = Journal(Connection("127.0.0.1:1", 1))
+    journal.note(Message("t", 0, 0, b"k" * 500_000, b"there", timestamp))
+    assert journal.tell(0, None).splitlines()[1] == (
+        f"  [0]@0 {when} key=b'kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk... (500000 bytes) text 'there' (5 bytes)"
+    )
+    assert len(str(Message("t", 0, 0, b"k" * 500_000, b"there", timestamp))) < 120

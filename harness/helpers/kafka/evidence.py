@@ -13,6 +13,7 @@ from harness.clock import Deadline, now
 from harness.errors import HarnessError
 from harness.helpers.kafka.connection import Connection, in_background
 from harness.helpers.kafka.consumer import KafkaConsumer
+from harness.helpers.kafka.messages import short
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -139,9 +140,16 @@ def _tails(about: Connection, names: list[str], into: dict[str, list[Message]], 
 def _block(title: str, messages: list[Message]) -> list[str]:
     lines = [title]
     for message in messages:
-        when = f"{datetime.fromtimestamp(message.timestamp / 1000, UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3]
-        lines.append(f"  [{message.partition}]@{message.offset} {when}Z key={message.key!r} {decoded(message.value)}")
+        place = f"[{message.partition}]@{message.offset} {_time(message.timestamp)}"
+        lines.append(f"  {place} key={short(message.key)} {decoded(message.value)}")
     return lines if messages else [f"{title}: none"]
+
+
+def _time(timestamp: int) -> str:
+    try:
+        return f"{datetime.fromtimestamp(timestamp / 1000, UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3] + "Z"
+    except (ValueError, OverflowError, OSError):  # a producer may set any, nanoseconds as well
+        return f"{timestamp} ms"
 
 
 def decoded(value: bytes | None) -> str:
