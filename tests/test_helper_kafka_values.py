@@ -207,6 +207,16 @@ def test_flatbuffers_are_decoded_by_their_identifier() -> None:
     assert len(decoded(flatbuffers.encode("f144", value=list(range(5000)), source_name="PV"))) < 1100
 
 
+def test_no_secret_of_a_message_is_shown() -> None:
+    """Members called password, token and the like must be shown without their values, also within FlatBuffers."""
+    status = {"software_name": "", "software_version": "", "service_id": "", "host_name": "", "process_id": 1}
+    text = '{"user": "alice", "password": "hush", "of": {"access_token": "hush"}}'
+    for value in (text.encode(), flatbuffers.encode("x5f2", **status, update_interval=1, status_json=text)):
+        said = decoded(value)
+        assert "alice" in said
+        assert "hush" not in said
+
+
 @pytest.mark.parametrize(
     ("timestamp", "when"),
     [(1_790_000_000_123, "2026-09-21 14:13:20.123Z"), (1_790_000_000 * 10**9, "1790000000000000000 ms")],

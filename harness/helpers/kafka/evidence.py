@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from harness.clock import Deadline, now
 from harness.errors import HarnessError
+from harness.helpers.http import mask
 from harness.helpers.kafka.connection import Connection, in_background
 from harness.helpers.kafka.consumer import KafkaConsumer
 from harness.helpers.kafka.messages import short
@@ -153,12 +154,15 @@ def _time(timestamp: int) -> str:
 
 
 def decoded(value: bytes | None) -> str:
-    """Return a payload in words: as JSON or FlatBuffers where it is that, else as text, else its head in hex."""
+    """Return a payload in words: as JSON or FlatBuffers where it is that, else as text, else its head in hex.
+
+    Members and parameters whose names say that they are secret are left out, as in what HTTP's errors show.
+    """
     if value is None:
         return "tombstone"
     if isinstance(value, _Cut):
         return f"{value.full} bytes, head {value.hex(' ')}"
-    said = _as_json(value) or _as_flatbuffer(value) or _as_text(value)
+    said = mask(_as_json(value) or _as_flatbuffer(value) or _as_text(value))
     if said:
         return said if len(said) <= _WIDTH else f"{said[:_WIDTH]}... ({len(value)} bytes)"
     return f"{len(value)} bytes, head {value[:_HEAD].hex(' ')}"
