@@ -229,3 +229,17 @@ def test_any_message_can_be_told_of(timestamp: int, when: str) -> None:
         f"  [0]@0 {when} key=b'kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk... (500000 bytes) text 'there' (5 bytes)"
     )
     assert len(str(Message("t", 0, 0, b"k" * 500_000, b"there", timestamp))) < 120
+
+
+def test_a_client_of_a_whole_run_remembers_its_last_topics() -> None:
+    """A client that lives for thousands of topics must hold a bounded number, and show the last ones used."""
+    journal = Journal(Connection("127.0.0.1:1", 1))
+    for number in range(5000):
+        journal.note(Message(f"t{number}", 0, 0, None, b"x" * 1000, 0))
+        journal.touch(["t0"])
+    assert len(journal._topics) == 100
+    said = journal.tell(0, None)
+    assert "topic t0:" in said
+    assert "topic t4999:" in said
+    assert said.count("topic t") == 20
+    assert said.endswith("and 80 more topics")

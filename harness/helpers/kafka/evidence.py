@@ -26,6 +26,7 @@ _WIDTH = 1000  # characters of a decoded message
 _HEAD = 32  # bytes of one that nobody can decode
 _LARGE = 100_000  # bytes from which on only the head is kept
 _TOPICS = 20  # topics that are shown
+_HELD = 100  # topics that are remembered: a client may live for thousands of tests, each with topics of its own
 
 
 @dataclass
@@ -33,7 +34,6 @@ class _Traffic:
     """What a test had to do with one topic."""
 
     touched: float = 0.0
-    count: int = 0
     last: deque[tuple[float, Message]] = field(default_factory=lambda: deque(maxlen=SHOWN))
 
 
@@ -60,16 +60,24 @@ class Journal:
         """Note that somebody waits for messages of ``topics``."""
         with self._lock:
             for topic in topics:
-                self._topics.setdefault(topic, _Traffic()).touched = now()
+                self._use(topic)
 
     def note(self, message: Message) -> None:
         """Note a message that was received, or that the broker has taken."""
         if message.value is not None and len(message.value) > _LARGE:
             message = replace(message, value=_Cut(message.value[:_HEAD], len(message.value)))
         with self._lock:
-            traffic = self._topics.setdefault(message.topic, _Traffic())
-            traffic.touched = now()
+            traffic = self._use(message.topic)
             traffic.last.append((traffic.touched, message))
+
+    def _use(self, topic: str) -> _Traffic:
+        """Return the traffic of a topic, which is now the last one used; the one not used for longest makes room."""
+        traffic = self._topics.pop(topic, None) or _Traffic()
+        traffic.touched = now()
+        self._topics[topic] = traffic
+        if len(self._topics) > _HELD:
+            del self._topics[next(iter(self._topics))]
+        return traffic
 
     def tell(self, since: float, deadline: Deadline | None) -> str:
         """Return the last messages of each topic that was used since ``since``, "" when none was.
@@ -81,7 +89,7 @@ class Journal:
         with self._lock:
             used = {name: traffic for name, traffic in self._topics.items() if traffic.touched >= since}
             kept = {name: [one for at, one in traffic.last if at >= since] for name, traffic in used.items()}
-        names = sorted(used)[:_TOPICS]
+        names = sorted(list(used)[-_TOPICS:])  # the last ones used
         if not names:
             return ""
         fetched: dict[str, list[Message]] = {}
