@@ -688,6 +688,35 @@ def test_a_session_hides_what_a_server_echoes() -> None:
     assert "pa55word" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"headers": {"Authorization": "Bearer s3cr3t"}},
+        {"headers": {"X-Whatever": b"s3cr3t"}},
+        {"cookies": {"id": "s3cr3t"}},
+    ],
+    ids=lambda one: next(iter(one)),
+)
+def test_a_session_hides_what_one_request_sent(more: dict[str, Any]) -> None:
+    """Credentials of one request that a server sends back must not be in an error."""
+    with raw_server(says(b"HTTP/1.1 s3cr3t, Bearer s3cr3t, id=s3cr3t\r\n\r\n")) as port:
+        session = http.Session(f"127.0.0.1:{port}")
+        with session, pytest.raises(http.NoAnswer, match="BadStatusLine") as caught:
+            session.get("/", **more)
+    assert "s3cr3t" not in str(caught.value)
+
+
+def test_short_headers_leave_an_error_readable() -> None:
+    """A header of a letter or two is no credential, and must not be cut out of every word."""
+    endpoint = f"127.0.0.1:{free_port()}"
+    with (
+        http.Session(endpoint, headers={"X-Run": "1", "X-Env": "t"}) as session,
+        pytest.raises(http.NoAnswer) as caught,
+    ):
+        session.get("/path")
+    assert str(caught.value).startswith(f"GET http://{endpoint}/path: ConnectionRefusedError: [Errno 111] Connection")
+
+
 def test_a_wait_of_a_session_tells_why_nothing_answered() -> None:
     """At the deadline the error must tell why nothing answered."""
     endpoint = f"127.0.0.1:{free_port()}"

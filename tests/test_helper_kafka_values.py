@@ -17,7 +17,8 @@ from harness.helpers.kafka import (
     check_key_order,
     parse_uri,
 )
-from harness.helpers.kafka.evidence import decoded, in_order
+from harness.helpers.kafka.connection import Connection
+from harness.helpers.kafka.evidence import Journal, decoded, in_order
 
 
 @pytest.mark.parametrize(
@@ -214,3 +215,41 @@ def test_messages_of_one_partition_keep_its_order() -> None:
 
     late, early, old, between = at(0, 0, 50), at(0, 1, 70), at(0, 2, 10), at(1, 0, 60)
     assert in_order([old, between, early, late]) == [late, between, early, old]
+
+
+def test_no_secret_of_a_message_is_shown() -> None:
+    """Members called password, token and the like must be shown without their values, also within FlatBuffers."""
+    status = {"software_name": "", "software_version": "", "service_id": "", "host_name": "", "process_id": 1}
+    text = '{"user": "alice", "password": "hush", "of": {"access_token": "hush"}}'
+    for value in (text.encode(), flatbuffers.encode("x5f2", **status, update_interval=1, status_json=text)):
+        said = decoded(value)
+        assert "alice" in said
+        assert "hush" not in said
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "when"),
+    [(1_790_000_000_123, "2026-09-21 14:13:20.123Z"), (1_790_000_000 * 10**9, "1790000000000000000 ms")],
+)
+def test_any_message_can_be_told_of(timestamp: int, when: str) -> None:
+    """A time that no calendar has must not lose the messages, and a long key must not fill the report."""
+    journal = Journal(Connection("127.0.0.1:1", 1))
+    journal.note(Message("t", 0, 0, b"k" * 500_000, b"there", timestamp))
+    assert journal.tell(0, None).splitlines()[1] == (
+        f"  [0]@0 {when} key=b'kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk... (500000 bytes) text 'there' (5 bytes)"
+    )
+    assert len(str(Message("t", 0, 0, b"k" * 500_000, b"there", timestamp))) < 120
+
+
+def test_a_client_of_a_whole_run_remembers_its_last_topics() -> None:
+    """A client that lives for thousands of topics must hold a bounded number, and show the last ones used."""
+    journal = Journal(Connection("127.0.0.1:1", 1))
+    for number in range(5000):
+        journal.note(Message(f"t{number}", 0, 0, None, b"x" * 1000, 0))
+        journal.touch(["t0"])
+    assert len(journal._topics) == 100
+    said = journal.tell(0, None)
+    assert "topic t0:" in said
+    assert "topic t4999:" in said
+    assert said.count("topic t") == 20
+    assert said.endswith("and 80 more topics")
