@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,9 @@ FORM = "[PROTOCOL[+MECHANISM]\\][user@]host:port[,host:port...]/topic"
         ("@host:1/t", "no user before '@'"),
         ("user@host:1/t", "protocol PLAINTEXT takes no user, 'user' was given"),
         ("SASL_SSL+PLAIN\\u:hunter2@host:1/t", "a password does not belong into a URI"),
+        ("SASL_SSL+PLAIN\\u:a@hunter2@host:1/t", "'SASL_SSL+PLAIN\\\\u:***@host:1/t': a password does not belong"),
+        ("SASL_SSL+PLAIN\\u:a\\hunter2@host:1/t", "a password does not belong into a URI"),
+        ("u:hunter2\\a@host", "a password does not belong into a URI"),
     ],
 )
 def test_a_bad_broker_uri_is_told(text: str, wanted: str) -> None:
@@ -86,8 +90,9 @@ def test_a_uri_and_a_password_make_a_login() -> None:
     made = uri.security("secret")
     assert (made.protocol, made.mechanism, made.user) == ("SASL_PLAINTEXT", "SCRAM-SHA-512", "u")
     assert made.settings()["sasl.password"] == "secret"
-    with pytest.raises(ConfigError, match="needs a password"):
-        uri.security()
+    for missing in ("", os.environ.get("HARNESS_NO_SUCH_VARIABLE")):
+        with pytest.raises(ConfigError, match="needs a password"):
+            uri.security(missing)  # type: ignore[arg-type] # as a variable that is not set gives it
 
 
 def test_a_password_is_in_no_repr() -> None:

@@ -180,7 +180,7 @@ def decoded(value: bytes | None) -> str:
         return "tombstone"
     if isinstance(value, _Cut):
         return f"{value.full} bytes, head {value.hex(' ')}"
-    said = mask(_as_json(value) or _as_flatbuffer(value) or _as_text(value))
+    said = mask((_as_json(value) or _as_flatbuffer(value) or _as_text(value))[: 4 * _WIDTH])  # cut: it takes its time
     if said:
         return said if len(said) <= _WIDTH else f"{said[:_WIDTH]}... ({len(value)} bytes)"
     return f"{len(value)} bytes, head {value[:_HEAD].hex(' ')}"
