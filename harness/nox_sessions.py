@@ -227,7 +227,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Mypy, strict."""
-    install(session, "types", extras="all")
+    install(session, "types", "test", extras="all")
     session.run("mypy")
     # Apart, because both test folders have a conftest.py, and neither is a package.
     session.run("mypy", "tests")
