@@ -49,13 +49,16 @@ def _pyproject() -> dict[str, Any]:
 
 
 def install(session: nox.Session, *groups: str, extras: str = "") -> None:
-    """Install the project (editable, with ``extras``) and dependency groups, unless the venv has just these."""
+    """Install the project (editable, with ``extras``) and dependency groups, unless the venv has just these, or is none of ours."""
     document = _pyproject()
     needed = [one for group in groups for one in document.get("dependency-groups", {}).get(group, ())]
     project = ["-e", f".[{extras}]" if extras else "."] if "build-system" in document else []
     wanted = json.dumps([document.get("project"), document.get("build-system"), needed, project, sys.version])
     digest = hashlib.sha256(wanted.encode()).hexdigest()
-    stamp = Path(session.virtualenv.location) / STAMP
+    location = getattr(session.virtualenv, "location", None)
+    if location is None:  # --no-venv: whoever calls has what is needed
+        return
+    stamp = Path(location) / STAMP
     if stamp.is_file() and stamp.read_text() == digest:
         return
     session.install(*project, *needed)
