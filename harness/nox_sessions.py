@@ -49,7 +49,7 @@ def _pyproject() -> dict[str, Any]:
 
 
 def install(session: nox.Session, *groups: str, extras: str = "") -> None:
-    """Install the project (editable, with ``extras``) and dependency groups, unless the venv has just these, or is none of ours."""
+    """Install the project (editable, with ``extras``) and dependency groups, unless the venv has just these."""
     document = _pyproject()
     needed = [one for group in groups for one in document.get("dependency-groups", {}).get(group, ())]
     project = ["-e", f".[{extras}]" if extras else "."] if "build-system" in document else []
