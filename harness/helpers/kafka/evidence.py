@@ -67,7 +67,8 @@ class Journal:
         if message.value is not None and len(message.value) > _LARGE:
             message = replace(message, value=_Cut(message.value[:_HEAD], len(message.value)))
         with self._lock:
-            traffic = self._use(message.topic)
+            traffic = self._topics.get(message.topic) or self._use(message.topic)
+            traffic.touched = now()
             traffic.last.append((traffic.touched, message))
 
     def _use(self, topic: str) -> _Traffic:

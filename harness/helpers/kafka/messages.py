@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _LISTED = 10  # differences that an error lists for each key
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Message:
     """A message as it was received.
 
