@@ -60,6 +60,18 @@ def test_a_topic_is_created_and_deleted(kafka: Kafka) -> None:
     assert name not in kafka.topics()
 
 
+def test_the_broker_says_what_is_too_large(kafka: Kafka, topic: str) -> None:
+    """A message that the topic takes must arrive, however large; one that it does not take must be refused."""
+    value = os.urandom(3_000_000)
+    with pytest.raises(KafkaFailure, match="Message size too large"):
+        kafka.send(topic, value)
+    name = f"test-{uuid.uuid4().hex}"
+    kafka.create_topics({name: 1}, config={"max.message.bytes": "4000000"})
+    kafka.send(name, value)
+    assert [one.value for one in kafka.messages(name)] == [value]
+    kafka.delete_topics(name)
+
+
 def test_a_topic_that_exists_is_left_as_it_is(kafka: Kafka, topic: str) -> None:
     """Creating a topic again must be no error and keep its messages."""
     kafka.send(topic, "kept", partition=0)
