@@ -394,9 +394,15 @@ class Session:
 
             alive = diagnostics.death(self.environment) is None
         heard = witnesses.hear(item.stash.get(_SINCE, now()), ask=alive)
+        if not heard:
+            return
+        from harness.artifacts import printable  # noqa: PLC0415 - not for plain tests
+
+        # What a message holds may be no text for a terminal, nor, as half a surrogate pair, for any file.
+        heard = {subject: printable(text.encode(errors="backslashreplace")) for subject, text in heard.items()}
         for subject, text in heard.items():
             _show(item, report, subject, text)
-        if heard and self.environment is not None:
+        if self.environment is not None:
             diagnostics.save_testimony(self.environment, item.nodeid, heard)
 
     def _uses_stack(self, item: pytest.Item) -> bool:

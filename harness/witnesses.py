@@ -8,7 +8,6 @@ from __future__ import annotations
 import threading
 from typing import Protocol
 
-from harness.artifacts import printable
 from harness.clock import Deadline, now
 
 BUDGET = 1.0
@@ -64,7 +63,5 @@ def hear(since: float, *, ask: bool = True) -> dict[str, str]:
         except Exception as error:  # noqa: BLE001 - a report must not lose its own failure to its evidence
             said = f"no evidence: {type(error).__name__}: {error}"
         if said:
-            # What a message holds may be no text for a terminal, nor, as half a surrogate pair, for any file.
-            said = printable(said.encode(errors="backslashreplace"))
             found[witness.subject] = f"{found[witness.subject]}\n{said}" if witness.subject in found else said
     return found
