@@ -28,13 +28,13 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from bench.figures import in_a_line
+from bench.figures import in_a_line, raise_interrupt_behind
 from bench.series import Series
 from harness import clock, procs, stack_up
 from harness.daemon import connect, find_daemon
 from harness.errors import BrokenStack, HarnessError
 from harness.images import find_base
-from harness.ownership.objects import RUN, find
+from harness.ownership.objects import RUN, find, remove_all
 from harness.stack.compose import find_compose
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ ROUNDS = 7
 LIMITS = (
     "The engine: a network takes it 0.06 s, the start of one container 0.23 s and of three at once 0.5 s, as it does "
     "much of that one after the other; their removal takes 0.3 s and the network's 0.2 s. That is all of the floor. "
-    "What Compose adds is seen in its own row. Ours is what comes before Compose is at work: it reads the stack, and the "
-    "keeper starts."
+    "What Compose adds is seen in its own row. Ours is what comes before Compose is at work: the stack is read, and "
+    "the keeper starts."
 )
 FLOOR, DEAF = "floor", "compose-wait-deaf"
 GOAL = 1.15
@@ -73,6 +73,7 @@ LABEL = "harness.bench"
 PROJECT = "com.docker.compose.project"
 BUDGET = 60.0
 BUILD_BUDGET = 300.0
+SETTLE = 1.5
 ANSWER = 1.0
 # testcontainers says `docker compose`; the wheel is Compose alone, and without the Docker CLI between it is no slower.
 DOCKER = '#!/bin/sh\nshift\nexec {compose} "$@"\n'
@@ -123,19 +124,22 @@ class Bench:
         with ThreadPoolExecutor(len(SERVICES)) as pool:
             list(pool.map(wait_for, self.addresses.values()))
 
-    def left(self) -> list[str]:
-        """Remove by id the containers and networks that this bench's cycles left, whichever way; return them."""
-        labels = [f"{LABEL}={self.name}", f"{PROJECT}={self.name}"]
-        labels += [f"{RUN}={run.name}" for run in self.project.glob("logs/*-*")]
+    def left(self, settle: float = 0.0) -> list[str]:
+        """Remove by id the containers and networks that this bench's cycles left, whichever way; return them.
+
+        Args:
+            settle: seconds to go on looking, for what a Compose that was ended had asked the engine for.
+        """
         found = []
-        for label in labels:
-            for one in find(self.client, label, ("container", "network")):
-                found.append(str(one))
-                if one.kind == "container":
-                    self.client.remove_container(one.id, v=True, force=True)
-                else:
-                    self.client.remove_network(one.id)
-        return found
+        for run in self.project.glob("logs/*-*"):
+            found += self._remove(RUN, run.name)
+        return found + self._remove(LABEL, self.name) + self._remove(PROJECT, self.name, settle)
+
+    def _remove(self, key: str, value: str, settle: float = 0.0) -> list[str]:
+        label, kinds = f"{key}={value}", ("container", "network")
+        found = [str(one) for one in find(self.client, label, kinds)]
+        refused = remove_all(self.client, label, lambda have: have.get(key) == value, kinds=kinds, settle=settle)
+        return found + [f"could not be removed: {reason}" for reason in refused]
 
     def file(self, name: str) -> str:
         """Return the path of a peers' Compose file."""
@@ -315,9 +319,7 @@ def write_peers(folder: Path, addresses: dict[str, str], name: str, compose: str
             }
             for service in SERVICES
         }
-        networks = {"default": {"labels": {LABEL: name}}}
-        document = {"name": name, "services": services, "networks": networks}
-        (folder / f"{file}.yaml").write_text(yaml.safe_dump(document))
+        (folder / f"{file}.yaml").write_text(yaml.safe_dump({"name": name, "services": services}))
     (folder / "docker").write_text(DOCKER.format(compose=shlex.quote(compose)))
     (folder / "docker").chmod(0o700)
 
@@ -347,7 +349,7 @@ def measure(rounds: int, scratch: Path, say: Callable[[str], None]) -> list[Seri
         try:
             return take_turns(bench, bench.ways(), rounds, say)
         finally:
-            if left := bench.left():
+            if left := bench.left(SETTLE):
                 say(f"removed what was left: {', '.join(left)}")
 
 
@@ -366,12 +368,13 @@ def _take_turn(bench: Bench, way: Way, number: int, say: Callable[[str], None]) 
     try:
         seen = way.cycle()
     except Exception as error:  # noqa: BLE001 - one way's failure must not hide the others' figures
+        raise_interrupt_behind(error)
         bench.failed[way.name] = in_a_line(error)
     else:
         if number:
             bench.times.setdefault(way.name, []).append(seen)
         say(f"{number:>3}  {way.name:<18} up {seen.up:6.3f}  down {seen.down:6.3f}  cycle {seen.up + seen.down:6.3f}")
-    if left := bench.left():
+    if left := bench.left(SETTLE if way.name in bench.failed else 0.0):
         bench.failed.setdefault(way.name, f"it left {', '.join(left)}; removed")
     if reason := bench.failed.get(way.name):
         say(f"{number:>3}  {way.name:<18} failed: {reason}")

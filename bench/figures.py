@@ -118,8 +118,18 @@ def run(figure: Figure, rounds: int, say: Callable[[str], None]) -> Measured:
         with _restored(), tempfile.TemporaryDirectory(prefix="harness-bench-") as scratch:
             series = figure.measure(rounds, Path(scratch), say)
     except Exception as error:  # noqa: BLE001 - one figure's failure must not hide the others
+        raise_interrupt_behind(error)
         return Measured(figure, rounds, tuple(series), in_a_line(error))
     return Measured(figure, rounds, tuple(series), "" if series else "it gave no series")
+
+
+def raise_interrupt_behind(error: Exception) -> None:
+    """Raise what ended the work, when ``error`` only came of cleaning up after a signal: that was no failure."""
+    behind: BaseException | None = error
+    while behind:
+        if not isinstance(behind, Exception):
+            raise behind
+        behind = behind.__cause__ or behind.__context__
 
 
 def in_a_line(error: BaseException) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ import pytest
 from bench import chart, comparing, cycle, figures, history
 from bench.__main__ import main
 from bench.series import Series
+from harness.interrupts import Interrupted
 from harness.stack.compose import find_compose, run_config
 
 if TYPE_CHECKING:
@@ -286,6 +288,19 @@ def test_a_figure_that_fails_hides_no_other(tmp_path: Path, capsys: pytest.Captu
     document = json.loads(file.read_text())
     assert document["figures"]["second"]["series"][1]["failed"] == "no b"
     assert document["figures"]["third"]["series"][0]["values"] == [2.0]
+
+
+def test_a_signal_ends_the_run_whatever_cleaning_up_raises() -> None:
+    """An error that only came of cleaning up after a signal must not pass for a failure that the run goes on after."""
+
+    def measure(_rounds: int, _scratch: Path, _say: Callable[[str], None]) -> list[Series]:
+        try:
+            raise Interrupted(signal.SIGTERM)
+        finally:
+            raise RuntimeError("still in use")
+
+    with pytest.raises(Interrupted):
+        figures.run(replace(figure("ended"), measure=measure), 1, print)
 
 
 def test_a_missed_goal_is_told_and_no_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
