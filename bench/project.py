@@ -70,7 +70,8 @@ class Project:
             (self.root / "compose").mkdir(parents=True)
             (self.root / "pyproject.toml").write_text("[tool.harness]\n")
         # Whatever the caller has set for its own runs must not change what is measured.
-        own = {key: value for key, value in os.environ.items() if not key.startswith(("HARNESS_", "COMPOSE_"))}
+        strange = ("HARNESS_", "COMPOSE_", "PYTHON", "PYTEST_")
+        own = {key: value for key, value in os.environ.items() if not key.startswith(strange)}
         self.compose = find_compose(os.environ)
         self.environ = {**own, "XDG_RUNTIME_DIR": str(self.state), "HARNESS_LOGS": str(self.logs)}
 

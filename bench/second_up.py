@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,9 +13,10 @@ from bench.project import COMMAND, IMAGE, PORT, addresses, find_engine, names, s
 from bench.rounds import alternate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from bench.project import Project
     from bench.series import Series
 
 TITLE = "Second `harness up` of an unchanged stack of three services"
@@ -28,38 +31,45 @@ GOAL = 0.7
 
 def measure(rounds: int, scratch: Path, say: Callable[[str], None]) -> list[Series]:
     """Measure whole processes; the round that does not count is the first ``up``."""
-    with scratch_project(scratch) as project:
+    with scratch_project(scratch) as project, plain_compose(project) as compose:
         project.stack("trivial", {name: trivial() for name in names(3)})
-        plain = [project.compose, "-p", f"bench-{project.root.parent.name.lower()}", "-f", "plain.yaml"]
-        one = {"image": IMAGE, "command": list(COMMAND)}
-        table = {
-            name: {**one, "ports": [f"{address}:{PORT}:{PORT}"]}
-            for name, address in zip(names(3), addresses(3), strict=True)
-        }
-        (project.root / "plain.yaml").write_text(yaml.safe_dump({"services": table}))
-
-        def compose_alone() -> float:
-            find_engine().close()
-            return project.command(*plain, "up", "-d")
-
         ours = ["up", "--stack", "trivial", "--engine"]
-        try:
-            seen = alternate(
-                {
-                    "floor": partial(project.harness, "--version"),
-                    "embedded": partial(project.harness, *ours, "embedded"),
-                    "compose": partial(project.harness, *ours, "compose"),
-                    "compose alone": compose_alone,
-                },
-                rounds,
-                say,
-            )
-        finally:
-            if "compose alone" not in seen.failed:
-                project.command(*plain, "down", "-v", "-t", "0")
+        ways = {
+            "floor": partial(project.harness, "--version"),
+            "embedded": partial(project.harness, *ours, "embedded"),
+            "compose": partial(project.harness, *ours, "compose"),
+            "compose alone": compose,
+        }
+        seen = alternate(ways, rounds, say)
     return [
-        seen.series("floor", float),
+        seen.series("floor", float, "harness --version"),
         seen.series("embedded", float, goal=GOAL),
         seen.series("compose", float, goal=GOAL),
-        seen.series("compose alone", float),
+        seen.series("compose alone", float, "docker compose up -d"),
     ]
+
+
+@contextlib.contextmanager
+def plain_compose(project: Project) -> Iterator[Callable[[], float]]:
+    """The same services by Compose alone: gives what starts them and returns its seconds."""
+    name = f"bench-{os.urandom(4).hex()}"
+    words = [project.compose, "-p", name, "-f", "plain.yaml"]
+    table = {
+        service: {"image": IMAGE, "command": list(COMMAND), "ports": [f"{address}:{PORT}:{PORT}"]}
+        for service, address in zip(names(3), addresses(3), strict=True)
+    }
+    (project.root / "plain.yaml").write_text(yaml.safe_dump({"services": table}))
+    used = False
+
+    def up() -> float:
+        nonlocal used
+        if not used:
+            find_engine().close()
+            used = True
+        return project.command(*words, "up", "-d")
+
+    try:
+        yield up
+    finally:
+        if used:
+            project.command(*words, "down", "-v", "-t", "0")
