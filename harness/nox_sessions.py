@@ -210,9 +210,9 @@ def images(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure a cold cycle of three trivial services against what the engine itself needs. Needs an engine."""
-    install(session, "test", extras="all")
-    run(session, "python", "bench/cold_cycle.py", *session.posargs)
+    """Measure how fast it is, beside others: nox -s bench -- [--figures A,B] [--rounds N] [--quick] [--no-history]."""
+    install(session, "test", "bench", extras="all")
+    run(session, "python", "-m", "bench", *session.posargs)
 
 
 @nox.session
