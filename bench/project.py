@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
-import json
 import os
 import sys
 import tempfile
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from bench.cycle import COMMAND, IMAGE, PORT, STATUS, make_image
+from bench.figures import unmet
 from harness import clock, procs
 from harness.config import load_settings, read_sources
 from harness.daemon import connect, find_daemon
-from harness.errors import BrokenStack, HarnessError
-from harness.images import find_base
+from harness.errors import BrokenStack
 from harness.ownership import ledger
 from harness.runs import Run, running
 from harness.stack.compose import find_compose
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from docker import APIClient
 
@@ -33,23 +31,10 @@ if TYPE_CHECKING:
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 SERVICES = HERE / "services"
-PORT = 8080
-STATUS = {"status": "green"}
 READY = [{"http": {"port": PORT, "path": "/status.json", "json": STATUS}}]
-LABEL = "harness.bench"
-IMAGE = "harness-bench:1"
-COMMAND = ("/busybox", "httpd", "-f", "-p", str(PORT), "-h", "/www")
-DOCKERFILE = """ARG BASE_IMAGE
-FROM ${BASE_IMAGE} AS tools
-RUN apt-get update && apt-get install --yes --no-install-recommends busybox-static
-FROM scratch
-COPY --from=tools /bin/busybox /busybox
-COPY status.json /www/status.json
-"""
 BUDGET = 120.0
-BUILD_BUDGET = 300
-ANSWER = 1.0
 GONE = 20.0
+EMBEDDED, COMPOSE = "embedded", "compose"
 OUTSIDE = "127.10"  # first half of addresses for floors: outside the range that environments lease from
 
 
@@ -156,7 +141,7 @@ def trivial(*words: str) -> dict[str, Any]:
     command = ["python", "-IS", str(SERVICES / "web.py"), "{address}", f"{{port:{PORT}}}", *words]
     return {
         "image": IMAGE,
-        "command": list(COMMAND),
+        "command": COMMAND,
         "ports": [f"{PORT}:{PORT}"],
         "x-harness": {"ready": READY, "embedded": {"command": command}},
     }
@@ -173,6 +158,14 @@ def addresses(count: int) -> list[str]:
     return [f"{OUTSIDE}.{third}.{number}" for number in range(2, 2 + count)]
 
 
+def engines(say: Callable[[str], None]) -> list[str]:
+    """Return the engines to measure on: the embedded one, and where a Docker engine answers, ``compose``."""
+    if reason := unmet(("engine",), os.environ):
+        say(f"ways with containers are left out: {reason}")
+        return [EMBEDDED]
+    return [EMBEDDED, COMPOSE]
+
+
 def find_engine() -> APIClient:
     """Return a client of the engine, which has the image of trivial services.
 
@@ -182,46 +175,6 @@ def find_engine() -> APIClient:
     client = connect(find_daemon(os.environ))
     make_image(client)
     return client
-
-
-def make_image(client: APIClient) -> None:
-    """Build the image, unless it is there. Raises HarnessError."""
-    if client.images(name=IMAGE):
-        return
-    base = find_base(client)
-    if base is None:
-        raise HarnessError("There is no base image on the engine", hint="nox -s images")
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "Dockerfile").write_text(DOCKERFILE)
-        (Path(folder) / "status.json").write_text(json.dumps(STATUS))
-        lines: Iterator[dict[str, Any]] = client.build(
-            path=folder, tag=IMAGE, rm=True, decode=True, buildargs={"BASE_IMAGE": base}, timeout=BUILD_BUDGET
-        )
-        for line in lines:
-            if "error" in line:
-                raise HarnessError(f"The image could not be built: {line['error'].strip()}")
-
-
-def wait_for(address: str) -> None:
-    """Ask a trivial service every 5 ms until the right answer comes.
-
-    Raises:
-        BrokenStack: it did not come in time.
-    """
-    seen = "nothing"
-    deadline, never = clock.Deadline.after(BUDGET), threading.Event()
-    for _ in clock.poll(deadline, pause=False):
-        connection = http.client.HTTPConnection(address, PORT, timeout=ANSWER)
-        try:
-            connection.request("GET", "/status.json")
-            if json.loads(connection.getresponse().read()) == STATUS:
-                return
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            seen = repr(error)
-        finally:
-            connection.close()
-        never.wait(clock.DENSE)  # the loop's own steps grow longer; a floor must be asked as densely at any time
-    raise BrokenStack(f"{address}:{PORT} did not answer within {BUDGET:g} s: {seen}")
 
 
 def left_on(client: APIClient, label: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from bench.figures import in_a_line, raise_interrupt_behind
 from bench.series import Series
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ def alternate(ways: Mapping[str, Callable[[], T]], rounds: int, say: Callable[[s
             try:
                 seen = ways[name]()
             except Exception as error:  # noqa: BLE001 - one way's failure must not hide the others' values
-                made.failed[name] = f"{type(error).__name__}: {error}".splitlines()[0]
+                raise_interrupt_behind(error)
+                made.failed[name] = in_a_line(error)
                 say(f"{name}: {made.failed[name]}")
                 continue
             if number:
@@ -68,12 +70,3 @@ def slope(counts: Sequence[float], values: Sequence[float]) -> float:
     middle, mean = sum(counts) / len(counts), sum(values) / len(values)
     spread = sum((count - middle) ** 2 for count in counts)
     return sum((count - middle) * (value - mean) for count, value in zip(counts, values, strict=True)) / spread
-
-
-def quantile(values: Sequence[float], share: float) -> float:
-    """Return the value below which ``share`` of the values lie, between two of them in proportion."""
-    ordered = sorted(values)
-    place = share * (len(ordered) - 1)
-    below = int(place)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
