@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 TITLE = "Cost of the pytest plugin over 5,000 trivial tests"
 NEEDS: tuple[str, ...] = ("embedded",)
-ROUNDS = 5
+ROUNDS = 3
 LIMITS = (
     "Ours: hooks around each test and its reports; with a stack in use also a look at the sizes of all logs and a "
     "line in events.jsonl for each test, and JUnit at the end. Pytest itself is the floor."
