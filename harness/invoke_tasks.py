@@ -225,11 +225,11 @@ def test(  # noqa: PLR0913, PLR0917
 
     Example: harness test -- -k alarms -x
     """
-    from harness.runs import commands  # noqa: PLC0415
+    from harness.runs import suites  # noqa: PLC0415
 
     options = {"engine": engine, "keep": keep, "local_build": local_build, "profile": profile}
     rest = {"pull": pull, "wait_timeout": wait_timeout}
-    one = "" if system == commands.ALL else system
+    one = "" if system == suites.ALL else system
     settings = _settings(stack=stack, local=local, system=one, **options, **rest)
     for name, value in rest.items():  # the plugin has no options for these
         if value:
@@ -237,7 +237,7 @@ def test(  # noqa: PLR0913, PLR0917
     given = {**options, "system": system, "stack": settings.stack if stack else ""}
     more = [f"--harness-local={one}" for one in local or ()]
     more += ["--harness-wait-to-attach-debugger"] if wait_to_attach_debugger else []
-    if code := commands.run_suites(settings, _say, given, [*more, *_remainder()]):
+    if code := suites.run_suites(settings, _say, given, [*more, *_remainder()]):
         raise Exit(code=code)
 
 

@@ -129,9 +129,11 @@ def test_run_and_keeper_killed_together_are_healed_by_the_next_start(
 ) -> None:
     """After a kill of run and keeper together, the next start must remove what they left, and say so."""
     process, _, keeper = holder
+    start = procs.start_time_of(keeper) or 0
     os.kill(keeper, signal.SIGKILL)
     process.kill()
     process.wait(10)
+    assert procs.wait_gone(keeper, start, 10)  # until then it holds its lock, and counts as alive
     assert len(project.ledgers()) == 1
     dead = project.ledgers()[0].stem
     run = project.run()
@@ -357,3 +359,23 @@ def test_the_keeper_is_a_process_of_its_own(project: Project) -> None:
         (path,) = project.ledgers()
         assert path.stat().st_mode & 0o777 == 0o600
         assert ledger.keeper_is_alive(path)
+
+
+CLEARED = """
+import asyncio, json, os, sys
+from harness.ownership.keeper import Keeper
+async def main():
+    keeper = Keeper(json.loads(sys.argv[1]))
+    seen = [keeper._is_cleared(), await keeper._remove_all(), keeper._is_cleared()]
+    keeper._intend("start", service="s/late")
+    print(json.dumps([*seen, keeper._is_cleared()]))
+asyncio.run(main())
+"""
+
+
+def test_what_is_gone_is_looked_for_again_only_when_something_came_since(tmp_path: Path) -> None:
+    """A keeper must take everything as gone once it has seen that, until something is about to be made again."""
+    header: dict[str, str | None] = dict.fromkeys(("state", "folder", "checkout"), str(tmp_path))
+    header |= {"env": f"e-{os.getpid()}", "engine": "embedded", "daemon": None, "socket": f"harness-{os.getpid()}"}
+    done = procs.run([sys.executable, "-c", CLEARED, json.dumps(header)], timeout=20)
+    assert done.stdout.strip() == "[false, [], true, false]", done.stderr

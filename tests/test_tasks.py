@@ -363,6 +363,14 @@ def test_schemas_are_current() -> None:
         assert (ROOT / "docs" / "schemas" / f"{name}.json").read_text() == text, name
 
 
+def test_what_starts_pytest_loads_nothing_that_only_pytest_needs() -> None:
+    """The process that starts a suite's pytest must not load what runs stacks: each test waits for it."""
+    heavy = ["pydantic", "docker", "yaml", "psutil", "pytest", "harness.runs.lifecycle", "harness.stack"]
+    script = f"import sys, harness.config, harness.runs.suites; print([one for one in {heavy} if one in sys.modules])"
+    done = procs.run([sys.executable, "-c", script], timeout=30, cwd=ROOT)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
 def test_every_task_has_an_example_and_loads_nothing_heavy() -> None:
     """Help must come without loading what runs stacks, and show an example for each task."""
     heavy = ["pydantic", "docker", "pytest", "confluent_kafka", "harness.runs", "harness.config", "psutil"]

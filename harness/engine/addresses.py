@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
-
+from harness import procs
 from harness.engine.plan import Endpoint
 from harness.engine.rendering import named_ports
 from harness.stack import Process
@@ -182,6 +181,8 @@ def find_strangers(tree: Tree) -> dict[tuple[int, str], Stranger]:
     taken = {(port, protocol) for port, protocol in wanted if not _can_bind(port, protocol)}
     if not taken:
         return {}
+    import psutil  # noqa: PLC0415 - seldom is a port taken, and it takes a while to load
+
     found = {}
     for connection in psutil.net_connections(kind="inet"):
         if not connection.laddr or connection.laddr.ip not in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
@@ -208,10 +209,7 @@ def _can_bind(port: int, protocol: str) -> bool:
 
 
 def _command(pid: int | None) -> str:
-    try:
-        return " ".join(psutil.Process(pid).cmdline())[:100] if pid else "?"
-    except psutil.Error:
-        return "?"
+    return procs.command_of(pid)[:100] if pid else "?"
 
 
 def dry_layout(

@@ -266,6 +266,8 @@ class Keeper:
         self.finished = asyncio.Event()
         self.terminated = asyncio.Event()
         self.reported = False
+        self._intents = 0
+        self._cleared_at = -1  # how many intents there had been when everything was last seen to be gone
         self._numbers = 0
         self._first_lease_seen = False
         self._removing = asyncio.Lock()
@@ -293,7 +295,7 @@ class Keeper:
         look.cancel()
         mark.cancel()
         deadline = clock.Deadline.after(RETRY_FOR)
-        while await self._remove_all() and not self.reported and not deadline.expired():
+        while not self._is_cleared() and await self._remove_all() and not self.reported and not deadline.expired():
             # Nobody was told what is left: the engine may be away for a moment. A client that comes now is not served.
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.terminated.wait(), RETRY_EVERY)
@@ -671,8 +673,17 @@ class Keeper:
         name = service if owner == stack else f"{service}@{stack}"
         return str(self.folder / "services" / f"{name}.log")
 
+    def _intend(self, act: str, **facts: object) -> None:
+        """Have it on disk that something is about to be made."""
+        self._intents += 1
+        self.ledger.write("intent", act=act, **facts)
+
+    def _is_cleared(self) -> bool:
+        """Whether everything was seen to be gone, and nothing was about to be made since."""
+        return self._cleared_at == self._intents
+
     def _launch(self, service: Service) -> None:
-        self.ledger.write("intent", act="start", service=service.id)
+        self._intend("start", service=service.id)
         service.launch(self.env, threads=self.engine is not None)
         self.ledger.note("started", pid=service.pid, start=service.start_time, service=service.id)
         say(f"{service.id}: started as pid {service.pid}")
@@ -699,7 +710,7 @@ class Keeper:
             if name not in self.networks:
                 if connection.closed:
                     raise HarnessError(f"{connection.id} is gone")
-                self.ledger.write("intent", act="network", name=name)
+                self._intend("network", name=name)
                 labels = self._labels(**({objects.STACK: stack} if shared else {}))
                 self.networks[name] = await engine.make_network(name, labels)
                 if shared:
@@ -742,7 +753,7 @@ class Keeper:
             engine.containers[made.id] = made
         if connection.closed or stack not in self.stacks or self.stacks[stack].removing:
             raise HarnessError(f"Stack {stack!r} is gone, Compose was not run")
-        self.ledger.write("intent", act="compose", stack=stack, services=sorted(services))
+        self._intend("compose", stack=stack, services=sorted(services))
         command = self._spawn(stack, argv, env, cwd, Path(log))
         await command.gone.wait()
         if services:
@@ -953,22 +964,33 @@ class Keeper:
 
     async def _remove_all(self) -> list[str]:
         """Remove every stack, every process and the scratch folder of this environment; verify; close the ledger."""
+        intents = self._intents
         for stack in self.stacks.values():
             stack.holders.clear()
         await self._drop("nobody")
         async with self._removing:
-            found = procs.with_cookie(f"{RUN_COOKIE}={self.env}") | procs.descendants(os.getpid())
-            await self._kill_all(found)
-            found = procs.with_cookie(f"{RUN_COOKIE}={self.env}")
-            left = [f"process {pid} ({procs.command_of(pid)})" for pid in found]
-            async with self._networking:  # one that is being made for a lost run is there by then
-                left += await self._remove_containers(None)
+            # Stacks take their Compose with them, so no process here goes on making containers.
+            of_engine, left = await asyncio.gather(self._remove_rest_of_containers(), self._remove_strays())
+            left += of_engine
             if not removal.remove_work_folder(self.folder, self.env):
                 left.append(f"folder {self.folder / removal.WORK}")
             self.left = left
             if not left:
                 self.ledger.delete()
+                self._cleared_at = intents
         return left
+
+    async def _remove_rest_of_containers(self) -> list[str]:
+        async with self._networking:  # one that is being made for a lost run is there by then
+            return await self._remove_containers(None)
+
+    async def _remove_strays(self) -> list[str]:
+        """End what services left running; return what would not end."""
+        found = procs.with_cookie(f"{RUN_COOKIE}={self.env}") | procs.descendants(os.getpid())
+        if found:
+            await self._kill_all(found)
+            found = procs.with_cookie(f"{RUN_COOKIE}={self.env}")
+        return [f"process {pid} ({procs.command_of(pid)})" for pid in found]
 
 
 def _of_group(pids: dict[int, int], group: int) -> dict[int, int]:

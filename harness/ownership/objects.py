@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -160,7 +161,8 @@ def remove_all(
     found: list[Object] = []
     refused: dict[str, Refusal] = {}
     deadline, quiet = Deadline.after(VERIFY_BUDGET + settle), Deadline.after(settle)
-    for _ in poll(deadline):
+    again = threading.Event()
+    for turn in poll(deadline, wake=again):
         found = [one for one in find(client, label, kinds) if ours(one.labels) and where(one.labels)]
         if (not found and quiet.expired()) or any(refused[one.id].final for one in found if one.id in refused):
             break
@@ -171,6 +173,8 @@ def remove_all(
                 with ThreadPoolExecutor(max_workers=min(8, len(mine))) as pool:
                     answers = pool.map(lambda one: remove(client, one, ours), mine)
                     refused |= {one.id: no for one, no in zip(mine, answers, strict=True) if no}
+        if not turn and found and not refused:
+            again.set()  # it should all be gone: look at once
     return [refused[one.id].reason if one.id in refused else f"{one}: still there" for one in found]
 
 

@@ -1,11 +1,9 @@
-"""Any command, and the suites, with a stack around them."""
+"""Any command with a stack around it."""
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import sys
 from typing import TYPE_CHECKING
 
 from harness import procs
@@ -16,8 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from harness.config import Settings
-
-ALL = "all"
 
 
 def variable_of(endpoint: str) -> str:
@@ -69,32 +65,3 @@ def run_command(settings: Settings, say: Callable[[str], None], argv: Sequence[s
             raise
         say(str(error))  # the command's own code is what counts
     return code
-
-
-def run_suites(settings: Settings, say: Callable[[str], None], options: Mapping[str, str], words: Sequence[str]) -> int:
-    """Run pytest for a system, or for each in turn; return its exit code, or the first that is not 0.
-
-    Args:
-        settings: of the project.
-        say: takes lines for the user.
-        options: options for the plugin; ``system`` may be ``all``.
-        words: further words for pytest.
-
-    Raises:
-        ConfigError: every system was asked for, and there is none.
-    """
-    systems = [settings.system] if options.get("system") != ALL else list(settings.systems)
-    if not systems:
-        raise ConfigError("There is no system", hint="declare [tool.harness.systems.<system>] in pyproject.toml")
-    codes: list[int] = []
-    for system in systems:
-        given = {**options, **({"system": system.name} if system and options.get("system") == ALL else {})}
-        argv = [sys.executable, "-m", "pytest"]
-        argv += [f"--harness-{name.replace('_', '-')}={value}" for name, value in given.items() if value]
-        argv += [str(system.tests)] if system else []
-        codes.append(procs.run_attached([*argv, *words], cwd=settings.root, env=os.environ, interrupted=2))
-        if len(systems) > 1 and system:
-            say(f"system {system.name}: exit code {codes[-1]}")
-        if codes[-1] > 128:  # noqa: PLR2004 - a signal: no further one is wanted
-            break
-    return next((code for code in codes if code), 0)

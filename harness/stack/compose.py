@@ -16,6 +16,7 @@ import yaml
 
 from harness import procs
 from harness.errors import ConfigError
+from harness.stack import cache
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -101,7 +102,7 @@ def run_config(
     project_directory: Path | None = None,
     env_files: Sequence[Path] = (),
 ) -> tuple[dict[str, Any], list[str], str]:
-    """Have Compose parse and merge ``files``.
+    """Have Compose parse and merge ``files``, unless it is known what it makes of them.
 
     Returns:
         The merged document, the names of variables that are unset without default, and Compose's error ("": none).
@@ -113,15 +114,22 @@ def run_config(
         argv += ["--project-directory", str(project_directory)]
     for file in env_files:
         argv += ["--env-file", str(file)]
-    done = procs.run([*argv, "config"], timeout=CONFIG_BUDGET, env=compose_environment(environ), cwd=files[0].parent)
+    argv, env = [*argv, "config"], compose_environment(environ)
+    folders = [files[0].parent, *([project_directory] if project_directory else [])]
+    inputs = cache.Inputs() if env_files else cache.inputs_of(argv, files, folders, env)
+    if known := cache.recall(inputs.key, environ):
+        return known["document"], known["unset"], ""
+    done = procs.run(argv, timeout=CONFIG_BUDGET, env=env, cwd=files[0].parent)
     unset = sorted(set(_UNSET.findall(done.stderr)))
     if done.code is None:
         return {}, unset, f"Compose did not parse it in {CONFIG_BUDGET:g} s"
     if done.code != 0:
         errors = [line for line in done.stderr.splitlines() if line.strip() and "level=warning" not in line]
         return {}, unset, " ".join(errors) or f"Compose ended with exit code {done.code}"
-    document = yaml.load(done.stdout, Loader=_Loader)  # noqa: S506 - a subclass of the safe loader
-    return _undollar(document), unset, ""
+    document = _undollar(yaml.load(done.stdout, Loader=_Loader))  # noqa: S506 - a subclass of the safe loader
+    if inputs.key and inputs == cache.inputs_of(argv, files, folders, env):  # else a file was written meanwhile
+        cache.keep(inputs.key, {"document": document, "unset": unset}, environ)
+    return document, unset, ""
 
 
 def show_config(files: Sequence[Path], environ: Mapping[str, str], project_directory: Path | None = None) -> str:
