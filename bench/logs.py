@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from bench.project import Project
     from bench.series import Series
 
-TITLE = "Logs: 1 GB by a process, 256 MB by a container, as fast as they can"
+TITLE = "logs: 1 GB by a process, 256 MB by a container, as fast as they can"
 NEEDS: tuple[str, ...] = ("embedded",)
 ROUNDS = 3
 LIMITS = (
