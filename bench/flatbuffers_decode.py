@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from bench.series import Series
 
-TITLE = "Decoding one FlatBuffers message"
+TITLE = "decoding one FlatBuffers message"
 NEEDS: tuple[str, ...] = ()
 ROUNDS = 7
 LIMITS = (

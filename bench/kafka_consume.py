@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from bench.series import Series
 
-TITLE = "Reading 20,000 Kafka messages of 100 bytes from the embedded broker"
+TITLE = "reading 20,000 Kafka messages of 100 bytes from the embedded broker"
 NEEDS: tuple[str, ...] = ("embedded",)
 ROUNDS = 7
 LIMITS = (

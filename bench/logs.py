@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from bench.rounds import alternate
 from harness import clock, procs
 from harness.artifacts import file_size
 from harness.engine.compose import MAX_LOG
+from harness.errors import BrokenStack
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from bench.project import Project
     from bench.series import Series
 
-TITLE = "Logs: 1 GB by a process, 256 MB by a container, as fast as they can"
+TITLE = "logs: 1 GB by a process, 256 MB by a container, as fast as they can"
 NEEDS: tuple[str, ...] = ("embedded",)
 ROUNDS = 3
 LIMITS = (
@@ -40,6 +42,7 @@ LOG = {"max-size": MAX_LOG, "max-file": "2"}
 LINE = "x" * 99
 MIB = 1 << 20
 BUDGET = 120.0
+ROOM = 4 << 30  # one log at a time, and what the page cache has not written yet of those before
 QUIET = 3.0  # seconds without a new byte after which no more is awaited
 
 
@@ -64,7 +67,13 @@ class Taken:
 
 
 def measure(rounds: int, scratch: Path, say: Callable[[str], None]) -> list[Series]:
-    """Let a service that ends by itself write, through ours and through ``cat`` or the engine's API alone."""
+    """Let a service that ends by itself write, through ours and through ``cat`` or the engine's API alone.
+
+    Raises:
+        BrokenStack: there is not enough room for it.
+    """
+    if shutil.disk_usage(scratch).free < ROOM:
+        raise BrokenStack(f"{scratch} has not {ROOM / (1 << 30):.0f} GiB free, which this needs")
     with scratch_project(scratch) as project:
         note = project.root / "times"
         loud = ["-IS", str(SERVICES / "loud.py"), str(SIZES[EMBEDDED]), str(note)]

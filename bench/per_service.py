@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from bench.project import Project
     from bench.series import Series
 
-TITLE = "Each further service of a stack, as a process (1-60) and as a container (1-30)"
+TITLE = "each further service of a stack, as a process (1-60) and as a container (1-30)"
 NEEDS: tuple[str, ...] = ("embedded",)
 ROUNDS = 3
 LIMITS = (

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bench.project import Project
     from bench.series import Series
 
-TITLE = "Cost of the pytest plugin over 5,000 trivial tests"
+TITLE = "cost of the pytest plugin over 5,000 trivial tests"
 NEEDS: tuple[str, ...] = ("embedded",)
 ROUNDS = 3
 LIMITS = (

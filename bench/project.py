@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from harness import clock, procs
 from harness.config import load_settings, read_sources
 from harness.daemon import connect, find_daemon
 from harness.errors import BrokenStack
+from harness.interrupts import Interrupted
 from harness.ownership import ledger
 from harness.runs import Run, running
 from harness.stack.compose import find_compose
@@ -114,15 +116,26 @@ class Project:
         Raises:
             BrokenStack: one is.
         """
-        if not (self.state / "harness").is_dir():
-            return
-        self.harness("down", "--all")
+        if (self.state / "harness").is_dir():
+            surely(partial(self.harness, "down", "--all"))
+            surely(self._await_end)
+
+    def _await_end(self) -> None:
         left: list[Path] = []
         for _ in clock.poll(clock.Deadline.after(GONE)):
             left = ledger.all_ledgers(self.state / "harness")
             if not left:
                 return
         raise BrokenStack(f"{len(left)} environment(s) are left: {left[0].name}")
+
+
+def surely(clear: Callable[[], object]) -> None:
+    """Clear something away; a signal that comes meanwhile is raised when that is done."""
+    try:
+        clear()
+    except Interrupted:  # raised once; what it tore apart is done again
+        clear()
+        raise
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bench.series import Series
     from harness.runs import Run
 
-TITLE = "Readiness seen after the truth (95 %), services ready at a random moment 0-1.5 s after their start"
+TITLE = "readiness seen after the truth (95 %), services ready at a random moment 0-1.5 s after their start"
 NEEDS: tuple[str, ...] = ("embedded",)
 ROUNDS = 50
 LIMITS = (

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from bench.cycle import COMMAND, IMAGE, PORT
-from bench.project import COMPOSE, addresses, engines, find_engine, names, scratch_project, trivial
+from bench.project import COMPOSE, addresses, engines, find_engine, names, scratch_project, surely, trivial
 from bench.rounds import alternate
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bench.project import Project
     from bench.series import Series
 
-TITLE = "Second `harness up` of an unchanged stack of three services"
+TITLE = "second `harness up` of an unchanged stack of three services"
 NEEDS: tuple[str, ...] = ("embedded",)
 ROUNDS = 9
 LIMITS = (
@@ -69,7 +69,7 @@ def plain_compose(project: Project) -> Iterator[Callable[[], float]]:
         yield up
     finally:
         if used:
-            project.command(*words, "down", "-v", "-t", "0")
+            surely(partial(project.command, *words, "down", "-v", "-t", "0"))
 
 
 if __name__ == "__main__":

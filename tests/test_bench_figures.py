@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from bench import flatbuffers_decode, kafka_consume
 from bench.comparing import quantile
+from bench.project import surely
 from bench.rounds import Rounds, alternate, slope
+from harness.interrupts import Interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,3 +89,17 @@ def test_a_figure_is_measured_and_leaves_nothing(module: Any, tmp_path: Path) ->
         assert one.against in ("", *names)
     assert list(tmp_path.iterdir()) == []
     assert dict(os.environ) == before
+
+
+def test_what_is_cleared_away_is_so_after_a_signal_too() -> None:
+    """An interrupt in the middle must not keep anything from being cleared, and must not be lost."""
+    done: list[int] = []
+
+    def clear() -> None:
+        done.append(len(done))
+        if len(done) == 1:
+            raise Interrupted(signal.SIGTERM)
+
+    with pytest.raises(Interrupted):
+        surely(clear)
+    assert done == [0, 1]
