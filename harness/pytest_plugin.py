@@ -504,7 +504,9 @@ class Session:
 
     def _close(self) -> list[str]:
         """Write down what is left to write, close the environment, and return what should be gone and is not."""
-        if self.environment is None and not self.workers.crashed and not self._folder:
+        # A session that was interrupted has got no report yet, perhaps, of workers that use stacks.
+        unheard = self.workers.crashed or self._told is not None
+        if self.environment is None and not self._folder and not unheard:
             return []
         folder = self._find_folder()
         if folder is None:
