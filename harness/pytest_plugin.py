@@ -394,9 +394,15 @@ class Session:
 
             alive = diagnostics.death(self.environment) is None
         heard = witnesses.hear(item.stash.get(_SINCE, now()), ask=alive)
+        if not heard:
+            return
+        from harness.artifacts import printable  # noqa: PLC0415 - not for plain tests
+
+        # What a message holds may be no text for a terminal, nor, as half a surrogate pair, for any file.
+        heard = {subject: printable(text.encode(errors="backslashreplace")) for subject, text in heard.items()}
         for subject, text in heard.items():
             _show(item, report, subject, text)
-        if heard and self.environment is not None:
+        if self.environment is not None:
             diagnostics.save_testimony(self.environment, item.nodeid, heard)
 
     def _uses_stack(self, item: pytest.Item) -> bool:
@@ -498,7 +504,9 @@ class Session:
 
     def _close(self) -> list[str]:
         """Write down what is left to write, close the environment, and return what should be gone and is not."""
-        if self.environment is None and not self.workers.crashed and not self._folder:
+        # A session that was interrupted has got no report yet, perhaps, of workers that use stacks.
+        unheard = self.workers.crashed or self._told is not None
+        if self.environment is None and not self._folder and not unheard:
             return []
         folder = self._find_folder()
         if folder is None:

@@ -103,7 +103,9 @@ class Workers:
     def pytest_configure_node(self, node: Any) -> None:  # noqa: ANN401 - xdist has no types for its hooks
         """Tell a worker, new or in place of a dead one, which run it is part of."""
         if self.share is None:
-            from harness import procs  # noqa: PLC0415 - only where there are workers
+            # Only where there are workers; and whatever is used later on, because an interrupt in the middle of an
+            # import leaves half a module.
+            from harness import config, procs, reporting, results  # noqa: F401, PLC0415
             from harness.artifacts import new_run_id  # noqa: PLC0415
             from harness.clock import now  # noqa: PLC0415
             from harness.runs.environment import Share  # noqa: PLC0415

@@ -6,10 +6,14 @@ import os
 import signal
 import sys
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
+from p4p.nt import NTScalar
+from p4p.server import Server
+from p4p.server.thread import SharedPV
 from servers import free_port, raw_server
 
 import harness
@@ -22,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from harness.helpers.epics import Provider
+    from harness.helpers.epics import Provider, Reading
 
 BEGIN = psutil.Process(os.getpid()).create_time()
 
@@ -624,6 +628,49 @@ def test_a_monitor_says_that_it_is_disconnected(database: Path, provider: Provid
         assert any("after the subscription: disconnected: " in line for line in caught.value.details)
         ioc.start()
         assert updates.wait_for(lambda one: one.value == 7, timeout=10).value == 7
+
+
+def _is(value: int, seen: Reading) -> bool:
+    return bool(seen.value == value)
+
+
+@pytest.mark.parametrize("ending", ["kill", "stop"])
+def test_what_came_before_a_loss_is_given(database: Path, provider: Provider, ending: str) -> None:
+    """Updates that the IOC had sent when it ended must be given before the loss is told."""
+    with run_ioc(database, macros={"P": "X:"}) as ioc, Epics(ca=ioc.ca, pva=ioc.pva) as client:
+        updates, other = (client.monitor("X:LONG", provider=provider) for _ in range(2))
+        updates.drain()
+        for value in (1, 2, 3):
+            ioc.put("X:LONG", value)
+            other.wait_for(partial(_is, value))  # when it sends 3, the others have 1 and 2
+        getattr(ioc, ending)()
+        assert [one.value for one in updates.wait_for_n(2)] == [1, 2]
+        updates.wait_disconnected()
+
+
+def test_a_monitor_goes_on_where_the_library_was_faster() -> None:
+    """Also when the library has connected anew before anybody looked, a monitor must tell the loss and go on."""
+    variable = SharedPV(nt=NTScalar("i"), initial=1)
+    place = {"EPICS_PVAS_INTF_ADDR_LIST": "127.0.0.1", "EPICS_PVAS_AUTO_BEACON_ADDR_LIST": "NO"}
+    place |= {"EPICS_PVAS_SERVER_PORT": "0", "EPICS_PVAS_BROADCAST_PORT": "0"}
+    with (
+        Server(providers=[{"X": variable}], conf=place, useenv=False) as server,
+        Epics(pva=f"127.0.0.1:{server.conf()['EPICS_PVAS_SERVER_PORT']}") as client,
+        client.monitor("X") as updates,
+    ):
+        updates.drain()
+        variable.close(destroy=True)
+        variable.open(2)
+        for _ in poll(Deadline.after(5)):
+            told = list(updates._feed._came)  # type: ignore[attr-defined] # of pvAccess
+            if len(told) > 1:
+                break
+        assert [type(one).__name__ for one in told] == ["Disconnected", "Value"]
+        updates.wait_disconnected()
+        updates.wait_connected()
+        variable.post(3)
+        assert [one.value for one in updates.wait_for_n(2)] == [2, 3]
+        assert updates.disconnects == 1
 
 
 def test_a_closed_monitor_gives_no_more(own: Ioc, provider: Provider) -> None:

@@ -192,6 +192,10 @@ def test_what_is_no_json_raises_value_error(body: bytes) -> None:
         ([1], {"x": 1}, "no x in the answer"),
         (None, {"x": 1}, "no x in the answer"),
         ({"a": 1, "b": 2}, {"a": 1, "b": 3}, "b is 2, 3 was needed"),
+        ({"of": {"token": "s3cr3t"}}, {"of.token": "none"}, "of.token is another"),
+        ({"of": {"token": "s3cr3t"}}, {"of": {}}, 'of is {"token": "..."}, {} was needed'),
+        ({"a": {"\u00e4": "\ud800"}}, {"a": 1}, 'a is {"\u00e4": "\\ud800"}, 1 was needed'),
+        ({"a": "b" * 999}, {"a": 1}, f"a is '{'b' * 199}..., 1 was needed"),
     ],
 )
 def test_a_document_is_compared_by_dotted_paths(document: Any, wanted: dict[str, Any], words: str) -> None:
@@ -674,6 +678,17 @@ def test_a_session_waits_with_its_credentials() -> None:
     assert [one["authorization"] for one in web.headers] == ["Bearer s3cr3t"] * 3
 
 
+def test_a_redirect_with_a_password_is_told_without_it() -> None:
+    """A user and a password in the place that an answer redirects to must not be in the error."""
+    answer = b"HTTP/1.1 302 Found\r\nLocation: http://me:s3cr3t@127.0.0.9:1/x\r\nContent-Length: 0\r\n\r\n"
+    with (
+        raw_server(says(answer)) as port,
+        http.Session(f"127.0.0.1:{port}") as session,
+        pytest.raises(HarnessError, match=r"redirects to http://\.\.\.@127\.0\.0\.9:1/x, which is not"),
+    ):
+        session.get("/")
+
+
 def test_a_session_hides_what_a_server_echoes() -> None:
     """Credentials of the session that a server sends back must not be in an error."""
     with (
@@ -686,6 +701,35 @@ def test_a_session_hides_what_a_server_echoes() -> None:
     assert "you sent" in str(caught.value)
     assert "s3cr3t" not in str(caught.value)
     assert "pa55word" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"headers": {"Authorization": "Bearer s3cr3t"}},
+        {"headers": {"X-Whatever": b"s3cr3t"}},
+        {"cookies": {"id": "s3cr3t"}},
+    ],
+    ids=lambda one: next(iter(one)),
+)
+def test_a_session_hides_what_one_request_sent(more: dict[str, Any]) -> None:
+    """Credentials of one request that a server sends back must not be in an error."""
+    with raw_server(says(b"HTTP/1.1 s3cr3t, Bearer s3cr3t, id=s3cr3t\r\n\r\n")) as port:
+        session = http.Session(f"127.0.0.1:{port}")
+        with session, pytest.raises(http.NoAnswer, match="BadStatusLine") as caught:
+            session.get("/", **more)
+    assert "s3cr3t" not in str(caught.value)
+
+
+def test_short_headers_leave_an_error_readable() -> None:
+    """A header of a letter or two is no credential, and must not be cut out of every word."""
+    endpoint = f"127.0.0.1:{free_port()}"
+    with (
+        http.Session(endpoint, headers={"X-Run": "1", "X-Env": "t"}) as session,
+        pytest.raises(http.NoAnswer) as caught,
+    ):
+        session.get("/path")
+    assert str(caught.value).startswith(f"GET http://{endpoint}/path: ConnectionRefusedError: [Errno 111] Connection")
 
 
 def test_a_wait_of_a_session_tells_why_nothing_answered() -> None:

@@ -83,6 +83,7 @@ def test_a_failed_test_shows_decoded_messages(project: Project, argv: tuple[str,
     assert "key=b'k'" in text
     assert 'json {"command": "add"}' in text
     assert "f142 {" in text
+    assert "'alarm_status': 'NO_CHANGE'" in text
     assert "SIMPLE:DOUBLE" in text
     assert "8 bytes, head 00 01 02 03 04 05 06 07" in text
     assert "text 4" not in text
@@ -93,13 +94,38 @@ def test_a_failed_test_shows_decoded_messages(project: Project, argv: tuple[str,
     assert "Captured stdout kafka 127." in done.stdout
 
 
+ODD = r"""
+import os
+import pytest
+
+VALUES = {"half": rb'{"a": "\ud800"}', "colour": '{"a": "\x9b31m"}', "huge": os.urandom(900_000)}
+
+@pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
+def test_bad(kafka, topic, value):
+    kafka.send(topic, value)
+    assert 1 == 2
+"""
+
+
+@pytest.mark.parametrize("argv", [(), ("-n", "2")], ids=["plain", "xdist"])
+def test_messages_that_are_no_text_are_shown_escaped(project: Project, argv: tuple[str, ...]) -> None:
+    """Half a surrogate pair, a terminal's control characters and bytes must not end the run, nor reach a terminal."""
+    done = pytest_of(project, ODD, *argv)
+    assert done.code == 1, done.stdout
+    assert run_json(project)["outcomes"] == {"failed": 3}
+    assert r"""json {"a": "\ud800"}""" in done.stdout
+    assert r"""json {"a": "\x9b31m"}""" in done.stdout
+    assert "900000 bytes, head " in done.stdout
+    assert len(list((project.latest / "failures").glob("*/kafka_*.txt"))) == 3
+
+
 def test_what_others_sent_is_shown(project: Project) -> None:
     """A message that no client of the test has read or sent must be shown too: it is in the topic."""
     tests = """
 def test_bad(kafka, topic):
     from confluent_kafka import Producer
     with kafka.consumer(topic) as consumer:
-        consumer.drain(0.2)
+        consumer.drain()
     other = Producer({"bootstrap.servers": kafka.bootstrap, "log_level": 0})
     other.produce(topic, "by the subject")
     other.flush(5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from harness.helpers.kafka import (
     check_key_order,
     parse_uri,
 )
-from harness.helpers.kafka.evidence import decoded
+from harness.helpers.kafka.connection import Connection
+from harness.helpers.kafka.evidence import Journal, decoded, in_order
 
 
 @pytest.mark.parametrize(
@@ -68,6 +70,9 @@ FORM = "[PROTOCOL[+MECHANISM]\\][user@]host:port[,host:port...]/topic"
         ("@host:1/t", "no user before '@'"),
         ("user@host:1/t", "protocol PLAINTEXT takes no user, 'user' was given"),
         ("SASL_SSL+PLAIN\\u:hunter2@host:1/t", "a password does not belong into a URI"),
+        ("SASL_SSL+PLAIN\\u:a@hunter2@host:1/t", "'SASL_SSL+PLAIN\\\\u:***@host:1/t': a password does not belong"),
+        ("SASL_SSL+PLAIN\\u:a\\hunter2@host:1/t", "a password does not belong into a URI"),
+        ("u:hunter2\\a@host", "a password does not belong into a URI"),
     ],
 )
 def test_a_bad_broker_uri_is_told(text: str, wanted: str) -> None:
@@ -85,8 +90,9 @@ def test_a_uri_and_a_password_make_a_login() -> None:
     made = uri.security("secret")
     assert (made.protocol, made.mechanism, made.user) == ("SASL_PLAINTEXT", "SCRAM-SHA-512", "u")
     assert made.settings()["sasl.password"] == "secret"
-    with pytest.raises(ConfigError, match="needs a password"):
-        uri.security()
+    for missing in ("", os.environ.get("HARNESS_NO_SUCH_VARIABLE")):
+        with pytest.raises(ConfigError, match="needs a password"):
+            uri.security(missing)  # type: ignore[arg-type] # as a variable that is not set gives it
 
 
 def test_a_password_is_in_no_repr() -> None:
@@ -204,3 +210,51 @@ def test_flatbuffers_are_decoded_by_their_identifier() -> None:
     assert "SIMPLE:DOUBLE" in said
     assert "1.5" in said
     assert len(decoded(flatbuffers.encode("f144", value=list(range(5000)), source_name="PV"))) < 1100
+
+
+def test_messages_of_one_partition_keep_its_order() -> None:
+    """Evidence must go by time, but never turn round two messages of one partition, whatever their time stamps."""
+
+    def at(partition: int, offset: int, timestamp: int) -> Message:
+        return Message("t", partition, offset, None, b"", timestamp)
+
+    late, early, old, between = at(0, 0, 50), at(0, 1, 70), at(0, 2, 10), at(1, 0, 60)
+    assert in_order([old, between, early, late]) == [late, between, early, old]
+
+
+def test_no_secret_of_a_message_is_shown() -> None:
+    """Members called password, token and the like must be shown without their values, also within FlatBuffers."""
+    status = {"software_name": "", "software_version": "", "service_id": "", "host_name": "", "process_id": 1}
+    text = '{"user": "alice", "password": "hush", "of": {"access_token": "hush"}}'
+    for value in (text.encode(), flatbuffers.encode("x5f2", **status, update_interval=1, status_json=text)):
+        said = decoded(value)
+        assert "alice" in said
+        assert "hush" not in said
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "when"),
+    [(1_790_000_000_123, "2026-09-21 14:13:20.123Z"), (1_790_000_000 * 10**9, "1790000000000000000 ms")],
+)
+def test_any_message_can_be_told_of(timestamp: int, when: str) -> None:
+    """A time that no calendar has must not lose the messages, and a long key must not fill the report."""
+    journal = Journal(Connection("127.0.0.1:1", 1))
+    journal.note(Message("t", 0, 0, b"k" * 500_000, b"there", timestamp))
+    assert journal.tell(0, None).splitlines()[1] == (
+        f"  [0]@0 {when} key=b'kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk... (500000 bytes) text 'there' (5 bytes)"
+    )
+    assert len(str(Message("t", 0, 0, b"k" * 500_000, b"there", timestamp))) < 120
+
+
+def test_a_client_of_a_whole_run_remembers_its_last_topics() -> None:
+    """A client that lives for thousands of topics must hold a bounded number, and show the last ones used."""
+    journal = Journal(Connection("127.0.0.1:1", 1))
+    for number in range(5000):
+        journal.note(Message(f"t{number}", 0, 0, None, b"x" * 1000, 0))
+        journal.touch(["t0"])
+    assert len(journal._topics) == 100
+    said = journal.tell(0, None)
+    assert "topic t0:" in said
+    assert "topic t4999:" in said
+    assert said.count("topic t") == 20
+    assert said.endswith("and 80 more topics")

@@ -50,6 +50,9 @@ _TELLING = ("content-type", "content-length", "location", "retry-after", "allow"
 _TELLTALE = r"token|secret|passw|api[-_]?key|access[-_]?key|auth|credential|session|signature|\bsig\b|\bkey\b|\bcode\b"
 _IN_QUERY = re.compile(rf"([?&;][^=&;#]*(?:{_TELLTALE})[^=&;#]*=)[^&;#\s]*", re.IGNORECASE)
 _IN_JSON = re.compile(rf"""("[^"]*(?:{_TELLTALE})[^"]*"\s*:\s*")(?:[^"\\]|\\.)*""", re.IGNORECASE)
+_TOLD = re.compile(_TELLTALE, re.IGNORECASE)
+_BEFORE_HOST = re.compile(r"(//)[^/?#\s]*@")
+_VALUE_SHOWN = 200
 
 
 def __getattr__(name: str) -> object:
@@ -208,8 +211,8 @@ def _name(function: Callable[..., object]) -> str:
 
 
 def mask(text: str) -> str:
-    """Return ``text`` without the values of query parameters and JSON members whose names say that they are secret."""
-    return _IN_JSON.sub(r"\1...", _IN_QUERY.sub(r"\1...", text))
+    """Return ``text`` without users in URLs, and values of query parameters and JSON members with telling names."""
+    return _IN_JSON.sub(r"\1...", _IN_QUERY.sub(r"\1...", _BEFORE_HOST.sub(r"\1...@", text)))
 
 
 def address_of(endpoint: str) -> tuple[str, int, str]:
@@ -333,8 +336,20 @@ def json_mismatch(document: Any, wanted: Mapping[str, Any]) -> str:  # noqa: ANN
             else:
                 return f"no {path} in the answer"
         if found != value:
-            return f"{path} is {found!r}, {value!r} was needed"
+            if isinstance(found, str) and _TOLD.search(path):
+                return f"{path} is another"
+            return f"{path} is {_shown(found)}, {_shown(value)} was needed"
     return ""
+
+
+def _shown(value: Any) -> str:  # noqa: ANN401 - any JSON value
+    """Return a part of a document for one line, without what its members' names say is secret."""
+    if isinstance(value, dict | list):
+        text = json_format.dumps(value, ensure_ascii=False, default=repr)
+        value = mask(text[: 4 * _VALUE_SHOWN]).encode(errors="backslashreplace").decode()
+    else:
+        value = repr(value)
+    return value if len(value) <= _VALUE_SHOWN else f"{value[:_VALUE_SHOWN]}..."
 
 
 def wait_for(endpoint: str, path: str = "/", *, timeout: float = 10.0, **conditions: Unpack[Conditions]) -> Answer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import http.client
+import re
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,7 @@ from harness.helpers.http import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from types import TracebackType
     from typing import Self, Unpack
 
@@ -239,23 +240,34 @@ class Session(requests.Session):
         tries = [*exchange.failed, *([] if exchange.failed and exchange.failed[-1] == last else [last])]
         who = f"{request.method} {mask(request.url or '')}"
         kind, what = (TooLate, f"no answer in {exchange.deadline.budget:g} s") if late else (NoAnswer, last)
-        raised = kind(self._hidden(f"{who}: {what}"), details=[self._hidden(f"  {one}") for one in tries[-10:]])
+        sent = _credentials(request.headers)
+        raised = kind(
+            self._hidden(f"{who}: {what}", sent), details=[self._hidden(f"  {one}", sent) for one in tries[-10:]]
+        )
         raised.request = request
         return raised
 
-    def _hidden(self, text: str) -> str:
-        """Return ``text`` without the credentials that this session sends: a server may have echoed them."""
-        sent = [str(value) for name, value in self.headers.items() if name.lower() not in _HARMLESS]
-        sent += [word for value in sent for word in value.split()[1:]]
+    def _hidden(self, text: str, more: Iterable[str] = ()) -> str:
+        """Return ``text`` without the credentials that this session sends, and ``more``: a server may echo them."""
+        sent = [*_credentials(self.headers), *more]
+        sent += [word for value in sent for word in re.split(r"[\s;=]+", value)[1:]]
         sent += [cookie.value or "" for cookie in self.cookies]
         if isinstance(self.auth, tuple):
             sent.append(str(self.auth[1]))
-        for value in sorted(filter(None, sent), key=len, reverse=True):
-            text = text.replace(value, "...")
+        for value in sorted(sent, key=len, reverse=True):
+            if len(value) >= _TELLING_LENGTH:
+                text = text.replace(value, "...")
         return text
 
 
-_HARMLESS = {name.lower() for name in requests.utils.default_headers()} | {"content-type"}
+def _credentials(headers: Mapping[str, str | bytes]) -> list[str]:
+    """Return what may be a credential: the values of all headers but those that anybody sends."""
+    values = [value for name, value in headers.items() if name.lower() not in _HARMLESS]
+    return [value if isinstance(value, str) else value.decode("latin-1") for value in values]
+
+
+_TELLING_LENGTH = 4  # characters: shorter values would be found by chance, and make an error unreadable
+_HARMLESS = {name.lower() for name in requests.utils.default_headers()} | {"content-type", "content-length"}
 
 
 def _repetition(retries: Retries) -> _Repetition:

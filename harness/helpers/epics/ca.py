@@ -27,6 +27,7 @@ _SLICE = 0.5
 _BATCH = 1000
 _LONGEST = 39  # bytes of a string on the wire: MAX_STRING_SIZE of the protocol, less its last NUL
 _HANDSHAKE = 2.0  # seconds that an IOC which accepted may take to open a channel of a subscription
+_ENDS = (Lost, caproto.ServerDisconnResponse)
 
 
 class Circuit:
@@ -107,6 +108,8 @@ class Circuit:
         if not self._came:
             return None
         command = self._came.popleft()
+        if isinstance(command, Lost):
+            raise command
         if isinstance(command, caproto.CreateChFailResponse):
             raise HarnessError(f"IOC at {self._where} has no {what}")
         if isinstance(command, caproto.ServerDisconnResponse):
@@ -173,10 +176,16 @@ class Circuit:
         """Return the updates that have come, or else come in ``seconds``. Raises Lost, HarnessError."""
         found: list[Reading] = []
         # Bounded: a PV that changes faster than it is read must not hold the caller.
-        for turn in range(_BATCH):
-            if not self._receive(0.0 if turn or self._came else seconds):
+        try:
+            for turn in range(_BATCH):
+                if not self._receive(0.0 if turn or self._came else seconds):
+                    break
+        except Lost as error:
+            self._came.append(error)
+        # A loss waits for the next call: what came before it goes before it.
+        while not (found and self._came and isinstance(self._came[0], _ENDS)):
+            if (command := self._next("an update")) is None:
                 break
-        while (command := self._next("an update")) is not None:
             if isinstance(command, caproto.EventAddResponse):
                 self._check_status(command, "the subscription")
                 found.append(_reading(command, *self._subscribed))

@@ -126,8 +126,7 @@ class PvaFeed:
         self._made = now()
         self._patience *= 2
         self._context = _context(self._address)
-        came: deque[Any] = deque()  # a new one: the old subscription may still tell of its end
-        self._came = came
+        came = self._came  # of this subscription only: the old one may still tell of its end
 
         def changed(update: Any) -> None:  # noqa: ANN401 - untyped library
             came.append(update)
@@ -144,6 +143,8 @@ class PvaFeed:
                 self._subscription.close()
             self._context.close()
             self._context = self._subscription = None
+        # The library may have connected anew before the loss was looked at: that was of the subscription closed here.
+        self._came = deque()
 
     def close(self) -> None:
         """Unsubscribe and disconnect."""

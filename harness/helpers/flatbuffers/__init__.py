@@ -4,7 +4,7 @@ Needs the extra ``flatbuffers`` (ess-streaming-data-types, numpy, flatbuffers an
 """
 
 from harness.helpers.flatbuffers.buffers import BadBuffer, BadValue, file_identifier
-from harness.helpers.flatbuffers.checks import Array, Time, check, differences
+from harness.helpers.flatbuffers.checks import Array, Time, check, differences, in_words
 from harness.helpers.flatbuffers.codecs import (
     ALARM_SEVERITY,
     ALARM_STATUS,
@@ -30,6 +30,7 @@ __all__ = [
     "differences",
     "encode",
     "file_identifier",
+    "in_words",
     "load_schema",
     "read_schema",
     "register",

@@ -214,6 +214,15 @@ class _Missing(Exception):
     """A path leads nowhere; the text says why."""
 
 
+def in_words(message: Decoded) -> Any:  # noqa: ANN401 - whatever its codec made of it
+    """Return the value of a decoded message for people: its fields as a dict, numbers that have names by these."""
+    fields = _fields_of(message.value)
+    if fields is None:
+        return message.value
+    names = _NAMED.get(type(message.value), {})
+    return {key: names.get(key, {}).get(one, one) if key in names else one for key, one in fields.items()}
+
+
 def _fields_of(value: object) -> dict[str, Any] | None:
     """Return the fields of a message or a part of one, None when it has none."""
     if isinstance(value, Mapping):

@@ -23,6 +23,7 @@ from harness.helpers.kafka.messages import Message
 if TYPE_CHECKING:
     from harness.helpers.kafka.security import Security
 
+_ANY_SIZE = 1_000_000_000  # the most that the library can: what is too large is the broker's to say
 Headers = tuple[tuple[str, bytes | None], ...]
 
 
@@ -331,7 +332,9 @@ class Kafka:
         self._connection.check()
         with self._lock:
             if self._producer is None:
-                self._producer = self._connection.open_client(Producer, message_timeout_ms=int(self.timeout * 1000))
+                self._producer = self._connection.open_client(
+                    Producer, message_timeout_ms=int(self.timeout * 1000), message_max_bytes=_ANY_SIZE
+                )
             return self._producer
 
     def _produce(self, producer: Any, topic: str, value: bytes | str | None, **more: Any) -> None:  # noqa: ANN401

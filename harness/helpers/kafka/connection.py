@@ -53,6 +53,7 @@ PASSING = frozenset(
         KafkaError._WAIT_COORD,  # noqa: SLF001
     ]
 )
+_NOWHERE = -1  # what a broker says of a time after which there is no message
 _NO_LEADER = KafkaError._NOENT  # noqa: SLF001 - said by the client library when its metadata has no leader
 _REFUSALS = frozenset(
     [
@@ -256,7 +257,10 @@ class Connection:
             )
             for part, future in futures.items():
                 try:
-                    found[part.topic, part.partition] = int(self.wait(future, deadline).offset)
+                    offset = int(self.wait(future, deadline).offset)
+                    # A broker that falls silent is no error to the client library: it then says -1001.
+                    if offset >= _NOWHERE:
+                        found[part.topic, part.partition] = offset
                 except KafkaException as error:
                     last = error.args[0].str()
                     code = error.args[0].code()

@@ -199,8 +199,11 @@ class KafkaConsumer:
         that transactions leave.
 
         Args:
-            timeout: seconds after which what came so far is returned; ``patience`` by default.
+            timeout: seconds; ``patience`` by default.
             count: messages after which it ends; what follows is left for the next call.
+
+        Raises:
+            WaitTimeout: the ends were not reached in time. What came is not returned: it would look like everything.
         """
         found: list[Message] = []
 
@@ -208,8 +211,11 @@ class KafkaConsumer:
             found.append(message)
             return len(found) == count
 
-        if count != 0:
-            self._look_to_end(Deadline.after(self._patience if timeout is None else timeout), keep)
+        timeout = self._patience if timeout is None else timeout
+        if count != 0 and not self._look_to_end(Deadline.after(timeout), keep):
+            raise WaitTimeout(
+                f"Topic {self._name}: its end was not reached in {timeout:g} s; {len(found)} messages came"
+            )
         return found
 
     def tail(self, count: int, partition: int | None = None) -> list[Message]:

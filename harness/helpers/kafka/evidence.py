@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 from harness.clock import Deadline, now
 from harness.errors import HarnessError
+from harness.helpers.http import mask
 from harness.helpers.kafka.connection import Connection, in_background
 from harness.helpers.kafka.consumer import KafkaConsumer
+from harness.helpers.kafka.messages import short
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,6 +26,7 @@ _WIDTH = 1000  # characters of a decoded message
 _HEAD = 32  # bytes of one that nobody can decode
 _LARGE = 100_000  # bytes from which on only the head is kept
 _TOPICS = 20  # topics that are shown
+_HELD = 100  # topics that are remembered: a client may live for thousands of tests, each with topics of its own
 
 
 @dataclass
@@ -31,7 +34,6 @@ class _Traffic:
     """What a test had to do with one topic."""
 
     touched: float = 0.0
-    count: int = 0
     last: deque[tuple[float, Message]] = field(default_factory=lambda: deque(maxlen=SHOWN))
 
 
@@ -58,16 +60,25 @@ class Journal:
         """Note that somebody waits for messages of ``topics``."""
         with self._lock:
             for topic in topics:
-                self._topics.setdefault(topic, _Traffic()).touched = now()
+                self._use(topic)
 
     def note(self, message: Message) -> None:
         """Note a message that was received, or that the broker has taken."""
         if message.value is not None and len(message.value) > _LARGE:
             message = replace(message, value=_Cut(message.value[:_HEAD], len(message.value)))
         with self._lock:
-            traffic = self._topics.setdefault(message.topic, _Traffic())
+            traffic = self._topics.get(message.topic) or self._use(message.topic)
             traffic.touched = now()
             traffic.last.append((traffic.touched, message))
+
+    def _use(self, topic: str) -> _Traffic:
+        """Return the traffic of a topic, which is now the last one used; the one not used for longest makes room."""
+        traffic = self._topics.pop(topic, None) or _Traffic()
+        traffic.touched = now()
+        self._topics[topic] = traffic
+        if len(self._topics) > _HELD:
+            del self._topics[next(iter(self._topics))]
+        return traffic
 
     def tell(self, since: float, deadline: Deadline | None) -> str:
         """Return the last messages of each topic that was used since ``since``, "" when none was.
@@ -79,7 +90,7 @@ class Journal:
         with self._lock:
             used = {name: traffic for name, traffic in self._topics.items() if traffic.touched >= since}
             kept = {name: [one for at, one in traffic.last if at >= since] for name, traffic in used.items()}
-        names = sorted(used)[:_TOPICS]
+        names = sorted(list(used)[-_TOPICS:])  # the last ones used
         if not names:
             return ""
         fetched: dict[str, list[Message]] = {}
@@ -131,26 +142,46 @@ def _tails(about: Connection, names: list[str], into: dict[str, list[Message]], 
             with KafkaConsumer(connection, (name,), patience=deadline.remaining()) as consumer:
                 into_this = consumer.tail(SHOWN)
             if not deadline.expired():
-                into[name] = sorted(into_this, key=lambda one: (one.timestamp, one.partition, one.offset))[-SHOWN:]
+                into[name] = in_order(into_this)[-SHOWN:]
     finally:
         connection.close()
+
+
+def in_order(messages: Iterable[Message]) -> list[Message]:
+    """Return messages by time; those of one partition keep its order, whatever time stamps their producer gave them."""
+    latest: dict[int, int] = {}
+    placed = []
+    for one in sorted(messages, key=lambda one: (one.partition, one.offset)):
+        latest[one.partition] = max(one.timestamp, latest.get(one.partition, one.timestamp))
+        placed.append((latest[one.partition], one.partition, one.offset, one))
+    return [one for *_, one in sorted(placed, key=lambda place: place[:3])]
 
 
 def _block(title: str, messages: list[Message]) -> list[str]:
     lines = [title]
     for message in messages:
-        when = f"{datetime.fromtimestamp(message.timestamp / 1000, UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3]
-        lines.append(f"  [{message.partition}]@{message.offset} {when}Z key={message.key!r} {decoded(message.value)}")
+        place = f"[{message.partition}]@{message.offset} {_time(message.timestamp)}"
+        lines.append(f"  {place} key={short(message.key)} {decoded(message.value)}")
     return lines if messages else [f"{title}: none"]
 
 
+def _time(timestamp: int) -> str:
+    try:
+        return f"{datetime.fromtimestamp(timestamp / 1000, UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3] + "Z"
+    except (ValueError, OverflowError, OSError):  # a producer may set any, nanoseconds as well
+        return f"{timestamp} ms"
+
+
 def decoded(value: bytes | None) -> str:
-    """Return a payload in words: as JSON or FlatBuffers where it is that, else as text, else its head in hex."""
+    """Return a payload in words: as JSON or FlatBuffers where it is that, else as text, else its head in hex.
+
+    Members and parameters whose names say that they are secret are left out, as in what HTTP's errors show.
+    """
     if value is None:
         return "tombstone"
     if isinstance(value, _Cut):
         return f"{value.full} bytes, head {value.hex(' ')}"
-    said = _as_json(value) or _as_flatbuffer(value) or _as_text(value)
+    said = mask((_as_json(value) or _as_flatbuffer(value) or _as_text(value))[: 4 * _WIDTH])  # cut: it takes its time
     if said:
         return said if len(said) <= _WIDTH else f"{said[:_WIDTH]}... ({len(value)} bytes)"
     return f"{len(value)} bytes, head {value[:_HEAD].hex(' ')}"
@@ -182,5 +213,4 @@ def _as_flatbuffer(value: bytes) -> str:
         found: Any = flatbuffers.decode(value)
     except (ImportError, HarnessError):
         return ""
-    fields = found.value._asdict() if hasattr(found.value, "_asdict") else found.value
-    return f"{found.schema} {' '.join(repr(fields).split())}"
+    return f"{found.schema} {' '.join(repr(flatbuffers.in_words(found)).split())}"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _LISTED = 10  # differences that an error lists for each key
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Message:
     """A message as it was received.
 
@@ -59,7 +59,7 @@ class Message:
         what = "tombstone" if self.value is None else f"{len(self.value)} bytes"
         if self.schema.isalnum():
             what += f", schema {self.schema}"
-        return f"{self.topic}[{self.partition}]@{self.offset} key={self.key!r} {what}"
+        return f"{self.topic}[{self.partition}]@{self.offset} key={short(self.key)} {what}"
 
 
 class UnexpectedMessage(HarnessError):
@@ -113,7 +113,8 @@ def _raw(text: bytes | str) -> bytes:
     return text.encode() if isinstance(text, str) else text
 
 
-def _short(value: bytes | None) -> str:
+def short(value: bytes | None) -> str:
+    """Return a key or payload for a line of text."""
     text = repr(value)
     return text if len(text) <= 40 else f"{text[:36]}... ({len(value or b'')} bytes)"  # noqa: PLR2004 - fits a line
 
@@ -129,15 +130,15 @@ def _differences(came: list[Message], wanted: list[bytes | None]) -> list[str]:
         return lines
     missing, extra = Counter(wanted) - Counter(values), Counter(values) - Counter(wanted)
     for value, count in missing.items():
-        lines.append(f"{_short(value)} was sent {Counter(wanted)[value]}x, {count} missing")
+        lines.append(f"{short(value)} was sent {Counter(wanted)[value]}x, {count} missing")
     for value, count in extra.items():
         where = ", ".join(f"[{one.partition}]@{one.offset}" for one in came if one.value == value)
-        lines.append(f"{_short(value)} was sent {Counter(wanted)[value]}x, {count} too many ({where})")
+        lines.append(f"{short(value)} was sent {Counter(wanted)[value]}x, {count} too many ({where})")
     if not missing and not extra:
         places = [at for at, (got, want) in enumerate(zip(values, wanted, strict=True)) if got != want]
         lines += [
-            f"message {at + 1} of {len(wanted)} is {_short(values[at])} ([{came[at].partition}]@{came[at].offset}), "
-            f"{_short(wanted[at])} was sent then"
+            f"message {at + 1} of {len(wanted)} is {short(values[at])} ([{came[at].partition}]@{came[at].offset}), "
+            f"{short(wanted[at])} was sent then"
             for at in places
         ]
     dropped = len(lines) - _LISTED

@@ -54,7 +54,7 @@ class Security:
     check_host: bool = True
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "password", _Secret(self.password))
+        object.__setattr__(self, "password", _Secret(self.password or ""))
         problems = _mismatches(self.protocol, self.mechanism, self.user)
         if self.protocol.startswith("SASL_") and not self.password:
             problems.append(f"Kafka security: protocol {self.protocol} needs a password, there is none")
@@ -149,8 +149,13 @@ def parse_uri(text: str) -> BrokerUri:
     Raises:
         ConfigError: the text is none of these, or its parts do not go together; a password in it is not repeated.
     """
-    shown = re.sub(r":[^@\\]*@", ":***@", text)
-    seen = f"Broker URI {shown!r}"
+    # At once: which parts of the text are a password is not known when it may hold any of the characters below.
+    if ":" in text.rpartition("@")[0]:
+        shown = f"{text.partition(':')[0]}:***@{text.rpartition('@')[2]}"
+        raise ConfigError(
+            f"Broker URI {shown!r}: a password does not belong into a URI, which logs and process lists show"
+        )
+    seen = f"Broker URI {text!r}"
     head, backslash, rest = text.rpartition("\\")
     protocol, plus, mechanism = head.partition("+")
     if (backslash and not protocol) or (plus and not mechanism):
@@ -160,8 +165,6 @@ def parse_uri(text: str) -> BrokerUri:
     problems = []
     if at and not user:
         problems.append(f"{seen}: no user before '@'; needed: {_FORM}")
-    if ":" in user:
-        problems.append(f"{seen}: a password does not belong into a URI, which logs and process lists show")
     if not slash or not _TOPIC.fullmatch(topic) or topic in (".", ".."):
         problems.append(f"{seen}: topic {topic!r} is none; needed: {_FORM}, of letters, digits, '.', '_' and '-'")
     problems += [f"{seen}: {problem}" for host in hosts.split(",") if (problem := _bad_host(host))]

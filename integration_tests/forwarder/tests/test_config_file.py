@@ -37,8 +37,8 @@ def test_the_streams_of_the_file_are_there_at_once(first_status: bytes) -> None:
     """The first status of a new life must list exactly what the file names."""
     first = json.loads(first_status)
     assert {(one["channel_name"], one["protocol"], one["output_topic"], one["schema"]) for one in first["streams"]} == {
-        ("SIMPLE:LONG", "ca", "TEST_fileData", "f142"),
-        ("SIMPLE:OTHER", "pva", "TEST_fileData", "f142"),
+        ("SIMPLE:FILE:LONG", "ca", "TEST_fileData", "f142"),
+        ("SIMPLE:FILE:OTHER", "pva", "TEST_fileData", "f142"),
     }
 
 
@@ -46,17 +46,17 @@ def test_the_streams_of_the_file_are_there_at_once(first_status: bytes) -> None:
 def test_what_the_file_names_is_forwarded(forwarder: Forwarder, ioc: Epics) -> None:
     """Updates of both PVs must come without any command."""
     with forwarder.data() as data:
-        ioc.put("SIMPLE:LONG", 31)
-        ioc.put("SIMPLE:OTHER", 32)
-        data.wait_for(each_of("SIMPLE:LONG", "SIMPLE:OTHER"), what="updates of both PVs")
+        ioc.put("SIMPLE:FILE:LONG", 31)
+        ioc.put("SIMPLE:FILE:OTHER", 32)
+        data.wait_for(each_of("SIMPLE:FILE:LONG", "SIMPLE:FILE:OTHER"), what="updates of both PVs")
 
 
 @pytest.mark.usefixtures("first_status")
 def test_commands_are_obeyed_beside_the_file(forwarder: Forwarder, ioc: Epics) -> None:
     """What the file named can be removed, and other streams added, as ever."""
-    found = forwarder.status_after(JSON.remove("SIMPLE:LONG"), lambda found: len(found) < 2, "with one stream")
-    assert found == {"SIMPLE:OTHER"}
+    found = forwarder.status_after(JSON.remove("SIMPLE:FILE:LONG"), lambda found: len(found) < 2, "with one stream")
+    assert found == {"SIMPLE:FILE:OTHER"}
     with forwarder.data() as data:
-        forwarder.add(["SIMPLE:STR"], "ca")
-        ioc.put("SIMPLE:STR", "beside")
-        data.wait_for(of("SIMPLE:STR", "beside"), what="SIMPLE:STR = beside")
+        forwarder.add(["SIMPLE:FILE:STR"], "ca")
+        ioc.put("SIMPLE:FILE:STR", "beside")
+        data.wait_for(of("SIMPLE:FILE:STR", "beside"), what="SIMPLE:FILE:STR = beside")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("kafka_stack", "ioc_stack")
 PERIOD = 300  # milliseconds, as config-files/idle_updates.ini says
-CHANNEL = "SIMPLE:LONG"
+CHANNEL = "SIMPLE:IDLE:LONG"
 
 
 def test_idle_updates_come_at_their_period(idle_forwarder: Forwarder, ioc: Epics, provider: str) -> None:
@@ -48,25 +48,25 @@ def test_a_change_goes_on_from_the_new_value(idle_forwarder: Forwarder, ioc: Epi
 def test_idle_updates_end_when_told(idle_forwarder: Forwarder, provider: str) -> None:
     """A PV that was removed must be silent while another one goes on being sent."""
     with idle_forwarder.data() as data:
-        idle_forwarder.add([CHANNEL, "SIMPLE:OTHER"], provider)
+        idle_forwarder.add([CHANNEL, "SIMPLE:IDLE:OTHER"], provider)
         data.wait_for_n(2, of(CHANNEL), what=f"updates of {CHANNEL}")
         idle_forwarder.status_after(JSON.remove(CHANNEL), lambda found: CHANNEL not in found, f"without {CHANNEL}")
         data.seek_to_end()
         came = data.wait_for_n(4, what="idle updates")
-    assert {one.key for one in came} == {b"SIMPLE:OTHER"}
+    assert {one.key for one in came} == {b"SIMPLE:IDLE:OTHER"}
 
 
 def test_a_stream_can_be_without_idle_updates(idle_forwarder: Forwarder, ioc: Epics, provider: str) -> None:
     """An fc00 stream that says periodic = 0 must come when it changes, and not in between."""
     ioc.put(CHANNEL, 8)
     quiet = Stream(CHANNEL, provider, idle_forwarder.data_topic, periodic=False)
-    steady = Stream("SIMPLE:OTHER", provider, idle_forwarder.data_topic)
+    steady = Stream("SIMPLE:IDLE:OTHER", provider, idle_forwarder.data_topic)
     with idle_forwarder.data() as data:
         idle_forwarder.send(FC00.add(quiet, steady))
         data.wait_for(of(CHANNEL, 8), what=f"{CHANNEL} = 8")
         came = []
         for value in (9, 10):
-            came += data.wait_for_n(4, of("SIMPLE:OTHER"), what="idle updates of the other")
+            came += data.wait_for_n(4, of("SIMPLE:IDLE:OTHER"), what="idle updates of the other")
             ioc.put(CHANNEL, value)
             came += data.collect_until(of(CHANNEL, value), what=f"{CHANNEL} = {value}")
         data.seek_to_start()

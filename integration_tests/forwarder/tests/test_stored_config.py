@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("kafka_stack", "ioc_stack")
 # What the seed has stored, see config-files/stored_streams.rf5k.
-STORED = {"SIMPLE:LONG", "SIMPLE:OTHER"}
+STORED = {"SIMPLE:KEPT:LONG", "SIMPLE:KEPT:OTHER"}
 
 
 @pytest.fixture
@@ -40,18 +40,18 @@ def test_the_streams_of_one_life_are_those_of_the_next(
 ) -> None:
     """After a restart there must be exactly the streams of before it, and their updates come."""
     forwarder.status_after(
-        dialect.add(*forwarder.streams(["SIMPLE:STR", "SIMPLE:DOUBLE"], provider)),
-        lambda found: {"SIMPLE:STR", "SIMPLE:DOUBLE"} <= found,
+        dialect.add(*forwarder.streams(["SIMPLE:KEPT:STR", "SIMPLE:KEPT:MORE"], provider)),
+        lambda found: {"SIMPLE:KEPT:STR", "SIMPLE:KEPT:MORE"} <= found,
         "with both streams",
     )
-    for gone in ("SIMPLE:DOUBLE", *STORED):
+    for gone in ("SIMPLE:KEPT:MORE", *STORED):
         forwarder.send(JSON.remove(gone))
     with forwarder.status() as status:
-        status.wait_for(lambda one: channels_in(one) == {"SIMPLE:STR"}, what="status with SIMPLE:STR only")
-    assert channels_in(forwarder.next_life(stored_config.service("forwarder"))) == {"SIMPLE:STR"}
+        status.wait_for(lambda one: channels_in(one) == {"SIMPLE:KEPT:STR"}, what="status with SIMPLE:KEPT:STR only")
+    assert channels_in(forwarder.next_life(stored_config.service("forwarder"))) == {"SIMPLE:KEPT:STR"}
     with forwarder.data() as data:
-        ioc.put("SIMPLE:STR", f"after {provider}")
-        data.wait_for(of("SIMPLE:STR", f"after {provider}"), what="update after the restart")
+        ioc.put("SIMPLE:KEPT:STR", f"after {provider}")
+        data.wait_for(of("SIMPLE:KEPT:STR", f"after {provider}"), what="update after the restart")
 
 
 def test_nothing_stored_means_no_streams(stored_config: harness.Stack, forwarder: Forwarder) -> None:
@@ -64,5 +64,5 @@ def test_what_is_stored_but_no_command_does_no_harm(stored_config: harness.Stack
     """A storage topic whose last message is nonsense must not keep the forwarder from working."""
     forwarder.kafka.send("TEST_storedStreams", b"\0\1 no command")
     assert channels_in(forwarder.next_life(stored_config.service("forwarder"))) == set()
-    command = JSON.add(*forwarder.streams(["SIMPLE:LONG"], "pva"))
-    assert forwarder.status_after(command, bool, "with a stream") == {"SIMPLE:LONG"}
+    command = JSON.add(*forwarder.streams(["SIMPLE:KEPT:LONG"], "pva"))
+    assert forwarder.status_after(command, bool, "with a stream") == {"SIMPLE:KEPT:LONG"}

@@ -1,0 +1,1 @@
+"""How fast it is: each module with a ``measure`` is a figure; ``python -m bench`` measures them."""
