@@ -46,12 +46,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     do_GET = do_POST = do_DELETE = answer  # noqa: N815 - names by http.server
 
+    def version_string(self) -> str:
+        return "Docker/20.10.0 (linux)"
+
     def tell(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         status, said = self.server.engine.answer(self.command, self.path, json.loads(body) if body else None)
         data = said.encode() if isinstance(said, str) else json.dumps(said).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
+        self.send_header("Api-Version", self.server.engine.api)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         with contextlib.suppress(OSError):
@@ -99,6 +103,7 @@ class FakeEngine:
         networks: full id -> (labels, ids of its containers).
         volumes: name -> (labels, ids of the containers that use it).
         exited: full id of a container that has ended -> its exit code.
+        created: full ids of containers that were not started yet.
         output: full id -> what a container has written; it ends there.
         streams: the open streams of events, newest last; what is put there is sent, None breaks one off.
         asked: method and path of each request, without the version.
@@ -112,6 +117,7 @@ class FakeEngine:
         self.networks: dict[str, tuple[dict[str, str], list[str]]] = {}
         self.volumes: dict[str, tuple[dict[str, str], list[str]]] = {}
         self.exited: dict[str, int] = {}
+        self.created: set[str] = set()
         self.output: dict[str, bytes] = {}
         self.streams: list[queue.SimpleQueue[dict[str, Any] | None]] = []
         self.asked: list[tuple[str, str]] = []
@@ -145,6 +151,8 @@ class FakeEngine:
         self.asked.append((method, path))
         if (instead := self.before(method, path)) is not None:
             return instead
+        if path == "/_ping":
+            return 200, "OK"
         if path == "/version":
             return 200, {"Version": "20.10.0", "ApiVersion": self.api, "MinAPIVersion": "1.12"}
         filters = json.loads(parse_qs(url.query).get("filters", ["{}"])[0])
@@ -167,9 +175,14 @@ class FakeEngine:
             return 200, [
                 {"Id": one, "Names": [f"/{one}-name"], "Labels": labels, "State": self._state(one)}
                 for one, labels in _labelled(found, filters).items()
+                if "status" not in filters or self._state(one) in filters["status"]
             ]
+        name = name.removesuffix("/start")
         if name not in self.containers:
             return 404, {"message": f"No such container: {name}"}
+        if rest.endswith("/start"):
+            self.created.discard(name)
+            return 204, ""
         if method == "DELETE":
             self.forget(name)
             return 204, ""
@@ -179,7 +192,7 @@ class FakeEngine:
         return 200, {"Id": name, "Config": {"Labels": self.containers[name], "Tty": False}, "State": state}
 
     def _state(self, container: str) -> str:
-        return "exited" if container in self.exited else "running"
+        return "exited" if container in self.exited else "created" if container in self.created else "running"
 
     def forget(self, container: str) -> None:
         """Have a container gone, from its networks and volumes too."""

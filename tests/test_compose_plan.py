@@ -767,3 +767,27 @@ def test_our_own_stacks_can_be_planned_and_merged(tmp_path: Path) -> None:
             tables = merged(made, tmp_path)["services"]
             own = [port for one in stack.services for port in tables[one.name].get("ports", ())]
             assert all(port["host_ip"].startswith("127.7.8.") for port in own)
+
+
+@pytest.mark.parametrize(
+    ("keys", "alone"),
+    [
+        ({}, True),
+        ({"healthcheck": {"test": "x"}, "volumes": ["v:/v"], "ports": ["80"], "tmpfs": "/t"}, True),
+        ({"depends_on": ["db"]}, False),
+        ({"network_mode": "service:db"}, False),
+        ({"pid": "service:db"}, False),
+        ({"ipc": "service:db"}, False),
+        ({"configs": ["c"]}, False),
+        ({"post_start": [{"command": "x"}]}, False),
+    ],
+)
+def test_compose_starts_what_is_more_than_its_container(tmp_path: Path, keys: dict[str, Any], alone: bool) -> None:
+    """Only a service that needs no other one, and nothing at its start, must be left to be started without Compose."""
+    made = plan(
+        tmp_path,
+        {"api": service(**keys), "db": service()},
+        top={"volumes": {"v": {}}, "configs": {"c": {"content": "x"}}},
+    )
+    assert made.containers is not None
+    assert made.containers.free == ({"api", "db"} if alone else {"db"})

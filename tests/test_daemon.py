@@ -264,7 +264,7 @@ def test_auto_takes_an_engine_that_answers(plain: Project, engine: FakeEngine) -
     chosen, why = choose_engine(with_host(plain, engine.daemon.host))
     assert chosen == Compose(Daemon(engine.daemon.host, "DOCKER_HOST", verify=False))
     assert why == f"auto: Docker engine 20.10.0 answers at {engine.daemon.host} (DOCKER_HOST)"
-    assert set(engine.asked) == {("GET", "/version")}
+    assert set(engine.asked) == {("GET", "/_ping")}
 
 
 def test_auto_takes_processes_where_no_engine_answers(plain: Project, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import threading
 import warnings
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ from fake_engine import EARLIER, FakeEngine
 
 from harness import clock
 from harness.ownership import containers, objects
-from harness.ownership.containers import Container, Engine
+from harness.ownership.containers import STARTS_AT_ONCE, Container, Engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -195,6 +196,88 @@ def test_a_start_that_was_missed_is_asked_for(fake: FakeEngine, tmp_path: Path) 
         await made.until(lambda: made.web.oom)
 
     assert watch(fake, tmp_path, scenario).told == [("started", "c1", None)]
+
+
+def _create(fake: FakeEngine, engine: Engine, folder: Path, names: list[str]) -> None:
+    for name in names:
+        one = Container("s", name, str(folder / f"{name}.log"), 0.0)
+        engine.containers[one.id] = one
+        fake.containers[name] = {**LABELS, objects.SERVICE: name}
+        fake.created.add(name)
+
+
+def test_what_is_created_is_started_side_by_side(fake: FakeEngine, tmp_path: Path) -> None:
+    """All that was created for a stack must be started, several at once but not all, and nothing else."""
+    names = [f"n{number}" for number in range(STARTS_AT_ONCE + 3)]
+    fake.containers["lives"] = {**LABELS, objects.SERVICE: "web"}
+    fake.containers["theirs"] = {**LABELS, objects.NONCE: "copied", objects.SERVICE: "n1"}
+    fake.containers["other"] = {**LABELS, objects.STACK: "t", objects.SERVICE: "n1"}
+    fake.created |= {"theirs", "other"}
+    crowd, most, lock = threading.Barrier(STARTS_AT_ONCE), 0, threading.Lock()
+    under_way = 0
+
+    def watched(method: str, path: str) -> None:
+        nonlocal under_way, most
+        if method == "POST" and path.endswith("/start"):
+            with lock:
+                under_way += 1
+                most = max(most, under_way)
+            with contextlib.suppress(threading.BrokenBarrierError):
+                crowd.wait(BUDGET)  # until as many are asked for as may be at once
+                crowd.abort()  # the rest goes through
+            with lock:
+                under_way -= 1
+
+    fake.before = watched
+
+    async def scenario(made: Watch) -> None:
+        _create(fake, made.engine, tmp_path, names)
+        assert await made.engine.start_created("s", lambda: False) == {}
+
+    watch(fake, tmp_path, scenario)
+    assert sorted(fake.did("POST")) == sorted(f"/containers/{name}/start" for name in names)
+    assert most == STARTS_AT_ONCE
+
+
+def test_what_the_engine_does_not_start_is_told_in_its_words(fake: FakeEngine, tmp_path: Path) -> None:
+    """A start that is refused must be told with the service's name and the engine's words; the others must run."""
+    refusal = (500, {"message": "port is already allocated"})
+    fake.before = lambda _, path: refusal if path == "/containers/two/start" else None
+
+    async def scenario(made: Watch) -> None:
+        _create(fake, made.engine, tmp_path, ["one", "two", "three"])
+        refused = await made.engine.start_created("s", lambda: False)
+        assert refused == {"two": "the engine refused: port is already allocated"}
+
+    watch(fake, tmp_path, scenario)
+    assert fake.created == {"two"}
+
+
+def test_nothing_is_started_of_a_stack_that_is_given_up(fake: FakeEngine, tmp_path: Path) -> None:
+    """Once a stack is given up no more of it must be started, and whoever removes it must wait for the starts."""
+    given_up, let_go = threading.Event(), threading.Event()
+
+    def held(method: str, path: str) -> None:
+        if method == "POST" and path.endswith("/start"):
+            let_go.wait(BUDGET)
+
+    fake.before = held
+
+    async def scenario(made: Watch) -> None:
+        names = [f"n{number}" for number in range(STARTS_AT_ONCE + 3)]
+        _create(fake, made.engine, tmp_path, names)
+        starts = asyncio.create_task(made.engine.start_created("s", given_up.is_set))
+        await made.until(lambda: len(fake.did("POST")) == STARTS_AT_ONCE)
+        given_up.set()
+        ended = asyncio.create_task(made.engine.starts_ended("s"))
+        await _pause(0.05)
+        assert not ended.done()
+        let_go.set()
+        await asyncio.wait_for(ended, BUDGET)
+        assert await starts == {}
+        assert len(fake.created) == 3
+
+    watch(fake, tmp_path, scenario)
 
 
 def test_a_quiet_stream_that_breaks_is_no_lost_engine(

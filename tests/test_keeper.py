@@ -17,7 +17,7 @@ from projects import Project, service, web
 from harness import clock, procs
 from harness.errors import BrokenStack, ConfigError, HarnessError
 from harness.ownership import ledger
-from harness.ownership.client import EnvironmentId, KeeperLink, start_keeper
+from harness.ownership.client import EnvironmentId, KeeperLink, KeeperToBe, start_keeper
 from harness.ownership.identity import Owner, is_proven_dead, this_process
 from harness.ownership.leases import Leases
 from harness.ownership.sweep import locked, sweep
@@ -105,6 +105,47 @@ def test_a_run_that_dies_while_it_says_hello_leaves_no_keeper(project: Project, 
         connection.sendall(last_words)
     assert project.wait_until_gone(10) == {}
     assert project.ledgers() == []
+
+
+def test_a_keeper_that_is_not_wanted_makes_nothing(project: Project) -> None:
+    """One that was only loaded must be gone when it is dismissed, and must have made nothing."""
+    wanted = EnvironmentId("e", project.state / "harness", project.root / "logs" / "e", str(project.root), "embedded")
+    before = sorted(project.root.rglob("*"))
+    keeper = KeeperToBe(wanted)
+    assert len(project.processes()) == 1
+    keeper.dismiss()
+    assert project.processes() == {}
+    assert sorted(project.root.rglob("*")) == before
+    assert not (project.state / "harness").exists()
+
+
+TO_BE = """
+import os, signal, sys
+from pathlib import Path
+from harness.ownership.client import EnvironmentId, KeeperToBe
+state, root = map(Path, sys.argv[1:])
+KeeperToBe(EnvironmentId("e", state / "harness", root / "logs" / "e", str(root), "embedded"))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_keeper_to_be_ends_with_its_run(project: Project) -> None:
+    """When a run is killed while it reads its stacks, the keeper that it has loaded must end and have made nothing."""
+    done = procs.run([sys.executable, "-c", TO_BE, str(project.state), str(project.root)], timeout=20)
+    assert done.code == -signal.SIGKILL
+    assert project.wait_until_gone(10) == {}
+    assert not (project.root / "logs").exists()
+    assert not (project.state / "harness").exists()
+
+
+def test_a_keeper_that_cannot_start_says_why(project: Project) -> None:
+    """What keeps it from starting must be in the error, also what it said before it had a log."""
+    (project.state / "harness").mkdir(mode=0o700)
+    wanted = EnvironmentId("e", project.state / "harness", project.root / "nowhere", str(project.root), "embedded")
+    with pytest.raises(BrokenStack) as caught:
+        start_keeper(wanted)
+    assert "did not start" in caught.value.summary
+    assert "FileNotFoundError" in caught.value.details[-1]
 
 
 def test_a_killed_keeper_is_noticed_and_replaced_by_the_sweep(project: Project) -> None:

@@ -382,3 +382,12 @@ def test_orphans_that_cannot_be_listed_stop_no_run(engine: FakeEngine, state: Pa
     engine.before = lambda _, path: (500, {"message": "disk is full"}) if path == "/containers/json" else None
     (told,) = sweep(state, daemon=engine.daemon)
     assert "disk is full" in told
+
+
+def test_an_engine_without_orphans_is_only_listed(
+    engine: FakeEngine, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing is of an unknown environment, the sweep must only list, and load no SDK for that."""
+    monkeypatch.setattr("harness.ownership.sweep.connect", None)
+    assert sweep(state, daemon=engine.daemon) == []
+    assert engine.asked == [("GET", "/containers/json"), ("GET", "/networks"), ("GET", "/volumes")]

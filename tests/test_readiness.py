@@ -129,6 +129,22 @@ def test_news_are_heard_by_every_wait() -> None:
     assert not stop.stopped
 
 
+def test_news_are_passed_on_until_they_are_not_wanted() -> None:
+    """What a wait hears must reach those behind it, and that it is over even when it was before; until it is enough."""
+    far, near, late = Stop(), Stop(), Stop()
+    far.tell(near)
+    heard = near.subscribe()
+    far.notify()
+    assert heard.is_set()
+    heard.clear()
+    far.forget(near)
+    far.stop()
+    assert not heard.is_set()
+    assert not near.stopped
+    far.tell(late)
+    assert late.stopped
+
+
 def test_history_keeps_the_last_distinct_observations() -> None:
     """Of what was seen, the last five distinct observations must be kept, oldest first, with their probe."""
     asker = Scripted("p", ["a", "a", "b", "b", "c", "d", "e", "f"])

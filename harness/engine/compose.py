@@ -31,6 +31,21 @@ MAX_LOG = "64m"
 PIDS = 4096
 # Capabilities that Docker gives by default and that hardly any service of a test needs.
 DROPPED = ("AUDIT_WRITE", "MKNOD", "NET_RAW", "SETFCAP", "SETPCAP", "SYS_CHROOT")
+# Keys of a service that are wholly in its container once that is created. With any other one Compose starts it: some do
+# more at its start (``post_start``, ``configs`` and ``secrets`` that are written into it), and new ones may.
+# fmt: off
+_CREATED = frozenset([
+    "annotations", "attach", "blkio_config", "build", "cap_add", "cap_drop", "cgroup_parent", "command",
+    "container_name", "cpu_count", "cpu_percent", "cpu_period", "cpu_quota", "cpu_rt_period", "cpu_rt_runtime",
+    "cpu_shares", "cpus", "cpuset", "depends_on", "deploy", "device_cgroup_rules", "devices", "dns", "dns_opt",
+    "dns_search", "domainname", "entrypoint", "environment", "expose", "extra_hosts", "group_add", "healthcheck",
+    "hostname", "image", "init", "ipc", "isolation", "labels", "logging", "mac_address", "mem_limit",
+    "mem_reservation", "mem_swappiness", "memswap_limit", "network_mode", "networks", "oom_kill_disable",
+    "oom_score_adj", "pid", "pids_limit", "platform", "ports", "privileged", "profiles", "pull_policy", "read_only",
+    "restart", "runtime", "scale", "security_opt", "shm_size", "stdin_open", "stop_grace_period", "stop_signal",
+    "storage_opt", "sysctls", "tmpfs", "tty", "ulimits", "user", "userns_mode", "uts", "volumes", "working_dir",
+])
+# fmt: on
 
 
 @dataclass(frozen=True)
@@ -160,8 +175,22 @@ def plan_stack(
         override=yaml.dump(_doubled(override), Dumper=_Override, sort_keys=False, width=200),
         build=tuple(built),
         env=environment | build_values,
+        free=frozenset(name for name in override["services"] if _is_free(stack, name)),
     )
     return StackPlan(name, NAME, tuple(plans), tuple(notes), containers if override["services"] else None)
+
+
+def _is_free(stack: Stack, name: str) -> bool:
+    """Return whether a service can be started without Compose as soon as its container is created."""
+    service = stack.service(name)
+    assert service is not None  # names come from this stack
+    shares = [str(service.compose.get(key, "")) for key in ("network_mode", "ipc", "pid")]
+    own = {one.name for one in stack.services}
+    return (
+        service.compose.keys() <= _CREATED
+        and own.isdisjoint(service.depends_on)
+        and not any(one.startswith(("service:", "container:")) for one in shares)
+    )
 
 
 def _plan_container(

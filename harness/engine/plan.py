@@ -184,12 +184,15 @@ class Containers:
         override: the generated file.
         build: services whose images are built first.
         env: variables for Compose beside the caller's.
+        free: services that are all there when their containers are created: starting these, in any order, is all that
+            is left to do.
     """
 
     project: str
     arguments: tuple[str, ...]
     override: str
     build: tuple[str, ...] = ()
+    free: frozenset[str] = frozenset()
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 

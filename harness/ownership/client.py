@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from harness import procs
 from harness.clock import Deadline
 from harness.errors import BrokenStack, ConfigError, EngineUnreachableError, HarnessError
+from harness.ownership.removal import LOG
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from harness.daemon import Daemon
 
 START_BUDGET = 10.0
+BEGIN = b"!"
 _KINDS: dict[str, type[HarnessError]] = {
     kind.__name__: kind for kind in (BrokenStack, ConfigError, EngineUnreachableError)
 }
@@ -66,46 +68,94 @@ class EnvironmentId:
         return f"harness-{os.getuid()}-{self.env}"
 
 
+class KeeperToBe:
+    """A process that loads what a keeper needs, and is the one of an environment from when it is told to be.
+
+    Until then it has made nothing and holds nothing. It ends when it is dismissed, and when this process is gone.
+    """
+
+    def __init__(self, wanted: EnvironmentId) -> None:
+        self.wanted = wanted
+        self._begun = False
+        header = {
+            "env": wanted.env,
+            "state": str(wanted.state),
+            "folder": str(wanted.folder),
+            "checkout": wanted.checkout,
+            "engine": wanted.engine,
+            "socket": wanted.socket,
+            "daemon": wanted.daemon.as_dict() if wanted.daemon else None,
+            "networks": wanted.networks,
+        }
+        self._said = os.memfd_create("harness-keeper")  # what it says before it has a log
+        begin, self._begin = os.pipe()
+        self._ack, ack = os.pipe()
+        words = [str(Path(__file__).parents[2]), json.dumps(header), str(begin), str(ack)]
+        try:
+            self._process = procs.spawn(
+                [sys.executable, "-I", "-c", _BOOT, *words], output=self._said, pass_fds=[begin, ack]
+            )
+        except BaseException:
+            _close(self._said, self._begin, self._ack)
+            raise
+        finally:
+            _close(begin, ack)
+
+    def begin(self) -> None:
+        """Tell it to be the keeper; ``wait`` tells when it is. Its folder is there."""
+        self._begun = True
+        with contextlib.suppress(BrokenPipeError):  # it is gone, which ``wait`` will see
+            os.write(self._begin, BEGIN)
+
+    def wait(self) -> None:
+        """Wait until it is the keeper and can be talked to.
+
+        Raises:
+            BrokenStack: it did not come up; its log says why.
+        """
+        try:
+            ready, _, _ = select.select([self._ack], [], [], START_BUDGET)
+            acknowledged = bool(ready) and bool(os.read(self._ack, 4096))
+            said = b"" if acknowledged else os.pread(self._said, 1 << 16, 0)
+        finally:
+            self.dismiss()
+        if not acknowledged:
+            log = self.wanted.folder / LOG
+            written = said + (log.read_bytes() if log.is_file() else b"")
+            raise BrokenStack(
+                f"The keeper of {self.wanted.env} did not start in {START_BUDGET:g} s ({log})",
+                details=written.decode(errors="replace").splitlines()[-10:],
+            )
+
+    def dismiss(self) -> None:
+        """Have it end, unless it was told to be the keeper; then it is gone. Safe to call twice."""
+        if self._ack >= 0:
+            _close(self._said, self._begin)
+            if not self._begun:
+                select.select([self._ack], [], [], START_BUDGET)  # its end is the end of this pipe
+            _close(self._ack)
+            self._ack = -1
+            with contextlib.suppress(procs.TimeoutExpired):
+                self._process.wait(START_BUDGET)  # the one that forked it
+
+
+def _close(*fds: int) -> None:
+    for fd in fds:
+        os.close(fd)
+
+
 def start_keeper(wanted: EnvironmentId) -> None:
     """Start the keeper of a new environment and wait until it answers for it.
 
     Raises:
         BrokenStack: it did not come up; its log says why.
     """
-    header = {
-        "env": wanted.env,
-        "state": str(wanted.state),
-        "folder": str(wanted.folder),
-        "checkout": wanted.checkout,
-        "engine": wanted.engine,
-        "socket": wanted.socket,
-        "daemon": wanted.daemon.as_dict() if wanted.daemon else None,
-        "networks": wanted.networks,
-    }
-    package_parent = str(Path(__file__).parents[2])
-    log = wanted.folder / "keeper.log"
-    read_end, write_end = os.pipe()
+    keeper = KeeperToBe(wanted)
     try:
-        with log.open("ab") as output:
-            process = procs.spawn(
-                [sys.executable, "-I", "-c", _BOOT, package_parent, json.dumps(header), str(write_end)],
-                output=output,
-                pass_fds=[write_end],
-            )
-        os.close(write_end)
-        write_end = -1
-        process.wait(START_BUDGET)
-        ready, _, _ = select.select([read_end], [], [], START_BUDGET)
-        acknowledged = bool(ready) and bool(os.read(read_end, 4096))
+        keeper.begin()
+        keeper.wait()
     finally:
-        os.close(read_end)
-        if write_end >= 0:
-            os.close(write_end)
-    if not acknowledged:
-        raise BrokenStack(
-            f"The keeper of {wanted.env} did not start in {START_BUDGET:g} s ({log})",
-            details=log.read_text(errors="replace").splitlines()[-10:],
-        )
+        keeper.dismiss()
 
 
 class KeeperLink:

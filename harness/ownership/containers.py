@@ -12,12 +12,13 @@ import ipaddress
 import random
 import re
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness import clock
-from harness.daemon import Daemon, connect, in_words
+from harness.daemon import Daemon, ask, connect, in_words, request
 from harness.errors import BrokenStack, HarnessError
 from harness.ownership import objects
 from harness.ownership.objects import NUMBER, RUN, SERVICE, STACK
@@ -31,6 +32,9 @@ _T = TypeVar("_T")
 LOST_AFTER = 10.0
 RETRY = 0.2
 EVENT_BUDGET = 5.0
+START_BUDGET = 10.0
+THREADS = 32  # for calls that block; starts leave room for others
+STARTS_AT_ONCE = 8  # more do not make it quicker: the engine does much of it one at a time
 LOG_BUDGET = 1.0
 _HEALTH = re.compile(r"\((?:health: )?(?:(healthy|unhealthy)|(starting))\)")
 EVENTS = ["start", "die", "oom", "health_status", "pause", "unpause"]
@@ -120,6 +124,8 @@ class Engine:
         self._closing = threading.Event()
         self._news = asyncio.Event()
         self._listener: threading.Thread | None = None
+        self._starts: dict[str, set[asyncio.Task[None]]] = {}
+        self._loop.set_default_executor(ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="call"))
         self.containers: dict[str, Container] = {}
         self.networks: dict[str, str] = {}
         self.lost = ""
@@ -127,9 +133,9 @@ class Engine:
     # -- the connection -----------------------------------------------------------------------------------------
 
     async def _open(self) -> APIClient:
+        engine = await asyncio.to_thread(ask, self._daemon)
         client = await asyncio.to_thread(connect, self._daemon)
-        clock_of_engine = await asyncio.to_thread(client.version)
-        self._say(f"engine {self._daemon.host}: version {clock_of_engine.get('Version')}, API {client.api_version}")
+        self._say(f"engine {self._daemon.host}: version {engine.version}, API {client.api_version}")
         subscribed = asyncio.Event()
         self._listener = threading.Thread(target=self._listen, args=(subscribed,), name="events", daemon=True)
         self._listener.start()
@@ -317,21 +323,14 @@ class Engine:
         Raises:
             HarnessError: every subnet is taken, or the engine refused, with its words.
         """
-        client = await self.client()
-        from docker.types import IPAMConfig, IPAMPool  # noqa: PLC0415 - loaded with the first connection
-
         for subnet in self._subnets():
             gateway = str(subnet[1])
-            pool = IPAMPool(subnet=str(subnet), gateway=gateway, iprange=str(list(subnet.subnets(1))[1]))
+            pool = {"Subnet": str(subnet), "Gateway": gateway, "IPRange": str(list(subnet.subnets(1))[1])}
+            wanted = {"Name": name, "Driver": "bridge", "CheckDuplicate": True, "Labels": labels}
+            wanted["IPAM"] = {"Driver": "default", "Config": [pool]}
             try:
-                made = await self.call(
-                    client.create_network,
-                    name,
-                    driver="bridge",
-                    ipam=IPAMConfig(pool_configs=[pool]),
-                    check_duplicate=True,
-                    labels=labels,
-                )
+                # Not by the SDK, which is still being loaded when the first network is made.
+                made = await asyncio.to_thread(request, self._daemon, "POST", "/networks/create", wanted)
             except HarnessError as error:
                 if "overlap" in error.summary.lower():
                     continue
@@ -355,6 +354,42 @@ class Engine:
         """Let a container join another network under the names ``aliases``."""
         client = await self.client()
         await self.call(client.connect_container_to_network, container, self.networks[network], aliases=aliases)
+
+    # -- starts -------------------------------------------------------------------------------------------------
+
+    async def start_created(self, stack: str, stopped: Callable[[], bool]) -> dict[str, str]:
+        """Start all that was created for a stack, several at once; return service -> why the engine did not.
+
+        Args:
+            stack: its name.
+            stopped: tells that no more is to be started.
+        """
+        client = await self.client()
+        filters = {"label": [f"{RUN}={self._env}", f"{STACK}={stack}"], "status": "created"}
+        gate = asyncio.Semaphore(STARTS_AT_ONCE)
+        refused: dict[str, str] = {}
+
+        async def start(known: Container, container: str) -> None:
+            async with gate:
+                if not stopped():
+                    try:
+                        await self.call(client.start, container)
+                    except HarnessError as error:
+                        refused[known.name] = error.summary.removeprefix("start: ")
+
+        starts = self._starts[stack] = set()
+        for one in await self.call(client.containers, all=True, filters=filters):
+            labels = one.get("Labels") or {}
+            known = self._known(labels)
+            if known and self._ours(labels):
+                starts.add(self._loop.create_task(start(known, one["Id"])))
+        await asyncio.gather(*starts)
+        return refused
+
+    async def starts_ended(self, stack: str) -> None:
+        """Wait until the engine has answered every start that it was asked for."""
+        if starts := self._starts.pop(stack, None):
+            await asyncio.wait(starts, timeout=START_BUDGET)
 
     # -- acts ---------------------------------------------------------------------------------------------------
 

@@ -20,11 +20,14 @@ import hashlib
 import json
 import os
 import resource
+import select
 import signal
 import socket
 import struct
 import sys
+import threading
 import traceback
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +48,7 @@ KILL_BUDGET = 10.0
 LIMIT = 16 * 1024 * 1024
 REFRESH = 1.0
 UNREAPED = 0.5  # seconds in which a dead child is ours to collect, unless a debugger has not looked yet
+SWITCH_EVERY = 0.0005  # seconds that a thread, such as one that loads the SDK, may hold up answers
 RETRY_FOR, RETRY_EVERY = 120.0, 2.0
 UP_CUT_SHORT = 1.5  # seconds in which the engine may still create what a killed Compose had asked for
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
@@ -196,6 +200,7 @@ class Stack:
         self.record: dict[str, Any] = {}
         self.removing = False
         self.unsure = False
+        self.stopped = False  # nothing more of it is to be started
         # Set when the stack is settled, and when it is gone: whoever waits for it looks again.
         self.changed = asyncio.Event()
         # Set when nobody has it alone any more.
@@ -285,6 +290,7 @@ class Keeper:
             self.engine = Engine(
                 Daemon(**self.header["daemon"]), self.env, self.nonce, self.header["networks"], self._tell, say
             )
+            self._in_background(self._begin_network())
         server = await asyncio.start_unix_server(self.talk, sock=listener, limit=LIMIT)
         loop.call_later(FIRST_LEASE_WITHIN, self._end_if_nobody_came)
         watch = asyncio.create_task(self._watch_idle())
@@ -702,7 +708,7 @@ class Keeper:
         """
         engine = self._engine()
         async with self._networking:
-            first = f"harness-{self.env}"
+            first = self._first_network
             taken = self.names.setdefault(first, {})
             shared = any(taken.get(service, stack) != stack for service in services)
             name = f"{first}-{stack}" if shared else first
@@ -710,15 +716,31 @@ class Keeper:
             if name not in self.networks:
                 if connection.closed:
                     raise HarnessError(f"{connection.id} is gone")
-                self._intend("network", name=name)
-                labels = self._labels(**({objects.STACK: stack} if shared else {}))
-                self.networks[name] = await engine.make_network(name, labels)
+                await self._make_network(name, self._labels(**({objects.STACK: stack} if shared else {})))
                 if shared:
                     below = self._below(stack)
                     for one in engine.containers.values():
                         if one.stack in below and one.container:
                             await engine.connect_to(name, one.container, [one.name])
             return self.networks[name]
+
+    async def _make_network(self, name: str, labels: dict[str, str]) -> None:
+        self._intend("network", name=name)
+        self.networks[name] = await self._engine().make_network(name, labels)
+
+    @property
+    def _first_network(self) -> str:
+        return f"harness-{self.env}"
+
+    async def _begin_network(self) -> None:
+        """Make the environment's network before anybody asks for it: that takes the engine most of a tenth of a second.
+
+        What goes wrong is told to the one who asks, for whom it is tried again.
+        """
+        async with self._networking:
+            if not self.finished.is_set():
+                with contextlib.suppress(HarnessError, OSError):
+                    await self._make_network(self._first_network, self._labels())
 
     def _below(self, stack: str) -> set[str]:
         """Return the stacks that a stack includes, directly or not."""
@@ -741,10 +763,12 @@ class Keeper:
         cwd: str,
         log: str,
         services: dict[str, float],
+        start: bool = False,
     ) -> dict[str, Any]:
         """Run Compose for a stack to its end; return its exit code.
 
-        ``services`` is what it is about to start -> grace in seconds.
+        ``services`` is what it is about to start -> grace in seconds. With ``start`` it only creates, and then all is
+        started here; ``refused`` is service -> why the engine did not.
         """
         engine = self._engine()
         await engine.client()  # its events are subscribed to before anything can happen
@@ -756,10 +780,13 @@ class Keeper:
         self._intend("compose", stack=stack, services=sorted(services))
         command = self._spawn(stack, argv, env, cwd, Path(log))
         await command.gone.wait()
-        if services:
+        known, refused = self.stacks.get(stack), {}
+        if services and known:
+            known.unsure = known.unsure or command.code != 0
+            if start and command.code == 0:
+                refused = await engine.start_created(stack, lambda: known.removing or known.stopped)
             await engine.refresh()
-            self.stacks[stack].unsure = self.stacks[stack].unsure or command.code != 0
-        return {"code": command.code}
+        return {"code": command.code, "refused": refused}
 
     def _spawn(self, stack: str, argv: list[str], env: dict[str, str], cwd: str, log: Path) -> Command:
         with log.open("ab") as output:
@@ -770,7 +797,9 @@ class Keeper:
         return command
 
     async def do_stop_compose(self, _: Connection, *, stack: str) -> None:
-        """End what Compose does for a stack now: it is of no use any more."""
+        """End what Compose does for a stack now, and what it has us do: it is of no use any more."""
+        if stack in self.stacks:
+            self.stacks[stack].stopped = True
         await self._end_commands(stack)
 
     async def _end_commands(self, stack: str) -> bool:
@@ -781,6 +810,8 @@ class Keeper:
         for one in mine:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(one.gone.wait(), KILL_BUDGET)
+        if self.engine:
+            await self.engine.starts_ended(stack)
         return bool(mine)
 
     async def do_explain(self, _: Connection, *, stack: str, service: str, ask: bool = True) -> dict[str, Any]:
@@ -1027,12 +1058,27 @@ def say(text: str) -> None:
 
 
 def main(argv: list[str]) -> int:
-    """Become the keeper that ``argv`` describes: a JSON header, and the descriptor on which to acknowledge."""
-    header, ack = json.loads(argv[0]), int(argv[1])
+    """Become the keeper that ``argv`` describes.
+
+    Args:
+        argv: a JSON header, and two descriptors. The first tells when to begin; its end without that, that no keeper is
+            wanted. The second takes the acknowledgement.
+    """
+    header, begin, ack = json.loads(argv[0]), int(argv[1]), int(argv[2])
+    sys.setswitchinterval(SWITCH_EVERY)
+    if header["daemon"] and not select.select([begin], [], [], 0)[0]:
+        # There is time. Later it would only hold up the request for the network.
+        threading.Thread(target=import_module, args=("docker",), name="load-sdk", daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     os.chdir("/")
     os.umask(0o077)
+    if not os.read(begin, 1):
+        return 0
+    os.close(begin)
+    with Path(header["folder"], removal.LOG).open("ab") as log:
+        os.dup2(log.fileno(), sys.stdout.fileno())
+        os.dup2(log.fileno(), sys.stderr.fileno())
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -12,14 +12,18 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from harness.clock import Deadline, poll
+from harness.daemon import request
 from harness.ownership.identity import Owner, is_proven_dead
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from docker import APIClient
+
+    from harness.daemon import Daemon
 
 SCHEMA = "1"
 RUN, NONCE, STACK, OWNER = "harness.run", "harness.nonce", "harness.stack", "harness.owner"
@@ -217,6 +221,14 @@ def find_orphans(client: APIClient, here: Owner, known: set[str], *, local: bool
         if env and env not in known and ours(one.labels):
             found.setdefault(env, []).append(one)
     return found
+
+
+def environments(daemon: Daemon) -> set[str]:
+    """Return the environments of which something is on an engine, whosever they are. Raises HarnessError."""
+    filters = quote(json.dumps({"label": [RUN]}))
+    listed = [request(daemon, "GET", f"/{what}filters={filters}") for what in ("containers/json?all=1&", "networks?")]
+    listed.append(request(daemon, "GET", f"/volumes?filters={filters}")["Volumes"])
+    return {(one.get("Labels") or {}).get(RUN, "") for found in listed for one in found or ()} - {""}
 
 
 def remove_orphans(client: APIClient, here: Owner, known: set[str], *, local: bool) -> list[str]:

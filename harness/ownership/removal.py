@@ -18,7 +18,7 @@ from harness.ownership.identity import RUN_COOKIE
 if TYPE_CHECKING:
     from harness.ownership.ledger import LedgerRecord
 
-WORK = "work"
+WORK, LOG = "work", "keeper.log"
 ENGINE_BUDGET = 20.0
 MARK = ".harness-environment"
 

@@ -159,6 +159,8 @@ def sweep(state: Path, *, own: str = "", daemon: Daemon | None = None) -> list[s
         if daemon:
             known = {path.name.removesuffix(ledger.SUFFIX) for path in ledger.all_ledgers(state)}
             try:
+                if objects.environments(daemon) <= known:
+                    return told  # seen without the SDK, which takes long to load
                 client = connect(daemon, timeout=ENGINE_BUDGET)
                 with contextlib.closing(client), in_words("looking for what dead runs left"):
                     told += objects.remove_orphans(client, here, known, local=daemon.host.startswith("unix://"))

@@ -26,6 +26,7 @@ class Stop:
         self.stopped = False
         self._lock = threading.Lock()
         self._events: list[threading.Event] = []
+        self._others: list[Stop] = []
 
     def subscribe(self) -> threading.Event:
         """Return an event that is set whenever there is news; its one reader clears it."""
@@ -34,15 +35,34 @@ class Stop:
             self._events.append(event)
         return event
 
+    def tell(self, other: Stop) -> None:
+        """Pass on to ``other`` what comes from now on; that the waits shall give up, also when it came before."""
+        with self._lock:
+            self._others.append(other)
+        if self.stopped:
+            other.stop()
+
+    def forget(self, other: Stop) -> None:
+        """Pass on nothing more."""
+        with self._lock:
+            self._others.remove(other)
+
     def notify(self) -> None:
         """Have every wait look again: a service ended or became ready."""
         with self._lock:
+            others = list(self._others)
             for event in self._events:
                 event.set()
+        for other in others:
+            other.notify()
 
     def stop(self) -> None:
         """Have every wait give up."""
         self.stopped = True
+        with self._lock:
+            others = list(self._others)
+        for other in others:
+            other.stop()
         self.notify()
 
 

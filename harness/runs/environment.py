@@ -17,7 +17,8 @@ from harness.daemon import connect
 from harness.engine import attach
 from harness.errors import BrokenStack, HarnessError, LeftoverError
 from harness.ownership import ledger
-from harness.ownership.client import EnvironmentId, KeeperLink, start_keeper
+from harness.ownership.client import EnvironmentId, KeeperLink, KeeperToBe, start_keeper
+from harness.ownership.removal import LOG
 from harness.ownership.sweep import locked, sweep
 from harness.procs import describe_exit
 from harness.readiness import Stop
@@ -135,22 +136,31 @@ class Environment:
         self._engine_lost = self._engine_lost or bool(self.link.facts["engine_lost"])
 
     @classmethod
-    def create(cls, settings: Settings, engine: Engine, why: str) -> Environment:
-        """Start a keeper with a new environment, whose folder is the run's folder.
+    def create(cls, settings: Settings, engine: Engine, why: str, keeper: KeeperToBe | None = None) -> Environment:
+        """Open a new environment, whose folder is the run's folder.
+
+        Args:
+            settings: of the run.
+            engine: what it is on.
+            why: that one.
+            keeper: who shall keep it, made for ``new_environment``; default: another one.
 
         Raises:
             ConfigError: the state or run folder cannot be used.
             BrokenStack: the keeper did not start.
         """
-        state = artifacts.private_folder(settings.state)
-        run = artifacts.new_run_id()
+        wanted = keeper.wanted if keeper else new_environment(settings, engine)
+        run = wanted.env
+        artifacts.private_folder(settings.state)
         folder = artifacts.make_run_folder(settings.logs, run)
-        report = RunFolder(folder, _facts(settings, run, run, engine.name, why))
-        wanted = EnvironmentId(run, state, folder, checkout_of(settings), engine.name, engine.daemon, settings.networks)
+        keeper = keeper or KeeperToBe(wanted)
         try:
-            start_keeper(wanted)
+            keeper.begin()
+            report = RunFolder(folder, _facts(settings, run, run, engine.name, why))
+            keeper.wait()
             return cls(settings, engine.name, engine.daemon, run, folder, wanted.socket, report)
         except BaseException:  # such as Ctrl-C: it would wait some seconds for somebody to come
+            keeper.dismiss()
             _dismiss(wanted.socket)
             raise
 
@@ -341,7 +351,7 @@ class Environment:
         return str(log)
 
     def _keeper_log(self) -> list[str]:
-        return artifacts.last_lines(self.folder / "keeper.log", 5)
+        return artifacts.last_lines(self.folder / LOG, 5)
 
     # -- the end ------------------------------------------------------------------------------------------------
 
@@ -373,6 +383,14 @@ class Environment:
         if answer["ended"] and not self.link.wait_until_keeper_ended(KEEPER_BUDGET):
             left.append(f"the keeper of {self.env}")
         return left
+
+
+def new_environment(settings: Settings, engine: Engine) -> EnvironmentId:
+    """Return what a new environment would be called and where it would be; nothing is made."""
+    run, checkout = artifacts.new_run_id(), checkout_of(settings)
+    return EnvironmentId(
+        run, settings.state, settings.logs / run, checkout, engine.name, engine.daemon, settings.networks
+    )
 
 
 def _dismiss(socket: str) -> None:

@@ -103,10 +103,13 @@ class Launch:
             self.build(say)
         client: Any = self.environment.client  # its stubs leave out what is asked for here
         services: list[ServicePlan] = []
+        known: dict[str, dict[str, Any]] = {}
         for one in self.plan.services:
             if isinstance(one, ContainerPlan):
                 with in_words(f"Image {one.image!r} of service {one.service!r}"):
-                    if one.service not in self.containers.build:
+                    if one.image in known:
+                        pass
+                    elif one.service not in self.containers.build:
                         pull: Any = settings.pull
                         ensure_image(client, one.image, service=one.service, variable=one.variable, pull=pull)
                     elif settings.build == "never" and image_id(client, one.image) is None:
@@ -115,7 +118,7 @@ class Launch:
                             service=one.service,
                             hint="`harness build`, or leave out --no-build",
                         )
-                    told = client.inspect_image(one.image)
+                    told = known[one.image] = known.get(one.image) or client.inspect_image(one.image)
                 check = (told.get("Config") or {}).get("Healthcheck") or {}
                 self.environment.report.image(one.image, told["Id"])
                 declared = bool(check.get("Test")) and check.get("Test") != ["NONE"]
@@ -168,7 +171,9 @@ class Launch:
                 # The engine would make a folder of it. Whoever the container runs as must be able to write it.
                 one.log_file.touch()
                 one.log_file.chmod(0o666)
-        words = ["up", "--detach", "--no-deps", "--no-build", "--pull", "never", *names]
+        # Compose starts one container after the other; where the order does not matter, the keeper starts many at once.
+        how = "--no-start" if self.containers.free.issuperset(names) else "--detach"
+        words = ["up", how, "--no-deps", "--no-build", "--pull", "never", *names]
         threading.Thread(target=self._up, args=(words, graces, failed, timeout), name="harness-up", daemon=True).start()
 
     def _up(self, words: list[str], graces: dict[str, float], failed: Callable[[], None], timeout: float) -> None:
@@ -177,6 +182,8 @@ class Launch:
             answer = self._compose(words, self.log, graces, {}, timeout + ANSWER_BUDGET)
             if answer["code"] != 0:
                 self._failed = self._error(answer["code"], last_lines(self.log, 12, start))
+            elif answer["refused"]:
+                self._failed = self._not_started(answer["refused"])
         except BrokenStack as error:
             self._failed = error
         except HarnessError as error:
@@ -192,6 +199,17 @@ class Launch:
     def stop(self) -> None:
         """End what Compose does now."""
         self.environment.link.ask("stop_compose", stack=self.plan.stack)
+
+    def _not_started(self, refused: dict[str, str]) -> BrokenStack:
+        """Return the error for containers that the engine did not start, and write its words where Compose's are."""
+        lines = [f"{service}: {words}" for service, words in refused.items()]
+        artifacts.append(self.log, "\n".join([*lines, ""]))
+        service, words = next(iter(refused.items()))
+        return BrokenStack(
+            f"Service {service!r} could not be started: {words} ({self.environment.show(self.log)})",
+            service=service,
+            details=[f"  {line}" for line in lines],
+        )
 
     def _error(self, code: int, lines: list[str]) -> BrokenStack:
         """Return the error for an ``up`` that failed, blaming the service whose container Compose names."""
@@ -233,6 +251,7 @@ class Launch:
             cwd=os.fspath(self.environment.settings.root),
             log=str(log),
             services=services,
+            start="--no-start" in words,
         )
 
 

@@ -20,10 +20,11 @@ from harness.engine import AttachedPlan, ProcessPlan, attach, embedded
 from harness.engine.addresses import Layout, Local, Network, dry_layout, endpoints, find_strangers, needs
 from harness.engine.compose import Identity
 from harness.errors import BrokenStack, ConfigError, HarnessError, LeftoverError, nearest
+from harness.ownership.client import KeeperToBe
 from harness.ownership.removal import WORK
 from harness.ownership.sweep import sweep
 from harness.runs.debugging import Debugger, find_terminal
-from harness.runs.environment import Environment, Share, all_kept, checkout_of
+from harness.runs.environment import Environment, Share, all_kept, checkout_of, new_environment
 from harness.runs.fingerprint import parts_of
 from harness.runs.launching import BUILD_BUDGET, Launch, images_of, refuse_remote, refuse_skipped
 from harness.runs.settling import Settling
@@ -65,10 +66,11 @@ class Run:
         self.debugger = Debugger(find_terminal(), self.say) if settings.wait_to_attach_debugger else None
         if self.debugger:
             lift_deadlines(lifted=True)
-        if self.engine.daemon:
+        if self.engine.daemon and not self._is_up:
             # The SDK takes a quarter of a second to load; meanwhile Compose parses and the keeper starts.
             threading.Thread(target=import_module, args=("docker",), name="harness-load-sdk", daemon=True).start()
         self.environment: Environment | None = None
+        self._keeper: KeeperToBe | None = None
         self.left: list[str] = []
         self.changed: list[str] = []
         self._new_run = new_run
@@ -79,6 +81,7 @@ class Run:
         shared = self._share.record(self.settings) if self._share else None
         known = {shared.engine: shared} if shared else all_kept(self.settings)
         self.engine, self.why = choose_engine(self.settings, {name: one.env for name, one in known.items()})
+        self._is_up = self.engine.name in known
 
     # -- read and plan: nothing is created ----------------------------------------------------------------------
 
@@ -170,9 +173,17 @@ class Run:
             ConfigError: something written is wrong; nothing was created.
             BrokenStack: it did not settle; what was started for it is gone.
         """
-        tree = self.read(name)
-        strangers, engine = self.plan(tree), self.engine
-        environment = self.open()
+        if self.environment is None and self._share is None and not self._is_up:
+            # It loads while files are read; nothing is created before they are right.
+            self._keeper = KeeperToBe(new_environment(self.settings, self.engine))
+        try:
+            tree = self.read(name)
+            strangers, engine = self.plan(tree), self.engine
+            environment = self.open()
+        finally:
+            if self._keeper:
+                self._keeper.dismiss()
+                self._keeper = None
         if self.engine is not engine:
             strangers = self.plan(tree)
         brought: list[str] = []
@@ -202,7 +213,7 @@ class Run:
                 self.environment = Environment.attach(self.settings, kept, self.why, new_run=self._new_run)
             else:
                 self._say_once(f"engine: {self.engine.name} ({self.why})")
-                self.environment = Environment.create(self.settings, self.engine, self.why)
+                self.environment = Environment.create(self.settings, self.engine, self.why, self._keeper)
             self.environment.debugger = self.debugger
         return self.environment
 
@@ -322,12 +333,14 @@ class Run:
         environment.brought[stack.name] += 1
         images = images_of(stack, self.settings.environ, None)
         if environment.daemon:
-            network = self._network(environment, stack)
+            with ThreadPoolExecutor(max_workers=1) as pool:
+                asked = pool.submit(self._network, environment, stack)
+                if answer["build"]:
+                    images = images_of(stack, self.settings.environ, environment.client)
+            network = asked.result()
             layout = replace(layout, network=network)
             if layout.local or layout.container_addresses:
                 refuse_remote(network.gateway)
-            if answer["build"]:
-                images = images_of(stack, self.settings.environ, environment.client)
         plan = self._plan(environment, tree, stack, layout, images)
         parts = parts_of(stack, plan, self.local)
         if not answer["build"]:

@@ -68,6 +68,8 @@ class Settling:
         self.launch = launch
         self.progress = Progress()
         self.stop = Stop()
+        self.moved = Stop()  # news of any kind, and that a service was started or is ready
+        self.stop.tell(self.moved)
         wanted = environment.settings.wait_timeout
         self.up = Deadline.after(self._patience(wanted or stack.settings.timeouts.up))
         self.ready = self._patience(wanted or stack.settings.timeouts.ready)
@@ -113,20 +115,21 @@ class Settling:
         self._ask_before(in_containers)
         if self.launch and in_containers:
             self.launch.begin(in_containers, self.stop.notify, self.up.remaining())
-        # News of the environment (a service ended) must reach the waits of this stack.
-        relay = self.environment.news.subscribe()
+        done = threading.Event()
+        self.environment.news.tell(self.stop)  # a service that ended must end the waits of this stack
         with ThreadPoolExecutor(max_workers=len(wanted), thread_name_prefix="harness-settle") as pool:
             futures = [pool.submit(self._bring, name) for name in wanted]
+            for future in futures:
+                future.add_done_callback(lambda _: done.set())
             try:
-                for _ in poll(Deadline.after(self.up.remaining() + 5), wake=relay):
-                    if self.environment.news.stopped:
-                        self.stop.stop()
-                    self.stop.notify()
+                for _ in poll(Deadline.after(self.up.remaining() + 5), wake=done):
                     if all(future.done() for future in futures):
                         break
             except BaseException:
                 self.stop.stop()
                 raise
+            finally:
+                self.environment.news.forget(self.stop)
             if not all(future.done() for future in futures):
                 self.stop.stop()
         if self._errors:
@@ -201,8 +204,7 @@ class Settling:
     def _bring_one(self, name: str) -> None:
         service = self.stack.service(name)
         assert service is not None  # names come from this stack
-        waiting = self.stop.subscribe()
-        for _ in poll(self.up, wake=waiting):
+        for _ in poll(self.up, wake=self.moved.subscribe()):
             if self.stop.stopped:
                 return
             # Compose keeps the order of containers by itself.
@@ -227,7 +229,7 @@ class Settling:
             self.facts[name] = facts
             with self._lock:
                 self.progress.started.add(name)
-            self.stop.notify()
+            self.moved.notify()
             if not isinstance(plan, AttachedPlan):
                 # Log probes look from here on; what an earlier life of the service wrote does not count.
                 target.log, target.log_start = self._logs[name] = Path(facts["log"]), facts["log_start"]
@@ -242,7 +244,7 @@ class Settling:
             for asker in askers:
                 asker.close()
         ended()
-        self.stop.notify()
+        self.moved.notify()
 
     def _may_start(self, service: Service) -> bool:
         return all(
