@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from datetime import UTC, datetime
@@ -13,7 +14,9 @@ from harness.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-TAIL_BYTES = 64 * 1024
+TAIL_BYTES = 64 * 1024  # where last lines are looked for
+LARGEST_BLOCK = 1 << 16  # of a filesystem
+FIRST_BYTES, LAST_BYTES = 1 << 20, 7 << 20  # what is read of a log at most
 
 
 def private_folder(path: Path) -> Path:
@@ -109,13 +112,96 @@ def read_slice(path: Path, start: int = 0, end: int | None = None) -> bytes:
         return b""
 
 
+def read_log(path: Path, start: int = 0, end: int | None = None) -> bytes:
+    """Return what a log has between two offsets, of much the first and the last part; b'' when it does not exist.
+
+    Lines in between say how many bytes are left out, here or by the keeper, which bounds logs by holes in them
+    (``ownership.bounding``). So no more than ``FIRST_BYTES`` and ``LAST_BYTES`` are returned, and never a hole's zeros.
+    """
+    try:
+        with path.open("rb", buffering=0) as file:
+            return _read_log(file.fileno(), start, _end(file.fileno(), end))
+    except OSError:
+        return b""
+
+
+def _read_log(log: int, start: int, end: int) -> bytes:
+    first = _next_data(log, start, end)
+    parts = [_left_out(first - start)] if first > start else []
+    if end - first <= FIRST_BYTES + LAST_BYTES:
+        parts.append(_data(log, first, end))
+    else:
+        left_out = _left_out(end - LAST_BYTES - first - FIRST_BYTES)
+        parts += [_data(log, first, first + FIRST_BYTES), left_out, _data(log, end - LAST_BYTES, end)]
+    return b"".join(parts)
+
+
+def read_on(path: Path, start: int, most: int) -> tuple[bytes, int]:
+    """Return the next bytes of a log without its holes, and the offset to go on from; b'' when there are none.
+
+    Args:
+        path: the log.
+        start: where to begin.
+        most: how many bytes at most.
+    """
+    try:
+        with path.open("rb", buffering=0) as file:
+            log, size = file.fileno(), _end(file.fileno(), None)
+            first = _next_data(log, start, size)
+            end = min(size, first + most)
+            return _data(log, first, end), max(start, end)
+    except OSError:
+        return b"", start
+
+
+def _end(log: int, end: int | None) -> int:
+    size = os.fstat(log).st_size  # while somebody writes, the end of the file is no end
+    return size if end is None else min(end, size)
+
+
+def _next_data(log: int, start: int, end: int) -> int:
+    """Return where data begin from ``start`` on, ``end`` when there are none before."""
+    if start >= end:
+        return end
+    try:
+        return min(end, os.lseek(log, start, os.SEEK_DATA))
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        return end
+
+
+def _data(log: int, start: int, end: int) -> bytes:
+    """Return the data between two offsets without the holes in it."""
+    read = os.pread(log, max(0, end - start), start)
+    parts, end = [], start + len(read)
+    size = os.fstat(log).st_size
+    # Only now: what is no hole yet was none when it was read.
+    at = _next_data(log, start, end)
+    while at < end:
+        hole = os.lseek(log, at, os.SEEK_HOLE)  # at the end of the file, if there is no other
+        data = read[at - start : hole - start]
+        # The rest of the block before a hole was never written.
+        parts.append(data.rstrip(b"\0") if hole < min(size, end + LARGEST_BLOCK) else data)
+        at = _next_data(log, hole, end)
+    return b"".join(parts)
+
+
+def _left_out(count: int) -> bytes:
+    return f"\n... harness: {count} bytes left out ...\n".encode()
+
+
 def printable(data: bytes) -> str:
     r"""Return ``data`` for a terminal or report: what is no UTF-8, and control characters, as ``\xNN``."""
     text = data.decode(errors="backslashreplace").replace("\r\n", "\n")
-    return "".join(char if char.isprintable() or char in "\n\t" else f"\\x{ord(char):02x}" for char in text)
+    return "\n".join(line if line.isprintable() else _escaped(line) for line in text.split("\n"))
+
+
+def _escaped(line: str) -> str:
+    return "".join(char if char.isprintable() or char == "\t" else f"\\x{ord(char):02x}" for char in line)
 
 
 def last_lines(path: Path, count: int = 20, start: int = 0) -> list[str]:
     """Return the last ``count`` printable lines that ``path`` got since offset ``start``."""
     begin = max(start, file_size(path) - TAIL_BYTES)
-    return printable(read_slice(path, begin)).splitlines()[-count:]
+    return printable(read_on(path, begin, TAIL_BYTES)[0]).splitlines()[-count:]

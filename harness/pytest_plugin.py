@@ -381,10 +381,9 @@ class Session:
             self._relabel(report, dead, was=report.longreprtext if report.failed else "")
         if not report.failed:
             return
-        slices = diagnostics.slices_since(environment, item.stash.get(_MARK, diagnostics.Mark({})))
-        diagnostics.save_evidence(environment, item.nodeid, slices)
-        for name, data in slices.items():
-            _show(item, report, f"service {name}", diagnostics.shown(data))
+        since = item.stash.get(_MARK, diagnostics.Mark({}))
+        for name, lines in diagnostics.save_evidence(environment, item.nodeid, since).items():
+            _show(item, report, f"service {name}", lines)
 
     def _hear_witnesses(self, item: pytest.Item, report: pytest.TestReport) -> None:
         """Attach what the clients that a test used saw; those of a dead service are not sent to ask it."""

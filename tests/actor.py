@@ -87,6 +87,12 @@ def _eat(size: str) -> None:
     print(f"ate {len(taken)} MiB", flush=True)
 
 
+def _loud(size: str) -> None:
+    """Write ``size`` MiB of numbered lines of 128 bytes."""
+    for number in range(int(size)):
+        os.write(1, b"".join(b"%0127d\n" % line for line in range(number << 13, (number + 1) << 13)))
+
+
 def _after(what: str) -> None:
     """Do a verb in ``SECONDS:VERB:REST`` after that many seconds, beside what follows."""
     seconds, _, rest = what.partition(":")
@@ -111,6 +117,7 @@ VERBS: dict[str, Callable[[str], object]] = {
     "serve": _serve,
     "exit": _exit,
     "eat": _eat,
+    "loud": _loud,
     "after": _after,
     "child": _child,
     "slow": _stop_slowly,

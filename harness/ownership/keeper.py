@@ -35,6 +35,7 @@ from harness import clock, procs
 from harness.daemon import Daemon
 from harness.errors import ConfigError, HarnessError
 from harness.ownership import holding, objects, removal
+from harness.ownership.bounding import LogBounds
 from harness.ownership.containers import Container, Engine
 from harness.ownership.identity import RUN_COOKIE, SERVICE_COOKIE, this_process
 from harness.ownership.leases import Leases
@@ -47,6 +48,7 @@ STOP_BUDGET = 7.0
 KILL_BUDGET = 10.0
 LIMIT = 16 * 1024 * 1024
 REFRESH = 1.0
+AGAIN = 0.1  # seconds after which logs are looked at again while one grows beyond its bound
 UNREAPED = 0.5  # seconds in which a dead child is ours to collect, unless a debugger has not looked yet
 SWITCH_EVERY = 0.0005  # seconds that a thread, such as one that loads the SDK, may hold up answers
 RETRY_FOR, RETRY_EVERY = 120.0, 2.0
@@ -263,6 +265,7 @@ class Keeper:
         self.names: dict[str, dict[str, str]] = {}
         self.logs: dict[str, str] = {}
         self.marks = LogMarks()
+        self.bounds = LogBounds(self.folder / "services", say)
         self.connections: list[Connection] = []
         self.sponsors: dict[str, Sponsor] = {}
         self.ttl = 0.0
@@ -296,10 +299,12 @@ class Keeper:
         watch = asyncio.create_task(self._watch_idle())
         look = asyncio.create_task(self._look_at_containers())
         mark = asyncio.create_task(self._mark_logs())
+        bound = asyncio.create_task(self._bound_logs())
         await self.finished.wait()
         watch.cancel()
         look.cancel()
         mark.cancel()
+        bound.cancel()
         deadline = clock.Deadline.after(RETRY_FOR)
         while not self._is_cleared() and await self._remove_all() and not self.reported and not deadline.expired():
             # Nobody was told what is left: the engine may be away for a moment. A client that comes now is not served.
@@ -347,6 +352,20 @@ class Keeper:
                 self.marks.note(one.spec["log"] if isinstance(one, Service) else one.log)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.finished.wait(), REFRESH)
+
+    async def _bound_logs(self) -> None:
+        """Keep logs bounded: what was too much is soon off the disk, most of it before it was ever written there."""
+        while not self.finished.is_set():
+            steps = await self._bound_logs_once()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.finished.wait(), AGAIN if steps else REFRESH)
+
+    async def _bound_logs_once(self) -> int:
+        steps = 0
+        for _ in self.bounds.look():
+            steps += 1
+            await asyncio.sleep(0)  # whoever asks something is answered between the steps
+        return steps
 
     def _everything(self) -> list[Service | Container]:
         return [*self.services.values(), *(self.engine.containers.values() if self.engine else ())]
@@ -1003,6 +1022,7 @@ class Keeper:
             # Stacks take their Compose with them, so no process here goes on making containers.
             of_engine, left = await asyncio.gather(self._remove_rest_of_containers(), self._remove_strays())
             left += of_engine
+            await self._bound_logs_once()  # nothing writes any more
             if not removal.remove_work_folder(self.folder, self.env):
                 left.append(f"folder {self.folder / removal.WORK}")
             self.left = left

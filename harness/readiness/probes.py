@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from harness import procs
-from harness.artifacts import file_size, mapped_path, read_slice
+from harness.artifacts import mapped_path, read_on
 from harness.errors import BrokenStack, HarnessError
 from harness.helpers import http
 
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 STILL_OPEN = 0.02  # a proxy accepts for a service that does not listen yet, and closes at once
 KAFKA_SLICE = 0.25
 EXEC_BUDGET = 5.0
-LOG_WINDOW = 1 << 20
+LOG_AT_ONCE, LOG_PARTS = 1 << 20, 16
+LOG_AGAIN = 1 << 16  # bytes that are looked at twice: a match may have come in pieces, and have several lines
 # What a check raises because it is written wrongly: no waiting will change that.
 _MISTAKES = (TypeError, NameError, AttributeError, ImportError, SyntaxError, NotImplementedError)
 
@@ -104,6 +105,34 @@ class Simple:
         """Hold nothing."""
 
 
+@dataclass
+class LogAsker:
+    """A probe for a line of a service's log: it reads on from where it stood, so that no line is missed."""
+
+    name: str
+    pattern: str
+    target: Target
+    needed: int = 1
+    _at: int = 0
+
+    def ask(self) -> str:
+        """Look through what has come, or so much of it that the wait is not held up."""
+        for _ in range(LOG_PARTS):
+            begin = max(self.target.log_start, self._at - LOG_AGAIN)
+            data, end = read_on(self.target.log, begin, LOG_AT_ONCE)
+            if begin > self.target.log_start:  # the first line of it may be a part of one
+                data = data[data.find(b"\n", 0, LOG_AGAIN) + 1 :]
+            if re.search(self.pattern, data.decode(errors="replace"), re.MULTILINE):
+                return ""
+            if end == self._at:
+                break
+            self._at = end
+        return f"no line matches {self.pattern!r} yet"
+
+    def close(self) -> None:
+        """Hold nothing."""
+
+
 def start_probe(probe: Probe, index: int, target: Target) -> Asker:
     """Return ``probe`` as something to ask. Called *before* the service starts, so that old data is told from new."""
     kind = probe.kind
@@ -114,7 +143,7 @@ def start_probe(probe: Probe, index: int, target: Target) -> Asker:
     if probe.kafka:
         return KafkaAsker(probe.kafka, target.brokers[index])
     if probe.log is not None:
-        return Simple(f"log {probe.log!r}", lambda: _log(probe.log or "", target))
+        return LogAsker(f"log {probe.log!r}", probe.log, target)
     if probe.file is not None:
         return Simple(f"file {probe.file}", lambda: _file(probe.file or "", target))
     if probe.python is not None:
@@ -158,13 +187,6 @@ def _tcp(host: str, port: int) -> str:
             return f"{host}:{port} accepted and closed at once" if closed else ""
     except OSError as error:
         return f"{host}:{port}: {error.strerror or error}"
-
-
-def _log(pattern: str, target: Target) -> str:
-    size = file_size(target.log)
-    start = max(target.log_start, size - LOG_WINDOW)
-    text = read_slice(target.log, start).decode(errors="replace")
-    return "" if re.search(pattern, text, re.MULTILINE) else f"no line matches {pattern!r} yet"
 
 
 def _file(path: str, target: Target) -> str:

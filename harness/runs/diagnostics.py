@@ -34,18 +34,19 @@ def mark(environment: Environment) -> Mark:
     return Mark({path: artifacts.file_size(path) for path in _logs(environment)})
 
 
-def slices_since(environment: Environment, since: Mark) -> dict[str, bytes]:
-    """Return service -> what its log got since ``since``; services that wrote nothing are left out."""
-    found = {path.stem: artifacts.read_slice(path, since.sizes.get(path, 0)) for path in _logs(environment)}
-    return {name: data for name, data in found.items() if data}
+def save_evidence(environment: Environment, test: str, since: Mark) -> dict[str, str]:
+    """Write what each log got since ``since``, byte for byte, to ``failures/<test>/<service>.log``.
 
-
-def save_evidence(environment: Environment, test: str, slices: dict[str, bytes]) -> Path:
-    """Write the slices, byte for byte, to ``failures/<test>/<service>.log`` and return that folder."""
+    Of much it is the first and the last part (``artifacts.read_log``). Return service -> its last lines for a report;
+    services that wrote nothing are left out.
+    """
     folder = environment.report.failure_folder(test)
-    for name, data in slices.items():
-        (folder / f"{name}.log").write_bytes(data)
-    return folder
+    told: dict[str, str] = {}
+    for path in _logs(environment):
+        if data := artifacts.read_log(path, since.sizes.get(path, 0)):
+            (folder / path.name).write_bytes(data)
+            told[path.stem] = shown(data)
+    return told
 
 
 def save_testimony(environment: Environment, test: str, heard: Mapping[str, str]) -> None:
@@ -58,9 +59,10 @@ def save_testimony(environment: Environment, test: str, heard: Mapping[str, str]
 
 def shown(data: bytes) -> str:
     """Return the last lines of a slice for a report."""
-    lines = artifacts.printable(data).splitlines()
-    dropped = f"... {len(lines) - SHOWN_LINES} earlier lines\n" if len(lines) > SHOWN_LINES else ""
-    return dropped + "\n".join(lines[-SHOWN_LINES:])
+    last = data[-artifacts.TAIL_BYTES :]
+    lines = artifacts.printable(last).splitlines()[-SHOWN_LINES:]
+    dropped = data.count(b"\n") + (not data.endswith(b"\n")) - len(lines)
+    return (f"... {dropped} earlier lines\n" if dropped > 0 else "") + "\n".join(lines)
 
 
 def death(environment: Environment) -> BrokenStack | None:

@@ -139,8 +139,11 @@ class Service:
         return Path(self._facts()["log"])
 
     def logs(self, since: int = 0) -> str:
-        """Return its output from byte ``since`` on, with what cannot be printed escaped."""
-        return artifacts.printable(artifacts.read_slice(self.log, since))
+        """Return its output from byte ``since`` on, with what cannot be printed escaped.
+
+        Of more than 8 MiB it is the first MiB and the last seven, and a line between that says how much is left out.
+        """
+        return artifacts.printable(artifacts.read_log(self.log, since))
 
     def _act(self, act: str, **more: object) -> None:
         self._known.refuse_attached(f"to {act} it")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.artifacts import file_size, printable, read_slice
+from harness.artifacts import file_size, printable, read_on
 from harness.clock import Deadline, poll
 from harness.errors import BrokenStack, ConfigError, nearest
 from harness.runs.kept import linked, listed, records_here
@@ -32,12 +32,14 @@ class _Tail:
     rest: bytes = b""
 
     def lines(self, *, whole: bool) -> list[str]:
-        """Return the lines that came since the last call; the last one without a newline only when ``whole``."""
-        end = min(file_size(self.path), self.at + CHUNK)
-        data = self.rest + read_slice(self.path, self.at, end)
-        self.at = max(self.at, end)
+        """Return the lines that came since the last call; the last one without a newline only when ``whole``.
+
+        Or when it is longer than any line should be.
+        """
+        came, self.at = read_on(self.path, self.at, CHUNK)
+        data = self.rest + came
         text, newline, self.rest = data.rpartition(b"\n")
-        if whole and self.at >= file_size(self.path):
+        if len(self.rest) > CHUNK or (whole and self.at >= file_size(self.path)):
             text, newline, self.rest = data, b"", b""
         return [self.prefix + line for line in printable(text + newline).splitlines()]
 

@@ -1,0 +1,127 @@
+"""Keeps service logs bounded while they are written, without moving a byte that stays.
+
+What a log has too much is taken out of its middle: a hole is punched (fallocate(2)), which gives the blocks back and
+leaves the size, so that writers need not know and every offset that was noted stays right. The beginning stays, for it
+says how a service was started, and the end, for it says what happened last. Where the hole begins a line says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from harness.artifacts import LARGEST_BLOCK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+LIMIT = 64 << 20  # bytes of a log on disk: as much as the engine's own file of a container's output
+HEAD = 1 << 20  # of them from its beginning
+STEP = 8 << 20  # taken out at a time: some 3 ms of work, in which a writer of this log waits
+SUFFIX = ".log"
+KEEP_SIZE, PUNCH_HOLE = 1, 2  # fallocate(2)
+
+_libc = ctypes.CDLL(None, use_errno=True)
+# Where there are two, this one takes 64-bit offsets everywhere.
+_fallocate = getattr(_libc, "fallocate64", None) or _libc.fallocate
+_fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+
+
+class LogBounds:
+    """Bounds the logs in one folder. It has no state but what it has said.
+
+    Only regular files of the folder itself are touched: a link there leads to another environment's log, which is that
+    keeper's to bound.
+
+    Args:
+        folder: where the logs are.
+        say: takes a line about what cannot be bounded, once for each reason.
+    """
+
+    def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
+        self._folder = folder
+        self._say = say
+        self._said: set[str] = set()
+
+    def look(self) -> Iterator[None]:
+        """Bound every log to ``LIMIT``, a short step at a time. What is written meanwhile is left to the next look."""
+        try:
+            folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:  # nothing was started yet, or somebody has moved it away
+            return
+        try:
+            with os.scandir(folder) as entries:
+                large = [entry.name for entry in entries if _is_large(entry)]
+            for name in large:
+                try:
+                    yield from _bound(folder, name)
+                except FileNotFoundError:
+                    continue
+                except OSError as error:
+                    self._cannot(name, error)
+        finally:
+            os.close(folder)
+
+    def _cannot(self, name: str, error: OSError) -> None:
+        reason = error.strerror or str(error)
+        if reason not in self._said:
+            self._said.add(reason)
+            self._say(f"log {name} grows without a bound: no hole can be made in it: {reason}")
+
+
+def _is_large(entry: os.DirEntry[str]) -> bool:
+    if not entry.name.endswith(SUFFIX):
+        return False
+    try:
+        found = entry.stat(follow_symlinks=False)
+    except OSError:  # it is gone
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_blocks * 512 > LIMIT  # st_blocks: stat(2)
+
+
+def _bound(folder: int, name: str) -> Iterator[None]:
+    """Punch holes into one log until no more than ``LIMIT`` of what it has now is left."""
+    # Not for appending: pwrite(2) would then write to the end whatever the offset.
+    log = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        found = os.fstat(log)
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+            return
+        # Sizes decide, not blocks: some filesystems reserve blocks beyond the end.
+        first, kept = HEAD, _data_from(log, HEAD + LARGEST_BLOCK)
+        while found.st_size - kept > LIMIT - HEAD:
+            kept += STEP
+            _punch(log, first, kept)
+            _mark(log, kept)
+            first = kept
+            yield
+    finally:
+        os.close(log)
+
+
+def _data_from(log: int, at: int) -> int:
+    """Return the block at which data begin, from ``at`` on."""
+    try:
+        return os.lseek(log, at, os.SEEK_DATA) // LARGEST_BLOCK * LARGEST_BLOCK
+    except OSError as error:
+        if error.errno != errno.ENXIO:  # there are none: somebody has made it shorter
+            raise
+        return os.fstat(log).st_size
+
+
+def _punch(log: int, first: int, end: int) -> None:
+    if _fallocate(log, PUNCH_HOLE | KEEP_SIZE, first, end - first):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def _mark(log: int, end: int) -> None:
+    """Say at the begin of the hole what is missing; the rest of that block stays empty."""
+    line = f"\n... harness: bytes {HEAD} to {end} of this log are left out here ...\n"
+    with contextlib.suppress(OSError):  # a full disk: there is room now, and the next look says it
+        os.pwrite(log, line.encode(), HEAD)
