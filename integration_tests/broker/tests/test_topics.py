@@ -146,7 +146,7 @@ def compacted(broker: Broker, topic: str) -> list[Any]:
     records: list[Any] = []
     for _ in poll(Deadline.patient(PATIENCE)):
         records = broker.read(topic)
-        if len(records) < len(written) - 1:
+        if len({one.key() for one in records}) == len(records):  # one pass of the cleaner need not take all
             break
     return records
 
