@@ -126,7 +126,7 @@ def read_log(path: Path, start: int = 0, end: int | None = None) -> bytes:
 
 
 def _read_log(log: int, start: int, end: int) -> bytes:
-    first = _next_data(log, start, end)
+    first = next_data(log, start, end)
     parts = [_left_out(first - start)] if first > start else []
     if end - first <= FIRST_BYTES + LAST_BYTES:
         parts.append(_data(log, first, end))
@@ -147,7 +147,7 @@ def read_on(path: Path, start: int, most: int) -> tuple[bytes, int]:
     try:
         with path.open("rb", buffering=0) as file:
             log, size = file.fileno(), _end(file.fileno(), None)
-            first = _next_data(log, start, size)
+            first = next_data(log, start, size)
             end = min(size, first + most)
             return _data(log, first, end), max(start, end)
     except OSError:
@@ -159,8 +159,8 @@ def _end(log: int, end: int | None) -> int:
     return size if end is None else min(end, size)
 
 
-def _next_data(log: int, start: int, end: int) -> int:
-    """Return where data begin from ``start`` on, ``end`` when there are none before."""
+def next_data(log: int, start: int, end: int) -> int:
+    """Return where data of an open log begin from ``start`` on, ``end`` when there are none before."""
     if start >= end:
         return end
     try:
@@ -177,13 +177,13 @@ def _data(log: int, start: int, end: int) -> bytes:
     parts, end = [], start + len(read)
     size = os.fstat(log).st_size
     # Only now: what is no hole yet was none when it was read.
-    at = _next_data(log, start, end)
+    at = next_data(log, start, end)
     while at < end:
         hole = os.lseek(log, at, os.SEEK_HOLE)  # at the end of the file, if there is no other
         data = read[at - start : hole - start]
         # The rest of the block before a hole was never written.
         parts.append(data.rstrip(b"\0") if hole < min(size, end + LARGEST_BLOCK) else data)
-        at = _next_data(log, hole, end)
+        at = next_data(log, hole, end)
     return b"".join(parts)
 
 

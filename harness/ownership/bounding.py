@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import errno
 import os
 import stat
 from typing import TYPE_CHECKING
 
-from harness.artifacts import LARGEST_BLOCK
+from harness.artifacts import LARGEST_BLOCK, next_data
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -93,7 +92,8 @@ def _bound(folder: int, name: str) -> Iterator[None]:
         if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
             return
         # Sizes decide, not blocks: some filesystems reserve blocks beyond the end.
-        first, kept = HEAD, _data_from(log, HEAD + LARGEST_BLOCK)
+        kept = next_data(log, HEAD + LARGEST_BLOCK, found.st_size) // LARGEST_BLOCK * LARGEST_BLOCK
+        first = HEAD
         while found.st_size - kept > LIMIT - HEAD:
             kept += STEP
             _punch(log, first, kept)
@@ -102,16 +102,6 @@ def _bound(folder: int, name: str) -> Iterator[None]:
             yield
     finally:
         os.close(log)
-
-
-def _data_from(log: int, at: int) -> int:
-    """Return the block at which data begin, from ``at`` on."""
-    try:
-        return os.lseek(log, at, os.SEEK_DATA) // LARGEST_BLOCK * LARGEST_BLOCK
-    except OSError as error:
-        if error.errno != errno.ENXIO:  # there are none: somebody has made it shorter
-            raise
-        return os.fstat(log).st_size
 
 
 def _punch(log: int, first: int, end: int) -> None:
