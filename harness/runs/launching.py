@@ -107,18 +107,10 @@ class Launch:
         for one in self.plan.services:
             if isinstance(one, ContainerPlan):
                 with in_words(f"Image {one.image!r} of service {one.service!r}"):
-                    if one.image in known:
-                        pass
-                    elif one.service not in self.containers.build:
-                        pull: Any = settings.pull
-                        ensure_image(client, one.image, service=one.service, variable=one.variable, pull=pull)
-                    elif settings.build == "never" and image_id(client, one.image) is None:
-                        raise BrokenStack(
-                            f"Service {one.service!r}: image {one.image!r} was never built here, and building is off",
-                            service=one.service,
-                            hint="`harness build`, or leave out --no-build",
-                        )
-                    told = known[one.image] = known.get(one.image) or client.inspect_image(one.image)
+                    if one.image not in known:
+                        self._get(client, one)
+                        known[one.image] = client.inspect_image(one.image)
+                told = known[one.image]
                 check = (told.get("Config") or {}).get("Healthcheck") or {}
                 self.environment.report.image(one.image, told["Id"])
                 declared = bool(check.get("Test")) and check.get("Test") != ["NONE"]
@@ -126,6 +118,19 @@ class Launch:
             else:
                 services.append(one)
         return replace(self.plan, services=tuple(services))
+
+    def _get(self, client: Any, one: ContainerPlan) -> None:  # noqa: ANN401 - as in ``prepare``
+        """Have the engine have a service's image. Raises BrokenStack."""
+        settings = self.environment.settings
+        if one.service not in self.containers.build:
+            pull: Any = settings.pull
+            ensure_image(client, one.image, service=one.service, variable=one.variable, pull=pull)
+        elif settings.build == "never" and image_id(client, one.image) is None:
+            raise BrokenStack(
+                f"Service {one.service!r}: image {one.image!r} was never built here, and building is off",
+                service=one.service,
+                hint="`harness build`, or leave out --no-build",
+            )
 
     def build(self, say: Callable[[str], None]) -> None:
         """Build what is built. Raises BrokenStack with the last lines of the log."""
