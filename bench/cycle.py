@@ -27,11 +27,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from docker.errors import APIError
 
 from bench.figures import in_a_line, raise_interrupt_behind
 from bench.series import Series
 from harness import clock, procs, stack_up
-from harness.daemon import connect, find_daemon
+from harness.daemon import Api, connect, find_daemon
 from harness.errors import BrokenStack, HarnessError
 from harness.images import find_base
 from harness.ownership.objects import RUN, find, remove_all
@@ -137,9 +138,9 @@ class Bench:
         return found + self._remove(LABEL, self.name) + self._remove(PROJECT, self.name, settle)
 
     def _remove(self, key: str, value: str, settle: float = 0.0) -> list[str]:
-        label, kinds = f"{key}={value}", ("container", "network")
-        found = [str(one) for one in find(self.client, label, kinds)]
-        refused = remove_all(self.client, label, lambda have: have.get(key) == value, kinds=kinds, settle=settle)
+        label, kinds, api = f"{key}={value}", ("container", "network"), Api(find_daemon(os.environ))
+        found = [str(one) for one in find(api, label, kinds)]
+        refused = remove_all(api, label, lambda have: have.get(key) == value, kinds=kinds, settle=settle)
         return found + [f"could not be removed: {reason}" for reason in refused]
 
     def file(self, name: str) -> str:
@@ -170,7 +171,7 @@ class Bench:
             list(pool.map(start, SERVICES))
             up = clock.now() - began
             list(pool.map(lambda one: self.client.remove_container(one, v=True, force=True), ids.values()))
-            self.client.remove_network(network.result()["Id"])
+            remove_network(self.client, network.result()["Id"])
         return Times(up, clock.now() - began - up)
 
     def harness(self, addresses: str) -> Times:
@@ -244,6 +245,16 @@ class Bench:
             Way("pytest-docker", self.pytest_docker, most=PEER_ROUNDS),
             Way(DEAF, lambda: self.waiting_compose("deaf"), most=DEAF_ROUNDS, warmed=False),
         ]
+
+
+def remove_network(client: APIClient, network: str) -> None:
+    """Remove a network whose containers are gone; the engine may say for a moment that they are not."""
+    for _ in clock.poll(clock.Deadline.after(ANSWER)):
+        try:
+            return client.remove_network(network)
+        except APIError as error:
+            refused = error
+    raise refused
 
 
 def wait_for(address: str) -> None:

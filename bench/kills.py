@@ -33,7 +33,7 @@ import yaml
 
 from harness import artifacts, clock, procs
 from harness.config import load_settings, read_sources
-from harness.daemon import connect, find_daemon
+from harness.daemon import Api, connect, find_daemon
 from harness.images import find_base
 from harness.ownership import ledger
 from harness.ownership.identity import RUN_COOKIE
@@ -151,7 +151,7 @@ class Field:
                 if (ours or keeper) and start is not None and procs.is_alive(pid, start):
                     found.append(f"pid {pid} {line[:60]}")
         if self.client:
-            found += [str(one) for one in find(self.client, self.label)]
+            found += [str(one) for one in find(Api(find_daemon(os.environ)), self.label)]
         if self.state.is_dir():
             found += [path.name for path in ledger.all_ledgers(self.state)]
         return found

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bench.cycle import COMMAND, IMAGE, LABEL, PORT, wait_for
+from bench.cycle import COMMAND, IMAGE, LABEL, PORT, remove_network, wait_for
 from bench.project import (
     COMPOSE,
     EMBEDDED,
@@ -157,7 +157,7 @@ def containers(count: int) -> tuple[float, float]:
                 one.result()
             up = clock.now() - began
             list(pool.map(lambda one: client.remove_container(one, v=True, force=True), ids))
-            client.remove_network(network.result()["Id"])
+            remove_network(client, network.result()["Id"])
         return up, clock.now() - began - up
     finally:
         left_on(client, f"{LABEL}={name}")

@@ -14,14 +14,13 @@ import socket
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from harness.errors import BrokenStack, ConfigError, EngineUnreachableError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from email.message import Message
-    from http.client import HTTPConnection
+    from http.client import HTTPConnection, HTTPResponse
 
     from docker import APIClient
 
@@ -31,8 +30,9 @@ PING_BUDGET = 4.0  # the verdict on an engine is due within 5 s, all told
 AUTO_BUDGET = 2.0
 CALL_BUDGET = 60.0
 PLAIN_PORT, TLS_PORT = 2375, 2376
-MOST = 1 << 20
+MOST = 1 << 26  # bytes of an answer
 REFUSED = 400
+NOT_THERE = 404
 
 
 @dataclass(frozen=True)
@@ -139,9 +139,9 @@ def ask(daemon: Daemon, *, within: float = PING_BUDGET) -> Answer:
         ConfigError: it is of a kind or version that cannot be used.
     """
     # Not /version, for which an engine starts two programs (6 ms, where this takes 0.4).
-    _, headers, _ = _talk(daemon, "GET", "/_ping", None, within)
-    version = headers.get("Server", "").partition("/")[2].partition(" ")[0]
-    answer = Answer(version or "?", headers.get("Api-Version", ""))
+    with _told(daemon, within), _asked(daemon, "GET", "/_ping", None, within) as pong:
+        version = pong.headers.get("Server", "").partition("/")[2].partition(" ")[0]
+        answer = Answer(version or "?", pong.headers.get("Api-Version", ""))
     try:
         spoken = tuple(int(part) for part in answer.api.split("."))
     except ValueError as error:
@@ -154,45 +154,109 @@ def ask(daemon: Daemon, *, within: float = PING_BUDGET) -> Answer:
     return answer
 
 
-def request(daemon: Daemon, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 - what JSON may be
-    """Ask the engine for one thing, over a connection of its own and without the SDK; return its answer.
+@dataclass(frozen=True)
+class Reply:
+    """What an engine answered.
+
+    Attributes:
+        status: as in HTTP.
+        document: its JSON, None for nothing.
+    """
+
+    status: int
+    document: Any
+
+    @property
+    def refusal(self) -> str:
+        """Why the engine refused, in its own words; "" when it did not."""
+        if self.status < REFUSED:
+            return ""
+        told = self.document.get("message") if isinstance(self.document, dict) else self.document
+        return str(told or f"status {self.status}")
+
+
+class Api:
+    """The Engine API by the standard library alone: what finds, starts and removes things needs no more.
+
+    The SDK takes most of the time in which a keeper starts. Each request has a connection of its own, and names no
+    version of the API: what is asked for is the same in all of them. Safe to use from several threads.
 
     Args:
-        daemon: where it is.
-        method: as in HTTP.
-        path: as in the Engine API, without a version.
-        body: what JSON can be made of, None for nothing.
-
-    Raises:
-        BrokenStack: it refused, with its own words.
-        EngineUnreachableError: it did not answer.
+        daemon: where the engine is.
+        within: seconds for an answer, unless a request says otherwise.
     """
-    status, _, content = _talk(daemon, method, path, body, CALL_BUDGET)
+
+    def __init__(self, daemon: Daemon, *, within: float = CALL_BUDGET) -> None:
+        self.daemon = daemon
+        self._within = within
+
+    def call(self, method: str, path: str, body: object = None, *, within: float | None = None) -> Reply:
+        """Ask for one thing; return the answer, whatever it is.
+
+        Args:
+            method: as in HTTP.
+            path: as in the Engine API, without a version.
+            body: what JSON can be made of, None for nothing.
+            within: seconds for the answer.
+
+        Raises:
+            EngineUnreachableError: there was none.
+        """
+        within = self._within if within is None else within
+        with _told(self.daemon, within), _asked(self.daemon, method, path, body, within) as answer:
+            content = answer.read(MOST)
+        return Reply(answer.status, _json(content))
+
+    def request(self, method: str, path: str, body: object = None, *, within: float | None = None) -> Any:  # noqa: ANN401 - what JSON may be
+        """Ask for one thing as ``call`` does; return its JSON.
+
+        Raises:
+            BrokenStack: the engine refused, with its own words.
+            EngineUnreachableError: it did not answer.
+        """
+        reply = self.call(method, path, body, within=within)
+        if reply.refusal:
+            raise BrokenStack(f"the engine refused: {reply.refusal}")
+        return reply.document
+
+    @contextlib.contextmanager
+    def stream(self, method: str, path: str) -> Iterator[HTTPResponse]:
+        """Ask for something that may go on for ever, and give the answer while it does; reading it is like a socket.
+
+        Raises:
+            BrokenStack: the engine refused, with its own words.
+            EngineUnreachableError: it did not answer.
+        """
+        with contextlib.ExitStack() as stack:
+            with _told(self.daemon, self._within):
+                answer = stack.enter_context(_asked(self.daemon, method, path, None, self._within, endless=True))
+                refusal = "" if answer.status < REFUSED else Reply(answer.status, _json(answer.read(MOST))).refusal
+            if refusal:
+                raise BrokenStack(f"the engine refused: {refusal}")
+            yield answer
+
+
+def query(**values: object) -> str:
+    """Return the part of a path behind ``?``: true is 1, and filters are JSON, as the Engine API has them."""
+    plain = {key: int(value) if isinstance(value, bool) else value for key, value in values.items()}
+    return urlencode({key: json.dumps(value) if isinstance(value, dict) else value for key, value in plain.items()})
+
+
+def _json(content: bytes) -> Any:  # noqa: ANN401 - what JSON may be
+    """Return what an answer says; one that is no JSON, which only a proxy gives, is its own words."""
     try:
-        document = json.loads(content or b"null")
-    except ValueError as error:
-        raise _unreachable(daemon, f"its answer is no JSON: {error}") from error
-    if status >= REFUSED:
-        told = document.get("message") if isinstance(document, dict) else document
-        raise BrokenStack(f"the engine refused: {told}")
-    return document
+        return json.loads(content or b"null")
+    except ValueError:
+        return content.decode(errors="replace")
 
 
-def _talk(daemon: Daemon, method: str, path: str, body: object, within: float) -> tuple[int, Message, bytes]:
-    """Return status, headers and content of an answer. Raises EngineUnreachableError and ConfigError."""
-    from http.client import HTTPException  # noqa: PLC0415
+@contextlib.contextmanager
+def _told(daemon: Daemon, within: float) -> Iterator[None]:
+    """Have it told in words when an engine does not answer. Raises EngineUnreachableError."""
+    from http.client import HTTPException  # noqa: PLC0415 - every keeper loads this module, few of them an engine
 
-    scheme, _, rest = daemon.host.partition("://")
-    if scheme not in ("unix", "tcp", "http", "https"):
-        raise ConfigError(
-            f"Docker engine {daemon.host} ({daemon.origin}): {scheme} endpoints are not supported; unix and tcp are"
-        )
-    headers = {"Host": "docker"} | ({"Content-Type": "application/json"} if body is not None else {})
     try:
-        with contextlib.closing(_connection(daemon, scheme, rest, within)) as connection:
-            connection.request(method, path, json.dumps(body) if body is not None else None, headers)
-            answer = connection.getresponse()
-            return answer.status, answer.headers, answer.read(MOST)
+        yield
     except TimeoutError as error:
         raise _unreachable(daemon, f"no answer in {within:g} s") from error
     except (HTTPException, ValueError) as error:
@@ -201,8 +265,28 @@ def _talk(daemon: Daemon, method: str, path: str, body: object, within: float) -
         raise _unreachable(daemon, error.strerror or str(error) or type(error).__name__) from error
 
 
+@contextlib.contextmanager
+def _asked(
+    daemon: Daemon, method: str, path: str, body: object, within: float, *, endless: bool = False
+) -> Iterator[HTTPResponse]:
+    """Give the answer to a request, which has come within ``within`` seconds; what follows may take for ever."""
+    scheme, _, rest = daemon.host.partition("://")
+    if scheme not in ("unix", "tcp", "http", "https"):
+        raise ConfigError(
+            f"Docker engine {daemon.host} ({daemon.origin}): {scheme} endpoints are not supported; unix and tcp are"
+        )
+    headers = {"Host": "docker"} | ({"Content-Type": "application/json"} if body is not None else {})
+    with contextlib.closing(_connection(daemon, scheme, rest, within)) as connection:
+        connection.request(method, path, json.dumps(body) if body is not None else None, headers)
+        held = connection.sock  # an answer without a length takes it over
+        with connection.getresponse() as answer:
+            if endless:
+                held.settimeout(None)
+            yield answer
+
+
 def _connection(daemon: Daemon, scheme: str, rest: str, within: float) -> HTTPConnection:
-    import http.client  # noqa: PLC0415 - every keeper loads this module, few of them an engine
+    import http.client  # noqa: PLC0415 - as in ``_told``
 
     if scheme == "unix":
         # Its timeout is the socket's, and a socket that is there already is used as it is.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from projects import ACTOR, Project
 
 from harness import clock, procs
-from harness.daemon import connect, find_daemon
+from harness.daemon import Api, connect, find_daemon
 from harness.images import find_base
 from harness.ownership import objects
 from harness.ownership.sweep import locked
@@ -106,7 +106,7 @@ class Dock(Project):
 
     def objects(self) -> list[objects.Object]:
         """Return the containers, networks and volumes of this project."""
-        return objects.find(self.client, f"{objects.CHECKOUT}={self.checkout}")
+        return objects.find(Api(find_daemon(os.environ)), f"{objects.CHECKOUT}={self.checkout}")
 
     def left(self) -> list[str]:
         """Return what of this project is on the engine, in words."""

@@ -25,6 +25,7 @@ EARLIER, LATER, NEVER = "2026-01-02T03:04:05.000000001Z", "2026-01-02T03:14:05.1
 
 class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     daemon_threads = True
+    request_queue_size = 128  # a real one takes thousands
     engine: FakeEngine
 
     def handle_error(self, *_: object) -> None:
@@ -39,8 +40,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         path = urlsplit(self.path).path
         if path.endswith("/events"):
             self.tell_events()
-        elif path.endswith("/logs"):
-            self.tell_output(path.split("/")[-2])
+        elif path.endswith(("/logs", "/attach")):
+            self.tell_output(*path.split("/")[-2:])
         else:
             self.tell()
 
@@ -71,13 +72,20 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         while (event := said.get()) is not None:
             self.send_chunk(json.dumps(event).encode() + b"\n")
 
-    def tell_output(self, container: str) -> None:
+    def tell_output(self, container: str, way: str) -> None:
         engine = self.server.engine
-        engine.asked.append((self.command, f"/containers/{container}/logs"))
-        self.start_stream()
+        engine.asked.append((self.command, f"/containers/{container}/{way}"))
         data = engine.output.get(container, b"")
-        self.send_chunk(b"\x01\0\0\0" + len(data).to_bytes(4) + data)
-        self.send_chunk(b"")
+        data = data if container in engine.terminals else b"\x01\0\0\0" + len(data).to_bytes(4) + data
+        if way == "logs":
+            self.start_stream()
+            self.send_chunk(data)
+            self.send_chunk(b"")
+        else:  # its end is the end of the connection
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(data)
+            self.close_connection = True
 
     def start_stream(self) -> None:
         self.send_response(200)
@@ -105,6 +113,7 @@ class FakeEngine:
         exited: full id of a container that has ended -> its exit code.
         created: full ids of containers that were not started yet.
         output: full id -> what a container has written; it ends there.
+        terminals: full ids of containers that write to a terminal.
         streams: the open streams of events, newest last; what is put there is sent, None breaks one off.
         asked: method and path of each request, without the version.
         before: called with (method, path) before each answer; what it returns is answered instead, if it is something.
@@ -119,6 +128,7 @@ class FakeEngine:
         self.exited: dict[str, int] = {}
         self.created: set[str] = set()
         self.output: dict[str, bytes] = {}
+        self.terminals: set[str] = set()
         self.streams: list[queue.SimpleQueue[dict[str, Any] | None]] = []
         self.asked: list[tuple[str, str]] = []
         self.before: Callable[[str, str], tuple[int, Any] | None] = lambda _, __: None
@@ -189,7 +199,11 @@ class FakeEngine:
         running = name not in self.exited
         times = {"StartedAt": EARLIER, "FinishedAt": NEVER if running else LATER}
         state = {"Status": self._state(name), "Running": running, "ExitCode": self.exited.get(name, 0), **times}
-        return 200, {"Id": name, "Config": {"Labels": self.containers[name], "Tty": False}, "State": state}
+        return 200, {
+            "Id": name,
+            "Config": {"Labels": self.containers[name], "Tty": name in self.terminals},
+            "State": state,
+        }
 
     def _state(self, container: str) -> str:
         return "exited" if container in self.exited else "created" if container in self.created else "running"

@@ -16,7 +16,7 @@ from fake_engine import EARLIER, FakeEngine
 
 from harness import clock
 from harness.ownership import containers, objects
-from harness.ownership.containers import STARTS_AT_ONCE, Container, Engine
+from harness.ownership.containers import ENGINE_FILE, NOT_ALL, STARTS_AT_ONCE, Container, Engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -82,7 +82,6 @@ class Watch:
         self.engine.close()
         for stream in self.fake.streams:
             stream.put(None)
-        (await self.engine.client()).close()
         if self.engine._listener:
             await asyncio.to_thread(self.engine._listener.join, BUDGET)
 
@@ -93,7 +92,7 @@ def watch(fake: FakeEngine, folder: Path, scenario: Callable[[Watch], Any]) -> W
     async def run() -> Watch:
         made = Watch(fake, folder)
         try:
-            await made.engine.client()
+            await made.engine.opened()
             await scenario(made)
         finally:
             await made.end()
@@ -109,6 +108,21 @@ def _collected() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
+
+
+def test_a_log_that_the_engine_may_have_cut_says_so(fake: FakeEngine, tmp_path: Path) -> None:
+    """Where the engine's log was followed and has been full, the end must say that there may have been more."""
+    said = bytes(ENGINE_FILE + 1)
+    fake.containers["c1"] = LABELS
+    fake.output["c1"] = said
+
+    async def scenario(made: Watch) -> None:
+        made.send(made.event("start"))
+        await made.until(lambda: len(made.told) == 1)
+        await asyncio.wait_for(made.web.followed.wait(), BUDGET)
+
+    watch(fake, tmp_path, scenario)
+    assert (tmp_path / "web.log").read_bytes() == said + NOT_ALL
 
 
 def test_a_containers_life_is_told(fake: FakeEngine, tmp_path: Path) -> None:
@@ -206,6 +220,10 @@ def _create(fake: FakeEngine, engine: Engine, folder: Path, names: list[str]) ->
         fake.created.add(name)
 
 
+def _starts(fake: FakeEngine) -> list[str]:
+    return [path for path in fake.did("POST") if path.endswith("/start")]
+
+
 def test_what_is_created_is_started_side_by_side(fake: FakeEngine, tmp_path: Path) -> None:
     """All that was created for a stack must be started, several at once but not all, and nothing else."""
     names = [f"n{number}" for number in range(STARTS_AT_ONCE + 3)]
@@ -235,8 +253,45 @@ def test_what_is_created_is_started_side_by_side(fake: FakeEngine, tmp_path: Pat
         assert await made.engine.start_created("s", lambda: False) == {}
 
     watch(fake, tmp_path, scenario)
-    assert sorted(fake.did("POST")) == sorted(f"/containers/{name}/start" for name in names)
+    assert sorted(_starts(fake)) == sorted(f"/containers/{name}/start" for name in names)
     assert most == STARTS_AT_ONCE
+
+
+@pytest.mark.parametrize("terminal", [False, True], ids=["plain", "tty"])
+def test_the_output_of_what_is_started_comes_from_it(fake: FakeEngine, tmp_path: Path, *, terminal: bool) -> None:
+    """A container that is started here must be attached to before that, and its log be all that it wrote."""
+    fake.output["one"] = b"up\n\xff" + bytes(1 << 16)
+    fake.terminals |= {"one"} if terminal else set()
+
+    async def scenario(made: Watch) -> None:
+        _create(fake, made.engine, tmp_path, ["one"])
+        assert await made.engine.start_created("s", lambda: False) == {}
+        made.send(made.event("start", "one", **{objects.SERVICE: "one"}))
+        await made.until(lambda: made.told)
+        await asyncio.wait_for(made.engine.containers["s/one"].followed.wait(), BUDGET)
+
+    watch(fake, tmp_path, scenario)
+    assert fake.did("POST") == ["/containers/one/attach", "/containers/one/start"]
+    assert (tmp_path / "one.log").read_bytes() == fake.output["one"]
+    assert "/containers/one/logs" not in fake.did("GET")
+
+
+def test_what_cannot_be_attached_to_is_followed_by_its_log(fake: FakeEngine, tmp_path: Path) -> None:
+    """Where the engine attaches nobody, it must start a container all the same, and the log be what it has."""
+    fake.output["one"] = b"up\n"
+    refusal = (500, {"message": "no"})
+    fake.before = lambda method, path: refusal if (method, path) == ("GET", "/containers/one/json") else None
+
+    async def scenario(made: Watch) -> None:
+        _create(fake, made.engine, tmp_path, ["one"])
+        assert await made.engine.start_created("s", lambda: False) == {}
+        fake.before = lambda _, __: None
+        made.send(made.event("start", "one", **{objects.SERVICE: "one"}))
+        await made.until(lambda: made.told)
+        await asyncio.wait_for(made.engine.containers["s/one"].followed.wait(), BUDGET)
+
+    watch(fake, tmp_path, scenario)
+    assert (tmp_path / "one.log").read_bytes() == b"up\n"
 
 
 def test_what_the_engine_does_not_start_is_told_in_its_words(fake: FakeEngine, tmp_path: Path) -> None:
@@ -267,7 +322,7 @@ def test_nothing_is_started_of_a_stack_that_is_given_up(fake: FakeEngine, tmp_pa
         names = [f"n{number}" for number in range(STARTS_AT_ONCE + 3)]
         _create(fake, made.engine, tmp_path, names)
         starts = asyncio.create_task(made.engine.start_created("s", given_up.is_set))
-        await made.until(lambda: len(fake.did("POST")) == STARTS_AT_ONCE)
+        await made.until(lambda: len(_starts(fake)) == STARTS_AT_ONCE)
         given_up.set()
         ended = asyncio.create_task(made.engine.starts_ended("s"))
         await _pause(0.05)
@@ -306,7 +361,7 @@ def test_an_engine_that_is_gone_is_lost_and_may_come_back(tmp_path: Path, monkey
     async def scenario() -> Watch:
         with first.running():
             made = Watch(first, tmp_path)
-            await made.engine.client()
+            await made.engine.opened()
             first.streams[-1].put(None)
             first.path.rename(folder / "away.sock")
         await made.until(lambda: made.engine.lost)

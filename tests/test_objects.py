@@ -11,7 +11,7 @@ import pytest
 from fake_engine import FakeEngine
 
 from harness import clock
-from harness.daemon import Daemon, connect
+from harness.daemon import Api, Daemon
 from harness.ownership import ledger, objects, removal
 from harness.ownership.identity import Owner, this_process
 from harness.ownership.ledger import LedgerRecord, LedgerWriter
@@ -19,8 +19,6 @@ from harness.ownership.sweep import sweep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from docker import APIClient
 
 ENV, NONCE = "20260102-030405-abcdef", "0123456789abcdef"
 MINE = {objects.RUN: ENV, objects.NONCE: NONCE, objects.SCHEMA_LABEL: objects.SCHEMA}
@@ -41,11 +39,9 @@ def engine(tmp_path: Path) -> Iterator[FakeEngine]:
 
 
 @pytest.fixture
-def client(engine: FakeEngine) -> Iterator[APIClient]:
-    """A client of it."""
-    made = connect(engine.daemon)
-    yield made
-    made.close()
+def api(engine: FakeEngine) -> Api:
+    """What it is asked by."""
+    return Api(engine.daemon)
 
 
 def owner_labels(owner: Owner, **more: str) -> dict[str, str]:
@@ -60,12 +56,12 @@ def dead() -> Owner:
     return replace(me, start=me.start - 1)
 
 
-def test_everything_of_ours_is_found_and_removed(engine: FakeEngine, client: APIClient) -> None:
+def test_everything_of_ours_is_found_and_removed(engine: FakeEngine, api: Api) -> None:
     """Containers must go first, then networks, then volumes, until a look finds none of them."""
     engine.containers = {"c1": MINE, "c2": MINE}
     engine.networks = {"n1": (MINE, ["c1", "c2"])}
     engine.volumes = {"v1": (MINE, ["c1"])}
-    assert objects.remove_all(client, LABEL, ours) == []
+    assert objects.remove_all(api, LABEL, ours) == []
     assert (engine.containers, engine.networks, engine.volumes) == ({}, {}, {})
     removed = engine.did("DELETE")
     assert sorted(removed[:2]) == ["/containers/c1", "/containers/c2"]
@@ -73,38 +69,38 @@ def test_everything_of_ours_is_found_and_removed(engine: FakeEngine, client: API
     assert engine.did("GET")[-3:] == ["/containers/json", "/networks", "/volumes"]
 
 
-def test_objects_tell_what_they_are(engine: FakeEngine, client: APIClient) -> None:
+def test_objects_tell_what_they_are(engine: FakeEngine, api: Api) -> None:
     """What is found must be told by kind and name, and labels that an engine leaves out must be no labels."""
     engine.containers = {"c1": MINE, "other": {}}
     engine.networks = {"n1": (MINE, [])}
     engine.volumes = {"v1": (MINE, []), "v2": ({objects.RUN: "another"}, [])}
-    found = objects.find(client, LABEL)
+    found = objects.find(api, LABEL)
     assert [(str(one), one.id) for one in found] == [
         ("container c1-name", "c1"),
         ("network n1-name", "n1"),
         ("volume v1", "v1"),
     ]
-    assert [one.id for one in objects.find(client, objects.RUN, ["volume"])] == ["v1", "v2"]
+    assert [one.id for one in objects.find(api, objects.RUN, ["volume"])] == ["v1", "v2"]
 
 
-def test_a_copied_label_proves_nothing(engine: FakeEngine, client: APIClient) -> None:
+def test_a_copied_label_proves_nothing(engine: FakeEngine, api: Api) -> None:
     """What carries our run's label without its nonce must not be touched, and is nothing that is left."""
     engine.containers = {"c1": MINE, "theirs": COPIED}
     engine.networks = {"theirs": (COPIED, ["theirs"])}
     engine.volumes = {"theirs": (COPIED, [])}
-    assert objects.remove_all(client, LABEL, ours) == []
+    assert objects.remove_all(api, LABEL, ours) == []
     assert engine.did("DELETE") == ["/containers/c1"]
     assert (list(engine.containers), list(engine.networks), list(engine.volumes)) == (["theirs"],) * 3
 
 
-def test_only_what_is_wanted_is_removed(engine: FakeEngine, client: APIClient) -> None:
+def test_only_what_is_wanted_is_removed(engine: FakeEngine, api: Api) -> None:
     """A stack's removal must leave the other stacks of its environment alone."""
     engine.containers = {"a": {**MINE, objects.STACK: "a"}, "b": {**MINE, objects.STACK: "b"}}
-    assert objects.remove_all(client, LABEL, ours, where=lambda labels: labels.get(objects.STACK) == "a") == []
+    assert objects.remove_all(api, LABEL, ours, where=lambda labels: labels.get(objects.STACK) == "a") == []
     assert list(engine.containers) == ["b"]
 
 
-def test_a_volume_that_got_other_labels_meanwhile_is_kept(engine: FakeEngine, client: APIClient) -> None:
+def test_a_volume_that_got_other_labels_meanwhile_is_kept(engine: FakeEngine, api: Api) -> None:
     """A volume has only a name: it must be asked again before it is removed."""
     engine.volumes = {"v1": (MINE, [])}
 
@@ -113,12 +109,12 @@ def test_a_volume_that_got_other_labels_meanwhile_is_kept(engine: FakeEngine, cl
             engine.volumes["v1"] = (COPIED, [])
 
     engine.before = made_anew
-    assert objects.remove_all(client, LABEL, ours) == []
+    assert objects.remove_all(api, LABEL, ours) == []
     assert engine.did("DELETE") == []
     assert list(engine.volumes) == ["v1"]
 
 
-def test_what_is_gone_already_is_gone(engine: FakeEngine, client: APIClient) -> None:
+def test_what_is_gone_already_is_gone(engine: FakeEngine, api: Api) -> None:
     """A container that somebody else removes between look and act must count as removed."""
     engine.containers = {"c1": MINE}
 
@@ -127,81 +123,77 @@ def test_what_is_gone_already_is_gone(engine: FakeEngine, client: APIClient) -> 
             engine.containers.clear()
 
     engine.before = gone
-    assert objects.remove_all(client, LABEL, ours) == []
+    assert objects.remove_all(api, LABEL, ours) == []
     assert engine.did("DELETE") == ["/containers/c1"]
 
 
-def test_a_refusal_is_tried_again(engine: FakeEngine, client: APIClient) -> None:
+def test_a_refusal_is_tried_again(engine: FakeEngine, api: Api) -> None:
     """What cannot be removed at once must be tried until it goes."""
     engine.containers = {"c1": MINE}
     refusals = iter([(409, {"message": "removal of container c1 is already in progress"})] * 3)
     engine.before = lambda method, _: next(refusals, None) if method == "DELETE" else None
-    assert objects.remove_all(client, LABEL, ours) == []
+    assert objects.remove_all(api, LABEL, ours) == []
     assert engine.did("DELETE") == ["/containers/c1"] * 4
 
 
-def test_what_stays_is_told_in_the_engines_words(
-    engine: FakeEngine, client: APIClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_stays_is_told_in_the_engines_words(engine: FakeEngine, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """What cannot be removed in time must be told with the engine's reason."""
     monkeypatch.setattr(objects, "VERIFY_BUDGET", 0.2)
     engine.containers = {"c1": MINE}
     engine.before = lambda method, _: (500, {"message": "device is busy"}) if method == "DELETE" else None
-    assert objects.remove_all(client, LABEL, ours) == ["container c1-name: device is busy"]
+    assert objects.remove_all(api, LABEL, ours) == ["container c1-name: device is busy"]
     assert len(engine.did("DELETE")) > 1
 
 
-def test_what_stays_without_a_reason_is_told_too(
-    engine: FakeEngine, client: APIClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_stays_without_a_reason_is_told_too(engine: FakeEngine, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine that says 'removed' of what it still lists must not be believed."""
     monkeypatch.setattr(objects, "VERIFY_BUDGET", 0.2)
     engine.containers = {"c1": MINE}
     engine.before = lambda method, _: (204, "") if method == "DELETE" else None
-    assert objects.remove_all(client, LABEL, ours) == ["container c1-name: still there"]
+    assert objects.remove_all(api, LABEL, ours) == ["container c1-name: still there"]
 
 
-def test_a_stranger_in_our_network_is_named_and_left_alone(engine: FakeEngine, client: APIClient) -> None:
+def test_a_stranger_in_our_network_is_named_and_left_alone(engine: FakeEngine, api: Api) -> None:
     """Somebody else's container in our network must stay in it, and must be named at once as the reason."""
     engine.containers = {"stranger": {}}
     engine.networks = {"n1": (MINE, ["stranger"])}
     started = clock.now()
-    left = objects.remove_all(client, LABEL, ours)
+    left = objects.remove_all(api, LABEL, ours)
     assert left == ["network n1-name: it is used by container stranger-name, not ours"]
     assert clock.now() - started < objects.VERIFY_BUDGET / 2
     assert engine.networks["n1"][1] == ["stranger"]
     assert engine.did("POST") == []
 
 
-def test_a_stranger_with_our_volume_is_named(engine: FakeEngine, client: APIClient) -> None:
+def test_a_stranger_with_our_volume_is_named(engine: FakeEngine, api: Api) -> None:
     """Somebody else's container that uses our volume must be named as the reason."""
     engine.containers = {"stranger": {}}
     engine.volumes = {"v1": (MINE, ["stranger"])}
-    left = objects.remove_all(client, LABEL, ours)
+    left = objects.remove_all(api, LABEL, ours)
     assert left == ["volume v1: it is used by container stranger-name, not ours"]
     assert "stranger" in engine.containers
 
 
-def test_our_own_containers_are_taken_off_a_stacks_network(engine: FakeEngine, client: APIClient) -> None:
+def test_our_own_containers_are_taken_off_a_stacks_network(engine: FakeEngine, api: Api) -> None:
     """A container of a stack that stays must leave the network of one that goes, and live on."""
     engine.containers = {"base": {**MINE, objects.STACK: "base"}}
     engine.networks = {"n1": ({**MINE, objects.STACK: "top"}, ["base"])}
-    assert objects.remove_all(client, LABEL, ours, where=lambda labels: labels.get(objects.STACK) == "top") == []
+    assert objects.remove_all(api, LABEL, ours, where=lambda labels: labels.get(objects.STACK) == "top") == []
     assert (list(engine.containers), engine.networks) == (["base"], {})
     assert engine.did("POST") == ["/networks/n1/disconnect"]
 
 
-def test_our_own_container_on_its_way_out_is_no_stranger(engine: FakeEngine, client: APIClient) -> None:
+def test_our_own_container_on_its_way_out_is_no_stranger(engine: FakeEngine, api: Api) -> None:
     """A volume of a container whose removal takes a moment must be tried again, not given up as somebody else's."""
     engine.containers = {"c1": MINE}
     engine.volumes = {"v1": (MINE, ["c1"])}
     refusals = iter([(409, {"message": "removal of container c1 is already in progress"})] * 2)
     engine.before = lambda _, path: next(refusals, None) if path == "/containers/c1" else None
-    assert objects.remove_all(client, LABEL, ours) == []
+    assert objects.remove_all(api, LABEL, ours) == []
     assert (engine.containers, engine.volumes) == ({}, {})
 
 
-def test_what_a_killed_compose_had_asked_for_is_waited_for(engine: FakeEngine, client: APIClient) -> None:
+def test_what_a_killed_compose_had_asked_for_is_waited_for(engine: FakeEngine, api: Api) -> None:
     """Within ``settle`` seconds, what appears after an empty look must be removed too."""
     looks = iter(range(1000))
 
@@ -211,7 +203,7 @@ def test_what_a_killed_compose_had_asked_for_is_waited_for(engine: FakeEngine, c
 
     engine.before = appears
     started = clock.now()
-    assert objects.remove_all(client, LABEL, ours, settle=0.3) == []
+    assert objects.remove_all(api, LABEL, ours, settle=0.3) == []
     assert clock.now() - started >= 0.3
     assert engine.did("DELETE") == ["/containers/late"]
 
@@ -302,12 +294,12 @@ def test_orphans_of_a_dead_owner_are_swept(engine: FakeEngine, state: Path, dead
     ("local", "machine", "left"), [(True, "m", []), (True, "", ["c1"]), (False, "m", ["c1"]), (False, "", ["c1"])]
 )
 def test_another_boot_is_proof_on_this_machine_only(
-    engine: FakeEngine, client: APIClient, *, local: bool, machine: str, left: list[str]
+    engine: FakeEngine, api: Api, *, local: bool, machine: str, left: list[str]
 ) -> None:
     """What an earlier boot left must be swept where the engine is here, and machines can be told apart; never else."""
     here = replace(this_process(), machine=machine)
     engine.containers = {"c1": owner_labels(replace(here, boot="another"))}
-    told = objects.remove_orphans(client, here, set(), local=local)
+    told = objects.remove_orphans(api, here, set(), local=local)
     assert (len(told), list(engine.containers)) == (1 - len(left), left)
 
 
@@ -384,10 +376,7 @@ def test_orphans_that_cannot_be_listed_stop_no_run(engine: FakeEngine, state: Pa
     assert "disk is full" in told
 
 
-def test_an_engine_without_orphans_is_only_listed(
-    engine: FakeEngine, state: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where nothing is of an unknown environment, the sweep must only list, and load no SDK for that."""
-    monkeypatch.setattr("harness.ownership.sweep.connect", None)
+def test_an_engine_without_orphans_is_only_listed(engine: FakeEngine, state: Path) -> None:
+    """Where nothing is of an unknown environment, the sweep must only list."""
     assert sweep(state, daemon=engine.daemon) == []
     assert engine.asked == [("GET", "/containers/json"), ("GET", "/networks"), ("GET", "/volumes")]

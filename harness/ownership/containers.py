@@ -1,7 +1,7 @@
 """The keeper's eyes and hands on a Docker engine: events and logs come in, acts go out.
 
-The SDK blocks, so each call runs in a thread; what the threads find is told on the keeper's loop, and only there is any
-state changed.
+Each call blocks, so it runs in a thread; what the threads find is told on the keeper's loop, and only there is state
+changed.
 """
 
 from __future__ import annotations
@@ -9,26 +9,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import json
 import random
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from harness import clock
-from harness.daemon import Daemon, ask, connect, in_words, request
+from harness.daemon import Api, Daemon, ask, query
 from harness.errors import BrokenStack, HarnessError
 from harness.ownership import objects
 from harness.ownership.objects import NUMBER, RUN, SERVICE, STACK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from http.client import HTTPResponse
 
-    from docker import APIClient
-
-_T = TypeVar("_T")
 LOST_AFTER = 10.0
 RETRY = 0.2
 EVENT_BUDGET = 5.0
@@ -36,9 +36,69 @@ START_BUDGET = 10.0
 THREADS = 32  # for calls that block; starts leave room for others
 STARTS_AT_ONCE = 8  # more do not make it quicker: the engine does much of it one at a time
 LOG_BUDGET = 1.0
+STOP_BUDGET = 60.0  # beyond the grace that a container is given
+ENGINE_FILE = 60 << 20  # bytes after which the engine's first file of a log is about full (64 MiB: ``engine.compose``)
+PER_MESSAGE = 28  # bytes that its driver "local" adds to each line
+NOT_ALL = b"\n... harness: the engine may not have given all of this log ...\n"
+MOST_AT_ONCE = 1 << 20
+FRAME = 8  # bytes before each piece of output: stream, three zeros, length ("Attach to a container" in the Engine API)
 _HEALTH = re.compile(r"\((?:health: )?(?:(healthy|unhealthy)|(starting))\)")
 EVENTS = ["start", "die", "oom", "health_status", "pause", "unpause"]
 NANO = 1e9
+
+
+class Output:
+    """What a container writes, byte for byte, until it ends.
+
+    Args:
+        api: the engine.
+        container: its id.
+        path: what is asked for: to be attached, or its log.
+    """
+
+    def __init__(self, api: Api, container: str, path: str) -> None:
+        self.container = container
+        facts = api.request("GET", f"/containers/{container}/json")
+        self._framed = not facts["Config"].get("Tty")
+        self._open = contextlib.ExitStack()
+        method = "POST" if path.startswith("attach") else "GET"
+        self._stream = self._open.enter_context(api.stream(method, f"/containers/{container}/{path}"))
+
+    @classmethod
+    def attached(cls, api: Api, container: str) -> Output:
+        """Return the output of a container from its next start on, straight from it and not by way of its log.
+
+        An engine's log is in files that are replaced when they are full. A follower that has not read the old one then
+        misses what it had, and from Docker 20.10 hears no more at all. Here the container waits when nobody reads.
+
+        Raises:
+            HarnessError: the engine refused or did not answer.
+        """
+        return cls(api, container, "attach?" + query(stream=True, stdout=True, stderr=True))
+
+    @classmethod
+    def logged(cls, api: Api, container: str, since: float) -> Output:
+        """Return what the engine has and gets of a container's output since a time (Unix); 0 for all of it.
+
+        Raises:
+            HarnessError: the engine refused or did not answer.
+        """
+        return cls(api, container, "logs?" + query(follow=True, stdout=True, stderr=True, since=since or 0))
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield what comes. Raises OSError and HTTPException where it breaks off."""
+        while piece := self._stream.read(FRAME) if self._framed else self._stream.read1(MOST_AT_ONCE):
+            if not self._framed:
+                yield piece
+                continue
+            left = int.from_bytes(piece[4:])
+            while left and (piece := self._stream.read1(min(left, MOST_AT_ONCE))):
+                left -= len(piece)
+                yield piece
+
+    def close(self) -> None:
+        """Hear no more."""
+        self._open.close()
 
 
 class Container:
@@ -61,6 +121,7 @@ class Container:
         self.log_from = 0.0
         self.seen = 0
         self.followed = asyncio.Event()
+        self.attached: Output | None = None  # of the life that is about to begin
 
     @property
     def id(self) -> str:
@@ -113,7 +174,7 @@ class Engine:
         tell: Callable[[str, Container | None], None],
         say: Callable[[str], None],
     ) -> None:
-        self._daemon = daemon
+        self._api = Api(daemon)
         self._env = env
         self._nonce = nonce
         self._range = ipaddress.IPv4Network(range_)
@@ -132,30 +193,41 @@ class Engine:
 
     # -- the connection -----------------------------------------------------------------------------------------
 
-    async def _open(self) -> APIClient:
-        engine = await asyncio.to_thread(ask, self._daemon)
-        client = await asyncio.to_thread(connect, self._daemon)
-        self._say(f"engine {self._daemon.host}: version {engine.version}, API {client.api_version}")
+    async def _open(self) -> None:
+        daemon = self._api.daemon
+        engine = await asyncio.to_thread(ask, daemon)
+        self._say(f"engine {daemon.host}: version {engine.version}, API {engine.api}")
         subscribed = asyncio.Event()
         self._listener = threading.Thread(target=self._listen, args=(subscribed,), name="events", daemon=True)
         self._listener.start()
         await asyncio.wait_for(subscribed.wait(), 10)
-        return client
 
-    async def client(self) -> APIClient:
-        """Return the client, once the events are subscribed to. Raises EngineUnreachableError."""
-        return await asyncio.shield(self._opened)
+    async def opened(self) -> None:
+        """Return when the engine has answered and the events are subscribed to. Raises EngineUnreachableError."""
+        await asyncio.shield(self._opened)
 
-    async def call(self, act: Callable[..., _T], *args: Any, **kwargs: Any) -> _T:  # noqa: ANN401 - passed on
-        """Run a blocking call in a thread; what the engine refuses is a BrokenStack in its own words."""
-        with in_words(getattr(act, "__name__", "call")):
-            return await asyncio.to_thread(act, *args, **kwargs)
+    async def _ask(self, method: str, path: str, body: object = None, *, within: float | None = None) -> Any:  # noqa: ANN401 - what JSON may be
+        """Ask the engine in a thread, as ``Api.request`` does."""
+        await self.opened()
+        return await asyncio.to_thread(self._api.request, method, path, body, within=within)
+
+    async def _do(self, container: str, act: str, *, grace: float = 0.0, **words: object) -> None:
+        """Have the engine do something with a container."""
+        path = f"/containers/{container}/{act}" + (f"?{query(**words)}" if words else "")
+        await self._ask("POST", path, within=STOP_BUDGET + grace)
+
+    async def _inspect(self, container: str) -> dict[str, Any]:
+        facts: dict[str, Any] = await self._ask("GET", f"/containers/{container}/json")
+        return facts
+
+    async def _list(self, **filters: list[str]) -> list[dict[str, Any]]:
+        await self.opened()
+        filters["label"] = [f"{RUN}={self._env}", *filters.get("label", ())]
+        return await asyncio.to_thread(partial(objects.list_all, self._api, "container", **filters))
 
     def close(self) -> None:
         """Stop listening."""
         self._closing.set()
-        if self._opened.done() and not self._opened.cancelled() and self._opened.exception() is None:
-            self._opened.result().close()
 
     # -- events -------------------------------------------------------------------------------------------------
 
@@ -165,26 +237,24 @@ class Engine:
 
     def _listen(self, subscribed: asyncio.Event) -> None:
         """Follow the events of this environment's containers; after a break, from where it broke."""
-        filters = {"type": "container", "label": f"{RUN}={self._env}", "event": EVENTS}
+        filters = {"type": ["container"], "label": [f"{RUN}={self._env}"], "event": EVENTS}
         since = datetime.now(UTC).timestamp()  # the engine is on this machine, and so is its clock
         again = False
         patience = clock.Deadline.after(LOST_AFTER)
         while not self._closing.is_set():
             reason = "its stream of events ended"
             try:
-                client: Any = connect(self._daemon, timeout=None)  # its stubs want whole seconds
-                with contextlib.closing(client):
-                    stream = client.events(decode=True, filters=filters, since=since)
+                with self._api.stream("GET", f"/events?{query(filters=filters, since=f'{since:.9f}')}") as stream:
                     patience = clock.Deadline.after(LOST_AFTER)
                     self._on_loop(self._subscribed, subscribed, again)
                     again = True
                     try:
-                        for event in stream:
+                        for event in _events(stream):
                             since = max(since, event.get("timeNano", 0) / NANO)
                             self._on_loop(self._event, event)
                     finally:
                         patience = clock.Deadline.after(LOST_AFTER)  # it was there until now
-            except Exception as error:  # noqa: BLE001 - a broken stream is any of four libraries' errors; all mean this
+            except Exception as error:  # noqa: BLE001 - a broken stream is any of three libraries' errors; all mean this
                 reason = str(error)
             if patience.expired():
                 self._on_loop(self._engine_lost, reason)
@@ -211,9 +281,7 @@ class Engine:
 
     async def refresh(self) -> None:
         """Ask for the state of every container, in case an event was missed."""
-        client = await self.client()
-        listed = await self.call(client.containers, all=True, filters={"label": f"{RUN}={self._env}"})
-        for one in listed:
+        for one in await self._list():
             labels = one.get("Labels") or {}
             known = self._known(labels)
             if known is None or not self._ours(labels):
@@ -223,7 +291,7 @@ class Engine:
                 self._take_health(known, _HEALTH.search(one.get("Status", "")))
                 continue
             with contextlib.suppress(HarnessError):  # it is gone by now, or the next look will tell
-                self._compare(known, await self.call(client.inspect_container, one["Id"]))
+                self._compare(known, await self._inspect(one["Id"]))
 
     def _compare(self, known: Container, facts: dict[str, Any]) -> None:
         """Take over a state that no event has told, if it is newer than the last event."""
@@ -286,9 +354,13 @@ class Engine:
         path.touch()
         known.log_start = path.stat().st_size
         known.followed = asyncio.Event()
+        attached, known.attached = known.attached, None
+        if attached and attached.container != container:
+            attached = None
+        since = known.log_from if same else 0.0
         threading.Thread(
             target=self._follow,
-            args=(container, path, known.log_from if same else 0.0, known.followed),
+            args=(container, since, attached, path, known.followed),
             name=f"log-{known.name}",
             daemon=True,
         ).start()
@@ -302,18 +374,35 @@ class Engine:
         self._say(f"{known.id}: exit code {code}{'' if known.expected else ', not asked for'}")
         self._tell("exit", known)
 
-    def _follow(self, container: str, path: Path, since: float, followed: asyncio.Event) -> None:
-        """Write a container's output to its file, byte for byte, until it ends."""
+    def _follow(
+        self, container: str, since: float, attached: Output | None, path: Path, followed: asyncio.Event
+    ) -> None:
+        """Write a container's output to its file until it ends: what it is attached by, else what its log gives."""
+        filled = 0
         try:
-            client = connect(self._daemon, timeout=None)
-            chunks = client.logs(container, stream=True, follow=True, since=since or None)
-            with contextlib.closing(client), path.open("ab", buffering=0) as file:
-                for chunk in chunks:
-                    file.write(chunk)
+            output = attached or Output.logged(self._api, container, since)
+            with contextlib.closing(output), path.open("ab", buffering=0) as file:
+                for piece in output:
+                    filled += len(piece) + PER_MESSAGE
+                    file.write(piece)
+                if not attached and filled > ENGINE_FILE:
+                    file.write(NOT_ALL)
         except Exception as error:  # noqa: BLE001 - as in ``_listen``; what came until now is in the file
             if not self._closing.is_set():
                 self._say(f"log of {path.stem}: {error}")
         self._on_loop(followed.set)
+
+    async def _start(self, known: Container, container: str) -> None:
+        """Start a container, after attaching to its output."""
+        with contextlib.suppress(HarnessError):  # then its log is followed
+            known.attached = await asyncio.to_thread(Output.attached, self._api, container)
+        try:
+            await self._do(container, "start")
+        except HarnessError:
+            if known.attached:
+                known.attached.close()
+                known.attached = None
+            raise
 
     # -- networks -----------------------------------------------------------------------------------------------
 
@@ -329,8 +418,8 @@ class Engine:
             wanted = {"Name": name, "Driver": "bridge", "CheckDuplicate": True, "Labels": labels}
             wanted["IPAM"] = {"Driver": "default", "Config": [pool]}
             try:
-                # Not by the SDK, which is still being loaded when the first network is made.
-                made = await asyncio.to_thread(request, self._daemon, "POST", "/networks/create", wanted)
+                # Also before the engine has said what it is: the first network is made while it is asked.
+                made = await asyncio.to_thread(self._api.request, "POST", "/networks/create", wanted)
             except HarnessError as error:
                 if "overlap" in error.summary.lower():
                     continue
@@ -352,8 +441,8 @@ class Engine:
 
     async def connect_to(self, network: str, container: str, aliases: list[str]) -> None:
         """Let a container join another network under the names ``aliases``."""
-        client = await self.client()
-        await self.call(client.connect_container_to_network, container, self.networks[network], aliases=aliases)
+        wanted = {"Container": container, "EndpointConfig": {"Aliases": aliases}}
+        await self._ask("POST", f"/networks/{self.networks[network]}/connect", wanted)
 
     # -- starts -------------------------------------------------------------------------------------------------
 
@@ -364,8 +453,6 @@ class Engine:
             stack: its name.
             stopped: tells that no more is to be started.
         """
-        client = await self.client()
-        filters = {"label": [f"{RUN}={self._env}", f"{STACK}={stack}"], "status": "created"}
         gate = asyncio.Semaphore(STARTS_AT_ONCE)
         refused: dict[str, str] = {}
 
@@ -373,12 +460,12 @@ class Engine:
             async with gate:
                 if not stopped():
                     try:
-                        await self.call(client.start, container)
+                        await self._start(known, container)
                     except HarnessError as error:
-                        refused[known.name] = error.summary.removeprefix("start: ")
+                        refused[known.name] = error.summary
 
         starts = self._starts[stack] = set()
-        for one in await self.call(client.containers, all=True, filters=filters):
+        for one in await self._list(label=[f"{STACK}={stack}"], status=["created"]):
             labels = one.get("Labels") or {}
             known = self._known(labels)
             if known and self._ours(labels):
@@ -395,16 +482,15 @@ class Engine:
 
     async def act(self, one: Container, act: str, grace: float) -> None:
         """Do to a container what a test asks for: kill, stop, start, restart, pause, unpause."""
-        client = await self.client()
         if act in ("kill", "stop", "restart") and one.running:
             one.expected = True
             try:
                 if one.state == "paused":
-                    await self.call(client.unpause, one.container)
+                    await self._do(one.container, "unpause")
                 if act == "kill":
-                    await self.call(client.kill, one.container)
+                    await self._do(one.container, "kill")
                 else:
-                    await self.call(client.stop, one.container, timeout=round(grace))
+                    await self._do(one.container, "stop", grace=grace, t=round(grace))
             except HarnessError:
                 one.expected = not one.running
                 raise
@@ -412,13 +498,13 @@ class Engine:
         if act in ("start", "restart") and not one.running:
             starts = one.starts
             await self.log_complete(one)  # what its last life wrote comes before its next
-            await self.call(client.start, one.container)
+            await self._start(one, one.container)
             await self._until(lambda: one.starts > starts)
         if act == "pause" and one.state == "running":
-            await self.call(client.pause, one.container)
+            await self._do(one.container, "pause")
             one.state = "paused"
         if act == "unpause" and one.state == "paused":
-            await self.call(client.unpause, one.container)
+            await self._do(one.container, "unpause")
             one.state = "running"
 
     async def _until(self, holds: Callable[[], bool]) -> None:
@@ -443,8 +529,7 @@ class Engine:
         """Return what the engine knows of a container now: state, flags, its last health checks."""
         if not one.container:
             return {}
-        client = await self.client()
-        facts = await self.call(client.inspect_container, one.container)
+        facts = await self._inspect(one.container)
         state = facts["State"]
         one.oom = one.oom or bool(state.get("OOMKilled"))
         one.pid = int(state.get("Pid") or 0)
@@ -463,8 +548,7 @@ class Engine:
 
     async def exposed(self) -> list[str]:
         """Return bindings that are not on loopback, as the engine has them."""
-        client = await self.client()
-        listed = await self.call(client.containers, filters={"label": f"{RUN}={self._env}"})
+        listed = await self._list(status=["running", "paused"])
         return [
             f"{one['Names'][0].lstrip('/')}: {port['IP']}:{port['PublicPort']}"
             for one in listed
@@ -479,13 +563,13 @@ class Engine:
 
     async def remove(self, stack: str | None = None, *, settle: float = 0.0) -> list[str]:
         """Remove everything of a stack, or of the whole environment; return what is left, in words."""
-        client = await self.client()
+        await self.opened()
         for one in self.containers.values():
             if stack in (None, one.stack):
                 one.expected = True
-        return await self.call(
+        return await asyncio.to_thread(
             objects.remove_all,
-            client,
+            self._api,
             f"{RUN}={self._env}",
             self._ours,
             where=lambda labels: stack is None or labels.get(STACK) == stack,
@@ -495,11 +579,18 @@ class Engine:
     async def stop(self, one: Container, grace: float) -> None:
         """Ask a container to end, and kill it after ``grace`` seconds."""
         one.expected = True
-        client = await self.client()
+        grace = max(1, round(grace))
         with contextlib.suppress(HarnessError):
             if one.state == "paused":
-                await self.call(client.unpause, one.container)
-            await self.call(client.stop, one.container, timeout=max(1, round(grace)))
+                await self._do(one.container, "unpause")
+            await self._do(one.container, "stop", grace=grace, t=grace)
+
+
+def _events(stream: HTTPResponse) -> Iterator[dict[str, Any]]:
+    """Yield the events of a stream: JSON objects, one a line ("Monitor events" in the Engine API)."""
+    while line := stream.readline():
+        if line.strip():
+            yield json.loads(line)
 
 
 def _nanoseconds(text: str) -> int:

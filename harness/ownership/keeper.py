@@ -6,7 +6,7 @@ somebody holds it: a connected run, a stack that includes it, or ``kept``. A run
 process that opened it is gone, however it went, its holds are gone too.
 
 Only the standard library is used, and one thread, so that services can be forked safely; where an environment has
-containers, the Docker SDK is loaded, and its threads touch none of the keeper's state (``containers``).
+containers, the engine is spoken to by threads that touch none of the keeper's state (``containers``).
 The protocol is one JSON object a line over an abstract unix socket: ``{"id": 1, "do": "start", ...}`` is answered by
 ``{"id": 1, "ok": {...}}`` or ``{"id": 1, "error": "..."}``; ``{"event": "exit", ...}`` comes unasked.
 """
@@ -20,14 +20,11 @@ import hashlib
 import json
 import os
 import resource
-import select
 import signal
 import socket
 import struct
 import sys
-import threading
 import traceback
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +47,7 @@ LIMIT = 16 * 1024 * 1024
 REFRESH = 1.0
 AGAIN = 0.1  # seconds after which logs are looked at again while one grows beyond its bound
 UNREAPED = 0.5  # seconds in which a dead child is ours to collect, unless a debugger has not looked yet
-SWITCH_EVERY = 0.0005  # seconds that a thread, such as one that loads the SDK, may hold up answers
+SWITCH_EVERY = 0.0005  # seconds that a thread, such as one that reads a log, may hold up answers
 RETRY_FOR, RETRY_EVERY = 120.0, 2.0
 UP_CUT_SHORT = 1.5  # seconds in which the engine may still create what a killed Compose had asked for
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
@@ -790,7 +787,7 @@ class Keeper:
         started here; ``refused`` is service -> why the engine did not.
         """
         engine = self._engine()
-        await engine.client()  # its events are subscribed to before anything can happen
+        await engine.opened()  # its events are subscribed to before anything can happen
         for name, grace in services.items():
             made = Container(stack, name, self._log_of(stack, name), grace)
             engine.containers[made.id] = made
@@ -1086,9 +1083,6 @@ def main(argv: list[str]) -> int:
     """
     header, begin, ack = json.loads(argv[0]), int(argv[1]), int(argv[2])
     sys.setswitchinterval(SWITCH_EVERY)
-    if header["daemon"] and not select.select([begin], [], [], 0)[0]:
-        # There is time. Later it would only hold up the request for the network.
-        threading.Thread(target=import_module, args=("docker",), name="load-sdk", daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     os.chdir("/")

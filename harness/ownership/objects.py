@@ -6,24 +6,22 @@ ledger knows; without a ledger, when its labels name an owner of this user and m
 
 from __future__ import annotations
 
-import contextlib
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from harness.clock import Deadline, poll
-from harness.daemon import request
+from harness.daemon import NOT_THERE, query
+from harness.errors import EngineUnreachableError, HarnessError
 from harness.ownership.identity import Owner, is_proven_dead
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from docker import APIClient
-
-    from harness.daemon import Daemon
+    from harness.daemon import Api
 
 SCHEMA = "1"
 RUN, NONCE, STACK, OWNER = "harness.run", "harness.nonce", "harness.stack", "harness.owner"
@@ -53,22 +51,22 @@ class Object:
         return f"{self.kind} {self.name}"
 
 
-def find(client: APIClient, label: str, kinds: Iterable[str] = ("container", "network", "volume")) -> list[Object]:
-    """Return the objects with ``label`` (``key`` or ``key=value``), containers first."""
-    filters = {"label": [label]}
+def find(api: Api, label: str, kinds: Iterable[str] = ("container", "network", "volume")) -> list[Object]:
+    """Return the objects with ``label`` (``key`` or ``key=value``), containers first. Raises HarnessError."""
     found: list[Object] = []
     for kind in kinds:
-        if kind == "container":
-            for one in client.containers(all=True, filters=filters):
-                name = next(iter(one.get("Names") or ()), one["Id"][:12]).lstrip("/")
-                found.append(Object(kind, one["Id"], name, one.get("Labels") or {}))
-        elif kind == "network":
-            listed = client.networks(filters=filters)
-            found += [Object(kind, one["Id"], one["Name"], one.get("Labels") or {}) for one in listed]
-        else:
-            listed = client.volumes(filters=filters).get("Volumes") or ()
-            found += [Object(kind, one["Name"], one["Name"], one.get("Labels") or {}) for one in listed]
+        for one in list_all(api, kind, label=[label]):
+            name = str(next(iter(one.get("Names") or ()), one.get("Name") or one["Id"][:12])).lstrip("/")
+            found.append(Object(kind, one.get("Id") or name, name, one.get("Labels") or {}))
     return found
+
+
+def list_all(api: Api, kind: str, **filters: list[str]) -> list[dict[str, Any]]:
+    """Return what the engine lists of one kind. Raises HarnessError."""
+    more = {"all": True} if kind == "container" else {}
+    path = "/containers/json" if kind == "container" else f"/{kind}s"
+    listed = api.request("GET", f"{path}?{query(filters=filters, **more)}")
+    return (listed.get("Volumes") if kind == "volume" else listed) or []
 
 
 @dataclass(frozen=True)
@@ -84,64 +82,59 @@ class Refusal:
     final: bool = False
 
 
-def remove(client: APIClient, one: Object, ours: Callable[[dict[str, str]], bool]) -> Refusal | None:
+def remove(api: Api, one: Object, ours: Callable[[dict[str, str]], bool]) -> Refusal | None:
     """Remove an object that was just listed, forced; return None or why it is still there.
 
     Ids of containers and networks are never used again and their labels never change, so the list is proof enough; a
     volume has only a name, and is asked once more.
     """
-    from docker.errors import APIError, NotFound  # noqa: PLC0415 - the SDK is loaded where an engine is in use
-    from requests.exceptions import RequestException  # noqa: PLC0415
-
+    path = f"/{one.kind}s/{quote(one.id, safe='')}"
     try:
-        if one.kind == "container":
-            client.remove_container(one.id, v=True, force=True)
-        elif one.kind == "network":
-            _disconnect(client, one, ours)
-            client.remove_network(one.id)
-        elif not ours(client.inspect_volume(one.id).get("Labels") or {}):
-            return Refusal(f"{one}: its labels are not ours", final=True)
-        else:
-            client.remove_volume(one.id, force=True)
-    except NotFound:
-        return None
-    except APIError as error:
-        users = _foreign_users(client, one, ours)
-        if users:
-            return Refusal(f"{one}: it is used by {', '.join(users)}, not ours", final=True)
-        return Refusal(f"{one}: {error.explanation or error}")
-    except RequestException as error:
-        return Refusal(f"{one}: {error}")
-    return None
+        if one.kind == "network":
+            _disconnect(api, path, ours)
+        elif one.kind == "volume":
+            told = api.call("GET", path)
+            if not told.refusal and not ours(told.document.get("Labels") or {}):
+                return Refusal(f"{one}: its labels are not ours", final=True)
+        how = {"container": "?" + query(v=True, force=True), "volume": "?" + query(force=True)}
+        reply = api.call("DELETE", path + how.get(one.kind, ""))
+        if reply.status == NOT_THERE or not reply.refusal:
+            return None
+        users = _foreign_users(api, one, ours)
+    except EngineUnreachableError as error:
+        return Refusal(f"{one}: {error.summary}")
+    if users:
+        return Refusal(f"{one}: it is used by {', '.join(users)}, not ours", final=True)
+    return Refusal(f"{one}: {reply.refusal}")
 
 
-def _disconnect(client: APIClient, network: Object, ours: Callable[[dict[str, str]], bool]) -> None:
+def _disconnect(api: Api, network: str, ours: Callable[[dict[str, str]], bool]) -> None:
     """Take our own containers, which live on in another stack, off a network."""
-    for container in client.inspect_network(network.id).get("Containers") or {}:
-        if ours(client.inspect_container(container)["Config"]["Labels"] or {}):
-            client.disconnect_container_from_network(container, network.id, force=True)
+    told = api.call("GET", network)
+    for container in () if told.refusal else told.document.get("Containers") or ():
+        facts = api.call("GET", f"/containers/{container}/json")
+        if not facts.refusal and ours(facts.document["Config"]["Labels"] or {}):
+            api.call("POST", f"{network}/disconnect", {"Container": container, "Force": True})
 
 
-def _foreign_users(client: APIClient, one: Object, ours: Callable[[dict[str, str]], bool]) -> list[str]:
+def _foreign_users(api: Api, one: Object, ours: Callable[[dict[str, str]], bool]) -> list[str]:
     """Return whose containers, not ours, keep a network or volume from being removed."""
-    from docker.errors import DockerException  # noqa: PLC0415
-    from requests.exceptions import RequestException  # noqa: PLC0415
-
     if one.kind == "container":
         return []
-    with contextlib.suppress(DockerException, RequestException):
+    try:
         # A stopped container is no hindrance to a network, but the filter finds both.
-        users = client.containers(all=True, filters={one.kind: one.id})
-        return [
-            f"container {next(iter(user.get('Names') or ()), user['Id'][:12]).lstrip('/')}"
-            for user in users
-            if not ours(user.get("Labels") or {})
-        ]
-    return []
+        users = list_all(api, "container", **{one.kind: [one.id]})
+    except HarnessError:
+        return []
+    return [
+        f"container {next(iter(user.get('Names') or ()), user['Id'][:12]).lstrip('/')}"
+        for user in users
+        if not ours(user.get("Labels") or {})
+    ]
 
 
 def remove_all(
-    client: APIClient,
+    api: Api,
     label: str,
     ours: Callable[[dict[str, str]], bool],
     *,
@@ -152,7 +145,7 @@ def remove_all(
     """Remove every object with ``label`` that is ours and ``where`` wants; look again until none is there.
 
     Args:
-        client: the engine.
+        api: the engine.
         label: what to list by.
         ours: tells by labels whether an object may be touched.
         kinds: what to look for, in this order.
@@ -161,13 +154,16 @@ def remove_all(
 
     Returns:
         What is left, in words.
+
+    Raises:
+        HarnessError: the engine did not say what there is.
     """
     found: list[Object] = []
     refused: dict[str, Refusal] = {}
     deadline, quiet = Deadline.after(VERIFY_BUDGET + settle), Deadline.after(settle)
     again = threading.Event()
     for turn in poll(deadline, wake=again):
-        found = [one for one in find(client, label, kinds) if ours(one.labels) and where(one.labels)]
+        found = [one for one in find(api, label, kinds) if ours(one.labels) and where(one.labels)]
         if (not found and quiet.expired()) or any(refused[one.id].final for one in found if one.id in refused):
             break
         refused = {}
@@ -175,7 +171,7 @@ def remove_all(
             mine = [one for one in found if one.kind == kind]
             if mine:
                 with ThreadPoolExecutor(max_workers=min(8, len(mine))) as pool:
-                    answers = pool.map(lambda one: remove(client, one, ours), mine)
+                    answers = pool.map(lambda one: remove(api, one, ours), mine)
                     refused |= {one.id: no for one, no in zip(mine, answers, strict=True) if no}
         if not turn and found and not refused:
             again.set()  # it should all be gone: look at once
@@ -212,31 +208,26 @@ def _dead_owners(here: Owner, *, local: bool) -> Callable[[dict[str, str]], bool
     return ours
 
 
-def find_orphans(client: APIClient, here: Owner, known: set[str], *, local: bool) -> dict[str, list[Object]]:
-    """Return environment -> what carries our labels, is in no ledger of ``known``, and whose owner is proven dead."""
+def find_orphans(api: Api, here: Owner, known: set[str], *, local: bool) -> dict[str, list[Object]]:
+    """Return environment -> what carries our labels, is in no ledger of ``known``, and whose owner is proven dead.
+
+    Raises HarnessError.
+    """
     ours = _dead_owners(here, local=local)
     found: dict[str, list[Object]] = {}
-    for one in find(client, RUN):
+    for one in find(api, RUN):
         env = one.labels.get(RUN, "")
         if env and env not in known and ours(one.labels):
             found.setdefault(env, []).append(one)
     return found
 
 
-def environments(daemon: Daemon) -> set[str]:
-    """Return the environments of which something is on an engine, whosever they are. Raises HarnessError."""
-    filters = quote(json.dumps({"label": [RUN]}))
-    listed = [request(daemon, "GET", f"/{what}filters={filters}") for what in ("containers/json?all=1&", "networks?")]
-    listed.append(request(daemon, "GET", f"/volumes?filters={filters}")["Volumes"])
-    return {(one.get("Labels") or {}).get(RUN, "") for found in listed for one in found or ()} - {""}
-
-
-def remove_orphans(client: APIClient, here: Owner, known: set[str], *, local: bool) -> list[str]:
-    """Remove what ``find_orphans`` finds; return one line for each environment."""
+def remove_orphans(api: Api, here: Owner, known: set[str], *, local: bool) -> list[str]:
+    """Remove what ``find_orphans`` finds; return one line for each environment. Raises HarnessError."""
     ours = _dead_owners(here, local=local)
     told = []
-    for env in sorted(find_orphans(client, here, known, local=local)):
-        left = remove_all(client, f"{RUN}={env}", ours)
+    for env in sorted(find_orphans(api, here, known, local=local)):
+        left = remove_all(api, f"{RUN}={env}", ours)
         told.append(
             f"containers of environment {env}, whose ledger is lost and whose owner is dead, "
             + (f"could not be cleared: {'; '.join(left)}" if left else "were cleared")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import signal
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from harness import procs
 from harness.clock import Deadline, poll
-from harness.daemon import connect, in_words
+from harness.daemon import Api
 from harness.errors import HarnessError
 from harness.ownership import objects
 from harness.ownership.identity import RUN_COOKIE
@@ -73,10 +72,8 @@ def remove_containers(record: LedgerRecord) -> list[str]:
     if not record.nonce:
         return [f"containers of {record.env}: its ledger has no nonce, so nothing proves which are its"]
     try:
-        client = connect(record.daemon, timeout=ENGINE_BUDGET)
-        label = f"{objects.RUN}={record.env}"
-        with contextlib.closing(client), in_words("removing"):
-            return objects.remove_all(client, label, lambda labels: labels.get(objects.NONCE) == record.nonce)
+        api, label = Api(record.daemon, within=ENGINE_BUDGET), f"{objects.RUN}={record.env}"
+        return objects.remove_all(api, label, lambda labels: labels.get(objects.NONCE) == record.nonce)
     except HarnessError as error:
         return [f"containers of {record.env}: {error.summary}"]
 
@@ -86,10 +83,8 @@ def containers_of(record: LedgerRecord) -> list[str]:
     if record.daemon is None or not record.nonce:
         return []
     try:
-        client = connect(record.daemon, timeout=ENGINE_BUDGET)
-        with contextlib.closing(client), in_words("looking"):
-            found = objects.find(client, f"{objects.RUN}={record.env}")
-            return [str(one) for one in found if one.labels.get(objects.NONCE) == record.nonce]
+        found = objects.find(Api(record.daemon, within=ENGINE_BUDGET), f"{objects.RUN}={record.env}")
+        return [str(one) for one in found if one.labels.get(objects.NONCE) == record.nonce]
     except HarnessError as error:
         return [f"containers that cannot be asked for: {error.summary}"]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from harness import procs
 from harness.clock import Deadline, poll
-from harness.daemon import connect, in_words
+from harness.daemon import Api
 from harness.errors import ConfigError, HarnessError
 from harness.ownership import ledger, objects, removal
 from harness.ownership.identity import is_proven_dead, this_process
@@ -107,9 +107,8 @@ def find_dead(state: Path, daemon: Daemon | None = None) -> tuple[list[Dead], li
             notes.append(f"{path} is no ledger that can be read")
     if daemon:
         try:
-            client = connect(daemon, timeout=ENGINE_BUDGET)
-            with contextlib.closing(client), in_words("looking for what dead runs left"):
-                orphans = objects.find_orphans(client, here, known, local=daemon.host.startswith("unix://"))
+            api, local = Api(daemon, within=ENGINE_BUDGET), daemon.host.startswith("unix://")
+            orphans = objects.find_orphans(api, here, known, local=local)
             found += [Dead(env, "", tuple(map(str, things))) for env, things in orphans.items()]
         except HarnessError as error:
             notes.append(error.summary)
@@ -159,11 +158,8 @@ def sweep(state: Path, *, own: str = "", daemon: Daemon | None = None) -> list[s
         if daemon:
             known = {path.name.removesuffix(ledger.SUFFIX) for path in ledger.all_ledgers(state)}
             try:
-                if objects.environments(daemon) <= known:
-                    return told  # seen without the SDK, which takes long to load
-                client = connect(daemon, timeout=ENGINE_BUDGET)
-                with contextlib.closing(client), in_words("looking for what dead runs left"):
-                    told += objects.remove_orphans(client, here, known, local=daemon.host.startswith("unix://"))
+                api, local = Api(daemon, within=ENGINE_BUDGET), daemon.host.startswith("unix://")
+                told += objects.remove_orphans(api, here, known, local=local)
             except HarnessError as error:
                 told.append(error.summary)  # no reason to keep a new run from starting
     return told
