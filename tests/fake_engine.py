@@ -220,6 +220,9 @@ class FakeEngine:
             found = _labelled({one: labels for one, (labels, _) in self.networks.items()}, filters)
             return 200, [{"Id": one, "Name": f"{one}-name", "Labels": labels} for one, labels in found.items()]
         name = rest.partition("/")[0]
+        if rest == "create":
+            self.networks[body["Name"]] = (body["Labels"], [])
+            return 201, {"Id": body["Name"]}
         if name not in self.networks:
             return 404, {"message": f"network {name} not found"}
         labels, users = self.networks[name]

@@ -8,10 +8,12 @@ import os
 import signal
 import socket
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from fake_engine import FakeEngine
 from projects import Project, service, web
 
 from harness import clock, procs
@@ -136,6 +138,49 @@ def test_a_keeper_to_be_ends_with_its_run(project: Project) -> None:
     assert project.wait_until_gone(10) == {}
     assert not (project.root / "logs").exists()
     assert not (project.state / "harness").exists()
+
+
+BEGUN = """
+import json, os, signal, sys
+from pathlib import Path
+from harness.daemon import Daemon
+from harness.ownership.client import EnvironmentId, KeeperToBe
+state, root, host = sys.argv[1:]
+folder = Path(root, "logs", "e")
+folder.mkdir(parents=True)
+wanted = EnvironmentId("e", Path(state), folder, root, "compose", Daemon(host, "a test"), "10.213.0.0/16")
+keeper = KeeperToBe(wanted)
+keeper.begin(network=True)
+sys.stdin.readline()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_network_that_comes_after_its_run_was_killed_goes(project: Project, tmp_path: Path) -> None:
+    """A network that a killed run had asked for must be found and removed by the keeper, however late it is made."""
+    state = project.state / "harness"
+    state.mkdir(mode=0o700)
+    engine, asked, late = FakeEngine(tmp_path / "docker.sock"), threading.Event(), threading.Event()
+
+    def slow(method: str, path: str) -> None:
+        if (method, path) == ("POST", "/networks/create"):
+            asked.set()
+            late.wait(20)
+        elif (method, path) == ("GET", "/networks"):  # the keeper looks for what is there: only now it comes
+            late.set()
+
+    engine.before = slow
+    with engine.running():
+        words = [sys.executable, "-c", BEGUN, str(state), str(project.root), engine.daemon.host]
+        run = procs.spawn(words, stdin=procs.PIPE)
+        assert run.stdin
+        assert asked.wait(20)
+        run.stdin.close()
+        assert run.wait(20) == -signal.SIGKILL
+        assert project.wait_until_gone(20) == {}
+    assert engine.networks == {}
+    assert engine.did("DELETE") == ["/networks/harness-e"]
+    assert list(state.iterdir()) == []
 
 
 def test_a_keeper_that_cannot_start_says_why(project: Project) -> None:
@@ -418,5 +463,6 @@ def test_what_is_gone_is_looked_for_again_only_when_something_came_since(tmp_pat
     """A keeper must take everything as gone once it has seen that, until something is about to be made again."""
     header: dict[str, str | None] = dict.fromkeys(("state", "folder", "checkout"), str(tmp_path))
     header |= {"env": f"e-{os.getpid()}", "engine": "embedded", "daemon": None, "socket": f"harness-{os.getpid()}"}
+    header |= {"nonce": "0", "awaits_network": False}
     done = procs.run([sys.executable, "-c", CLEARED, json.dumps(header)], timeout=20)
     assert done.stdout.strip() == "[false, [], true, false]", done.stderr

@@ -10,13 +10,18 @@ import socket
 import sys
 import threading
 import traceback
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import procs
 from harness.clock import Deadline
+from harness.daemon import Api
 from harness.errors import BrokenStack, ConfigError, EngineUnreachableError, HarnessError
+from harness.ownership.identity import Owner, this_process
+from harness.ownership.networks import Network, first_name, make_network
+from harness.ownership.objects import labels_of
 from harness.ownership.removal import LOG
 
 if TYPE_CHECKING:
@@ -25,15 +30,16 @@ if TYPE_CHECKING:
     from harness.daemon import Daemon
 
 START_BUDGET = 10.0
-BEGIN = b"!"
 _KINDS: dict[str, type[HarnessError]] = {
     kind.__name__: kind for kind in (BrokenStack, ConfigError, EngineUnreachableError)
 }
 # Fork once more before anything heavy is imported: the keeper is then nobody's child whose end somebody must collect.
+# It says its number at once: things are marked as its while it is still loading.
 # At its end nothing is left to tidy, and the run waits for it: the interpreter is not taken apart, which takes 30 ms.
 _BOOT = (
     "import os,sys\n"
     "if os.fork(): os._exit(0)\n"
+    "os.write(int(sys.argv[4]), b'%d' % os.getpid())\n"
     "sys.path.insert(0, sys.argv.pop(1))\n"
     "from harness.ownership.keeper import main\n"
     "os._exit(main(sys.argv[1:]))"
@@ -77,6 +83,8 @@ class KeeperToBe:
     def __init__(self, wanted: EnvironmentId) -> None:
         self.wanted = wanted
         self._begun = False
+        self._makes_network = False
+        self._network: Future[Network] = Future()
         header = {
             "env": wanted.env,
             "state": str(wanted.state),
@@ -101,11 +109,47 @@ class KeeperToBe:
         finally:
             _close(begin, ack)
 
-    def begin(self) -> None:
-        """Tell it to be the keeper; ``wait`` tells when it is. Its folder is there."""
+    def begin(self, *, network: bool = False) -> None:
+        """Tell it to be the keeper; ``wait`` tells when it is. Its folder is there.
+
+        Args:
+            network: whether the environment's network is made meanwhile, which takes the engine as long as a keeper
+                takes to load. Should this process be killed before it has told of it, the keeper looks for it.
+        """
+        number, nonce = self._read(), os.urandom(16).hex()
+        if not number:
+            return  # it is gone, which ``wait`` will see
         self._begun = True
-        with contextlib.suppress(BrokenPipeError):  # it is gone, which ``wait`` will see
-            os.write(self._begin, BEGIN)
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self._begin, json.dumps({"nonce": nonce, "awaits_network": network}).encode())
+        self._makes_network = network
+        if network:
+            pid = int(number)
+            keeper = replace(this_process(), pid=pid, start=procs.start_time_of(pid) or 0)
+            threading.Thread(
+                target=self._make_network, args=(keeper, nonce), name="harness-first-network", daemon=True
+            ).start()
+
+    def _make_network(self, keeper: Owner, nonce: str) -> None:
+        wanted = self.wanted
+        assert wanted.daemon  # the caller looked
+        try:
+            labels = labels_of(wanted.env, nonce, keeper, wanted.checkout)
+            name = first_name(wanted.env)
+            self._network.set_result(make_network(Api(wanted.daemon), name, wanted.networks, nonce, labels))
+        except Exception as error:  # noqa: BLE001 - the keeper tries again, and tells it
+            self._network.set_exception(error)
+
+    def network(self) -> dict[str, str] | None:
+        """Return the environment's network once it is made; None when it could not be, or is not made here."""
+        if not self._makes_network or self._network.exception():
+            return None
+        return self._network.result().as_dict()
+
+    def _read(self) -> bytes:
+        """Return what it says next, b"" when it is gone or says nothing in time."""
+        ready, _, _ = select.select([self._ack], [], [], START_BUDGET)
+        return os.read(self._ack, select.PIPE_BUF) if ready else b""
 
     def wait(self) -> None:
         """Wait until it is the keeper and can be talked to.
@@ -114,8 +158,7 @@ class KeeperToBe:
             BrokenStack: it did not come up; its log says why.
         """
         try:
-            ready, _, _ = select.select([self._ack], [], [], START_BUDGET)
-            acknowledged = bool(ready) and bool(os.read(self._ack, 4096))
+            acknowledged = self._begun and bool(self._read())
             said = b"" if acknowledged else os.pread(self._said, 1 << 16, 0)
         finally:
             self.dismiss()
@@ -131,8 +174,8 @@ class KeeperToBe:
         """Have it end, unless it was told to be the keeper; then it is gone. Safe to call twice."""
         if self._ack >= 0:
             _close(self._said, self._begin)
-            if not self._begun:
-                select.select([self._ack], [], [], START_BUDGET)  # its end is the end of this pipe
+            while not self._begun and self._read():
+                pass  # its end is the end of this pipe
             _close(self._ack)
             self._ack = -1
             with contextlib.suppress(procs.TimeoutExpired):

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import json
-import random
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +21,7 @@ from harness import clock
 from harness.daemon import Api, Daemon, ask, query
 from harness.errors import BrokenStack, HarnessError
 from harness.ownership import objects
+from harness.ownership.networks import Network, make_network
 from harness.ownership.objects import NUMBER, RUN, SERVICE, STACK
 
 if TYPE_CHECKING:
@@ -177,7 +176,7 @@ class Engine:
         self._api = Api(daemon)
         self._env = env
         self._nonce = nonce
-        self._range = ipaddress.IPv4Network(range_)
+        self._range = range_
         self._tell = tell
         self._say = say
         self._loop = asyncio.get_running_loop()
@@ -406,38 +405,16 @@ class Engine:
 
     # -- networks -----------------------------------------------------------------------------------------------
 
-    async def make_network(self, name: str, labels: dict[str, str]) -> dict[str, str]:
-        """Make a network in a free /24 of the range; return its name, subnet and gateway.
+    async def make_network(self, name: str, labels: dict[str, str]) -> Network:
+        """Make a network in a free /24 of the range. Raises HarnessError as ``networks.make_network`` does."""
+        made = await asyncio.to_thread(make_network, self._api, name, self._range, self._nonce, labels)
+        self.take_network(made)
+        return made
 
-        Raises:
-            HarnessError: every subnet is taken, or the engine refused, with its words.
-        """
-        for subnet in self._subnets():
-            gateway = str(subnet[1])
-            pool = {"Subnet": str(subnet), "Gateway": gateway, "IPRange": str(list(subnet.subnets(1))[1])}
-            wanted = {"Name": name, "Driver": "bridge", "CheckDuplicate": True, "Labels": labels}
-            wanted["IPAM"] = {"Driver": "default", "Config": [pool]}
-            try:
-                # Also before the engine has said what it is: the first network is made while it is asked.
-                made = await asyncio.to_thread(self._api.request, "POST", "/networks/create", wanted)
-            except HarnessError as error:
-                if "overlap" in error.summary.lower():
-                    continue
-                raise BrokenStack(f"Network {name} could not be made: {error.summary}") from error
-            self.networks[name] = made["Id"]
-            self._say(f"network {name}: {subnet}")
-            return {"name": name, "subnet": str(subnet), "gateway": gateway}
-        raise BrokenStack(
-            f"Address pool exhausted: every /24 of {self._range} is taken, one was needed for network {name} "
-            "(wider: networks in [tool.harness], or HARNESS_NETWORKS)"
-        )
-
-    def _subnets(self) -> list[ipaddress.IPv4Network]:
-        """Return the /24 networks of the range that this machine has no route to, in an order of this environment."""
-        taken = [route for route in _routes() if route.prefixlen > 0]
-        free = [one for one in self._range.subnets(new_prefix=24) if not any(one.overlaps(route) for route in taken)]
-        random.Random(self._nonce).shuffle(free)  # noqa: S311 - spreads environments, hides nothing
-        return free
+    def take_network(self, made: Network) -> None:
+        """Take a network that was made for this environment."""
+        self.networks[made.name] = made.id
+        self._say(f"network {made.name}: {made.subnet}")
 
     async def connect_to(self, network: str, container: str, aliases: list[str]) -> None:
         """Let a container join another network under the names ``aliases``."""
@@ -599,14 +576,3 @@ def _nanoseconds(text: str) -> int:
         return int(datetime.fromisoformat(text).timestamp() * NANO)
     except ValueError:
         return 0
-
-
-def _routes() -> list[ipaddress.IPv4Network]:
-    """Return the networks that this machine has routes to (/proc/net/route: proc(5))."""
-    found = []
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/net/route").read_text().splitlines()[1:]:
-            words = line.split()
-            address, mask = (int.from_bytes(bytes.fromhex(words[i]), "little") for i in (1, 7))
-            found.append(ipaddress.IPv4Network((address, mask.bit_count())))
-    return found

@@ -16,10 +16,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
-import hashlib
 import json
 import os
 import resource
+import select
 import signal
 import socket
 import struct
@@ -38,6 +38,7 @@ from harness.ownership.identity import RUN_COOKIE, SERVICE_COOKIE, this_process
 from harness.ownership.leases import Leases
 from harness.ownership.ledger import SUFFIX, LedgerWriter
 from harness.ownership.marks import LogMarks
+from harness.ownership.networks import Network, first_name
 
 KEPT = "kept"
 FIRST_LEASE_WITHIN = 5.0
@@ -49,7 +50,7 @@ AGAIN = 0.1  # seconds after which logs are looked at again while one grows beyo
 UNREAPED = 0.5  # seconds in which a dead child is ours to collect, unless a debugger has not looked yet
 SWITCH_EVERY = 0.0005  # seconds that a thread, such as one that reads a log, may hold up answers
 RETRY_FOR, RETRY_EVERY = 120.0, 2.0
-UP_CUT_SHORT = 1.5  # seconds in which the engine may still create what a killed Compose had asked for
+CUT_SHORT = 1.5  # seconds in which the engine may still create what a killed Compose, or run, had asked for
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -248,7 +249,8 @@ class Keeper:
         self.folder = Path(header["folder"])
         self.leases = Leases(self.env)
         self.header = header
-        self.nonce = os.urandom(16).hex()
+        self.nonce: str = header["nonce"]
+        self._awaits_network: bool = header["awaits_network"]  # the run has asked for it, and has not told of it yet
         self.ledger = LedgerWriter(
             Path(header["state"]) / f"{self.env}{SUFFIX}",
             {key: header[key] for key in ("env", "checkout", "engine", "folder", "daemon")}
@@ -258,7 +260,7 @@ class Keeper:
         self.services: dict[str, Service] = {}
         self.engine: Engine | None = None
         self.commands: dict[int, Command] = {}
-        self.networks: dict[str, dict[str, str]] = {}
+        self.networks: dict[str, Network] = {}
         self.names: dict[str, dict[str, str]] = {}
         self.logs: dict[str, str] = {}
         self.marks = LogMarks()
@@ -290,7 +292,8 @@ class Keeper:
             self.engine = Engine(
                 Daemon(**self.header["daemon"]), self.env, self.nonce, self.header["networks"], self._tell, say
             )
-            self._in_background(self._begin_network())
+            if self._awaits_network:
+                self._intend("network", name=self._first_network)
         server = await asyncio.start_unix_server(self.talk, sock=listener, limit=LIMIT)
         loop.call_later(FIRST_LEASE_WITHIN, self._end_if_nobody_came)
         watch = asyncio.create_task(self._watch_idle())
@@ -544,15 +547,7 @@ class Keeper:
 
     def _labels(self, **more: str) -> dict[str, str]:
         """Return the labels of everything that is made for this environment on an engine."""
-        return {
-            objects.RUN: self.env,
-            objects.NONCE: self.nonce,
-            objects.OWNER: json.dumps(this_process().as_dict()),
-            objects.CHECKOUT: hashlib.sha256(str(self.header["checkout"]).encode()).hexdigest()[:16],
-            objects.CREATED: f"{clock.now():.3f}",
-            objects.SCHEMA_LABEL: objects.SCHEMA,
-            **more,
-        }
+        return objects.labels_of(self.env, self.nonce, this_process(), self.header["checkout"], **more)
 
     async def do_lease(self, _: Connection, *, services: list[str], ports: list[str]) -> dict[str, Any]:
         """Return addresses for ``stack/service`` names and numbers for named ports."""
@@ -715,8 +710,10 @@ class Keeper:
             raise HarnessError("this environment has no containers")
         return self.engine
 
-    async def do_network(self, connection: Connection, *, stack: str, services: list[str]) -> dict[str, str]:
-        """Return the network that a stack's containers join.
+    async def do_network(
+        self, connection: Connection, *, stack: str, services: list[str], made: dict[str, str] | None = None
+    ) -> dict[str, str]:
+        """Return the network that a stack's containers join; ``made`` is the one that the run has made already.
 
         It is the environment's; a stack with a service name that is taken there gets one of its own, which the
         containers of the stacks that it includes join too. Its name sorts after the first: a container that joins a
@@ -725,6 +722,10 @@ class Keeper:
         engine = self._engine()
         async with self._networking:
             first = self._first_network
+            if made and self._awaits_network:
+                self._awaits_network = False
+                self.networks[first] = Network(**made)
+                engine.take_network(self.networks[first])
             taken = self.names.setdefault(first, {})
             shared = any(taken.get(service, stack) != stack for service in services)
             name = f"{first}-{stack}" if shared else first
@@ -738,7 +739,7 @@ class Keeper:
                     for one in engine.containers.values():
                         if one.stack in below and one.container:
                             await engine.connect_to(name, one.container, [one.name])
-            return self.networks[name]
+            return self.networks[name].as_dict()
 
     async def _make_network(self, name: str, labels: dict[str, str]) -> None:
         self._intend("network", name=name)
@@ -746,17 +747,7 @@ class Keeper:
 
     @property
     def _first_network(self) -> str:
-        return f"harness-{self.env}"
-
-    async def _begin_network(self) -> None:
-        """Make the environment's network before anybody asks for it: that takes the engine most of a tenth of a second.
-
-        What goes wrong is told to the one who asks, for whom it is tried again.
-        """
-        async with self._networking:
-            if not self.finished.is_set():
-                with contextlib.suppress(HarnessError, OSError):
-                    await self._make_network(self._first_network, self._labels())
+        return first_name(self.env)
 
     def _below(self, stack: str) -> set[str]:
         """Return the stacks that a stack includes, directly or not."""
@@ -922,7 +913,7 @@ class Keeper:
             *(engine.stop(one, one.grace) for one in containers if engine and one.running and one.grace > 0),
         )
         await asyncio.gather(*(self._stop(one, 0) for one in mine if one not in subjects))
-        left = await self._remove_containers(stack.name, settle=UP_CUT_SHORT if cut_short else 0.0)
+        left = await self._remove_containers(stack.name, settle=CUT_SHORT if cut_short else 0.0)
         for container in containers:
             if engine:
                 await engine.log_complete(container)
@@ -951,7 +942,7 @@ class Keeper:
         for names in self.names.values():
             for service in [service for service, owner in names.items() if owner == stack]:
                 del names[service]
-        own = f"harness-{self.env}-{stack}"
+        own = f"{self._first_network}-{stack}"
         self.networks.pop(own, None)
         self.names.pop(own, None)
 
@@ -1030,7 +1021,8 @@ class Keeper:
 
     async def _remove_rest_of_containers(self) -> list[str]:
         async with self._networking:  # one that is being made for a lost run is there by then
-            return await self._remove_containers(None)
+            # A run that was killed may have asked the engine for a network that is not there yet.
+            return await self._remove_containers(None, settle=CUT_SHORT if self._awaits_network else 0.0)
 
     async def _remove_strays(self) -> list[str]:
         """End what services left running; return what would not end."""
@@ -1078,8 +1070,8 @@ def main(argv: list[str]) -> int:
     """Become the keeper that ``argv`` describes.
 
     Args:
-        argv: a JSON header, and two descriptors. The first tells when to begin; its end without that, that no keeper is
-            wanted. The second takes the acknowledgement.
+        argv: a JSON header, and two descriptors. From the first comes the rest of the header when it is to begin; its
+            end without that means that no keeper is wanted. The second takes the acknowledgement.
     """
     header, begin, ack = json.loads(argv[0]), int(argv[1]), int(argv[2])
     sys.setswitchinterval(SWITCH_EVERY)
@@ -1087,8 +1079,10 @@ def main(argv: list[str]) -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     os.chdir("/")
     os.umask(0o077)
-    if not os.read(begin, 1):
+    order = os.read(begin, select.PIPE_BUF)
+    if not order:
         return 0
+    header |= json.loads(order)
     os.close(begin)
     with Path(header["folder"], removal.LOG).open("ab") as log:
         os.dup2(log.fileno(), sys.stdout.fileno())

@@ -6,6 +6,7 @@ ledger knows; without a ledger, when its labels name an owner of this user and m
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from harness.clock import Deadline, poll
+from harness.clock import Deadline, now, poll
 from harness.daemon import NOT_THERE, query
 from harness.errors import EngineUnreachableError, HarnessError
 from harness.ownership.identity import Owner, is_proven_dead
@@ -29,6 +30,27 @@ CHECKOUT, CREATED, SCHEMA_LABEL = "harness.checkout", "harness.created", "harnes
 SERVICE = "com.docker.compose.service"
 NUMBER = "com.docker.compose.container-number"
 VERIFY_BUDGET = 5.0
+
+
+def labels_of(env: str, nonce: str, owner: Owner, checkout: str, **more: str) -> dict[str, str]:
+    """Return the labels of what is made on an engine for an environment.
+
+    Args:
+        env: its id.
+        nonce: the random number that only its ledger knows.
+        owner: its keeper.
+        checkout: real path of its project.
+        more: further labels.
+    """
+    return {
+        RUN: env,
+        NONCE: nonce,
+        OWNER: json.dumps(owner.as_dict()),
+        CHECKOUT: hashlib.sha256(checkout.encode()).hexdigest()[:16],
+        CREATED: f"{now():.3f}",
+        SCHEMA_LABEL: SCHEMA,
+        **more,
+    }
 
 
 @dataclass(frozen=True)

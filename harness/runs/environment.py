@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from harness import artifacts
 from harness.daemon import connect
 from harness.engine import attach
+from harness.engine.addresses import Network
 from harness.errors import BrokenStack, HarnessError, LeftoverError
 from harness.ownership import ledger
 from harness.ownership.client import EnvironmentId, KeeperLink, KeeperToBe, start_keeper
@@ -25,7 +26,7 @@ from harness.readiness import Stop
 from harness.reporting import RunFolder, WorkerFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from docker import APIClient
 
@@ -111,6 +112,7 @@ class Environment:
         socket: str,
         report: RunFolder,
         share: Share | None = None,
+        first_network: Callable[[], dict[str, str] | None] = lambda: None,
     ) -> None:
         self.settings = settings
         self.engine = engine
@@ -130,6 +132,7 @@ class Environment:
         self._client: APIClient | None = None
         self._keeper_lost = False
         self._closed = False
+        self._first_network = first_network
         self._is_worker = bool(share and share.pid != os.getpid())
         sponsor = (share.pid, share.start) if share else None
         self.link = KeeperLink(socket, lease=True, sponsor=sponsor, on_event=self._on_event, on_lost=self._on_lost)
@@ -155,10 +158,12 @@ class Environment:
         folder = artifacts.make_run_folder(settings.logs, run)
         keeper = keeper or KeeperToBe(wanted)
         try:
-            keeper.begin()
+            keeper.begin(network=engine.daemon is not None)
             report = RunFolder(folder, _facts(settings, run, run, engine.name, why))
             keeper.wait()
-            return cls(settings, engine.name, engine.daemon, run, folder, wanted.socket, report)
+            return cls(
+                settings, engine.name, engine.daemon, run, folder, wanted.socket, report, first_network=keeper.network
+            )
         except BaseException:  # such as Ctrl-C: it would wait some seconds for somebody to come
             keeper.dismiss()
             _dismiss(wanted.socket)
@@ -277,6 +282,12 @@ class Environment:
                 assert self.daemon is not None  # asked for where there are containers only
                 self._client = connect(self.daemon)
             return self._client
+
+    def network(self, stack: str, services: Sequence[str]) -> Network:
+        """Return the network that a stack's containers join, made if need be. Raises HarnessError."""
+        made = self._first_network()
+        told = self.link.ask("network", stack=stack, services=services, made=made)
+        return Network(told["name"], told["subnet"], told["gateway"])
 
     def forget(self, stack: str, service: str) -> None:
         """A service is about to be started: what an earlier life of it left does not count."""

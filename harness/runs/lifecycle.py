@@ -368,7 +368,7 @@ class Run:
     def _network(self, environment: Environment, stack: Declared) -> Network:
         """Return the network that a stack's containers join, made if need be."""
         names = [service.name for service in stack.services]
-        return Network(**environment.link.ask("network", stack=stack.name, services=names))
+        return environment.network(stack.name, names)
 
     def _plan(
         self, environment: Environment, tree: Tree, stack: Declared, layout: Layout, images: dict[str, Image]

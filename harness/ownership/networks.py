@@ -1,0 +1,92 @@
+"""The networks of an environment's containers: each a free /24 of a private range."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import random
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.errors import BrokenStack
+
+if TYPE_CHECKING:
+    from harness.daemon import Api
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network that was made.
+
+    Attributes:
+        name: for people and for Compose.
+        id: its full id.
+        subnet: its addresses.
+        gateway: this machine's address on it.
+    """
+
+    name: str
+    id: str
+    subnet: str
+    gateway: str
+
+    def as_dict(self) -> dict[str, str]:
+        """Return it as JSON values."""
+        return asdict(self)
+
+
+def first_name(env: str) -> str:
+    """Return the name of an environment's own network."""
+    return f"harness-{env}"
+
+
+def make_network(api: Api, name: str, range_: str, seed: str, labels: dict[str, str]) -> Network:
+    """Make a network in a free /24.
+
+    Args:
+        api: the engine.
+        name: its name.
+        range_: the private range that it is taken from.
+        seed: chooses the order in which they are tried, so that environments are spread.
+        labels: whose it is.
+
+    Raises:
+        BrokenStack: every one is taken, or the engine refused, with its words.
+        EngineUnreachableError: it did not answer.
+    """
+    for subnet in _free(ipaddress.IPv4Network(range_), seed):
+        gateway = str(subnet[1])
+        pool = {"Subnet": str(subnet), "Gateway": gateway, "IPRange": str(list(subnet.subnets(1))[1])}
+        wanted = {"Name": name, "Driver": "bridge", "CheckDuplicate": True, "Labels": labels}
+        wanted["IPAM"] = {"Driver": "default", "Config": [pool]}
+        try:
+            made = api.request("POST", "/networks/create", wanted)
+        except BrokenStack as error:
+            if "overlap" in error.summary.lower():
+                continue
+            raise BrokenStack(f"Network {name} could not be made: {error.summary}") from error
+        return Network(name, made["Id"], str(subnet), gateway)
+    raise BrokenStack(
+        f"Address pool exhausted: every /24 of {range_} is taken, one was needed for network {name} "
+        "(wider: networks in [tool.harness], or HARNESS_NETWORKS)"
+    )
+
+
+def _free(range_: ipaddress.IPv4Network, seed: str) -> list[ipaddress.IPv4Network]:
+    """Return the /24 networks of a range that this machine has no route to, in an order that ``seed`` gives."""
+    taken = [route for route in _routes() if route.prefixlen > 0]
+    free = [one for one in range_.subnets(new_prefix=24) if not any(one.overlaps(route) for route in taken)]
+    random.Random(seed).shuffle(free)  # noqa: S311 - spreads environments, hides nothing
+    return free
+
+
+def _routes() -> list[ipaddress.IPv4Network]:
+    """Return the networks that this machine has routes to (/proc/net/route: proc(5))."""
+    found = []
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/net/route").read_text().splitlines()[1:]:
+            words = line.split()
+            address, mask = (int.from_bytes(bytes.fromhex(words[i]), "little") for i in (1, 7))
+            found.append(ipaddress.IPv4Network((address, mask.bit_count())))
+    return found
