@@ -36,7 +36,7 @@ LIMITS = (
     "A process has the file itself as its output, so nothing of ours is in between: the kernel limits it, and the "
     "keeper, which takes out of the file's middle what is more than its bound while the writer waits (0.4 ms a MiB). A "
     "container's output comes by attach: the engine reads it and writes a log of its own before it gives it to our "
-    "thread, so it limits. Whoever follows that log by the API loses what comes faster than it reads when a file is full."
+    "thread, so it limits. Who follows that log by the API loses what comes faster than it reads when a file is full."
 )
 SIZES = {EMBEDDED: 1 << 30, COMPOSE: 256 << 20}
 CAT, API = "process | cat", "container, API alone"

@@ -461,7 +461,7 @@ asyncio.run(main())
 
 def test_what_is_gone_is_looked_for_again_only_when_something_came_since(tmp_path: Path) -> None:
     """A keeper must take everything as gone once it has seen that, until something is about to be made again."""
-    header: dict[str, str | None] = dict.fromkeys(("state", "folder", "checkout"), str(tmp_path))
+    header: dict[str, object] = dict.fromkeys(("state", "folder", "checkout"), str(tmp_path))
     header |= {"env": f"e-{os.getpid()}", "engine": "embedded", "daemon": None, "socket": f"harness-{os.getpid()}"}
     header |= {"nonce": "0", "awaits_network": False}
     done = procs.run([sys.executable, "-c", CLEARED, json.dumps(header)], timeout=20)
