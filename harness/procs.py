@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import select
 import signal
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 Popen = subprocess.Popen
 DEVNULL, PIPE, STDOUT = subprocess.DEVNULL, subprocess.PIPE, subprocess.STDOUT
@@ -133,12 +134,17 @@ def kill(pid: int, number: int, *, start_time: int) -> bool:
         os.close(handle)
 
 
-def _stat(pid: int) -> list[str]:
+def _contents(pid: int, name: str) -> bytes:
+    """Return /proc/PID/name, b"" when it cannot be read. A walk reads hundreds, in half the time of pathlib."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+        with io.FileIO(f"/proc/{pid}/{name}") as file:
+            return file.read()
     except OSError:
-        return []
-    return text.rpartition(")")[2].split()
+        return b""
+
+
+def _stat(pid: int) -> list[str]:
+    return _contents(pid, "stat").decode(errors="replace").rpartition(")")[2].split()
 
 
 def start_time_of(pid: int) -> int | None:
@@ -151,6 +157,12 @@ def is_alive(pid: int, start_time: int) -> bool:
     """Return whether the process with this number *and* start time exists and is no zombie."""
     fields = _stat(pid)
     return bool(fields) and int(fields[START_TIME_FIELD]) == start_time and fields[STATE_FIELD] not in "ZX"
+
+
+def _living(pid: int) -> int | None:
+    """Return the start time of a process, None when there is none or it is a zombie."""
+    fields = _stat(pid)
+    return int(fields[START_TIME_FIELD]) if fields and fields[STATE_FIELD] not in "ZX" else None
 
 
 def wait_gone(pid: int, start_time: int, timeout: float) -> bool:
@@ -185,33 +197,47 @@ def with_cookie(cookie: str) -> dict[int, int]:
 
     Reading /proc/PID/environ finds daemons that left their session and their parent.
     """
-    wanted, found = cookie.encode(), {}
+    return {pid: start for pid, (start, _) in with_cookies(cookie, "").items()}
+
+
+def with_cookies(cookie: str, other: str) -> dict[int, tuple[int, str]]:
+    """Return the same in one walk as ``{pid: (start time, value of the variable other)}``, "" where it has none."""
+    wanted, prefix, found = cookie.encode(), f"{other}=".encode(), {}
     for pid in all_pids():
-        try:
-            entries = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-        except OSError:
+        data = _contents(pid, "environ")
+        if wanted not in data:
             continue
-        if wanted in entries:
-            start = start_time_of(pid)
-            if start is not None and is_alive(pid, start):
-                found[pid] = start
+        entries = data.split(b"\0")
+        if wanted not in entries:
+            continue
+        start = _living(pid)
+        if start is not None:
+            value = next((entry[len(prefix) :] for entry in entries if entry.startswith(prefix)), b"")
+            found[pid] = start, value.decode(errors="replace")
     return found
 
 
 def descendants(root: int) -> dict[int, int]:
     """Return ``{pid: start time}`` of the living descendants of ``root``, without itself."""
+    return families([root])[root]
+
+
+def families(roots: Iterable[int]) -> dict[int, dict[int, int]]:
+    """Return root -> ``{pid: start time}`` of its living descendants, without itself, in one walk."""
     children: dict[int, list[int]] = {}
     for pid in all_pids():
         fields = _stat(pid)
         if fields:
             children.setdefault(int(fields[PARENT_FIELD]), []).append(pid)
-    found, todo = {}, [root]
-    while todo:
-        for pid in children.get(todo.pop(), ()):
-            start = start_time_of(pid)
-            if start is not None and is_alive(pid, start):
-                found[pid] = start
-            todo.append(pid)
+    found: dict[int, dict[int, int]] = {}
+    for root in roots:
+        family, todo = found.setdefault(root, {}), [root]
+        while todo:
+            for pid in children.get(todo.pop(), ()):
+                start = _living(pid)
+                if start is not None:
+                    family[pid] = start
+                todo.append(pid)
     return found
 
 

@@ -13,10 +13,10 @@ import traceback
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from harness import procs
-from harness.clock import Deadline
 from harness.daemon import Api
 from harness.errors import BrokenStack, ConfigError, EngineUnreachableError, HarnessError
 from harness.ownership.identity import Owner, this_process
@@ -227,8 +227,9 @@ class KeeperLink:
         self._socket.settimeout(None)
         self._on_event, self._on_lost = on_event, on_lost
         self._lock = threading.Lock()
-        self._answers: dict[int, dict[str, Any]] = {}
-        self._arrived = threading.Condition(self._lock)
+        # Each request waits for its own answer: of sixty that wait at once, an answer wakes one.
+        self._waiting: dict[int, SimpleQueue[dict[str, Any] | None]] = {}
+        self._sending = threading.Lock()
         self._number = 0
         self._closing = False
         self.lost = False
@@ -251,13 +252,12 @@ class KeeperLink:
                 message = json.loads(line)
                 if "event" in message:
                     self._tell(message)
-                else:
-                    with self._arrived:
-                        self._answers[message["id"]] = message
-                        self._arrived.notify_all()
-        with self._arrived:
+                elif waiting := self._waiting.get(message["id"]):
+                    waiting.put(message)
+        with self._lock:
             self.lost = True
-            self._arrived.notify_all()
+            for waiting in self._waiting.values():
+                waiting.put(None)
         if not self._closing:
             self._on_lost()
 
@@ -274,20 +274,26 @@ class KeeperLink:
             BrokenStack: the keeper is gone or did not answer in ``timeout`` seconds.
             HarnessError: the keeper refused, with its reason; of the kind that the keeper met.
         """
-        deadline = Deadline.after(timeout)
-        with self._arrived:
+        mine: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
+        with self._lock:
+            if self.lost:
+                raise BrokenStack(f"The keeper is gone, {do!r} was not done")
             self._number += 1
             number = self._number
-            try:
-                self._socket.sendall(json.dumps({"id": number, "do": do, **arguments}).encode() + b"\n")
-            except OSError as error:
-                raise BrokenStack(f"The keeper is gone, {do!r} was not done") from error
-            while number not in self._answers:
-                if self.lost:
-                    raise BrokenStack(f"The keeper is gone, {do!r} was not done")
-                if not self._arrived.wait(deadline.remaining()) and deadline.expired():
-                    raise BrokenStack(f"The keeper did not answer {do!r} in {timeout:g} s")
-            answer = self._answers.pop(number)
+            self._waiting[number] = mine
+        try:
+            request = json.dumps({"id": number, "do": do, **arguments}).encode() + b"\n"
+            with self._sending:
+                self._socket.sendall(request)
+            answer = mine.get(timeout=timeout)
+        except OSError as error:
+            raise BrokenStack(f"The keeper is gone, {do!r} was not done") from error
+        except Empty:
+            raise BrokenStack(f"The keeper did not answer {do!r} in {timeout:g} s") from None
+        finally:
+            del self._waiting[number]
+        if answer is None:
+            raise BrokenStack(f"The keeper is gone, {do!r} was not done")
         if "error" in answer:
             kind = _KINDS.get(str(answer.get("kind")), HarnessError)
             raise kind(str(answer["error"]))

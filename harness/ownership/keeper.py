@@ -26,7 +26,7 @@ import struct
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness import clock, procs
 from harness.daemon import Daemon
@@ -39,6 +39,9 @@ from harness.ownership.leases import Leases
 from harness.ownership.ledger import SUFFIX, LedgerWriter
 from harness.ownership.marks import LogMarks
 from harness.ownership.networks import Network, first_name
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
 
 KEPT = "kept"
 FIRST_LEASE_WITHIN = 5.0
@@ -691,9 +694,10 @@ class Keeper:
         return str(self.folder / "services" / f"{name}.log")
 
     def _intend(self, act: str, **facts: object) -> None:
-        """Have it on disk that something is about to be made."""
+        """Have it written down that something is about to be made, on disk where it outlives the machine's end."""
         self._intents += 1
-        self.ledger.write("intent", act=act, **facts)
+        write = self.ledger.append if act == "start" else self.ledger.write
+        write("intent", act=act, **facts)
 
     def _is_cleared(self) -> bool:
         """Whether everything was seen to be gone, and nothing was about to be made since."""
@@ -868,7 +872,7 @@ class Keeper:
             return container.facts()
         one = self.services[f"{stack}/{service}"]
         if act in ("kill", "stop", "restart") and one.running:
-            await self._stop(one, 0 if act == "kill" else grace)
+            await self._stop({one: 0 if act == "kill" else grace})
         if act in ("start", "restart") and not one.running:
             self._launch(one)
         if act == "go":
@@ -909,17 +913,17 @@ class Keeper:
         engine = self.engine
         containers = [one for one in engine.containers.values() if one.stack == stack.name] if engine else []
         await asyncio.gather(
-            *(self._stop(one, min(one.spec["grace"], budget.remaining())) for one in subjects),
+            self._stop({one: min(one.spec["grace"], budget.remaining()) for one in subjects}),
             *(engine.stop(one, one.grace) for one in containers if engine and one.running and one.grace > 0),
         )
-        await asyncio.gather(*(self._stop(one, 0) for one in mine if one not in subjects))
+        await self._stop({one: 0 for one in mine if one not in subjects})
         left = await self._remove_containers(stack.name, settle=CUT_SHORT if cut_short else 0.0)
         for container in containers:
             if engine:
                 await engine.log_complete(container)
                 engine.containers.pop(container.id, None)
         self._forget_names(stack.name)
-        left += [f"process {pid} ({procs.command_of(pid)})" for one in mine for pid in self._processes_of(one)]
+        left += [f"process {pid} ({procs.command_of(pid)})" for pid in self._processes_of(mine)]
         for one in mine:
             del self.services[one.id]
         del self.stacks[stack.name]
@@ -946,15 +950,30 @@ class Keeper:
         self.networks.pop(own, None)
         self.names.pop(own, None)
 
-    def _processes_of(self, service: Service) -> dict[int, int]:
-        found = procs.with_cookie(f"{SERVICE_COOKIE}={service.id}")
-        ours = procs.with_cookie(f"{RUN_COOKIE}={self.env}") if found else {}
-        return {pid: start for pid, start in found.items() if pid in ours}
+    def _processes_of(self, services: Collection[Service]) -> dict[int, int]:
+        """Return ``{pid: start time}`` of what lives of services, by one walk through /proc."""
+        names = {one.id for one in services}
+        found = procs.with_cookies(f"{RUN_COOKIE}={self.env}", SERVICE_COOKIE) if names else {}
+        return {pid: start for pid, (start, name) in found.items() if name in names}
 
-    async def _stop(self, service: Service, grace: float) -> None:
-        """Walk the ladder: declared command, TERM, KILL, then whatever the service forked."""
-        service.expected = True
-        family = procs.descendants(service.pid) if service.running else {}
+    async def _stop(self, graces: Mapping[Service, float]) -> None:
+        """End services side by side, each asked to for its seconds of grace first, then whatever they forked."""
+        for one in graces:
+            one.expected = True
+        running = [one.pid for one in graces if one.running]
+        families = procs.families(running) if running else {}
+        await asyncio.gather(*(self._end(one, grace, families.get(one.pid, {})) for one, grace in graces.items()))
+        known = {pid: start for family in families.values() for pid, start in family.items()}
+        deadline = clock.Deadline.after(KILL_BUDGET)
+        while not deadline.expired():  # again, because what is killed may fork until it is dead
+            rest = {pid: start for pid, start in known.items() if procs.is_alive(pid, start)}
+            rest |= self._processes_of(graces)
+            if not rest:
+                return
+            await self._kill_all(rest, deadline)
+
+    async def _end(self, service: Service, grace: float, family: dict[int, int]) -> None:
+        """Walk the ladder: declared command, TERM, KILL."""
         if service.running and grace > 0:
             deadline = clock.Deadline.after(grace)
             if service.spec.get("stop"):
@@ -969,8 +988,6 @@ class Keeper:
         if service.running:
             procs.kill_group(service.pid, signal.SIGKILL)
             await self._wait_until_ended(service)
-        family = {pid: start for pid, start in family.items() if procs.is_alive(pid, start)}
-        await self._kill_all(family | self._processes_of(service))
 
     async def _wait_until_ended(self, service: Service) -> None:
         """Wait until it is dead. A debugger that has not looked yet keeps its end from us: it is over all the same."""
@@ -992,11 +1009,10 @@ class Keeper:
         procs.kill(process.pid, signal.SIGKILL, start_time=start)
         process.returncode = 0  # ``reap`` collects it, like any orphan
 
-    async def _kill_all(self, pids: dict[int, int]) -> None:
+    async def _kill_all(self, pids: dict[int, int], deadline: clock.Deadline) -> None:
         for pid, start in pids.items():
             say(f"killing pid {pid} ({procs.command_of(pid)}), which a service left")
             procs.kill(pid, signal.SIGKILL, start_time=start)
-        deadline = clock.Deadline.after(KILL_BUDGET)
         for pid, start in pids.items():
             await _wait_gone(pid, start, deadline)
 
@@ -1028,7 +1044,7 @@ class Keeper:
         """End what services left running; return what would not end."""
         found = procs.with_cookie(f"{RUN_COOKIE}={self.env}") | procs.descendants(os.getpid())
         if found:
-            await self._kill_all(found)
+            await self._kill_all(found, clock.Deadline.after(KILL_BUDGET))
             found = procs.with_cookie(f"{RUN_COOKIE}={self.env}")
         return [f"process {pid} ({procs.command_of(pid)})" for pid in found]
 

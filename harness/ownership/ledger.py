@@ -1,8 +1,11 @@
 """The ledger of an environment: what will be created, what was, and who may still need it.
 
 One file of JSON lines in the state folder. Its keeper holds an exclusive flock on it for life, so a ledger that can be
-locked belongs to a dead keeper. An intent is on disk before its act, which closes the window between creating a thing
+locked belongs to a dead keeper. An intent is written before its act, which closes the window between creating a thing
 and dying.
+
+A line that is written survives every end of the keeper, and one that is on disk survives the machine's too. Only what is
+left by that must be on disk: containers, networks and volumes. No process is, so its lines need not wait for the disk.
 """
 
 from __future__ import annotations
@@ -36,13 +39,17 @@ class LedgerWriter:
 
     def write(self, kind: str, **facts: object) -> None:
         """Append one line and have it on disk before returning."""
-        os.write(self._fd, (json.dumps({"kind": kind, **facts}) + "\n").encode())
+        self.append(kind, **facts)
         os.fdatasync(self._fd)
 
+    def append(self, kind: str, **facts: object) -> None:
+        """Append one line, which is there for whoever reads the file from now on."""
+        os.write(self._fd, (json.dumps({"kind": kind, **facts}) + "\n").encode())
+
     def note(self, kind: str, **facts: object) -> None:
-        """Append a line if the disk takes it: without a fact the sweep finds things by their cookie."""
+        """Append a line if the file takes it: without a fact the sweep finds things by their cookie or label."""
         with contextlib.suppress(OSError):
-            self.write(kind, **facts)
+            self.append(kind, **facts)
 
     def delete(self) -> None:
         """Remove the file; the lock goes with the process."""
