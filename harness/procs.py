@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 Popen = subprocess.Popen
 DEVNULL, PIPE, STDOUT = subprocess.DEVNULL, subprocess.PIPE, subprocess.STDOUT
@@ -22,6 +22,7 @@ TimeoutExpired = subprocess.TimeoutExpired
 START_TIME_FIELD = 19  # field 22 of /proc/PID/stat, counted behind the closing parenthesis (proc(5))
 STATE_FIELD = 0
 PARENT_FIELD = 1
+LISTINGS = 20  # of /proc in one walk, at most: somebody may fork faster than we can look
 
 
 @dataclass(frozen=True)
@@ -192,6 +193,17 @@ def all_pids() -> list[int]:
     return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]  # noqa: PTH208 - half the time of iterdir
 
 
+def _pids_again_and_again() -> Iterator[int]:
+    """Yield the number of every process, and then of those that came meanwhile: one may fork and end unseen."""
+    seen: set[int] = set()
+    for _ in range(LISTINGS):
+        new = [pid for pid in all_pids() if pid not in seen]
+        seen.update(new)
+        yield from new
+        if not new:
+            return
+
+
 def with_cookie(cookie: str) -> dict[int, int]:
     """Return ``{pid: start time}`` of the living processes whose initial environment has the entry ``cookie``.
 
@@ -203,7 +215,7 @@ def with_cookie(cookie: str) -> dict[int, int]:
 def with_cookies(cookie: str, other: str) -> dict[int, tuple[int, str]]:
     """Return the same in one walk as ``{pid: (start time, value of the variable other)}``, "" where it has none."""
     wanted, prefix, found = cookie.encode(), f"{other}=".encode(), {}
-    for pid in all_pids():
+    for pid in _pids_again_and_again():
         data = _contents(pid, "environ")
         if wanted not in data:
             continue

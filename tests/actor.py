@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -46,6 +47,19 @@ def _daemon() -> None:
     if os.fork():
         os._exit(0)
     signal.pause()
+
+
+def _hop(seconds: str) -> None:
+    """Leave a process that forks and ends, as its child does, every 5 ms: none of them is there for long."""
+    if os.fork():
+        return
+    os.setsid()
+    end = time.monotonic() + float(seconds)
+    while time.monotonic() < end:
+        if os.fork():
+            os._exit(0)
+        threading.Event().wait(0.005)
+    os._exit(0)
 
 
 def _child(words: str) -> None:
@@ -121,6 +135,7 @@ VERBS: dict[str, Callable[[str], object]] = {
     "after": _after,
     "child": _child,
     "slow": _stop_slowly,
+    "hop": _hop,
     "daemon": lambda _: _daemon(),
     "deaf": lambda _: signal.signal(signal.SIGTERM, signal.SIG_IGN),
     "polite": lambda _: signal.signal(signal.SIGTERM, _stop_politely),

@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -432,6 +433,56 @@ def test_a_stranger_cannot_talk_the_keeper_into_a_crash(project: Project) -> Non
         again.close()
 
 
+@pytest.fixture
+def backwards() -> Iterator[str]:
+    """A keeper that answers once it has three requests, the last one first, and is gone at ``die``; its address."""
+    name = f"harness-test-{os.getpid()}"
+
+    def serve(listener: socket.socket) -> None:
+        client, _ = listener.accept()
+        with client, client.makefile("rwb") as stream:
+            waiting: list[dict[str, object]] = []
+            for line in stream:
+                asked = json.loads(line)
+                if asked["do"] == "die":
+                    return
+                waiting.append({"id": asked["id"], "ok": {"of": asked.get("of")}})
+                if len(waiting) == 3 or asked["do"] == "hello":
+                    stream.write(b"".join(json.dumps(one).encode() + b"\n" for one in reversed(waiting)))
+                    stream.flush()
+                    waiting.clear()
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("\0" + name)
+        listener.listen()
+        server = threading.Thread(target=serve, args=(listener,))
+        server.start()
+        yield name
+        server.join(10)
+
+
+def test_requests_wait_side_by_side_each_for_its_own_answer(backwards: str) -> None:
+    """A request must be sent while others wait, get the answer to it alone, and end at once with the keeper."""
+    link = KeeperLink(backwards, lease=False)
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(lambda of: link.ask("x", of=of)["of"], range(3))) == [0, 1, 2]
+        with pytest.raises(BrokenStack, match=r"did not answer 'x' in 0\.1 s"):
+            link.ask("x", timeout=0.1)
+        unanswered = [pool.submit(link.ask, "x", of=of) for of in range(2)]  # with them it is answered, too late
+        assert [one.result(5)["of"] for one in unanswered] == [0, 1]
+        unanswered = [pool.submit(link.ask, "x", of=of) for of in range(2)]
+        began = clock.now()
+        with pytest.raises(BrokenStack, match="is gone"):
+            link.ask("die")
+        for one in unanswered:
+            with pytest.raises(BrokenStack, match="is gone"):
+                one.result(5)
+        assert clock.now() - began < 3
+    with pytest.raises(BrokenStack, match="is gone"):
+        link.ask("x")
+    link.close()
+
+
 def test_the_keeper_is_a_process_of_its_own(project: Project) -> None:
     """The keeper must be in its own session, in /, and hold the lock of a private ledger."""
     project.stack("s", {"web": web()})
@@ -459,10 +510,73 @@ asyncio.run(main())
 """
 
 
-def test_what_is_gone_is_looked_for_again_only_when_something_came_since(tmp_path: Path) -> None:
-    """A keeper must take everything as gone once it has seen that, until something is about to be made again."""
-    header: dict[str, object] = dict.fromkeys(("state", "folder", "checkout"), str(tmp_path))
+WALKS = """
+import asyncio, json, sys
+from harness import procs
+from harness.ownership.keeper import Keeper, Stack
+async def main():
+    keeper = Keeper(json.loads(sys.argv[1]))
+    asyncio.get_running_loop().add_signal_handler(17, keeper.reap)
+    keeper.stacks["s"] = Stack("s", [], "")
+    spec = {"argv": ["tail", "-f", "/dev/null"], "env": {}, "cwd": "/", "grace": 0, "stop": [], "hold": False}
+    for number in range(20):
+        # Every second one is a subject, which is asked to end first.
+        await keeper.do_start(None, stack="s", service=str(number), spec=spec | {"grace": number % 2})
+    look, walks = procs.all_pids, []
+    procs.all_pids = lambda: walks.append(1) or look()
+    left = await keeper._remove(keeper.stacks["s"])
+    print(json.dumps([left, len(walks)]))
+asyncio.run(main())
+"""
+
+
+def test_the_walks_that_a_teardown_takes_do_not_grow_with_its_services(tmp_path: Path) -> None:
+    """Twenty services must be looked for together: two looks at a family each half, one list and its check a walk."""
+    left, walks = json.loads(_in_a_keeper(WALKS, tmp_path))
+    assert left == []
+    assert walks <= 2 + 3 * 4, "2 families, 3 walks by cookie, of which each lists /proc again when something came"
+
+
+SYNCS = """
+import asyncio, json, os, sys
+from harness.ownership.keeper import Keeper
+async def main():
+    sync, synced = os.fdatasync, []
+    os.fdatasync = lambda fd: synced.append(1) or sync(fd)
+    def taken():
+        synced[:], count = [], len(synced)
+        return count
+    keeper = Keeper(json.loads(sys.argv[1]))
+    counts = {"header": taken()}
+    for act in ("start", "network", "compose"):
+        keeper._intend(act)
+        counts[act] = taken()
+    keeper.ledger.note("started", pid=1, start=2, service="s/x")
+    counts["started"] = taken()
+    with open(sys.argv[2]) as file:
+        kinds = [json.loads(line)["kind"] for line in file]
+    print(json.dumps([counts, kinds]))
+asyncio.run(main())
+"""
+
+
+def test_only_what_outlives_the_machine_waits_for_the_disk(tmp_path: Path) -> None:
+    """What an engine is to make must be on disk before; lines about processes must only be written, but at once."""
+    counts, kinds = json.loads(_in_a_keeper(SYNCS, tmp_path, str(tmp_path / f"e-{os.getpid()}.ledger")))
+    assert counts == {"header": 1, "start": 0, "network": 1, "compose": 1, "started": 0}
+    assert kinds == ["header", "intent", "intent", "intent", "started"]
+
+
+def _in_a_keeper(script: str, folder: Path, *words: str) -> str:
+    """Run a script that makes a keeper without clients in ``folder``; return what it says."""
+    header: dict[str, object] = dict.fromkeys(("state", "folder", "checkout"), str(folder))
     header |= {"env": f"e-{os.getpid()}", "engine": "embedded", "daemon": None, "socket": f"harness-{os.getpid()}"}
     header |= {"nonce": "0", "awaits_network": False}
-    done = procs.run([sys.executable, "-c", CLEARED, json.dumps(header)], timeout=20)
-    assert done.stdout.strip() == "[false, [], true, false]", done.stderr
+    done = procs.run([sys.executable, "-c", script, json.dumps(header), *words], timeout=20)
+    assert done.code == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_what_is_gone_is_looked_for_again_only_when_something_came_since(tmp_path: Path) -> None:
+    """A keeper must take everything as gone once it has seen that, until something is about to be made again."""
+    assert _in_a_keeper(CLEARED, tmp_path) == "[false, [], true, false]"

@@ -13,6 +13,7 @@ from projects import Project, run_json, service, web
 from harness import clock, procs
 from harness.errors import BrokenStack, ConfigError, HarnessError, LeftoverError
 from harness.helpers import http
+from harness.ownership.identity import RUN_COOKIE
 from harness.runs import running
 
 if TYPE_CHECKING:
@@ -126,6 +127,19 @@ def test_what_a_service_forks_goes_with_it(project: Project) -> None:
         assert len(project.processes()) == 1  # the keeper
 
 
+def test_what_forks_while_it_is_stopped_goes_too(project: Project) -> None:
+    """A daemon that is another process every 5 ms must be gone when its stack is released."""
+    hopper = service("hop:20", "say:up", "wait", ready=[{"log": "up"}])
+    project.stack("s", {"hopper": hopper, "web": web(words=("hop:20",))})
+    run = project.run()
+    with running(run):
+        stack = run.bring("s")
+        for one in ("hopper", "web"):
+            assert stack.service(one).state == "running"
+        assert stack.release() == []
+        assert procs.with_cookie(f"{RUN_COOKIE}={project.latest.name}") == {}
+
+
 def test_a_subject_is_asked_before_it_is_killed(project: Project) -> None:
     """A subject must get TERM and time to end by itself; what is no subject is killed at once."""
     polite = service("polite", "say:up", "wait", ready=[{"log": "up"}])
@@ -150,7 +164,7 @@ def test_a_subject_that_ignores_term_is_killed(project: Project) -> None:
 
 def test_what_a_launcher_launched_has_the_same_grace(project: Project) -> None:
     """A subject's child that ends some time after its parent must be given the rest of the grace."""
-    both = service("child:slow:0.4,wait", "polite", "say:up", "wait", ready=[{"log": "up"}], subject="s")
+    both = service("polite", "child:slow:0.4,say:up,wait", "wait", ready=[{"log": "up"}], subject="s")
     project.stack("s", {"both": both})
     run = project.run()
     with running(run):

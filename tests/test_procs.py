@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
+from pathlib import Path
 
 from harness import clock, procs
 
@@ -40,3 +43,62 @@ def test_only_the_process_that_is_meant_is_signalled() -> None:
     finally:
         process.kill()
         process.wait(5)
+
+
+def test_no_process_is_overlooked_because_it_forks(tmp_path: Path) -> None:
+    """A chain of processes, each of which forks the next and ends, must be found by every walk through /proc."""
+    actor = Path(__file__).with_name("actor.py")
+    cookie = f"TEST_HOPPER={tmp_path}"
+    process = procs.spawn([sys.executable, str(actor), "hop:3"], env={"TEST_HOPPER": str(tmp_path)})
+    try:
+        assert process.wait(10) == 0
+        missed = sum(not procs.with_cookie(cookie) for _ in range(100))
+        assert procs.with_cookie(cookie), "the chain ended before it was looked for"
+    finally:
+        for _ in clock.poll(clock.Deadline.after(10)):
+            found = procs.with_cookie(cookie)
+            for pid, start in found.items():
+                procs.kill(pid, signal.SIGKILL, start_time=start)
+            if not found:
+                break
+    assert missed == 0
+
+
+def test_one_walk_tells_whose_each_process_is() -> None:
+    """Of the processes with a cookie, and of no others, the value of another variable must be told."""
+    mine = f"TEST_WALK={os.getpid()}"
+    environments = [{"NAME": "a/b"}, {"NAME": "c"}, {}, {"NAME": "d", "TEST_WALK": f"{os.getpid()}0"}]
+    spawned = [
+        procs.spawn(["tail", "-f", "/dev/null"], env={"TEST_WALK": str(os.getpid()), **one}) for one in environments
+    ]
+    try:
+        found = procs.with_cookies(mine, "NAME")
+        names = {process.pid: found[process.pid][1] for process in spawned if process.pid in found}
+        assert names == dict(zip([one.pid for one in spawned], ["a/b", "c", ""], strict=False))
+        assert all(procs.start_time_of(pid) == start for pid, (start, _) in found.items())
+    finally:
+        for process in spawned:
+            process.kill()
+            process.wait(5)
+
+
+def test_each_root_has_its_own_family() -> None:
+    """Descendants at any depth must be told by root, zombies and the root itself left out."""
+    script = "sh -c 'tail -f /dev/null & wait' & wait"
+    spawned = [procs.spawn(["sh", "-c", script]) for _ in range(2)]
+    roots = [process.pid for process in spawned]
+    try:
+        families: dict[int, dict[int, int]] = {}
+        for _ in clock.poll(clock.Deadline.after(5)):
+            families = procs.families(roots)
+            if all(sum(procs.command_of(pid).startswith("tail") for pid in one) == 1 for one in families.values()):
+                break
+        assert [sorted(procs.command_of(pid)[:4].strip() for pid in families[root]) for root in roots] == [
+            ["sh -", "tail"]
+        ] * 2
+        assert families[roots[0]].keys().isdisjoint(families[roots[1]])
+        assert procs.families([roots[0]])[roots[0]] == procs.descendants(roots[0]) == families[roots[0]]
+    finally:
+        for process in spawned:
+            procs.kill_group(process.pid, signal.SIGKILL)
+            process.wait(5)

@@ -80,7 +80,9 @@ class Names:
             host, number = self.ports.get((name, port), (self.addresses[name], port))
             return f"{host}:{number}"
 
-        return self._paths.sub(lambda match: self.mounts.get(match[1], match[1]), self._token.sub(address, text))
+        text = self._token.sub(address, text)
+        # To compile that pattern is half of what it takes to plan a service.
+        return self._paths.sub(lambda match: self.mounts.get(match[1], match[1]), text) if self.mounts else text
 
     def value(self, key: str, text: str) -> str:
         """Render the value of an environment variable."""

@@ -291,7 +291,8 @@ class KeeperLink:
         except Empty:
             raise BrokenStack(f"The keeper did not answer {do!r} in {timeout:g} s") from None
         finally:
-            del self._waiting[number]
+            with self._lock:
+                del self._waiting[number]
         if answer is None:
             raise BrokenStack(f"The keeper is gone, {do!r} was not done")
         if "error" in answer:

@@ -4,8 +4,8 @@ One file of JSON lines in the state folder. Its keeper holds an exclusive flock 
 locked belongs to a dead keeper. An intent is written before its act, which closes the window between creating a thing
 and dying.
 
-A line that is written survives every end of the keeper, and one that is on disk survives the machine's too. Only what is
-left by that must be on disk: containers, networks and volumes. No process is, so its lines need not wait for the disk.
+A line that is written survives every end of the keeper, and one that is on disk survives the machine's too. Only what
+survives that itself must be on disk: containers, networks and volumes. Processes do not, so their lines need not wait.
 """
 
 from __future__ import annotations

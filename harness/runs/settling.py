@@ -121,16 +121,18 @@ class Settling:
             futures = [pool.submit(self._bring, name) for name in wanted]
             for future in futures:
                 future.add_done_callback(lambda _: done.set())
+            left = list(futures)
             try:
                 for _ in poll(Deadline.after(self.up.remaining() + 5), wake=done):
-                    if all(future.done() for future in futures):
+                    left = [future for future in left if not future.done()]
+                    if not left:
                         break
             except BaseException:
                 self.stop.stop()
                 raise
             finally:
                 self.environment.news.forget(self.stop)
-            if not all(future.done() for future in futures):
+            if left:
                 self.stop.stop()
         if self._errors:
             if self.launch and in_containers:
