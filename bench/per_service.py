@@ -37,9 +37,8 @@ TITLE = "each further service of a stack, as a process (1-60) and as a container
 NEEDS: tuple[str, ...] = ("embedded",)
 ROUNDS = 3
 LIMITS = (
-    "Processes: the start of an interpreter each, on as many cores as there are; ours on top: a "
-    "request to the keeper and a fork for each start, and a thread that probes. Their end is one look through /proc for "
-    "all. Containers: the "
+    "Processes: the start of an interpreter each, on as many cores as there are; ours on top: a request to the keeper, "
+    "a fork and a thread that probes for each start, and one look through /proc at the end of all. Containers: the "
     "engine, of which up to eight starts are asked at once; Compose, which creates them, would start one after the "
     "other, 0.25 s each. Services that depend on each other are still started by it."
 )
