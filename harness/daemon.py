@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import socket
+import struct
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -205,7 +206,7 @@ class Api:
         within = self._within if within is None else within
         with _told(self.daemon, within), _asked(self.daemon, method, path, body, within) as answer:
             content = answer.read(MOST)
-        return Reply(answer.status, _json(content))
+        return _reply(self.daemon, answer.status, content)
 
     def request(self, method: str, path: str, body: object = None, *, within: float | None = None) -> Any:  # noqa: ANN401 - what JSON may be
         """Ask for one thing as ``call`` does; return its JSON.
@@ -220,17 +221,23 @@ class Api:
         return reply.document
 
     @contextlib.contextmanager
-    def stream(self, method: str, path: str) -> Iterator[HTTPResponse]:
+    def stream(self, method: str, path: str, *, within: float) -> Iterator[HTTPResponse]:
         """Ask for something that may go on for ever, and give the answer while it does; reading it is like a socket.
+
+        Args:
+            method: as in HTTP.
+            path: as in the Engine API, without a version.
+            within: seconds for the beginning of the answer.
 
         Raises:
             BrokenStack: the engine refused, with its own words.
             EngineUnreachableError: it did not answer.
         """
         with contextlib.ExitStack() as stack:
-            with _told(self.daemon, self._within):
-                answer = stack.enter_context(_asked(self.daemon, method, path, None, self._within, endless=True))
-                refusal = "" if answer.status < REFUSED else Reply(answer.status, _json(answer.read(MOST))).refusal
+            with _told(self.daemon, within):
+                answer = stack.enter_context(_asked(self.daemon, method, path, None, within, endless=True))
+                refused = answer.status >= REFUSED
+                refusal = _reply(self.daemon, answer.status, answer.read(MOST)).refusal if refused else ""
             if refusal:
                 raise BrokenStack(f"the engine refused: {refusal}")
             yield answer
@@ -242,12 +249,18 @@ def query(**values: object) -> str:
     return urlencode({key: json.dumps(value) if isinstance(value, dict) else value for key, value in plain.items()})
 
 
-def _json(content: bytes) -> Any:  # noqa: ANN401 - what JSON may be
-    """Return what an answer says; one that is no JSON, which only a proxy gives, is its own words."""
+def _reply(daemon: Daemon, status: int, content: bytes) -> Reply:
+    """Return what an answer says; a refusal that is no JSON, which only a proxy gives, is its own words.
+
+    Raises:
+        EngineUnreachableError: it is no JSON, or broke off.
+    """
     try:
-        return json.loads(content or b"null")
-    except ValueError:
-        return content.decode(errors="replace")
+        return Reply(status, json.loads(content or b"null"))
+    except ValueError as error:
+        if status >= REFUSED:
+            return Reply(status, content.decode(errors="replace"))
+        raise _unreachable(daemon, f"its answer is no JSON: {error}") from error
 
 
 @contextlib.contextmanager
@@ -292,9 +305,14 @@ def _connection(daemon: Daemon, scheme: str, rest: str, within: float) -> HTTPCo
         # Its timeout is the socket's, and a socket that is there already is used as it is.
         connection = http.client.HTTPConnection("localhost", timeout=within)
         connection.sock = socket.socket(socket.AF_UNIX)
-        connection.sock.settimeout(within)
+        # Only so does it wait for its turn where many connect at once: one with a time-out is refused (unix(7)).
+        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", *_timeval(within)))
         try:
             connection.sock.connect(rest)
+            connection.sock.settimeout(within)
+        except BlockingIOError as error:
+            connection.close()
+            raise TimeoutError from error
         except OSError:
             connection.close()
             raise
@@ -316,6 +334,10 @@ def _connection(daemon: Daemon, scheme: str, rest: str, within: float) -> HTTPCo
     if (folder / "cert.pem").is_file():
         context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
     return http.client.HTTPSConnection(parts.hostname, parts.port or TLS_PORT, timeout=within, context=context)
+
+
+def _timeval(seconds: float) -> tuple[int, int]:
+    return int(seconds), int(seconds % 1 * 1_000_000)
 
 
 def connect(daemon: Daemon, *, within: float = PING_BUDGET, timeout: float | None = CALL_BUDGET) -> APIClient:

@@ -221,6 +221,8 @@ class FakeEngine:
             return 200, [{"Id": one, "Name": f"{one}-name", "Labels": labels} for one, labels in found.items()]
         name = rest.partition("/")[0]
         if rest == "create":
+            if body["Name"] in self.networks:
+                return 409, {"message": f"network with name {body['Name']} already exists"}
             self.networks[body["Name"]] = (body["Labels"], [])
             return 201, {"Id": body["Name"]}
         if name not in self.networks:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,8 @@ from fake_engine import FakeEngine
 from servers import free_port, raw_server
 
 from harness import clock
-from harness.daemon import DEFAULT_HOST, Daemon, connect, find_daemon
-from harness.errors import ConfigError, EngineUnreachableError
+from harness.daemon import DEFAULT_HOST, Api, Daemon, connect, find_daemon
+from harness.errors import BrokenStack, ConfigError, EngineUnreachableError
 from harness.runs.wiring import Compose, Embedded, choose_engine
 
 if TYPE_CHECKING:
@@ -192,6 +193,52 @@ def test_what_is_no_engine_is_told(answer: bytes) -> None:
 
     with raw_server(serve) as port:
         assert unreachable(f"tcp://127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize("body", [b'[{"Id": "abc"', b"<html>", b"\xff"])
+def test_an_answer_that_broke_off_is_none(body: bytes) -> None:
+    """An answer that is cut short, or is no JSON, must be told as an engine that does not answer."""
+
+    def serve(connection: socket.socket, _: threading.Event) -> None:
+        connection.recv(1 << 16)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n" + body)
+
+    with raw_server(serve) as port, pytest.raises(EngineUnreachableError, match="its answer is no JSON"):
+        Api(Daemon(f"tcp://127.0.0.1:{port}", "a test"), within=WITHIN).request("GET", "/networks")
+
+
+@pytest.mark.parametrize(("body", "words"), [(b'{"message": "no room"}', "no room"), (b"bad gateway", "bad gateway")])
+def test_a_refusal_is_told_in_its_own_words(body: bytes, words: str) -> None:
+    """What an engine or a proxy before it refuses must be told in its words, also where a stream was asked for."""
+
+    def serve(connection: socket.socket, _: threading.Event) -> None:
+        connection.recv(1 << 16)
+        connection.sendall(b"HTTP/1.1 502 No\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+
+    with raw_server(serve) as port:
+        api = Api(Daemon(f"tcp://127.0.0.1:{port}", "a test"))
+        with pytest.raises(BrokenStack, match=f"^the engine refused: {words}$"):
+            api.request("GET", "/events")
+        stream = api.stream("GET", "/events", within=WITHIN)
+        with pytest.raises(BrokenStack, match=f"^the engine refused: {words}$"):
+            stream.__enter__()
+
+
+def test_a_crowd_at_the_engines_door_waits_its_turn(tmp_path: Path) -> None:
+    """A connection that the engine's queue has no room for must wait for it, as long as it may, not be refused."""
+    path = tmp_path / "docker.sock"
+    with socket.socket(socket.AF_UNIX) as door, ThreadPoolExecutor(1) as pool, socket.socket(socket.AF_UNIX) as first:
+        door.bind(str(path))
+        door.listen(0)
+        first.connect(str(path))
+        assert unreachable(f"unix://{path}") == f"no answer in {WITHIN:g} s"
+        asked = pool.submit(Api(Daemon(f"unix://{path}", "a test"), within=20).request, "GET", "/networks")
+        door.accept()[0].close()
+        came, _ = door.accept()
+        with came:
+            came.recv(1 << 16)
+            came.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]")
+            assert asked.result(20) == []
 
 
 def test_an_engine_that_is_too_old_is_refused(tmp_path: Path) -> None:

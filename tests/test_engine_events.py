@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import socket
 import threading
 import warnings
 from datetime import datetime
@@ -348,6 +349,24 @@ def test_a_quiet_stream_that_breaks_is_no_lost_engine(
         await made.until(lambda: fake.did("GET")[-1] == "/containers/json")
 
     assert watch(fake, tmp_path, scenario).told == []
+
+
+def test_an_engine_that_says_nothing_is_lost(fake: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that goes on accepting but answers nothing must be told as lost as soon as one that is gone."""
+    monkeypatch.setattr(containers, "LOST_AFTER", 0.3)
+    monkeypatch.setattr(containers, "PING_BUDGET", 0.1)
+
+    async def scenario(made: Watch) -> None:
+        made.fake.path.rename(tmp_path / "away.sock")
+        with socket.socket(socket.AF_UNIX) as silent:
+            silent.bind(str(made.fake.path))
+            silent.listen()
+            made.fake.streams[-1].put(None)
+            await made.until(lambda: made.told)
+
+    made = watch(fake, tmp_path, scenario)
+    assert made.told == [("engine-lost", "", None)]
+    assert "no answer in 0.1 s" in made.engine.lost
 
 
 def test_an_engine_that_is_gone_is_lost_and_may_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

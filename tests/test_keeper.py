@@ -162,13 +162,16 @@ def test_a_network_that_comes_after_its_run_was_killed_goes(project: Project, tm
     state = project.state / "harness"
     state.mkdir(mode=0o700)
     engine, asked, late = FakeEngine(tmp_path / "docker.sock"), threading.Event(), threading.Event()
+    looked: list[str] = []
 
     def slow(method: str, path: str) -> None:
         if (method, path) == ("POST", "/networks/create"):
             asked.set()
             late.wait(20)
-        elif (method, path) == ("GET", "/networks"):  # the keeper looks for what is there: only now it comes
-            late.set()
+        elif (method, path) == ("GET", "/networks"):
+            if looked:  # the keeper looks again for what is there: only now it comes
+                late.set()
+            looked.append(path)
 
     engine.before = slow
     with engine.running():
@@ -182,6 +185,62 @@ def test_a_network_that_comes_after_its_run_was_killed_goes(project: Project, tm
     assert engine.networks == {}
     assert engine.did("DELETE") == ["/networks/harness-e"]
     assert list(state.iterdir()) == []
+
+
+@pytest.fixture
+def slow(project: Project, tmp_path: Path) -> Iterator[FakeEngine]:
+    """An engine, used by the project, that takes its time to make a network."""
+    engine = FakeEngine(tmp_path / "docker.sock")
+    pause = threading.Event()
+
+    def before(_: str, path: str) -> None:
+        if path == "/networks/create":
+            pause.wait(0.5)
+
+    engine.before = before
+    project.environ |= {"HARNESS_ENGINE": "compose", "DOCKER_HOST": f"unix://{engine.path}"}
+    with engine.running():
+        yield engine
+
+
+def test_a_network_is_made_once_and_handed_over(project: Project, slow: FakeEngine) -> None:
+    """The keeper must take the network that was made while it loaded, mark it as its own, and remove it."""
+    run = project.run()
+    environment = run.open()
+    made = environment.network("s", ["web"])
+    assert made == environment.network("t", ["db"])
+    ((name, (labels, _)),) = slow.networks.items()
+    assert made.name == name == f"harness-{environment.env}"
+    assert json.loads(labels["harness.owner"])["pid"] == environment.link.facts["pid"]
+    assert {key: value for key, value in labels.items() if key != "harness.created"} == {
+        key: value for key, value in environment.link.facts["labels"].items() if key != "harness.created"
+    }
+    assert run.close() == []
+    assert slow.networks == {}
+    assert slow.did("POST") == ["/networks/create"]
+
+
+def test_a_run_that_ends_before_its_network_is_there_leaves_none(project: Project, slow: FakeEngine) -> None:
+    """A network that is still being made when its run ends must be waited for, and gone after that."""
+    run = project.run()
+    environment = run.open()
+    assert slow.networks == {}
+    assert run.close() == []
+    assert slow.networks == {}
+    assert slow.did("DELETE") == [f"/networks/harness-{environment.env}"]
+
+
+def test_a_network_whose_keeper_did_not_come_up_goes(
+    project: Project, slow: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the keeper fails while the network is being made, the run must remove it."""
+    dies = "import os,sys\nos.write(int(sys.argv[4]), b'%d' % os.getpid())\nos.read(int(sys.argv[3]), 99)"
+    monkeypatch.setattr("harness.ownership.client._BOOT", dies)
+    with pytest.raises(BrokenStack, match="did not start"):
+        project.run().open()
+    assert slow.did("POST") == ["/networks/create"]
+    assert len(slow.did("DELETE")) == 1
+    assert slow.networks == {}
 
 
 def test_a_keeper_that_cannot_start_says_why(project: Project) -> None:

@@ -114,6 +114,16 @@ def test_a_volume_that_got_other_labels_meanwhile_is_kept(engine: FakeEngine, ap
     assert list(engine.volumes) == ["v1"]
 
 
+@pytest.mark.parametrize("status", [404, 500])
+def test_a_volume_of_which_nothing_can_be_told_is_kept(engine: FakeEngine, api: Api, status: int) -> None:
+    """A volume whose labels the engine does not tell must not be removed; one that is gone must count as removed."""
+    engine.volumes = {"v1": (MINE, [])}
+    engine.before = lambda _, path: (status, {"message": "no"}) if path == "/volumes/v1" else None
+    said = objects.remove(api, objects.find(api, LABEL)[0], ours)
+    assert (said and said.reason) == (None if status == 404 else "volume v1: no")
+    assert engine.did("DELETE") == []
+
+
 def test_what_is_gone_already_is_gone(engine: FakeEngine, api: Api) -> None:
     """A container that somebody else removes between look and act must count as removed."""
     engine.containers = {"c1": MINE}
@@ -379,4 +389,5 @@ def test_orphans_that_cannot_be_listed_stop_no_run(engine: FakeEngine, state: Pa
 def test_an_engine_without_orphans_is_only_listed(engine: FakeEngine, state: Path) -> None:
     """Where nothing is of an unknown environment, the sweep must only list."""
     assert sweep(state, daemon=engine.daemon) == []
-    assert engine.asked == [("GET", "/containers/json"), ("GET", "/networks"), ("GET", "/volumes")]
+    assert {method for method, _ in engine.asked} == {"GET"}
+    assert engine.did("GET") == ["/_ping", "/containers/json", "/networks", "/volumes"]

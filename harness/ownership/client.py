@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from harness.daemon import Daemon
 
 START_BUDGET = 10.0
+NETWORK_BUDGET = 20.0
 _KINDS: dict[str, type[HarnessError]] = {
     kind.__name__: kind for kind in (BrokenStack, ConfigError, EngineUnreachableError)
 }
@@ -83,7 +84,9 @@ class KeeperToBe:
     def __init__(self, wanted: EnvironmentId) -> None:
         self.wanted = wanted
         self._begun = False
+        self._pid, self._start = 0, 0
         self._makes_network = False
+        self._gives_up = threading.Event()
         self._network: Future[Network] = Future()
         header = {
             "env": wanted.env,
@@ -122,29 +125,58 @@ class KeeperToBe:
         self._begun = True
         with contextlib.suppress(BrokenPipeError):
             os.write(self._begin, json.dumps({"nonce": nonce, "awaits_network": network}).encode())
-        self._makes_network = network
-        if network:
-            pid = int(number)
-            keeper = replace(this_process(), pid=pid, start=procs.start_time_of(pid) or 0)
-            threading.Thread(
-                target=self._make_network, args=(keeper, nonce), name="harness-first-network", daemon=True
-            ).start()
+        self._pid = int(number)
+        self._start = procs.start_time_of(self._pid) or 0
+        if network and self.wanted.daemon:
+            keeper = replace(this_process(), pid=self._pid, start=self._start)
+            api = Api(self.wanted.daemon, within=NETWORK_BUDGET)
+            maker = threading.Thread(
+                target=self._make_network, args=(api, keeper, nonce), name="harness-first-network", daemon=True
+            )
+            maker.start()
+            self._makes_network = True
 
-    def _make_network(self, keeper: Owner, nonce: str) -> None:
+    def _make_network(self, api: Api, keeper: Owner, nonce: str) -> None:
         wanted = self.wanted
-        assert wanted.daemon  # the caller looked
         try:
             labels = labels_of(wanted.env, nonce, keeper, wanted.checkout)
             name = first_name(wanted.env)
-            self._network.set_result(make_network(Api(wanted.daemon), name, wanted.networks, nonce, labels))
-        except Exception as error:  # noqa: BLE001 - the keeper tries again, and tells it
+            made = make_network(api, name, wanted.networks, nonce, labels, self._gives_up.is_set)
+            self._network.set_result(made)
+        except Exception as error:  # noqa: BLE001 - told by ``network``
             self._network.set_exception(error)
 
-    def network(self) -> dict[str, str] | None:
-        """Return the environment's network once it is made; None when it could not be, or is not made here."""
-        if not self._makes_network or self._network.exception():
+    def network(self, within: float = NETWORK_BUDGET) -> dict[str, str] | None:
+        """Return the environment's network once it is made; None when the engine refused, or none is made here.
+
+        Args:
+            within: seconds to wait for it.
+
+        Raises:
+            EngineUnreachableError: the engine did not answer. It may make it all the same.
+        """
+        if not self._makes_network:
             return None
-        return self._network.result().as_dict()
+        try:
+            return self._network.result(within).as_dict()
+        except TimeoutError:
+            raise EngineUnreachableError(f"The engine did not make a network in {within:g} s") from None
+        except EngineUnreachableError:
+            raise
+        except Exception:  # noqa: BLE001 - the keeper tries again, and tells it
+            return None
+
+    def give_up(self) -> None:
+        """Ask the engine for no further network, should it refuse the one that it is asked for."""
+        self._gives_up.set()
+
+    def clear(self) -> None:
+        """Remove the network that was made for a keeper that is gone; one that lives does that by itself."""
+        self.give_up()
+        if self.wanted.daemon and not procs.is_alive(self._pid, self._start):
+            with contextlib.suppress(HarnessError):
+                if made := self.network():
+                    Api(self.wanted.daemon).call("DELETE", f"/networks/{made['id']}")
 
     def _read(self) -> bytes:
         """Return what it says next, b"" when it is gone or says nothing in time."""
@@ -223,7 +255,11 @@ class KeeperLink:
     ) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(5)
-        self._socket.connect("\0" + name)
+        try:
+            self._socket.connect("\0" + name)
+        except OSError:
+            self._socket.close()
+            raise
         self._socket.settimeout(None)
         self._on_event, self._on_lost = on_event, on_lost
         self._lock = threading.Lock()

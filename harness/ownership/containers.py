@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import clock
-from harness.daemon import Api, Daemon, ask, query
-from harness.errors import BrokenStack, HarnessError
+from harness.daemon import PING_BUDGET, Api, Daemon, ask, query
+from harness.errors import BrokenStack, EngineUnreachableError, HarnessError
 from harness.ownership import objects
 from harness.ownership.networks import Network, make_network
 from harness.ownership.objects import NUMBER, RUN, SERVICE, STACK
@@ -35,6 +35,8 @@ START_BUDGET = 10.0
 THREADS = 32  # for calls that block; starts leave room for others
 STARTS_AT_ONCE = 8  # more do not make it quicker: the engine does much of it one at a time
 LOG_BUDGET = 1.0
+ATTACH_BUDGET = 10.0
+SUBSCRIBE_BUDGET = 10.0
 STOP_BUDGET = 60.0  # beyond the grace that a container is given
 ENGINE_FILE = 60 << 20  # bytes after which the engine's first file of a log is about full (64 MiB: ``engine.compose``)
 PER_MESSAGE = 28  # bytes that its driver "local" adds to each line
@@ -53,15 +55,17 @@ class Output:
         api: the engine.
         container: its id.
         path: what is asked for: to be attached, or its log.
+        within: seconds for the beginning of the answer.
     """
 
-    def __init__(self, api: Api, container: str, path: str) -> None:
+    def __init__(self, api: Api, container: str, path: str, *, within: float) -> None:
         self.container = container
         facts = api.request("GET", f"/containers/{container}/json")
         self._framed = not facts["Config"].get("Tty")
         self._open = contextlib.ExitStack()
         method = "POST" if path.startswith("attach") else "GET"
-        self._stream = self._open.enter_context(api.stream(method, f"/containers/{container}/{path}"))
+        path = f"/containers/{container}/{path}"
+        self._stream = self._open.enter_context(api.stream(method, path, within=within))
 
     @classmethod
     def attached(cls, api: Api, container: str) -> Output:
@@ -73,7 +77,7 @@ class Output:
         Raises:
             HarnessError: the engine refused or did not answer.
         """
-        return cls(api, container, "attach?" + query(stream=True, stdout=True, stderr=True))
+        return cls(api, container, "attach?" + query(stream=True, stdout=True, stderr=True), within=ATTACH_BUDGET)
 
     @classmethod
     def logged(cls, api: Api, container: str, since: float) -> Output:
@@ -82,7 +86,9 @@ class Output:
         Raises:
             HarnessError: the engine refused or did not answer.
         """
-        return cls(api, container, "logs?" + query(follow=True, stdout=True, stderr=True, since=since or 0))
+        # An engine may say nothing at all before the container does.
+        path = "logs?" + query(follow=True, stdout=True, stderr=True, since=since or 0)
+        return cls(api, container, path, within=clock.LIFTED)
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield what comes. Raises OSError and HTTPException where it breaks off."""
@@ -199,7 +205,12 @@ class Engine:
         subscribed = asyncio.Event()
         self._listener = threading.Thread(target=self._listen, args=(subscribed,), name="events", daemon=True)
         self._listener.start()
-        await asyncio.wait_for(subscribed.wait(), 10)
+        try:
+            await asyncio.wait_for(subscribed.wait(), SUBSCRIBE_BUDGET)
+        except TimeoutError:
+            raise EngineUnreachableError(
+                f"Docker engine {daemon.host} ({daemon.origin}) told no events in {SUBSCRIBE_BUDGET:g} s"
+            ) from None
 
     async def opened(self) -> None:
         """Return when the engine has answered and the events are subscribed to. Raises EngineUnreachableError."""
@@ -243,7 +254,8 @@ class Engine:
         while not self._closing.is_set():
             reason = "its stream of events ended"
             try:
-                with self._api.stream("GET", f"/events?{query(filters=filters, since=f'{since:.9f}')}") as stream:
+                path = f"/events?{query(filters=filters, since=f'{since:.9f}')}"
+                with self._api.stream("GET", path, within=PING_BUDGET) as stream:
                     patience = clock.Deadline.after(LOST_AFTER)
                     self._on_loop(self._subscribed, subscribed, again)
                     again = True
@@ -343,6 +355,10 @@ class Engine:
             self._tell("health", known)
 
     def _started(self, known: Container, container: str) -> None:
+        attached, known.attached = known.attached, None
+        if attached and (attached.container != container or known.running):
+            attached.close()  # it is of another life
+            attached = None
         if known.running and known.container == container:
             return  # seen by a refresh already
         same = known.container == container
@@ -353,9 +369,6 @@ class Engine:
         path.touch()
         known.log_start = path.stat().st_size
         known.followed = asyncio.Event()
-        attached, known.attached = known.attached, None
-        if attached and attached.container != container:
-            attached = None
         since = known.log_from if same else 0.0
         threading.Thread(
             target=self._follow,

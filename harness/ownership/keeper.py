@@ -714,10 +714,16 @@ class Keeper:
             raise HarnessError("this environment has no containers")
         return self.engine
 
-    async def do_network(
-        self, connection: Connection, *, stack: str, services: list[str], made: dict[str, str] | None = None
-    ) -> dict[str, str]:
-        """Return the network that a stack's containers join; ``made`` is the one that the run has made already.
+    async def do_take_network(self, _: Connection, *, made: dict[str, str] | None) -> None:
+        """Take the environment's network from the run that has made it; None when the engine refused it."""
+        async with self._networking:
+            if made and self._first_network not in self.networks:
+                self.networks[self._first_network] = Network(**made)
+                self._engine().take_network(self.networks[self._first_network])
+            self._awaits_network = False
+
+    async def do_network(self, connection: Connection, *, stack: str, services: list[str]) -> dict[str, str]:
+        """Return the network that a stack's containers join.
 
         It is the environment's; a stack with a service name that is taken there gets one of its own, which the
         containers of the stacks that it includes join too. Its name sorts after the first: a container that joins a
@@ -726,10 +732,6 @@ class Keeper:
         engine = self._engine()
         async with self._networking:
             first = self._first_network
-            if made and self._awaits_network:
-                self._awaits_network = False
-                self.networks[first] = Network(**made)
-                engine.take_network(self.networks[first])
             taken = self.names.setdefault(first, {})
             shared = any(taken.get(service, stack) != stack for service in services)
             name = f"{first}-{stack}" if shared else first

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from harness.errors import BrokenStack
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from harness.daemon import Api
 
 
@@ -41,7 +43,14 @@ def first_name(env: str) -> str:
     return f"harness-{env}"
 
 
-def make_network(api: Api, name: str, range_: str, seed: str, labels: dict[str, str]) -> Network:
+def make_network(
+    api: Api,
+    name: str,
+    range_: str,
+    seed: str,
+    labels: dict[str, str],
+    given_up: Callable[[], bool] = lambda: False,
+) -> Network:
     """Make a network in a free /24.
 
     Args:
@@ -50,12 +59,15 @@ def make_network(api: Api, name: str, range_: str, seed: str, labels: dict[str, 
         range_: the private range that it is taken from.
         seed: chooses the order in which they are tried, so that environments are spread.
         labels: whose it is.
+        given_up: tells that no further one is to be tried.
 
     Raises:
-        BrokenStack: every one is taken, or the engine refused, with its words.
+        BrokenStack: every one is taken, the engine refused, with its words, or it was given up.
         EngineUnreachableError: it did not answer.
     """
     for subnet in _free(ipaddress.IPv4Network(range_), seed):
+        if given_up():
+            raise BrokenStack(f"Network {name} was given up")
         gateway = str(subnet[1])
         pool = {"Subnet": str(subnet), "Gateway": gateway, "IPRange": str(list(subnet.subnets(1))[1])}
         wanted = {"Name": name, "Driver": "bridge", "CheckDuplicate": True, "Labels": labels}

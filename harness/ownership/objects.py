@@ -116,7 +116,9 @@ def remove(api: Api, one: Object, ours: Callable[[dict[str, str]], bool]) -> Ref
             _disconnect(api, path, ours)
         elif one.kind == "volume":
             told = api.call("GET", path)
-            if not told.refusal and not ours(told.document.get("Labels") or {}):
+            if told.refusal:
+                return None if told.status == NOT_THERE else Refusal(f"{one}: {told.refusal}")
+            if not ours(told.document.get("Labels") or {}):
                 return Refusal(f"{one}: its labels are not ours", final=True)
         how = {"container": "?" + query(v=True, force=True), "volume": "?" + query(force=True)}
         reply = api.call("DELETE", path + how.get(one.kind, ""))

@@ -18,7 +18,7 @@ from harness.engine import attach
 from harness.engine.addresses import Network
 from harness.errors import BrokenStack, HarnessError, LeftoverError
 from harness.ownership import ledger
-from harness.ownership.client import EnvironmentId, KeeperLink, KeeperToBe, start_keeper
+from harness.ownership.client import NETWORK_BUDGET, EnvironmentId, KeeperLink, KeeperToBe, start_keeper
 from harness.ownership.removal import LOG
 from harness.ownership.sweep import locked, sweep
 from harness.procs import describe_exit
@@ -26,7 +26,7 @@ from harness.readiness import Stop
 from harness.reporting import RunFolder, WorkerFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from docker import APIClient
 
@@ -112,7 +112,7 @@ class Environment:
         socket: str,
         report: RunFolder,
         share: Share | None = None,
-        first_network: Callable[[], dict[str, str] | None] = lambda: None,
+        keeper: KeeperToBe | None = None,
     ) -> None:
         self.settings = settings
         self.engine = engine
@@ -132,7 +132,8 @@ class Environment:
         self._client: APIClient | None = None
         self._keeper_lost = False
         self._closed = False
-        self._first_network = first_network
+        self._keeper = keeper  # until its network is handed over
+        self._handing = threading.Lock()
         self._is_worker = bool(share and share.pid != os.getpid())
         sponsor = (share.pid, share.start) if share else None
         self.link = KeeperLink(socket, lease=True, sponsor=sponsor, on_event=self._on_event, on_lost=self._on_lost)
@@ -161,12 +162,11 @@ class Environment:
             keeper.begin(network=engine.daemon is not None)
             report = RunFolder(folder, _facts(settings, run, run, engine.name, why))
             keeper.wait()
-            return cls(
-                settings, engine.name, engine.daemon, run, folder, wanted.socket, report, first_network=keeper.network
-            )
+            return cls(settings, engine.name, engine.daemon, run, folder, wanted.socket, report, keeper=keeper)
         except BaseException:  # such as Ctrl-C: it would wait some seconds for somebody to come
             keeper.dismiss()
             _dismiss(wanted.socket)
+            keeper.clear()
             raise
 
     @classmethod
@@ -285,9 +285,16 @@ class Environment:
 
     def network(self, stack: str, services: Sequence[str]) -> Network:
         """Return the network that a stack's containers join, made if need be. Raises HarnessError."""
-        made = self._first_network()
-        told = self.link.ask("network", stack=stack, services=services, made=made)
+        self._hand_over()
+        told = self.link.ask("network", stack=stack, services=services)
         return Network(told["name"], told["subnet"], told["gateway"])
+
+    def _hand_over(self, within: float = NETWORK_BUDGET) -> None:
+        """Give the keeper the network that was made while it was loading. Raises HarnessError."""
+        with self._handing:
+            if self._keeper:
+                self.link.ask("take_network", made=self._keeper.network(within))
+                self._keeper = None
 
     def forget(self, stack: str, service: str) -> None:
         """A service is about to be started: what an earlier life of it left does not count."""
@@ -379,6 +386,10 @@ class Environment:
         self._closed = True
         if self._client is not None:
             self._client.close()
+        if self._keeper:  # what is still being made must be there, to be removed
+            self._keeper.give_up()
+            with suppress(HarnessError):
+                self._hand_over(KEEPER_BUDGET)
         if self._keeper_lost:
             self.link.close()
             if self._is_worker:
