@@ -230,6 +230,7 @@ def test_a_crowd_at_the_engines_door_waits_its_turn(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as door, ThreadPoolExecutor(1) as pool, socket.socket(socket.AF_UNIX) as first:
         door.bind(str(path))
         door.listen(0)
+        door.settimeout(20)
         first.connect(str(path))
         assert unreachable(f"unix://{path}") == f"no answer in {WITHIN:g} s"
         asked = pool.submit(Api(Daemon(f"unix://{path}", "a test"), within=20).request, "GET", "/networks")

@@ -22,6 +22,7 @@ from harness.errors import BrokenStack, ConfigError, HarnessError
 from harness.ownership import ledger
 from harness.ownership.client import EnvironmentId, KeeperLink, KeeperToBe, start_keeper
 from harness.ownership.identity import Owner, is_proven_dead, this_process
+from harness.ownership.keeper import CUT_SHORT
 from harness.ownership.leases import Leases
 from harness.ownership.sweep import locked, sweep
 from harness.runs import kept, running, tailing
@@ -195,7 +196,7 @@ def slow(project: Project, tmp_path: Path) -> Iterator[FakeEngine]:
 
     def before(_: str, path: str) -> None:
         if path == "/networks/create":
-            pause.wait(0.5)
+            pause.wait(CUT_SHORT + 0.5)
 
     engine.before = before
     project.environ |= {"HARNESS_ENGINE": "compose", "DOCKER_HOST": f"unix://{engine.path}"}
