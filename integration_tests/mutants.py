@@ -79,7 +79,11 @@ def main(argv: list[str]) -> int:
     system, *chosen = argv
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     tests = pyproject["tool"]["harness"]["systems"][system]["tests"]
-    declared = tomllib.loads((ROOT / "integration_tests" / system / "mutants.toml").read_text(encoding="utf-8"))
+    file = ROOT / "integration_tests" / system / "mutants.toml"
+    if not file.is_file():
+        print(f"system {system} declares no mutants: there is no {file}")
+        return 2
+    declared = tomllib.loads(file.read_text(encoding="utf-8"))
     if unknown := sorted(set(chosen) - set(declared["mutants"])):
         print(f"no mutants of {system}: {', '.join(unknown)}; there are: {', '.join(declared['mutants'])}")
         return 2
