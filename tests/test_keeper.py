@@ -254,6 +254,22 @@ def test_a_keeper_that_cannot_start_says_why(project: Project) -> None:
     assert "FileNotFoundError" in caught.value.details[-1]
 
 
+def test_a_keeper_that_is_killed_while_a_stack_settles_ends_the_wait(project: Project) -> None:
+    """When the keeper is killed under a service that is not ready yet, bringing it up must fail at once and say so."""
+    project.stack("s", {"web": web(), "never": service("say:up", "wait", ready=[{"log": "never"}])})
+    run = project.run()
+    with ThreadPoolExecutor(1) as pool:
+        bringing = pool.submit(run.bring, "s")
+        for _ in clock.poll(clock.Deadline.after(20)):
+            if run.environment and len(run.environment.link.ask("services")["services"]) == 2:
+                break
+        assert run.environment is not None
+        os.kill(run.environment.link.facts["pid"], signal.SIGKILL)
+        with pytest.raises(BrokenStack, match=r"The keeper of environment .* is gone"):
+            bringing.result(5)
+    assert run.close() == []
+
+
 def test_a_killed_keeper_is_noticed_and_replaced_by_the_sweep(project: Project) -> None:
     """When the keeper is killed, the run must be broken at once, and closing it must clear what the keeper left."""
     project.stack("s", {"web": web(), "forker": service("daemon", "say:up", "wait", ready=[{"log": "up"}])})

@@ -318,17 +318,25 @@ class Environment:
         """
         if self._closed:
             return
-        if self._keeper_lost:
-            raise BrokenStack(f"The keeper of environment {self.env} is gone", details=self._keeper_log())
-        if self._engine_lost:
-            where = self.daemon.host if self.daemon else "?"
-            raise BrokenStack(f"The Docker engine at {where} is gone, and with it the stacks of {self.env}")
+        self.check_kept()
         with self._lock:
             exits = list(self._exits.items())
         for name, facts in exits:
             fault = not facts["expected"] and not (name in self._oneshots and facts["exit_code"] == 0)
             if fault and facts["stack"] in self.brought:
                 raise self.died(facts)
+
+    def check_kept(self) -> None:
+        """Do nothing while there is somebody who keeps it, and an engine; services of it may have ended.
+
+        Raises:
+            BrokenStack: the keeper or the engine is gone.
+        """
+        if self._keeper_lost:
+            raise BrokenStack(f"The keeper of environment {self.env} is gone", details=self._keeper_log())
+        if self._engine_lost:
+            where = self.daemon.host if self.daemon else "?"
+            raise BrokenStack(f"The Docker engine at {where} is gone, and with it the stacks of {self.env}")
 
     def died(self, facts: dict[str, Any], when: str = "under a test") -> BrokenStack:
         """Return the error for a service that ended, with its exit code and last lines."""

@@ -280,6 +280,7 @@ class Run:
         with ThreadPoolExecutor(max_workers=len(tree.stacks), thread_name_prefix="harness-stack") as pool:
 
             def one(stack: Declared) -> dict[str, Known]:
+                add_guard(environment.check_kept)
                 below = [known for name in stack.includes for known in results[name].result().values()]
                 settled = {f"{known.stack}/{known.service}": known.endpoints for known in below}
                 own = alone and stack is tree.root

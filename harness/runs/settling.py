@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import artifacts
-from harness.clock import LIFTED, Deadline, poll
+from harness.clock import LIFTED, Deadline, add_guard, poll
 from harness.engine import AttachedPlan, ContainerPlan, ProcessPlan, containers, embedded
 from harness.errors import BrokenStack, HarnessError
 from harness.readiness import Stop, Target, start_probe, wait_until_ready
@@ -196,6 +196,7 @@ class Settling:
         return None
 
     def _bring(self, name: str) -> None:
+        add_guard(self.environment.check_kept)  # a service that dies with its keeper is told of by nobody
         try:
             self._bring_one(name)
         except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits for all of them
