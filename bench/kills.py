@@ -179,10 +179,16 @@ def one_round(field: Field, number: int, victim: str, moment: float, hold: float
     if victim == "group":
         procs.kill_group(run.pid, signal.SIGKILL)
     killed = clock.now()
-    run.wait(LIMIT + hold + 30)  # a run whose keeper was killed notices that and ends by itself
+    left: list[str] = []
+    hung = []
+    try:
+        run.wait(LIMIT + hold + 30)  # a run whose keeper was killed notices that and ends by itself
+    except procs.TimeoutExpired:
+        hung = [f"the run, pid {run.pid}, which did not end"]
+        run.kill()
+        run.wait(LIMIT)
     if victim == "keeper":
         killed = max(killed, clock.now() - 5)
-    left: list[str] = []
     for _ in clock.poll(clock.Deadline.after(LIMIT)):
         if victim in ("keeper", "both"):
             field.heal()
@@ -190,7 +196,7 @@ def one_round(field: Field, number: int, victim: str, moment: float, hold: float
         if not left:
             break
     shutil.rmtree(field.root / "logs", ignore_errors=True)
-    return Kill(number, victim, round(moment, 3), phase, round(clock.now() - killed, 3), tuple(left))
+    return Kill(number, victim, round(moment, 3), phase, round(clock.now() - killed, 3), (*hung, *left))
 
 
 def main() -> int:
