@@ -243,6 +243,21 @@ class Api:
             yield answer
 
 
+def reach(daemon: Daemon, *, within: float) -> Api:
+    """Return what speaks to the engine, after it has answered: whether one is there is known sooner than ``within``.
+
+    Args:
+        daemon: where it is.
+        within: seconds for each later answer.
+
+    Raises:
+        EngineUnreachableError: it did not answer; the error names the endpoint.
+        ConfigError: it is of a kind or version that cannot be used.
+    """
+    ask(daemon)
+    return Api(daemon, within=within)
+
+
 def query(**values: object) -> str:
     """Return the part of a path behind ``?``: true is 1, and filters are JSON, as the Engine API has them."""
     plain = {key: int(value) if isinstance(value, bool) else value for key, value in values.items()}

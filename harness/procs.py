@@ -156,8 +156,7 @@ def start_time_of(pid: int) -> int | None:
 
 def is_alive(pid: int, start_time: int) -> bool:
     """Return whether the process with this number *and* start time exists and is no zombie."""
-    fields = _stat(pid)
-    return bool(fields) and int(fields[START_TIME_FIELD]) == start_time and fields[STATE_FIELD] not in "ZX"
+    return _living(pid) == start_time
 
 
 def _living(pid: int) -> int | None:

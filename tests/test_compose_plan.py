@@ -12,9 +12,10 @@ import yaml
 
 from harness import procs
 from harness.engine import ContainerPlan, Endpoint, Image, ProcessPlan
-from harness.engine.addresses import Layout, Local, Network, Stranger, dry_layout, endpoints, needs
+from harness.engine.addresses import Layout, Local, Stranger, dry_layout, endpoints, needs
 from harness.engine.compose import DROPPED, MAX_LOG, NAME, PIDS, Identity, plan_stack
 from harness.errors import ConfigError
+from harness.ownership.networks import Network
 from harness.stack import compose_environment, find_compose, read_tree
 
 if TYPE_CHECKING:

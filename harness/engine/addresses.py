@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from harness import procs
 from harness.engine.plan import Endpoint
 from harness.engine.rendering import named_ports
+from harness.ownership.networks import Network
 from harness.stack import Process
 
 if TYPE_CHECKING:
@@ -46,25 +47,6 @@ class Needs:
 
     addresses: tuple[str, ...]
     ports: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Network:
-    """A network of containers.
-
-    Attributes:
-        name: its name on the engine.
-        subnet: its range.
-        gateway: this machine's address on it.
-    """
-
-    name: str
-    subnet: str
-    gateway: str
-
-    def address(self, host: int) -> str:
-        """Return the address with the last number ``host``."""
-        return f"{self.gateway.rpartition('.')[0]}.{host}"
 
 
 @dataclass(frozen=True)

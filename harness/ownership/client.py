@@ -85,9 +85,8 @@ class KeeperToBe:
         self.wanted = wanted
         self._begun = False
         self._pid, self._start = 0, 0
-        self._makes_network = False
+        self._network: Future[Network] | None = None
         self._gives_up = threading.Event()
-        self._network: Future[Network] = Future()
         header = {
             "env": wanted.env,
             "state": str(wanted.state),
@@ -116,35 +115,35 @@ class KeeperToBe:
         """Tell it to be the keeper; ``wait`` tells when it is. Its folder is there.
 
         Args:
-            network: whether the environment's network is made meanwhile, which takes the engine as long as a keeper
-                takes to load. Should this process be killed before it has told of it, the keeper looks for it.
+            network: whether the network of an environment with containers is made meanwhile, which takes the engine as
+                long as a keeper takes to load. Should this process be killed before it has told of it, the keeper looks
+                for it.
         """
         number, nonce = self._read(), os.urandom(16).hex()
+        daemon = self.wanted.daemon if network else None
         if not number:
             return  # it is gone, which ``wait`` will see
         self._begun = True
         with contextlib.suppress(BrokenPipeError):
-            os.write(self._begin, json.dumps({"nonce": nonce, "awaits_network": network}).encode())
+            os.write(self._begin, json.dumps({"nonce": nonce, "awaits_network": daemon is not None}).encode())
         self._pid = int(number)
         self._start = procs.start_time_of(self._pid) or 0
-        if network and self.wanted.daemon:
+        if daemon:
             keeper = replace(this_process(), pid=self._pid, start=self._start)
-            api = Api(self.wanted.daemon, within=NETWORK_BUDGET)
-            maker = threading.Thread(
-                target=self._make_network, args=(api, keeper, nonce), name="harness-first-network", daemon=True
-            )
-            maker.start()
-            self._makes_network = True
+            api, made = Api(daemon, within=NETWORK_BUDGET), Future[Network]()
+            threading.Thread(
+                target=self._make_network, args=(api, keeper, nonce, made), name="harness-first-network", daemon=True
+            ).start()
+            self._network = made
 
-    def _make_network(self, api: Api, keeper: Owner, nonce: str) -> None:
+    def _make_network(self, api: Api, keeper: Owner, nonce: str, made: Future[Network]) -> None:
         wanted = self.wanted
         try:
             labels = labels_of(wanted.env, nonce, keeper, wanted.checkout)
             name = first_name(wanted.env)
-            made = make_network(api, name, wanted.networks, nonce, labels, self._gives_up.is_set)
-            self._network.set_result(made)
+            made.set_result(make_network(api, name, wanted.networks, nonce, labels, self._gives_up.is_set))
         except Exception as error:  # noqa: BLE001 - told by ``network``
-            self._network.set_exception(error)
+            made.set_exception(error)
 
     def network(self, within: float = NETWORK_BUDGET) -> dict[str, str] | None:
         """Return the environment's network once it is made; None when the engine refused, or none is made here.
@@ -155,7 +154,7 @@ class KeeperToBe:
         Raises:
             EngineUnreachableError: the engine did not answer. It may make it all the same.
         """
-        if not self._makes_network:
+        if self._network is None:
             return None
         try:
             return self._network.result(within).as_dict()

@@ -13,7 +13,6 @@ import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,18 +53,18 @@ class Output:
     Args:
         api: the engine.
         container: its id.
+        method: of the request.
         path: what is asked for: to be attached, or its log.
         within: seconds for the beginning of the answer.
     """
 
-    def __init__(self, api: Api, container: str, path: str, *, within: float) -> None:
+    def __init__(self, api: Api, container: str, method: str, path: str, *, within: float) -> None:
         self.container = container
         facts = api.request("GET", f"/containers/{container}/json")
         self._framed = not facts["Config"].get("Tty")
         self._open = contextlib.ExitStack()
-        method = "POST" if path.startswith("attach") else "GET"
-        path = f"/containers/{container}/{path}"
-        self._stream = self._open.enter_context(api.stream(method, path, within=within))
+        stream = api.stream(method, f"/containers/{container}/{path}", within=within)
+        self._stream = self._open.enter_context(stream)
 
     @classmethod
     def attached(cls, api: Api, container: str) -> Output:
@@ -77,7 +76,8 @@ class Output:
         Raises:
             HarnessError: the engine refused or did not answer.
         """
-        return cls(api, container, "attach?" + query(stream=True, stdout=True, stderr=True), within=ATTACH_BUDGET)
+        path = "attach?" + query(stream=True, stdout=True, stderr=True)
+        return cls(api, container, "POST", path, within=ATTACH_BUDGET)
 
     @classmethod
     def logged(cls, api: Api, container: str, since: float) -> Output:
@@ -88,7 +88,7 @@ class Output:
         """
         # An engine may say nothing at all before the container does.
         path = "logs?" + query(follow=True, stdout=True, stderr=True, since=since or 0)
-        return cls(api, container, path, within=clock.LIFTED)
+        return cls(api, container, "GET", path, within=clock.LIFTED)
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield what comes. Raises OSError and HTTPException where it breaks off."""
@@ -193,7 +193,6 @@ class Engine:
         self._starts: dict[str, set[asyncio.Task[None]]] = {}
         self._loop.set_default_executor(ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="call"))
         self.containers: dict[str, Container] = {}
-        self.networks: dict[str, str] = {}
         self.lost = ""
 
     # -- the connection -----------------------------------------------------------------------------------------
@@ -233,7 +232,7 @@ class Engine:
     async def _list(self, **filters: list[str]) -> list[dict[str, Any]]:
         await self.opened()
         filters["label"] = [f"{RUN}={self._env}", *filters.get("label", ())]
-        return await asyncio.to_thread(partial(objects.list_all, self._api, "container", **filters))
+        return await asyncio.to_thread(objects.list_all, self._api, "container", **filters)
 
     def close(self) -> None:
         """Stop listening."""
@@ -420,19 +419,12 @@ class Engine:
 
     async def make_network(self, name: str, labels: dict[str, str]) -> Network:
         """Make a network in a free /24 of the range. Raises HarnessError as ``networks.make_network`` does."""
-        made = await asyncio.to_thread(make_network, self._api, name, self._range, self._nonce, labels)
-        self.take_network(made)
-        return made
+        return await asyncio.to_thread(make_network, self._api, name, self._range, self._nonce, labels)
 
-    def take_network(self, made: Network) -> None:
-        """Take a network that was made for this environment."""
-        self.networks[made.name] = made.id
-        self._say(f"network {made.name}: {made.subnet}")
-
-    async def connect_to(self, network: str, container: str, aliases: list[str]) -> None:
+    async def connect_to(self, network: Network, container: str, aliases: list[str]) -> None:
         """Let a container join another network under the names ``aliases``."""
         wanted = {"Container": container, "EndpointConfig": {"Aliases": aliases}}
-        await self._ask("POST", f"/networks/{self.networks[network]}/connect", wanted)
+        await self._ask("POST", f"/networks/{network.id}/connect", wanted)
 
     # -- starts -------------------------------------------------------------------------------------------------
 

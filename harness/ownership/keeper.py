@@ -717,10 +717,13 @@ class Keeper:
     async def do_take_network(self, _: Connection, *, made: dict[str, str] | None) -> None:
         """Take the environment's network from the run that has made it; None when the engine refused it."""
         async with self._networking:
-            if made and self._first_network not in self.networks:
-                self.networks[self._first_network] = Network(**made)
-                self._engine().take_network(self.networks[self._first_network])
+            if made:
+                self._take_network(Network(**made))
             self._awaits_network = False
+
+    def _take_network(self, made: Network) -> None:
+        self.networks[made.name] = made
+        say(f"network {made.name}: {made.subnet}")
 
     async def do_network(self, connection: Connection, *, stack: str, services: list[str]) -> dict[str, str]:
         """Return the network that a stack's containers join.
@@ -744,12 +747,12 @@ class Keeper:
                     below = self._below(stack)
                     for one in engine.containers.values():
                         if one.stack in below and one.container:
-                            await engine.connect_to(name, one.container, [one.name])
+                            await engine.connect_to(self.networks[name], one.container, [one.name])
             return self.networks[name].as_dict()
 
     async def _make_network(self, name: str, labels: dict[str, str]) -> None:
         self._intend("network", name=name)
-        self.networks[name] = await self._engine().make_network(name, labels)
+        self._take_network(await self._engine().make_network(name, labels))
 
     @property
     def _first_network(self) -> str:

@@ -19,19 +19,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Network:
-    """A network that was made.
+    """A network of containers.
 
     Attributes:
-        name: for people and for Compose.
-        id: its full id.
-        subnet: its addresses.
+        name: its name on the engine.
+        subnet: its range.
         gateway: this machine's address on it.
+        id: its full id, "" of one that is only planned.
     """
 
     name: str
-    id: str
     subnet: str
     gateway: str
+    id: str = ""
+
+    def address(self, host: int) -> str:
+        """Return the address with the last number ``host``."""
+        return f"{self.gateway.rpartition('.')[0]}.{host}"
 
     def as_dict(self) -> dict[str, str]:
         """Return it as JSON values."""
@@ -78,7 +82,7 @@ def make_network(
             if "overlap" in error.summary.lower():
                 continue
             raise BrokenStack(f"Network {name} could not be made: {error.summary}") from error
-        return Network(name, made["Id"], str(subnet), gateway)
+        return Network(name, str(subnet), gateway, made["Id"])
     raise BrokenStack(
         f"Address pool exhausted: every /24 of {range_} is taken, one was needed for network {name} "
         "(wider: networks in [tool.harness], or HARNESS_NETWORKS)"

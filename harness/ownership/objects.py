@@ -77,10 +77,13 @@ def find(api: Api, label: str, kinds: Iterable[str] = ("container", "network", "
     """Return the objects with ``label`` (``key`` or ``key=value``), containers first. Raises HarnessError."""
     found: list[Object] = []
     for kind in kinds:
-        for one in list_all(api, kind, label=[label]):
-            name = str(next(iter(one.get("Names") or ()), one.get("Name") or one["Id"][:12])).lstrip("/")
-            found.append(Object(kind, one.get("Id") or name, name, one.get("Labels") or {}))
+        found += [_object(kind, one) for one in list_all(api, kind, label=[label])]
     return found
+
+
+def _object(kind: str, listed: dict[str, Any]) -> Object:
+    name = str(next(iter(listed.get("Names") or ()), listed.get("Name") or listed["Id"][:12])).lstrip("/")
+    return Object(kind, listed.get("Id") or name, name, listed.get("Labels") or {})
 
 
 def list_all(api: Api, kind: str, **filters: list[str]) -> list[dict[str, Any]]:
@@ -147,14 +150,10 @@ def _foreign_users(api: Api, one: Object, ours: Callable[[dict[str, str]], bool]
         return []
     try:
         # A stopped container is no hindrance to a network, but the filter finds both.
-        users = list_all(api, "container", **{one.kind: [one.id]})
+        users = [_object("container", user) for user in list_all(api, "container", **{one.kind: [one.id]})]
     except HarnessError:
         return []
-    return [
-        f"container {next(iter(user.get('Names') or ()), user['Id'][:12]).lstrip('/')}"
-        for user in users
-        if not ours(user.get("Labels") or {})
-    ]
+    return [str(user) for user in users if not ours(user.labels)]
 
 
 def remove_all(

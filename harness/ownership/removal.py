@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from harness import procs
 from harness.clock import Deadline, poll
-from harness.daemon import Api, ask
+from harness.daemon import reach
 from harness.errors import HarnessError
 from harness.ownership import objects
 from harness.ownership.identity import RUN_COOKIE
@@ -72,8 +72,7 @@ def remove_containers(record: LedgerRecord) -> list[str]:
     if not record.nonce:
         return [f"containers of {record.env}: its ledger has no nonce, so nothing proves which are its"]
     try:
-        ask(record.daemon)  # whether one is there is soon known
-        api, label = Api(record.daemon, within=ENGINE_BUDGET), f"{objects.RUN}={record.env}"
+        api, label = reach(record.daemon, within=ENGINE_BUDGET), f"{objects.RUN}={record.env}"
         return objects.remove_all(api, label, lambda labels: labels.get(objects.NONCE) == record.nonce)
     except HarnessError as error:
         return [f"containers of {record.env}: {error.summary}"]
@@ -84,8 +83,7 @@ def containers_of(record: LedgerRecord) -> list[str]:
     if record.daemon is None or not record.nonce:
         return []
     try:
-        ask(record.daemon)
-        found = objects.find(Api(record.daemon, within=ENGINE_BUDGET), f"{objects.RUN}={record.env}")
+        found = objects.find(reach(record.daemon, within=ENGINE_BUDGET), f"{objects.RUN}={record.env}")
         return [str(one) for one in found if one.labels.get(objects.NONCE) == record.nonce]
     except HarnessError as error:
         return [f"containers that cannot be asked for: {error.summary}"]

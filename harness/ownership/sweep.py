@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from harness import procs
 from harness.clock import Deadline, poll
-from harness.daemon import Api, ask
+from harness.daemon import reach
 from harness.errors import ConfigError, HarnessError
 from harness.ownership import ledger, objects, removal
 from harness.ownership.identity import is_proven_dead, this_process
@@ -107,8 +107,7 @@ def find_dead(state: Path, daemon: Daemon | None = None) -> tuple[list[Dead], li
             notes.append(f"{path} is no ledger that can be read")
     if daemon:
         try:
-            ask(daemon)  # whether one is there is soon known
-            api, local = Api(daemon, within=ENGINE_BUDGET), daemon.host.startswith("unix://")
+            api, local = reach(daemon, within=ENGINE_BUDGET), daemon.host.startswith("unix://")
             orphans = objects.find_orphans(api, here, known, local=local)
             found += [Dead(env, "", tuple(map(str, things))) for env, things in orphans.items()]
         except HarnessError as error:
@@ -159,8 +158,7 @@ def sweep(state: Path, *, own: str = "", daemon: Daemon | None = None) -> list[s
         if daemon:
             known = {path.name.removesuffix(ledger.SUFFIX) for path in ledger.all_ledgers(state)}
             try:
-                ask(daemon)
-                api, local = Api(daemon, within=ENGINE_BUDGET), daemon.host.startswith("unix://")
+                api, local = reach(daemon, within=ENGINE_BUDGET), daemon.host.startswith("unix://")
                 told += objects.remove_orphans(api, here, known, local=local)
             except HarnessError as error:
                 told.append(error.summary)  # no reason to keep a new run from starting

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from harness import artifacts
 from harness.daemon import connect
 from harness.engine import attach
-from harness.engine.addresses import Network
 from harness.errors import BrokenStack, HarnessError, LeftoverError
 from harness.ownership import ledger
 from harness.ownership.client import NETWORK_BUDGET, EnvironmentId, KeeperLink, KeeperToBe, start_keeper
+from harness.ownership.networks import Network
 from harness.ownership.removal import LOG
 from harness.ownership.sweep import locked, sweep
 from harness.procs import describe_exit
@@ -159,7 +159,7 @@ class Environment:
         folder = artifacts.make_run_folder(settings.logs, run)
         keeper = keeper or KeeperToBe(wanted)
         try:
-            keeper.begin(network=engine.daemon is not None)
+            keeper.begin(network=True)
             report = RunFolder(folder, _facts(settings, run, run, engine.name, why))
             keeper.wait()
             return cls(settings, engine.name, engine.daemon, run, folder, wanted.socket, report, keeper=keeper)
@@ -286,8 +286,7 @@ class Environment:
     def network(self, stack: str, services: Sequence[str]) -> Network:
         """Return the network that a stack's containers join, made if need be. Raises HarnessError."""
         self._hand_over()
-        told = self.link.ask("network", stack=stack, services=services)
-        return Network(told["name"], told["subnet"], told["gateway"])
+        return Network(**self.link.ask("network", stack=stack, services=services))
 
     def _hand_over(self, within: float = NETWORK_BUDGET) -> None:
         """Give the keeper the network that was made while it was loading. Raises HarnessError."""

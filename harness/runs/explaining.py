@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from harness.artifacts import printable
 from harness.engine import ProcessPlan
-from harness.engine.addresses import Network
 from harness.engine.compose import Identity
+from harness.ownership.networks import Network
 from harness.runs.environment import all_kept, checkout_of
 from harness.runs.fingerprint import differences, parts_of
 from harness.runs.kept import linked

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from harness.artifacts import file_size
 from harness.clock import add_guard, lift_deadlines, remove_guard
 from harness.engine import AttachedPlan, ProcessPlan, attach, embedded
-from harness.engine.addresses import Layout, Local, Network, dry_layout, endpoints, find_strangers, needs
+from harness.engine.addresses import Layout, Local, dry_layout, endpoints, find_strangers, needs
 from harness.engine.compose import Identity
 from harness.errors import BrokenStack, ConfigError, HarnessError, LeftoverError, nearest
 from harness.ownership.client import KeeperToBe
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from harness.config import Settings
     from harness.engine import Image, ServicePlan, StackPlan
     from harness.engine.addresses import Stranger
+    from harness.ownership.networks import Network
     from harness.stack import Stack as Declared
     from harness.stack import Tree
 
