@@ -8,6 +8,7 @@ import os
 import select
 import signal
 import subprocess  # noqa: TID251 - this module is what the ban points to
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -22,6 +23,15 @@ TimeoutExpired = subprocess.TimeoutExpired
 START_TIME_FIELD = 19  # field 22 of /proc/PID/stat, counted behind the closing parenthesis (proc(5))
 STATE_FIELD = 0
 PARENT_FIELD = 1
+STATES = {
+    "R": "running",
+    "S": "sleeping",
+    "D": "waiting for a disk",
+    "T": "stopped",
+    "t": "stopped by a debugger",
+    "Z": "a zombie",
+    "X": "dead",
+}
 LISTINGS = 20  # of /proc in one walk, at most: somebody may fork faster than we can look
 
 
@@ -178,13 +188,28 @@ def wait_gone(pid: int, start_time: int, timeout: float) -> bool:
         os.close(handle)
 
 
+def state_of(pid: int) -> str:
+    """Return what a process does, in the words of proc(5): running, sleeping, stopped...; "gone" without one."""
+    fields = _stat(pid)
+    return STATES.get(fields[STATE_FIELD], fields[STATE_FIELD]) if fields else "gone"
+
+
+def age_of(pid: int) -> float:
+    """Return for how many seconds a process has been there, 0 when it is not."""
+    start = start_time_of(pid)
+    if start is None:
+        return 0.0
+    return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - start / os.sysconf("SC_CLK_TCK"))
+
+
 def command_of(pid: int) -> str:
     """Return the command line of ``pid`` for people, or ``?``."""
-    try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    except OSError:
-        return "?"
-    return b" ".join(words).decode(errors="replace").strip()[:200] or "?"
+    return " ".join(words_of(pid)).strip()[:200] or "?"
+
+
+def words_of(pid: int) -> list[str]:
+    """Return the command line of ``pid``, [] when it cannot be read."""
+    return _contents(pid, "cmdline").decode(errors="replace").rstrip("\0").split("\0")
 
 
 def all_pids() -> list[int]:

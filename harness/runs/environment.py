@@ -16,11 +16,12 @@ from harness import artifacts
 from harness.daemon import connect
 from harness.engine import attach
 from harness.errors import BrokenStack, HarnessError, LeftoverError
-from harness.ownership import ledger
 from harness.ownership.client import NETWORK_BUDGET, EnvironmentId, KeeperLink, KeeperToBe, start_keeper
+from harness.ownership.living import find_living, find_one, is_alive
+from harness.ownership.locks import locked
 from harness.ownership.networks import Network
 from harness.ownership.removal import LOG
-from harness.ownership.sweep import locked, sweep
+from harness.ownership.sweep import sweep
 from harness.procs import describe_exit
 from harness.readiness import Stop
 from harness.reporting import RunFolder, WorkerFolder
@@ -53,21 +54,14 @@ def checkout_lock(settings: Settings, what: str = "checkout") -> Path:
     return artifacts.private_folder(settings.state) / f"{what}-{digest}.lock"
 
 
+def kept_here(settings: Settings) -> list[LedgerRecord]:
+    """Return the living kept environments of this checkout, on any engine."""
+    return [record for record in find_living(settings.state, checkout_of(settings)) if record.kept]
+
+
 def all_kept(settings: Settings) -> dict[str, LedgerRecord]:
-    """Return the living kept environments of this checkout, by engine."""
-    if not settings.state.is_dir():
-        return {}
-    read = ((path, ledger.read(path)) for path in ledger.all_ledgers(settings.state))
-    return {
-        record.engine: record
-        for path, record in read
-        if record and record.kept and record.checkout == checkout_of(settings) and ledger.keeper_is_alive(path)
-    }
-
-
-def find_kept(settings: Settings, engine: str) -> LedgerRecord | None:
-    """Return the living kept environment of this checkout and engine, None when there is none."""
-    return all_kept(settings).get(engine)
+    """Return the living kept environments of this checkout, by engine; the newest where one has several."""
+    return {record.engine: record for record in kept_here(settings)}
 
 
 @dataclass(frozen=True)
@@ -94,7 +88,7 @@ class Share:
         """Return the ledger of the environment that was opened for the run, None before that and after its end."""
         try:
             facts = json.loads((self.folder(settings) / "run.json").read_text(encoding="utf-8"))
-            return ledger.read(settings.state / f"{facts['environment']}{ledger.SUFFIX}")
+            return find_one(settings.state, facts["environment"])
         except (OSError, ValueError, KeyError):
             return None
 
@@ -202,7 +196,7 @@ class Environment:
                 )
                 start_keeper(wanted)
                 record = share.record(settings)
-        if record is None or not ledger.keeper_is_alive(record.path):
+        if record is None or not is_alive(record):
             raise BrokenStack(f"The keeper of run {share.run} is gone, its workers have no environment")
         report = WorkerFolder(folder, share.began)
         return cls(
@@ -219,7 +213,7 @@ class Environment:
         record = share.record(settings)
         if record is None:
             return None
-        if not ledger.keeper_is_alive(record.path):
+        if not is_alive(record):
             for line in sweep(settings.state, own=record.env):
                 if "could not" in line:
                     raise LeftoverError(line)

@@ -11,7 +11,7 @@ from harness.clock import now
 from harness.daemon import connect
 from harness.engine import containers
 from harness.errors import BrokenStack, ConfigError, HarnessError
-from harness.ownership.sweep import locked
+from harness.ownership.locks import locked
 from harness.runs.environment import checkout_lock
 from harness.runs.kept import LOCK_BUDGET, linked, one_service, records_here
 from harness.runs.lifecycle import Run, running
