@@ -246,9 +246,8 @@ def connect(name: str) -> tuple[socket.socket, int]:
     """Connect to the keeper that listens on an abstract socket; return the connection and the keeper's pid.
 
     Raises:
-        OSError: nobody listens there.
         HungKeeperError: so many wait for the keeper's answer already that nobody else can.
-        BrokenStack: who listens there is of another user.
+        BrokenStack: nobody listens there, or somebody of another user.
     """
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -258,7 +257,10 @@ def connect(name: str) -> tuple[socket.socket, int]:
         pid, uid = peer_of(connection)
     except TimeoutError:
         connection.close()
-        raise HungKeeperError(name, 0, ANSWER_BUDGET) from None
+        raise HungKeeperError(name, 0) from None
+    except OSError as error:
+        connection.close()
+        raise BrokenStack(f"The keeper of {_env_of(name)} is gone ({error.strerror})") from error
     except BaseException:
         connection.close()
         raise
@@ -266,6 +268,11 @@ def connect(name: str) -> tuple[socket.socket, int]:
         connection.close()
         raise BrokenStack(f"Who listens as {name} (pid {pid}) is of user {uid}, not of you ({os.getuid()})")
     return connection, pid
+
+
+def _env_of(name: str) -> str:
+    """Return the environment whose keeper listens under a name."""
+    return name.split("-", 2)[-1]
 
 
 class UnansweredError(BrokenStack):
@@ -279,11 +286,11 @@ class HungKeeperError(UnansweredError):
         pid: its process, 0 where it has no number here.
     """
 
-    def __init__(self, name: str, pid: int, within: float) -> None:
-        env = name.split("-", 2)[-1]
-        state = procs.state_of(pid) if pid else "elsewhere"
+    def __init__(self, name: str, pid: int) -> None:
+        state = procs.state_of(pid) if pid else ""
+        who = f" (pid {pid}, {state})" if pid else ""
         super().__init__(
-            f"The keeper of {env} (pid {pid}, {state}) did not answer in {within:g} s",
+            f"The keeper of {_env_of(name)}{who} did not answer in {ANSWER_BUDGET:g} s",
             hint="`harness gc --hung` ends it and clears what it kept"
             + (f"; `kill -CONT {pid}` has it go on" if state == procs.STATES["T"] else ""),
         )
@@ -301,9 +308,8 @@ class KeeperLink:
         on_lost: called there when the keeper itself is gone.
 
     Raises:
-        OSError: nobody listens there.
         HungKeeperError: the keeper does not answer.
-        BrokenStack: who listens there is of another user, or the keeper has just ended.
+        BrokenStack: nobody listens there, or somebody of another user.
     """
 
     def __init__(
@@ -333,7 +339,7 @@ class KeeperLink:
             )
         except UnansweredError:
             self.close()
-            raise HungKeeperError(name, self.pid, ANSWER_BUDGET) from None
+            raise HungKeeperError(name, self.pid) from None
         except BaseException:
             self.close()
             raise

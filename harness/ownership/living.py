@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -17,17 +18,18 @@ from typing import TYPE_CHECKING, Any
 from harness import procs
 from harness.daemon import Daemon
 from harness.errors import BrokenStack, HarnessError
-from harness.ownership import ledger
-from harness.ownership.client import ANSWER_BUDGET, KeeperLink, UnansweredError, connect
+from harness.ownership import ledger, removal
+from harness.ownership.client import ANSWER_BUDGET, HungKeeperError, KeeperLink, UnansweredError, connect
 from harness.ownership.identity import this_process
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from harness.ownership.ledger import LedgerRecord
 
 ACCEPTS = 0x10000  # a socket that listens (__SO_ACCEPTCON), in /proc/net/unix
 COLUMNS = 8
+TERM_BUDGET, KILL_BUDGET = 15.0, 5.0  # for a keeper to remove everything itself; for the kernel to end it
 MOST_ASKED_AT_ONCE = 16
 
 
@@ -73,6 +75,51 @@ def find_one(state: Path, env: str) -> LedgerRecord | None:
     return (_told_by_keeper(name, "") if name else None) or record
 
 
+@dataclass(frozen=True)
+class Hung:
+    """An environment whose keeper does not answer. ``error`` says so, and what to do about it."""
+
+    record: LedgerRecord
+    error: HungKeeperError
+
+    def __str__(self) -> str:
+        return f"{self.error.summary}; it keeps what is of {self.record.checkout}; {self.error.hint}"
+
+
+def find_hung(records: Sequence[LedgerRecord]) -> list[Hung]:
+    """Ask keepers whether they are well; return those that do not answer."""
+
+    def ask(record: LedgerRecord) -> Hung | None:
+        try:
+            KeeperLink(record.socket, lease=False).close()
+        except HungKeeperError as error:
+            return Hung(record, HungKeeperError(record.socket, error.pid or record.keeper.pid))
+        except HarnessError:
+            return None  # it has just ended
+        return None
+
+    with ThreadPoolExecutor(max_workers=MOST_ASKED_AT_ONCE) as pool:
+        return [hung for hung in pool.map(ask, records) if hung]
+
+
+def end(hung: Hung) -> list[str]:
+    """End a keeper that does not answer, and remove what it kept; return what is left, in words.
+
+    Whoever holds a lease on the environment has lost it with its keeper. One that only was stopped does it all itself.
+    """
+    record, keeper = hung.record, hung.record.keeper
+    if keeper.pidns != this_process().pidns:
+        return [f"the keeper of {record.env}, which is in another process namespace"]
+    for number in (signal.SIGTERM, signal.SIGCONT):
+        procs.kill(keeper.pid, number, start_time=keeper.start)
+    if not procs.wait_gone(keeper.pid, keeper.start, TERM_BUDGET):
+        procs.kill(keeper.pid, signal.SIGKILL, start_time=keeper.start)
+        if not procs.wait_gone(keeper.pid, keeper.start, KILL_BUDGET):
+            return [f"the keeper of {record.env} (pid {keeper.pid}, {procs.state_of(keeper.pid)})"]
+    # Without a nonce nothing but their owner, dead now, proves whose containers are: the sweep looks for those.
+    return removal.clear(ledger.read(record.path) or (record if record.nonce else replace(record, daemon=None)))
+
+
 def _told_by_keepers(names: Iterable[str], checkout: str) -> list[LedgerRecord]:
     names = list(names)
     if not names:
@@ -95,7 +142,7 @@ def _keeper(name: str) -> _Keeper | None:
         connection, pid = connect(name)
     except UnansweredError:
         return _Keeper(0, {})
-    except (OSError, BrokenStack):
+    except BrokenStack:
         return None
     connection.close()
     return _Keeper(pid, _header_of(pid, name))
@@ -127,7 +174,7 @@ def _told_by_keeper(name: str, checkout: str) -> LedgerRecord | None:
             told = link.ask("ledger", timeout=ANSWER_BUDGET)
     except UnansweredError:
         return _seen(keeper)
-    except (BrokenStack, OSError):
+    except BrokenStack:
         return None  # it has just ended
     except HarnessError:
         return _seen(keeper)  # of an older version, which does not tell

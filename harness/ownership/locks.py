@@ -132,29 +132,29 @@ def _note(path: Path, purpose: str) -> None:
 
 def holder_of(path: Path, *, everywhere: bool = False) -> Holder | None:
     """Return who holds a lock, None when nobody does."""
-    try:
-        pid = _listener(_name(path, everywhere=everywhere))
-    except ConnectionRefusedError:
+    pid = _listener(_name(path, everywhere=everywhere))
+    if pid is None:
         pid = _locker(path)
-        if pid is None:
-            return None
-    except OSError:
-        pid = 0
     if not pid:
-        return Holder()
-    said: dict[str, object] = {}
-    with contextlib.suppress(OSError, ValueError):
+        return None if pid is None else Holder()
+    purpose = ""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         said = json.loads(read_regular(path, LARGEST))
-    purpose = str(said.get("purpose", "")) if isinstance(said, dict) and said.get("pid") == pid else ""
+        purpose = str(said["purpose"]) if said["pid"] == pid else ""
     return Holder(pid, purpose, procs.command_of(pid), procs.age_of(pid))
 
 
-def _listener(name: str) -> int:
-    """Return the process that listens on an abstract socket. Raises ConnectionRefusedError when none does, OSError."""
+def _listener(name: str) -> int | None:
+    """Return the process that listens on an abstract socket, 0 when it cannot be told, None when none does."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
         asking.settimeout(0)
-        asking.connect(name)
-        return peer_of(asking)[0]
+        try:
+            asking.connect(name)
+            return peer_of(asking)[0]
+        except ConnectionRefusedError:
+            return None
+        except OSError:
+            return 0
 
 
 def peer_of(connected: socket.socket) -> tuple[int, int]:

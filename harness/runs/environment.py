@@ -18,7 +18,7 @@ from harness.engine import attach
 from harness.errors import BrokenStack, HarnessError, LeftoverError
 from harness.ownership.client import NETWORK_BUDGET, EnvironmentId, KeeperLink, KeeperToBe, start_keeper
 from harness.ownership.living import find_living, find_one, is_alive
-from harness.ownership.locks import locked
+from harness.ownership.locks import holder_of, locked
 from harness.ownership.networks import Network
 from harness.ownership.removal import LOG
 from harness.ownership.sweep import sweep
@@ -27,18 +27,21 @@ from harness.readiness import Stop
 from harness.reporting import RunFolder, WorkerFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
     from docker import APIClient
 
     from harness.config import Settings
     from harness.daemon import Daemon
     from harness.ownership.ledger import LedgerRecord
+    from harness.ownership.locks import Holder
     from harness.runs.debugging import Debugger
     from harness.runs.wiring import Engine
 
 KEEPER_BUDGET = 10.0
 OPEN_BUDGET = 60.0
+CHANGE_BUDGET = 2400.0  # another `up` of this checkout may be building, pulling and starting
 EXPLAIN_BUDGET = 5.0
 KILLED = 137  # how a container's exit code tells SIGKILL
 
@@ -50,8 +53,36 @@ def checkout_of(settings: Settings) -> str:
 
 def checkout_lock(settings: Settings, what: str = "checkout") -> Path:
     """Return the lock that serialises ``up`` and ``down`` of one checkout, or ``what`` else is done one at a time."""
-    digest = hashlib.sha256(checkout_of(settings).encode()).hexdigest()[:16]
-    return artifacts.private_folder(settings.state) / f"{what}-{digest}.lock"
+    return artifacts.private_folder(settings.state) / _lock_name(settings, what)
+
+
+def _lock_name(settings: Settings, what: str = "checkout") -> str:
+    return f"{what}-{hashlib.sha256(checkout_of(settings).encode()).hexdigest()[:16]}.lock"
+
+
+def changing(settings: Settings, purpose: str, say: Callable[[str], None]) -> AbstractContextManager[None]:
+    """Hold the lock of what this checkout keeps, for as long as it is changed.
+
+    Args:
+        settings: whose; ``wait_timeout`` is how long another one is waited for.
+        purpose: what is done to it: "brought up", "taken down"...
+        say: told at once when another one is waited for.
+
+    Raises:
+        ConfigError: another one was not done in time.
+    """
+    timeout = settings.wait_timeout or CHANGE_BUDGET
+
+    def waiting(holder: Holder) -> None:
+        work = f" is being {holder.purpose}" if holder.purpose else " is being changed"
+        say(f"what is up here{work} by {holder}; waiting for at most {timeout:g} s")
+
+    return locked(checkout_lock(settings), timeout, everywhere=True, purpose=purpose, waiting=waiting)
+
+
+def changer(settings: Settings) -> Holder | None:
+    """Return who changes now what this checkout keeps, None when nobody does."""
+    return holder_of(settings.state / _lock_name(settings), everywhere=True)
 
 
 def kept_here(settings: Settings) -> list[LedgerRecord]:
@@ -209,14 +240,14 @@ class Environment:
 
         Raises:
             BrokenStack: the keeper does not answer.
+            LeftoverError: it is gone, and something that it kept could not be removed.
         """
         record = share.record(settings)
         if record is None:
             return None
         if not is_alive(record):
-            for line in sweep(settings.state, own=record.env):
-                if "could not" in line:
-                    raise LeftoverError(line)
+            if left := sweep(settings.state, own=record.env).left_of(record.env):
+                raise LeftoverError("; ".join(left))
             return None
         return cls(
             settings, record.engine, record.daemon, record.env, Path(record.folder), record.socket, report, share
@@ -395,7 +426,7 @@ class Environment:
             self.link.close()
             if self._is_worker:
                 return []  # its controller sees to that
-            return [line for line in sweep(self.settings.state, own=self.env) if "could not" in line]
+            return sweep(self.settings.state, own=self.env).left_of(self.env)
         try:
             answer = self.link.ask("goodbye", timeout=60)
         except HarnessError as error:
