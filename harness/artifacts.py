@@ -70,18 +70,18 @@ def unwritable(sentence: str, error: OSError, *, hint: str = "") -> HarnessError
 
 
 @contextlib.contextmanager
-def writing(what: str) -> Iterator[None]:
-    """Guard a block that writes ``what``, named at the begin of a sentence.
+def full_disk_told(folder: Path) -> Iterator[None]:
+    """Guard a block that writes into ``folder``: a full disk is told in one line.
 
     Raises:
         BrokenStack: the disk is full.
-        ConfigError: it cannot be written for another reason.
     """
     try:
         yield
     except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
-        raise unwritable(f"{what} cannot be written{where}", error) from error
+        if error.errno not in FULL:
+            raise
+        raise unwritable(f"{error.filename or folder} cannot be written", error) from error
 
 
 def open_regular(path: Path, flags: int, mode: int = 0o600) -> int:
@@ -104,9 +104,20 @@ def open_regular(path: Path, flags: int, mode: int = 0o600) -> int:
     return fd
 
 
+def irregular(path: Path) -> str:
+    """Return what ``path`` is when it is there and no regular file, such as ``a folder``; else ""."""
+    try:
+        return _irregular(path.lstat().st_mode)
+    except OSError:
+        return ""
+
+
+def _irregular(mode: int) -> str:
+    return "" if stat.S_ISREG(mode) else _IRREGULAR.get(stat.S_IFMT(mode), "no regular file")
+
+
 def _refuse_irregular(path: Path, mode: int) -> None:
-    if not stat.S_ISREG(mode):
-        kind = _IRREGULAR.get(stat.S_IFMT(mode), "something else")
+    if kind := _irregular(mode):
         raise OSError(errno.EINVAL, f"it is {kind}, a regular file was needed", str(path))
 
 

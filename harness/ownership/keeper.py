@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 from harness import clock, procs
 from harness.artifacts import FULL
 from harness.daemon import Daemon
-from harness.errors import ConfigError, HarnessError
+from harness.errors import BrokenStack, ConfigError, HarnessError
 from harness.ownership import holding, objects, removal
 from harness.ownership.bounding import LogBounds
 from harness.ownership.containers import Container, Engine
@@ -481,7 +481,9 @@ class Keeper:
         except HarnessError as error:
             connection.send({"id": number, "error": error.summary, "kind": type(error).__name__})
         except OSError as error:
-            connection.send({"id": number, "error": f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")})
+            text = f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
+            kind = BrokenStack if error.errno in FULL else HarnessError
+            connection.send({"id": number, "error": text, "kind": kind.__name__})
         except Exception as error:  # noqa: BLE001 - the keeper must outlive a bad request; it is logged and answered
             say(traceback.format_exc())
             connection.send({"id": number, "error": f"{type(error).__name__}: {error}"})
@@ -678,7 +680,8 @@ class Keeper:
             raise HarnessError(f"Stack {stack!r} is not up; there are: {', '.join(self.stacks)}")
         kept = sorted(one.name for one in self.stacks.values() if KEPT in one.holders and stack not in ("", one.name))
         if not kept:
-            self.ledger.write("kept", value=False)
+            with contextlib.suppress(OSError):  # a full disk does not keep it up
+                self.ledger.write("kept", value=False)
         left = await self._drop(KEPT, stack or None)
         if not kept:
             self._first_lease_seen = self.reported = True
@@ -1169,9 +1172,11 @@ def main(argv: list[str]) -> int:
     try:
         keeper, listener = _become(header)
     except (OSError, HarnessError) as error:
+        with contextlib.suppress(OSError):
+            traceback.print_exc()  # before it is told: whoever hears of it reads this
         with contextlib.suppress(BrokenPipeError):
             os.write(ack, json.dumps({"error": _why(error), "full": getattr(error, "errno", 0) in FULL}).encode())
-        raise
+        return 1
     owner = this_process()
     # A run that was killed meanwhile reads nothing; then nobody comes, and the keeper ends by itself.
     with contextlib.suppress(BrokenPipeError):

@@ -63,9 +63,9 @@ class LedgerWriter:
         try:
             _append(self._fd, [line], torn=self._torn)
             self._torn = False
-        except OSError:
+        except OSError as error:
             self._torn = True  # a part of it may be there
-            raise
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
         finally:
             self._stamp = _stamp(os.fstat(self._fd))
 

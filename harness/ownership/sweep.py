@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import procs
+from harness.artifacts import irregular
 from harness.daemon import reach
 from harness.errors import HarnessError
 from harness.ownership import ledger, objects, removal
@@ -115,7 +116,7 @@ def find_dead(state: Path, daemon: Daemon | None = None) -> tuple[list[Dead], li
             things += [f"folder {work}"] if (work := Path(record.folder, removal.WORK)).exists() else []
             found.append(Dead(record.env, record.checkout, tuple(things)))
         elif ledger.read(path) is None:
-            notes.append(f"{path} is no ledger that can be read")
+            notes.append(f"{path} is {irregular(path) or 'no ledger that can be read'}")
     if daemon:
         try:
             api, local = reach(daemon, within=ENGINE_BUDGET), daemon.host.startswith("unix://")
@@ -127,8 +128,13 @@ def find_dead(state: Path, daemon: Daemon | None = None) -> tuple[list[Dead], li
 
 
 def _set_aside(path: Path) -> str:
-    """Rename a ledger that cannot be read, so that it is told of once; return what to tell, "" for nothing."""
-    if path.is_symlink() or ledger.keeper_is_alive(path) or not ledger.is_unreadable(path):
+    """Rename a ledger that cannot be read, so that it is told of once; return what to tell, "" for nothing.
+
+    What is no regular file is left where it is.
+    """
+    if kind := irregular(path):
+        return f"{path} is {kind}, no ledger; it is passed over"
+    if ledger.keeper_is_alive(path) or not ledger.is_unreadable(path):
         return ""
     with contextlib.suppress(OSError):
         if datetime.now(UTC).timestamp() - path.stat().st_mtime < SETTLED_AFTER:

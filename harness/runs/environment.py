@@ -185,7 +185,8 @@ class Environment:
         keeper = keeper or KeeperToBe(wanted)
         try:
             keeper.begin(network=True)
-            report = RunFolder(folder, _facts(settings, run, run, engine.name, why))
+            with artifacts.full_disk_told(folder):
+                report = RunFolder(folder, _facts(settings, run, run, engine.name, why))
             keeper.wait()
             return cls(settings, engine.name, engine.daemon, run, folder, wanted.socket, report, keeper=keeper)
         except BaseException:  # such as Ctrl-C: it would wait some seconds for somebody to come
@@ -202,7 +203,8 @@ class Environment:
         if new_run:
             run = artifacts.new_run_id()
             run_folder = artifacts.make_run_folder(settings.logs, run)
-        report = RunFolder(run_folder, _facts(settings, run, record.env, record.engine, why))
+        with artifacts.full_disk_told(run_folder):
+            report = RunFolder(run_folder, _facts(settings, run, record.env, record.engine, why))
         return cls(settings, record.engine, record.daemon, record.env, folder, record.socket, report)
 
     @classmethod
@@ -219,7 +221,8 @@ class Environment:
             if not (folder / "run.json").is_file():
                 artifacts.make_run_folder(settings.logs, share.run)
                 env = kept.env if kept else share.run
-                RunFolder(folder, _facts(settings, share.run, env, engine.name, why), began=share.began)
+                with artifacts.full_disk_told(folder):
+                    RunFolder(folder, _facts(settings, share.run, env, engine.name, why), began=share.began)
             record = share.record(settings)
             if record is None:
                 wanted = EnvironmentId(

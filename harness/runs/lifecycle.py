@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.artifacts import file_size
+from harness.artifacts import file_size, full_disk_told
 from harness.clock import add_guard, lift_deadlines, remove_guard
 from harness.engine import AttachedPlan, ProcessPlan, attach, embedded
 from harness.engine.addresses import Layout, Local, dry_layout, endpoints, find_strangers, needs
@@ -190,7 +190,8 @@ class Run:
             strangers = self.plan(tree)
         brought: list[str] = []
         try:
-            known = self._bring_all(environment, tree, strangers, brought, alone=alone)
+            with full_disk_told(environment.folder):
+                known = self._bring_all(environment, tree, strangers, brought, alone=alone)
         except BaseException:
             for one in reversed(brought):
                 self._release(environment, one)
