@@ -32,6 +32,7 @@ STATES = {
     "Z": "a zombie",
     "X": "dead",
 }
+STOPPED = (STATES["T"], STATES["t"])
 LISTINGS = 20  # of /proc in one walk, at most: somebody may fork faster than we can look
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import procs
 from harness.artifacts import NO_ROOM
-from harness.clock import now
+from harness.clock import Deadline, now, poll
 from harness.daemon import Api
 from harness.errors import BrokenStack, ConfigError, EngineUnreachableError, HarnessError
 from harness.ownership.identity import Owner, this_process
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 START_BUDGET = 10.0
 ANSWER_BUDGET = 5.0  # in which a keeper that is well says hello, however busy the machine is
+STOPPED_BUDGET = 1.0  # in which one that was stopped may go on
 NETWORK_BUDGET = 20.0
 _KINDS: dict[str, type[HarnessError]] = {
     kind.__name__: kind for kind in (BrokenStack, ConfigError, EngineUnreachableError)
@@ -246,7 +247,7 @@ def connect(name: str) -> tuple[socket.socket, int]:
     """Connect to the keeper that listens on an abstract socket; return the connection and the keeper's pid.
 
     Raises:
-        HungKeeperError: so many wait for the keeper's answer already that nobody else can.
+        HungKeeperError: the keeper is stopped, or so many wait for its answer already that nobody else can.
         BrokenStack: nobody listens there, or somebody of another user.
     """
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -267,7 +268,15 @@ def connect(name: str) -> tuple[socket.socket, int]:
     if uid != os.getuid():
         connection.close()
         raise BrokenStack(f"Who listens as {name} (pid {pid}) is of user {uid}, not of you ({os.getuid()})")
+    if not _goes_on(pid):
+        connection.close()
+        raise HungKeeperError(name, pid)
     return connection, pid
+
+
+def _goes_on(pid: int) -> bool:
+    """Return whether a process is not stopped, or has gone on after a moment: a stopped one cannot answer."""
+    return any(procs.state_of(pid) not in procs.STOPPED for _ in poll(Deadline.after(STOPPED_BUDGET)))
 
 
 def _env_of(name: str) -> str:
@@ -290,9 +299,9 @@ class HungKeeperError(UnansweredError):
         state = procs.state_of(pid) if pid else ""
         who = f" (pid {pid}, {state})" if pid else ""
         super().__init__(
-            f"The keeper of {_env_of(name)}{who} did not answer in {ANSWER_BUDGET:g} s",
+            f"The keeper of {_env_of(name)}{who} does not answer",
             hint="`harness gc --hung` ends it and clears what it kept"
-            + (f"; `kill -CONT {pid}` has it go on" if state == procs.STATES["T"] else ""),
+            + (f"; `kill -CONT {pid}` has it go on" if state in procs.STOPPED else ""),
         )
         self.pid = pid
 
