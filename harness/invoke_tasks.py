@@ -525,7 +525,7 @@ def gc(_: Any, engine: str = "", dry_run: bool = False, json: bool = False) -> N
     if json and not dry_run:
         raise ConfigError("--json goes with --dry-run")
     if not dry_run:
-        for line in tidying.gc(settings, _say) or ["nothing is left of dead runs"]:
+        for line in tidying.gc(settings, _say).lines() or ["nothing is left of dead runs"]:
             print(line)
         return
     found = tidying.look(settings)

@@ -82,6 +82,54 @@ class Dead:
         return f"environment {self.env} of a dead run{whose}: {', '.join(self.things) or 'only its ledger'}"
 
 
+@dataclass(frozen=True)
+class Cleared:
+    """An environment of a dead run that a sweep has seen to.
+
+    Attributes:
+        env: its id.
+        checkout: real path of the project, "" where the ledger is lost.
+        left: what could not be removed, in words; nothing when all of it is gone.
+    """
+
+    env: str
+    checkout: str
+    left: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        if self.checkout:
+            whose = f"environment {self.env} of a dead run "
+            return whose + (f"could not be cleared: {', '.join(self.left)} left" if self.left else "was cleared")
+        whose = f"containers of environment {self.env}, whose ledger is lost and whose owner is dead, "
+        return whose + (f"could not be cleared: {'; '.join(self.left)}" if self.left else "were cleared")
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What a sweep did.
+
+    Attributes:
+        environments: those of dead runs, cleared or not.
+        notes: lines about what could not be looked at. Nothing is known to be left there.
+    """
+
+    environments: tuple[Cleared, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def uncleared(self) -> tuple[Cleared, ...]:
+        """The environments of which something is left."""
+        return tuple(environment for environment in self.environments if environment.left)
+
+    def left_of(self, env: str) -> list[str]:
+        """Return what is left of one environment, in words."""
+        return [thing for environment in self.environments if environment.env == env for thing in environment.left]
+
+    def lines(self) -> list[str]:
+        """Return all of it for people, a line for each environment and note."""
+        return [*map(str, self.environments), *self.notes]
+
+
 def _is_dead(path: Path, here: Owner, own: str = "") -> LedgerRecord | None:
     """Return what a ledger says if its keeper and all who held a lease on it are proven dead."""
     record = ledger.read(path)
@@ -132,8 +180,8 @@ def _set_aside(path: Path) -> str:
     )
 
 
-def sweep(state: Path, *, own: str = "", daemon: Daemon | None = None) -> list[str]:
-    """Remove what dead runs of this user left; return one line for each environment that was cleared or could not be.
+def sweep(state: Path, *, own: str = "", daemon: Daemon | None = None) -> Swept:
+    """Remove what dead runs of this user left.
 
     Only ledgers of our schema, whose keeper holds no lock and whose owners are proven dead, are touched.
 
@@ -142,24 +190,23 @@ def sweep(state: Path, *, own: str = "", daemon: Daemon | None = None) -> list[s
         own: an environment whose keeper died under its living holder, who calls this and so gives its consent.
         daemon: the Docker engine in use; what dead owners of ours left there without a ledger is removed too.
     """
-    here, told = this_process(), []
+    here = this_process()
+    environments: list[Cleared] = []
+    notes: list[str] = []
     with locked(state / "sweep.lock", timeout=LOCK_BUDGET):
         for path in ledger.all_ledgers(state):
             record = _is_dead(path, here, own)
             if record is None:
                 if line := _set_aside(path):
-                    told.append(line)
+                    notes.append(line)
                 continue
-            left = removal.clear(record)
-            told.append(
-                f"environment {record.env} of a dead run "
-                + (f"could not be cleared: {', '.join(left)} left" if left else "was cleared")
-            )
+            environments.append(Cleared(record.env, record.checkout, tuple(removal.clear(record))))
         if daemon:
             known = {path.name.removesuffix(ledger.SUFFIX) for path in ledger.all_ledgers(state)}
             try:
                 api, local = reach(daemon, within=ENGINE_BUDGET), daemon.host.startswith("unix://")
-                told += objects.remove_orphans(api, here, known, local=local)
+                orphans = objects.remove_orphans(api, here, known, local=local)
+                environments += [Cleared(env, "", tuple(left)) for env, left in orphans.items()]
             except HarnessError as error:
-                told.append(error.summary)  # no reason to keep a new run from starting
-    return told
+                notes.append(error.summary)  # no reason to keep a new run from starting
+    return Swept(tuple(environments), tuple(notes))

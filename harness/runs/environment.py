@@ -215,14 +215,14 @@ class Environment:
 
         Raises:
             BrokenStack: the keeper does not answer.
+            LeftoverError: it is gone, and something that it kept could not be removed.
         """
         record = share.record(settings)
         if record is None:
             return None
         if not ledger.keeper_is_alive(record.path):
-            for line in sweep(settings.state, own=record.env):
-                if "could not" in line:
-                    raise LeftoverError(line)
+            if left := sweep(settings.state, own=record.env).left_of(record.env):
+                raise LeftoverError("; ".join(left))
             return None
         return cls(
             settings, record.engine, record.daemon, record.env, Path(record.folder), record.socket, report, share
@@ -401,7 +401,7 @@ class Environment:
             self.link.close()
             if self._is_worker:
                 return []  # its controller sees to that
-            return [line for line in sweep(self.settings.state, own=self.env) if "could not" in line]
+            return sweep(self.settings.state, own=self.env).left_of(self.env)
         try:
             answer = self.link.ask("goodbye", timeout=60)
         except HarnessError as error:

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.engine import attach
-from harness.errors import ConfigError, LeftoverError, nearest
+from harness.errors import ConfigError, nearest, refuse_leftovers
 from harness.ownership import ledger
 from harness.ownership.client import KeeperLink
-from harness.ownership.sweep import locked, sweep
-from harness.runs.environment import KEEPER_BUDGET, all_kept, checkout_lock
+from harness.ownership.sweep import Swept, locked, sweep
+from harness.runs.environment import KEEPER_BUDGET, all_kept, checkout_lock, checkout_of
 from harness.runs.lifecycle import ACQUIRE_BUDGET, Run, running
 from harness.runs.stack import Known
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from harness.config import Settings
     from harness.ownership.ledger import LedgerRecord
@@ -124,12 +124,12 @@ def down(settings: Settings, say: Callable[[str], None], *, stack: str = "") -> 
         say("nothing is up here")
         return
     with locked(checkout_lock(settings), LOCK_BUDGET):
-        for line in sweep(settings.state):
-            say(line)
+        swept = _sweep(settings, say)
         records = _records(settings)
-        if not records:
+        here = [dead for dead in swept.uncleared if dead.checkout == checkout_of(settings)]
+        if not records and not here:
             say("nothing is up here")
-        _down(say, records, stack=stack)
+        _down(say, records, stack=stack, left=[str(dead) for dead in here])
 
 
 def down_all(settings: Settings, say: Callable[[str], None]) -> None:
@@ -141,22 +141,34 @@ def down_all(settings: Settings, say: Callable[[str], None]) -> None:
     if not settings.state.is_dir():
         say("nothing is up on this machine")
         return
-    for line in sweep(settings.state):
-        say(line)
+    swept = _sweep(settings, say)
     records = [
         record
         for record, path in ((ledger.read(path), path) for path in ledger.all_ledgers(settings.state))
         if record and record.kept and ledger.keeper_is_alive(path) and settings.engine in ("auto", record.engine)
     ]
-    if not records:
+    if not records and not swept.uncleared:
         say("nothing is up on this machine")
     for record in records:
         say(f"{record.env} on {record.engine}, of {record.checkout}")
-    _down(say, records)
+    _down(say, records, left=[str(dead) for dead in swept.uncleared])
 
 
-def _down(say: Callable[[str], None], records: list[LedgerRecord], stack: str = "") -> None:
-    left: list[str] = []
+def _sweep(settings: Settings, say: Callable[[str], None]) -> Swept:
+    swept = sweep(settings.state)
+    for line in swept.lines():
+        say(line)
+    return swept
+
+
+def _down(say: Callable[[str], None], records: list[LedgerRecord], stack: str = "", left: Sequence[str] = ()) -> None:
+    """Take environments down, or a stack of them. ``left`` is what is known to stay of others.
+
+    Raises:
+        ConfigError: there is no such stack.
+        LeftoverError: something stays.
+    """
+    left = list(left)
     if stack:
         names = {name for record in records for name in _asked(record)["stacks"]}
         if records and stack not in names:
@@ -166,8 +178,7 @@ def _down(say: Callable[[str], None], records: list[LedgerRecord], stack: str = 
         records = [record for record in records if stack in _asked(record)["stacks"]]
     for record in records:
         left += _down_one(record, say, stack)
-    if left:
-        raise LeftoverError(f"Teardown left {len(left)} thing(s): {left[0]}", details=[f"  {line}" for line in left])
+    refuse_leftovers(left)
 
 
 def _records(settings: Settings) -> list[LedgerRecord]:

@@ -19,7 +19,7 @@ from harness.clock import add_guard, lift_deadlines, remove_guard
 from harness.engine import AttachedPlan, ProcessPlan, attach, embedded
 from harness.engine.addresses import Layout, Local, dry_layout, endpoints, find_strangers, needs
 from harness.engine.compose import Identity
-from harness.errors import BrokenStack, ConfigError, HarnessError, LeftoverError, nearest
+from harness.errors import BrokenStack, ConfigError, HarnessError, nearest, refuse_leftovers
 from harness.ownership.client import KeeperToBe
 from harness.ownership.removal import WORK
 from harness.ownership.sweep import sweep
@@ -232,7 +232,7 @@ class Run:
     def _sweep(self) -> None:
         """Clear what dead runs left."""
         if self.settings.state.is_dir():
-            for line in sweep(self.settings.state, daemon=self.engine.daemon):
+            for line in sweep(self.settings.state, daemon=self.engine.daemon).lines():
                 self.say(line)
 
     def check_engine(self) -> None:
@@ -524,6 +524,4 @@ def running(run: Run) -> Iterator[Run]:
     except BaseException:
         run.close()
         raise
-    left = run.close()
-    if left:
-        raise LeftoverError(f"Teardown left {len(left)} thing(s): {left[0]}", details=[f"  {line}" for line in left])
+    refuse_leftovers(run.close())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from harness.daemon import find_daemon
 from harness.errors import EngineUnreachableError, HarnessError, LeftoverError
-from harness.ownership.sweep import Dead, find_dead, sweep
+from harness.ownership.sweep import Dead, Swept, find_dead, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,8 +50,8 @@ def _daemon(settings: Settings) -> tuple[Daemon | None, list[str]]:
     return daemon, []
 
 
-def gc(settings: Settings, say: Callable[[str], None]) -> list[str]:
-    """Remove what dead runs left; return a line for each environment.
+def gc(settings: Settings, say: Callable[[str], None]) -> Swept:
+    """Remove what dead runs left; return what became of it.
 
     Raises:
         LeftoverError: something of it could not be removed.
@@ -62,8 +62,9 @@ def gc(settings: Settings, say: Callable[[str], None]) -> list[str]:
     for line in (*found.notes, *map(str, found.dead)):
         say(line)
     daemon, _ = _daemon(settings)
-    told = sweep(private_folder(settings.state), daemon=daemon)
-    left = [line for line in told if "could not" in line]
-    if left:
-        raise LeftoverError(f"Tidying left {len(left)} thing(s): {left[0]}", details=[f"  {line}" for line in told])
-    return told
+    swept = sweep(private_folder(settings.state), daemon=daemon)
+    if left := swept.uncleared:
+        raise LeftoverError(
+            f"Tidying left {len(left)} environment(s): {left[0]}", details=[f"  {line}" for line in swept.lines()]
+        )
+    return swept
