@@ -552,8 +552,12 @@ class Keeper:
         """Return the labels of everything that is made for this environment on an engine."""
         return objects.labels_of(self.env, self.nonce, this_process(), self.header["checkout"], **more)
 
-    async def do_lease(self, _: Connection, *, services: list[str], ports: list[str]) -> dict[str, Any]:
-        """Return addresses for ``stack/service`` names and numbers for named ports."""
+    async def do_lease(
+        self, _: Connection, *, services: list[str], ports: list[str], anew: bool = False
+    ) -> dict[str, Any]:
+        """Return addresses for ``stack/service`` names and numbers for named ports; with ``anew`` other numbers."""
+        for name in ports if anew else ():
+            self.leases.forget_port(name)
         return {
             "addresses": {name: self.leases.address(name) for name in services},
             "ports": {name: self.leases.port(name) for name in ports},
