@@ -576,8 +576,12 @@ class Keeper:
         """Return where the ledger is, or should be, and its lines; {} when nothing is left that it would tell of."""
         return self.ledger.told()
 
-    async def do_lease(self, _: Connection, *, services: list[str], ports: list[str]) -> dict[str, Any]:
-        """Return addresses for ``stack/service`` names and numbers for named ports."""
+    async def do_lease(
+        self, _: Connection, *, services: list[str], ports: list[str], anew: bool = False
+    ) -> dict[str, Any]:
+        """Return addresses for ``stack/service`` names and numbers for named ports; with ``anew`` other numbers."""
+        for name in ports if anew else ():
+            self.leases.forget_port(name)
         return {
             "addresses": {name: self.leases.address(name) for name in services},
             "ports": {name: self.leases.port(name) for name in ports},
