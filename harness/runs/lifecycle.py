@@ -124,7 +124,7 @@ class Run:
                 plan = self.engine.plan(tree, stack.name, layout, identity, images_of(stack, environ, None))
                 planned += plan.services
             except ConfigError as error:
-                problems += [detail.strip() for detail in error.details] or [error.summary]
+                problems += error.problems
         if problems:
             services = [one for stack in tree.stacks for one in stack.services]
             alone = self.settings.engine == "auto" and self.engine.name == embedded.NAME
