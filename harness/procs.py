@@ -8,6 +8,7 @@ import os
 import select
 import signal
 import subprocess  # noqa: TID251 - this module is what the ban points to
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ STATES = {
     "X": "dead",
 }
 STOPPED = (STATES["T"], STATES["t"])
+LOOK_AGAIN = 0.1  # seconds after which a command that is run learns that nobody waits for it
 LISTINGS = 20  # of /proc in one walk, at most: somebody may fork faster than we can look
 
 
@@ -59,8 +61,11 @@ def run(
     timeout: float,
     env: Mapping[str, str] | None = None,
     cwd: str | Path | None = None,
+    given_up: threading.Event | None = None,
 ) -> Finished:
     """Run ``argv`` to its end and return what it did; after ``timeout`` seconds its whole group is killed.
+
+    The same is done soon after ``given_up`` is set, by another thread.
 
     Raises:
         OSError: ``argv[0]`` cannot be executed.
@@ -70,7 +75,7 @@ def run(
     ) as process:
         code: int | None
         try:
-            out, err = process.communicate(timeout=timeout)
+            out, err = _output_of(process, timeout, given_up)
             code = process.returncode
         except subprocess.TimeoutExpired:
             kill_group(process.pid, signal.SIGKILL)
@@ -84,6 +89,22 @@ def run(
             kill_group(process.pid, signal.SIGKILL)
             raise
     return Finished(tuple(argv), code, out.decode(errors="replace"), err.decode(errors="replace"))
+
+
+def _output_of(
+    process: subprocess.Popen[bytes], timeout: float, given_up: threading.Event | None
+) -> tuple[bytes, bytes]:
+    """Return what a process writes until its end. Raises TimeoutExpired when that does not come in time."""
+    if given_up is None:
+        return process.communicate(timeout=timeout)
+    end = time.monotonic() + timeout
+    while True:
+        left = end - time.monotonic()
+        try:
+            return process.communicate(timeout=max(0.0, min(left, LOOK_AGAIN)))
+        except subprocess.TimeoutExpired:
+            if left <= LOOK_AGAIN or given_up.is_set():
+                raise
 
 
 def spawn(  # noqa: PLR0913 - mirrors the operating system's own parameters
@@ -163,6 +184,17 @@ def start_time_of(pid: int) -> int | None:
     """Return the clock tick since boot at which ``pid`` started, or None when there is no such process."""
     fields = _stat(pid)
     return int(fields[START_TIME_FIELD]) if fields else None
+
+
+def parent_of(pid: int) -> int:
+    """Return the parent of ``pid``, 0 when there is no such process."""
+    fields = _stat(pid)
+    return int(fields[PARENT_FIELD]) if fields else 0
+
+
+def has_cookie(pid: int, cookie: str) -> bool:
+    """Return whether the initial environment of ``pid`` has the entry ``cookie``."""
+    return cookie.encode() in _contents(pid, "environ").split(b"\0")
 
 
 def is_alive(pid: int, start_time: int) -> bool:

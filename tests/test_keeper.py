@@ -590,11 +590,13 @@ asyncio.run(main())
 WALKS = """
 import asyncio, json, sys
 from harness import procs
+from harness.ownership.holds import Request
 from harness.ownership.keeper import Keeper, Stack
 async def main():
     keeper = Keeper(json.loads(sys.argv[1]))
     asyncio.get_running_loop().add_signal_handler(17, keeper.reap)
-    keeper.stacks["s"] = Stack("s", [], "")
+    keeper.holds.acquire(Request(1, "run-1", "s"))
+    keeper.stacks["s"] = Stack("s")
     spec = {"argv": ["tail", "-f", "/dev/null"], "env": {}, "cwd": "/", "grace": 0, "stop": [], "hold": False}
     for number in range(20):
         # Every second one is a subject, which is asked to end first.

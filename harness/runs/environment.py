@@ -23,11 +23,11 @@ from harness.ownership.networks import Network
 from harness.ownership.removal import LOG
 from harness.ownership.sweep import sweep
 from harness.procs import describe_exit
-from harness.readiness import Stop
+from harness.readiness import Stop, ask_once
 from harness.reporting import RunFolder, WorkerFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from contextlib import AbstractContextManager
 
     from docker import APIClient
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from harness.daemon import Daemon
     from harness.ownership.ledger import LedgerRecord
     from harness.ownership.locks import Holder
+    from harness.readiness import Asker
     from harness.runs.debugging import Debugger
     from harness.runs.wiring import Engine
 
@@ -148,6 +149,8 @@ class Environment:
         self.news = Stop()
         self.brought: Counter[str] = Counter()
         self.debugger: Debugger | None = None
+        # STACK/SERVICE -> its probes, made anew, as far as they tell more than that it has started.
+        self.askers: dict[str, Callable[[], list[Asker]]] = {}
         self._oneshots: set[str] = set()
         self._exits: dict[str, Any] = {}
         self._lock = threading.Lock()
@@ -337,6 +340,35 @@ class Environment:
         """Return the services of a stack that were told to ``expect_end``."""
         return sorted(name.rpartition("/")[2] for name in self._oneshots if name.rpartition("/")[0] == stack)
 
+    def deaths(self) -> list[dict[str, Any]]:
+        """Return the facts of every end that nobody asked for, oldest first; a one-shot's with exit code 0 is none."""
+        with self._lock:
+            exits = list(self._exits.items())
+        return [facts for _, facts in exits if not facts["expected"] and not self.may_have_ended(facts)]
+
+    def may_have_ended(self, facts: dict[str, Any]) -> bool:
+        """Return whether a service is a one-shot that ended well."""
+        return f"{facts['stack']}/{facts['service']}" in self._oneshots and facts["exit_code"] == 0
+
+    def learn(self, facts: dict[str, Any]) -> None:
+        """Take over what the keeper knows of a service that was started before this run came."""
+        key = f"{facts['stack']}/{facts['service']}"
+        with self._lock:
+            self._started.setdefault(key, facts)
+            self._health.setdefault(key, facts["health"])
+
+    def ask_once(self, services: Iterable[str], within: float) -> dict[str, str]:
+        """Ask each probe of services that are up once, all at the same time.
+
+        Args:
+            services: their names, as ``STACK/SERVICE``; of those that are not up nothing is asked.
+            within: seconds after which a probe that has not answered counts as one that does not.
+
+        Returns:
+            ``STACK/SERVICE`` -> "" when each of its probes holds, else which did not and what it answered.
+        """
+        return ask_once({name: self.askers[name]() for name in services if name in self.askers}, within)
+
     def check(self) -> None:
         """Do nothing while all is well. Called on every turn of every wait.
 
@@ -346,11 +378,8 @@ class Environment:
         if self._closed:
             return
         self.check_kept()
-        with self._lock:
-            exits = list(self._exits.items())
-        for name, facts in exits:
-            fault = not facts["expected"] and not (name in self._oneshots and facts["exit_code"] == 0)
-            if fault and facts["stack"] in self.brought:
+        for facts in self.deaths():
+            if facts["stack"] in self.brought:
                 raise self.died(facts)
 
     def check_kept(self) -> None:
