@@ -16,6 +16,7 @@ from harness import artifacts
 from harness.daemon import connect
 from harness.engine import attach
 from harness.errors import BrokenStack, HarnessError, LeftoverError
+from harness.interrupts import Interrupted
 from harness.ownership.client import NETWORK_BUDGET, EnvironmentId, KeeperLink, KeeperToBe, start_keeper
 from harness.ownership.living import find_living, find_one, is_alive
 from harness.ownership.locks import holder_of, locked
@@ -186,13 +187,16 @@ class Environment:
         artifacts.private_folder(settings.state)
         folder = artifacts.make_run_folder(settings.logs, run)
         keeper = keeper or KeeperToBe(wanted)
+        report = None
         try:
             keeper.begin(network=True)
             with artifacts.full_disk_told(folder):
                 report = RunFolder(folder, _facts(settings, run, run, engine.name, why))
             keeper.wait()
             return cls(settings, engine.name, engine.daemon, run, folder, wanted.socket, report, keeper=keeper)
-        except BaseException:  # such as Ctrl-C: it would wait some seconds for somebody to come
+        except BaseException as error:  # such as Ctrl-C: it would wait some seconds for somebody to come
+            if report:
+                note_failure(report, error)
             keeper.dismiss()
             _dismiss(wanted.socket)
             keeper.clear()
@@ -469,6 +473,17 @@ class Environment:
         if answer["ended"] and not self.link.wait_until_keeper_ended(KEEPER_BUDGET):
             left.append(f"the keeper of {self.env}")
         return left
+
+
+def note_failure(report: RunFolder, error: BaseException) -> None:
+    """Write into a run's folder why it fails, where that is known, and the exit code that it gets."""
+    code = 128 + error.number if isinstance(error, Interrupted) else None
+    if isinstance(error, HarnessError):
+        code = error.exit_code
+    if code is not None:
+        with suppress(OSError):
+            report.note("reason", str(error))
+            report.note("exit_code", code)
 
 
 def new_environment(settings: Settings, engine: Engine) -> EnvironmentId:

@@ -21,12 +21,11 @@ from harness.engine import AttachedPlan, ProcessPlan, attach, embedded
 from harness.engine.addresses import Layout, Local, dry_layout, endpoints, find_strangers, free_port_of, needs
 from harness.engine.compose import Identity
 from harness.errors import BrokenStack, ConfigError, HarnessError, nearest, refuse_leftovers
-from harness.interrupts import Interrupted
 from harness.ownership.client import KeeperToBe
 from harness.ownership.removal import WORK
 from harness.ownership.sweep import sweep
 from harness.runs.debugging import Debugger, find_terminal
-from harness.runs.environment import Environment, Share, all_kept, checkout_of, new_environment
+from harness.runs.environment import Environment, Share, all_kept, checkout_of, new_environment, note_failure
 from harness.runs.fingerprint import parts_of
 from harness.runs.launching import BUILD_BUDGET, Launch, images_of, refuse_remote, refuse_skipped
 from harness.runs.settling import PortTaken, Settling
@@ -578,16 +577,6 @@ class Run:
             return left
         return []
 
-    def note_failure(self, error: BaseException) -> None:
-        """Write into the run's folder why it fails, where that is known, and the exit code that it gets."""
-        code = error.exit_code if isinstance(error, HarnessError) else None
-        if isinstance(error, Interrupted):
-            code = 128 + error.number
-        if self.environment and code is not None:
-            with contextlib.suppress(OSError):
-                self.environment.report.note("reason", str(error))
-                self.environment.report.note("exit_code", code)
-
     def close(self) -> list[str]:
         """Give everything back; return what should be gone and is not. Safe to call twice."""
         environment = self.environment
@@ -638,7 +627,8 @@ def running(run: Run) -> Iterator[Run]:
     try:
         yield run
     except BaseException as error:
-        run.note_failure(error)
+        if run.environment:
+            note_failure(run.environment.report, error)
         run.close()
         raise
     refuse_leftovers(run.close())
