@@ -10,6 +10,7 @@ import signal
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -497,7 +498,7 @@ def test_compose_killed_in_mid_up_breaks_the_stack(dock: Dock) -> None:
 
 
 def test_a_run_finishes_what_its_keeper_was_killed_over(dock: Dock) -> None:
-    """When the keeper is killed while it tears containers down, the run must remove the rest itself, and report none."""
+    """When the keeper is killed while it tears containers down, the run must remove the rest itself."""
     late = dock.up("slow:4", stop_grace_period="6s", harness={"subject": "late"})
     dock.stack("s", {"late": late, "web": dock.web(volumes=["data:/data"])}, volumes={"data": {}})
     run = dock.run()
@@ -505,14 +506,14 @@ def test_a_run_finishes_what_its_keeper_was_killed_over(dock: Dock) -> None:
     assert run.environment is not None
     facts = run.environment.link.facts
     other = KeeperLink(f"harness-{os.getuid()}-{run.environment.env}", lease=False)
-    with ThreadPoolExecutor(1) as pool:
-        closing = pool.submit(run.close)
+    with closing(other), ThreadPoolExecutor(1) as pool:
+        closed = pool.submit(run.close)
         for _ in clock.poll(clock.Deadline.after(20)):
             if any(one["expected"] for one in other.ask("services")["services"]):
                 break
         procs.kill(facts["pid"], signal.SIGKILL, start_time=facts["start"])
         began = clock.now()
-        assert closing.result(30) == []
+        assert closed.result(30) == []
     assert clock.now() - began < 10
     assert dock.left() == []
     assert dock.ledgers() == []
@@ -548,5 +549,29 @@ def test_a_signal_during_a_build_ends_it_at_once(dock: Dock, task: str, presses:
     assert clock.now() - began < 7
     assert dock.wait_until_clear(10) == []
     assert not list(dock.root.glob("logs/*/services/*.log"))
-    steps = dock.client.containers(all=True, filters={"ancestor": dock.image})
-    assert [one["Names"] for one in steps if "sleep infinity" in one["Command"]] == []
+    for _ in clock.poll(clock.Deadline.after(10)):  # the engine removes it when its client has gone
+        made = dock.client.containers(all=True, filters={"ancestor": dock.image})
+        steps = [one["Names"] for one in made if "sleep infinity" in one["Command"]]
+        if not steps:
+            break
+    assert steps == []
+
+
+@pytest.mark.parametrize("task", ["up", "test"])
+def test_a_signal_during_a_pull_ends_it_at_once(dock: Dock, task: str, tmp_path: Path) -> None:
+    """After TERM while a registry is silent, the command must end at once, and nothing be started or left."""
+    (dock.root / "test_it.py").write_text("def test_it(stack): pass\n")
+    output = tmp_path / "out"
+    words = {"test": ["--", "-p", "no:cacheprovider", "test_it.py"]}.get(task, [])
+    with socket.create_server(("127.0.0.1", 0)) as registry:
+        registry.settimeout(60)
+        dock.stack("s", {"pulled": {"image": f"127.0.0.1:{registry.getsockname()[1]}/none:1"}, "up": dock.up()})
+        process = spawn(dock, output, *HARNESS, task, "--stack", "s", *words)
+        asked, _ = registry.accept()
+        with asked:
+            began = clock.now()
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) in (143, -signal.SIGTERM), output.read_text()
+            assert clock.now() - began < 5
+    assert dock.wait_until_clear(10) == []
+    assert not list(dock.root.glob("logs/*/services/*.log"))
