@@ -257,7 +257,7 @@ def main() -> int:
             kill = one_round(field, number, aim, HOLD)
             kills.append(kill)
             if kill.left:
-                print(f"  {kill}")
+                print(f"  {kill}", flush=True)
     report(kills, chosen.engine, seed)
     return 1 if any(kill.left for kill in kills) else 0
 
