@@ -24,7 +24,8 @@ from harness.ownership.client import EnvironmentId, KeeperLink, KeeperToBe, star
 from harness.ownership.identity import Owner, is_proven_dead, this_process
 from harness.ownership.keeper import CUT_SHORT
 from harness.ownership.leases import Leases
-from harness.ownership.sweep import Swept, locked, sweep
+from harness.ownership.locks import locked
+from harness.ownership.sweep import Swept, sweep
 from harness.runs import kept, running, tailing
 
 if TYPE_CHECKING:

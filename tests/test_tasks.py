@@ -167,16 +167,6 @@ def test_a_stack_that_another_includes_stays_for_it(up: Project) -> None:
     assert {one["service"] for one in asked(up, "ps")["services"]} == {"web", "base"}
 
 
-def test_down_all_lists_and_ends_what_other_checkouts_keep(up: Project, tmp_path: Path) -> None:
-    """``down --all`` must list the environments of every checkout of this user, then remove them."""
-    elsewhere = tmp_path / "else"
-    elsewhere.mkdir()
-    done = procs.run([sys.executable, *HARNESS, "down", "--all"], timeout=30, env=up.environ, cwd=elsewhere)
-    assert done.code == 0, done.stderr
-    assert f"on embedded, of {up.root}" in done.stderr.splitlines()[0]
-    assert up.ledgers() == []
-
-
 def test_exec_and_restart(up: Project) -> None:
     """``exec`` must end with the command's code, in the service's environment; ``restart`` when it is ready again."""
     done = harness(up, "exec", "--service", "web", "--", "sh", "-c", "echo $HARNESS_PORT_WEB_8080; exit 5", code=5)

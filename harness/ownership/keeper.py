@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import clock, procs
+from harness.artifacts import FULL
 from harness.daemon import Daemon
 from harness.errors import BrokenStack, ConfigError, HarnessError
 from harness.ownership import holding, objects, removal
@@ -297,11 +298,13 @@ class Keeper:
         watch = asyncio.create_task(self._watch_idle())
         look = asyncio.create_task(self._look_at_containers())
         mark = asyncio.create_task(self._mark_logs())
+        mind = asyncio.create_task(self._mind_ledger())
         bound = asyncio.create_task(self._bound_logs())
         await self.finished.wait()
         watch.cancel()
         look.cancel()
         mark.cancel()
+        mind.cancel()
         bound.cancel()
         deadline = clock.Deadline.after(RETRY_FOR)
         while not self._is_cleared() and await self._remove_all() and not self.reported and not deadline.expired():
@@ -350,6 +353,28 @@ class Keeper:
                 self.marks.note(one.spec["log"] if isinstance(one, Service) else one.log)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.finished.wait(), REFRESH)
+
+    async def _mind_ledger(self) -> None:
+        """Write the ledger again, within a second, when somebody has removed, replaced or changed it."""
+        told = ""
+        while not self.finished.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.finished.wait(), REFRESH)
+            if not self.ledger.is_deleted:
+                told = self._restore_ledger(told)
+
+    def _restore_ledger(self, told: str) -> str:
+        """Write the ledger again if need be; return what is in the way, which is said when it is not ``told``."""
+        try:
+            trouble = "gone or changed, written again" if self.ledger.restore() else ""
+            told = ""
+        except HarnessError as error:
+            trouble = f"gone, and cannot be written again: {error.summary}"
+        except OSError as error:
+            trouble = f"gone, and cannot be written again: {error.strerror}"
+        if trouble not in ("", told):
+            say(f"the ledger was {trouble}")
+        return trouble
 
     async def _bound_logs(self) -> None:
         """Keep logs bounded: what was too much is soon off the disk, most of it before it was ever written there."""
@@ -451,7 +476,9 @@ class Keeper:
         except HarnessError as error:
             connection.send({"id": number, "error": error.summary, "kind": type(error).__name__})
         except OSError as error:
-            connection.send({"id": number, "error": f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")})
+            text = f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
+            kind = BrokenStack if error.errno in FULL else HarnessError
+            connection.send({"id": number, "error": text, "kind": kind.__name__})
         except Exception as error:  # noqa: BLE001 - the keeper must outlive a bad request; it is logged and answered
             say(traceback.format_exc())
             connection.send({"id": number, "error": f"{type(error).__name__}: {error}"})
@@ -556,8 +583,16 @@ class Keeper:
         """Return the labels of everything that is made for this environment on an engine."""
         return objects.labels_of(self.env, self.nonce, this_process(), self.header["checkout"], **more)
 
-    async def do_lease(self, _: Connection, *, services: list[str], ports: list[str]) -> dict[str, Any]:
-        """Return addresses for ``stack/service`` names and numbers for named ports."""
+    async def do_ledger(self, _: Connection) -> dict[str, Any]:
+        """Return where the ledger is, or should be, and its lines; {} when nothing is left that it would tell of."""
+        return self.ledger.told()
+
+    async def do_lease(
+        self, _: Connection, *, services: list[str], ports: list[str], anew: bool = False
+    ) -> dict[str, Any]:
+        """Return addresses for ``stack/service`` names and numbers for named ports; with ``anew`` other numbers."""
+        for name in ports if anew else ():
+            self.leases.forget_port(name)
         return {
             "addresses": {name: self.leases.address(name) for name in services},
             "ports": {name: self.leases.port(name) for name in ports},
@@ -656,7 +691,8 @@ class Keeper:
             raise HarnessError(f"Stack {stack!r} is not up; there are: {', '.join(stacks)}")
         kept = sorted(one.name for one in stacks.values() if KEPT in one.holders and stack not in ("", one.name))
         if not kept:
-            self.ledger.write("kept", value=False)
+            with contextlib.suppress(OSError):  # a full disk does not keep it up
+                self.ledger.write("kept", value=False)
         left = await self._carry_out(self.holds.release(KEPT, stack) if stack else self.holds.leave(KEPT))
         await self._removals_over()
         if not kept:
@@ -717,6 +753,7 @@ class Keeper:
     def _intend(self, act: str, **facts: object) -> None:
         """Have it written down that something is about to be made, on disk where it outlives the machine's end."""
         self._intents += 1
+        self.ledger.restore()  # a line in a file that somebody has deleted is of no use
         write = self.ledger.append if act == "start" else self.ledger.write
         write("intent", act=act, **facts)
 
@@ -1093,6 +1130,37 @@ def say(text: str) -> None:
         print(f"{clock.now():.3f} {text}", file=sys.stderr, flush=True)
 
 
+def _become(header: dict[str, Any]) -> tuple[Keeper, socket.socket]:
+    """Make the keeper of an environment, and the socket on which it listens.
+
+    Raises:
+        OSError: its files cannot be written, or its name is taken; then there is no ledger.
+        HarnessError: there is no network for it.
+    """
+    with Path(header["folder"], removal.LOG).open("ab") as log:
+        os.dup2(log.fileno(), sys.stdout.fileno())
+        os.dup2(log.fileno(), sys.stderr.fileno())
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind("\0" + header["socket"])
+    keeper = Keeper(header)
+    try:
+        removal.mark_work_folder(keeper.folder, keeper.env)
+    except OSError:
+        keeper.ledger.delete()
+        raise
+    listener.listen(64)
+    return keeper, listener
+
+
+def _why(error: OSError | HarnessError) -> str:
+    """Return why no keeper could be made, for the run that wanted one."""
+    if isinstance(error, HarnessError):
+        return error.summary
+    return f"{error.strerror or error}" + (f" ({error.filename})" if error.filename else "")
+
+
 def main(argv: list[str]) -> int:
     """Become the keeper that ``argv`` describes.
 
@@ -1111,16 +1179,14 @@ def main(argv: list[str]) -> int:
         return 0
     header |= json.loads(order)
     os.close(begin)
-    with Path(header["folder"], removal.LOG).open("ab") as log:
-        os.dup2(log.fileno(), sys.stdout.fileno())
-        os.dup2(log.fileno(), sys.stderr.fileno())
-    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind("\0" + header["socket"])
-    keeper = Keeper(header)
-    removal.mark_work_folder(keeper.folder, keeper.env)
-    listener.listen(64)
+    try:
+        keeper, listener = _become(header)
+    except (OSError, HarnessError) as error:
+        with contextlib.suppress(OSError):
+            traceback.print_exc()  # before it is told: whoever hears of it reads this
+        with contextlib.suppress(BrokenPipeError):
+            os.write(ack, json.dumps({"error": _why(error), "full": getattr(error, "errno", 0) in FULL}).encode())
+        return 1
     owner = this_process()
     # A run that was killed meanwhile reads nothing; then nobody comes, and the keeper ends by itself.
     with contextlib.suppress(BrokenPipeError):
