@@ -519,6 +519,8 @@ def test_a_run_finishes_what_its_keeper_was_killed_over(dock: Dock) -> None:
     assert dock.ledgers() == []
 
 
+# Hypothesis loads itself when a session is interrupted, which takes a busy machine longer than a teardown may take.
+TEST_WORDS = ["--", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "test_it.py"]
 BUILT = "FROM {base}\nRUN echo begun && {command}\n"
 
 
@@ -533,7 +535,7 @@ def test_a_signal_during_a_build_ends_it_at_once(dock: Dock, task: str, presses:
     dock.stack("s", {"built": service})
     (dock.root / "test_it.py").write_text("def test_it(stack): pass\n")
     output = tmp_path / "out"
-    words = {"test": ["--", "-p", "no:cacheprovider", "test_it.py"]}.get(task, [])
+    words = TEST_WORDS if task == "test" else []
     process = spawn(dock, output, *HARNESS, task, "--stack", "s", *words)
     for _ in clock.poll(clock.Deadline.after(60)):
         if any("begun" in path.read_text() for path in dock.root.glob("logs/*/compose/s.build.log")):
@@ -562,7 +564,7 @@ def test_a_signal_during_a_pull_ends_it_at_once(dock: Dock, task: str, tmp_path:
     """After TERM while a registry is silent, the command must end at once, and nothing be started or left."""
     (dock.root / "test_it.py").write_text("def test_it(stack): pass\n")
     output = tmp_path / "out"
-    words = {"test": ["--", "-p", "no:cacheprovider", "test_it.py"]}.get(task, [])
+    words = TEST_WORDS if task == "test" else []
     with socket.create_server(("127.0.0.1", 0)) as registry:
         registry.settimeout(60)
         dock.stack("s", {"pulled": {"image": f"127.0.0.1:{registry.getsockname()[1]}/none:1"}, "up": dock.up()})

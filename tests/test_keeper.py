@@ -22,9 +22,9 @@ from harness.errors import BrokenStack, ConfigError, HarnessError
 from harness.ownership import ledger
 from harness.ownership.client import EnvironmentId, KeeperLink, KeeperToBe, start_keeper
 from harness.ownership.identity import Owner, is_proven_dead, this_process
-from harness.ownership.keeper import CUT_SHORT
 from harness.ownership.leases import Leases
 from harness.ownership.locks import locked
+from harness.ownership.removal import CUT_SHORT
 from harness.ownership.sweep import Swept, sweep
 from harness.runs import kept, running, tailing
 

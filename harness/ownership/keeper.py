@@ -55,7 +55,6 @@ UNREAPED = 0.5  # seconds in which a dead child is ours to collect, unless a deb
 SWITCH_EVERY = 0.0005  # seconds that a thread, such as one that reads a log, may hold up answers
 CLOSING = 1.0  # seconds between the end of a client's connection and that of its process, at most
 RETRY_FOR, RETRY_EVERY = 120.0, 2.0
-CUT_SHORT = 1.5  # seconds in which the engine may still create what a killed Compose, or run, had asked for
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -957,7 +956,7 @@ class Keeper:
             ),
         )
         await self._stop({one: 0 for one in mine if one not in subjects})
-        left = await self._remove_containers(stack.name, settle=CUT_SHORT if cut_short else 0.0)
+        left = await self._remove_containers(stack.name, settle=removal.CUT_SHORT if cut_short else 0.0)
         for container in containers:
             if engine:
                 await engine.log_complete(container)
@@ -1071,7 +1070,7 @@ class Keeper:
     async def _remove_rest_of_containers(self) -> list[str]:
         async with self._networking:  # one that is being made for a lost run is there by then
             # A run that was killed may have asked the engine for a network that is not there yet.
-            return await self._remove_containers(None, settle=CUT_SHORT if self._awaits_network else 0.0)
+            return await self._remove_containers(None, settle=removal.CUT_SHORT if self._awaits_network else 0.0)
 
     async def _remove_strays(self) -> list[str]:
         """End what services left running; return what would not end."""
