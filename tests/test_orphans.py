@@ -48,7 +48,7 @@ def _started(project: Project, argv: Sequence[str], output: Path) -> procs.Popen
     (project.root / "test_it.py").write_text(TEST)
     with output.open("wb") as file:
         process = procs.spawn([sys.executable, *argv], env=project.environ, cwd=project.root, output=file)
-    for _ in clock.poll(clock.Deadline.after(60)):
+    for _ in clock.poll(clock.Deadline.after(150)):
         if (project.root / "running").exists():
             return process
         assert process.poll() is None, output.read_text()

@@ -522,9 +522,14 @@ class Keeper:
         asyncio.get_running_loop().remove_reader(sponsor.pidfd)
         os.close(sponsor.pidfd)
         self.ledger.note("released", pid=sponsor.pid)
-        for one in [one for one in self.connections if one.sponsor is sponsor and one.id != sponsor.id]:
-            await self._lost(one)
-        return await self._carry_out(self.holds.leave(sponsor.id), _hurry() if hurried else None)
+        clients = [one for one in self.connections if one.sponsor is sponsor and one.id != sponsor.id]
+        budget = _hurry() if hurried else None
+        holders = [*(one.id for one in clients), sponsor.id]
+        removals = [task for holder in holders for task in self._follow(self.holds.leave(holder), budget)]
+        closing = asyncio.gather(*(self._lost(one) for one in clients))  # which may take a moment longer
+        left = await asyncio.gather(*removals)
+        await closing
+        return [line for lines in left for line in lines]
 
     def _end_if_unused(self) -> None:
         if self._first_lease_seen and not self._leases() and not self.holds.stacks:
