@@ -1,0 +1,99 @@
+"""Who listens at an address, told from /proc."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from servers import free_port
+
+from harness import procs
+from harness.ownership.identity import RUN_COOKIE
+from harness.readiness.listeners import Family, answering, listeners, stranger_at
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LISTEN = (
+    "import os, socket, sys; one = socket.socket(); one.bind((sys.argv[1], int(sys.argv[2]))); one.listen();"
+    "print('listening', flush=True); sys.stdin.read()"
+)
+
+
+@contextmanager
+def listening(host: str, port: int, **env: str) -> Iterator[int]:
+    """A process that listens at an address until the block ends; its pid."""
+    read_end, write_end = os.pipe()
+    out, said = os.pipe()
+    argv = [sys.executable, "-c", LISTEN, host, str(port)]
+    process = procs.spawn(argv, env={**os.environ, **env}, stdin=read_end, output=said)
+    os.close(said)
+    try:
+        assert os.read(out, 100) == b"listening\n"
+        yield process.pid
+    finally:
+        for fd in (read_end, write_end, out):
+            os.close(fd)
+        process.wait(10)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.3.7", "::1"])
+def test_what_listens_is_found_with_its_address(host: str) -> None:
+    """A listening socket must be found with its address, port and user; one that is only bound must not."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as one:
+        one.bind((host, 0))
+        port = one.getsockname()[1]
+        assert [there for there in listeners() if there.port == port] == []
+        one.listen()
+        (there,) = [there for there in listeners() if there.port == port]
+        assert (there.host, there.uid) == (host, os.getuid())
+        assert there.inode == os.fstat(one.fileno()).st_ino
+
+
+def test_an_address_goes_before_the_wildcard() -> None:
+    """Of a socket for all addresses and one for just this, the latter must be told: it gets the connections."""
+    with socket.socket() as everywhere, socket.socket() as here:
+        everywhere.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        here.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        everywhere.bind(("0.0.0.0", 0))  # noqa: S104 - this is what is tested
+        everywhere.listen()
+        port = everywhere.getsockname()[1]
+        here.bind(("127.0.3.7", port))
+        here.listen()
+        assert [there.host for there in answering("127.0.3.7", port)] == ["127.0.3.7"]
+        assert [there.host for there in answering("127.0.3.8", port)] == ["0.0.0.0"]  # noqa: S104 - compared
+
+
+def test_a_stranger_is_named() -> None:
+    """Somebody who is not of the environment must be named with pid and command."""
+    port = free_port()
+    with listening("127.0.0.1", port) as pid:
+        told = stranger_at("127.0.0.1", port, Family("an-environment", os.getppid(), os.getppid()))
+        # The test's own parent stands above both: what it started is of it.
+        assert told == ""
+        told = stranger_at("127.0.0.1", port, Family("an-environment", 1 << 30, 1 << 30))
+    assert told.startswith(f"pid {pid} ({sys.executable} -c ")
+
+
+def test_who_belongs_to_an_environment_is_no_stranger() -> None:
+    """The service itself, what is below the keeper, and who has the environment's cookie must all be ours."""
+    port, nobody = free_port(), 1 << 30
+    with listening("127.0.0.1", port, **{RUN_COOKIE: "an-environment"}) as pid:
+        assert stranger_at("127.0.0.1", port, Family("another", nobody, pid)) == ""
+        assert stranger_at("127.0.0.1", port, Family("another", os.getpid(), nobody)) == ""
+        assert stranger_at("127.0.0.1", port, Family("an-environment", nobody, nobody)) == ""
+        assert stranger_at("127.0.0.1", port, Family("another", nobody, nobody)) != ""
+
+
+def test_where_nobody_listens_is_no_stranger() -> None:
+    """An address at which nobody listens must not be told as taken."""
+    assert stranger_at("127.0.0.1", free_port(), Family("an-environment", 1 << 30, 1 << 30)) == ""
+
+
+def test_what_cannot_be_read_has_no_listeners() -> None:
+    """A process that is gone must have nothing that listens, and be no error."""
+    assert listeners(1 << 30) == []
