@@ -415,7 +415,7 @@ class Settling:
             is_dead=lambda: self.environment.exit_of(self.stack.name, name) is not None,
             stop=self.stop,
         )
-        if not waited.ready and not self.stop.stopped:
+        if waited.dead or waited.hopeless or not (waited.ready or self.stop.stopped):
             self._refuse_strangers(name)
         if waited.dead:
             facts = self.environment.exit_of(self.stack.name, name)
