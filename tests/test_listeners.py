@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +14,7 @@ from servers import free_port
 
 from harness import procs
 from harness.ownership.identity import RUN_COOKIE
-from harness.readiness.listeners import Family, answering, listeners, stranger_at
+from harness.readiness.listeners import Family, answering, is_silent, listeners, stranger_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +34,7 @@ def listening(host: str, port: int, **env: str) -> Iterator[int]:
     process = procs.spawn(argv, env={**os.environ, **env}, stdin=read_end, output=said)
     os.close(said)
     try:
-        assert os.read(out, 100) == b"listening\n"
+        assert os.read(out, 100).startswith(b"listening")
         yield process.pid
     finally:
         for fd in (read_end, write_end, out):
@@ -97,3 +98,17 @@ def test_where_nobody_listens_is_no_stranger() -> None:
 def test_what_cannot_be_read_has_no_listeners() -> None:
     """A process that is gone must have nothing that listens, and be no error."""
     assert listeners(1 << 30) == []
+
+
+def test_only_what_can_be_seen_is_called_silent() -> None:
+    """Silence must be told of a process that is of the container only, and of a port on which nothing listens."""
+    groups = Path("/proc/self/cgroup").read_text()
+    me, group = os.getpid(), groups.splitlines()[0]
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+        assert is_silent(me, group, port)
+        assert not is_silent(me, "another container", port)
+        assert not is_silent(1 << 30, group, port)
+        one.listen()
+        assert not is_silent(me, group, port)

@@ -590,6 +590,16 @@ def test_an_answer_of_a_stranger_does_not_count(fields: dict[str, Any]) -> None:
     assert probe(at(free_port(), stranger=stranger), **fields).ask() != ""
 
 
+@pytest.mark.parametrize("fields", [{"tcp": 80}, {"http": {}}, {"kafka": {}}], ids=str)
+def test_where_nothing_can_answer_nothing_is_asked(fields: dict[str, Any]) -> None:
+    """A port that is known to have no listener must not be connected to; that must be the observation."""
+    came: list[bytes] = []
+    with raw_server(lambda *_: came.append(b"")) as port:
+        target = at(port, brokers={0: f"127.0.0.1:{port}"}, silence=lambda host, number: f"{host}:{number} is silent")
+        assert probe(target, **fields).ask() == f"127.0.0.1:{port} is silent"
+    assert came == []
+
+
 # What the checks below answer or raise.
 ANSWERS: dict[str, Any] = {}
 

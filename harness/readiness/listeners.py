@@ -83,6 +83,24 @@ def answering(host: str, port: int) -> list[Listener]:
     return [one for one in there if one.host == host] or [one for one in there if one.host in EVERYWHERE]
 
 
+def is_silent(pid: int, container: str, port: int) -> bool:
+    """Return whether nothing listens on a port in a container; False also when that cannot be seen from here.
+
+    Args:
+        pid: its first process, as its engine numbers it: where that is in another namespace, the number says nothing.
+        container: its id, which stands in the control group of its processes.
+        port: the port inside.
+    """
+    try:
+        with open(f"/proc/{pid}/cgroup", encoding="utf-8") as groups:  # noqa: PTH123 - as above
+            if container not in groups.read():
+                return False
+        os.stat(f"/proc/{pid}/net/tcp")  # noqa: PTH116
+    except OSError:
+        return False
+    return all(one.port != port for one in listeners(pid))
+
+
 def stranger_at(host: str, port: int, family: Family) -> str:
     """Return who listens at an address when it is nobody of an environment: pid and command.
 
