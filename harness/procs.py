@@ -24,6 +24,15 @@ TimeoutExpired = subprocess.TimeoutExpired
 START_TIME_FIELD = 19  # field 22 of /proc/PID/stat, counted behind the closing parenthesis (proc(5))
 STATE_FIELD = 0
 PARENT_FIELD = 1
+STATES = {
+    "R": "running",
+    "S": "sleeping",
+    "D": "waiting for a disk",
+    "T": "stopped",
+    "t": "stopped by a debugger",
+    "Z": "a zombie",
+    "X": "dead",
+}
 LOOK_AGAIN = 0.1  # seconds after which a command that is run learns that nobody waits for it
 LISTINGS = 20  # of /proc in one walk, at most: somebody may fork faster than we can look
 
@@ -211,13 +220,28 @@ def wait_gone(pid: int, start_time: int, timeout: float) -> bool:
         os.close(handle)
 
 
+def state_of(pid: int) -> str:
+    """Return what a process does, in the words of proc(5): running, sleeping, stopped...; "gone" without one."""
+    fields = _stat(pid)
+    return STATES.get(fields[STATE_FIELD], fields[STATE_FIELD]) if fields else "gone"
+
+
+def age_of(pid: int) -> float:
+    """Return for how many seconds a process has been there, 0 when it is not."""
+    start = start_time_of(pid)
+    if start is None:
+        return 0.0
+    return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - start / os.sysconf("SC_CLK_TCK"))
+
+
 def command_of(pid: int) -> str:
     """Return the command line of ``pid`` for people, or ``?``."""
-    try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    except OSError:
-        return "?"
-    return b" ".join(words).decode(errors="replace").strip()[:200] or "?"
+    return " ".join(words_of(pid)).strip()[:200] or "?"
+
+
+def words_of(pid: int) -> list[str]:
+    """Return the command line of ``pid``, [] when it cannot be read."""
+    return _contents(pid, "cmdline").decode(errors="replace").rstrip("\0").split("\0")
 
 
 def all_pids() -> list[int]:

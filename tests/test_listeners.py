@@ -9,12 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
 from servers import free_port
 
 from harness import procs
 from harness.ownership.identity import RUN_COOKIE
-from harness.readiness.listeners import Family, answering, is_silent, listeners, stranger_at
+from harness.readiness.listeners import Family, answering, is_silent, stranger_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,19 +39,6 @@ def listening(host: str, port: int, **env: str) -> Iterator[int]:
         for fd in (read_end, write_end, out):
             os.close(fd)
         process.wait(10)
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.3.7", "::1"])
-def test_what_listens_is_found_with_its_address(host: str) -> None:
-    """A listening socket must be found with its address, port and user; one that is only bound must not."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as one:
-        one.bind((host, 0))
-        port = one.getsockname()[1]
-        assert [there for there in listeners() if there.port == port] == []
-        one.listen()
-        (there,) = [there for there in listeners() if there.port == port]
-        assert (there.host, there.uid) == (host, os.getuid())
-        assert there.inode == os.fstat(one.fileno()).st_ino
 
 
 def test_an_address_goes_before_the_wildcard() -> None:
@@ -93,11 +79,6 @@ def test_who_belongs_to_an_environment_is_no_stranger() -> None:
 def test_where_nobody_listens_is_no_stranger() -> None:
     """An address at which nobody listens must not be told as taken."""
     assert stranger_at("127.0.0.1", free_port(), Family("an-environment", 1 << 30, 1 << 30)) == ""
-
-
-def test_what_cannot_be_read_has_no_listeners() -> None:
-    """A process that is gone must have nothing that listens, and be no error."""
-    assert listeners(1 << 30) == []
 
 
 def test_only_what_can_be_seen_is_called_silent() -> None:

@@ -15,12 +15,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.artifacts import file_size, last_lines
+from harness.artifacts import file_size, full_disk_told, last_lines
 from harness.clock import add_guard, lift_deadlines, remove_guard
 from harness.engine import AttachedPlan, ProcessPlan, attach, embedded
 from harness.engine.addresses import Layout, Local, dry_layout, endpoints, find_strangers, free_port_of, needs
 from harness.engine.compose import Identity
-from harness.errors import BrokenStack, ConfigError, HarnessError, LeftoverError, nearest
+from harness.errors import BrokenStack, ConfigError, HarnessError, nearest, refuse_leftovers
+from harness.interrupts import Interrupted
 from harness.ownership.client import KeeperToBe
 from harness.ownership.removal import WORK
 from harness.ownership.sweep import sweep
@@ -123,7 +124,7 @@ class Run:
                 plan = self.engine.plan(tree, stack.name, layout, identity, images_of(stack, environ, None))
                 planned += plan.services
             except ConfigError as error:
-                problems += [detail.strip() for detail in error.details] or [error.summary]
+                problems += error.problems
         if problems:
             services = [one for stack in tree.stacks for one in stack.services]
             alone = self.settings.engine == "auto" and self.engine.name == embedded.NAME
@@ -201,7 +202,8 @@ class Run:
             strangers = self.plan(tree)
         brought = _Brought()
         try:
-            known = self._bring_all(environment, tree, strangers, brought, alone=alone)
+            with full_disk_told(environment.folder):
+                known = self._bring_all(environment, tree, strangers, brought, alone=alone)
         except BaseException:
             for one in reversed(brought.stacks):
                 self._release(environment, one)
@@ -244,7 +246,7 @@ class Run:
     def _sweep(self) -> None:
         """Clear what dead runs left."""
         if self.settings.state.is_dir():
-            for line in sweep(self.settings.state, daemon=self.engine.daemon):
+            for line in sweep(self.settings.state, daemon=self.engine.daemon).lines():
                 self.say(line)
 
     def check_engine(self) -> None:
@@ -576,6 +578,16 @@ class Run:
             return left
         return []
 
+    def note_failure(self, error: BaseException) -> None:
+        """Write into the run's folder why it fails, where that is known, and the exit code that it gets."""
+        code = error.exit_code if isinstance(error, HarnessError) else None
+        if isinstance(error, Interrupted):
+            code = 128 + error.number
+        if self.environment and code is not None:
+            with contextlib.suppress(OSError):
+                self.environment.report.note("reason", str(error))
+                self.environment.report.note("exit_code", code)
+
     def close(self) -> list[str]:
         """Give everything back; return what should be gone and is not. Safe to call twice."""
         environment = self.environment
@@ -625,9 +637,8 @@ def running(run: Run) -> Iterator[Run]:
     """
     try:
         yield run
-    except BaseException:
+    except BaseException as error:
+        run.note_failure(error)
         run.close()
         raise
-    left = run.close()
-    if left:
-        raise LeftoverError(f"Teardown left {len(left)} thing(s): {left[0]}", details=[f"  {line}" for line in left])
+    refuse_leftovers(run.close())
