@@ -85,19 +85,22 @@ class Silence:
     def __init__(self, environment: Environment, plan: ServicePlan) -> None:
         self._environment = environment
         self._plan = plan
-        self._look_from = now() + YOUNG
-        self._seen: tuple[str, int] = ("", 0)  # container and pid
+        self._container = ""
+        self._look_from = 0.0
+        self._first_process = 0
 
     def __call__(self, host: str, port: int) -> str:
         """Return why an address need not be asked, "" when it may answer or that cannot be seen."""
         end = next((end for end in self._plan.endpoints if (end.host, end.port) == (host, port)), None)
         facts = self._environment.started(self._plan.stack, self._plan.service)
-        if end is None or facts is None or now() < self._look_from:
+        if end is None or facts is None:
             return ""
-        container = facts["container"]
-        if self._seen[0] != container:
-            self._seen = (container, self._pid())
-        silent = is_silent(self._seen[1], container, end.right)
+        if facts["container"] != self._container:
+            self._container, self._look_from, self._first_process = facts["container"], now() + YOUNG, 0
+        if now() < self._look_from:
+            return ""
+        self._first_process = self._first_process or self._pid()
+        silent = is_silent(self._first_process, self._container, end.right)
         return f"{end}: nothing listens on port {end.right} in the container" if silent else ""
 
     def _pid(self) -> int:
