@@ -23,7 +23,7 @@ from harness.ownership import ledger, objects
 from harness.ownership.client import KeeperLink
 from harness.ownership.identity import this_process
 from harness.ownership.sweep import sweep
-from harness.runs import kept, running
+from harness.runs import kept, running, touching
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -153,6 +153,86 @@ def test_an_unhealthy_dependency_is_blamed(dock: Dock) -> None:
     dock.stack("s", {"db": dock.box("wait", healthcheck=check), "web": web}, **SHORT)
     error = broken(dock)
     assert "'db'" in str(error).splitlines()[0] or "db-1" in str(error), error
+
+
+def test_an_unhealthy_dependency_is_told_with_its_own_words(dock: Dock) -> None:
+    """When Compose gives up since a service is unhealthy, that one must be blamed, with what its check said."""
+    check = {"test": "echo role app does not exist >&2; exit 1", "interval": "200ms", "retries": 3}
+    services = {
+        "db": dock.box("wait", healthcheck=check),
+        "cache": dock.box("wait"),
+        "api": dock.box("wait", depends_on=["cache"]),
+        "web": dock.box("wait", depends_on={"db": {"condition": "service_healthy"}}),
+    }
+    dock.stack("s", services)
+    error = broken(dock)
+    assert error.service == "db"
+    assert error.summary.startswith("Service 'db' is unhealthy: exit code 1: role app does not exist")
+
+
+def test_a_healthcheck_without_its_program_is_told_at_once(dock: Dock) -> None:
+    """A check whose program is not in the image must not be waited for to the end."""
+    check = {"test": "no-such-check || exit 1", "interval": "200ms", "retries": 1000}
+    dock.stack("s", {"sick": dock.box("say:fine", "wait", healthcheck=check)})
+    began = clock.now()
+    error = broken(dock)
+    assert clock.now() - began < 45
+    assert error.summary.startswith("Service 'sick' did not settle in ")
+    assert "no-such-check" in error.summary
+
+
+@pytest.mark.parametrize("words", [("exit:3",), ("exit:0",), ("exit:3:0.4",)], ids=["3", "0", "soon"])
+def test_a_container_that_cannot_be_asked_must_run_for_a_moment(dock: Dock, words: tuple[str, ...]) -> None:
+    """A container without probe and port that ends within a second must break its stack, with code and last line."""
+    dock.environ["HARNESS_STEADY"] = "8s"  # on a busy machine a container takes some time to come to its first word
+    dock.stack("s", {"worker": dock.box("say:bad configuration", *words), "web": dock.up()})
+    error = broken(dock)
+    assert error.summary.startswith(f"Service 'worker' ended with exit code {words[0][5]} ")
+    assert "  bad configuration" in error.details
+
+
+@pytest.mark.parametrize("included", [False, True], ids=["own", "included"])
+def test_a_container_that_dies_while_others_settle_is_named(dock: Dock, included: bool) -> None:
+    """The end of a container must end the wait of those that need it, here or above, and be what is told."""
+    delay = "6" if included else "2"
+    db = dock.box("say:up", "say:data directory is damaged", f"exit:3:{delay}", harness={"ready": [{"log": "up"}]})
+    if included:
+        dock.stack("low", {"db": db})
+        dock.stack("s", {"web": dock.web(delay=300)}, include=["low.yaml"])
+    else:
+        dock.stack("s", {"db": db, "web": dock.web(delay=300, depends_on=["db"])})
+    error = broken(dock)
+    noticed = clock.now()
+    assert error.summary.startswith("Service 'db' ended with exit code 3 ")
+    assert "  data directory is damaged" in error.details
+    told = next(line for line in (dock.latest / "keeper.log").read_text().splitlines() if "/db: exit code" in line)
+    assert noticed - float(told.split()[0]) < 8  # removal of the other one included
+
+
+@pytest.mark.parametrize("act", ["kill", "pause", "stop"])
+def test_a_kept_container_of_no_use_is_told_with_the_way_out(dock: Dock, act: str) -> None:
+    """A kept container that ended, is paused or stopped must be refused with the way out, and a restart mend it."""
+    dock.stack("s", {"web": dock.web("polite")})
+    settings = dock.settings(stack="s")
+    kept.up(settings, dock.said.append, ttl=600)
+    run = dock.run()
+    with running(run):
+        web = run.bring("s").service("web")
+        if act == "kill":
+            dock.client.kill(dock.containers()["web"], signal="TERM")
+            for _ in clock.poll(clock.Deadline.after(20)):
+                if dock.container("web")["State"]["Status"] == "exited":
+                    break
+        else:
+            getattr(web, act)()
+    with pytest.raises(BrokenStack) as caught:
+        kept.up(settings, dock.said.append, ttl=600)
+    wanted = {"kill": "ended with exit code 0", "pause": "was left paused", "stop": "was left stopped"}[act]
+    assert f"Service 'web' {wanted}" in caught.value.summary
+    assert caught.value.hint == "`harness restart --service web` starts it again"
+    touching.restart(settings, dock.said.append, "web")
+    kept.up(settings, dock.said.append, ttl=600)
+    kept.down(settings, dock.said.append)
 
 
 def test_a_full_address_pool_is_told(dock: Dock) -> None:

@@ -88,6 +88,7 @@ class Run:
         self.changed: list[str] = []
         self._new_run = new_run
         self._said: set[str] = set()
+        self._asked: set[str] = set()  # stacks that were up and were looked at
         self._unusable: HarnessError | None = None
 
     def _choose(self) -> None:
@@ -534,8 +535,9 @@ class Run:
                 file_size(Path(facts["log"])),
             )
         self._refuse_dead(environment, listed)
-        if environment.brought[stack] == 1 and _is_alone(answer["stacks"][stack]["holders"]):
+        if stack not in self._asked and _is_alone(answer["stacks"][stack]["holders"]):
             self._refuse_deaf(environment, listed)
+        self._asked.add(stack)  # from now on it is as this run makes it
         return known
 
     def _refuse_dead(self, environment: Environment, listed: list[dict[str, Any]]) -> None:
@@ -548,7 +550,7 @@ class Run:
     def _refuse_deaf(self, environment: Environment, listed: list[dict[str, Any]]) -> None:
         """Do nothing when every service runs and answers its probes. Raises BrokenStack."""
         for facts in listed:
-            if facts["state"] != "running" and not environment.may_have_ended(facts):
+            if facts["state"] in ("exited", "paused") and not environment.may_have_ended(facts):
                 state = "stopped" if facts["state"] == "exited" else facts["state"]
                 error = BrokenStack(f"Service {facts['service']!r} was left {state}", service=facts["service"])
                 raise _with_way_out(error, facts)
