@@ -16,7 +16,7 @@ from harness import procs
 from harness.engine.plan import Endpoint
 from harness.engine.rendering import named_ports
 from harness.ownership.networks import Network
-from harness.stack import Process
+from harness.stack import Process, by_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -276,7 +276,6 @@ def visible_ports(tree: Tree, stack: str, layout: Layout) -> dict[tuple[str, int
     """Return (service, declared port) -> (address, real port) for what the stack sees, by left and by right number."""
     ports: dict[tuple[str, int], tuple[str, int]] = {}
     for name, (owner, one) in tree.visible(stack).items():
-        ends = endpoints(owner.name, one, layout)
-        ports |= {(name, end.right): (end.host, end.port) for end in ends}
-        ports |= {(name, end.left): (end.host, end.port) for end in ends}
+        meant = by_number(endpoints(owner.name, one, layout))
+        ports |= {(name, number): (end.host, end.port) for number, end in meant.items()}
     return ports

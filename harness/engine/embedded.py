@@ -14,6 +14,7 @@ from harness.engine.addresses import endpoints, moved_ports, process_of, variabl
 from harness.engine.plan import FileCopy, ProcessPlan, StackPlan
 from harness.engine.rendering import Names
 from harness.errors import ConfigError
+from harness.stack import numbers_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -194,7 +195,10 @@ def _unused_port(service: Service, process: Process, copies: list[tuple[Path, Pa
     """Return why a process would not follow when its port moves, "" when it would."""
     texts = [*process.command, *map(str, process.environment.values()), *service.environment.values()]
     texts += [source.read_text(errors="replace") for source, _ in copies]
-    follows = any(f"{{port:{port.left}}}" in text or f"{service.name}:{port.left}" in text for text in texts)
+    numbers = numbers_of(port, service.ports)
+    follows = any(
+        f"{{port:{number}}}" in text or f"{service.name}:{number}" in text for text in texts for number in numbers
+    )
     return "" if follows else f"its command does not use {{port:{port.left}}}"
 
 

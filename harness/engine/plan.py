@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.stack import by_number
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -68,12 +70,8 @@ class ServicePlan:
         return False
 
     def endpoint(self, number: int) -> Endpoint | None:
-        """Return the endpoint whose left number is ``number``, else the one whose right number is."""
-        for side in ("left", "right"):
-            for one in self.endpoints:
-                if getattr(one, side) == number:
-                    return one
-        return None
+        """Return the endpoint that ``number`` means, None for none."""
+        return by_number(self.endpoints).get(number)
 
     def lines(self) -> list[str]:
         """Return what is planned, for people."""

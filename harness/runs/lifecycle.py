@@ -31,7 +31,7 @@ from harness.runs.settling import Settling
 from harness.runs.stack import Known, Stack
 from harness.runs.wiring import choose_engine
 from harness.seeding import Surroundings, apply
-from harness.stack import broker_of, read_tree
+from harness.stack import broker_of, by_number, read_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -400,10 +400,10 @@ class Run:
 
         def address(service: str, port: int) -> tuple[str, int]:
             owner, declared = tree.visible(stack.name)[service]
-            one = next((end for end in endpoints(owner.name, declared, layout) if port in (end.left, end.right)), None)
-            if one is None:
+            end = by_number(endpoints(owner.name, declared, layout)).get(port)
+            if end is None:
                 raise BrokenStack(f"Service {service!r} publishes no port {port}")
-            return one.host, one.port
+            return end.host, end.port
 
         def known() -> dict[str, Known]:
             return {

@@ -14,7 +14,7 @@ from harness.clock import LIFTED, Deadline, add_guard, poll
 from harness.engine import AttachedPlan, ContainerPlan, ProcessPlan, containers, embedded
 from harness.errors import BrokenStack, HarnessError
 from harness.readiness import Stop, Target, start_probe, wait_until_ready
-from harness.stack import Probe, broker_of
+from harness.stack import Probe, broker_of, by_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -372,11 +372,7 @@ class Settling:
         return [(0, Probe(tcp=port)) for port in ports]
 
     def _target(self, service: Service, plan: ServicePlan) -> Target:
-        address = {}
-        for one in plan.endpoints:
-            address[one.right] = (one.host, one.port)
-        for one in plan.endpoints:
-            address[one.left] = (one.host, one.port)
+        address = {number: (end.host, end.port) for number, end in by_number(plan.endpoints).items()}
         brokers = {
             index: self.bootstrap(*broker_of(probe.kafka.broker, service, self.tree, self.stack.name))
             for index, probe in enumerate(service.settings.ready)

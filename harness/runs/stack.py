@@ -11,6 +11,7 @@ from harness import artifacts, procs
 from harness.artifacts import mapped_path
 from harness.engine import Endpoint, containers
 from harness.errors import ConfigError, HarnessError, Unsupported
+from harness.stack import by_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -55,6 +56,11 @@ class Known:
     def from_dict(cls, table: Mapping[str, Any]) -> Known:
         """Return it from JSON values."""
         return cls(**{**table, "endpoints": tuple(Endpoint(**one) for one in table["endpoints"])})
+
+    def addresses(self) -> dict[str, str]:
+        """Return ``SERVICE:PORT`` -> ``host:port`` of its ports, by their left numbers."""
+        meant = by_number(self.endpoints)
+        return {f"{self.service}:{end.left}": str(meant[end.left]) for end in self.endpoints}
 
     def refuse_attached(self, what: str) -> None:
         """Do nothing when it runs in this environment. Raises Unsupported when somebody else has started it."""
@@ -238,10 +244,8 @@ class Stack:
             ConfigError: there is no such service or port.
         """
         known = self._service(service)
-        for side in ("left", "right"):
-            for one in known.endpoints:
-                if getattr(one, side) == port:
-                    return str(one)
+        if end := by_number(known.endpoints).get(port):
+            return str(end)
         have = ", ".join(str(one.left) for one in known.endpoints) or "none"
         raise ConfigError(f"Service {service!r} of stack {self.name!r} publishes no port {port}; it publishes: {have}")
 
@@ -255,7 +259,7 @@ class Stack:
 
     def endpoints(self) -> dict[str, str]:
         """Return ``SERVICE:PORT`` -> ``host:port`` for everything that is published."""
-        return {f"{name}:{one.left}": str(one) for name, known in self._known.items() for one in known.endpoints}
+        return {name: address for known in self._known.values() for name, address in known.addresses().items()}
 
     def check(self) -> None:
         """Do nothing while all services live. Raises BrokenStack when one has died."""

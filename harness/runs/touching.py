@@ -18,7 +18,7 @@ from harness.runs.lifecycle import Run, running
 from harness.runs.settling import Settling
 from harness.runs.stack import Known, Stack
 from harness.seeding import Surroundings, apply
-from harness.stack import broker_of, read_tree
+from harness.stack import broker_of, by_number, read_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -104,9 +104,9 @@ def _everything(stacks: dict[str, Any]) -> dict[str, Known]:
 
 
 def _address(known: dict[str, Known], service: str, port: int) -> tuple[str, int]:
-    for one in known[service].endpoints if service in known else ():
-        if port in (one.left, one.right):
-            return one.host, one.port
+    end = by_number(known[service].endpoints).get(port) if service in known else None
+    if end:
+        return end.host, end.port
     raise BrokenStack(f"Service {service!r} publishes no port {port}, or is not up")
 
 

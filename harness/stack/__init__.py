@@ -12,6 +12,8 @@ from harness.stack.model import (
     Service,
     Stack,
     Tree,
+    by_number,
+    numbers_of,
 )
 from harness.stack.reading import broker_of, read_tree
 
@@ -27,8 +29,10 @@ __all__ = [
     "Stack",
     "Tree",
     "broker_of",
+    "by_number",
     "compose_environment",
     "find_compose",
+    "numbers_of",
     "read_tree",
     "show_config",
 ]
