@@ -339,7 +339,8 @@ def load_settings(
         origins["profile"] = origins.get("COMPOSE_PROFILES", "COMPOSE_PROFILES")
     local_build = sources.root / build if build else None
     if local_build and not local_build.is_dir():
-        raise ConfigError(f"Local build {local_build} ({origins['local_build']}) is no folder")
+        seen = "is no folder" if local_build.exists() else "does not exist; a folder was needed"
+        raise ConfigError(f"Local build {local_build} ({origins['local_build']}) {seen}")
     waits = choose("wait_to_attach_debugger", "-", "no")
     wait = _truth(waits, "Value of --wait-to-attach-debugger", origins["wait_to_attach_debugger"])
     chosen = choose("system", "default-system", "")

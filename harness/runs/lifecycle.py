@@ -25,7 +25,7 @@ from harness.ownership.removal import WORK
 from harness.ownership.sweep import sweep
 from harness.runs.debugging import Debugger, find_terminal
 from harness.runs.environment import Environment, Share, all_kept, checkout_of, new_environment
-from harness.runs.fingerprint import parts_of
+from harness.runs.fingerprint import parts_of, started_otherwise
 from harness.runs.launching import BUILD_BUDGET, Launch, images_of, refuse_remote, refuse_skipped
 from harness.runs.settling import Settling
 from harness.runs.stack import Known, Stack
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from harness.engine import Image, ServicePlan, StackPlan
     from harness.engine.addresses import Stranger
     from harness.ownership.networks import Network
+    from harness.stack import Service, Tree
     from harness.stack import Stack as Declared
-    from harness.stack import Tree
 
 ACQUIRE_BUDGET = BUILD_BUDGET + 600.0  # somebody else may be building, pulling and starting it
 
@@ -146,19 +146,43 @@ class Run:
         return replace(made, located=self.engine.locate(tree))
 
     def _check_local(self, tree: Tree) -> None:
-        """Do nothing when every service that shall run as a local process is there, in this stack or another."""
-        names = {service.name for stack in tree.stacks for service in stack.services}
-        unknown = [name for name in self.local.commands if name not in names]
-        if unknown:
-            folder = self.settings.stack_folder
-            others = [self.read(path.stem) for path in folder.glob("*.y*ml") if path.stem != tree.root.name]
-            names |= {service.name for one in others for stack in one.stacks for service in stack.services}
-        for name in unknown:
-            if name not in names:
-                raise ConfigError(
-                    f"--local {name}=...: there is no service {name!r}; there are: {', '.join(sorted(names))}"
-                    f"{nearest(name, names)}"
-                )
+        """Do nothing when everything that shall run as a local process can, in this stack or another.
+
+        Raises:
+            ConfigError: a service of ``--local`` does not exist, or nothing can run from ``--local-build``.
+        """
+        here = [service for stack in tree.stacks for service in stack.services]
+        unknown = self.local.commands.keys() - {service.name for service in here}
+        idle = bool(self.local.build) and not any(service.settings.local for service in here)
+        subjects = [service.name for service in here if service.settings.subject]
+        if not unknown and not idle:
+            return
+        everywhere = [*here, *self._services_of_others(tree)]
+        names = {service.name for service in everywhere}
+        for name in sorted(unknown - names):
+            raise ConfigError(
+                f"--local {name}=...: there is no service {name!r}; there are: {', '.join(sorted(names))}"
+                f"{nearest(name, names)}"
+            )
+        # A stack without any subject, such as a broker's, is nobody's to build; that of another is meant.
+        if idle and (subjects or not any(service.settings.local for service in everywhere)):
+            origin = self.settings.origins["local_build"]
+            given = "--local-build" if origin == "command line" else origin
+            whose = f"subject {subjects[0]!r}" if subjects else "no service"
+            has = "has no x-harness.local" if subjects else "has x-harness.local"
+            raise ConfigError(
+                f"{given} {self.local.build}: {whose} of stack {tree.root.name!r} {has}, so nothing would run from it",
+                hint="say under x-harness.local of the subject how it runs from there; or use --local NAME=COMMAND",
+            )
+
+    def _services_of_others(self, tree: Tree) -> list[Service]:
+        """Return the services of the project's other stacks, as far as these can be read."""
+        services: list[Service] = []
+        for path in self.settings.stack_folder.glob("*.y*ml"):
+            if path.stem != tree.root.name:
+                with contextlib.suppress(ConfigError):  # it is told of when it is used
+                    services += [service for stack in self.read(path.stem).stacks for service in stack.services]
+        return services
 
     # -- bring a stack up ---------------------------------------------------------------------------------------
 
@@ -471,6 +495,11 @@ class Run:
             if facts["state"] == "exited" and not facts["expected"] and facts["exit_code"] != 0:
                 before = "before this run came; `down` and `up` start it anew"
                 raise environment.died(facts, "under a test of another worker" if self._share else before)
+        if self._new_run and (other := started_otherwise(record["parts"], parts)):
+            raise ConfigError(
+                f"Stack {stack!r} is up and was started otherwise: {', '.join(other)}",
+                hint="`harness down` first, or `harness up` with the same option, which starts it anew",
+            )
         if record["parts"] != parts:
             self.changed.append(stack)
             if self._new_run:
