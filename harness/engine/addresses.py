@@ -149,11 +149,15 @@ def needs(tree: Tree, strangers: Mapping[tuple[int, str], Stranger], engine: str
                     test = process.healthcheck.test
                     texts += [test] if isinstance(test, str) else test
                 ports += [name for text in texts for name in named_ports(text)]
+            asked = [word for probe in service.settings.ready for word in (*(probe.exec or ()), probe.log or "")]
+            ports += [name for text in asked for name in named_ports(text)]
             ports += [
                 _fallback_name(stack.name, service.name, port.left)
                 for port in service.ports
                 if (port.left, port.protocol) in strangers
             ]
+        run = [word for seed in stack.settings.seed if seed.exec for word in seed.exec.command]
+        ports += [name for text in run for name in named_ports(text)]
     return Needs(tuple(addresses), tuple(dict.fromkeys(ports)))
 
 

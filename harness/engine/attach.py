@@ -109,7 +109,7 @@ def plan_stack(tree: Tree, name: str, layout: Layout) -> StackPlan:
             services.append(plan_process(tree, stack, service, process, layout, notes))
             continue
         ends = endpoints(name, service, layout)
-        services.append(AttachedPlan(name, service.name, dict(service.environment), ends))
+        services.append(AttachedPlan(name, service.name, dict(service.environment), ends, ready=service.settings.ready))
         notes += [
             f"service {service.name!r} is at {one}, which may be another machine; tests will talk to it"
             for one in ends

@@ -16,7 +16,7 @@ import yaml
 
 from harness.engine import lint
 from harness.engine.addresses import endpoints, moved_ports, process_of, variables, visible_ports
-from harness.engine.embedded import grace_of, plan_process
+from harness.engine.embedded import grace_of, names_inside, plan_process, planned_seeds
 from harness.engine.plan import ContainerPlan, Containers, Image, ServicePlan, StackPlan
 from harness.errors import ConfigError
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from harness.engine.addresses import Layout
-    from harness.stack import Service, Stack, Tree
+    from harness.stack import Probe, Service, Stack, Tree
 
 NAME = "compose"
 MAX_LOG = "64m"
@@ -144,6 +144,7 @@ def plan_stack(
                 plans.append(plan_process(tree, stack, service, process, layout, notes))
                 continue
             problems += lint.refused(stack, service)
+            ready = _probes(stack, service, layout)
             if not layout.container_addresses:  # else nothing is published
                 problems += moved_ports(f"Service {service.name!r} ({stack.files[0]})", service, layout, notes)
         except ConfigError as error:
@@ -155,11 +156,15 @@ def plan_stack(
             image = replace(image, name=identity.image(service.name))
             built.append(service.name)
             build_values |= image.arguments
-        plans.append(_plan_container(stack, service, image, layout, environment))
+        plans.append(replace(_plan_container(stack, service, image, layout, environment), ready=ready))
         override["services"][service.name] = _service(tree, stack, service, layout, identity, image)
     if volumes := _volumes(tree, stack, identity):
         override["volumes"] = volumes
     problems += lint.external(stack)
+    try:
+        seeds = planned_seeds(tree, stack, layout)
+    except ConfigError as error:
+        problems += [detail.strip() for detail in error.details] or [error.summary]
     if problems:
         raise ConfigError.of(problems)
     project = identity.project(name)
@@ -177,7 +182,7 @@ def plan_stack(
         env=environment | build_values,
         free=frozenset(name for name in override["services"] if _is_free(stack, name)),
     )
-    return StackPlan(name, NAME, tuple(plans), tuple(notes), containers if override["services"] else None)
+    return StackPlan(name, NAME, tuple(plans), tuple(notes), containers if override["services"] else None, seeds)
 
 
 def _is_free(stack: Stack, name: str) -> bool:
@@ -191,6 +196,15 @@ def _is_free(stack: Stack, name: str) -> bool:
         and own.isdisjoint(service.depends_on)
         and not any(one.startswith(("service:", "container:")) for one in shares)
     )
+
+
+def _probes(stack: Stack, service: Service, layout: Layout) -> tuple[Probe, ...]:
+    """Return the probes of a container as they are asked. Raises ConfigError with what cannot be in them."""
+    names = names_inside(service, layout)
+    try:
+        return tuple(names.probe(probe) for probe in service.settings.ready)
+    except ConfigError as error:
+        raise ConfigError(f"{error.summary} ({stack.files[0]})") from error
 
 
 def _plan_container(

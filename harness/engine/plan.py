@@ -11,6 +11,8 @@ from harness.stack import by_number
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from harness.stack import Probe, Seed
+
 
 @dataclass(frozen=True)
 class Endpoint:
@@ -55,6 +57,7 @@ class ServicePlan:
         endpoints: its published ports.
         env: its environment; of a container, what the stack file gives it.
         grace: seconds between TERM and KILL when it is stopped, 0 for KILL at once.
+        ready: its probes, with what placeholders and names stand for in it.
         has_health: whether its engine can tell its health.
     """
 
@@ -63,6 +66,7 @@ class ServicePlan:
     env: Mapping[str, str] = field(repr=False)
     endpoints: tuple[Endpoint, ...] = ()
     grace: float = 0.0
+    ready: tuple[Probe, ...] = ()
 
     @property
     def has_health(self) -> bool:
@@ -204,6 +208,7 @@ class StackPlan:
         services: its services, in the order in which Compose gives them.
         notes: lines to tell the user once.
         containers: what Compose is given, None where there are no containers.
+        seeds: its seeds, with what placeholders and names stand for in the services that they are for.
     """
 
     stack: str
@@ -211,6 +216,7 @@ class StackPlan:
     services: tuple[ServicePlan, ...]
     notes: tuple[str, ...] = ()
     containers: Containers | None = None
+    seeds: tuple[Seed, ...] = ()
 
     def __str__(self) -> str:
         lines = [f"stack {self.stack} on {self.engine}"]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.artifacts import file_size
 from harness.clock import add_guard, lift_deadlines, remove_guard
-from harness.engine import AttachedPlan, ProcessPlan, attach, embedded
+from harness.engine import AttachedPlan, ProcessPlan, embedded
 from harness.engine.addresses import Layout, Local, dry_layout, endpoints, find_strangers, needs
 from harness.engine.compose import Identity
 from harness.errors import BrokenStack, ConfigError, HarnessError, LeftoverError, nearest
@@ -405,6 +405,8 @@ class Run:
     def plan_in(self, environment: Environment, tree: Tree, stack: Declared) -> StackPlan:
         """Return what a stack of ``tree`` that is up would be now, with the addresses that it has there."""
         layout = self._layout(environment, tree, find_strangers(tree))
+        below = _settled_below(environment, tree, stack).values()
+        layout = replace(layout, settled={f"{known.stack}/{known.service}": known.endpoints for known in below})
         images = images_of(stack, self.settings.environ, None)
         if environment.daemon:
             layout = replace(layout, network=self._network(environment, stack))
@@ -446,23 +448,22 @@ class Run:
         )
 
         def around() -> Surroundings:
+            visible = {**_settled_below(environment, tree, stack), **known()}
             return Surroundings(
                 folder=stack.folder,
                 broker=lambda written: "{}:{}".format(*address(*broker_of(written, None, tree, stack.name))),
                 address=address,
-                execute=lambda service, argv, timeout: known()[service].execute(environment, argv, timeout),
-                stack=Stack(stack.name, known(), environment, list),
+                execute=lambda service, argv, timeout: visible[service].run(environment, argv, timeout),
+                stack=Stack(stack.name, visible, environment, list),
             )
 
         held = settling.held_back()
         settling.settle(one.service for one in plan.services if one.service not in held)
-        # What somebody else has started, somebody else has seeded.
-        seeds = [] if environment.engine == attach.NAME else stack.settings.seed
-        early = [seed for seed in seeds if seed.before]
+        early = [seed for seed in plan.seeds if seed.before]
         for seed in early:
             apply(seed, around())
         settling.settle(one.service for one in plan.services if one.service in held)
-        for seed in seeds:
+        for seed in plan.seeds:
             if seed not in early:
                 apply(seed, around())
         settling.await_seeded_topics()
@@ -532,6 +533,13 @@ class Run:
         if self.debugger:
             lift_deadlines(lifted=False)
         return self.left
+
+
+def _settled_below(environment: Environment, tree: Tree, stack: Declared) -> dict[str, Known]:
+    """Return service -> what is known of it, of the stacks that a stack includes and that are settled, as they are."""
+    stacks = environment.link.ask("services")["stacks"]
+    records = [stacks[one.name]["record"] for one in tree.below(stack.name) if one is not stack and one.name in stacks]
+    return {name: Known.from_dict(table) for one in records for name, table in one.get("services", {}).items()}
 
 
 def _known_one(one: ServicePlan, container: str) -> Known:

@@ -349,7 +349,7 @@ class Settling:
     def _probes(self, service: Service, plan: ServicePlan) -> list[tuple[int, Probe]]:
         """Return the probes to ask before the stack's seeds are planted."""
         probes: list[tuple[int, Probe]] = []
-        for index, probe in enumerate(service.settings.ready):
+        for index, probe in enumerate(plan.ready):
             if isinstance(plan, AttachedPlan) and probe.kind in _NEEDS_A_HAND:
                 self.say(f"service {service.name!r} is attached, so its probe {probe.kind!r} is left out")
                 continue
@@ -382,6 +382,8 @@ class Settling:
             return Target(service=service.name, stack=self.stack.name, address=address, brokers=brokers, env=plan.env)
         if not isinstance(plan, ProcessPlan):
             return self._container_target(plan, address, brokers)
+        # A path that is here already stays, also where a mount's target is above it, such as /tmp.
+        here = {str(path): str(path) for path in (*plan.mounts.values(), *plan.folders)}
         return Target(
             service=service.name,
             stack=self.stack.name,
@@ -389,7 +391,7 @@ class Settling:
             brokers=brokers,
             env=plan.env,
             cwd=plan.cwd,
-            mounts=plan.mounts,
+            mounts={**plan.mounts, **here},
             health=plan.health,
         )
 

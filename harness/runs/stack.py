@@ -73,10 +73,15 @@ class Known:
 
     def execute(self, environment: Environment, argv: Sequence[str], timeout: float) -> procs.Finished:
         """Run a command in its container, or as the process would: with its environment, folder and mounted files."""
+        if self.container:
+            return self.run(environment, argv, timeout)
+        return self.run(environment, [str(self.map_path(w)) if w.startswith("/") else w for w in argv], timeout)
+
+    def run(self, environment: Environment, words: Sequence[str], timeout: float) -> procs.Finished:
+        """Run a command as ``execute`` does, whose paths are those of this machine where it is a process."""
         self.refuse_attached("running a command in it")
         if self.container:
-            return containers.execute(environment.client, self.container, argv, timeout)
-        words = [str(self.map_path(word)) if word.startswith("/") else word for word in argv]
+            return containers.execute(environment.client, self.container, words, timeout)
         try:
             return procs.run(words, timeout=timeout, env=self.env, cwd=self.cwd)
         except OSError as error:

@@ -140,7 +140,7 @@ def _plant(
 ) -> list[str]:
     tree = _tree(settings, record)
     done = set() if fresh else set(record["seeds"])
-    todo = [one for one in tree.root.settings.seed if one.key not in done]
+    todo = [one.key for one in tree.root.settings.seed if one.key not in done]
     if not todo:
         return []
     known = {name: Known.from_dict(table) for name, table in record["services"].items()}
@@ -153,17 +153,18 @@ def _plant(
                 *_address(everything, *broker_of(written, None, tree, tree.root.name))
             ),
             address=lambda service, port: _address(everything, service, port),
-            execute=lambda service, argv, timeout: _known(everything, service).execute(environment, argv, timeout),
+            execute=lambda service, argv, timeout: _known(everything, service).run(environment, argv, timeout),
             stack=Stack(tree.root.name, everything, environment, list),
         )
-        for one in todo:
+        for one in run.plan_in(environment, tree, tree.root).seeds:
+            if one.key not in todo:
+                continue
             ended = environment.report.timed("seed", f"{tree.root.name}/{one.key}")
             apply(one, around)
             ended()
             record["seeds"] = sorted({*record["seeds"], one.key})
             environment.link.ask("settled", stack=tree.root.name, record=record)
-        del run
-    return [one.key for one in todo]
+    return todo
 
 
 def _known(everything: dict[str, Known], service: str) -> Known:
