@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 ALL = "all"
 
 
-def run_suites(settings: Settings, say: Callable[[str], None], options: Mapping[str, str], words: Sequence[str]) -> int:
+def run_suites(
+    settings: Settings,
+    say: Callable[[str], None],
+    options: Mapping[str, str],
+    words: Sequence[str],
+    environ: Mapping[str, str],
+) -> int:
     """Run pytest for a system, or for each in turn; return its exit code, or the first that is not 0.
 
     Args:
@@ -25,6 +31,7 @@ def run_suites(settings: Settings, say: Callable[[str], None], options: Mapping[
         say: takes lines for the user.
         options: options for the plugin; ``system`` may be ``all``.
         words: further words for pytest.
+        environ: its environment.
 
     Raises:
         ConfigError: every system was asked for, and there is none.
@@ -37,8 +44,9 @@ def run_suites(settings: Settings, say: Callable[[str], None], options: Mapping[
         given = {**options, **({"system": system.name} if system and options.get("system") == ALL else {})}
         argv = [sys.executable, "-m", "pytest"]
         argv += [f"--harness-{name.replace('_', '-')}={value}" for name, value in given.items() if value]
-        argv += [str(system.tests)] if system else []
-        codes.append(procs.run_attached([*argv, *words], cwd=settings.root, env=os.environ, interrupted=2))
+        # From the project's folder: pytest takes a "[" in a path for the beginning of a parameter.
+        argv += [os.path.relpath(system.tests, settings.root)] if system else []
+        codes.append(procs.run_attached([*argv, *words], cwd=settings.root, env=environ, interrupted=2))
         if len(systems) > 1 and system:
             say(f"system {system.name}: exit code {codes[-1]}")
         if codes[-1] > 128:  # noqa: PLR2004 - a signal: no further one is wanted
