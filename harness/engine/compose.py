@@ -255,15 +255,32 @@ def _service(
         made["networks"] = _Replaced(_joined(stack, service, layout))
     if "logging" not in written:  # the driver json-file would not keep bytes that are no UTF-8
         made["logging"] = {"driver": "local", "options": {"max-size": MAX_LOG, "max-file": "2"}}
-    if service.settings.log_file:
-        source = str(layout.log_file(stack.name, service.name))
-        made["volumes"] = [{"type": "bind", "source": source, "target": service.settings.log_file}]
+    if volumes := _rewritten_mounts(stack, service, layout):
+        made["volumes"] = volumes
     local = _local_hosts(tree, stack, layout)
     if local:
         made["extra_hosts"] = [f"{name}:{address}" for name, address in local.items()]
     if service.has_settings and not written.get("privileged"):
         made |= _restricted(written)
     return made
+
+
+def _rewritten_mounts(stack: Stack, service: Service, layout: Layout) -> list[dict[str, Any]]:
+    """Return the mount of a log file, and those whose source has a colon.
+
+    To make a missing source, Compose writes a mount as SOURCE:TARGET, which an engine then parts at the wrong place.
+    """
+    written = [dict(one) for one in service.compose.get("volumes") or () if one.get("type") == "bind"]
+    if service.settings.log_file:
+        source = str(layout.log_file(stack.name, service.name))
+        written.append({"type": "bind", "source": source, "target": service.settings.log_file})
+    options = {"create_host_path": False}
+    log_file = service.settings.log_file
+    return [
+        {**one, "bind": {**(one.get("bind") or {}), **options}} if ":" in one["source"] else one
+        for one in written
+        if ":" in one["source"] or one["target"] == log_file
+    ]
 
 
 def _one_that_stays_down(written: Mapping[str, Any]) -> dict[str, Any]:

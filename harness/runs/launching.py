@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import threading
 from dataclasses import replace
@@ -17,7 +16,7 @@ from harness.daemon import in_words
 from harness.engine import ContainerPlan, Image
 from harness.errors import BrokenStack, ConfigError, HarnessError, SkippedStack
 from harness.images import build_arguments, build_error, builder, choose, choose_base, ensure_image, image_id
-from harness.stack import compose_environment, find_compose
+from harness.stack import ANYWHERE, compose_environment, find_compose
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -253,7 +252,7 @@ class Launch:
             stack=self.plan.stack,
             argv=argv,
             env={**child, **daemon.environment(), **self.containers.env, **env},
-            cwd=os.fspath(self.environment.settings.root),
+            cwd=ANYWHERE,
             log=str(log),
             services=services,
             start="--no-start" in words,

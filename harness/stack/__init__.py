@@ -1,6 +1,6 @@
 """What should exist: stacks as frozen values, read from Compose files."""
 
-from harness.stack.compose import compose_environment, find_compose, show_config
+from harness.stack.compose import ANYWHERE, compose_environment, find_compose, show_config
 from harness.stack.model import (
     HttpProbe,
     KafkaProbe,
@@ -18,6 +18,7 @@ from harness.stack.model import (
 from harness.stack.reading import broker_of, read_tree
 
 __all__ = [
+    "ANYWHERE",
     "HttpProbe",
     "KafkaProbe",
     "Mount",
