@@ -52,7 +52,7 @@ def plan_stack(tree: Tree, name: str, layout: Layout) -> StackPlan:
         try:
             services.append(plan_process(tree, stack, service, process, layout, notes))
         except ConfigError as error:
-            problems += [detail.strip() for detail in error.details] or [error.summary]
+            problems += error.problems
     if problems:
         raise ConfigError.of(problems)
     return StackPlan(name, NAME, services=tuple(services), notes=tuple(notes), seeds=planned_seeds(tree, stack, layout))
@@ -205,7 +205,7 @@ def plan_process(
         problems += [f"{where}: {why}" for why in _not_executable(argv[0], cwd, env, copies)]
     problems += moved_ports(where, service, layout, notes, lambda port: _unused_port(service, process, copies, port))
     if problems:
-        raise ConfigError(problems[0], details=problems)
+        raise ConfigError.of(problems)
     if service.has_healthcheck and not process.healthcheck:
         notes.append(f"service {service.name!r}: its container's healthcheck is ignored here")
     return ProcessPlan(
@@ -222,6 +222,7 @@ def plan_process(
         ready=ready,
         stop=stop,
         health=health,
+        check=process.healthcheck,
         subject=bool(service.settings.subject) or process is not service.settings.embedded,
         loopback=layout.addresses.get(f"{stack.name}/{service.name}", ""),
     )

@@ -11,7 +11,7 @@ from harness.stack import by_number
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from harness.stack import Probe, Seed
+    from harness.stack import HealthCheck, Probe, Seed
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,7 @@ class ProcessPlan(ServicePlan):
         mounts: container path -> path here.
         stop: command that asks it to stop, () for TERM.
         health: command that tells its health, () without one.
+        check: how often and how long that is run, None without one.
         subject: whether it is what is tested.
         loopback: its address in the environment's loopback network, wherever it listens itself.
     """
@@ -106,6 +107,7 @@ class ProcessPlan(ServicePlan):
     mounts: Mapping[str, str] = field(default_factory=dict)
     stop: tuple[str, ...] = ()
     health: tuple[str, ...] = ()
+    check: HealthCheck | None = None
     subject: bool = False
     loopback: str = ""
 

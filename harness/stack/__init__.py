@@ -2,6 +2,7 @@
 
 from harness.stack.compose import ANYWHERE, compose_environment, find_compose, show_config
 from harness.stack.model import (
+    HealthCheck,
     HttpProbe,
     KafkaProbe,
     Mount,
@@ -19,6 +20,7 @@ from harness.stack.reading import broker_of, read_tree
 
 __all__ = [
     "ANYWHERE",
+    "HealthCheck",
     "HttpProbe",
     "KafkaProbe",
     "Mount",
