@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from harness.stack import Probe, Service, Stack, Tree
 
 NAME = "compose"
+BUILT = "harness-build/"
 MAX_LOG = "64m"
 PIDS = 4096
 # Capabilities that Docker gives by default and that hardly any service of a test needs.
@@ -70,7 +71,7 @@ class Identity:
 
     def image(self, service: str) -> str:
         """Return the name of the image that this checkout builds for a service; another checkout has another."""
-        return f"harness-build/{re.sub(r'[^a-z0-9]+', '-', service.lower())}:{_digest(self.checkout)}"
+        return f"{BUILT}{re.sub(r'[^a-z0-9]+', '-', service.lower())}:{_digest(self.checkout)}"
 
 
 def _digest(text: str) -> str:
@@ -135,6 +136,7 @@ def plan_stack(
     ports = visible_ports(tree, name, layout)
     environment = variables(ports)
     override: dict[str, Any] = {"services": {}, "networks": _networks(tree, stack, layout, identity)}
+    ours = _built_names(tree, stack, images, layout, identity)
     built: list[str] = []
     build_values: dict[str, str] = {}
     for service in stack.services:
@@ -151,7 +153,9 @@ def plan_stack(
             problems += error.problems
             continue
         notes += lint.rewritten(service)
-        image = (images or {}).get(service.name) or Image(service.image, builds=bool(service.compose.get("build")))
+        image = _image_of(service, images)
+        if not service.compose.get("build"):
+            image = replace(image, name=ours.get(_tagged(image.name), image.name))
         if image.builds:
             image = replace(image, name=identity.image(service.name))
             built.append(service.name)
@@ -183,6 +187,28 @@ def plan_stack(
         free=frozenset(name for name in override["services"] if _is_free(stack, name)),
     )
     return StackPlan(name, NAME, tuple(plans), tuple(notes), containers if override["services"] else None, seeds)
+
+
+def _image_of(service: Service, images: Mapping[str, Image] | None) -> Image:
+    """Return what was decided about a service's image, else what its file says."""
+    return (images or {}).get(service.name) or Image(service.image, builds=bool(service.compose.get("build")))
+
+
+def _tagged(image: str) -> str:
+    """Return the name of an image with the tag that is meant where none is written."""
+    return image if "@" in image or ":" in image.rpartition("/")[2] else f"{image}:latest"
+
+
+def _built_names(
+    tree: Tree, stack: Stack, images: Mapping[str, Image] | None, layout: Layout, identity: Identity
+) -> dict[str, str]:
+    """Return image as written -> what stands for it here, of services that are built under a name: others may use it."""
+    names = {}
+    for _, service in tree.visible(stack.name).values():
+        if service.image and service.compose.get("build") and not process_of(service, NAME, layout.local):
+            image = _image_of(service, images)
+            names[_tagged(service.image)] = identity.image(service.name) if image.builds else image.name
+    return names
 
 
 def _is_free(stack: Stack, name: str) -> bool:

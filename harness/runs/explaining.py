@@ -86,7 +86,7 @@ def _dry_plans(
             layout = replace(layout, network=Network("harness-RUN", "10.213.0.0/24", "10.213.0.1"))
     identity = Identity(checkout_of(settings), "RUN", {})
     return [
-        run.engine.plan(tree, stack.name, layout, identity, images_of(stack, settings.environ, None))
+        run.engine.plan(tree, stack.name, layout, identity, images_of(tree, stack, settings.environ, None))
         for stack in tree.stacks
     ]
 

@@ -121,7 +121,7 @@ class Run:
         planned: list[ServicePlan] = []
         for stack in tree.stacks:
             try:
-                plan = self.engine.plan(tree, stack.name, layout, identity, images_of(stack, environ, None))
+                plan = self.engine.plan(tree, stack.name, layout, identity, images_of(tree, stack, environ, None))
                 planned += plan.services
             except ConfigError as error:
                 problems += error.problems
@@ -402,12 +402,12 @@ class Run:
                 environment.forget(stack.name, service.name)
         brought.stacks.append(stack.name)
         environment.brought[stack.name] += 1
-        images = images_of(stack, self.settings.environ, None)
+        images = images_of(tree, stack, self.settings.environ, None)
         if environment.daemon:
             with ThreadPoolExecutor(max_workers=1) as pool:
                 asked = pool.submit(self._network, environment, stack)
                 if answer["build"]:
-                    images = images_of(stack, self.settings.environ, environment.client)
+                    images = images_of(tree, stack, self.settings.environ, environment.client)
             network = asked.result()
             layout = replace(layout, network=network)
             if layout.local or layout.container_addresses:
@@ -453,7 +453,7 @@ class Run:
         layout = self._layout(environment, tree, find_strangers(tree))
         below = _settled_below(environment, tree, stack).values()
         layout = replace(layout, settled={f"{known.stack}/{known.service}": known.endpoints for known in below})
-        images = images_of(stack, self.settings.environ, None)
+        images = images_of(tree, stack, self.settings.environ, None)
         if environment.daemon:
             layout = replace(layout, network=self._network(environment, stack))
         return self._plan(environment, tree, stack, layout, images)

@@ -88,6 +88,14 @@ class Known:
             raise HarnessError(f"{words[0]!r} cannot be run in service {self.service!r}: {error.strerror}") from error
 
 
+class _GivenBackError(HarnessError):
+    """A service is asked for after its stack was given back. ``state`` is ``removed``, or ``released`` if not known."""
+
+    def __init__(self, service: str, state: str) -> None:
+        super().__init__(f"Service {service!r} was {state}: its stack is not used any more")
+        self.state = state
+
+
 class Service:
     """One service of a running stack."""
 
@@ -98,17 +106,29 @@ class Service:
         self.stack = known.stack
 
     def __repr__(self) -> str:
-        return f"<Service {self.stack}/{self.name} {'attached' if self._known.attached else self.state}>"
+        try:
+            state = "attached" if self._known.attached else self.state
+        except HarnessError as error:
+            state = error.summary
+        return f"<Service {self.stack}/{self.name} {state}>"
 
     def _facts(self) -> dict[str, Any]:
         self._known.refuse_attached("to know its state or log")
+        if self._environment.closed:
+            raise _GivenBackError(self.name, "released")
         listed = self._environment.link.ask("services")["services"]
-        return next(one for one in listed if (one["stack"], one["service"]) == (self.stack, self.name))
+        for facts in listed:
+            if (facts["stack"], facts["service"]) == (self.stack, self.name):
+                return dict(facts)
+        raise _GivenBackError(self.name, "removed")
 
     @property
     def state(self) -> str:
-        """``running``, ``paused`` or ``exited``."""
-        return str(self._facts()["state"])
+        """``running``, ``paused`` or ``exited``; ``removed`` or ``released`` after its stack was given back."""
+        try:
+            return str(self._facts()["state"])
+        except _GivenBackError as error:
+            return error.state
 
     @property
     def pid(self) -> int:

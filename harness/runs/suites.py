@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from harness import procs
@@ -15,6 +17,16 @@ if TYPE_CHECKING:
     from harness.config import Settings
 
 ALL = "all"
+_WORKERS = re.compile(r"-n.*|--(numprocesses|dist|maxprocesses)(=.*)?")
+
+
+def _refuse_lacking(words: Sequence[str]) -> None:
+    """Do nothing unless workers are asked for and cannot be had. Raises ConfigError, where pytest knows no such word."""
+    asked = next((word for word in words if _WORKERS.fullmatch(word)), "")
+    if asked and find_spec("xdist") is None:
+        raise ConfigError(
+            f"{asked} needs pytest-xdist, which is not installed", hint=f"{sys.executable} -m pip install pytest-xdist"
+        )
 
 
 def run_suites(
@@ -34,11 +46,12 @@ def run_suites(
         environ: its environment.
 
     Raises:
-        ConfigError: every system was asked for, and there is none.
+        ConfigError: every system was asked for, and there is none; or a word needs a plugin that is not installed.
     """
     systems = [settings.system] if options.get("system") != ALL else list(settings.systems)
     if not systems:
         raise ConfigError("There is no system", hint="declare [tool.harness.systems.<system>] in pyproject.toml")
+    _refuse_lacking(words)
     codes: list[int] = []
     for system in systems:
         given = {**options, **({"system": system.name} if system and options.get("system") == ALL else {})}

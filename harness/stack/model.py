@@ -22,7 +22,7 @@ Seconds = Annotated[
             "description": "a duration such as 90s or 1m30s, or seconds",
             "anyOf": [
                 {"type": "number", "exclusiveMinimum": 0},
-                {"type": "string", "pattern": r"^(\d+(\.\d+)?(us|ms|s|m|h))+$"},
+                {"type": "string", "pattern": r"^(\d+(\.\d+)?|(\d+(\.\d+)?(us|ms|s|m|h))+)$"},
             ],
         }
     ),
