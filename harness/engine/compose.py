@@ -154,7 +154,7 @@ def plan_stack(
             continue
         notes += lint.rewritten(service)
         image = _image_of(service, images)
-        if not service.compose.get("build"):
+        if image.name == service.image and not service.compose.get("build"):
             image = replace(image, name=ours.get(_tagged(image.name), image.name))
         if image.builds:
             image = replace(image, name=identity.image(service.name))
@@ -202,7 +202,7 @@ def _tagged(image: str) -> str:
 def _built_names(
     tree: Tree, stack: Stack, images: Mapping[str, Image] | None, layout: Layout, identity: Identity
 ) -> dict[str, str]:
-    """Return image as written -> what stands for it here, of services that are built under a name: others may use it."""
+    """Return image as written -> what stands for it here, of services that are built: others may use it so."""
     names = {}
     for _, service in tree.visible(stack.name).values():
         if service.image and service.compose.get("build") and not process_of(service, NAME, layout.local):

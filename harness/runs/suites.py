@@ -21,7 +21,7 @@ _WORKERS = re.compile(r"-n.*|--(numprocesses|dist|maxprocesses)(=.*)?")
 
 
 def _refuse_lacking(words: Sequence[str]) -> None:
-    """Do nothing unless workers are asked for and cannot be had. Raises ConfigError, where pytest knows no such word."""
+    """Do nothing unless workers are asked for and cannot be had: pytest would know no such word. Raises ConfigError."""
     asked = next((word for word in words if _WORKERS.fullmatch(word)), "")
     if asked and find_spec("xdist") is None:
         raise ConfigError(

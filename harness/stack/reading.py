@@ -288,6 +288,8 @@ def _build(
             continue
         source = source or unit.sources[0]
         service = _service(name, table, source, problems)
+        if service:
+            service = service.model_copy(update={"appended": _appended(service, unit.sources)})
         if service and (not service.profiles or active & set(service.profiles)):
             services.append(service)
     settings = _validate(StackSettings, unit.document.get(X_HARNESS), unit.sources[0], (X_HARNESS,), problems)
@@ -340,6 +342,21 @@ def _service(name: str, table: Mapping[str, Any], source: Source, problems: list
         settings=settings,
         compose={key: value for key, value in table.items() if key != X_HARNESS},
     )
+
+
+def _appended(service: Service, sources: Sequence[Source]) -> dict[str, str]:
+    """Return the commands that have words before those of the last file that has them, as Compose merges lists.
+
+    What begins with a dash is meant to be added to a command.
+    """
+    found = {}
+    for kind, process in (("embedded", service.settings.embedded), ("local", service.settings.local)):
+        path = ("services", service.name, X_HARNESS, kind, "command")
+        source = next((one for one in reversed(sources) if one.scalars(*path) is not None), None)
+        words = source.scalars(*path) if source else None
+        if source and process and isinstance(words, list) and words and not str(words[0]).startswith("-"):
+            found |= {kind: source.at(*path)} if len(process.command) > len(words) else {}
+    return found
 
 
 def _is_asked(healthcheck: Mapping[str, Any]) -> bool:
