@@ -204,9 +204,9 @@ def plan_process(
     elif not problems:
         problems += [f"{where}: {why}" for why in _not_executable(argv[0], cwd, env, copies)]
     for kind, declared in (("embedded", service.settings.embedded), ("local", service.settings.local)):
-        if process is declared and (place := service.appended.get(kind)):
+        if process is declared and (place := service.merged.get(kind)):
             notes.append(
-                f"service {service.name!r}: Compose appended the {kind} command at {place} to that of another file: "
+                f"service {service.name!r}: Compose merged the {kind} command at {place} with another file's into: "
                 f"{' '.join(process.command)}; `command: !override [...]` replaces it"
             )
     problems += moved_ports(where, service, layout, notes, lambda port: _unused_port(service, process, copies, port))

@@ -300,8 +300,8 @@ class Service(Frozen):
     has_healthcheck: bool = False
     has_settings: bool = False
     settings: ServiceSettings = ServiceSettings()
-    appended: dict[str, str] = Field(default_factory=dict, repr=False)
-    """``embedded`` or ``local`` -> where its command is written, if Compose's merge put that after another file's."""
+    merged: dict[str, str] = Field(default_factory=dict, repr=False)
+    """``embedded`` or ``local`` -> where its command is written, if Compose merged it with another file's."""
     compose: dict[str, Any] = Field(default_factory=dict, repr=False)
     """Its table as Compose merged and normalised it, for engines that give it to Compose again."""
 
