@@ -44,6 +44,7 @@ KEEPER_BUDGET = 10.0
 OPEN_BUDGET = 60.0
 CHANGE_BUDGET = 2400.0  # another `up` of this checkout may be building, pulling and starting
 EXPLAIN_BUDGET = 5.0
+ONE_SHOT = "a service that is done when it has ended with 0 says so: x-harness: {role: oneshot}"
 KILLED = 137  # how a container's exit code tells SIGKILL
 
 
@@ -382,6 +383,11 @@ class Environment:
         """
         return ask_once({name: self.askers[name]() for name in services if name in self.askers}, within)
 
+    @property
+    def closed(self) -> bool:
+        """Whether everything was given back, so that nobody can be asked any more."""
+        return self._closed
+
     def check(self) -> None:
         """Do nothing while all is well. Called on every turn of every wait.
 
@@ -432,6 +438,7 @@ class Environment:
             service=facts["service"],
             exit_code_seen=facts["exit_code"],
             details=lines,
+            hint=ONE_SHOT if facts["exit_code"] == 0 else "",
         )
 
     def explain(self, stack: str, service: str, *, ask: bool = True) -> dict[str, Any]:

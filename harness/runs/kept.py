@@ -273,7 +273,6 @@ def listed(settings: Settings) -> list[ServiceLine]:
         for one in answer["services"]:
             table = answer["stacks"].get(one["stack"], {}).get("record", {}).get("services", {}).get(one["service"])
             known = Known.from_dict(table) if table else None
-            ends = known.endpoints if known else ()
             lines.append(
                 ServiceLine(
                     environment=record.env,
@@ -286,7 +285,7 @@ def listed(settings: Settings) -> list[ServiceLine]:
                     exit_code=one["exit_code"],
                     restarts=one["restarts"],
                     container=one["container"],
-                    endpoints={f"{one['service']}:{end.left}": str(end) for end in ends},
+                    endpoints=known.addresses() if known else {},
                     log=one["log"],
                 )
             )

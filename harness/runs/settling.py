@@ -27,7 +27,7 @@ from harness.readiness import (
     wait_until_ready,
 )
 from harness.seeding import apply, too_long
-from harness.stack import Probe, broker_of
+from harness.stack import Probe, broker_of, by_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -560,7 +560,7 @@ class Settling:
     def _probes(self, service: Service, plan: ServicePlan, say: Callable[[str], None]) -> list[tuple[int, Probe]]:
         """Return the probes to ask before the stack's seeds are planted."""
         probes: list[tuple[int, Probe]] = []
-        for index, probe in enumerate(service.settings.ready):
+        for index, probe in enumerate(plan.ready):
             if isinstance(plan, AttachedPlan) and probe.kind in _NEEDS_A_HAND:
                 say(f"service {service.name!r} is attached, so its probe {probe.kind!r} is left out")
                 continue
@@ -583,11 +583,7 @@ class Settling:
         return [(0, Probe(tcp=port)) for port in ports]
 
     def _target(self, service: Service, plan: ServicePlan) -> Target:
-        address = {}
-        for one in plan.endpoints:
-            address[one.right] = (one.host, one.port)
-        for one in plan.endpoints:
-            address[one.left] = (one.host, one.port)
+        address = {number: (end.host, end.port) for number, end in by_number(plan.endpoints).items()}
         brokers = {
             index: self.bootstrap(*broker_of(probe.kafka.broker, service, self.tree, self.stack.name))
             for index, probe in enumerate(service.settings.ready)
@@ -597,6 +593,8 @@ class Settling:
             return Target(service=service.name, stack=self.stack.name, address=address, brokers=brokers, env=plan.env)
         if not isinstance(plan, ProcessPlan):
             return self._container_target(plan, address, brokers)
+        # A path that is here already stays, also where a mount's target is above it, such as /tmp.
+        here = {str(path): str(path) for path in (*plan.mounts.values(), *plan.folders)}
         return Target(
             service=service.name,
             stack=self.stack.name,
@@ -604,7 +602,7 @@ class Settling:
             brokers=brokers,
             env=plan.env,
             cwd=plan.cwd,
-            mounts=plan.mounts,
+            mounts={**plan.mounts, **here},
             health=plan.health,
             check=plan.check,
             is_awaited=any(one.depends_on.get(service.name) == "service_healthy" for one in self.stack.services),
