@@ -146,7 +146,9 @@ def plan_process(
         problems.append(f"{where}: cwd {cwd} is no folder")
     elif not problems:
         found = shutil.which(str(cwd / argv[0]) if "/" in argv[0] else argv[0], path=env.get("PATH", ""))
-        if not found:
+        if not found and (cwd / argv[0]).is_file():
+            problems.append(f"{where}: {cwd / argv[0]} is not executable (chmod +x)")
+        elif not found:
             problems.append(f"{where}: executable {argv[0]!r} was not found in PATH or {cwd}")
     problems += moved_ports(where, service, layout, notes, lambda port: _unused_port(service, process, copies, port))
     if problems:

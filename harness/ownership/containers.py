@@ -518,6 +518,7 @@ class Engine:
         health = state.get("Health") or {}
         return {
             "oom": one.oom,
+            "pid": one.pid,
             "error": state.get("Error", ""),
             "restarts": facts.get("RestartCount", 0),
             "health": health.get("Status", ""),

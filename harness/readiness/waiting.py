@@ -74,6 +74,7 @@ class Waited:
         ready: whether every probe held.
         dead: whether the service ended first.
         probe: the probe that was asked last.
+        port: the port of the service, as its stack file names it, that this probe asks; None for none.
         observation: what it answered last.
         history: the last distinct observations, oldest first, each with the seconds since the wait began.
         seconds: how long it took.
@@ -85,6 +86,7 @@ class Waited:
     observation: str = ""
     history: tuple[str, ...] = ()
     seconds: float = 0.0
+    port: int | None = None
 
 
 def wait_until_ready(askers: Sequence[Asker], deadline: Deadline, *, is_dead: Callable[[], bool], stop: Stop) -> Waited:
@@ -99,12 +101,13 @@ def wait_until_ready(askers: Sequence[Asker], deadline: Deadline, *, is_dead: Ca
     start = clock.now()
     history: deque[str] = deque(maxlen=KEPT)
     probe = observation = ""
+    port: int | None = None
     last_seen = ("", "")
     todo = list(askers)
     streak, last_success = 0, -BETWEEN_SUCCESSES
 
     def ended(*, ready: bool, dead: bool = False) -> Waited:
-        return Waited(ready, dead, probe, observation, tuple(history), clock.now() - start)
+        return Waited(ready, dead, probe, observation, tuple(history), clock.now() - start, port)
 
     for _ in poll(deadline, wake=stop.subscribe()):
         if is_dead():
@@ -113,7 +116,7 @@ def wait_until_ready(askers: Sequence[Asker], deadline: Deadline, *, is_dead: Ca
             break
         while todo:
             asker = todo[0]
-            probe = asker.name
+            probe, port = asker.name, asker.port
             if streak and clock.now() - last_success < BETWEEN_SUCCESSES:
                 break
             seen = asker.ask()

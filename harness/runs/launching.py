@@ -17,6 +17,7 @@ from harness.daemon import in_words
 from harness.engine import ContainerPlan, Image
 from harness.errors import BrokenStack, ConfigError, HarnessError, SkippedStack
 from harness.images import build_arguments, build_error, builder, choose, choose_base, ensure_image, image_id
+from harness.refusals import why_not_started
 from harness.stack import compose_environment, find_compose
 
 if TYPE_CHECKING:
@@ -211,7 +212,7 @@ class Launch:
         artifacts.append(self.log, "\n".join([*lines, ""]))
         service, words = next(iter(refused.items()))
         return BrokenStack(
-            f"Service {service!r} could not be started: {words} ({self.environment.show(self.log)})",
+            f"Service {service!r} could not be started: {why_not_started(words)} ({self.environment.show(self.log)})",
             service=service,
             details=[f"  {line}" for line in lines],
         )
@@ -224,7 +225,7 @@ class Launch:
         cause = next((line.strip() for line in reversed(said) if line.strip()), f"exit code {code}")
         who = f"Service {blamed[-1]!r}" if blamed else f"Stack {self.plan.stack!r}"
         return BrokenStack(
-            f"{who} could not be started: {cause} ({self.environment.show(self.log)})",
+            f"{who} could not be started: {why_not_started(cause)} ({self.environment.show(self.log)})",
             service=blamed[-1] if blamed else "",
             details=[f"  {line}" for line in said],
         )
