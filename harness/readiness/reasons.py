@@ -106,7 +106,7 @@ class Reason:
 
 def why_not_ready(seen: Seen) -> Reason:
     """Return what is seen of a service that is not ready, with what to do where more time would not help."""
-    for reader in (_elsewhere, _by_status, _by_health, _by_command, _by_log):
+    for reader in (_elsewhere, _by_status, _by_health, _by_command, _by_log, _by_broker):
         if reason := reader(seen):
             return reason
     sentence = seen.observation or "no probe answered"
@@ -225,6 +225,15 @@ def _by_log(seen: Seen) -> Reason | None:
     if told := unknown_host(seen.variables, seen.log) or mask(cause_of(seen.log)):
         return Reason(f"{seen.observation}: {told}", "its log says why it is not ready")
     return Reason(f"{seen.observation}; its last line is {last_line(seen.log)!r}", "see `log` of the probe")
+
+
+def _by_broker(seen: Seen) -> Reason | None:
+    """It is a broker that sends its clients elsewhere."""
+    if seen.kind == "kafka" and "broker advertises" in seen.observation:
+        return Reason(
+            seen.observation, "have it advertise ${HARNESS_HOST_NAME:-127.0.0.1}:${HARNESS_PORT_NAME_9092:-9092}"
+        )
+    return None
 
 
 # -- names in variables ----------------------------------------------------------------------------------------------

@@ -97,7 +97,7 @@ def http(path: str = "/", **more: Any) -> list[dict[str, Any]]:
 
 
 TCP = [{"tcp": 8080}]
-SHORT = {"x-harness": {"timeouts": {"ready": "2s"}}}
+SHORT = {"x-harness": {"timeouts": {"ready": "4s"}}}
 WAIT = "time.sleep(60)"
 SETTLED = {"s": program(web(), ready=http())}
 GREEN = http(json={"status": "green"})
@@ -220,7 +220,7 @@ SERVICES = [
     ),
     Fault(
         "it never listens",
-        r"127\.\S+:8080.*(refused|closed).*; it listens on no port",
+        r"127\.\S+:8080.*(refused|closed|reset).*; it listens on no port",
         engines=BOTH,
         **unready(WAIT, ready=http()),
     ),
@@ -541,7 +541,7 @@ SERVICES = [
     ),
     Fault(
         "the program has no first line",
-        r"exec format error: .*no #! line",
+        r"exec format error",
         engines=BOTH,
         files={"compose/app": "sleep 60\n"},
         place="executable",
@@ -731,12 +731,12 @@ def kafka(advertised: str, *topics: str, ready: dict[str, Any] | None = None) ->
 BROKERS = [
     Fault(
         "the broker advertises localhost",
-        r"the broker advertises localhost:19092 \(Connection refused\), 127\.\S+:9092 was needed",
+        r"the broker advertises localhost:19092 \(Connection refused\)",
         **kafka("localhost:19092"),
     ),
     Fault(
         "the broker advertises its name",
-        r"the broker advertises broker-1:29092 \(no such host here\), 127\.\S+:9092 was needed",
+        r"the broker advertises broker-1:29092 \(no such host here\)",
         **kafka("broker-1:29092"),
     ),
     Fault(
@@ -905,7 +905,7 @@ IMAGES = [
     ),
     Fault(
         "the build copies what is not there",
-        r"could not be built: .*(nosuch\.ini.*(not found|not exist)|not found.*nosuch)",
+        r"could not be built: /?nosuch\.ini is not in the build context",
         engines=(COMPOSE,),
         files={"compose/Dockerfile": "FROM IMAGE\nCOPY nosuch.ini /\n"},
         services={"web": {"build": ".", "x-harness": {}}},
@@ -919,16 +919,16 @@ IMAGES = [
     ),
     Fault(
         "the folder of the build is missing",
-        r"(subject|compose/subject) (is no folder|does not exist|.*not found)",
+        r"could not be built: path \"compose/subject\" not found",
         engines=(COMPOSE,),
-        code=10,
+        code=12,
         services={"web": {"build": "./subject", "x-harness": {}}},
     ),
     Fault(
         "there is no Dockerfile",
-        r"Dockerfile.* (does not exist|not found|no such file)",
+        r"could not be built: compose/subject/Dockerfile: no such file",
         engines=(COMPOSE,),
-        code=10,
+        code=12,
         files={"compose/subject/x": ""},
         services={"web": {"build": "./subject", "x-harness": {}}},
     ),
