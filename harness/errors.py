@@ -183,6 +183,16 @@ class LeftoverError(HarnessError):
     exit_code = LEFTOVER
 
 
+def refuse_leftovers(left: Sequence[str]) -> None:
+    """Do nothing when nothing is ``left`` of a teardown.
+
+    Raises:
+        LeftoverError: something is; it names each thing.
+    """
+    if left:
+        raise LeftoverError(f"Teardown left {len(left)} thing(s): {left[0]}", details=[f"  {thing}" for thing in left])
+
+
 class Unsupported(HarnessError):
     """The engine in use cannot do what was asked."""
 

@@ -168,6 +168,7 @@ def plan_process(
         grace=grace_of(stack, service),
         stop=stop,
         health=health,
+        check=process.healthcheck,
         subject=bool(service.settings.subject) or process is not service.settings.embedded,
         loopback=layout.addresses.get(f"{stack.name}/{service.name}", ""),
     )

@@ -169,7 +169,7 @@ try: socket.getaddrinfo(where, 5432)
 except socket.gaierror as error:
     print('connect to', where, 'failed:', error, flush=True)
 """
-BD = {"compose": {"environment": {"DATABASE_URL": "postgres://u:geheim@bd:5432/x"}}}
+BD: dict[str, Any] = {"compose": {"environment": {"DATABASE_URL": "postgres://u:geheim@bd:5432/x"}}}
 DB = program(WAIT, ports=False)
 NAMED = r"DATABASE_URL names 'bd'; there is 'db'"
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from projects import Project
+    from trying import Plot as Project
 
 STRANGERS_PORT = "18080"
 """Stands in files for the port that the stranger holds, which is another one each time."""

@@ -5,18 +5,40 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import containers
 import pytest
 from faults import COMPOSE, FAULTS
-from trying import Case
+from trying import Case, Trials, items_of
 
 from harness.errors import FIRST_LINE_LIMIT
 
 if TYPE_CHECKING:
-    from trying import Trials
+    from collections.abc import Iterator
+
+    from docker import APIClient
 
 CASES = [Case(fault, engine) for fault in FAULTS for engine in fault.engines]
 NAMED = 110 / 119
 """The part of all faults whose first line must name the true cause."""
+
+
+@pytest.fixture(scope="session")
+def image(request: pytest.FixtureRequest) -> str:
+    """The image with Python in which faults of containers are planted."""
+    client: APIClient = request.getfixturevalue("engine_client")
+    return containers.actor_image(client)
+
+
+@pytest.fixture(scope="session")
+def trials(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trials]:
+    """All faults of this session, tried out some at a time."""
+    made = Trials(
+        items_of(request.session),
+        tmp_path_factory.mktemp,
+        lambda: str(request.getfixturevalue("image")),
+    )
+    yield made
+    made.close()
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
