@@ -350,6 +350,7 @@ class HealthAsker:
         self._start = clock.now()
         self._next = 0.0
         self._failures = 0
+        self._sent_to = ""  # what was seen when a client was sent elsewhere
         self._said = ""
 
     def ask(self) -> str:
@@ -421,6 +422,7 @@ class KafkaAsker:
         self._kafka: Any = None
         self._round_trip_done = False
         self._failures = 0
+        self._sent_to = ""  # what was seen when a client was sent elsewhere
         self._consumer: Any = None
         self._asking = threading.Lock()
         self._closed = False
@@ -474,7 +476,9 @@ class KafkaAsker:
         try:
             missing = missing_leaders(kafka.leaders(KAFKA_SLICE), self._probe.topics)
         except HarnessError as error:
-            return self._elsewhere(kafka) or self._begin_again() or error.summary
+            self._sent_to = self._elsewhere(kafka) or self._sent_to
+            self._begin_again()
+            return self._sent_to or error.summary
         if missing:
             return missing
         if self._round_trip_done:
@@ -486,7 +490,8 @@ class KafkaAsker:
         except HarnessError as error:
             refused = error.summary
         self._round_trip_done = not refused
-        return (self._elsewhere(kafka) or refused) if refused else ""
+        self._sent_to = self._elsewhere(kafka) if refused else ""
+        return self._sent_to or refused
 
     def _round_trip(self, kafka: Any) -> None:  # noqa: ANN401 - loaded late
         """Send a message and read it back. Raises HarnessError."""
@@ -500,13 +505,12 @@ class KafkaAsker:
         finally:
             kafka.delete_topics(topic)
 
-    def _begin_again(self) -> str:
+    def _begin_again(self) -> None:
         """Have a new client ask after some failures: one that was sent to an address without a broker stays there."""
         self._failures += 1
         if self._failures % FAILURES_OF_A_CLIENT == 0:
             self._kafka.close()
             self._kafka = None
-        return ""
 
     def _elsewhere(self, kafka: Any) -> str:  # noqa: ANN401 - loaded late
         """Return where brokers say that they are and cannot be reached, "" when they can be."""
