@@ -537,6 +537,7 @@ class Engine:
         health = state.get("Health") or {}
         return {
             "oom": one.oom,
+            "pid": one.pid,
             "error": state.get("Error", ""),
             "restarts": facts.get("RestartCount", 0),
             "health": health.get("Status", ""),

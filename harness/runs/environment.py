@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import threading
 from collections import Counter
 from contextlib import suppress
@@ -17,6 +18,7 @@ from harness.daemon import connect
 from harness.engine import attach
 from harness.errors import BrokenStack, HarnessError, LeftoverError
 from harness.interrupts import Interrupted
+from harness.last_words import LOOKED_AT
 from harness.ownership.client import NETWORK_BUDGET, EnvironmentId, KeeperLink, KeeperToBe, start_keeper
 from harness.ownership.living import find_living, find_one, is_alive
 from harness.ownership.locks import holder_of, locked
@@ -24,6 +26,7 @@ from harness.ownership.networks import Network
 from harness.ownership.removal import LOG
 from harness.ownership.sweep import sweep
 from harness.readiness import Stop, ask_once
+from harness.readiness.reasons import NO_VARIABLES, how_ended, why_ended
 from harness.reporting import RunFolder, WorkerFolder
 
 if TYPE_CHECKING:
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from harness.ownership.ledger import LedgerRecord
     from harness.ownership.locks import Holder
     from harness.readiness import Asker
+    from harness.readiness.reasons import Variables
     from harness.runs.debugging import Debugger
     from harness.runs.wiring import Engine
 
@@ -46,6 +50,8 @@ CHANGE_BUDGET = 2400.0  # another `up` of this checkout may be building, pulling
 EXPLAIN_BUDGET = 5.0
 ONE_SHOT = "a service that is done when it has ended with 0 says so: x-harness: {role: oneshot}"
 KILLED = 137  # how a container's exit code tells SIGKILL
+LINES_SHOWN = 20
+_NO_WORDS = frozenset([0, KILLED, -signal.SIGKILL])  # ends that no program has a last word about
 
 
 def checkout_of(settings: Settings) -> str:
@@ -423,22 +429,31 @@ class Environment:
         if self.news.stopped:
             raise BrokenStack("This run was given up")
 
-    def died(self, facts: dict[str, Any], when: str = "under a test") -> BrokenStack:
-        """Return the error for a service that ended, with its exit code and last lines."""
-        log = Path(facts["log"])
+    def died(
+        self, facts: dict[str, Any], when: str = "under a test", variables: Variables = NO_VARIABLES
+    ) -> BrokenStack:
+        """Return the error for a service that ended, with its exit code, its reason and its last lines.
+
+        Args:
+            facts: of its end.
+            when: it ended.
+            variables: what it was told about others.
+        """
+        log, code = Path(facts["log"]), int(facts["exit_code"])
         # Only a container that was killed can have a reason that the engine alone knows.
-        known = self.explain(facts["stack"], facts["service"], ask=facts["exit_code"] == KILLED)
-        how = procs.describe_exit(facts["exit_code"])
+        known = self.explain(facts["stack"], facts["service"], ask=code == KILLED)
+        lines = artifacts.last_lines(log, LOOKED_AT, facts["log_start"])
+        why = "" if code in _NO_WORDS else why_ended(lines, variables)
+        how = how_ended(code, contained=bool(facts["container"]), known=bool(why))
         if known.get("oom") or facts.get("oom"):
             limit = f", limit {known['memory'] >> 20} MiB" if known.get("memory") else ""
             how += f" (OOMKilled: out of memory{limit})"
-        lines = [f"  {line}" for line in artifacts.last_lines(log, start=facts["log_start"])] or ["  it wrote nothing"]
         return BrokenStack(
-            f"Service {facts['service']!r} ended with {how} {when} ({self.show(log)})",
+            f"Service {facts['service']!r} ended with {how} {when}{': ' if why else ''}{why} ({self.show(log)})",
             service=facts["service"],
-            exit_code_seen=facts["exit_code"],
-            details=lines,
-            hint=ONE_SHOT if facts["exit_code"] == 0 else "",
+            exit_code_seen=code,
+            details=[f"  {line}" for line in lines[-LINES_SHOWN:]] or ["  it wrote nothing"],
+            hint=ONE_SHOT if code == 0 else "",
         )
 
     def explain(self, stack: str, service: str, *, ask: bool = True) -> dict[str, Any]:
