@@ -26,7 +26,7 @@ from harness.readiness import Stop
 from harness.reporting import RunFolder, WorkerFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from docker import APIClient
 
@@ -99,6 +99,21 @@ class Share:
             return None
 
 
+@dataclass(frozen=True)
+class Use:
+    """A test, and what it relies on.
+
+    Attributes:
+        node: its node id.
+        test: its name, for people.
+        stacks: the stacks that it uses, with those that they include.
+    """
+
+    node: str
+    test: str
+    stacks: frozenset[str]
+
+
 class Environment:
     """What a run holds on to. Made by ``create`` or ``attach``; ``close`` gives everything back and verifies it."""
 
@@ -122,6 +137,11 @@ class Environment:
         self.report = report
         self.news = Stop()
         self.brought: Counter[str] = Counter()
+        self.changes = 0  # how often a service has started or ended, as far as it was told
+        self.paused: set[str] = set()  # what this run has paused, as stack/service
+        self.taken: dict[Path, int] = {}  # log -> its size when this run took a stack that was up already
+        self._use: Use | None = None
+        self._last_test: dict[str, str] = {}  # stack -> the last test that used it
         self.debugger: Debugger | None = None
         self._oneshots: set[str] = set()
         self._exits: dict[str, Any] = {}
@@ -178,7 +198,9 @@ class Environment:
             run = artifacts.new_run_id()
             run_folder = artifacts.make_run_folder(settings.logs, run)
         report = RunFolder(run_folder, _facts(settings, run, record.env, record.engine, why))
-        return cls(settings, record.engine, record.daemon, record.env, folder, record.socket, report)
+        made = cls(settings, record.engine, record.daemon, record.env, folder, record.socket, report)
+        made.taken = {log: artifacts.file_size(log) for log in (folder / "services").glob("*.log")}
+        return made
 
     @classmethod
     def join(cls, settings: Settings, engine: Engine, why: str, share: Share) -> Environment:
@@ -236,8 +258,11 @@ class Environment:
             self._engine_lost = kind == "engine-lost"
         else:
             key = f"{message['stack']}/{message['service']}"
+            if kind == "exit" and not message["expected"]:
+                message |= {"under": message.get("under") or self._under(message["stack"])}
             with self._lock:
                 self._health[key] = message.get("health", "")
+                self.changes += 1
                 if kind == "started":
                     self._started[key] = message
                     self._exits.pop(key, None)
@@ -245,7 +270,7 @@ class Environment:
                     self._exits[key] = message
             facts = {"service": message["service"], "stack": message["stack"]}
             if kind == "exit":
-                facts |= {"code": message["exit_code"], "asked": message["expected"]}
+                facts |= {"code": message["exit_code"], "asked": message["expected"], "under": message.get("under", "")}
             elif kind == "health":
                 facts["health"] = message["health"]
             if message.get("record", True):
@@ -295,11 +320,26 @@ class Environment:
                 self.link.ask("take_network", made=self._keeper.network(within))
                 self._keeper = None
 
+    def take(self, facts: dict[str, Any]) -> None:
+        """Note a service that was up when this run came: nobody tells of its start, and not all of its log is ours."""
+        key, log = f"{facts['stack']}/{facts['service']}", Path(facts["log"])
+        self.taken.setdefault(log, artifacts.file_size(log))
+        with self._lock:
+            if facts["container"] and facts["state"] != "exited":
+                self._started.setdefault(key, facts)
+                self._health.setdefault(key, facts["health"])
+
+    def blame(self, facts: dict[str, Any]) -> None:
+        """Have everybody who finds a dead service later on told what ran when it ended."""
+        with suppress(HarnessError):
+            self.link.ask("blame", stack=facts["stack"], service=facts["service"], under=facts["under"])
+
     def forget(self, stack: str, service: str) -> None:
         """A service is about to be started: what an earlier life of it left does not count."""
         with self._lock:
             for known in (self._exits, self._started, self._health):
                 known.pop(f"{stack}/{service}", None)
+            self.changes += 1
 
     def expect_end(self, stack: str, service: str) -> None:
         """Count a service as a one-shot: its end with exit code 0 is no fault."""
@@ -309,21 +349,55 @@ class Environment:
         """Return the services of a stack that were told to ``expect_end``."""
         return sorted(name.rpartition("/")[2] for name in self._oneshots if name.rpartition("/")[0] == stack)
 
-    def check(self) -> None:
+    # -- who uses it --------------------------------------------------------------------------------------------
+
+    def begin_use(self, use: Use) -> None:
+        """From now on it is this test that relies on its stacks, and only these matter to its waits."""
+        self._last_test |= dict.fromkeys(use.stacks, use.test)
+        self._use = use
+
+    def end_use(self) -> None:
+        """No test runs: every stack that was brought up matters again."""
+        self._use = None
+
+    def _under(self, stack: str) -> str:
+        """Return what went on with a stack when a service of it ended, in words."""
+        use = self._use
+        if use and stack in use.stacks:
+            return f"under {use.test}"
+        last = self._last_test.get(stack)
+        return f"after {last}" if last else "under a test"
+
+    # -- what is wrong with it ----------------------------------------------------------------------------------
+
+    def check(self, stacks: Collection[str] | None = None) -> None:
         """Do nothing while all is well. Called on every turn of every wait.
 
+        Args:
+            stacks: the stacks that matter; default: those of the test that runs, else all that were brought up.
+
         Raises:
-            BrokenStack: a service of a stack in use ended unasked, or the keeper is gone.
+            BrokenStack: a service of these ended unasked, or the keeper or the engine is gone.
         """
-        if self._closed:
+        use = self._use
+        if self._closed or (stacks is None and use and not use.stacks):
             return
         self.check_kept()
+        for facts in self.deaths(stacks if stacks is not None else use.stacks if use else self.brought):
+            raise self.died(facts)
+
+    def deaths(self, stacks: Collection[str]) -> list[dict[str, Any]]:
+        """Return the facts of services of ``stacks`` that ended and should not have."""
         with self._lock:
             exits = list(self._exits.items())
-        for name, facts in exits:
-            fault = not facts["expected"] and not (name in self._oneshots and facts["exit_code"] == 0)
-            if fault and facts["stack"] in self.brought:
-                raise self.died(facts)
+        return [
+            facts
+            for name, facts in exits
+            if not facts["expected"]
+            and not (name in self._oneshots and facts["exit_code"] == 0)
+            and facts["stack"] in stacks
+            and facts["stack"] in self.brought
+        ]
 
     def check_kept(self) -> None:
         """Do nothing while there is somebody who keeps it, and an engine; services of it may have ended.
@@ -337,8 +411,9 @@ class Environment:
             where = self.daemon.host if self.daemon else "?"
             raise BrokenStack(f"The Docker engine at {where} is gone, and with it the stacks of {self.env}")
 
-    def died(self, facts: dict[str, Any], when: str = "under a test") -> BrokenStack:
-        """Return the error for a service that ended, with its exit code and last lines."""
+    def died(self, facts: dict[str, Any], when: str = "") -> BrokenStack:
+        """Return the error for a service that ended, with its exit code and last lines; ``when``: under its test."""
+        when = when or facts.get("under") or self._under(facts["stack"])
         log = Path(facts["log"])
         # Only a container that was killed can have a reason that the engine alone knows.
         known = self.explain(facts["stack"], facts["service"], ask=facts["exit_code"] == KILLED)
@@ -346,13 +421,17 @@ class Environment:
         if known.get("oom") or facts.get("oom"):
             limit = f", limit {known['memory'] >> 20} MiB" if known.get("memory") else ""
             how += f" (OOMKilled: out of memory{limit})"
-        lines = [f"  {line}" for line in artifacts.last_lines(log, start=facts["log_start"])] or ["  it wrote nothing"]
         return BrokenStack(
             f"Service {facts['service']!r} ended with {how} {when} ({self.show(log)})",
             service=facts["service"],
             exit_code_seen=facts["exit_code"],
-            details=lines,
+            details=self.last_words(facts),
         )
+
+    def last_words(self, facts: dict[str, Any]) -> list[str]:
+        """Return the last lines of a service's present life, for an error."""
+        lines = artifacts.last_lines(Path(facts["log"]), start=facts["log_start"])
+        return [f"  {line}" for line in lines] or ["  it wrote nothing"]
 
     def explain(self, stack: str, service: str, *, ask: bool = True) -> dict[str, Any]:
         """Return what the engine knows of a container, {} of a process or when it is not asked or does not say."""

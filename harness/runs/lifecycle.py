@@ -11,7 +11,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for_futures
 from dataclasses import replace
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.artifacts import file_size
@@ -77,6 +76,7 @@ class Run:
         self._new_run = new_run
         self._said: set[str] = set()
         self._unusable: HarnessError | None = None
+        self.settled: dict[str, Settling] = {}  # stack -> how it settled, or would have
 
     def _choose(self) -> None:
         shared = self._share.record(self.settings) if self._share else None
@@ -346,6 +346,8 @@ class Run:
         plan = self._plan(environment, tree, stack, layout, images)
         parts = parts_of(stack, plan, self.local)
         if not answer["build"]:
+            if answer["record"]["parts"] == parts:  # what was changed since then has other probes
+                self.settled[stack.name] = self._settling(environment, tree, stack, plan, layout)
             if self.debugger and any(isinstance(one, ProcessPlan) and one.subject for one in plan.services):
                 self._say_once(f"warning: stack {stack.name!r} is up already, so its subject is not held; `down` first")
             return self._use(environment, stack.name, answer["record"], parts)
@@ -397,13 +399,7 @@ class Run:
     ) -> dict[str, Known]:
         """Start, settle and seed a stack."""
         ended = environment.report.timed("stack", stack.name)
-
-        def address(service: str, port: int) -> tuple[str, int]:
-            owner, declared = tree.visible(stack.name)[service]
-            one = next((end for end in endpoints(owner.name, declared, layout) if port in (end.left, end.right)), None)
-            if one is None:
-                raise BrokenStack(f"Service {service!r} publishes no port {port}")
-            return one.host, one.port
+        address = _addresses(tree, stack, layout)
 
         def known() -> dict[str, Known]:
             return {
@@ -411,15 +407,7 @@ class Run:
                 for one in plan.services
             }
 
-        settling = Settling(
-            environment,
-            tree,
-            stack,
-            {one.service: one for one in plan.services},
-            lambda service, port: "{}:{}".format(*address(service, port)),
-            self._say_once,
-            launch,
-        )
+        settling = self.settled[stack.name] = self._settling(environment, tree, stack, plan, layout, launch)
 
         def around() -> Surroundings:
             return Surroundings(
@@ -447,6 +435,26 @@ class Run:
         ended()
         return known()
 
+    def _settling(
+        self,
+        environment: Environment,
+        tree: Tree,
+        stack: Declared,
+        plan: StackPlan,
+        layout: Layout,
+        launch: Launch | None = None,
+    ) -> Settling:
+        address = _addresses(tree, stack, layout)
+        return Settling(
+            environment,
+            tree,
+            stack,
+            {one.service: one for one in plan.services},
+            lambda service, port: "{}:{}".format(*address(service, port)),
+            self._say_once,
+            launch,
+        )
+
     def _refuse_exposed(self, environment: Environment) -> None:
         """Do nothing when the engine has published everything on loopback. Raises BrokenStack."""
         exposed = environment.link.ask("exposed")["exposed"]
@@ -463,19 +471,28 @@ class Run:
             one = known.get(facts["service"])
             if one is None or one.stack != facts["stack"]:
                 continue
-            environment.report.log_range(
-                f"{one.stack}/{one.service}",
-                environment.folder / "services" / facts["log"].rpartition("/")[2],
-                file_size(Path(facts["log"])),
-            )
+            log = environment.folder / "services" / facts["log"].rpartition("/")[2]
+            environment.report.log_range(f"{one.stack}/{one.service}", log, file_size(log))
+            environment.take(facts)
             if facts["state"] == "exited" and not facts["expected"] and facts["exit_code"] != 0:
-                before = "before this run came; `down` and `up` start it anew"
-                raise environment.died(facts, "under a test of another worker" if self._share else before)
+                raise self._died_before(environment, facts)
         if record["parts"] != parts:
             self.changed.append(stack)
             if self._new_run:
                 self._say_once(f"stack {stack!r} was changed after it was started; it is used as it was")
         return known
+
+    def _died_before(self, environment: Environment, facts: dict[str, Any]) -> BrokenStack:
+        """Return the error for a service that had ended when its stack was asked for."""
+        seen = environment.exit_of(facts["stack"], facts["service"])
+        under = facts.get("under", "")
+        if under and (seen or self._share):
+            return environment.died(facts, under)
+        if seen:
+            return environment.died(seen)
+        if self._share:
+            return environment.died(facts, "under a test of another worker")
+        return environment.died(facts, f"{under} before this run came; `down` and `up` start it anew".lstrip())
 
     # -- give it back -------------------------------------------------------------------------------------------
 
@@ -500,9 +517,24 @@ class Run:
             self.left += environment.close()
             ended()
             environment.report.note("left", self.left)
+            if unwritten := environment.report.unwritten():
+                self.say(unwritten)
         if self.debugger:
             lift_deadlines(lifted=False)
         return self.left
+
+
+def _addresses(tree: Tree, stack: Declared, layout: Layout) -> Callable[[str, int], tuple[str, int]]:
+    """Return what tells host and port of a service that ``stack`` sees, by its left or right number."""
+
+    def address(service: str, port: int) -> tuple[str, int]:
+        owner, declared = tree.visible(stack.name)[service]
+        one = next((end for end in endpoints(owner.name, declared, layout) if port in (end.left, end.right)), None)
+        if one is None:
+            raise BrokenStack(f"Service {service!r} publishes no port {port}")
+        return one.host, one.port
+
+    return address
 
 
 def _known_one(one: ServicePlan, container: str) -> Known:

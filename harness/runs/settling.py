@@ -13,7 +13,7 @@ from harness import artifacts
 from harness.clock import LIFTED, Deadline, add_guard, poll
 from harness.engine import AttachedPlan, ContainerPlan, ProcessPlan, containers, embedded
 from harness.errors import BrokenStack, HarnessError
-from harness.readiness import Stop, Target, start_probe, wait_until_ready
+from harness.readiness import Stop, Target, start_check, start_probe, wait_until_ready
 from harness.stack import Probe, broker_of
 
 if TYPE_CHECKING:
@@ -182,6 +182,14 @@ class Settling:
         finally:
             for asker in askers:
                 asker.close()
+
+    def checks_of(self, name: str) -> list[Asker]:
+        """Return what tells whether a service of this stack, which was ready once, answers still."""
+        service = self.stack.service(name)
+        assert service is not None  # names come from this stack
+        target = self._target(service, self.plans[name])
+        checks = (start_check(probe, index, target) for index, probe in self._probes(service, self.plans[name]))
+        return [check for check in checks if check]
 
     def _check_alive(self) -> None:
         for name in self.progress.started:
