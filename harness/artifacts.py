@@ -64,12 +64,17 @@ def append(path: Path, text: str) -> None:
     try:
         data = text.encode()
         written = os.write(fd, data)
-        if written < len(data):  # a disk that gets full takes a part; the next line must not go on from there
-            with suppress(OSError):
-                os.write(fd, b"\n")
+        if written < len(data):  # a disk that gets full takes a part
+            _end_line(path, os.lseek(fd, 0, os.SEEK_CUR) - 1)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     finally:
         os.close(fd)
+
+
+def _end_line(path: Path, at: int) -> None:
+    """Have what was written until ``at`` be a line of its own, in place: there is no room for more."""
+    with suppress(OSError), path.open("r+b", buffering=0) as file:
+        os.pwrite(file.fileno(), b"\n", at)
 
 
 def new_run_id() -> str:

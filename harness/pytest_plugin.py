@@ -584,7 +584,7 @@ class Session:
         session.exitstatus = code
         if self._folder is not None:
             self._folder.finish(code)
-            if unwritten := self._folder.unwritten():
+            if (unwritten := self._folder.unwritten()) and unwritten not in self._said:
                 self._notes.append(unwritten)
             self._notes.append(f"run folder: {self._folder.path}")
         self._notes += [f"left behind: {line}" for line in left]

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from junitparser import Error, JUnitXml
 from projects import Project, run_in, run_json, web
 
-from harness import procs
+from harness import clock, procs
+from harness.daemon import find_daemon
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from containers import Dock
 
 CONFTEST = """
 import harness, pytest, urllib.request
@@ -69,8 +76,9 @@ def test_the_test_that_kills_its_service_is_broken_every_time(place: Project) ->
     body = DEATHS.replace("own, n", "again, n").replace("own.url", "again.url")
     again = "import harness\nagain = harness.stack_fixture('m', scope='function')\n"
     spin = "import multiprocessing, pytest\n@pytest.fixture(scope='session', autouse=True)\ndef busy():\n"
-    spin += "    procs = [multiprocessing.Process(target=lambda: [None for _ in iter(int, 1)], daemon=True) for _ in '1234']\n"
-    spin += "    [one.start() for one in procs]\n    yield\n    [one.kill() for one in procs]\n"
+    spin += "    def work():\n        while True: pass\n"
+    spin += "    busy = [multiprocessing.Process(target=work, daemon=True) for _ in range(4)]\n"
+    spin += "    for one in busy: one.start()\n    yield\n    for one in busy: one.kill()\n"
     done = pytest_in(place, again + spin + body)
     assert done.code == 12, done.stdout
     assert run_json(place)["outcomes"] == {"broken": 8}
@@ -142,9 +150,7 @@ def test_what_a_fixture_trips_over_after_a_death_is_the_same_error(project: Proj
 @pytest.mark.parametrize(("how", "state"), [("/stop", r"stopped \(T\)"), ("/hang", r"sleeping \(S\), CPU \d+%")])
 def test_a_service_that_no_longer_answers_breaks_its_test(place: Project, how: str, state: str) -> None:
     """After a failed test a service that does not answer its own probe must be named, with what its process does."""
-    body = (
-        f"import pytest\ndef test_hang(get): get({how!r}, 1)\ndef test_next(get): get('/', 1)\ndef test_plain(): pass\n"
-    )
+    body = f"def test_hang(get): get({how!r}, 1)\ndef test_next(get): get('/', 1)\ndef test_plain(): pass\n"
     done = pytest_in(place, body)
     assert done.code == 12, done.stdout
     assert "1 passed, 2 errors" in done.stdout
@@ -153,8 +159,9 @@ def test_a_service_that_no_longer_answers_breaks_its_test(place: Project, how: s
 
 
 def test_what_a_test_has_paused_or_ended_itself_does_not_break_it(place: Project) -> None:
-    """A test that paused or stopped a service through its stack has failed by itself; its report must say what it did."""
-    tests = "import pytest\n@pytest.fixture\ndef svc(web):\n    yield web.service('web')\n    web.service('web').unpause()\n"
+    """A test that paused or stopped a service through its stack fails by itself; its report must say what it did."""
+    tests = "import pytest\n@pytest.fixture\ndef svc(web):\n"
+    tests += "    yield web.service('web')\n    web.service('web').unpause()\n"
     tests += "def test_pause(svc):\n    svc.pause()\n    assert False\n"
     tests += "def test_plain_failure(get): assert get('/') == b''\n"
     tests += "def test_end(svc):\n    svc.stop()\n    assert False\n"
@@ -162,3 +169,59 @@ def test_what_a_test_has_paused_or_ended_itself_does_not_break_it(place: Project
     assert (done.code, "3 failed" in done.stdout) == (1, True), done.stdout
     assert "service 'web' was paused by service.pause()" in done.stdout
     assert "service 'web' was ended on purpose" in done.stdout
+
+
+# -- an engine that goes away ----------------------------------------------------------------------------------------
+
+CALLS = {
+    "exec": "svc.exec(['true'])",
+    "copy_out": "svc.copy_out('/actor.py', tmp_path / 'x')",
+    "stop": "svc.stop()",
+    "state_and_logs": "assert svc.state and svc.logs() is not None and False",
+}
+
+
+@contextlib.contextmanager
+def proxied(dock: Dock) -> Iterator[procs.Popen[bytes]]:
+    """Have the project reach its engine by a proxy, which a test may kill; it is there again at the end."""
+    path, engine = dock.state / "engine.sock", find_daemon(os.environ).host.removeprefix("unix://")
+    argv = [sys.executable, str(Path(__file__).parent / "engine_proxy.py"), str(path), engine]
+
+    def begin() -> procs.Popen[bytes]:
+        process = procs.spawn(argv)
+        for _ in clock.poll(clock.Deadline.after(20)):
+            if path.exists():
+                break
+        return process
+
+    dock.environ["DOCKER_HOST"] = f"unix://{path}"
+    running = begin()
+    try:
+        yield running
+    finally:
+        running.kill()
+        running.wait(10)
+        path.unlink(missing_ok=True)
+        again = begin()
+        run_in(dock, "-c", "from harness.invoke_tasks import main; main()", "gc")
+        again.kill()
+        again.wait(10)
+
+
+def test_an_engine_that_goes_away_is_told_in_one_line(dock: Dock) -> None:
+    """Whatever asks an engine that is gone must say so in a line, and its tests be neither passed nor failed."""
+    dock.stack("s", {"web": dock.web()})
+    with proxied(dock) as proxy:
+        kill = f"    os.kill({proxy.pid}, 9)\n"
+        tests = "import os\ndef test_first(web, tmp_path):\n    svc = web.service('web')\n"
+        tests += f"    assert svc.exec(['true']).code == 0\n{kill}    {CALLS['exec']}\n"
+        for name, call in CALLS.items():
+            tests += f"def test_{name}(web, tmp_path):\n    svc = web.service('web')\n    {call}\n"
+        done = pytest_in(dock, tests)
+    assert done.code == 11, done.stdout
+    assert "5 errors" in done.stdout
+    assert "INTERNALERROR" not in done.stdout
+    for word in ("urllib3", "requests/adapters.py", "Traceback", "http/client.py"):
+        assert word not in done.stdout
+    assert "'true' cannot be run in the container: the engine did not answer: " in done.stdout
+    assert len(done.stdout.splitlines()) < 120, done.stdout

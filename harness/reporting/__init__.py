@@ -41,8 +41,10 @@ class RunFolder:
     def __init__(self, path: Path, facts: dict[str, Any], *, began: float | None = None) -> None:
         self._begin(path, {"schema": SCHEMA, **facts, "spans": [], "outcomes": {}, "services": {}}, began)
         self.save()
-        if self._unwritten:
-            raise BrokenStack(f"Run folder cannot be written: {self._why}", hint="free some space, or set HARNESS_LOGS")
+        if self._why:
+            raise BrokenStack(
+                f"Run folder {self.path} cannot be written: {self._why}", hint="free some space, or set HARNESS_LOGS"
+            )
 
     def _begin(self, path: Path, facts: dict[str, Any], began: float | None) -> None:
         self.path = path
@@ -51,7 +53,7 @@ class RunFolder:
         self._lock = threading.Lock()
         self._outcomes: list[Outcome] = []
         self._saved = 0.0
-        self._unwritten = 0
+        self._told = False
         self._why = ""
         self._read = -1  # how much of events.jsonl is summed up; -1: what this process writes is all there is
 
@@ -73,21 +75,22 @@ class RunFolder:
     def _try(self, path: Path, write: Callable[[Path], object]) -> bool:
         """Write something at ``path``; return whether the disk took it. No test's outcome may be lost to its evidence.
 
-        What is not taken is counted, and told once at the end.
+        That something was not taken is told once, at the end.
         """
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             write(path)
         except OSError as error:
-            self._unwritten += 1
-            self._why = self._why or f"{error.strerror or error} ({path})"
+            self._why = self._why or str(error.strerror or error)
             return False
         return True
 
     def unwritten(self) -> str:
-        """Return what could not be written since this was asked last, for people; "" for nothing."""
-        count, why, self._unwritten, self._why = self._unwritten, self._why, 0, ""
-        return f"evidence could not be written, {count} time(s): {why}" if count else ""
+        """Return, for people and once, that something could not be written; "" when all was."""
+        if self._told or not self._why:
+            return ""
+        self._told = True
+        return f"evidence could not be written, some of it is missing in {self.path}: {self._why}"
 
     # -- what is written ----------------------------------------------------------------------------------------
 

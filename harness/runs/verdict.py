@@ -65,10 +65,10 @@ class Judge:
             self._environment.check(stacks)
         except HarnessError as error:
             return _consequence(error)
-        for key, error in list(self._hung.items()):
+        for key, hung in list(self._hung.items()):
             if key.partition("/")[0] in stacks:
                 if any(silent for _, silent in self._ask([key])) or self._is_stopped(key):
-                    return _consequence(error)
+                    return _consequence(hung)
                 del self._hung[key]
         return None
 
