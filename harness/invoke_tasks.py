@@ -299,13 +299,21 @@ def ps(_: Any, engine: str = "", json: bool = False) -> None:  # noqa: ANN401
     """
     from harness.procs import describe_exit  # noqa: PLC0415
     from harness.runs import kept  # noqa: PLC0415
+    from harness.runs.environment import changer  # noqa: PLC0415
 
     settings = _settings(engine=engine)
+    holder = changer(settings)
     if json:
-        _print_json("ps", services=[vars(one) for one in kept.listed_or_none(settings)])
+        changed = {"by": holder.pid, "purpose": holder.purpose, "seconds": round(holder.age, 1)} if holder else None
+        _print_json("ps", services=[vars(one) for one in kept.listed_or_none(settings)], being_changed=changed)
         return
     rows: list[tuple[str, ...]] = [("ENGINE", "STACK", "SERVICE", "STATE", "PID", "ENDPOINTS")]
-    for one in kept.listed(settings):
+    if holder:
+        print(f"being {holder.purpose or 'changed'} by {holder}")
+    lines = kept.listed_or_none(settings) if holder else kept.listed(settings)
+    if holder and not lines:
+        return
+    for one in lines:
         state = one.state if one.exit_code is None else f"{one.state}, {describe_exit(one.exit_code)}"
         state += f" ({one.health})" if one.health else ""
         rows.append((one.engine, one.stack, one.service, state, str(one.pid), " ".join(one.endpoints.values())))
@@ -512,8 +520,15 @@ def build(
         print(f"{service} {image}")
 
 
-@_task(help={"dry_run": "list only", **_ENGINE, **_JSON})
-def gc(_: Any, engine: str = "", dry_run: bool = False, json: bool = False) -> None:  # noqa: ANN401
+@_task(
+    help={
+        "dry_run": "list only",
+        "hung": "end keepers that do not answer, and remove what they kept",
+        **_ENGINE,
+        **_JSON,
+    }
+)
+def gc(_: Any, engine: str = "", dry_run: bool = False, hung: bool = False, json: bool = False) -> None:  # noqa: ANN401
     """Remove what dead runs left: only what is provably ours, listed first.
 
     Example: harness gc --dry-run
@@ -525,15 +540,18 @@ def gc(_: Any, engine: str = "", dry_run: bool = False, json: bool = False) -> N
     if json and not dry_run:
         raise ConfigError("--json goes with --dry-run")
     if not dry_run:
-        for line in tidying.gc(settings, _say) or ["nothing is left of dead runs"]:
+        for line in tidying.gc(settings, _say, hung=hung).lines() or ["nothing is left of dead runs"]:
             print(line)
         return
     found = tidying.look(settings)
     if json:
         dead = [{**vars(one), "things": list(one.things)} for one in found.dead]
-        _print_json("gc", dead=dead, notes=list(found.notes))
+        stuck = [
+            {"env": one.record.env, "checkout": one.record.checkout, "pid": one.record.keeper.pid} for one in found.hung
+        ]
+        _print_json("gc", dead=dead, hung=stuck, notes=list(found.notes))
         return
-    for line in (*found.notes, *map(str, found.dead)) or ("nothing is left of dead runs",):
+    for line in found.lines() or ("nothing is left of dead runs",):
         print(line)
 
 

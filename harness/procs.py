@@ -8,6 +8,8 @@ import os
 import select
 import signal
 import subprocess  # noqa: TID251 - this module is what the ban points to
+import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -24,6 +26,16 @@ STATE_FIELD = 0
 PARENT_FIELD = 1
 FLAGS_FIELD, EXITING = 6, 0x4  # PF_EXITING is set before the files are closed: who saw them closed sees it
 USER_FIELD, SYSTEM_FIELD = 11, 12  # in clock ticks, without those of children
+STATES = {
+    "R": "running",
+    "S": "sleeping",
+    "D": "waiting for a disk",
+    "T": "stopped",
+    "t": "stopped by a debugger",
+    "Z": "a zombie",
+    "X": "dead",
+}
+LOOK_AGAIN = 0.1  # seconds after which a command that is run learns that nobody waits for it
 LISTINGS = 20  # of /proc in one walk, at most: somebody may fork faster than we can look
 
 
@@ -50,8 +62,11 @@ def run(
     timeout: float,
     env: Mapping[str, str] | None = None,
     cwd: str | Path | None = None,
+    given_up: threading.Event | None = None,
 ) -> Finished:
     """Run ``argv`` to its end and return what it did; after ``timeout`` seconds its whole group is killed.
+
+    The same is done soon after ``given_up`` is set, by another thread.
 
     Raises:
         OSError: ``argv[0]`` cannot be executed.
@@ -61,7 +76,7 @@ def run(
     ) as process:
         code: int | None
         try:
-            out, err = process.communicate(timeout=timeout)
+            out, err = _output_of(process, timeout, given_up)
             code = process.returncode
         except subprocess.TimeoutExpired:
             kill_group(process.pid, signal.SIGKILL)
@@ -75,6 +90,22 @@ def run(
             kill_group(process.pid, signal.SIGKILL)
             raise
     return Finished(tuple(argv), code, out.decode(errors="replace"), err.decode(errors="replace"))
+
+
+def _output_of(
+    process: subprocess.Popen[bytes], timeout: float, given_up: threading.Event | None
+) -> tuple[bytes, bytes]:
+    """Return what a process writes until its end. Raises TimeoutExpired when that does not come in time."""
+    if given_up is None:
+        return process.communicate(timeout=timeout)
+    end = time.monotonic() + timeout
+    while True:
+        left = end - time.monotonic()
+        try:
+            return process.communicate(timeout=max(0.0, min(left, LOOK_AGAIN)))
+        except subprocess.TimeoutExpired:
+            if left <= LOOK_AGAIN or given_up.is_set():
+                raise
 
 
 def spawn(  # noqa: PLR0913 - mirrors the operating system's own parameters
@@ -156,6 +187,17 @@ def start_time_of(pid: int) -> int | None:
     return int(fields[START_TIME_FIELD]) if fields else None
 
 
+def parent_of(pid: int) -> int:
+    """Return the parent of ``pid``, 0 when there is no such process."""
+    fields = _stat(pid)
+    return int(fields[PARENT_FIELD]) if fields else 0
+
+
+def has_cookie(pid: int, cookie: str) -> bool:
+    """Return whether the initial environment of ``pid`` has the entry ``cookie``."""
+    return cookie.encode() in _contents(pid, "environ").split(b"\0")
+
+
 def is_alive(pid: int, start_time: int) -> bool:
     """Return whether the process with this number *and* start time exists and is no zombie."""
     return _living(pid) == start_time
@@ -214,13 +256,28 @@ def wait_gone(pid: int, start_time: int, timeout: float) -> bool:
         os.close(handle)
 
 
+def state_of(pid: int) -> str:
+    """Return what a process does, in the words of proc(5): running, sleeping, stopped...; "gone" without one."""
+    fields = _stat(pid)
+    return STATES.get(fields[STATE_FIELD], fields[STATE_FIELD]) if fields else "gone"
+
+
+def age_of(pid: int) -> float:
+    """Return for how many seconds a process has been there, 0 when it is not."""
+    start = start_time_of(pid)
+    if start is None:
+        return 0.0
+    return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - start / os.sysconf("SC_CLK_TCK"))
+
+
 def command_of(pid: int) -> str:
     """Return the command line of ``pid`` for people, or ``?``."""
-    try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    except OSError:
-        return "?"
-    return b" ".join(words).decode(errors="replace").strip()[:200] or "?"
+    return " ".join(words_of(pid)).strip()[:200] or "?"
+
+
+def words_of(pid: int) -> list[str]:
+    """Return the command line of ``pid``, [] when it cannot be read."""
+    return _contents(pid, "cmdline").decode(errors="replace").rstrip("\0").split("\0")
 
 
 def all_pids() -> list[int]:

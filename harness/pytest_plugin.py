@@ -441,7 +441,10 @@ class Session:
         use = self._begin_use(item)
         if use is None or self._judge is None:
             return None
-        broken, remarks = self._judge.verdict(use, failed=report.failed, text=text)
+        try:
+            broken, remarks = self._judge.verdict(use, failed=report.failed, text=text)
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong in here, the test has its own outcome
+            broken, remarks = None, [f"its services could not be looked at: {type(error).__name__}: {error}"]
         if remarks:
             _show(item, report, "services", "\n".join(remarks))
         return broken

@@ -10,7 +10,6 @@ import pytest
 from projects import Project, run_in, web
 
 from harness import artifacts, procs
-from harness.errors import BrokenStack
 from harness.reporting import RunFolder
 from harness.results import Outcome
 
@@ -104,12 +103,12 @@ def test_a_line_after_one_that_did_not_fit_is_whole(small: Path) -> None:
     assert lines.read_text().splitlines()[-1] == "c"
 
 
-def test_a_run_whose_folder_cannot_be_written_is_twelve(small: Path) -> None:
+def test_a_folder_that_cannot_be_begun_is_an_error(small: Path) -> None:
     """A disk that is full from the beginning must be an error with its reason before anything is started."""
     (small / "run").mkdir()
     (small / "filling").write_bytes(b"x" * ((1 << 20) - (1 << 12)))
     with suppress(OSError), (small / "filling").open("ab", buffering=0) as file:
         while True:
             file.write(b"x" * 4096)
-    with pytest.raises(BrokenStack, match=r"Run folder .* cannot be written: No space left on device"):
+    with pytest.raises(OSError, match="No space left on device"):
         RunFolder(small / "run", {"run": "x"})

@@ -24,7 +24,8 @@ from harness.ownership.client import EnvironmentId, KeeperLink, KeeperToBe, star
 from harness.ownership.identity import Owner, is_proven_dead, this_process
 from harness.ownership.keeper import CUT_SHORT
 from harness.ownership.leases import Leases
-from harness.ownership.sweep import locked, sweep
+from harness.ownership.locks import locked
+from harness.ownership.sweep import Swept, sweep
 from harness.runs import kept, running, tailing
 
 if TYPE_CHECKING:
@@ -312,7 +313,7 @@ def test_the_sweep_leaves_living_environments_alone(
 ) -> None:
     """A sweep must not touch an environment whose keeper lives."""
     process, pid, keeper = holder
-    assert sweep(project.state / "harness") == []
+    assert sweep(project.state / "harness") == Swept()
     assert procs.start_time_of(pid) is not None
     assert procs.start_time_of(keeper) is not None
     process.kill()
@@ -329,7 +330,7 @@ def test_what_is_no_ledger_is_left_alone(project: Project, content: str) -> None
     state.mkdir(mode=0o700)
     odd = state / "odd.ledger"
     odd.write_text(content, encoding="latin-1")
-    assert sweep(state) == []
+    assert sweep(state) == Swept()
     assert odd.exists()
     odd.unlink()
 
@@ -357,7 +358,7 @@ def test_a_ledger_of_a_reused_pid_does_not_kill_the_stranger(project: Project) -
             {"kind": "started", "pid": bystander.pid, "start": 1, "service": "s/x"},
         ]
         (state / "e.ledger").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"kind": "ended", "p')
-        assert sweep(state) == ["environment e of a dead run was cleared"]
+        assert sweep(state).lines() == ["environment e of a dead run was cleared"]
         assert bystander.poll() is None
         assert project.ledgers() == []
     finally:
@@ -381,7 +382,7 @@ def test_any_sign_of_life_protects_an_environment(project: Project, alive: str) 
     with path.open("r+") as file:
         if alive == "keeper by its lock":
             fcntl.flock(file, fcntl.LOCK_EX)
-        assert sweep(state) == []
+        assert sweep(state) == Swept()
         assert path.exists()
     path.unlink()
 
@@ -589,11 +590,13 @@ asyncio.run(main())
 WALKS = """
 import asyncio, json, sys
 from harness import procs
+from harness.ownership.holds import Request
 from harness.ownership.keeper import Keeper, Stack
 async def main():
     keeper = Keeper(json.loads(sys.argv[1]))
     asyncio.get_running_loop().add_signal_handler(17, keeper.reap)
-    keeper.stacks["s"] = Stack("s", [], "")
+    keeper.holds.acquire(Request(1, "run-1", "s"))
+    keeper.stacks["s"] = Stack("s")
     spec = {"argv": ["tail", "-f", "/dev/null"], "env": {}, "cwd": "/", "grace": 0, "stop": [], "hold": False}
     for number in range(20):
         # Every second one is a subject, which is asked to end first.

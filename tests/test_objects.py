@@ -15,7 +15,7 @@ from harness.daemon import Api, Daemon
 from harness.ownership import ledger, objects, removal
 from harness.ownership.identity import Owner, this_process
 from harness.ownership.ledger import LedgerRecord, LedgerWriter
-from harness.ownership.sweep import sweep
+from harness.ownership.sweep import Swept, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -285,7 +285,7 @@ def test_a_dead_runs_containers_are_swept(engine: FakeEngine, state: Path, tmp_p
     lines = {**header, "owner": dead.as_dict(), "nonce": NONCE, "daemon": engine.daemon.as_dict()}
     path.write_text(json.dumps({"kind": "header", "schema": ledger.SCHEMA, **lines}) + "\n")
     engine.containers = {"c1": owner_labels(dead), "theirs": COPIED}
-    assert sweep(state) == [f"environment {ENV} of a dead run was cleared"]
+    assert sweep(state).lines() == [f"environment {ENV} of a dead run was cleared"]
     assert (list(engine.containers), path.exists()) == (["theirs"], False)
 
 
@@ -294,7 +294,7 @@ def test_orphans_of_a_dead_owner_are_swept(engine: FakeEngine, state: Path, dead
     engine.containers = {"c1": owner_labels(dead)}
     engine.networks = {"n1": (owner_labels(dead), ["c1"])}
     engine.volumes = {"v1": (owner_labels(dead), [])}
-    assert sweep(state, daemon=engine.daemon) == [
+    assert sweep(state, daemon=engine.daemon).lines() == [
         f"containers of environment {ENV}, whose ledger is lost and whose owner is dead, were cleared"
     ]
     assert (engine.containers, engine.networks, engine.volumes) == ({}, {}, {})
@@ -325,7 +325,7 @@ NOT_PROVEN_DEAD: dict[str, dict[str, Any]] = {
 def test_an_owner_that_may_live_keeps_its_things(engine: FakeEngine, state: Path, name: str) -> None:
     """Nothing may be swept of an owner that lives, or of which that cannot be known here."""
     engine.containers = {"c1": owner_labels(replace(this_process(), **NOT_PROVEN_DEAD[name]))}
-    assert sweep(state, daemon=engine.daemon) == []
+    assert sweep(state, daemon=engine.daemon) == Swept()
     assert (list(engine.containers), engine.did("DELETE")) == (["c1"], [])
 
 
@@ -342,7 +342,7 @@ NO_PROOF: dict[str, dict[str, str]] = {
 def test_labels_that_cannot_be_read_prove_nothing(engine: FakeEngine, state: Path, dead: Owner, name: str) -> None:
     """An orphan whose labels are not wholly ours must be left alone."""
     engine.containers = {"c1": {**owner_labels(dead), **NO_PROOF[name]}}
-    assert sweep(state, daemon=engine.daemon) == []
+    assert sweep(state, daemon=engine.daemon) == Swept()
     assert list(engine.containers) == ["c1"]
 
 
@@ -354,7 +354,7 @@ def test_an_environment_with_a_ledger_is_no_orphan(engine: FakeEngine, state: Pa
         {**header, "owner": this_process().as_dict(), "nonce": NONCE, "daemon": engine.daemon.as_dict()},
     )
     engine.containers = {"c1": owner_labels(dead)}
-    assert sweep(state, daemon=engine.daemon) == []
+    assert sweep(state, daemon=engine.daemon) == Swept()
     assert list(engine.containers) == ["c1"]
     writer.delete()
 
@@ -363,7 +363,7 @@ def test_orphans_that_stay_are_told(engine: FakeEngine, state: Path, dead: Owner
     """What is left of a lost environment must be told with its reason."""
     engine.containers = {"stranger": {}}
     engine.networks = {"n1": (owner_labels(dead), ["stranger"])}
-    assert sweep(state, daemon=engine.daemon) == [
+    assert sweep(state, daemon=engine.daemon).lines() == [
         (
             f"containers of environment {ENV}, whose ledger is lost and whose owner is dead, could not be cleared: "
             "network n1-name: it is used by container stranger-name, not ours"
@@ -382,12 +382,12 @@ def test_an_engine_that_refuses_to_list_is_told(engine: FakeEngine, tmp_path: Pa
 def test_orphans_that_cannot_be_listed_stop_no_run(engine: FakeEngine, state: Path) -> None:
     """A run must not fail at its start because somebody's orphans could not be looked for; it must say so."""
     engine.before = lambda _, path: (500, {"message": "disk is full"}) if path == "/containers/json" else None
-    (told,) = sweep(state, daemon=engine.daemon)
+    (told,) = sweep(state, daemon=engine.daemon).notes
     assert "disk is full" in told
 
 
 def test_an_engine_without_orphans_is_only_listed(engine: FakeEngine, state: Path) -> None:
     """Where nothing is of an unknown environment, the sweep must only list."""
-    assert sweep(state, daemon=engine.daemon) == []
+    assert sweep(state, daemon=engine.daemon) == Swept()
     assert {method for method, _ in engine.asked} == {"GET"}
     assert engine.did("GET") == ["/_ping", "/containers/json", "/networks", "/volumes"]

@@ -39,10 +39,12 @@ TOP_KEYS = {
     "build": str,
     "wait-timeout": str,
     "ttl": str,
+    "steady": str,
 }
 SYSTEM_KEYS = {"tests": str, "stacks": list, "default": str, "differences": dict}
 NETWORKS = "10.213.0.0/16"
 TTL = "12h"
+STEADY = "1s"
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ class Settings:
         build: whether images are built: ``changed`` as far as needed, ``always`` also for what is up, ``never``.
         wait_timeout: seconds for a stack to settle in place of what its file says, None for that.
         ttl: seconds that a kept environment may stay unused.
+        steady: seconds that a service which cannot be asked must have run to count as one that runs.
         environ: the environment, for Compose and for services.
         origins: setting name -> where its value came from.
     """
@@ -113,6 +116,7 @@ class Settings:
     build: str
     wait_timeout: float | None
     ttl: float
+    steady: float
     environ: Mapping[str, str]
     origins: Mapping[str, str]
 
@@ -331,6 +335,7 @@ def load_settings(
     _check_range(networks, origins["networks"])
     wait_timeout = _seconds(choose("wait_timeout", "wait-timeout", ""), "--wait-timeout", origins["wait_timeout"])
     ttl = _seconds(choose("ttl", "ttl", TTL), "--ttl", origins["ttl"])
+    steady = _seconds(choose("steady", "steady", STEADY), "Time for which services must run,", origins["steady"])
     build = choose("local_build", "-", "")
     environ, from_file = with_env_file(sources)
     origins |= from_file
@@ -371,6 +376,7 @@ def load_settings(
         build=building,
         wait_timeout=wait_timeout,
         ttl=ttl or 0.0,
+        steady=steady or 0.0,
         environ=environ,
         origins=origins,
     )

@@ -245,14 +245,7 @@ def find_orphans(api: Api, here: Owner, known: set[str], *, local: bool) -> dict
     return found
 
 
-def remove_orphans(api: Api, here: Owner, known: set[str], *, local: bool) -> list[str]:
-    """Remove what ``find_orphans`` finds; return one line for each environment. Raises HarnessError."""
+def remove_orphans(api: Api, here: Owner, known: set[str], *, local: bool) -> dict[str, list[str]]:
+    """Remove what ``find_orphans`` finds; return environment -> what is left of it, in words. Raises HarnessError."""
     ours = _dead_owners(here, local=local)
-    told = []
-    for env in sorted(find_orphans(api, here, known, local=local)):
-        left = remove_all(api, f"{RUN}={env}", ours)
-        told.append(
-            f"containers of environment {env}, whose ledger is lost and whose owner is dead, "
-            + (f"could not be cleared: {'; '.join(left)}" if left else "were cleared")
-        )
-    return told
+    return {env: remove_all(api, f"{RUN}={env}", ours) for env in sorted(find_orphans(api, here, known, local=local))}

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import procs
-from harness.clock import Deadline, poll
+from harness.artifacts import irregular
 from harness.daemon import reach
-from harness.errors import ConfigError, HarnessError
+from harness.errors import HarnessError
 from harness.ownership import ledger, objects, removal
 from harness.ownership.identity import is_proven_dead, this_process
+from harness.ownership.locks import locked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from harness.daemon import Daemon
     from harness.ownership.identity import Owner
     from harness.ownership.ledger import LedgerRecord
@@ -28,39 +25,6 @@ if TYPE_CHECKING:
 LOCK_BUDGET = 60.0
 ENGINE_BUDGET = 20.0
 SETTLED_AFTER = 10.0
-
-
-@contextlib.contextmanager
-def locked(path: Path, timeout: float) -> Iterator[None]:
-    """Hold the flock of ``path``, a file that is never deleted.
-
-    Raises:
-        ConfigError: somebody else held it for ``timeout`` seconds; the error names who.
-    """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        deadline = Deadline.after(timeout)
-        for _ in poll(deadline):
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if deadline.expired():
-                    holder = _holder_of(fd)
-                    raise ConfigError(f"Lock {path} was not free in {timeout:g} s; held by {holder}") from None
-        yield
-    finally:
-        os.close(fd)
-
-
-def _holder_of(fd: int) -> str:
-    inode = os.fstat(fd).st_ino
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/locks").read_text().splitlines():
-            words = line.split()
-            if len(words) > 5 and words[5].endswith(f":{inode}"):  # noqa: PLR2004 - proc_locks(5)
-                return f"pid {words[4]} ({procs.command_of(int(words[4]))})"
-    return "an unknown process"
 
 
 @dataclass(frozen=True)
@@ -80,6 +44,54 @@ class Dead:
     def __str__(self) -> str:
         whose = f" of {self.checkout}" if self.checkout else ", whose ledger is lost"
         return f"environment {self.env} of a dead run{whose}: {', '.join(self.things) or 'only its ledger'}"
+
+
+@dataclass(frozen=True)
+class Cleared:
+    """An environment of a dead run that a sweep has seen to.
+
+    Attributes:
+        env: its id.
+        checkout: real path of the project, "" where the ledger is lost.
+        left: what could not be removed, in words; nothing when all of it is gone.
+    """
+
+    env: str
+    checkout: str
+    left: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        if self.checkout:
+            whose = f"environment {self.env} of a dead run "
+            return whose + (f"could not be cleared: {', '.join(self.left)} left" if self.left else "was cleared")
+        whose = f"containers of environment {self.env}, whose ledger is lost and whose owner is dead, "
+        return whose + (f"could not be cleared: {'; '.join(self.left)}" if self.left else "were cleared")
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What a sweep did.
+
+    Attributes:
+        environments: those of dead runs, cleared or not.
+        notes: lines about what could not be looked at. Nothing is known to be left there.
+    """
+
+    environments: tuple[Cleared, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def uncleared(self) -> tuple[Cleared, ...]:
+        """The environments of which something is left."""
+        return tuple(environment for environment in self.environments if environment.left)
+
+    def left_of(self, env: str) -> list[str]:
+        """Return what is left of one environment, in words."""
+        return [thing for environment in self.environments if environment.env == env for thing in environment.left]
+
+    def lines(self) -> list[str]:
+        """Return all of it for people, a line for each environment and note."""
+        return [*map(str, self.environments), *self.notes]
 
 
 def _is_dead(path: Path, here: Owner, own: str = "") -> LedgerRecord | None:
@@ -104,7 +116,7 @@ def find_dead(state: Path, daemon: Daemon | None = None) -> tuple[list[Dead], li
             things += [f"folder {work}"] if (work := Path(record.folder, removal.WORK)).exists() else []
             found.append(Dead(record.env, record.checkout, tuple(things)))
         elif ledger.read(path) is None:
-            notes.append(f"{path} is no ledger that can be read")
+            notes.append(f"{path} is {irregular(path) or 'no ledger that can be read'}")
     if daemon:
         try:
             api, local = reach(daemon, within=ENGINE_BUDGET), daemon.host.startswith("unix://")
@@ -116,8 +128,13 @@ def find_dead(state: Path, daemon: Daemon | None = None) -> tuple[list[Dead], li
 
 
 def _set_aside(path: Path) -> str:
-    """Rename a ledger that cannot be read, so that it is told of once; return what to tell, "" for nothing."""
-    if path.is_symlink() or ledger.keeper_is_alive(path) or not ledger.is_unreadable(path):
+    """Rename a ledger that cannot be read, so that it is told of once; return what to tell, "" for nothing.
+
+    What is no regular file is left where it is.
+    """
+    if kind := irregular(path):
+        return f"{path} is {kind}, no ledger; it is passed over"
+    if ledger.keeper_is_alive(path) or not ledger.is_unreadable(path):
         return ""
     with contextlib.suppress(OSError):
         if datetime.now(UTC).timestamp() - path.stat().st_mtime < SETTLED_AFTER:
@@ -132,8 +149,8 @@ def _set_aside(path: Path) -> str:
     )
 
 
-def sweep(state: Path, *, own: str = "", daemon: Daemon | None = None) -> list[str]:
-    """Remove what dead runs of this user left; return one line for each environment that was cleared or could not be.
+def sweep(state: Path, *, own: str = "", daemon: Daemon | None = None) -> Swept:
+    """Remove what dead runs of this user left.
 
     Only ledgers of our schema, whose keeper holds no lock and whose owners are proven dead, are touched.
 
@@ -142,24 +159,23 @@ def sweep(state: Path, *, own: str = "", daemon: Daemon | None = None) -> list[s
         own: an environment whose keeper died under its living holder, who calls this and so gives its consent.
         daemon: the Docker engine in use; what dead owners of ours left there without a ledger is removed too.
     """
-    here, told = this_process(), []
+    here = this_process()
+    environments: list[Cleared] = []
+    notes: list[str] = []
     with locked(state / "sweep.lock", timeout=LOCK_BUDGET):
         for path in ledger.all_ledgers(state):
             record = _is_dead(path, here, own)
             if record is None:
                 if line := _set_aside(path):
-                    told.append(line)
+                    notes.append(line)
                 continue
-            left = removal.clear(record)
-            told.append(
-                f"environment {record.env} of a dead run "
-                + (f"could not be cleared: {', '.join(left)} left" if left else "was cleared")
-            )
+            environments.append(Cleared(record.env, record.checkout, tuple(removal.clear(record))))
         if daemon:
             known = {path.name.removesuffix(ledger.SUFFIX) for path in ledger.all_ledgers(state)}
             try:
                 api, local = reach(daemon, within=ENGINE_BUDGET), daemon.host.startswith("unix://")
-                told += objects.remove_orphans(api, here, known, local=local)
+                orphans = objects.remove_orphans(api, here, known, local=local)
+                environments += [Cleared(env, "", tuple(left)) for env, left in orphans.items()]
             except HarnessError as error:
-                told.append(error.summary)  # no reason to keep a new run from starting
-    return told
+                notes.append(error.summary)  # no reason to keep a new run from starting
+    return Swept(tuple(environments), tuple(notes))

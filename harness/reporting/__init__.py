@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import artifacts, clock
-from harness.errors import BrokenStack
 from harness.results import Outcome, Span
 
 if TYPE_CHECKING:
@@ -35,16 +34,14 @@ class RunFolder:
         began: monotonic time at which the run began; default: now.
 
     Raises:
-        BrokenStack: nothing can be written from the beginning.
+        OSError: nothing can be written from the beginning.
     """
 
     def __init__(self, path: Path, facts: dict[str, Any], *, began: float | None = None) -> None:
         self._begin(path, {"schema": SCHEMA, **facts, "spans": [], "outcomes": {}, "services": {}}, began)
         self.save()
-        if self._why:
-            raise BrokenStack(
-                f"Run folder {self.path} cannot be written: {self._why}", hint="free some space, or set HARNESS_LOGS"
-            )
+        if self._problem:
+            raise self._problem
 
     def _begin(self, path: Path, facts: dict[str, Any], began: float | None) -> None:
         self.path = path
@@ -54,7 +51,7 @@ class RunFolder:
         self._outcomes: list[Outcome] = []
         self._saved = 0.0
         self._told = False
-        self._why = ""
+        self._problem: OSError | None = None
         self._read = -1  # how much of events.jsonl is summed up; -1: what this process writes is all there is
 
     @classmethod
@@ -81,16 +78,16 @@ class RunFolder:
             path.parent.mkdir(parents=True, exist_ok=True)
             write(path)
         except OSError as error:
-            self._why = self._why or str(error.strerror or error)
+            self._problem = self._problem or error
             return False
         return True
 
     def unwritten(self) -> str:
         """Return, for people and once, that something could not be written; "" when all was."""
-        if self._told or not self._why:
+        if self._told or not self._problem:
             return ""
-        self._told = True
-        return f"evidence could not be written, some of it is missing in {self.path}: {self._why}"
+        self._told, why = True, self._problem.strerror or self._problem
+        return f"evidence could not be written, some of it is missing in {self.path}: {why}"
 
     # -- what is written ----------------------------------------------------------------------------------------
 

@@ -16,28 +16,33 @@ from harness import artifacts
 from harness.daemon import connect
 from harness.engine import attach
 from harness.errors import BrokenStack, HarnessError, LeftoverError
-from harness.ownership import ledger
 from harness.ownership.client import NETWORK_BUDGET, EnvironmentId, KeeperLink, KeeperToBe, start_keeper
+from harness.ownership.living import find_living, find_one, is_alive
+from harness.ownership.locks import holder_of, locked
 from harness.ownership.networks import Network
 from harness.ownership.removal import LOG
-from harness.ownership.sweep import locked, sweep
+from harness.ownership.sweep import sweep
 from harness.procs import describe_exit
-from harness.readiness import Stop
+from harness.readiness import Stop, ask_once
 from harness.reporting import RunFolder, WorkerFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
+    from contextlib import AbstractContextManager
 
     from docker import APIClient
 
     from harness.config import Settings
     from harness.daemon import Daemon
     from harness.ownership.ledger import LedgerRecord
+    from harness.ownership.locks import Holder
+    from harness.readiness import Asker
     from harness.runs.debugging import Debugger
     from harness.runs.wiring import Engine
 
 KEEPER_BUDGET = 10.0
 OPEN_BUDGET = 60.0
+CHANGE_BUDGET = 2400.0  # another `up` of this checkout may be building, pulling and starting
 EXPLAIN_BUDGET = 5.0
 KILLED = 137  # how a container's exit code tells SIGKILL
 
@@ -49,25 +54,46 @@ def checkout_of(settings: Settings) -> str:
 
 def checkout_lock(settings: Settings, what: str = "checkout") -> Path:
     """Return the lock that serialises ``up`` and ``down`` of one checkout, or ``what`` else is done one at a time."""
-    digest = hashlib.sha256(checkout_of(settings).encode()).hexdigest()[:16]
-    return artifacts.private_folder(settings.state) / f"{what}-{digest}.lock"
+    return artifacts.private_folder(settings.state) / _lock_name(settings, what)
+
+
+def _lock_name(settings: Settings, what: str = "checkout") -> str:
+    return f"{what}-{hashlib.sha256(checkout_of(settings).encode()).hexdigest()[:16]}.lock"
+
+
+def changing(settings: Settings, purpose: str, say: Callable[[str], None]) -> AbstractContextManager[None]:
+    """Hold the lock of what this checkout keeps, for as long as it is changed.
+
+    Args:
+        settings: whose; ``wait_timeout`` is how long another one is waited for.
+        purpose: what is done to it: "brought up", "taken down"...
+        say: told at once when another one is waited for.
+
+    Raises:
+        ConfigError: another one was not done in time.
+    """
+    timeout = settings.wait_timeout or CHANGE_BUDGET
+
+    def waiting(holder: Holder) -> None:
+        work = f" is being {holder.purpose}" if holder.purpose else " is being changed"
+        say(f"what is up here{work} by {holder}; waiting for at most {timeout:g} s")
+
+    return locked(checkout_lock(settings), timeout, everywhere=True, purpose=purpose, waiting=waiting)
+
+
+def changer(settings: Settings) -> Holder | None:
+    """Return who changes now what this checkout keeps, None when nobody does."""
+    return holder_of(settings.state / _lock_name(settings), everywhere=True)
+
+
+def kept_here(settings: Settings) -> list[LedgerRecord]:
+    """Return the living kept environments of this checkout, on any engine."""
+    return [record for record in find_living(settings.state, checkout_of(settings)) if record.kept]
 
 
 def all_kept(settings: Settings) -> dict[str, LedgerRecord]:
-    """Return the living kept environments of this checkout, by engine."""
-    if not settings.state.is_dir():
-        return {}
-    read = ((path, ledger.read(path)) for path in ledger.all_ledgers(settings.state))
-    return {
-        record.engine: record
-        for path, record in read
-        if record and record.kept and record.checkout == checkout_of(settings) and ledger.keeper_is_alive(path)
-    }
-
-
-def find_kept(settings: Settings, engine: str) -> LedgerRecord | None:
-    """Return the living kept environment of this checkout and engine, None when there is none."""
-    return all_kept(settings).get(engine)
+    """Return the living kept environments of this checkout, by engine; the newest where one has several."""
+    return {record.engine: record for record in kept_here(settings)}
 
 
 @dataclass(frozen=True)
@@ -94,7 +120,7 @@ class Share:
         """Return the ledger of the environment that was opened for the run, None before that and after its end."""
         try:
             facts = json.loads((self.folder(settings) / "run.json").read_text(encoding="utf-8"))
-            return ledger.read(settings.state / f"{facts['environment']}{ledger.SUFFIX}")
+            return find_one(settings.state, facts["environment"])
         except (OSError, ValueError, KeyError):
             return None
 
@@ -143,6 +169,8 @@ class Environment:
         self._use: Use | None = None
         self._last_test: dict[str, str] = {}  # stack -> the last test that used it
         self.debugger: Debugger | None = None
+        # STACK/SERVICE -> its probes, made anew, as far as they tell more than that it has started.
+        self.askers: dict[str, Callable[[], list[Asker]]] = {}
         self._oneshots: set[str] = set()
         self._exits: dict[str, Any] = {}
         self._lock = threading.Lock()
@@ -180,7 +208,8 @@ class Environment:
         keeper = keeper or KeeperToBe(wanted)
         try:
             keeper.begin(network=True)
-            report = RunFolder(folder, _facts(settings, run, run, engine.name, why))
+            with artifacts.full_disk_told(folder):
+                report = RunFolder(folder, _facts(settings, run, run, engine.name, why))
             keeper.wait()
             return cls(settings, engine.name, engine.daemon, run, folder, wanted.socket, report, keeper=keeper)
         except BaseException:  # such as Ctrl-C: it would wait some seconds for somebody to come
@@ -197,7 +226,8 @@ class Environment:
         if new_run:
             run = artifacts.new_run_id()
             run_folder = artifacts.make_run_folder(settings.logs, run)
-        report = RunFolder(run_folder, _facts(settings, run, record.env, record.engine, why))
+        with artifacts.full_disk_told(run_folder):
+            report = RunFolder(run_folder, _facts(settings, run, record.env, record.engine, why))
         made = cls(settings, record.engine, record.daemon, record.env, folder, record.socket, report)
         made.taken = {log: artifacts.file_size(log) for log in (folder / "services").glob("*.log")}
         return made
@@ -216,7 +246,8 @@ class Environment:
             if not (folder / "run.json").is_file():
                 artifacts.make_run_folder(settings.logs, share.run)
                 env = kept.env if kept else share.run
-                RunFolder(folder, _facts(settings, share.run, env, engine.name, why), began=share.began)
+                with artifacts.full_disk_told(folder):
+                    RunFolder(folder, _facts(settings, share.run, env, engine.name, why), began=share.began)
             record = share.record(settings)
             if record is None:
                 wanted = EnvironmentId(
@@ -224,7 +255,7 @@ class Environment:
                 )
                 start_keeper(wanted)
                 record = share.record(settings)
-        if record is None or not ledger.keeper_is_alive(record.path):
+        if record is None or not is_alive(record):
             raise BrokenStack(f"The keeper of run {share.run} is gone, its workers have no environment")
         report = WorkerFolder(folder, share.began)
         return cls(
@@ -237,14 +268,14 @@ class Environment:
 
         Raises:
             BrokenStack: the keeper does not answer.
+            LeftoverError: it is gone, and something that it kept could not be removed.
         """
         record = share.record(settings)
         if record is None:
             return None
-        if not ledger.keeper_is_alive(record.path):
-            for line in sweep(settings.state, own=record.env):
-                if "could not" in line:
-                    raise LeftoverError(line)
+        if not is_alive(record):
+            if left := sweep(settings.state, own=record.env).left_of(record.env):
+                raise LeftoverError("; ".join(left))
             return None
         return cls(
             settings, record.engine, record.daemon, record.env, Path(record.folder), record.socket, report, share
@@ -320,15 +351,6 @@ class Environment:
                 self.link.ask("take_network", made=self._keeper.network(within))
                 self._keeper = None
 
-    def take(self, facts: dict[str, Any]) -> None:
-        """Note a service that was up when this run came: nobody tells of its start, and not all of its log is ours."""
-        key, log = f"{facts['stack']}/{facts['service']}", Path(facts["log"])
-        self.taken.setdefault(log, artifacts.file_size(log))
-        with self._lock:
-            if facts["container"] and facts["state"] != "exited":
-                self._started.setdefault(key, facts)
-                self._health.setdefault(key, facts["health"])
-
     def blame(self, facts: dict[str, Any]) -> None:
         """Have everybody who finds a dead service later on told what ran when it ended."""
         with suppress(HarnessError):
@@ -348,6 +370,46 @@ class Environment:
     def oneshots_of(self, stack: str) -> list[str]:
         """Return the services of a stack that were told to ``expect_end``."""
         return sorted(name.rpartition("/")[2] for name in self._oneshots if name.rpartition("/")[0] == stack)
+
+    def deaths(self, stacks: Collection[str] | None = None) -> list[dict[str, Any]]:
+        """Return the facts of ends that nobody asked for, oldest first; a one-shot's with exit code 0 is none.
+
+        Args:
+            stacks: only of these, and as long as they are in use; default: all.
+        """
+        with self._lock:
+            exits = list(self._exits.items())
+        return [
+            facts
+            for _, facts in exits
+            if not facts["expected"]
+            and not self.may_have_ended(facts)
+            and (stacks is None or (facts["stack"] in stacks and facts["stack"] in self.brought))
+        ]
+
+    def may_have_ended(self, facts: dict[str, Any]) -> bool:
+        """Return whether a service is a one-shot that ended well."""
+        return f"{facts['stack']}/{facts['service']}" in self._oneshots and facts["exit_code"] == 0
+
+    def learn(self, facts: dict[str, Any]) -> None:
+        """Take over what the keeper knows of a service that was started before this run came."""
+        key, log = f"{facts['stack']}/{facts['service']}", Path(facts["log"])
+        self.taken.setdefault(log, artifacts.file_size(log))
+        with self._lock:
+            self._started.setdefault(key, facts)
+            self._health.setdefault(key, facts["health"])
+
+    def ask_once(self, services: Iterable[str], within: float) -> dict[str, str]:
+        """Ask each probe of services that are up once, all at the same time.
+
+        Args:
+            services: their names, as ``STACK/SERVICE``; of those that are not up nothing is asked.
+            within: seconds after which a probe that has not answered counts as one that does not.
+
+        Returns:
+            ``STACK/SERVICE`` -> "" when each of its probes holds, else which did not and what it answered.
+        """
+        return ask_once({name: self.askers[name]() for name in services if name in self.askers}, within)
 
     # -- who uses it --------------------------------------------------------------------------------------------
 
@@ -385,19 +447,6 @@ class Environment:
         self.check_kept()
         for facts in self.deaths(stacks if stacks is not None else use.stacks if use else self.brought):
             raise self.died(facts)
-
-    def deaths(self, stacks: Collection[str]) -> list[dict[str, Any]]:
-        """Return the facts of services of ``stacks`` that ended and should not have."""
-        with self._lock:
-            exits = list(self._exits.items())
-        return [
-            facts
-            for name, facts in exits
-            if not facts["expected"]
-            and not (name in self._oneshots and facts["exit_code"] == 0)
-            and facts["stack"] in stacks
-            and facts["stack"] in self.brought
-        ]
 
     def check_kept(self) -> None:
         """Do nothing while there is somebody who keeps it, and an engine; services of it may have ended.
@@ -480,7 +529,7 @@ class Environment:
             self.link.close()
             if self._is_worker:
                 return []  # its controller sees to that
-            return [line for line in sweep(self.settings.state, own=self.env) if "could not" in line]
+            return sweep(self.settings.state, own=self.env).left_of(self.env)
         try:
             answer = self.link.ask("goodbye", timeout=60)
         except HarnessError as error:

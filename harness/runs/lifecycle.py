@@ -9,16 +9,19 @@ import contextlib
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for_futures
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.artifacts import file_size
+from harness.artifacts import file_size, full_disk_told, last_lines
 from harness.clock import add_guard, lift_deadlines, remove_guard
 from harness.engine import AttachedPlan, ProcessPlan, attach, embedded
-from harness.engine.addresses import Layout, Local, dry_layout, endpoints, find_strangers, needs
+from harness.engine.addresses import Layout, Local, dry_layout, endpoints, find_strangers, free_port_of, needs
 from harness.engine.compose import Identity
-from harness.errors import BrokenStack, ConfigError, HarnessError, LeftoverError, nearest
+from harness.errors import BrokenStack, ConfigError, HarnessError, nearest, refuse_leftovers
+from harness.interrupts import Interrupted
 from harness.ownership.client import KeeperToBe
 from harness.ownership.removal import WORK
 from harness.ownership.sweep import sweep
@@ -26,14 +29,14 @@ from harness.runs.debugging import Debugger, find_terminal
 from harness.runs.environment import Environment, Share, all_kept, checkout_of, new_environment
 from harness.runs.fingerprint import parts_of
 from harness.runs.launching import BUILD_BUDGET, Launch, images_of, refuse_remote, refuse_skipped
-from harness.runs.settling import Settling
+from harness.runs.settling import PortTaken, Settling
 from harness.runs.stack import Known, Stack
 from harness.runs.wiring import choose_engine
-from harness.seeding import Surroundings, apply
+from harness.seeding import Surroundings
 from harness.stack import broker_of, read_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from harness.config import Settings
     from harness.engine import Image, ServicePlan, StackPlan
@@ -42,7 +45,18 @@ if TYPE_CHECKING:
     from harness.stack import Stack as Declared
     from harness.stack import Tree
 
+PORTS_TRIED = 5  # for one service, when others take them between their lease and the service's start
+ANSWER_BUDGET = 3.0  # for the probes of what was left up, before it is used
+KEPT = "kept"  # the hold that ``up`` adds (``ownership.keeper``)
 ACQUIRE_BUDGET = BUILD_BUDGET + 600.0  # somebody else may be building, pulling and starting it
+
+
+@dataclass
+class _Brought:
+    """What was brought up for one request: stacks in their order, and those that were started for it."""
+
+    stacks: list[str] = field(default_factory=list)
+    settlings: list[Settling] = field(default_factory=list)
 
 
 class Run:
@@ -111,7 +125,7 @@ class Run:
                 plan = self.engine.plan(tree, stack.name, layout, identity, images_of(stack, environ, None))
                 planned += plan.services
             except ConfigError as error:
-                problems += [detail.strip() for detail in error.details] or [error.summary]
+                problems += error.problems
         if problems:
             services = [one for stack in tree.stacks for one in stack.services]
             alone = self.settings.engine == "auto" and self.engine.name == embedded.NAME
@@ -187,11 +201,12 @@ class Run:
                 self._keeper = None
         if self.engine is not engine:
             strangers = self.plan(tree)
-        brought: list[str] = []
+        brought = _Brought()
         try:
-            known = self._bring_all(environment, tree, strangers, brought, alone=alone)
+            with full_disk_told(environment.folder):
+                known = self._bring_all(environment, tree, strangers, brought, alone=alone)
         except BaseException:
-            for one in reversed(brought):
+            for one in reversed(brought.stacks):
                 self._release(environment, one)
             raise
         if not keep_includes:
@@ -232,7 +247,7 @@ class Run:
     def _sweep(self) -> None:
         """Clear what dead runs left."""
         if self.settings.state.is_dir():
-            for line in sweep(self.settings.state, daemon=self.engine.daemon):
+            for line in sweep(self.settings.state, daemon=self.engine.daemon).lines():
                 self.say(line)
 
     def check_engine(self) -> None:
@@ -268,7 +283,7 @@ class Run:
         environment: Environment,
         tree: Tree,
         strangers: dict[tuple[int, str], Stranger],
-        brought: list[str],
+        brought: _Brought,
         *,
         alone: bool,
     ) -> dict[str, Known]:
@@ -285,7 +300,8 @@ class Run:
                 below = [known for name in stack.includes for known in results[name].result().values()]
                 settled = {f"{known.stack}/{known.service}": known.endpoints for known in below}
                 own = alone and stack is tree.root
-                mine = self._bring_stack(environment, tree, stack, replace(layout, settled=settled), brought, alone=own)
+                where = replace(layout, settled=settled)
+                mine = self._bring_where_it_can_be(environment, tree, stack, where, brought, alone=own)
                 return {**{known.service: known for known in below}, **mine}
 
             for stack in tree.stacks:
@@ -297,7 +313,34 @@ class Run:
                 raise
         # The stack at the bottom of the tree is the cause; those above it only pass its error on.
         known = [future.result() for future in results.values()]
+        for settling in brought.settlings:
+            settling.await_steady()
         return known[-1]
+
+    def _bring_where_it_can_be(
+        self,
+        environment: Environment,
+        tree: Tree,
+        stack: Declared,
+        layout: Layout,
+        brought: _Brought,
+        *,
+        alone: bool,
+    ) -> dict[str, Known]:
+        """Bring up one stack; with another free port for each that somebody took before its service had bound it."""
+        for _ in range(PORTS_TRIED - 1):
+            try:
+                return self._bring_stack(environment, tree, stack, layout, brought, alone=alone)
+            except PortTaken as error:
+                name = free_port_of(stack.name, error.service, error.endpoint, layout)
+                if not name:
+                    raise
+                self._say_once(f"{error.summary}; another one is tried")
+                brought.stacks.remove(stack.name)
+                self._release(environment, stack.name)
+                again = environment.link.ask("lease", services=[], ports=[name], anew=True)
+                layout = replace(layout, ports={**layout.ports, **again["ports"]})
+        return self._bring_stack(environment, tree, stack, layout, brought, alone=alone)
 
     def _layout(self, environment: Environment, tree: Tree, strangers: dict[tuple[int, str], Stranger]) -> Layout:
         wanted = needs(tree, strangers, environment.engine, self.local)
@@ -321,7 +364,7 @@ class Run:
         tree: Tree,
         stack: Declared,
         layout: Layout,
-        brought: list[str],
+        brought: _Brought,
         *,
         alone: bool,
     ) -> dict[str, Known]:
@@ -331,7 +374,10 @@ class Run:
         )
         for name in answer.get("record", {}).get("oneshots", ()):
             environment.expect_end(stack.name, name)
-        brought.append(stack.name)
+        if answer["build"]:
+            for service in stack.services:
+                environment.forget(stack.name, service.name)
+        brought.stacks.append(stack.name)
         environment.brought[stack.name] += 1
         images = images_of(stack, self.settings.environ, None)
         if environment.daemon:
@@ -346,10 +392,9 @@ class Run:
         plan = self._plan(environment, tree, stack, layout, images)
         parts = parts_of(stack, plan, self.local)
         if not answer["build"]:
-            if answer["record"]["parts"] == parts:  # what was changed since then has other probes
-                self.settled[stack.name] = self._settling(environment, tree, stack, plan, layout)
             if self.debugger and any(isinstance(one, ProcessPlan) and one.subject for one in plan.services):
                 self._say_once(f"warning: stack {stack.name!r} is up already, so its subject is not held; `down` first")
+            self._settling(environment, tree, stack, plan, layout)
             return self._use(environment, stack.name, answer["record"], parts)
         for note in plan.notes:
             self._say_once(note)
@@ -357,7 +402,7 @@ class Run:
         launch = Launch(environment, plan) if plan.containers else None
         if launch:
             plan = launch.prepare(self._say_once)
-        known = self._build(environment, tree, stack, plan, layout, launch)
+        known = self._build(environment, tree, stack, plan, layout, launch, brought)
         record = {
             "services": {name: one.as_dict() for name, one in known.items()},
             "seeds": [seed.key for seed in stack.settings.seed],
@@ -388,7 +433,7 @@ class Run:
             layout = replace(layout, network=self._network(environment, stack))
         return self._plan(environment, tree, stack, layout, images)
 
-    def _build(
+    def _build(  # noqa: PLR0913, PLR0917 - a stack, and what surrounds it
         self,
         environment: Environment,
         tree: Tree,
@@ -396,10 +441,12 @@ class Run:
         plan: StackPlan,
         layout: Layout,
         launch: Launch | None,
+        brought: _Brought,
     ) -> dict[str, Known]:
         """Start, settle and seed a stack."""
         ended = environment.report.timed("stack", stack.name)
-        address = _addresses(tree, stack, layout)
+
+        address = partial(_address_in, tree, stack, layout)
 
         def known() -> dict[str, Known]:
             return {
@@ -407,7 +454,8 @@ class Run:
                 for one in plan.services
             }
 
-        settling = self.settled[stack.name] = self._settling(environment, tree, stack, plan, layout, launch)
+        settling = self._settling(environment, tree, stack, plan, layout, launch)
+        brought.settlings.append(settling)
 
         def around() -> Surroundings:
             return Surroundings(
@@ -424,11 +472,11 @@ class Run:
         seeds = [] if environment.engine == attach.NAME else stack.settings.seed
         early = [seed for seed in seeds if seed.before]
         for seed in early:
-            apply(seed, around())
+            settling.plant(seed, around())
         settling.settle(one.service for one in plan.services if one.service in held)
         for seed in seeds:
             if seed not in early:
-                apply(seed, around())
+                settling.plant(seed, around())
         settling.await_seeded_topics()
         if launch:
             self._refuse_exposed(environment)
@@ -444,16 +492,17 @@ class Run:
         layout: Layout,
         launch: Launch | None = None,
     ) -> Settling:
-        address = _addresses(tree, stack, layout)
-        return Settling(
+        settling = self.settled[stack.name] = Settling(
             environment,
             tree,
             stack,
             {one.service: one for one in plan.services},
-            lambda service, port: "{}:{}".format(*address(service, port)),
+            lambda service, port: "{}:{}".format(*_address_in(tree, stack, layout, service, port)),
             self._say_once,
             launch,
         )
+        settling.ask_later()
+        return settling
 
     def _refuse_exposed(self, environment: Environment) -> None:
         """Do nothing when the engine has published everything on loopback. Raises BrokenStack."""
@@ -466,21 +515,35 @@ class Run:
     ) -> dict[str, Known]:
         """Use a stack that is there already."""
         known = {name: Known.from_dict(table) for name, table in record["services"].items()}
-        listed = environment.link.ask("services")["services"]
-        for facts in listed:
-            one = known.get(facts["service"])
-            if one is None or one.stack != facts["stack"]:
-                continue
-            log = environment.folder / "services" / facts["log"].rpartition("/")[2]
-            environment.report.log_range(f"{one.stack}/{one.service}", log, file_size(log))
-            environment.take(facts)
-            if facts["state"] == "exited" and not facts["expected"] and facts["exit_code"] != 0:
-                raise self._died_before(environment, facts)
-        if record["parts"] != parts:
+        changed = record["parts"] != parts
+        if changed:
             self.changed.append(stack)
-            if self._new_run:
-                self._say_once(f"stack {stack!r} was changed after it was started; it is used as it was")
+            if not self._new_run:
+                return known  # whatever became of it, it is started anew
+            self._say_once(f"stack {stack!r} was changed after it was started; it is used as it was")
+        answer = environment.link.ask("services")
+        listed = [
+            facts
+            for facts in answer["services"]
+            if facts["service"] in known and known[facts["service"]].stack == facts["stack"]
+        ]
+        for facts in listed:
+            environment.learn(facts)
+            environment.report.log_range(
+                f"{facts['stack']}/{facts['service']}",
+                environment.folder / "services" / facts["log"].rpartition("/")[2],
+                file_size(Path(facts["log"])),
+            )
+        self._refuse_dead(environment, listed)
+        if environment.brought[stack] == 1 and _is_alone(answer["stacks"][stack]["holders"]):
+            self._refuse_deaf(environment, listed)
         return known
+
+    def _refuse_dead(self, environment: Environment, listed: list[dict[str, Any]]) -> None:
+        """Do nothing when no service has ended by itself. Raises BrokenStack."""
+        for facts in listed:
+            if facts["state"] == "exited" and not facts["expected"] and not environment.may_have_ended(facts):
+                raise _with_way_out(self._died_before(environment, facts), facts)
 
     def _died_before(self, environment: Environment, facts: dict[str, Any]) -> BrokenStack:
         """Return the error for a service that had ended when its stack was asked for."""
@@ -492,7 +555,26 @@ class Run:
             return environment.died(seen)
         if self._share:
             return environment.died(facts, "under a test of another worker")
-        return environment.died(facts, f"{under} before this run came; `down` and `up` start it anew".lstrip())
+        return environment.died(facts, f"{under} before this run came".lstrip())
+
+    def _refuse_deaf(self, environment: Environment, listed: list[dict[str, Any]]) -> None:
+        """Do nothing when every service runs and answers its probes. Raises BrokenStack."""
+        for facts in listed:
+            if facts["state"] != "running" and not environment.may_have_ended(facts):
+                state = "stopped" if facts["state"] == "exited" else facts["state"]
+                error = BrokenStack(f"Service {facts['service']!r} was left {state}", service=facts["service"])
+                raise _with_way_out(error, facts)
+        running = {f"{facts['stack']}/{facts['service']}": facts for facts in listed if facts["state"] == "running"}
+        for name, answer in environment.ask_once(running, ANSWER_BUDGET).items():
+            if answer:
+                facts = running[name]
+                seen = f"Service {facts['service']!r} is up and does not answer its probe: {answer}"
+                error = BrokenStack(
+                    f"{seen} ({environment.show(Path(facts['log']))})",
+                    service=facts["service"],
+                    details=[f"  {line}" for line in last_lines(Path(facts["log"]), start=facts["log_start"])],
+                )
+                raise _with_way_out(error, facts)
 
     # -- give it back -------------------------------------------------------------------------------------------
 
@@ -507,6 +589,16 @@ class Run:
             self.left += left
             return left
         return []
+
+    def note_failure(self, error: BaseException) -> None:
+        """Write into the run's folder why it fails, where that is known, and the exit code that it gets."""
+        code = error.exit_code if isinstance(error, HarnessError) else None
+        if isinstance(error, Interrupted):
+            code = 128 + error.number
+        if self.environment and code is not None:
+            with contextlib.suppress(OSError):
+                self.environment.report.note("reason", str(error))
+                self.environment.report.note("exit_code", code)
 
     def close(self) -> list[str]:
         """Give everything back; return what should be gone and is not. Safe to call twice."""
@@ -524,17 +616,23 @@ class Run:
         return self.left
 
 
-def _addresses(tree: Tree, stack: Declared, layout: Layout) -> Callable[[str, int], tuple[str, int]]:
-    """Return what tells host and port of a service that ``stack`` sees, by its left or right number."""
+def _is_alone(holders: Sequence[str]) -> bool:
+    """Return whether a stack that was left up is used by nobody but the one run that asks."""
+    return KEPT in holders and sum(holder.startswith("run-") for holder in holders) == 1
 
-    def address(service: str, port: int) -> tuple[str, int]:
-        owner, declared = tree.visible(stack.name)[service]
-        one = next((end for end in endpoints(owner.name, declared, layout) if port in (end.left, end.right)), None)
-        if one is None:
-            raise BrokenStack(f"Service {service!r} publishes no port {port}")
-        return one.host, one.port
 
-    return address
+def _with_way_out(error: BrokenStack, facts: dict[str, Any]) -> BrokenStack:
+    error.hint = f"`harness restart --service {facts['service']}` starts it again"
+    return error
+
+
+def _address_in(tree: Tree, stack: Declared, layout: Layout, service: str, port: int) -> tuple[str, int]:
+    """Return where a port of a service that a stack sees is. Raises BrokenStack when it publishes no such port."""
+    owner, declared = tree.visible(stack.name)[service]
+    one = next((end for end in endpoints(owner.name, declared, layout) if port in (end.left, end.right)), None)
+    if one is None:
+        raise BrokenStack(f"Service {service!r} publishes no port {port}")
+    return one.host, one.port
 
 
 def _known_one(one: ServicePlan, container: str) -> Known:
@@ -553,9 +651,8 @@ def running(run: Run) -> Iterator[Run]:
     """
     try:
         yield run
-    except BaseException:
+    except BaseException as error:
+        run.note_failure(error)
         run.close()
         raise
-    left = run.close()
-    if left:
-        raise LeftoverError(f"Teardown left {len(left)} thing(s): {left[0]}", details=[f"  {line}" for line in left])
+    refuse_leftovers(run.close())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harness.daemon import find_daemon
 from harness.errors import EngineUnreachableError, HarnessError, LeftoverError
-from harness.ownership.sweep import Dead, find_dead, sweep
+from harness.ownership.ledger import keeper_is_alive
+from harness.ownership.living import Hung, end, find_hung, find_living
+from harness.ownership.sweep import Cleared, Dead, Swept, find_dead, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,17 +22,35 @@ __all__ = ["Dead", "Found", "gc", "look"]
 
 @dataclass(frozen=True)
 class Found:
-    """What a look found: environments of dead runs, and what could not be looked at."""
+    """What a look found.
+
+    Attributes:
+        dead: environments of dead runs.
+        hung: environments whose keepers do not answer.
+        notes: lines about environments that live without their ledger, and about what could not be looked at.
+    """
 
     dead: tuple[Dead, ...]
+    hung: tuple[Hung, ...] = ()
     notes: tuple[str, ...] = ()
+
+    def lines(self) -> list[str]:
+        """Return all of it for people."""
+        return [*self.notes, *map(str, self.hung), *map(str, self.dead)]
 
 
 def look(settings: Settings) -> Found:
-    """Return what dead runs left. Nothing is changed."""
+    """Return what dead runs left, and what lives and cannot be seen or talked to. Nothing is changed."""
     daemon, notes = _daemon(settings)
     dead, more = find_dead(settings.state, daemon) if settings.state.is_dir() or daemon else ([], [])
-    return Found(tuple(dead), (*notes, *more))
+    living = find_living(settings.state)
+    notes += [
+        f"environment {record.env} of {record.checkout} lives (keeper: pid {record.keeper.pid}) and has no ledger in "
+        f"{settings.state}" + ("; `harness down --all` takes it down" if record.kept else "")
+        for record in living
+        if not keeper_is_alive(settings.state / record.path.name)
+    ]
+    return Found(tuple(dead), tuple(find_hung(living)), (*notes, *more))
 
 
 def _daemon(settings: Settings) -> tuple[Daemon | None, list[str]]:
@@ -50,8 +70,13 @@ def _daemon(settings: Settings) -> tuple[Daemon | None, list[str]]:
     return daemon, []
 
 
-def gc(settings: Settings, say: Callable[[str], None]) -> list[str]:
-    """Remove what dead runs left; return a line for each environment.
+def gc(settings: Settings, say: Callable[[str], None], *, hung: bool = False) -> Swept:
+    """Remove what dead runs left; return what became of it.
+
+    Args:
+        settings: whose, and on which engine.
+        say: takes lines for the user.
+        hung: whether keepers that do not answer are ended first, so that what they kept is left by the dead too.
 
     Raises:
         LeftoverError: something of it could not be removed.
@@ -59,11 +84,20 @@ def gc(settings: Settings, say: Callable[[str], None]) -> list[str]:
     from harness.artifacts import private_folder  # noqa: PLC0415
 
     found = look(settings)
-    for line in (*found.notes, *map(str, found.dead)):
+    for line in found.lines():
         say(line)
+    ended = [_end(one, say) for one in found.hung] if hung else []
     daemon, _ = _daemon(settings)
-    told = sweep(private_folder(settings.state), daemon=daemon)
-    left = [line for line in told if "could not" in line]
-    if left:
-        raise LeftoverError(f"Tidying left {len(left)} thing(s): {left[0]}", details=[f"  {line}" for line in told])
-    return told
+    swept = sweep(private_folder(settings.state), daemon=daemon)
+    swept = replace(swept, environments=(*ended, *swept.environments))
+    if left := swept.uncleared:
+        raise LeftoverError(
+            f"Tidying left {len(left)} environment(s): {left[0]}", details=[f"  {line}" for line in swept.lines()]
+        )
+    return swept
+
+
+def _end(hung: Hung, say: Callable[[str], None]) -> Cleared:
+    """End a keeper that does not answer, and remove what it kept."""
+    say(f"ending the keeper of {hung.record.env} (pid {hung.record.keeper.pid})")
+    return Cleared(hung.record.env, hung.record.checkout, tuple(end(hung)))

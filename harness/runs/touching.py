@@ -11,9 +11,8 @@ from harness.clock import now
 from harness.daemon import connect
 from harness.engine import containers
 from harness.errors import BrokenStack, ConfigError, HarnessError
-from harness.ownership.sweep import locked
-from harness.runs.environment import checkout_lock
-from harness.runs.kept import LOCK_BUDGET, linked, one_service, records_here
+from harness.runs.environment import changing
+from harness.runs.kept import linked, one_service, records_here
 from harness.runs.lifecycle import Run, running
 from harness.runs.settling import Settling
 from harness.runs.stack import Known, Stack
@@ -57,7 +56,7 @@ def _using(settings: Settings, record: LedgerRecord, say: Callable[[str], None])
     from dataclasses import replace  # noqa: PLC0415
 
     run = Run(replace(settings, engine=record.engine), say)
-    with locked(checkout_lock(settings), LOCK_BUDGET), running(run):
+    with changing(settings, "restarted or seeded", say), running(run):
         environment = run.open()
         if environment.env != record.env:
             raise BrokenStack(f"{record.env} went down meanwhile")

@@ -7,15 +7,14 @@ container's end some 50 ms after it. So whoever judges a test looks and asks fir
 from __future__ import annotations
 
 import re
-import threading
 from dataclasses import dataclass
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from harness import procs
 from harness.clock import Deadline, now, poll
 from harness.errors import BrokenStack, EngineUnreachableError, HarnessError
+from harness.readiness import ask_once
 from harness.runs.diagnostics import Noise, request_for
 
 if TYPE_CHECKING:
@@ -30,8 +29,8 @@ TOLD = 5.0  # seconds in which the end of a process that is known to end is told
 LOOK_BUDGET = 2.0
 ANSWER_BUDGET = 6.0  # seconds that all checks of one verdict have together; each has a time-out of its own
 CPU_FROM = 0.2  # seconds; over less, a share of processor time says nothing
-STOPPED, IN_KERNEL = "T", "D"
-_STATES = {"T": "stopped (T)", "t": "held by a debugger (t)", "D": "waiting in the kernel (D)", "R": "running (R)"}
+STOPPED = "T"
+WORST_FIRST = "TtDRS"  # of the states of several processes, the one that tells most
 # What clients say when the other side is gone, in the words of the system and of common libraries.
 _LOST = re.compile(
     r"refused|reset by peer|broken pipe|disconnect|connection (was )?(closed|aborted|lost)|closed the connection"
@@ -67,7 +66,7 @@ class Judge:
             return _consequence(error)
         for key, hung in list(self._hung.items()):
             if key.partition("/")[0] in stacks:
-                if any(silent for _, silent in self._ask([key])) or self._is_stopped(key):
+                if self._ask([key])[key] or self._is_stopped(key):
                     return _consequence(hung)
                 del self._hung[key]
         return None
@@ -190,7 +189,7 @@ class Judge:
         if asked_for:  # others may wait for what the test has taken away
             return asked_for
         began, before = now(), {key: procs.activity_of(one["pid"]) for key, one in facts.items() if _process_of(one)}
-        silent = [(key, said) for key, said in self._ask(self._keys(use.stacks)) if said]
+        silent = [(key, said) for key, said in self._ask(self._keys(use.stacks)).items() if said]
         spent = now() - began
         if silent:
             self._look()
@@ -217,25 +216,9 @@ class Judge:
         settling = self._run.settled.get(stack)
         return [name for name in settling.plans if name not in settling.oneshots] if settling else ()
 
-    def _ask(self, keys: list[str]) -> Iterator[tuple[str, str]]:
-        """Ask the checks of services side by side, in threads that may be left behind; yield service, "" or why not."""
-        answers: SimpleQueue[tuple[str, str]] = SimpleQueue()
-        names: dict[str, str] = {}
-        for key in keys:
-            for check in self._checks_of(key):
-                name = f"{key} {check.name}"
-                names[name] = key
-                threading.Thread(target=_ask, args=(name, check, answers), name="harness-check", daemon=True).start()
-        deadline = Deadline.after(ANSWER_BUDGET)
-        while names:
-            try:
-                name, said = answers.get(timeout=deadline.remaining())
-            except Empty:
-                yield from (
-                    (key, f"{name.partition(' ')[2]}: no answer in {ANSWER_BUDGET:g} s") for name, key in names.items()
-                )
-                return
-            yield names.pop(name), said
+    def _ask(self, keys: list[str]) -> dict[str, str]:
+        """Ask each service once whether it answers; return service -> "" or which probe was not answered."""
+        return ask_once({key: self._checks_of(key) for key in keys}, ANSWER_BUDGET)
 
     def _checks_of(self, key: str) -> list[Asker]:
         stack, _, service = key.partition("/")
@@ -266,24 +249,13 @@ def _process_of(facts: dict[str, Any]) -> Process | None:
     return Process(pid, start) if start else None
 
 
-def _ask(name: str, check: Asker, answers: SimpleQueue[tuple[str, str]]) -> None:
-    try:
-        said = check.ask()
-    except Exception as error:  # noqa: BLE001 - a check of the user's own may raise anything
-        said = f"{type(error).__name__}: {error}"
-    finally:
-        check.close()
-    kind = name.partition(" ")[2]
-    answers.put((name, f"{kind}: {said}" if said else ""))
-
-
 def _doing(facts: dict[str, Any], before: procs.Activity, seconds: float) -> str:
     """Return in words what the processes of a service do, and what processor time they take."""
     activity = procs.activity_of(facts["pid"])
-    state = next((one for one in (STOPPED, "t", IN_KERNEL, "R") if one in activity.states.values()), "S")
+    state = next((one for one in WORST_FIRST if one in activity.states.values()), "S")
     if facts["state"] == "paused":
         return "paused"
-    words = _STATES.get(state, "sleeping (S)")
+    words = f"{procs.STATES[state]} ({state})"
     if seconds < CPU_FROM:
         return words
     return f"{words}, CPU {max(0.0, activity.spent - before.spent) / seconds:.0%}"
