@@ -104,7 +104,7 @@ def test_what_comes_after_a_death_is_not_run_and_says_why(place: Project, worker
     """The test of a death must be named everywhere, later ones of that stack not be run, all others run normally."""
     done = pytest_in(place, AFTER, "-v", "--junitxml=pytest.xml", *workers)
     assert done.code == 12, done.stdout
-    cause = "ervice 'web' ended with exit code 3 under test_die (logs/latest/services/web.log)"
+    cause = "ervice 'web' ended with exit code 3 under test_die"
     assert "3 passed, 3 errors" in done.stdout
     assert re.search(r"_ ERROR at call of test_die _+\n(\[gw0\].*\n)?S" + re.escape(cause), done.stdout), done.stdout
     assert "ERROR at setup of test_die" not in done.stdout
