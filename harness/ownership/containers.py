@@ -119,6 +119,7 @@ class Container:
         self.pid = 0
         self.exit_code: int | None = None
         self.expected = False
+        self.under = ""  # what ran when it ended, in words
         self.oom = False
         self.health = ""
         self.starts = 0
@@ -148,6 +149,7 @@ class Container:
             "start_time": 0,
             "exit_code": self.exit_code,
             "expected": self.expected,
+            "under": self.under,
             "starts": self.starts,
             "restarts": max(0, self.starts - 1),
             "log": self.log,
@@ -382,6 +384,7 @@ class Engine:
         same = known.container == container
         known.container, known.state, known.pid = container, "running", 0
         known.exit_code, known.expected, known.oom, known.health = None, False, False, ""
+        known.under = ""
         known.starts += 1
         path = Path(known.log)
         path.touch()

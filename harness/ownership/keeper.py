@@ -49,6 +49,7 @@ FIRST_LEASE_WITHIN = 5.0
 STOP_BUDGET = 7.0
 KILL_BUDGET = 10.0
 LIMIT = 16 * 1024 * 1024
+LOOK_BUDGET = 1.0
 REFRESH = 1.0
 AGAIN = 0.1  # seconds after which logs are looked at again while one grows beyond its bound
 UNREAPED = 0.5  # seconds in which a dead child is ours to collect, unless a debugger has not looked yet
@@ -85,6 +86,7 @@ class Service:
         self.start_time = 0
         self.exit_code: int | None = None
         self.expected = False
+        self.under = ""  # what ran when it ended, in words
         self.paused = False
         self.held = False
         self.starts = 0
@@ -135,7 +137,7 @@ class Service:
         self._stdin = write_end
         self.pid = self.process.pid
         self.start_time = procs.start_time_of(self.pid) or 0
-        self.exit_code, self.expected, self.paused = None, False, False
+        self.exit_code, self.expected, self.under, self.paused = None, False, "", False
         self.held = bool(spec.get("hold")) and holding.hold(self.pid)
         self.starts += 1
         self.gone = asyncio.Event()
@@ -171,6 +173,7 @@ class Service:
             "start_time": self.start_time,
             "exit_code": self.exit_code,
             "expected": self.expected,
+            "under": self.under,
             "starts": self.starts,
             "restarts": max(0, self.starts - 1),
             "log": self.spec["log"],
@@ -916,6 +919,25 @@ class Keeper:
                 for stack in self.holds.stacks.values()
             },
         }
+
+    async def do_look(self, _: Connection) -> dict[str, Any]:
+        """Look which services have ended, and tell of it before this is answered: their ends may not be known yet.
+
+        ``late`` tells that the engine did not answer in time.
+        """
+        self.reap()
+        try:
+            if self.engine:
+                await asyncio.wait_for(self.engine.refresh(), LOOK_BUDGET)
+        except TimeoutError:
+            return {"late": True}
+        return {"late": False}
+
+    async def do_blame(self, _: Connection, *, stack: str, service: str, under: str) -> None:
+        """Note what ran when a service ended, for everybody who finds it so later on; who comes first knows best."""
+        for one in self._everything():
+            if one.id == f"{stack}/{service}" and not one.running:
+                one.under = one.under or under
 
     async def do_logs_since(self, _: Connection, *, seconds: float) -> dict[str, Any]:
         """Return log -> the size that it had ``seconds`` ago."""

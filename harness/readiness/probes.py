@@ -227,12 +227,34 @@ def start_again(probe: Probe, index: int, target: Target) -> Asker | None:
     return start_probe(probe, index, target)
 
 
+def start_check(probe: Probe, index: int, target: Target) -> Asker | None:
+    """Return what tells whether a service that was ready answers still, whatever it answers; nothing is made for it.
+
+    None for a probe that looks at what has been (a line, a file, a message), or that another service answers.
+    """
+    if probe.log is not None or probe.file is not None:
+        return None
+    if probe.http:
+        host, port = _http_address(probe.http, target)
+        path = probe.http.path
+        return Patient(f"http {path}", lambda: http.ask(host, port, path).problem)
+    if probe.kafka:
+        broker = target.brokers[index]
+        own = broker in {f"{host}:{port}" for host, port in target.address.values()}
+        return Patient("kafka", lambda: _no_broker(broker)) if own else None
+    return start_probe(probe, index, target)
+
+
 def _local(word: str, target: Target) -> str:
     return str(target.map_path(word)) if word.startswith("/") and not target.execute else word
 
 
+def _http_address(probe: HttpProbe, target: Target) -> tuple[str, int]:
+    return target.address[probe.port] if probe.port else next(iter(target.address.values()))
+
+
 def _http(probe: HttpProbe, target: Target) -> Patient:
-    host, port = target.address[probe.port] if probe.port else next(iter(target.address.values()))
+    host, port = _http_address(probe, target)
 
     def ask() -> str:
         if silence := target.silence(host, port):

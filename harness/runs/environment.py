@@ -30,7 +30,7 @@ from harness.readiness.reasons import NO_VARIABLES, how_ended, why_ended
 from harness.reporting import RunFolder, WorkerFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
     from contextlib import AbstractContextManager
 
     from docker import APIClient
@@ -132,6 +132,21 @@ class Share:
             return None
 
 
+@dataclass(frozen=True)
+class Use:
+    """A test, and what it relies on.
+
+    Attributes:
+        node: its node id.
+        test: its name, for people.
+        stacks: the stacks that it uses, with those that they include.
+    """
+
+    node: str
+    test: str
+    stacks: frozenset[str]
+
+
 class Environment:
     """What a run holds on to. Made by ``create`` or ``attach``; ``close`` gives everything back and verifies it."""
 
@@ -155,6 +170,11 @@ class Environment:
         self.report = report
         self.news = Stop()
         self.brought: Counter[str] = Counter()
+        self.changes = 0  # how often a service has started or ended, as far as it was told
+        self.paused: set[str] = set()  # what this run has paused, as stack/service
+        self.taken: dict[Path, int] = {}  # log -> its size when this run took a stack that was up already
+        self._use: Use | None = None
+        self._last_test: dict[str, str] = {}  # stack -> the last test that used it
         self.debugger: Debugger | None = None
         # STACK/SERVICE -> its probes, made anew, as far as they tell more than that it has started.
         self.askers: dict[str, Callable[[], list[Asker]]] = {}
@@ -219,7 +239,9 @@ class Environment:
             run_folder = artifacts.make_run_folder(settings.logs, run)
         with artifacts.full_disk_told(run_folder):
             report = RunFolder(run_folder, _facts(settings, run, record.env, record.engine, why))
-        return cls(settings, record.engine, record.daemon, record.env, folder, record.socket, report)
+        made = cls(settings, record.engine, record.daemon, record.env, folder, record.socket, report)
+        made.taken = {log: artifacts.file_size(log) for log in (folder / "services").glob("*.log")}
+        return made
 
     @classmethod
     def join(cls, settings: Settings, engine: Engine, why: str, share: Share) -> Environment:
@@ -287,8 +309,11 @@ class Environment:
             self._engine_lost = kind == "engine-lost"
         else:
             key = f"{message['stack']}/{message['service']}"
+            if kind == "exit" and not message["expected"]:
+                message |= {"under": message.get("under") or self._under(message["stack"])}
             with self._lock:
                 self._health[key] = message.get("health", "")
+                self.changes += 1
                 if kind == "started":
                     self._started[key] = message
                     self._exits.pop(key, None)
@@ -296,7 +321,7 @@ class Environment:
                     self._exits[key] = message
             facts = {"service": message["service"], "stack": message["stack"]}
             if kind == "exit":
-                facts |= {"code": message["exit_code"], "asked": message["expected"]}
+                facts |= {"code": message["exit_code"], "asked": message["expected"], "under": message.get("under", "")}
             elif kind == "health":
                 facts["health"] = message["health"]
             if message.get("record", True):
@@ -346,11 +371,17 @@ class Environment:
                 self.link.ask("take_network", made=self._keeper.network(within))
                 self._keeper = None
 
+    def blame(self, facts: dict[str, Any]) -> None:
+        """Have everybody who finds a dead service later on told what ran when it ended."""
+        with suppress(HarnessError):
+            self.link.ask("blame", stack=facts["stack"], service=facts["service"], under=facts["under"])
+
     def forget(self, stack: str, service: str) -> None:
         """A service is about to be started: what an earlier life of it left does not count."""
         with self._lock:
             for known in (self._exits, self._started, self._health):
                 known.pop(f"{stack}/{service}", None)
+            self.changes += 1
 
     def expect_end(self, stack: str, service: str) -> None:
         """Count a service as a one-shot: its end with exit code 0 is no fault."""
@@ -360,11 +391,21 @@ class Environment:
         """Return the services of a stack that were told to ``expect_end``."""
         return sorted(name.rpartition("/")[2] for name in self._oneshots if name.rpartition("/")[0] == stack)
 
-    def deaths(self) -> list[dict[str, Any]]:
-        """Return the facts of every end that nobody asked for, oldest first; a one-shot's with exit code 0 is none."""
+    def deaths(self, stacks: Collection[str] | None = None) -> list[dict[str, Any]]:
+        """Return the facts of ends that nobody asked for, oldest first; a one-shot's with exit code 0 is none.
+
+        Args:
+            stacks: only of these, and as long as they are in use; default: all.
+        """
         with self._lock:
             exits = list(self._exits.items())
-        return [facts for _, facts in exits if not facts["expected"] and not self.may_have_ended(facts)]
+        return [
+            facts
+            for _, facts in exits
+            if not facts["expected"]
+            and not self.may_have_ended(facts)
+            and (stacks is None or (facts["stack"] in stacks and facts["stack"] in self.brought))
+        ]
 
     def may_have_ended(self, facts: dict[str, Any]) -> bool:
         """Return whether a service is a one-shot that ended well."""
@@ -372,7 +413,8 @@ class Environment:
 
     def learn(self, facts: dict[str, Any]) -> None:
         """Take over what the keeper knows of a service that was started before this run came."""
-        key = f"{facts['stack']}/{facts['service']}"
+        key, log = f"{facts['stack']}/{facts['service']}", Path(facts["log"])
+        self.taken.setdefault(log, artifacts.file_size(log))
         with self._lock:
             self._started.setdefault(key, facts)
             self._health.setdefault(key, facts["health"])
@@ -394,18 +436,42 @@ class Environment:
         """Whether everything was given back, so that nobody can be asked any more."""
         return self._closed
 
-    def check(self) -> None:
+    # -- who uses it --------------------------------------------------------------------------------------------
+
+    def begin_use(self, use: Use) -> None:
+        """From now on it is this test that relies on its stacks, and only these matter to its waits."""
+        self._last_test |= dict.fromkeys(use.stacks, use.test)
+        self._use = use
+
+    def end_use(self) -> None:
+        """No test runs: every stack that was brought up matters again."""
+        self._use = None
+
+    def _under(self, stack: str) -> str:
+        """Return what went on with a stack when a service of it ended, in words."""
+        use = self._use
+        if use and stack in use.stacks:
+            return f"under {use.test}"
+        last = self._last_test.get(stack)
+        return f"after {last}" if last else "under a test"
+
+    # -- what is wrong with it ----------------------------------------------------------------------------------
+
+    def check(self, stacks: Collection[str] | None = None) -> None:
         """Do nothing while all is well. Called on every turn of every wait.
 
+        Args:
+            stacks: the stacks that matter; default: those of the test that runs, else all that were brought up.
+
         Raises:
-            BrokenStack: a service of a stack in use ended unasked, or the keeper is gone.
+            BrokenStack: a service of these ended unasked, or the keeper or the engine is gone.
         """
-        if self._closed:
+        use = self._use
+        if self._closed or (stacks is None and use and not use.stacks):
             return
         self.check_kept()
-        for facts in self.deaths():
-            if facts["stack"] in self.brought:
-                raise self.died(facts)
+        for facts in self.deaths(stacks if stacks is not None else use.stacks if use else self.brought):
+            raise self.died(facts)
 
     def check_kept(self) -> None:
         """Do nothing while there is somebody who keeps it, and an engine; services of it may have ended.
@@ -429,16 +495,15 @@ class Environment:
         if self.news.stopped:
             raise BrokenStack("This run was given up")
 
-    def died(
-        self, facts: dict[str, Any], when: str = "under a test", variables: Variables = NO_VARIABLES
-    ) -> BrokenStack:
+    def died(self, facts: dict[str, Any], when: str = "", variables: Variables = NO_VARIABLES) -> BrokenStack:
         """Return the error for a service that ended, with its exit code, its reason and its last lines.
 
         Args:
             facts: of its end.
-            when: it ended.
+            when: it ended; default: under the test that used its stack.
             variables: what it was told about others.
         """
+        when = when or facts.get("under") or self._under(facts["stack"])
         log, code = Path(facts["log"]), int(facts["exit_code"])
         # Only a container that was killed can have a reason that the engine alone knows.
         known = self.explain(facts["stack"], facts["service"], ask=code == KILLED)
@@ -452,9 +517,13 @@ class Environment:
             f"Service {facts['service']!r} ended with {how} {when}{': ' if why else ''}{why} ({self.show(log)})",
             service=facts["service"],
             exit_code_seen=code,
-            details=[f"  {line}" for line in lines[-LINES_SHOWN:]] or ["  it wrote nothing"],
+            details=_shown(lines),
             hint=ONE_SHOT if code == 0 else "",
         )
+
+    def last_words(self, facts: dict[str, Any]) -> list[str]:
+        """Return the last lines of a service's present life, for an error."""
+        return _shown(artifacts.last_lines(Path(facts["log"]), start=facts["log_start"]))
 
     def explain(self, stack: str, service: str, *, ask: bool = True) -> dict[str, Any]:
         """Return what the engine knows of a container, {} of a process or when it is not asked or does not say."""
@@ -535,6 +604,10 @@ def finish(settings: Settings, env: str, pid: int, start: int) -> list[str]:
     if not procs.wait_gone(pid, start, KEEPER_BUDGET):  # until then it has its locks
         return [f"the keeper of {env}"]
     return sweep(settings.state, own=env).left_of(env)
+
+
+def _shown(lines: Sequence[str]) -> list[str]:
+    return [f"  {line}" for line in lines[-LINES_SHOWN:]] or ["  it wrote nothing"]
 
 
 def note_failure(report: RunFolder, error: BaseException) -> None:

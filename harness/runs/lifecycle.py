@@ -90,6 +90,7 @@ class Run:
         self._said: set[str] = set()
         self._asked: set[str] = set()  # stacks that were up and were looked at
         self._unusable: HarnessError | None = None
+        self.settled: dict[str, Settling] = {}  # stack -> how it settled, or would have
 
     def _choose(self) -> None:
         shared = self._share.record(self.settings) if self._share else None
@@ -517,7 +518,7 @@ class Run:
         layout: Layout,
         launch: Launch | None = None,
     ) -> Settling:
-        settling = Settling(
+        settling = self.settled[stack.name] = Settling(
             environment,
             tree,
             stack,
@@ -572,10 +573,21 @@ class Run:
 
     def _refuse_dead(self, environment: Environment, listed: list[dict[str, Any]]) -> None:
         """Do nothing when no service has ended by itself. Raises BrokenStack."""
-        when = "under a test of another worker" if self._share else "before this run came"
         for facts in listed:
             if facts["state"] == "exited" and not facts["expected"] and not environment.may_have_ended(facts):
-                raise _with_way_out(environment.died(facts, when), facts)
+                raise _with_way_out(self._died_before(environment, facts), facts)
+
+    def _died_before(self, environment: Environment, facts: dict[str, Any]) -> BrokenStack:
+        """Return the error for a service that had ended when its stack was asked for."""
+        seen = environment.exit_of(facts["stack"], facts["service"])
+        under = facts.get("under", "")
+        if under and (seen or self._share):
+            return environment.died(facts, under)
+        if seen:
+            return environment.died(seen)
+        if self._share:
+            return environment.died(facts, "under a test of another worker")
+        return environment.died(facts, f"{under} before this run came".lstrip())
 
     def _refuse_deaf(self, environment: Environment, listed: list[dict[str, Any]]) -> None:
         """Do nothing when every service runs and answers its probes. Raises BrokenStack."""
@@ -622,6 +634,8 @@ class Run:
             self.left += environment.close(hurried=hurried)
             ended()
             environment.report.note("left", self.left)
+            if unwritten := environment.report.unwritten():
+                self.say(unwritten)
         if self.debugger:
             lift_deadlines(lifted=False)
         return self.left

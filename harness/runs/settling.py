@@ -24,6 +24,7 @@ from harness.readiness import (
     is_silent,
     missing_binary,
     start_again,
+    start_check,
     start_probe,
     stranger_at,
     wait_until_ready,
@@ -603,15 +604,19 @@ class Settling:
     def ask_later(self) -> None:
         """Have the environment know how the services of this stack are asked from now on."""
         for name in self.plans:
-            self.environment.askers[f"{self.stack.name}/{name}"] = partial(self._askers_of, name)
+            self.environment.askers[f"{self.stack.name}/{name}"] = partial(self._askers_of, name, start_again)
 
-    def _askers_of(self, name: str) -> list[Asker]:
+    def checks_of(self, name: str) -> list[Asker]:
+        """Return what tells whether a service of this stack, which was ready once, answers still, whatever it says."""
+        return self._askers_of(name, start_check)
+
+    def _askers_of(self, name: str, start: Callable[[Probe, int, Target], Asker | None]) -> list[Asker]:
         service, plan = self.stack.service(name), self.plans[name]
         if service is None or name in self.oneshots:
             return []
         target = self._target(service, plan)
         probes = self._probes(service, plan, lambda _: None)
-        askers = [start_again(probe, index, target) for index, probe in probes]
+        askers = [start(probe, index, target) for index, probe in probes]
         return [asker for asker in askers if asker]
 
     def _probes(self, service: Service, plan: ServicePlan, say: Callable[[str], None]) -> list[tuple[int, Probe]]:

@@ -184,6 +184,11 @@ class Service:
         facts = self._environment.link.ask(
             "act", timeout=grace + ACT_BUDGET, stack=self.stack, service=self.name, act=act, grace=grace
         )
+        key = f"{self.stack}/{self.name}"
+        if act == "pause":
+            self._environment.paused.add(key)
+        else:
+            self._environment.paused.discard(key)
         if self._environment.debugger:
             self._environment.debugger.let_go(facts, self._environment)
 
@@ -260,6 +265,11 @@ class Stack:
         """The names of its services, included ones first."""
         return tuple(self._known)
 
+    @property
+    def stacks(self) -> frozenset[str]:
+        """Its name, and those of the stacks that it includes."""
+        return frozenset({self.name, *(known.stack for known in self._known.values())})
+
     def _service(self, name: str) -> Known:
         if name not in self._known:
             raise ConfigError(f"Stack {self.name!r} has no service {name!r}; it has: {', '.join(self._known)}")
@@ -291,7 +301,7 @@ class Stack:
 
     def check(self) -> None:
         """Do nothing while all services live. Raises BrokenStack when one has died."""
-        self._environment.check()
+        self._environment.check(self.stacks)
 
     def dump(self) -> dict[str, Any]:
         """Return the state of its services for a report: pid, state, exit code, endpoints, last log lines."""
