@@ -512,8 +512,11 @@ def build(
         print(f"{service} {image}")
 
 
-@_task(help={"dry_run": "list only", **_ENGINE, **_JSON})
-def gc(_: Any, engine: str = "", dry_run: bool = False, json: bool = False) -> None:  # noqa: ANN401
+_FORGET = "id of a dead environment whose engine is gone for good: clear the rest, and look there no more"
+
+
+@_task(help={"dry_run": "list only", "forget": _FORGET, **_ENGINE, **_JSON})
+def gc(_: Any, engine: str = "", dry_run: bool = False, json: bool = False, forget: str = "") -> None:  # noqa: ANN401
     """Remove what dead runs left: only what is provably ours, listed first.
 
     Example: harness gc --dry-run
@@ -524,6 +527,11 @@ def gc(_: Any, engine: str = "", dry_run: bool = False, json: bool = False) -> N
     settings = _settings(engine=engine)
     if json and not dry_run:
         raise ConfigError("--json goes with --dry-run")
+    if forget and dry_run:
+        raise ConfigError("--forget does not go with --dry-run")
+    if forget:
+        print(tidying.forget(settings, forget))
+        return
     if not dry_run:
         for line in tidying.gc(settings, _say).lines() or ["nothing is left of dead runs"]:
             print(line)

@@ -16,6 +16,7 @@ from harness.engine.addresses import Layout, Local, Stranger, dry_layout, endpoi
 from harness.engine.compose import DROPPED, MAX_LOG, NAME, PIDS, Identity, plan_stack
 from harness.errors import ConfigError
 from harness.ownership.networks import Network
+from harness.ownership.objects import sealed
 from harness.stack import compose_environment, find_compose, read_tree
 
 if TYPE_CHECKING:
@@ -163,6 +164,21 @@ def test_compose_makes_of_it_what_may_be_started(tmp_path: Path) -> None:
     assert result["networks"]["default"] == {"name": "harness-e", "external": True}
     assert result["networks"]["own"]["name"] == f"{PROJECT}-s_own"
     assert result["volumes"]["data"]["name"] == f"{PROJECT}-s_data"
+
+
+def test_each_thing_has_a_seal_for_its_own_name(tmp_path: Path) -> None:
+    """Each container, network and volume must carry the seal of just its name; all other labels are the same."""
+    tree = tree_of(tmp_path, {"api": FULL, "db": service()}, **TOP)
+    result = merged(plan_stack(tree, "s", layout_of(tree, tmp_path), replace(OURS, key="k")), tmp_path)
+    names = {
+        "container": {f"{PROJECT}-s-api-1": result["services"]["api"], f"{PROJECT}-s-db-1": result["services"]["db"]},
+        "network": {f"{PROJECT}-s_own": result["networks"]["own"]},
+        "volume": {f"{PROJECT}-s_data": result["volumes"]["data"]},
+    }
+    for kind, tables in names.items():
+        for name, table in tables.items():
+            assert table["labels"] == sealed({**LABELS, "harness.stack": "s"}, "k", kind, name), name
+            assert table.get("name", name) == name
 
 
 def test_the_override_replaces_and_drops_by_composes_own_tags(tmp_path: Path) -> None:

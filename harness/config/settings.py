@@ -71,6 +71,7 @@ class Settings:
     Attributes:
         root: the project's folder.
         state: the state folder.
+        keys: where the key may be with which this user's things on an engine are sealed, the best place first.
         logs: folder of run folders.
         stack_folder: where ``<stack>.yaml`` files are.
         engine: ``auto`` or an engine's name.
@@ -95,6 +96,7 @@ class Settings:
 
     root: Path
     state: Path
+    keys: tuple[Path, ...]
     logs: Path
     stack_folder: Path
     engine: str
@@ -353,6 +355,7 @@ def load_settings(
     return Settings(
         root=sources.root,
         state=sources.state,
+        keys=sources.keys,
         logs=_logs(sources, choose("logs", "logs", "logs"), origins),
         stack_folder=sources.root / str(sources.table.get("stack-folder", "compose")),
         engine=engine,

@@ -21,6 +21,7 @@ from harness.daemon import Daemon
 from harness.ownership.identity import Owner
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 SCHEMA = 1
@@ -72,7 +73,9 @@ class LedgerRecord:
         kept: whether it was asked to stay (``up``, ``--keep``).
         processes: (pid, start time, cookie value) of all services that were started and not seen to end.
         nonce: the random number in the labels of its containers, networks and volumes.
+        key: what these are sealed with, "" from a version that knew no seals.
         daemon: the Docker engine that these are on, None without containers.
+        left: what a sweep could not remove, and has told.
     """
 
     path: Path
@@ -86,7 +89,9 @@ class LedgerRecord:
     kept: bool = False
     processes: tuple[tuple[int, int, str], ...] = ()
     nonce: str = ""
+    key: str = field(default="", repr=False)
     daemon: Daemon | None = None
+    left: tuple[str, ...] = ()
 
 
 @dataclass
@@ -95,6 +100,7 @@ class _Reading:
     holders: dict[int, Owner] = field(default_factory=dict)
     kept: bool = False
     processes: dict[int, tuple[int, int, str]] = field(default_factory=dict)
+    left: tuple[str, ...] = ()
 
     def take(self, line: dict[str, Any]) -> None:
         kind = line.get("kind")
@@ -111,6 +117,8 @@ class _Reading:
             self.processes[line["pid"]] = (line["pid"], line["start"], line["service"])
         elif kind == "ended":
             self.processes.pop(line["pid"], None)
+        elif kind == "left":
+            self.left = tuple(map(str, line["things"]))
 
 
 def read(path: Path) -> LedgerRecord | None:
@@ -141,10 +149,23 @@ def read(path: Path) -> LedgerRecord | None:
             kept=reading.kept,
             processes=tuple(reading.processes.values()),
             nonce=header.get("nonce", ""),
+            key=header.get("key", ""),
             daemon=Daemon(**header["daemon"]) if header.get("daemon") else None,
+            left=reading.left,
         )
     except (KeyError, TypeError):
         return None
+
+
+def note_left(path: Path, things: Sequence[str]) -> None:
+    """Append to a dead keeper's ledger what of its environment could not be removed; a full disk is no error."""
+    with contextlib.suppress(OSError):
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            # Its last line may be torn; an empty one is passed over.
+            os.write(fd, ("\n" + json.dumps({"kind": "left", "things": list(things)}) + "\n").encode())
+        finally:
+            os.close(fd)
 
 
 def is_unreadable(path: Path) -> bool:

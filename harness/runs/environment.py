@@ -188,7 +188,8 @@ class Environment:
             ConfigError: the state or run folder cannot be used.
             BrokenStack: the keeper did not start, or is gone.
         """
-        state, folder = artifacts.private_folder(settings.state), share.folder(settings)
+        artifacts.private_folder(settings.state)
+        folder = share.folder(settings)
         with locked(checkout_lock(settings, "workers"), OPEN_BUDGET):
             kept = all_kept(settings).get(engine.name)
             if not (folder / "run.json").is_file():
@@ -197,9 +198,7 @@ class Environment:
                 RunFolder(folder, _facts(settings, share.run, env, engine.name, why), began=share.began)
             record = share.record(settings)
             if record is None:
-                wanted = EnvironmentId(
-                    share.run, state, folder, checkout_of(settings), engine.name, engine.daemon, settings.networks
-                )
+                wanted = _environment_id(settings, engine, share.run)
                 start_keeper(wanted)
                 record = share.record(settings)
         if record is None or not ledger.keeper_is_alive(record.path):
@@ -416,9 +415,19 @@ class Environment:
 
 def new_environment(settings: Settings, engine: Engine) -> EnvironmentId:
     """Return what a new environment would be called and where it would be; nothing is made."""
-    run, checkout = artifacts.new_run_id(), checkout_of(settings)
+    return _environment_id(settings, engine, artifacts.new_run_id())
+
+
+def _environment_id(settings: Settings, engine: Engine, run: str) -> EnvironmentId:
     return EnvironmentId(
-        run, settings.state, settings.logs / run, checkout, engine.name, engine.daemon, settings.networks
+        run,
+        settings.state,
+        settings.logs / run,
+        checkout_of(settings),
+        engine.name,
+        engine.daemon,
+        settings.networks,
+        settings.keys,
     )
 
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from harness.daemon import find_daemon
 from harness.errors import EngineUnreachableError, HarnessError, LeftoverError
+from harness.ownership import ledger
 from harness.ownership.sweep import Dead, Swept, find_dead, sweep
+from harness.ownership.sweep import forget as forget_dead
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from harness.config import Settings
     from harness.daemon import Daemon
 
-__all__ = ["Dead", "Found", "gc", "look"]
+__all__ = ["Dead", "Found", "forget", "gc", "look"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Found:
 def look(settings: Settings) -> Found:
     """Return what dead runs left. Nothing is changed."""
     daemon, notes = _daemon(settings)
-    dead, more = find_dead(settings.state, daemon) if settings.state.is_dir() or daemon else ([], [])
+    dead, more = find_dead(settings.state, daemon, settings.keys) if settings.state.is_dir() or daemon else ([], [])
     return Found(tuple(dead), (*notes, *more))
 
 
@@ -62,9 +64,33 @@ def gc(settings: Settings, say: Callable[[str], None]) -> Swept:
     for line in (*found.notes, *map(str, found.dead)):
         say(line)
     daemon, _ = _daemon(settings)
-    swept = sweep(private_folder(settings.state), daemon=daemon)
+    swept = sweep(private_folder(settings.state), daemon=daemon, keys=settings.keys)
     if left := swept.uncleared:
         raise LeftoverError(
             f"Tidying left {len(left)} environment(s): {left[0]}", details=[f"  {line}" for line in swept.lines()]
         )
     return swept
+
+
+def forget(settings: Settings, env: str) -> str:
+    """Clear what can be cleared of a dead environment, and forget what is left of it on its engine.
+
+    Args:
+        settings: of the command.
+        env: its id.
+
+    Returns:
+        What became of it, a line for people.
+
+    Raises:
+        ConfigError: there is none, or it is not proven dead; nothing was touched.
+        LeftoverError: something of it on this machine could not be removed.
+    """
+    from harness.artifacts import private_folder  # noqa: PLC0415
+
+    daemon, _ = _daemon(settings)
+    state = private_folder(settings.state)
+    cleared = forget_dead(state, env, daemon=daemon)
+    if cleared.left and (state / f"{env}{ledger.SUFFIX}").exists():
+        raise LeftoverError(f"{cleared}, so it is not forgotten")
+    return f"environment {env} is forgotten; left are: {', '.join(cleared.left)}" if cleared.left else str(cleared)
