@@ -17,6 +17,7 @@ import yaml
 from harness.engine import lint
 from harness.engine.addresses import endpoints, moved_ports, process_of, variables, visible_ports
 from harness.engine.embedded import grace_of, plan_process
+from harness.engine.mounts import folders_to_make, missing_sources
 from harness.engine.plan import ContainerPlan, Containers, Image, ServicePlan, StackPlan
 from harness.errors import ConfigError
 from harness.ownership.objects import CHECKOUT, STACK, sealed
@@ -155,7 +156,7 @@ def plan_stack(
             if process:
                 plans.append(plan_process(tree, stack, service, process, layout, notes))
                 continue
-            problems += lint.refused(stack, service)
+            problems += list(lint.refused(stack, service)) or missing_sources(tree, stack, service)
             if not layout.container_addresses:  # else nothing is published
                 problems += moved_ports(f"Service {service.name!r} ({stack.files[0]})", service, layout, notes)
         except ConfigError as error:
@@ -219,6 +220,7 @@ def _plan_container(
         health_off=bool(service.compose.get("healthcheck")) and not service.has_healthcheck,
         variable=image.variable,
         log_file=layout.log_file(stack.name, service.name) if service.settings.log_file else None,
+        folders=folders_to_make(service),
     )
 
 

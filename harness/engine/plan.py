@@ -129,6 +129,7 @@ class ContainerPlan(ServicePlan):
         health_off: whether its file switches off that of the image.
         variable: the variable that chooses its image, "" when none does.
         log_file: a file for a log that it writes itself, to be made before it starts; None for none.
+        folders: folders to make before it starts.
     """
 
     image: str = ""
@@ -136,6 +137,7 @@ class ContainerPlan(ServicePlan):
     health_off: bool = False
     variable: str = ""
     log_file: Path | None = None
+    folders: tuple[Path, ...] = ()
 
     @property
     def has_health(self) -> bool:

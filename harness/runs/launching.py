@@ -173,6 +173,9 @@ class Launch:
         """Start services; returns at once. ``failed`` is called when Compose could not start them all."""
         graces = {one.service: one.grace for one in self.plan.services if one.service in names}
         for one in self.plan.services:
+            for folder in one.folders if isinstance(one, ContainerPlan) and one.service in names else ():
+                with contextlib.suppress(OSError):  # then the engine makes it, of its own user
+                    folder.mkdir(parents=True, exist_ok=True)
             if isinstance(one, ContainerPlan) and one.log_file and one.service in names:
                 # The engine would make a folder of it. Whoever the container runs as must be able to write it.
                 one.log_file.touch()
