@@ -512,11 +512,19 @@ def build(
         print(f"{service} {image}")
 
 
+_IMAGES = "also the images that were built for checkouts that are gone"
 _FORGET = "id of a dead environment whose engine is gone for good: clear the rest, and look there no more"
 
 
-@_task(help={"dry_run": "list only", "forget": _FORGET, **_ENGINE, **_JSON})
-def gc(_: Any, engine: str = "", dry_run: bool = False, json: bool = False, forget: str = "") -> None:  # noqa: ANN401
+@_task(help={"dry_run": "list only", "forget": _FORGET, "images": _IMAGES, **_ENGINE, **_JSON})
+def gc(
+    _: Any,  # noqa: ANN401
+    engine: str = "",
+    dry_run: bool = False,
+    json: bool = False,
+    forget: str = "",
+    images: bool = False,
+) -> None:
     """Remove what dead runs left: only what is provably ours, listed first.
 
     Example: harness gc --dry-run
@@ -535,13 +543,16 @@ def gc(_: Any, engine: str = "", dry_run: bool = False, json: bool = False, forg
     if not dry_run:
         for line in tidying.gc(settings, _say).lines() or ["nothing is left of dead runs"]:
             print(line)
+        for image, why in tidying.images(settings, remove=True).items() if images else ():
+            print(f"{image}: {why or 'removed'}")
         return
     found = tidying.look(settings)
+    old = list(tidying.images(settings, remove=False)) if images else []
     if json:
         dead = [{**vars(one), "things": list(one.things)} for one in found.dead]
-        _print_json("gc", dead=dead, notes=list(found.notes))
+        _print_json("gc", dead=dead, notes=list(found.notes), images=old)
         return
-    for line in (*found.notes, *map(str, found.dead)) or ("nothing is left of dead runs",):
+    for line in (*found.notes, *map(str, found.dead), *old) or ("nothing is left of dead runs",):
         print(line)
 
 

@@ -412,7 +412,7 @@ def test_what_is_built_gets_a_name_of_this_checkout(tmp_path: Path) -> None:
     api = merged(made, tmp_path)["services"]["api"]
     assert api["image"] == "harness-build/api:5270b558"
     assert api["build"]["args"] == {"A": "1", "BASE": "harness-base:1"}
-    assert api["build"]["labels"] == {"harness.checkout": "cc"}
+    assert api["build"]["labels"] == {"harness.checkout": "cc", "harness.checkout.path": OURS.checkout}
     assert [one.image for one in made.services if isinstance(one, ContainerPlan)] == [api["image"], "x"]
 
 

@@ -299,8 +299,15 @@ def keys(tmp_path: Path) -> list[Path]:
 def write_ledger(state: Path, dead: Owner, daemon: Daemon, **more: str) -> Path:
     """Write the ledger of an environment of this user whose keeper is gone."""
     path = state / f"{ENV}{ledger.SUFFIX}"
-    header = {"env": ENV, "checkout": "/src", "engine": "compose", "folder": str(state / "run"), "socket": "nobody"}
-    header |= {"owner": dead.as_dict(), "nonce": NONCE, "key": KEY, "daemon": daemon.as_dict(), **more}
+    header: dict[str, Any] = {"env": ENV, "checkout": "/src", "engine": "compose", "socket": "nobody"}
+    header |= {
+        "folder": str(state / "run"),
+        "owner": dead.as_dict(),
+        "nonce": NONCE,
+        "key": KEY,
+        "daemon": daemon.as_dict(),
+        **more,
+    }
     path.write_text(json.dumps({"kind": "header", "schema": ledger.SCHEMA, **header}) + "\n")
     return path
 
@@ -525,7 +532,7 @@ KEYS_OF_OTHERS: dict[str, Callable[[Path], object]] = {
     "a link": lambda path: path.symlink_to("/etc/hostname"),
     "a FIFO": os.mkfifo,
     "too short": lambda path: path.write_bytes(b"short"),
-    "open to others": lambda path: (path.write_bytes(USER_KEY), path.chmod(0o644)),
+    "open to others": lambda path: path.write_bytes(USER_KEY),
 }
 
 
@@ -535,6 +542,8 @@ def test_only_a_private_file_is_a_key(tmp_path: Path, name: str) -> None:
     first, second = tmp_path / "a" / "key", tmp_path / "b" / "key"
     first.parent.mkdir()
     KEYS_OF_OTHERS[name](first)
+    if first.is_file() and not first.is_symlink():
+        first.chmod(0o644 if name == "open to others" else 0o600)
     key = user_key([first, second])
     assert len(key) == SIZE
     assert key != USER_KEY

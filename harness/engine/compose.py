@@ -20,7 +20,7 @@ from harness.engine.embedded import grace_of, plan_process
 from harness.engine.mounts import folders_to_make, missing_sources
 from harness.engine.plan import ContainerPlan, Containers, Image, ServicePlan, StackPlan
 from harness.errors import ConfigError
-from harness.ownership.objects import CHECKOUT, STACK, sealed
+from harness.ownership.objects import CHECKOUT, CHECKOUT_PATH, STACK, sealed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -242,7 +242,7 @@ def _service(
         made["container_name"] = _Reset()
     if written.get("build"):
         if image.builds:
-            made["build"] = {"labels": {CHECKOUT: labels.get(CHECKOUT, "")}}
+            made["build"] = {"labels": {CHECKOUT: labels.get(CHECKOUT, ""), CHECKOUT_PATH: identity.checkout}}
             # Only the names: Compose takes the values, such as a proxy with its password, from its environment.
             made["build"] |= {"args": dict.fromkeys(image.arguments)} if image.arguments else {}
         else:

@@ -30,6 +30,7 @@ SCHEMA, UNSEALED = "2", "1"  # until then nothing had a seal
 SEAL = "harness.seal"
 RUN, NONCE, STACK, OWNER = "harness.run", "harness.nonce", "harness.stack", "harness.owner"
 CHECKOUT, CREATED, SCHEMA_LABEL = "harness.checkout", "harness.created", "harness.schema"
+CHECKOUT_PATH = "harness.checkout.path"  # of images that are built
 SERVICE = "com.docker.compose.service"
 NUMBER = "com.docker.compose.container-number"
 VERIFY_BUDGET = 5.0

@@ -25,6 +25,7 @@ from harness.daemon import AUTO_BUDGET, connect, find_daemon, in_words
 from harness.engine.addresses import find_strangers
 from harness.errors import HarnessError
 from harness.images import builder
+from harness.images.built import BuiltImage, built_images
 from harness.ownership.identity import this_process
 from harness.ownership.objects import labels_of, sealed
 from harness.ownership.proof import environment_key, user_key
@@ -32,7 +33,7 @@ from harness.runs.wiring import choose_engine
 from harness.stack import compose_environment, find_compose, read_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from harness.config import Settings
 
@@ -259,7 +260,23 @@ def _engine(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             "registries", "info", f"the engine has {len(mirrors)} mirrors and {proxy}; a pull tells whether they answer"
         )
+        yield _built(client)
         yield from _in_container(settings, client)
+
+
+def _built(client: Any) -> Finding:  # noqa: ANN401
+    """Say how much the images take that were built, and whether some are of no use."""
+    images = built_images(client)
+    orphans = [image for image in images if image.is_orphan]
+    seen = f"{len(images)} built here, {_mebibytes(images)}"
+    if orphans:
+        seen += f"; of checkouts that are gone: {len(orphans)}, {_mebibytes(orphans)}"
+    return Finding("built images", "info", seen, "`harness gc --images` removes these" if orphans else "")
+
+
+def _mebibytes(images: Sequence[BuiltImage]) -> str:
+    """Return what images take; a layer that several have counts in each."""
+    return f"{sum(image.size for image in images) >> 20} MiB with layers that they share"
 
 
 def _engine_version(text: str) -> Iterator[Finding]:

@@ -24,6 +24,7 @@ from harness.ownership.sweep import locked, sweep
 from harness.procs import describe_exit
 from harness.readiness import Stop
 from harness.reporting import RunFolder, WorkerFolder
+from harness.runs.pruning import prune_soon
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -156,7 +157,7 @@ class Environment:
         wanted = keeper.wanted if keeper else new_environment(settings, engine)
         run = wanted.env
         artifacts.private_folder(settings.state)
-        folder = artifacts.make_run_folder(settings.logs, run)
+        folder = _make_run_folder(settings, run)
         keeper = keeper or KeeperToBe(wanted)
         try:
             keeper.begin(network=True)
@@ -176,7 +177,7 @@ class Environment:
         run, run_folder = record.env, folder
         if new_run:
             run = artifacts.new_run_id()
-            run_folder = artifacts.make_run_folder(settings.logs, run)
+            run_folder = _make_run_folder(settings, run)
         report = RunFolder(run_folder, _facts(settings, run, record.env, record.engine, why))
         return cls(settings, record.engine, record.daemon, record.env, folder, record.socket, report)
 
@@ -193,7 +194,7 @@ class Environment:
         with locked(checkout_lock(settings, "workers"), OPEN_BUDGET):
             kept = all_kept(settings).get(engine.name)
             if not (folder / "run.json").is_file():
-                artifacts.make_run_folder(settings.logs, share.run)
+                _make_run_folder(settings, share.run)
                 env = kept.env if kept else share.run
                 RunFolder(folder, _facts(settings, share.run, env, engine.name, why), began=share.began)
             record = share.record(settings)
@@ -416,6 +417,13 @@ class Environment:
 def new_environment(settings: Settings, engine: Engine) -> EnvironmentId:
     """Return what a new environment would be called and where it would be; nothing is made."""
     return _environment_id(settings, engine, artifacts.new_run_id())
+
+
+def _make_run_folder(settings: Settings, run: str) -> Path:
+    """Make the folder of a run, while those of old ones go. Raises ConfigError."""
+    folder = artifacts.make_run_folder(settings.logs, run)
+    prune_soon(settings)
+    return folder
 
 
 def _environment_id(settings: Settings, engine: Engine, run: str) -> EnvironmentId:

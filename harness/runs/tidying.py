@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.daemon import find_daemon
+from harness.daemon import connect, find_daemon
 from harness.errors import EngineUnreachableError, HarnessError, LeftoverError
 from harness.ownership import ledger
 from harness.ownership.sweep import Dead, Swept, find_dead, sweep
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from harness.config import Settings
     from harness.daemon import Daemon
 
-__all__ = ["Dead", "Found", "forget", "gc", "look"]
+__all__ = ["Dead", "Found", "forget", "gc", "images", "look"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ def look(settings: Settings) -> Found:
 
 
 def _daemon(settings: Settings) -> tuple[Daemon | None, list[str]]:
-    from harness.daemon import AUTO_BUDGET, connect  # noqa: PLC0415
+    from harness.daemon import AUTO_BUDGET  # noqa: PLC0415
 
     if settings.engine == "embedded":
         return None, []
@@ -94,3 +95,21 @@ def forget(settings: Settings, env: str) -> str:
     if cleared.left and (state / f"{env}{ledger.SUFFIX}").exists():
         raise LeftoverError(f"{cleared}, so it is not forgotten")
     return f"environment {env} is forgotten; left are: {', '.join(cleared.left)}" if cleared.left else str(cleared)
+
+
+def images(settings: Settings, *, remove: bool) -> dict[str, str]:
+    """Return the images of checkouts that are gone, in words -> why they are still there, "" when they are removed.
+
+    Args:
+        settings: of the command.
+        remove: whether they are removed, or only looked for.
+
+    Raises:
+        HarnessError: the engine does not answer, or refuses to list them.
+    """
+    from harness.images.built import built_images, remove_orphans  # noqa: PLC0415 - with an engine only
+
+    with closing(connect(find_daemon(settings.environ))) as client:
+        if remove:
+            return remove_orphans(client)
+        return {str(image): "" for image in built_images(client) if image.is_orphan}
