@@ -117,7 +117,7 @@ class Project:
             BrokenStack: one is.
         """
         if (self.state / "harness").is_dir():
-            surely(partial(self.harness, "down", "--all"))
+            surely(partial(self.harness, "down"))
             surely(self._await_end)
 
     def _await_end(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -10,14 +11,26 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.errors import ConfigError
+from harness.errors import BrokenStack, ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+
+    from harness.errors import HarnessError
 
 TAIL_BYTES = 64 * 1024  # where last lines are looked for
 LARGEST_BLOCK = 1 << 16  # of a filesystem
 FIRST_BYTES, LAST_BYTES = 1 << 20, 7 << 20  # what is read of a log at most
+FULL = (errno.ENOSPC, errno.EDQUOT)
+NO_ROOM = "make room on the disk that it is on, then try again"
+_IRREGULAR = {
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 def private_folder(path: Path) -> Path:
@@ -30,7 +43,7 @@ def private_folder(path: Path) -> Path:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = path.lstat()
     except OSError as error:
-        raise ConfigError(f"State folder {path} cannot be made: {error.strerror}") from error
+        raise unwritable(f"State folder {path} cannot be made", error) from error
     if not stat.S_ISDIR(found.st_mode):
         raise ConfigError(f"State folder {path} is a link or a file, a folder was needed")
     if found.st_uid != os.getuid():
@@ -41,6 +54,84 @@ def private_folder(path: Path) -> Path:
             hint=f"chmod 700 {path}",
         )
     return path
+
+
+def unwritable(sentence: str, error: OSError, *, hint: str = "") -> HarnessError:
+    """Return the error for what cannot be written: a disk that is full breaks a stack, all else is configuration.
+
+    Args:
+        sentence: what cannot be done to which file or folder; the reason is put behind it.
+        error: the system's.
+        hint: the next step where the disk is not full.
+    """
+    reason = f"{sentence}: {error.strerror or error}"
+    if error.errno in FULL:
+        return BrokenStack(reason, hint=NO_ROOM)
+    return ConfigError(reason, hint=hint)
+
+
+@contextlib.contextmanager
+def full_disk_told(folder: Path) -> Iterator[None]:
+    """Guard a block that writes into ``folder``: a full disk is told in one line.
+
+    Raises:
+        BrokenStack: the disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise unwritable(f"{error.filename or folder} cannot be written", error) from error
+
+
+def open_regular(path: Path, flags: int, mode: int = 0o600) -> int:
+    """Open ``path`` as a regular file and never wait for it; return its descriptor.
+
+    Every file of a state or cache folder is opened by this: whatever else lies there under its name is not followed,
+    waited for or written to.
+
+    Raises:
+        OSError: it cannot be opened, or it is a link, folder, pipe, socket or device, which its ``strerror`` names.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        _refuse_irregular(path, path.lstat().st_mode)  # before it is opened: a device may act on that
+    fd = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, mode)
+    try:
+        _refuse_irregular(path, os.fstat(fd).st_mode)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def irregular(path: Path) -> str:
+    """Return what ``path`` is when it is there and no regular file, such as ``a folder``; else ""."""
+    try:
+        return _irregular(path.lstat().st_mode)
+    except OSError:
+        return ""
+
+
+def _irregular(mode: int) -> str:
+    return "" if stat.S_ISREG(mode) else _IRREGULAR.get(stat.S_IFMT(mode), "no regular file")
+
+
+def _refuse_irregular(path: Path, mode: int) -> None:
+    if kind := _irregular(mode):
+        raise OSError(errno.EINVAL, f"it is {kind}, a regular file was needed", str(path))
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """Return the contents of a regular file of at most ``most`` bytes.
+
+    Raises:
+        OSError: it cannot be opened by ``open_regular``, or is larger.
+    """
+    with open(open_regular(path, os.O_RDONLY), "rb") as file:
+        if os.fstat(file.fileno()).st_size > most:
+            raise OSError(errno.EFBIG, f"it is larger than {most} bytes", str(path))
+        return file.read(most)
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -91,10 +182,8 @@ def make_run_folder(logs: Path, run_id: str) -> Path:
         link.symlink_to(run_id)
         link.replace(logs / "latest")
     except OSError as error:
-        raise ConfigError(
-            f"Run folder {folder} cannot be made: {error.strerror}",
-            hint="make the folder writable, or set HARNESS_LOGS to one that is",
-        ) from error
+        hint = "make the folder writable, or set HARNESS_LOGS to one that is"
+        raise unwritable(f"Run folder {folder} cannot be made", error, hint=hint) from error
     return folder
 
 

@@ -9,14 +9,18 @@ import contextvars
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-# Dense at first, because most services settle within two seconds; sparse later, to leave the cores to them.
-DENSE, MIDDLE, SPARSE = 0.005, 0.02, 0.1
-DENSE_FOR, MIDDLE_FOR = 2.0, 10.0
+_T = TypeVar("_T")
+
+# Dense while a wait is young, because most services settle within two seconds; later in proportion to what was waited:
+# what is asked has its cores and its log for itself then, and what comes is seen 2 % late at most.
+DENSE, MIDDLE, SPARSE = 0.005, 0.02, 0.5
+YOUNG = 2.0
+SHARE = 0.02
 
 LIFTED = 7 * 86400.0
 """Seconds that a wait gets when deadlines are lifted: somebody looks at the subject with a debugger."""
@@ -91,13 +95,21 @@ def check_guards() -> None:
         guard()
 
 
-def poll(deadline: Deadline, *, wake: threading.Event | None = None, pause: bool = True) -> Iterator[int]:
+def step_after(spent: float) -> float:
+    """Return the pause before the next turn of a wait that has lasted for ``spent`` seconds."""
+    return max(DENSE, min(SHARE * spent, MIDDLE if spent < YOUNG else SPARSE))
+
+
+def poll(
+    deadline: Deadline, *, wake: threading.Event | None = None, pause: bool = True, longest: float = SPARSE
+) -> Iterator[int]:
     """Yield turn numbers until ``deadline`` passes; the last turn begins when it has passed, so one always happens.
 
     Args:
         deadline: when to give up; the caller then reports its last observation.
         wake: an event that ends the pause between two turns at once; it is cleared for the next.
         pause: False when the body itself blocks for a bounded time.
+        longest: seconds that a pause lasts at most, where what is waited for comes again and again.
     """
     start, turn = now(), 0
     event = wake or threading.Event()
@@ -109,7 +121,50 @@ def poll(deadline: Deadline, *, wake: threading.Event | None = None, pause: bool
             return
         turn += 1
         if pause:
-            spent = now() - start
-            step = DENSE if spent < DENSE_FOR else MIDDLE if spent < MIDDLE_FOR else SPARSE
-            event.wait(min(step, deadline.remaining()))
+            event.wait(min(step_after(now() - start), longest, deadline.remaining()))
             event.clear()
+
+
+class Aside(Generic[_T]):
+    """A call in a thread of its own, in this context: whoever waits for it can leave, however long it takes.
+
+    The thread goes on until the call returns, or this process ends.
+
+    Args:
+        call: what is done.
+        wake: an event that is set when it has returned or raised.
+    """
+
+    def __init__(self, call: Callable[[], _T], wake: threading.Event | None = None) -> None:
+        self._call = call
+        self._wake = wake
+        self._start = now()
+        self._over = threading.Event()
+        self._results: list[_T] = []
+        self._error: BaseException | None = None
+        context = contextvars.copy_context()  # its guards and lifted deadlines
+        threading.Thread(target=context.run, args=(self._run,), name="harness-aside", daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            self._results.append(self._call())
+        except BaseException as error:  # noqa: BLE001 - raised again where the result is wanted
+            self._error = error
+        self._over.set()
+        if self._wake:
+            self._wake.set()
+
+    @property
+    def seconds(self) -> float:
+        """How long ago it began."""
+        return now() - self._start
+
+    def is_over(self, within: float = 0.0) -> bool:
+        """Return whether the call has returned or raised, after ``within`` seconds at most."""
+        return self._over.wait(within) if within else self._over.is_set()
+
+    def result(self) -> _T:
+        """Return what the call returned, once it is over. Raises what it raised."""
+        if self._error:
+            raise self._error
+        return self._results[0]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,13 +32,56 @@ EXIT_MEANING = {
 FIRST_LINE_LIMIT = 120
 
 
+_CHECKOUT = ("pyproject.toml", ".git")  # either marks the top of a checkout
+_PATH = r"(?:\.{0,2}/)?(?:[^\s/'\"():,;=]+/)+[^\s/'\"():,;]+"
+_LEADING_PLACE = re.compile(rf"(\d+ problems: |)({_PATH}(?::\d+)?): (?=\S)")
+_TRAILING_PLACE = re.compile(rf"(?<=\S) \(({_PATH})\)$")
+_LONG_PATH = re.compile(rf"(?<![\w./'-]){_PATH}")
+_PATH_SHOWN = 30
+
+
 def first_line(text: str) -> str:
-    """Return ``text`` as one line of at most 120 characters, shortened in the middle so that both ends are kept."""
-    line = " ".join(text.split())
-    if len(line) <= FIRST_LINE_LIMIT:
-        return line
-    tail = FIRST_LINE_LIMIT // 3
-    return f"{line[: FIRST_LINE_LIMIT - tail - 3]}...{line[-tail:]}"
+    """Return the line that ``text`` is told by: at most 120 characters."""
+    return lay_out(text)[0]
+
+
+def lay_out(text: str) -> list[str]:
+    """Return a sentence as lines, the first with at most 120 characters and the cause in it; nothing is lost or twice.
+
+    Paths are relative to the checkout. Where that is not enough, places leave the first line for the next ones; then
+    the middle of long paths does; only then does the sentence go on in the second line.
+    """
+    line, after = relative(" ".join(text.split())), []
+    if len(line) > FIRST_LINE_LIMIT and (place := _TRAILING_PLACE.search(line)):
+        line, after = line[: place.start()], [f"  see {place[1]}"]
+    if len(line) > FIRST_LINE_LIMIT and (place := _LEADING_PLACE.match(line)):
+        line, after = place[1] + line[place.end() :], [f"  in {place[2]}", *after]
+    if len(line) > FIRST_LINE_LIMIT:
+        paths = [path for path in dict.fromkeys(_LONG_PATH.findall(line)) if len(path) > _PATH_SHOWN]
+        for path in paths:
+            line = line.replace(path, f".../{path.rpartition('/')[2]}")
+        after = [*(f"  {path}" for path in paths), *after]
+    if len(line) > FIRST_LINE_LIMIT:
+        at = line.rfind(" ", FIRST_LINE_LIMIT // 2, FIRST_LINE_LIMIT - 3)
+        at = at if at > 0 else FIRST_LINE_LIMIT - 4
+        line, after = f"{line[:at].rstrip()} ...", [f"  ... {line[at:].strip()}", *after]
+    return [line, *after]
+
+
+def relative(text: str) -> str:
+    """Return ``text`` with the paths in it that are in this checkout relative to that."""
+    folder = _checkout()
+    return re.sub(rf"(?<![\w./-]){re.escape(folder)}/(?=[^\s/])", "", text) if folder else text
+
+
+def _checkout() -> str:
+    """Return the nearest folder upwards that is the top of a checkout, else the current one; "" when there is none."""
+    try:
+        here = Path.cwd()
+        tops = (one for one in (here, *here.parents) if any((one / name).exists() for name in _CHECKOUT))
+        return str(next(tops, here)).rstrip("/")
+    except OSError:
+        return ""
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -62,32 +107,36 @@ class HarnessError(Exception):
         self.summary = summary
         self.details = tuple(details)
         self.hint = hint
-        self.summary_in_details = False
 
     def __str__(self) -> str:
-        head = first_line(self.summary)
-        lines = [head]
-        if head != self.summary and not self.summary_in_details:
-            lines.append(self.summary)
-        lines += self.details
+        lines = [*lay_out(self.summary), *self.details]
         if self.hint:
-            lines.append(f"next: {self.hint}")
+            lines.append(f"next: {relative(self.hint)}")
         return "\n".join(lines)
 
 
 class ConfigError(HarnessError):
-    """Something the user wrote is wrong; nothing was created."""
+    """Something the user wrote is wrong; nothing was created.
+
+    Attributes:
+        problems: all that is wrong, each as one sentence.
+    """
 
     exit_code = CONFIGURATION
 
+    def __init__(self, summary: str, *, details: Sequence[str] = (), hint: str = "") -> None:
+        super().__init__(summary, details=details, hint=hint)
+        self.problems: tuple[str, ...] = (summary,)
+
     @classmethod
     def of(cls, problems: Sequence[str], *, hint: str = "") -> ConfigError:
-        """Return one error for all ``problems``: the first is the summary, the others follow."""
-        unique = list(dict.fromkeys(problems))
-        if len(unique) == 1:
-            return cls(unique[0], hint=hint)
-        error = cls(f"{len(unique)} problems: {unique[0]}", details=[f"  {one}" for one in unique], hint=hint)
-        error.summary_in_details = True
+        """Return one error for all ``problems``: the first is in the summary, the others follow."""
+        first, *others = dict.fromkeys(problems)
+        if not others:
+            return cls(first, hint=hint)
+        details = [f"  {relative(problem)}" for problem in others]
+        error = cls(f"{len(others) + 1} problems: {first}", details=details, hint=hint)
+        error.problems = (first, *others)
         return error
 
 

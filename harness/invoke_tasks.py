@@ -299,13 +299,21 @@ def ps(_: Any, engine: str = "", json: bool = False) -> None:  # noqa: ANN401
     """
     from harness.procs import describe_exit  # noqa: PLC0415
     from harness.runs import kept  # noqa: PLC0415
+    from harness.runs.environment import changer  # noqa: PLC0415
 
     settings = _settings(engine=engine)
+    holder = changer(settings)
     if json:
-        _print_json("ps", services=[vars(one) for one in kept.listed_or_none(settings)])
+        changed = {"by": holder.pid, "purpose": holder.purpose, "seconds": round(holder.age, 1)} if holder else None
+        _print_json("ps", services=[vars(one) for one in kept.listed_or_none(settings)], being_changed=changed)
         return
     rows: list[tuple[str, ...]] = [("ENGINE", "STACK", "SERVICE", "STATE", "PID", "ENDPOINTS")]
-    for one in kept.listed(settings):
+    if holder:
+        print(f"being {holder.purpose or 'changed'} by {holder}")
+    lines = kept.listed_or_none(settings) if holder else kept.listed(settings)
+    if holder and not lines:
+        return
+    for one in lines:
         state = one.state if one.exit_code is None else f"{one.state}, {describe_exit(one.exit_code)}"
         state += f" ({one.health})" if one.health else ""
         rows.append((one.engine, one.stack, one.service, state, str(one.pid), " ".join(one.endpoints.values())))
@@ -514,13 +522,15 @@ def build(
 
 _IMAGES = "also the images that were built for checkouts that are gone"
 _FORGET = "id of a dead environment whose engine is gone for good: clear the rest, and look there no more"
+_HUNG = "end keepers that do not answer, and remove what they kept"
 
 
-@_task(help={"dry_run": "list only", "forget": _FORGET, "images": _IMAGES, **_ENGINE, **_JSON})
+@_task(help={"dry_run": "list only", "hung": _HUNG, "forget": _FORGET, "images": _IMAGES, **_ENGINE, **_JSON})
 def gc(
     _: Any,  # noqa: ANN401
     engine: str = "",
     dry_run: bool = False,
+    hung: bool = False,
     json: bool = False,
     forget: str = "",
     images: bool = False,
@@ -541,7 +551,7 @@ def gc(
         print(tidying.forget(settings, forget))
         return
     if not dry_run:
-        for line in tidying.gc(settings, _say).lines() or ["nothing is left of dead runs"]:
+        for line in tidying.gc(settings, _say, hung=hung).lines() or ["nothing is left of dead runs"]:
             print(line)
         for image, why in tidying.images(settings, remove=True).items() if images else ():
             print(f"{image}: {why or 'removed'}")
@@ -550,9 +560,12 @@ def gc(
     old = list(tidying.images(settings, remove=False)) if images else []
     if json:
         dead = [{**vars(one), "things": list(one.things)} for one in found.dead]
-        _print_json("gc", dead=dead, notes=list(found.notes), images=old)
+        stuck = [
+            {"env": one.record.env, "checkout": one.record.checkout, "pid": one.record.keeper.pid} for one in found.hung
+        ]
+        _print_json("gc", dead=dead, hung=stuck, notes=list(found.notes), images=old)
         return
-    for line in (*found.notes, *map(str, found.dead), *old) or ("nothing is left of dead runs",):
+    for line in [*found.lines(), *old] or ("nothing is left of dead runs",):
         print(line)
 
 

@@ -8,6 +8,8 @@ import os
 import select
 import signal
 import subprocess  # noqa: TID251 - this module is what the ban points to
+import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -22,6 +24,19 @@ TimeoutExpired = subprocess.TimeoutExpired
 START_TIME_FIELD = 19  # field 22 of /proc/PID/stat, counted behind the closing parenthesis (proc(5))
 STATE_FIELD = 0
 PARENT_FIELD = 1
+PARENT = "HARNESS_PARENT"  # the process with which all that have this variable are to end: pid:start time:namespace
+ORPHAN_GRACE = 0.7  # seconds that they then have to end by themselves
+STATES = {
+    "R": "running",
+    "S": "sleeping",
+    "D": "waiting for a disk",
+    "T": "stopped",
+    "t": "stopped by a debugger",
+    "Z": "a zombie",
+    "X": "dead",
+}
+STOPPED = (STATES["T"], STATES["t"])
+LOOK_AGAIN = 0.1  # seconds after which a command that is run learns that nobody waits for it
 LISTINGS = 20  # of /proc in one walk, at most: somebody may fork faster than we can look
 
 
@@ -48,8 +63,11 @@ def run(
     timeout: float,
     env: Mapping[str, str] | None = None,
     cwd: str | Path | None = None,
+    given_up: threading.Event | None = None,
 ) -> Finished:
     """Run ``argv`` to its end and return what it did; after ``timeout`` seconds its whole group is killed.
+
+    The same is done soon after ``given_up`` is set, by another thread.
 
     Raises:
         OSError: ``argv[0]`` cannot be executed.
@@ -59,7 +77,7 @@ def run(
     ) as process:
         code: int | None
         try:
-            out, err = process.communicate(timeout=timeout)
+            out, err = _output_of(process, timeout, given_up)
             code = process.returncode
         except subprocess.TimeoutExpired:
             kill_group(process.pid, signal.SIGKILL)
@@ -73,6 +91,22 @@ def run(
             kill_group(process.pid, signal.SIGKILL)
             raise
     return Finished(tuple(argv), code, out.decode(errors="replace"), err.decode(errors="replace"))
+
+
+def _output_of(
+    process: subprocess.Popen[bytes], timeout: float, given_up: threading.Event | None
+) -> tuple[bytes, bytes]:
+    """Return what a process writes until its end. Raises TimeoutExpired when that does not come in time."""
+    if given_up is None:
+        return process.communicate(timeout=timeout)
+    end = time.monotonic() + timeout
+    while True:
+        left = end - time.monotonic()
+        try:
+            return process.communicate(timeout=max(0.0, min(left, LOOK_AGAIN)))
+        except subprocess.TimeoutExpired:
+            if left <= LOOK_AGAIN or given_up.is_set():
+                raise
 
 
 def spawn(  # noqa: PLR0913 - mirrors the operating system's own parameters
@@ -154,6 +188,17 @@ def start_time_of(pid: int) -> int | None:
     return int(fields[START_TIME_FIELD]) if fields else None
 
 
+def parent_of(pid: int) -> int:
+    """Return the parent of ``pid``, 0 when there is no such process."""
+    fields = _stat(pid)
+    return int(fields[PARENT_FIELD]) if fields else 0
+
+
+def has_cookie(pid: int, cookie: str) -> bool:
+    """Return whether the initial environment of ``pid`` has the entry ``cookie``."""
+    return cookie.encode() in _contents(pid, "environ").split(b"\0")
+
+
 def is_alive(pid: int, start_time: int) -> bool:
     """Return whether the process with this number *and* start time exists and is no zombie."""
     return _living(pid) == start_time
@@ -165,8 +210,11 @@ def _living(pid: int) -> int | None:
     return int(fields[START_TIME_FIELD]) if fields and fields[STATE_FIELD] not in "ZX" else None
 
 
-def wait_gone(pid: int, start_time: int, timeout: float) -> bool:
-    """Wait until the process ``pid`` that started at ``start_time`` has ended; return whether it did in time."""
+def wait_gone(pid: int, start_time: int, timeout: float | None) -> bool:
+    """Wait until the process ``pid`` that started at ``start_time`` has ended; return whether it did in time.
+
+    Without a ``timeout`` that is however long it takes.
+    """
     try:
         handle = os.pidfd_open(pid)
     except OSError:
@@ -178,13 +226,74 @@ def wait_gone(pid: int, start_time: int, timeout: float) -> bool:
         os.close(handle)
 
 
+def parent_of_children(pid: int, start_time: int) -> dict[str, str]:
+    """Return the variable by which the children of a process of this namespace, and theirs, are to end with it.
+
+    It is in their environment for life, so that what they detached is found by it too.
+    """
+    return {PARENT: f"{pid}:{start_time}:{Path('/proc/self/ns/pid').stat().st_ino}"}
+
+
+def as_parent() -> dict[str, str]:
+    """Return that variable for this process."""
+    return parent_of_children(os.getpid(), start_time_of(os.getpid()) or 0)
+
+
+def carriers(parent: Mapping[str, str]) -> dict[int, int]:
+    """Return ``{pid: start time}`` of the living processes that have the variable which ``parent`` gives."""
+    return with_cookie(f"{PARENT}={parent[PARENT]}")
+
+
+_ends_with: set[str] = set()  # the parents that this process watches
+
+
+def end_with_parent(environ: Mapping[str, str]) -> None:
+    """Have this process end when the one that ``environ`` names as its parent is gone; without a name do nothing.
+
+    It gets TERM, as from whoever would have told it to end, and soon after that KILL, with all that have the same
+    parent. A thread waits for that, and costs nothing.
+    """
+    value = environ.get(PARENT, "")
+    pid, start, namespace = [*value.split(":"), "", ""][:3]
+    here = str(Path("/proc/self/ns/pid").stat().st_ino)
+    if pid.isdigit() and start.isdigit() and namespace == here and int(pid) != os.getpid() and value not in _ends_with:
+        _ends_with.add(value)
+        words = (int(pid), int(start))
+        threading.Thread(target=_end_after, args=words, name="harness-parent", daemon=True).start()
+
+
+def _end_after(pid: int, start: int) -> None:
+    wait_gone(pid, start, None)
+    os.kill(os.getpid(), signal.SIGTERM)
+    threading.Event().wait(ORPHAN_GRACE)
+    for orphan, since in carriers(parent_of_children(pid, start)).items():
+        if orphan != os.getpid():
+            kill(orphan, signal.SIGKILL, start_time=since)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def state_of(pid: int) -> str:
+    """Return what a process does, in the words of proc(5): running, sleeping, stopped...; "gone" without one."""
+    fields = _stat(pid)
+    return STATES.get(fields[STATE_FIELD], fields[STATE_FIELD]) if fields else "gone"
+
+
+def age_of(pid: int) -> float:
+    """Return for how many seconds a process has been there, 0 when it is not."""
+    start = start_time_of(pid)
+    if start is None:
+        return 0.0
+    return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - start / os.sysconf("SC_CLK_TCK"))
+
+
 def command_of(pid: int) -> str:
     """Return the command line of ``pid`` for people, or ``?``."""
-    try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    except OSError:
-        return "?"
-    return b" ".join(words).decode(errors="replace").strip()[:200] or "?"
+    return " ".join(words_of(pid)).strip()[:200] or "?"
+
+
+def words_of(pid: int) -> list[str]:
+    """Return the command line of ``pid``, [] when it cannot be read."""
+    return _contents(pid, "cmdline").decode(errors="replace").rstrip("\0").split("\0")
 
 
 def all_pids() -> list[int]:

@@ -30,6 +30,7 @@ class Project:
         self.root = root
         self.state = state
         self.said: list[str] = []
+        self.prefix: tuple[str, ...] = ()  # what commands are run by, such as in a namespace
         self.runs: list[Run] = []
         self.environ = {**os.environ, "XDG_RUNTIME_DIR": str(state), "HARNESS_ENGINE": "embedded"}
         (root / "compose").mkdir()
@@ -107,7 +108,7 @@ def web(delay: float = 0.0, **harness: Any) -> dict[str, Any]:
 
 def run_in(project: Project, *argv: str, timeout: float = 60) -> procs.Finished:
     """Run a command in the project's folder."""
-    return procs.run([sys.executable, *argv], timeout=timeout, env=project.environ, cwd=project.root)
+    return procs.run([*project.prefix, sys.executable, *argv], timeout=timeout, env=project.environ, cwd=project.root)
 
 
 def run_json(project: Project) -> dict[str, Any]:

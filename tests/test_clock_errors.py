@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import threading
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -20,7 +21,11 @@ from harness.errors import (
     Unsupported,
     WaitTimeout,
     first_line,
+    lay_out,
 )
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.parametrize(
@@ -204,20 +209,65 @@ def test_guards_belong_to_their_context() -> None:
     assert guard.calls == 0
 
 
+DEEP = "/".join(["quite-a-long-folder"] * 5)
+
+
 @pytest.mark.parametrize(
-    ("text", "line"),
+    ("text", "lines"),
     [
-        ("", ""),
-        ("short", "short"),
-        ("two\n  lines\tand  tabs ", "two lines and tabs"),
-        ("x" * 120, "x" * 120),
-        ("a" * 100 + "b" * 100, "a" * 77 + "..." + "b" * 40),
+        ("", [""]),
+        ("short", ["short"]),
+        ("two\n  lines\tand  tabs ", ["two lines and tabs"]),
+        ("x" * 120, ["x" * 120]),
+        (f"short ({DEEP}/a.log)", [f"short ({DEEP}/a.log)"]),
+        (f"{'cause ' * 10}end ({DEEP}/a.log)", [f"{'cause ' * 10}end", f"  see {DEEP}/a.log"]),
+        (f"{DEEP}/s.yaml:12: {'cause ' * 10}end", [f"{'cause ' * 10}end", f"  in {DEEP}/s.yaml:12"]),
+        (
+            f"2 problems: {DEEP}/s.yaml:12: {'cause ' * 10}end",
+            [f"2 problems: {'cause ' * 10}end", f"  in {DEEP}/s.yaml:12"],
+        ),
+        (
+            f"Service 'a' ({DEEP}/s.yaml): cause and end",
+            ["Service 'a' (.../s.yaml): cause and end", f"  {DEEP}/s.yaml"],
+        ),
+        (
+            f"/{DEEP}/a.yaml:1: as {DEEP}/b.yaml {'has ' * 10}",
+            [f"as .../b.yaml {'has ' * 9}has", f"  {DEEP}/b.yaml", f"  in /{DEEP}/a.yaml:1"],
+        ),
+        ("word " * 30 + "end", ["word " * 23 + "...", "  ... " + "word " * 7 + "end"]),
+        ("a" * 200, ["a" * 116 + " ...", "  ... " + "a" * 84]),
     ],
 )
-def test_a_first_line_has_both_ends(text: str, line: str) -> None:
-    """A first line must be one line of at most 120 characters that keeps the beginning and the end."""
-    assert first_line(text) == line
+def test_a_sentence_has_its_cause_in_the_first_line(text: str, lines: list[str]) -> None:
+    """The first line must have at most 120 characters; places leave it first, and nothing is lost or said twice."""
+    assert lay_out(text) == lines
+    assert first_line(text) == lines[0]
     assert len(first_line(text)) <= FIRST_LINE_LIMIT
+
+
+def test_paths_are_relative_to_the_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paths in the checkout must be shown from its top, also to who stands below it; others, and logs, as they are."""
+    inside, outside = f"{tmp_path}/top/compose/s.yaml", f"{tmp_path}/topper/s.yaml"
+    (tmp_path / "top" / "sub").mkdir(parents=True)
+    (tmp_path / "top" / "pyproject.toml").touch()
+    for folder in ("top", "top/sub"):
+        monkeypatch.chdir(tmp_path / folder)
+        error = HarnessError(f"{inside}:3: not {outside}", details=[f"  {inside}"], hint=f"see {inside}")
+        assert str(error) == f"compose/s.yaml:3: not {outside}\n  {inside}\nnext: see compose/s.yaml"
+        several = ConfigError.of(["a", f"{inside}: b"])
+        assert str(several) == "2 problems: a\n  compose/s.yaml: b"
+        assert several.problems == ("a", f"{inside}: b")
+
+
+def test_an_error_can_be_told_where_there_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error must have its sentence also when the current folder is gone, or is the top of everything."""
+    monkeypatch.chdir("/")
+    assert str(HarnessError("/etc/x is wrong")) == "/etc/x is wrong"
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert str(HarnessError("/etc/x is wrong")) == "/etc/x is wrong"
 
 
 def test_an_error_says_first_what_and_last_what_to_do() -> None:
@@ -228,14 +278,6 @@ def test_an_error_says_first_what_and_last_what_to_do() -> None:
     assert (error.summary, error.details, error.hint) == ("Who: what was seen", ("  the cause", "  the log"), "do this")
 
 
-def test_a_long_summary_is_still_there_in_full() -> None:
-    """A summary that was shortened for the first line must follow in full."""
-    summary = "start " + "middle " * 30 + "end"
-    lines = str(HarnessError(summary, details=["cause"])).splitlines()
-    assert lines[0] == first_line(summary)
-    assert lines[1:] == [summary, "cause"]
-
-
 def test_one_problem_is_its_own_error() -> None:
     """A single problem must be told as it is, also when it was found several times."""
     assert str(ConfigError.of(["a.yaml:1: wrong"])) == "a.yaml:1: wrong"
@@ -243,20 +285,10 @@ def test_one_problem_is_its_own_error() -> None:
 
 
 def test_several_problems_are_one_error() -> None:
-    """Several problems must be counted and listed once each, in the order in which they were found."""
+    """Several problems must be counted and told once each, in the order in which they were found."""
     error = ConfigError.of(["a.yaml:2: one", "b.yaml:1: two", "a.yaml:2: one", "a.yaml:1: three"], hint="mend them")
-    assert str(error) == (
-        "3 problems: a.yaml:2: one\n  a.yaml:2: one\n  b.yaml:1: two\n  a.yaml:1: three\nnext: mend them"
-    )
+    assert str(error) == ("3 problems: a.yaml:2: one\n  b.yaml:1: two\n  a.yaml:1: three\nnext: mend them")
     assert error.exit_code == 10
-
-
-def test_long_problems_are_not_told_three_times() -> None:
-    """A first line that was shortened must not be followed by the summary when the details have it."""
-    long = "a.yaml:1: " + "very " * 40 + "wrong"
-    lines = str(ConfigError.of([long, "b.yaml:1: short"])).splitlines()
-    assert lines == [first_line(f"2 problems: {long}"), f"  {long}", "  b.yaml:1: short"]
-    assert len(lines[0]) <= FIRST_LINE_LIMIT
 
 
 @pytest.mark.parametrize(
@@ -284,3 +316,57 @@ def test_a_broken_stack_knows_who_is_to_blame() -> None:
     error = BrokenStack("Service 'a' died", service="a", exit_code_seen=-9, details=["log"], hint="look")
     assert (error.service, error.exit_code_seen, str(error)) == ("a", -9, "Service 'a' died\nlog\nnext: look")
     assert (BrokenStack("x").service, BrokenStack("x").exit_code_seen) == ("", None)
+
+
+# -- calls aside ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("spent", "step"),
+    [(0.0, 0.005), (0.2, 0.005), (0.5, 0.01), (1.9, 0.02), (2.0, 0.04), (10.0, 0.2), (25.0, 0.5), (600.0, 0.5)],
+)
+def test_the_older_a_wait_the_longer_its_pauses(spent: float, step: float) -> None:
+    """A young wait must look every 5-20 ms, an older one after 2 % of what it has lasted, at most half a second."""
+    assert clock.step_after(spent) == pytest.approx(step)
+
+
+def test_a_pause_can_be_bounded() -> None:
+    """Who waits for something that comes again and again must be able to bound the pauses."""
+    deadline = Deadline.after(60)
+    for turn in poll(deadline, longest=0.0):
+        if turn == 200:
+            break
+    assert deadline.elapsed() < 200 * clock.DENSE / 2
+
+
+def test_a_call_aside_gives_its_result_and_its_error() -> None:
+    """What was called aside must give what it returned, or raise what it raised, and wake who waits."""
+    wake = threading.Event()
+    well = clock.Aside(lambda: 7, wake)
+    assert wake.wait(10)
+    assert well.is_over(10)
+    assert well.result() == 7
+    broken = clock.Aside(lambda: int("x"))
+    assert broken.is_over(10)
+    with pytest.raises(ValueError, match="invalid literal"):
+        broken.result()
+
+
+def test_a_call_aside_can_be_left() -> None:
+    """A call that does not return must not keep who waits for it, and must see the guards of whoever began it."""
+    over, guard = threading.Event(), Guard()
+    clock.add_guard(guard)
+
+    def hang() -> None:
+        clock.check_guards()
+        over.wait(20)
+
+    try:
+        hangs = clock.Aside(hang)
+        assert not hangs.is_over(0.05)
+        assert hangs.seconds >= 0.05
+        over.set()
+        assert hangs.is_over(10)
+        assert guard.calls == 1
+    finally:
+        clock.remove_guard(guard)

@@ -123,7 +123,7 @@ def refused(folder: Path, services: dict[str, Any], **top: Any) -> list[str]:
         plan_stack(tree, "s", layout_of(tree, folder), OURS)
     assert caught.value.exit_code == 10
     assert sorted(folder.rglob("*")) == before
-    said = [line.strip() for line in caught.value.details] or [caught.value.summary]
+    said = caught.value.problems
     return [line.replace(f"{folder}/", "") for line in said]
 
 

@@ -131,7 +131,7 @@ def test_all_problems_of_the_table_come_together(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         settings(tmp_path, "keeep = 'never'\nlogs = 1\n[tool.harness.systems.one]\ntest = 'x'\ndefault = []")
     file = f"{tmp_path}/pyproject.toml"
-    assert [line.strip() for line in caught.value.details] == [
+    assert list(caught.value.problems) == [
         f"{file}: [tool.harness]: key 'keeep' is not known; did you mean 'keep'?",
         f"{file}: [tool.harness]: logs is int 1, a str was needed",
         f"{file}: [tool.harness.systems.one]: key 'test' is not known; did you mean 'tests'?",

@@ -87,7 +87,7 @@ def refused(folder: Path, services: dict[str, Any], layout: Layout | None = None
     assert caught.value.exit_code == 10
     assert len(str(caught.value).splitlines()[0]) <= 120
     assert sorted(folder.rglob("*")) == before
-    said = [line.strip() for line in caught.value.details] or [caught.value.summary]
+    said = caught.value.problems
     return [line.replace(f"{folder}/", "") for line in said]
 
 

@@ -42,7 +42,7 @@ def refusal(folder: Path, root: Path, environ: Mapping[str, str] | None = None) 
     assert error.exit_code == 10
     assert len(str(error).splitlines()[0]) <= 120
     assert sorted(folder.rglob("*")) == before
-    said = [line.strip() for line in error.details] or [error.summary]
+    said = error.problems
     return [line.replace(f"{folder}/", "") for line in said]
 
 

@@ -11,6 +11,7 @@ import pytest
 from projects import Project, run_in, run_json, web
 
 from harness import clock, procs
+from harness.ownership import ledger
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -256,3 +257,32 @@ def test_workers_use_the_environment_that_is_kept(project: Project) -> None:
     assert set_ups(project) == []
     assert project.processes() == before
     assert run_in(project, "-c", task, "down").code == 0
+
+
+def test_a_keeper_told_to_end_while_a_worker_waits_for_anothers_stack_ends(project: Project, tmp_path: Path) -> None:
+    """After TERM to the keeper, a worker that waits must be told so, everything be removed, and the keeper be gone."""
+    project.stack("m", {"web": web()})
+    test = "def test_it(own):\n    open('running', 'w').close()\n    wait(30)\n"
+    suite(project, a=test, b=test)
+    argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-n2", "suite"]
+    with (tmp_path / "out").open("wb") as file:
+        process = procs.spawn(argv, env=project.environ, cwd=project.root, output=file)
+    keepers: list[tuple[int, int]] = []
+    for _ in clock.poll(clock.Deadline.after(60)):
+        keepers = _with_two_leases(project) if (project.root / "running").exists() else []
+        if keepers:
+            break
+    ((pid, start),) = keepers
+    began = clock.now()
+    procs.kill(pid, signal.SIGTERM, start_time=start)
+    assert procs.wait_gone(pid, start, 10)
+    assert clock.now() - began < 7
+    assert process.wait(20) == 12, (tmp_path / "out").read_text()
+    assert project.wait_until_gone(10) == {}
+    assert project.ledgers() == []
+
+
+def _with_two_leases(project: Project) -> list[tuple[int, int]]:
+    """Return (pid, start time) of the keeper on which two workers and their controller hold a lease."""
+    read = [ledger.read(path) for path in project.ledgers()]
+    return [(one.keeper.pid, one.keeper.start) for one in read if one and len(one.holders) == 3]

@@ -40,11 +40,13 @@ TOP_KEYS = {
     "wait-timeout": str,
     "ttl": str,
     "keep-runs": int,
+    "steady": str,
 }
 SYSTEM_KEYS = {"tests": str, "stacks": list, "default": str, "differences": dict}
 NETWORKS = "10.213.0.0/16"
 TTL = "12h"
 KEEP_RUNS = "20"
+STEADY = "1s"
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ class Settings:
         wait_timeout: seconds for a stack to settle in place of what its file says, None for that.
         ttl: seconds that a kept environment may stay unused.
         keep_runs: how many of the newest runs have their folders left.
+        steady: seconds that a service which cannot be asked must have run to count as one that runs.
         environ: the environment, for Compose and for services.
         origins: setting name -> where its value came from.
     """
@@ -119,6 +122,7 @@ class Settings:
     wait_timeout: float | None
     ttl: float
     keep_runs: int
+    steady: float
     environ: Mapping[str, str]
     origins: Mapping[str, str]
 
@@ -343,6 +347,7 @@ def load_settings(
     _check_range(networks, origins["networks"])
     wait_timeout = _seconds(choose("wait_timeout", "wait-timeout", ""), "--wait-timeout", origins["wait_timeout"])
     ttl = _seconds(choose("ttl", "ttl", TTL), "--ttl", origins["ttl"])
+    steady = _seconds(choose("steady", "steady", STEADY), "Time for which services must run,", origins["steady"])
     build = choose("local_build", "-", "")
     environ, from_file = with_env_file(sources)
     origins |= from_file
@@ -385,6 +390,7 @@ def load_settings(
         wait_timeout=wait_timeout,
         ttl=ttl or 0.0,
         keep_runs=_count(choose("keep_runs", "keep-runs", KEEP_RUNS), "Number of runs to keep", origins["keep_runs"]),
+        steady=steady or 0.0,
         environ=environ,
         origins=origins,
     )

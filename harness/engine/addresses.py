@@ -136,6 +136,12 @@ def _fallback_name(stack: str, service: str, port: int) -> str:
     return f"{stack}/{service}:{port}"
 
 
+def free_port_of(stack: str, service: str, endpoint: Endpoint, layout: Layout) -> str:
+    """Return the name of the free port that an endpoint has since its own is taken, "" when it has its own."""
+    name = _fallback_name(stack, service, endpoint.left)
+    return name if layout.ports.get(name) == endpoint.port else ""
+
+
 def needs(tree: Tree, strangers: Mapping[tuple[int, str], Stranger], engine: str, local: Local = Local()) -> Needs:
     """Return what the stacks of ``tree`` need leased before they can be planned."""
     addresses, ports = [], []

@@ -160,7 +160,7 @@ def plan_stack(
             if not layout.container_addresses:  # else nothing is published
                 problems += moved_ports(f"Service {service.name!r} ({stack.files[0]})", service, layout, notes)
         except ConfigError as error:
-            problems += [detail.strip() for detail in error.details] or [error.summary]
+            problems += error.problems
             continue
         notes += lint.rewritten(service)
         image = (images or {}).get(service.name) or Image(service.image, builds=bool(service.compose.get("build")))

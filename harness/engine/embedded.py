@@ -50,7 +50,7 @@ def plan_stack(tree: Tree, name: str, layout: Layout) -> StackPlan:
         try:
             services.append(plan_process(tree, stack, service, process, layout, notes))
         except ConfigError as error:
-            problems += [detail.strip() for detail in error.details] or [error.summary]
+            problems += error.problems
     if problems:
         raise ConfigError.of(problems)
     return StackPlan(stack=name, engine=NAME, services=tuple(services), notes=tuple(notes))
@@ -149,7 +149,7 @@ def plan_process(
             problems.append(f"{where}: executable {argv[0]!r} was not found in PATH or {cwd}")
     problems += moved_ports(where, service, layout, notes, lambda port: _unused_port(service, process, copies, port))
     if problems:
-        raise ConfigError(problems[0], details=problems)
+        raise ConfigError.of(problems)
     if service.has_healthcheck and not process.healthcheck:
         notes.append(f"service {service.name!r}: its container's healthcheck is ignored here")
     return ProcessPlan(
@@ -165,6 +165,7 @@ def plan_process(
         grace=grace_of(stack, service),
         stop=stop,
         health=health,
+        check=process.healthcheck,
         subject=bool(service.settings.subject) or process is not service.settings.embedded,
         loopback=layout.addresses.get(f"{stack.name}/{service.name}", ""),
     )

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from harness.stack import HealthCheck
+
 
 @dataclass(frozen=True)
 class Endpoint:
@@ -93,6 +95,7 @@ class ProcessPlan(ServicePlan):
         mounts: container path -> path here.
         stop: command that asks it to stop, () for TERM.
         health: command that tells its health, () without one.
+        check: how often and how long that is run, None without one.
         subject: whether it is what is tested.
         loopback: its address in the environment's loopback network, wherever it listens itself.
     """
@@ -104,6 +107,7 @@ class ProcessPlan(ServicePlan):
     mounts: Mapping[str, str] = field(default_factory=dict)
     stop: tuple[str, ...] = ()
     health: tuple[str, ...] = ()
+    check: HealthCheck | None = None
     subject: bool = False
     loopback: str = ""
 

@@ -17,9 +17,12 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from harness import procs
+from harness.artifacts import NO_ROOM
+from harness.clock import Deadline, now, poll
 from harness.daemon import Api
 from harness.errors import BrokenStack, ConfigError, EngineUnreachableError, HarnessError
-from harness.ownership.identity import Owner, this_process
+from harness.ownership.identity import RUN_COOKIE, SERVICE_COOKIE, Owner, this_process
+from harness.ownership.locks import peer_of
 from harness.ownership.networks import Network, first_name, make_network
 from harness.ownership.objects import Claim, labels_of
 from harness.ownership.proof import environment_key, user_key
@@ -31,10 +34,15 @@ if TYPE_CHECKING:
     from harness.daemon import Daemon
 
 START_BUDGET = 10.0
+ANSWER_BUDGET = 5.0  # in which a keeper that is well says hello, however busy the machine is
+STOPPED_BUDGET = 1.0  # in which one that was stopped may go on
 NETWORK_BUDGET = 20.0
+REMOVAL_BUDGET = 60.0  # seconds beyond the grace that services are given
+_BRINGS_UP = frozenset(["acquire", "compose", "network", "settled", "start"])
 _KINDS: dict[str, type[HarnessError]] = {
     kind.__name__: kind for kind in (BrokenStack, ConfigError, EngineUnreachableError)
 }
+_NOT_THE_KEEPERS = (procs.PARENT, RUN_COOKIE, SERVICE_COOKIE)  # by which it would be ended as somebody's
 # Fork once more before anything heavy is imported: the keeper is then nobody's child whose end somebody must collect.
 # It says its number at once: things are marked as its while it is still loading.
 # At its end nothing is left to tidy, and the run waits for it: the interpreter is not taken apart, which takes 30 ms.
@@ -105,8 +113,10 @@ class KeeperToBe:
         self._ack, ack = os.pipe()
         words = [str(Path(__file__).parents[2]), json.dumps(header), str(begin), str(ack)]
         try:
+            # Whoever this run works for, the keeper is to outlive them all.
+            env = {name: value for name, value in os.environ.items() if name not in _NOT_THE_KEEPERS}
             self._process = procs.spawn(
-                [sys.executable, "-I", "-c", _BOOT, *words], output=self._said, pass_fds=[begin, ack]
+                [sys.executable, "-I", "-c", _BOOT, *words], env=env, output=self._said, pass_fds=[begin, ack]
             )
         except BaseException:
             _close(self._said, self._begin, self._ack)
@@ -188,7 +198,7 @@ class KeeperToBe:
     def _read(self) -> bytes:
         """Return what it says next, b"" when it is gone or says nothing in time."""
         ready, _, _ = select.select([self._ack], [], [], START_BUDGET)
-        return os.read(self._ack, select.PIPE_BUF) if ready else b""
+        return os.read(self._ack, 1 << 16) if ready else b""
 
     def wait(self) -> None:
         """Wait until it is the keeper and can be talked to.
@@ -196,18 +206,24 @@ class KeeperToBe:
         Raises:
             BrokenStack: it did not come up; its log says why.
         """
+        began = now()
         try:
-            acknowledged = self._begun and bool(self._read())
-            said = b"" if acknowledged else os.pread(self._said, 1 << 16, 0)
+            answer = json.loads((self._begun and self._read()) or b"{}")
+            written = b"" if "pid" in answer else os.pread(self._said, 1 << 16, 0)
         finally:
             self.dismiss()
-        if not acknowledged:
-            log = self.wanted.folder / LOG
-            written = said + (log.read_bytes() if log.is_file() else b"")
-            raise BrokenStack(
-                f"The keeper of {self.wanted.env} did not start in {START_BUDGET:g} s ({log})",
-                details=written.decode(errors="replace").splitlines()[-10:],
-            )
+        if "pid" in answer:
+            return
+        log = self.wanted.folder / LOG
+        late = now() - began >= START_BUDGET
+        seen = f"did not start in {START_BUDGET:g} s" if late else f"did not start: {answer.get('error', 'it ended')}"
+        if answer.get("full"):
+            raise BrokenStack(f"The keeper of {self.wanted.env} {seen}", hint=NO_ROOM)
+        written += log.read_bytes() if log.is_file() else b""
+        raise BrokenStack(
+            f"The keeper of {self.wanted.env} {seen} ({log})",
+            details=written.decode(errors="replace").splitlines()[-10:],
+        )
 
     def dismiss(self) -> None:
         """Have it end, unless it was told to be the keeper; then it is gone. Safe to call twice."""
@@ -240,6 +256,69 @@ def start_keeper(wanted: EnvironmentId) -> None:
         keeper.dismiss()
 
 
+def connect(name: str) -> tuple[socket.socket, int]:
+    """Connect to the keeper that listens on an abstract socket; return the connection and the keeper's pid.
+
+    Raises:
+        HungKeeperError: the keeper is stopped, or so many wait for its answer already that nobody else can.
+        BrokenStack: nobody listens there, or somebody of another user.
+    """
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(ANSWER_BUDGET)
+        connection.connect("\0" + name)
+        connection.settimeout(None)
+        pid, uid = peer_of(connection)
+    except TimeoutError:
+        connection.close()
+        raise HungKeeperError(name, 0) from None
+    except OSError as error:
+        connection.close()
+        raise BrokenStack(f"The keeper of {_env_of(name)} is gone ({error.strerror})") from error
+    except BaseException:
+        connection.close()
+        raise
+    if uid != os.getuid():
+        connection.close()
+        raise BrokenStack(f"Who listens as {name} (pid {pid}) is of user {uid}, not of you ({os.getuid()})")
+    if not _goes_on(pid):
+        connection.close()
+        raise HungKeeperError(name, pid)
+    return connection, pid
+
+
+def _goes_on(pid: int) -> bool:
+    """Return whether a process is not stopped, or has gone on after a moment: a stopped one cannot answer."""
+    return any(procs.state_of(pid) not in procs.STOPPED for _ in poll(Deadline.after(STOPPED_BUDGET)))
+
+
+def _env_of(name: str) -> str:
+    """Return the environment whose keeper listens under a name."""
+    return name.split("-", 2)[-1]
+
+
+class UnansweredError(BrokenStack):
+    """A keeper did not answer in time."""
+
+
+class HungKeeperError(UnansweredError):
+    """A keeper is there and does not answer.
+
+    Attributes:
+        pid: its process, 0 where it has no number here.
+    """
+
+    def __init__(self, name: str, pid: int) -> None:
+        state = procs.state_of(pid) if pid else ""
+        who = f" (pid {pid}, {state})" if pid else ""
+        super().__init__(
+            f"The keeper of {_env_of(name)}{who} does not answer",
+            hint="`harness gc --hung` ends it and clears what it kept"
+            + (f"; `kill -CONT {pid}` has it go on" if state in procs.STOPPED else ""),
+        )
+        self.pid = pid
+
+
 class KeeperLink:
     """A connection to a keeper. Safe to use from several threads.
 
@@ -249,6 +328,10 @@ class KeeperLink:
         sponsor: (pid, start time) of the process that this one works for, and that holds with it what is shared.
         on_event: called in the reader's thread with each event: what happened, and the facts of the service.
         on_lost: called there when the keeper itself is gone.
+
+    Raises:
+        HungKeeperError: the keeper does not answer.
+        BrokenStack: nobody listens there, or somebody of another user.
     """
 
     def __init__(
@@ -260,18 +343,13 @@ class KeeperLink:
         on_event: Callable[[dict[str, Any]], None] = lambda _: None,
         on_lost: Callable[[], None] = lambda: None,
     ) -> None:
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.settimeout(5)
-        try:
-            self._socket.connect("\0" + name)
-        except OSError:
-            self._socket.close()
-            raise
-        self._socket.settimeout(None)
+        self._socket, self.pid = connect(name)
         self._on_event, self._on_lost = on_event, on_lost
         self._lock = threading.Lock()
         # Each request waits for its own answer: of sixty that wait at once, an answer wakes one.
         self._waiting: dict[int, SimpleQueue[dict[str, Any] | None]] = {}
+        self._bringing: set[int] = set()
+        self._given_up = False
         self._sending = threading.Lock()
         self._number = 0
         self._closing = False
@@ -279,7 +357,16 @@ class KeeperLink:
         self._reader = threading.Thread(target=self._read, name="harness-keeper-link", daemon=True)
         self._reader.start()
         start = procs.start_time_of(os.getpid()) or 0
-        self.facts = self.ask("hello", pid=os.getpid(), start=start, lease=lease, sponsor=sponsor)
+        try:
+            self.facts = self.ask(
+                "hello", timeout=ANSWER_BUDGET, pid=os.getpid(), start=start, lease=lease, sponsor=sponsor
+            )
+        except UnansweredError:
+            self.close()
+            raise HungKeeperError(name, self.pid) from None
+        except BaseException:
+            self.close()
+            raise
 
     def _read(self) -> None:
         buffer = b""
@@ -321,28 +408,55 @@ class KeeperLink:
         with self._lock:
             if self.lost:
                 raise BrokenStack(f"The keeper is gone, {do!r} was not done")
+            if self._given_up and do in _BRINGS_UP:
+                raise BrokenStack(f"This run was given up, {do!r} was not done")
             self._number += 1
             number = self._number
             self._waiting[number] = mine
+            if do in _BRINGS_UP:
+                self._bringing.add(number)
         try:
             request = json.dumps({"id": number, "do": do, **arguments}).encode() + b"\n"
             with self._sending:
                 self._socket.sendall(request)
             answer = mine.get(timeout=timeout)
         except OSError as error:
+            self.lost = True
             raise BrokenStack(f"The keeper is gone, {do!r} was not done") from error
         except Empty:
-            raise BrokenStack(f"The keeper did not answer {do!r} in {timeout:g} s") from None
+            raise UnansweredError(f"The keeper did not answer {do!r} in {timeout:g} s") from None
         finally:
             with self._lock:
                 del self._waiting[number]
+                self._bringing.discard(number)
         if answer is None:
-            raise BrokenStack(f"The keeper is gone, {do!r} was not done")
+            raise BrokenStack(f"{self._why_unanswered()}, {do!r} was not done")
         if "error" in answer:
             kind = _KINDS.get(str(answer.get("kind")), HarnessError)
             raise kind(str(answer["error"]))
         result: dict[str, Any] = answer["ok"]
         return result
+
+    def _why_unanswered(self) -> str:
+        return "The keeper is gone" if self.lost else "This run was given up"
+
+    def give_up(self) -> None:
+        """Wait no longer for what brings something up, in any thread, and ask for nothing more of that kind.
+
+        The keeper ends what it does for this run when that gives it back.
+        """
+        with self._lock:
+            self._given_up = True
+            for number in self._bringing:
+                self._waiting[number].put(None)
+
+    def ask_to_remove(self, do: str, **arguments: object) -> dict[str, Any]:
+        """Send a request that may end services; it is waited for as long as they all are given, and some more.
+
+        Raises as ``ask`` does.
+        """
+        graces = float(self.ask("graces")["seconds"])
+        return self.ask(do, timeout=graces + REMOVAL_BUDGET, **arguments)
 
     def wait_until_keeper_ended(self, timeout: float) -> bool:
         """Wait until the keeper's process is gone; return whether it is after ``timeout`` seconds."""

@@ -29,11 +29,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import clock, procs
+from harness.artifacts import FULL
 from harness.daemon import Daemon
-from harness.errors import ConfigError, HarnessError
+from harness.errors import BrokenStack, ConfigError, HarnessError
 from harness.ownership import holding, objects, removal
 from harness.ownership.bounding import LogBounds
 from harness.ownership.containers import Container, Engine
+from harness.ownership.holds import KEPT, Answer, Holds, Outcome, Request, State
 from harness.ownership.identity import RUN_COOKIE, SERVICE_COOKIE, this_process
 from harness.ownership.leases import Leases
 from harness.ownership.ledger import SUFFIX, LedgerWriter
@@ -43,7 +45,6 @@ from harness.ownership.networks import Network, first_name
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-KEPT = "kept"
 FIRST_LEASE_WITHIN = 5.0
 STOP_BUDGET = 7.0
 KILL_BUDGET = 10.0
@@ -52,8 +53,8 @@ REFRESH = 1.0
 AGAIN = 0.1  # seconds after which logs are looked at again while one grows beyond its bound
 UNREAPED = 0.5  # seconds in which a dead child is ours to collect, unless a debugger has not looked yet
 SWITCH_EVERY = 0.0005  # seconds that a thread, such as one that reads a log, may hold up answers
+CLOSING = 1.0  # seconds between the end of a client's connection and that of its process, at most
 RETRY_FOR, RETRY_EVERY = 120.0, 2.0
-CUT_SHORT = 1.5  # seconds in which the engine may still create what a killed Compose, or run, had asked for
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -191,23 +192,13 @@ class Command:
 
 
 class Stack:
-    """A stack in this environment."""
+    """What is known of a stack beside who holds it, from when its builder is told to build it until it is removed."""
 
-    def __init__(self, name: str, includes: list[str], builder: str) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
-        self.includes = includes
-        self.builder = builder
-        self.owner = ""  # who has it alone, while it is not shared
-        self.settled = False
-        self.holders: set[str] = set()
         self.record: dict[str, Any] = {}
-        self.removing = False
         self.unsure = False
         self.stopped = False  # nothing more of it is to be started
-        # Set when the stack is settled, and when it is gone: whoever waits for it looks again.
-        self.changed = asyncio.Event()
-        # Set when nobody has it alone any more.
-        self.freed = asyncio.Event()
 
 
 class Sponsor:
@@ -227,8 +218,8 @@ class Connection:
         self.writer = writer
         self.is_lease = False
         self.sponsor: Sponsor | None = None
-        self.waits_for: list[Stack] = []
         self.pid = 0
+        self.start = 0
         self.pidfd = -1
         self.closed = False
 
@@ -260,6 +251,7 @@ class Keeper:
             | {"socket": header["socket"], "owner": this_process().as_dict()}
             | {"nonce": self.claim.nonce, "key": self.claim.key},
         )
+        self.holds = Holds()
         self.stacks: dict[str, Stack] = {}
         self.services: dict[str, Service] = {}
         self.engine: Engine | None = None
@@ -281,7 +273,10 @@ class Keeper:
         self._cleared_at = -1  # how many intents there had been when everything was last seen to be gone
         self._numbers = 0
         self._first_lease_seen = False
-        self._removing = asyncio.Lock()
+        self._requests: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._tickets = 0
+        self._removals: set[asyncio.Task[list[str]]] = set()
+        self._clearing = asyncio.Lock()
         self._networking = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -301,11 +296,13 @@ class Keeper:
         watch = asyncio.create_task(self._watch_idle())
         look = asyncio.create_task(self._look_at_containers())
         mark = asyncio.create_task(self._mark_logs())
+        mind = asyncio.create_task(self._mind_ledger())
         bound = asyncio.create_task(self._bound_logs())
         await self.finished.wait()
         watch.cancel()
         look.cancel()
         mark.cancel()
+        mind.cancel()
         bound.cancel()
         deadline = clock.Deadline.after(RETRY_FOR)
         while not self._is_cleared() and await self._remove_all() and not self.reported and not deadline.expired():
@@ -343,7 +340,7 @@ class Keeper:
         while self.engine and not self.finished.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.finished.wait(), REFRESH)
-            if any(not stack.settled for stack in self.stacks.values()):
+            if any(stack.state is not State.SETTLED for stack in self.holds.stacks.values()):
                 with contextlib.suppress(HarnessError):
                     await self.engine.refresh()
 
@@ -354,6 +351,28 @@ class Keeper:
                 self.marks.note(one.spec["log"] if isinstance(one, Service) else one.log)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.finished.wait(), REFRESH)
+
+    async def _mind_ledger(self) -> None:
+        """Write the ledger again, within a second, when somebody has removed, replaced or changed it."""
+        told = ""
+        while not self.finished.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.finished.wait(), REFRESH)
+            if not self.ledger.is_deleted:
+                told = self._restore_ledger(told)
+
+    def _restore_ledger(self, told: str) -> str:
+        """Write the ledger again if need be; return what is in the way, which is said when it is not ``told``."""
+        try:
+            trouble = "gone or changed, written again" if self.ledger.restore() else ""
+            told = ""
+        except HarnessError as error:
+            trouble = f"gone, and cannot be written again: {error.summary}"
+        except OSError as error:
+            trouble = f"gone, and cannot be written again: {error.strerror}"
+        if trouble not in ("", told):
+            say(f"the ledger was {trouble}")
+        return trouble
 
     async def _bound_logs(self) -> None:
         """Keep logs bounded: what was too much is soon off the disk, most of it before it was ever written there."""
@@ -455,7 +474,9 @@ class Keeper:
         except HarnessError as error:
             connection.send({"id": number, "error": error.summary, "kind": type(error).__name__})
         except OSError as error:
-            connection.send({"id": number, "error": f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")})
+            text = f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
+            kind = BrokenStack if error.errno in FULL else HarnessError
+            connection.send({"id": number, "error": text, "kind": kind.__name__})
         except Exception as error:  # noqa: BLE001 - the keeper must outlive a bad request; it is logged and answered
             say(traceback.format_exc())
             connection.send({"id": number, "error": f"{type(error).__name__}: {error}"})
@@ -474,29 +495,43 @@ class Keeper:
         if connection.is_lease:
             say(f"{connection.id} (pid {connection.pid}) is gone")
             self.ledger.note("released", pid=connection.pid)
-            await self._drop(connection.id)
+            removed = self._carry_out(self.holds.leave(connection.id), _hurry())
+            await asyncio.gather(self._end_children(connection), removed)
             if connection.sponsor and connection.id == connection.sponsor.id:
                 await self._lost_sponsor(connection.sponsor)
             self._end_if_unused()
+
+    async def _end_children(self, connection: Connection) -> None:
+        """End what was to end with a client that did not say goodbye: the command that it ran, and all of its."""
+        pid, start = connection.pid, connection.start
+        await _wait_gone(pid, start, clock.Deadline.after(CLOSING))
+        if start and not procs.is_alive(pid, start):
+            orphans = procs.carriers(procs.parent_of_children(pid, start))
+            await self._kill_all(orphans, clock.Deadline.after(KILL_BUDGET))
 
     async def _sponsor_ended(self, sponsor: Sponsor) -> None:
         say(f"{sponsor.id} is gone")
         await self._lost_sponsor(sponsor)
         self._end_if_unused()
 
-    async def _lost_sponsor(self, sponsor: Sponsor) -> list[str]:
+    async def _lost_sponsor(self, sponsor: Sponsor, *, hurried: bool = True) -> list[str]:
         """Drop what a sponsor's clients share, and the clients: they work for nobody. Return what is left."""
         if self.sponsors.pop(sponsor.id, None) is None:
             return []
         asyncio.get_running_loop().remove_reader(sponsor.pidfd)
         os.close(sponsor.pidfd)
         self.ledger.note("released", pid=sponsor.pid)
-        for one in [one for one in self.connections if one.sponsor is sponsor and one.id != sponsor.id]:
-            await self._lost(one)
-        return await self._drop(sponsor.id)
+        clients = [one for one in self.connections if one.sponsor is sponsor and one.id != sponsor.id]
+        budget = _hurry() if hurried else None
+        holders = [*(one.id for one in clients), sponsor.id]
+        removals = [task for holder in holders for task in self._follow(self.holds.leave(holder), budget)]
+        closing = asyncio.gather(*(self._lost(one) for one in clients))  # which may take a moment longer
+        left = await asyncio.gather(*removals)
+        await closing
+        return [line for lines in left for line in lines]
 
     def _end_if_unused(self) -> None:
-        if self._first_lease_seen and not self._leases() and not self.stacks:
+        if self._first_lease_seen and not self._leases() and not self.holds.stacks:
             self.finished.set()
 
     async def do_hello(
@@ -520,7 +555,7 @@ class Keeper:
                 asyncio.get_running_loop().add_reader(
                     connection.pidfd, lambda: self._in_background(self._lost(connection))
                 )
-            connection.is_lease = True
+            connection.is_lease, connection.start = True, start
             self._first_lease_seen = True
             holder = this_process().as_dict() | {"pid": pid, "start": start}
             self.ledger.write("holder", owner=holder)
@@ -552,8 +587,16 @@ class Keeper:
         """Return the labels of everything that is made for this environment on an engine."""
         return objects.labels_of(self.env, self.claim.nonce, this_process(), self.header["checkout"], **more)
 
-    async def do_lease(self, _: Connection, *, services: list[str], ports: list[str]) -> dict[str, Any]:
-        """Return addresses for ``stack/service`` names and numbers for named ports."""
+    async def do_ledger(self, _: Connection) -> dict[str, Any]:
+        """Return where the ledger is, or should be, and its lines; {} when nothing is left that it would tell of."""
+        return self.ledger.told()
+
+    async def do_lease(
+        self, _: Connection, *, services: list[str], ports: list[str], anew: bool = False
+    ) -> dict[str, Any]:
+        """Return addresses for ``stack/service`` names and numbers for named ports; with ``anew`` other numbers."""
+        for name in ports if anew else ():
+            self.leases.forget_port(name)
         return {
             "addresses": {name: self.leases.address(name) for name in services},
             "ports": {name: self.leases.port(name) for name in ports},
@@ -567,76 +610,78 @@ class Keeper:
         A client with a sponsor shares it with that sponsor's other clients to the sponsor's end; or has it ``alone``:
         they wait until it is given back, unless it is shared already.
         """
-        while True:
-            if connection.closed:
-                raise HarnessError(f"{connection.id} is gone")
-            known = self.stacks.get(stack)
-            if known is None:
-                known = self.stacks[stack] = Stack(stack, includes, connection.id)
-                known.owner = connection.id if alone and connection.sponsor else ""
-                known.holders.add(connection.id)
-                for name in includes:
-                    self.stacks[name].holders.add(f"stack-{stack}")
-                return {"build": True}
-            if known.owner not in ("", connection.id):
-                await self._wait(connection, known, known.freed)
-            elif known.settled and not known.removing:
-                known.holders.add(connection.id)
-                if not alone:
-                    self._share(known, connection)
-                return {"build": False, "record": known.record}
+        if connection.closed or not connection.is_lease:
+            raise HarnessError(f"{connection.id} holds no lease, and so no stack")
+        self._tickets += 1
+        sponsor = connection.sponsor.id if connection.sponsor and connection.sponsor.id in self.sponsors else ""
+        request = Request(self._tickets, connection.id, stack, tuple(includes), alone, sponsor)
+        waiting: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._requests[request.ticket] = waiting
+        self._follow(self.holds.acquire(request))
+        return await waiting
+
+    def _follow(self, outcome: Outcome, budget: clock.Deadline | None = None) -> list[asyncio.Task[list[str]]]:
+        """Answer who is to be answered, and begin the removals; each returns what is left.
+
+        With a ``budget`` services get no more grace than what is left of it; by default, all that their files say.
+        """
+        for answer in outcome.answers:
+            if answer.build:
+                self.stacks[answer.stack] = Stack(answer.stack)
+            waiting = self._requests.pop(answer.ticket)
+            if waiting.done():
+                continue
+            if answer.refusal:
+                waiting.set_exception(_refusal(answer))
             else:
-                await self._wait(connection, known, known.changed)
+                record = {} if answer.build else {"record": self.stacks[answer.stack].record}
+                waiting.set_result({"build": answer.build, **record})
+        removals = [
+            asyncio.create_task(self._remove_and_follow(self.stacks[name], budget)) for name in outcome.removals
+        ]
+        for task in removals:
+            self._removals.add(task)
+            task.add_done_callback(self._removals.discard)
+        return removals
 
-    async def _wait(self, connection: Connection, stack: Stack, event: asyncio.Event) -> None:
-        if connection in self._ahead_of(stack, set()):
-            raise ConfigError(
-                f"Stack {stack.name!r} is with another worker, which waits for one of this worker's: "
-                "use stacks in the same order everywhere, or with scope='session'"
-            )
-        connection.waits_for.append(stack)
+    async def _carry_out(self, outcome: Outcome, budget: clock.Deadline | None = None) -> list[str]:
+        """Do what follows; return what could not be removed."""
+        return [line for lines in await asyncio.gather(*self._follow(outcome, budget)) for line in lines]
+
+    async def _remove_and_follow(self, stack: Stack, budget: clock.Deadline | None) -> list[str]:
         try:
-            await event.wait()
-        finally:
-            connection.waits_for.remove(stack)
+            left = await self._remove(stack, budget or clock.Deadline.after(clock.LIFTED))
+        except Exception as error:  # noqa: BLE001 - whoever waits for its end must not wait for ever
+            say(traceback.format_exc())
+            left = [f"stack {stack.name}: {type(error).__name__}: {error}"]
+        del self.stacks[stack.name]
+        self.left += left
+        say(f"stack {stack.name}: removed" + (f", left: {left}" if left else ""))
+        return left + await self._carry_out(self.holds.removed(stack.name), budget)
 
-    def _ahead_of(self, stack: Stack, seen: set[str]) -> list[Connection]:
-        """Return the clients that must do something before ``stack`` can be used by others."""
-        seen.add(stack.name)
-        first = {stack.owner, "" if stack.settled else stack.builder} - {""}
-        found = [one for one in self.connections if one.id in first]
-        for one in list(found):
-            for other in one.waits_for:
-                if other.name not in seen:
-                    found += self._ahead_of(other, seen)
-        return found
+    async def _removals_over(self) -> None:
+        """Wait until nothing is being removed."""
+        while self._removals:
+            await asyncio.wait(set(self._removals))
 
-    def _share(self, stack: Stack, connection: Connection) -> None:
-        stack.owner = ""
-        stack.freed.set()
-        if connection.sponsor and connection.sponsor.id in self.sponsors:
-            stack.holders.add(connection.sponsor.id)
-
-    async def do_settled(self, _: Connection, *, stack: str, record: dict[str, Any]) -> None:
+    async def do_settled(self, connection: Connection, *, stack: str, record: dict[str, Any]) -> None:
         """Take the word of the builder that its stack is ready and seeded."""
-        known = self.stacks[stack]
-        known.record, known.settled = record, True
-        builder = next((one for one in self.connections if one.id == known.builder), None)
-        if builder and not known.owner:
-            self._share(known, builder)  # not before: a build that fails is over with its builder's hold
-        known.changed.set()
+        if not self.holds.is_needed(stack):
+            raise HarnessError(f"Stack {stack!r} is gone")
+        self.stacks[stack].record = record
+        self._follow(self.holds.settled(connection.id, stack))
 
     async def do_release(self, connection: Connection, *, stack: str) -> dict[str, Any]:
         """Stop holding a stack; what nobody holds any more is removed and verified."""
-        return {"left": await self._drop(connection.id, stack)}
+        return {"left": await self._carry_out(self.holds.release(connection.id, stack))}
 
     async def do_keep(self, connection: Connection, *, ttl: float, stacks: list[str] | None = None) -> None:
         """Let stacks (default: all that the client holds) stay without a run, until ``down`` or ``ttl`` s unused."""
-        held = [one.name for one in self.stacks.values() if connection.id in one.holders]
-        for name in held if stacks is None else stacks:
-            self.stacks[name].holders.add(KEPT)
-            self.stacks[name].owner = ""
-            self.stacks[name].freed.set()
+        held = [one.name for one in self.holds.stacks.values() if connection.id in one.holders]
+        wanted = held if stacks is None else stacks
+        if gone := [name for name in wanted if not self.holds.is_needed(name)]:
+            raise HarnessError(f"Stack {gone[0]!r} is gone")
+        self._follow(self.holds.keep(wanted))
         self.ttl = ttl
         self.ledger.write("kept", value=True)
 
@@ -645,33 +690,45 @@ class Keeper:
 
         ``held_by`` names the runs that still use something, ``kept`` the stacks that stay up because of ``up``.
         """
-        if stack and stack not in self.stacks:
-            raise HarnessError(f"Stack {stack!r} is not up; there are: {', '.join(self.stacks)}")
-        kept = sorted(one.name for one in self.stacks.values() if KEPT in one.holders and stack not in ("", one.name))
+        stacks = self.holds.stacks
+        if stack and stack not in stacks:
+            raise HarnessError(f"Stack {stack!r} is not up; there are: {', '.join(stacks)}")
+        kept = sorted(one.name for one in stacks.values() if KEPT in one.holders and stack not in ("", one.name))
         if not kept:
-            self.ledger.write("kept", value=False)
-        left = await self._drop(KEPT, stack or None)
+            with contextlib.suppress(OSError):  # a full disk does not keep it up
+                self.ledger.write("kept", value=False)
+        left = await self._carry_out(self.holds.release(KEPT, stack) if stack else self.holds.leave(KEPT))
+        await self._removals_over()
         if not kept:
             self._first_lease_seen = self.reported = True
-            if not self._leases() and not self.stacks:
+            if not self._leases() and not stacks:
                 left += await self._remove_all()
-            asyncio.get_running_loop().call_soon(self._end_if_unused)
-        held = sorted({holder for one in self.stacks.values() for holder in one.holders})
+                asyncio.get_running_loop().call_soon(self.finished.set)
+        held = {holder for one in stacks.values() for holder in one.holders}
         return {
             "left": left,
             "kept": kept,
-            "stacks": sorted(self.stacks),
+            "stacks": sorted(stacks),
             "held_by": [f"{one.id} (pid {one.pid})" for one in self._leases() if one.id in held],
         }
 
-    async def do_goodbye(self, connection: Connection) -> dict[str, Any]:
-        """End a run: drop all its holds, and report what could not be removed."""
-        left = await self._drop(connection.id)
+    async def do_graces(self, _: Connection) -> dict[str, Any]:
+        """Return how many seconds all services have to end when they are asked to, one stack after the other."""
+        graces: dict[str, float] = {}
+        for one in self._everything():
+            grace = one.spec["grace"] if isinstance(one, Service) else one.grace
+            graces[one.stack] = max(grace, graces.get(one.stack, 0.0))
+        return {"seconds": sum(graces.values())}
+
+    async def do_goodbye(self, connection: Connection, *, hurried: bool = False) -> dict[str, Any]:
+        """End a run: drop all its holds, and report what could not be removed. A signal is in a hurry."""
+        left = await self._carry_out(self.holds.leave(connection.id), _hurry() if hurried else None)
         if connection.sponsor and connection.id == connection.sponsor.id:
-            left += await self._lost_sponsor(connection.sponsor)
+            left += await self._lost_sponsor(connection.sponsor, hurried=hurried)
+        await self._removals_over()
         connection.is_lease = False
         self.ledger.note("released", pid=connection.pid)
-        last = not self._leases() and not self.stacks
+        last = not self._leases() and not self.holds.stacks
         if last:
             self.reported = True
             left += await self._remove_all()
@@ -680,12 +737,16 @@ class Keeper:
 
     async def do_start(self, _: Connection, *, stack: str, service: str, spec: dict[str, Any]) -> dict[str, Any]:
         """Start a service: argv, env, cwd, log (a wish, which may get a suffix), subject, grace, stop, hold."""
-        if stack not in self.stacks or self.stacks[stack].removing:
-            raise HarnessError(f"Stack {stack!r} is gone, service {service!r} was not started")
+        self._refuse_what_goes(stack, f"service {service!r} was not started")
         made = Service(stack, service, spec | {"log": self._log_of(stack, service)})
         self.services[made.id] = made
         self._launch(made)
         return made.facts()
+
+    def _refuse_what_goes(self, stack: str, undone: str) -> None:
+        """Do nothing when something of a stack may be started. Raises HarnessError."""
+        if not self.holds.is_needed(stack):
+            raise HarnessError(f"Stack {stack!r} is gone, {undone}")
 
     def _log_of(self, stack: str, service: str) -> str:
         """Return the log of a service: ``NAME.log``, for a second stack with that service ``NAME@STACK.log``."""
@@ -696,6 +757,7 @@ class Keeper:
     def _intend(self, act: str, **facts: object) -> None:
         """Have it written down that something is about to be made, on disk where it outlives the machine's end."""
         self._intents += 1
+        self.ledger.restore()  # a line in a file that somebody has deleted is of no use
         write = self.ledger.append if act == "start" else self.ledger.write
         write("intent", act=act, **facts)
 
@@ -744,7 +806,7 @@ class Keeper:
                     raise HarnessError(f"{connection.id} is gone")
                 await self._make_network(name, self._labels(**({objects.STACK: stack} if shared else {})))
                 if shared:
-                    below = self._below(stack)
+                    below = self.holds.below(stack)
                     for one in engine.containers.values():
                         if one.stack in below and one.container:
                             await engine.connect_to(self.networks[name], one.container, [one.name])
@@ -757,17 +819,6 @@ class Keeper:
     @property
     def _first_network(self) -> str:
         return first_name(self.env)
-
-    def _below(self, stack: str) -> set[str]:
-        """Return the stacks that a stack includes, directly or not."""
-        found: set[str] = set()
-        todo = list(self.stacks[stack].includes)
-        while todo:
-            one = todo.pop()
-            if one not in found and one in self.stacks:
-                found.add(one)
-                todo += self.stacks[one].includes
-        return found
 
     async def do_compose(  # noqa: PLR0913 - a command, and what it is about to start
         self,
@@ -791,8 +842,9 @@ class Keeper:
         for name, grace in services.items():
             made = Container(stack, name, self._log_of(stack, name), grace)
             engine.containers[made.id] = made
-        if connection.closed or stack not in self.stacks or self.stacks[stack].removing:
-            raise HarnessError(f"Stack {stack!r} is gone, Compose was not run")
+        if connection.closed:
+            raise HarnessError(f"{connection.id} is gone")
+        self._refuse_what_goes(stack, "Compose was not run")
         self._intend("compose", stack=stack, services=sorted(services))
         command = self._spawn(stack, argv, env, cwd, Path(log))
         await command.gone.wait()
@@ -800,7 +852,7 @@ class Keeper:
         if services and known:
             known.unsure = known.unsure or command.code != 0
             if start and command.code == 0:
-                refused = await engine.start_created(stack, lambda: known.removing or known.stopped)
+                refused = await engine.start_created(stack, lambda: known.stopped or not self.holds.is_needed(stack))
             await engine.refresh()
         return {"code": command.code, "refused": refused}
 
@@ -856,12 +908,12 @@ class Keeper:
             "services": [service.facts() for service in self._everything() if service.starts],
             "stacks": {
                 stack.name: {
-                    "settled": stack.settled,
-                    "includes": stack.includes,
-                    "holders": sorted(stack.holders),
-                    "record": stack.record,
+                    "settled": stack.state is State.SETTLED,
+                    "includes": list(stack.includes),
+                    "holders": self.holds.holders_of(stack.name),
+                    "record": self.stacks[stack.name].record,
                 }
-                for stack in self.stacks.values()
+                for stack in self.holds.stacks.values()
             },
         }
 
@@ -872,6 +924,8 @@ class Keeper:
 
     async def do_act(self, _: Connection, *, stack: str, service: str, act: str, grace: float = 2.0) -> dict[str, Any]:
         """Do to one service what a test asks for: kill, stop, start, restart, pause, unpause, go."""
+        if act in ("start", "restart"):
+            self._refuse_what_goes(stack, f"service {service!r} was not started")
         if self.engine and (container := self.engine.containers.get(f"{stack}/{service}")):
             await self.engine.act(container, act, grace)
             return container.facts()
@@ -879,6 +933,7 @@ class Keeper:
         if act in ("kill", "stop", "restart") and one.running:
             await self._stop({one: 0 if act == "kill" else grace})
         if act in ("start", "restart") and not one.running:
+            self._refuse_what_goes(stack, f"service {service!r} was not started")
             self._launch(one)
         if act == "go":
             one.go()
@@ -889,29 +944,9 @@ class Keeper:
 
     # -- removal ------------------------------------------------------------------------------------------------
 
-    async def _drop(self, holder: str, stack: str | None = None) -> list[str]:
-        """Take ``holder`` off one or all stacks, then remove what nobody holds. Return what is left of those."""
-        for known in list(self.stacks.values()):
-            if stack in (None, known.name):
-                known.holders.discard(holder)
-                if known.owner == holder:
-                    known.owner = ""
-                    known.freed.set()
-        left: list[str] = []
-        async with self._removing:
-            while unused := [known for known in self.stacks.values() if not known.holders]:
-                for known in unused:
-                    known.removing = True
-                    known.freed.set()
-                    known.changed.clear()
-                results = await asyncio.gather(*(self._remove(known) for known in unused))
-                left += [line for lines in results for line in lines]
-        return left
-
-    async def _remove(self, stack: Stack) -> list[str]:
-        """Stop a stack's services, subjects first, and forget it."""
+    async def _remove(self, stack: Stack, budget: clock.Deadline) -> list[str]:
+        """Stop a stack's services, subjects first, and forget them; return what is left."""
         mine = [service for service in self.services.values() if service.stack == stack.name]
-        budget = clock.Deadline.after(STOP_BUDGET)
         subjects = [service for service in mine if service.spec["grace"] > 0]
         # A Compose that failed or was killed may have asked the engine for more than there is yet.
         cut_short = await self._end_commands(stack.name) or stack.unsure
@@ -919,10 +954,14 @@ class Keeper:
         containers = [one for one in engine.containers.values() if one.stack == stack.name] if engine else []
         await asyncio.gather(
             self._stop({one: min(one.spec["grace"], budget.remaining()) for one in subjects}),
-            *(engine.stop(one, one.grace) for one in containers if engine and one.running and one.grace > 0),
+            *(
+                engine.stop(one, min(one.grace, budget.remaining()))
+                for one in containers
+                if engine and one.running and one.grace > 0
+            ),
         )
         await self._stop({one: 0 for one in mine if one not in subjects})
-        left = await self._remove_containers(stack.name, settle=CUT_SHORT if cut_short else 0.0)
+        left = await self._remove_containers(stack.name, settle=removal.CUT_SHORT if cut_short else 0.0)
         for container in containers:
             if engine:
                 await engine.log_complete(container)
@@ -931,12 +970,6 @@ class Keeper:
         left += [f"process {pid} ({procs.command_of(pid)})" for pid in self._processes_of(mine)]
         for one in mine:
             del self.services[one.id]
-        del self.stacks[stack.name]
-        for other in self.stacks.values():
-            other.holders.discard(f"stack-{stack.name}")
-        stack.changed.set()
-        self.left += left
-        say(f"stack {stack.name}: removed" + (f", left: {left}" if left else ""))
         return left
 
     async def _remove_containers(self, stack: str | None, *, settle: float = 0.0) -> list[str]:
@@ -1016,7 +1049,7 @@ class Keeper:
 
     async def _kill_all(self, pids: dict[int, int], deadline: clock.Deadline) -> None:
         for pid, start in pids.items():
-            say(f"killing pid {pid} ({procs.command_of(pid)}), which a service left")
+            say(f"killing pid {pid} ({procs.command_of(pid)}), which was left")
             procs.kill(pid, signal.SIGKILL, start_time=start)
         for pid, start in pids.items():
             await _wait_gone(pid, start, deadline)
@@ -1024,10 +1057,9 @@ class Keeper:
     async def _remove_all(self) -> list[str]:
         """Remove every stack, every process and the scratch folder of this environment; verify; close the ledger."""
         intents = self._intents
-        for stack in self.stacks.values():
-            stack.holders.clear()
-        await self._drop("nobody")
-        async with self._removing:
+        self._follow(self.holds.end(), _hurry())
+        await self._removals_over()
+        async with self._clearing:
             # Stacks take their Compose with them, so no process here goes on making containers.
             of_engine, left = await asyncio.gather(self._remove_rest_of_containers(), self._remove_strays())
             left += of_engine
@@ -1043,7 +1075,7 @@ class Keeper:
     async def _remove_rest_of_containers(self) -> list[str]:
         async with self._networking:  # one that is being made for a lost run is there by then
             # A run that was killed may have asked the engine for a network that is not there yet.
-            return await self._remove_containers(None, settle=CUT_SHORT if self._awaits_network else 0.0)
+            return await self._remove_containers(None, settle=removal.CUT_SHORT if self._awaits_network else 0.0)
 
     async def _remove_strays(self) -> list[str]:
         """End what services left running; return what would not end."""
@@ -1052,6 +1084,21 @@ class Keeper:
             await self._kill_all(found, clock.Deadline.after(KILL_BUDGET))
             found = procs.with_cookie(f"{RUN_COOKIE}={self.env}")
         return [f"process {pid} ({procs.command_of(pid)})" for pid in found]
+
+
+def _refusal(answer: Answer) -> HarnessError:
+    """Return the error for a client that does not get a stack."""
+    if answer.circular:
+        return ConfigError(
+            f"Stack {answer.stack!r} is with another worker, which waits for one of this worker's: "
+            "use stacks in the same order everywhere, or with scope='session'"
+        )
+    return BrokenStack(f"Stack {answer.stack!r} is not to be had: {answer.refusal}")
+
+
+def _hurry() -> clock.Deadline:
+    """Return the time in which services may end by themselves after a signal, or when nobody waits for them."""
+    return clock.Deadline.after(STOP_BUDGET)
 
 
 def _of_group(pids: dict[int, int], group: int) -> dict[int, int]:
@@ -1087,6 +1134,37 @@ def say(text: str) -> None:
         print(f"{clock.now():.3f} {text}", file=sys.stderr, flush=True)
 
 
+def _become(header: dict[str, Any]) -> tuple[Keeper, socket.socket]:
+    """Make the keeper of an environment, and the socket on which it listens.
+
+    Raises:
+        OSError: its files cannot be written, or its name is taken; then there is no ledger.
+        HarnessError: there is no network for it.
+    """
+    with Path(header["folder"], removal.LOG).open("ab") as log:
+        os.dup2(log.fileno(), sys.stdout.fileno())
+        os.dup2(log.fileno(), sys.stderr.fileno())
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind("\0" + header["socket"])
+    keeper = Keeper(header)
+    try:
+        removal.mark_work_folder(keeper.folder, keeper.env)
+    except OSError:
+        keeper.ledger.delete()
+        raise
+    listener.listen(64)
+    return keeper, listener
+
+
+def _why(error: OSError | HarnessError) -> str:
+    """Return why no keeper could be made, for the run that wanted one."""
+    if isinstance(error, HarnessError):
+        return error.summary
+    return f"{error.strerror or error}" + (f" ({error.filename})" if error.filename else "")
+
+
 def main(argv: list[str]) -> int:
     """Become the keeper that ``argv`` describes.
 
@@ -1105,16 +1183,14 @@ def main(argv: list[str]) -> int:
         return 0
     header |= json.loads(order)
     os.close(begin)
-    with Path(header["folder"], removal.LOG).open("ab") as log:
-        os.dup2(log.fileno(), sys.stdout.fileno())
-        os.dup2(log.fileno(), sys.stderr.fileno())
-    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind("\0" + header["socket"])
-    keeper = Keeper(header)
-    removal.mark_work_folder(keeper.folder, keeper.env)
-    listener.listen(64)
+    try:
+        keeper, listener = _become(header)
+    except (OSError, HarnessError) as error:
+        with contextlib.suppress(OSError):
+            traceback.print_exc()  # before it is told: whoever hears of it reads this
+        with contextlib.suppress(BrokenPipeError):
+            os.write(ack, json.dumps({"error": _why(error), "full": getattr(error, "errno", 0) in FULL}).encode())
+        return 1
     owner = this_process()
     # A run that was killed meanwhile reads nothing; then nobody comes, and the keeper ends by itself.
     with contextlib.suppress(BrokenPipeError):

@@ -88,6 +88,10 @@ class Leases:
                 raise BrokenStack(f"No port of {FIRST_PORT}-{LAST_PORT} is free for {name!r}")
         return self._ports[name]
 
+    def forget_port(self, name: str) -> None:
+        """Have ``name`` get another port when it is asked for again; the one that it had is given to nobody else."""
+        self._ports.pop(name, None)
+
     def close(self) -> None:
         """Give everything back."""
         for claim in self._claims:

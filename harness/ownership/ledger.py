@@ -11,32 +11,45 @@ survives that itself must be on disk: containers, networks and volumes. Processe
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from harness.artifacts import open_regular, private_folder, read_regular
 from harness.daemon import Daemon
 from harness.ownership.identity import Owner
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
 SCHEMA = 1
+LARGEST = 64 << 20
 SUFFIX = ".ledger"
 
 
 class LedgerWriter:
-    """The keeper's side: append lines, hold the lock, delete the file when nothing is left."""
+    """The keeper's side: append lines, hold the lock, delete the file when nothing is left.
+
+    It knows what the file says and how it lay on the disk after the last line, so that it can be written again when
+    somebody has removed, replaced or changed it.
+
+    Raises:
+        OSError: the file cannot be made; then there is none.
+    """
 
     def __init__(self, path: Path, header: dict[str, Any]) -> None:
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         self._path = path
-        self._fd = os.open(path, flags, 0o600)
-        fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self.write("header", schema=SCHEMA, **header)
+        self._contents = Contents({"kind": "header", "schema": SCHEMA, **header})
+        self._is_deleted = self._torn = False
+        self._fd = -1
+        self._stamp = (0, 0, 0, 0)  # device, inode, size and time of the file after our last line
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+        self._place()
 
     def write(self, kind: str, **facts: object) -> None:
         """Append one line and have it on disk before returning."""
@@ -45,7 +58,16 @@ class LedgerWriter:
 
     def append(self, kind: str, **facts: object) -> None:
         """Append one line, which is there for whoever reads the file from now on."""
-        os.write(self._fd, (json.dumps({"kind": kind, **facts}) + "\n").encode())
+        line = {"kind": kind, **facts}
+        self._contents.take(line)
+        try:
+            _append(self._fd, [line], torn=self._torn)
+            self._torn = False
+        except OSError as error:
+            self._torn = True  # a part of it may be there
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
+        finally:
+            self._stamp = _stamp(os.fstat(self._fd))
 
     def note(self, kind: str, **facts: object) -> None:
         """Append a line if the file takes it: without a fact the sweep finds things by their cookie or label."""
@@ -54,7 +76,67 @@ class LedgerWriter:
 
     def delete(self) -> None:
         """Remove the file; the lock goes with the process."""
-        self._path.unlink(missing_ok=True)
+        self._is_deleted = True
+        with contextlib.suppress(OSError):  # of what somebody else has put there instead
+            self._path.unlink(missing_ok=True)
+
+    def restore(self) -> bool:
+        """Write the file again if it is not there as it was written; return whether it was not.
+
+        Raises:
+            OSError: it cannot be written.
+            HarnessError: its folder cannot be used.
+        """
+        if self._is_in_place():
+            return False
+        if self._path.parent.parent.is_dir():  # without that, its user is not logged in
+            private_folder(self._path.parent)
+        self._place()
+        return True
+
+    def _is_in_place(self) -> bool:
+        try:
+            return _stamp(self._path.lstat()) == self._stamp
+        except OSError:
+            return False
+
+    def _place(self) -> None:
+        """Put a file in place that is whole and locked from when it is there. Raises OSError."""
+        scratch = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        scratch.unlink(missing_ok=True)
+        fd = open_regular(scratch, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _append(fd, self._contents.lines())
+            os.fdatasync(fd)
+            scratch.replace(self._path)
+        except OSError:
+            os.close(fd)
+            scratch.unlink(missing_ok=True)
+            raise
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd, self._stamp, self._torn, self._is_deleted = fd, _stamp(os.fstat(fd)), False, False
+
+    @property
+    def is_deleted(self) -> bool:
+        """Whether it was deleted because nothing is left that it would tell of."""
+        return self._is_deleted
+
+    def told(self) -> dict[str, Any]:
+        """Return where the file is and the lines that it adds up to, {} when it is deleted."""
+        return {} if self._is_deleted else {"path": str(self._path), "lines": self._contents.lines()}
+
+
+def _append(fd: int, lines: list[dict[str, Any]], *, torn: bool = False) -> None:
+    """Append lines, whole or with an error; after a ``torn`` line on a new one. Raises OSError."""
+    data = b"\n" * torn + b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+    if os.write(fd, data) < len(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _stamp(facts: os.stat_result) -> tuple[int, int, int, int]:
+    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
 @dataclass(frozen=True)
@@ -95,7 +177,9 @@ class LedgerRecord:
 
 
 @dataclass
-class _Reading:
+class Contents:
+    """What the lines of a ledger add up to."""
+
     header: dict[str, Any] = field(default_factory=dict)
     holders: dict[int, Owner] = field(default_factory=dict)
     kept: bool = False
@@ -103,6 +187,7 @@ class _Reading:
     left: tuple[str, ...] = ()
 
     def take(self, line: dict[str, Any]) -> None:
+        """Add a line. Raises KeyError, TypeError and AttributeError where it is not as it should be."""
         kind = line.get("kind")
         if kind == "header":
             self.header = line
@@ -120,47 +205,72 @@ class _Reading:
         elif kind == "left":
             self.left = tuple(map(str, line["things"]))
 
+    def lines(self) -> list[dict[str, Any]]:
+        """Return the fewest lines that add up to the same."""
+        return [
+            self.header,
+            *({"kind": "holder", "owner": owner.as_dict()} for owner in self.holders.values()),
+            *([{"kind": "kept", "value": True}] if self.kept else ()),
+            *(
+                {"kind": "started", "pid": pid, "start": start, "service": service}
+                for pid, start, service in self.processes.values()
+            ),
+        ]
+
+    def record(self, path: Path) -> LedgerRecord | None:
+        """Return it as a record, None when that cannot be: it is of another schema or environment than ``path``."""
+        header = self.header
+        if header.get("schema") != SCHEMA or f"{header.get('env')}{SUFFIX}" != path.name:
+            return None
+        try:
+            return LedgerRecord(
+                path=path,
+                env=header["env"],
+                checkout=header["checkout"],
+                engine=header["engine"],
+                folder=header["folder"],
+                socket=header["socket"],
+                keeper=Owner(**header["owner"]),
+                holders=tuple(self.holders.values()),
+                kept=self.kept,
+                processes=tuple(self.processes.values()),
+                nonce=header.get("nonce", ""),
+                key=header.get("key", ""),
+                daemon=Daemon(**header["daemon"]) if header.get("daemon") else None,
+                left=self.left,
+            )
+        except (KeyError, TypeError):
+            return None
+
+
+def record_of(path: Path, lines: Iterable[dict[str, Any]]) -> LedgerRecord | None:
+    """Return what the lines of the ledger ``path`` say, None when they are none of this schema and environment."""
+    contents = Contents()
+    for line in lines:
+        with contextlib.suppress(KeyError, TypeError, AttributeError):
+            contents.take(line)
+    return contents.record(path)
+
 
 def read(path: Path) -> LedgerRecord | None:
     """Return what ``path`` says, or None when it is no ledger of this schema (a torn last line is passed over)."""
     try:
-        if path.is_symlink():
-            return None
-        lines = path.read_text(encoding="utf-8").splitlines()
+        text = read_regular(path, LARGEST).decode()
     except (OSError, UnicodeDecodeError):
         return None
-    reading = _Reading()
-    for text in lines:
-        with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
-            reading.take(json.loads(text))
-    header = reading.header
-    if header.get("schema") != SCHEMA:
-        return None
-    try:
-        return LedgerRecord(
-            path=path,
-            env=header["env"],
-            checkout=header["checkout"],
-            engine=header["engine"],
-            folder=header["folder"],
-            socket=header["socket"],
-            keeper=Owner(**header["owner"]),
-            holders=tuple(reading.holders.values()),
-            kept=reading.kept,
-            processes=tuple(reading.processes.values()),
-            nonce=header.get("nonce", ""),
-            key=header.get("key", ""),
-            daemon=Daemon(**header["daemon"]) if header.get("daemon") else None,
-            left=reading.left,
-        )
-    except (KeyError, TypeError):
-        return None
+    return record_of(path, _lines(text))
+
+
+def _lines(text: str) -> Iterator[dict[str, Any]]:
+    for line in text.splitlines():
+        with contextlib.suppress(ValueError):
+            yield json.loads(line)
 
 
 def note_left(path: Path, things: Sequence[str]) -> None:
     """Append to a dead keeper's ledger what of its environment could not be removed; a full disk is no error."""
     with contextlib.suppress(OSError):
-        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = open_regular(path, os.O_WRONLY | os.O_APPEND)
         try:
             # Its last line may be torn; an empty one is passed over.
             os.write(fd, ("\n" + json.dumps({"kind": "left", "things": list(things)}) + "\n").encode())
@@ -173,23 +283,22 @@ def is_unreadable(path: Path) -> bool:
     if read(path) is not None:
         return False
     try:
-        text = path.read_bytes().decode()
+        text = read_regular(path, LARGEST).decode()
     except OSError:
         return False  # one that may not be read is not ours to judge
     except UnicodeDecodeError:
         return True
-    for line in text.splitlines():
-        with contextlib.suppress(ValueError, AttributeError):
-            header = json.loads(line)
-            if header.get("kind") == "header":
-                return bool(header.get("schema") == SCHEMA)
+    for line in _lines(text):
+        with contextlib.suppress(AttributeError):
+            if line.get("kind") == "header":
+                return bool(line.get("schema") == SCHEMA)
     return True
 
 
 def keeper_is_alive(path: Path) -> bool:
     """Return whether a keeper holds the lock of the ledger ``path``."""
     try:
-        fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = open_regular(path, os.O_RDWR)
     except OSError:
         return False
     try:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 WORK, LOG = "work", "keeper.log"
 ENGINE_BUDGET = 20.0
+CUT_SHORT = 1.5  # seconds in which the engine may still create what a killed Compose, or run, had asked for
 MARK = ".harness-environment"
 
 
@@ -71,13 +72,14 @@ def claim_of(record: LedgerRecord) -> objects.Claim:
     return objects.Claim(record.env, record.nonce, record.key)
 
 
-def remove_containers(record: LedgerRecord, elsewhere: Daemon | None = None) -> list[str]:
+def remove_containers(record: LedgerRecord, elsewhere: Daemon | None = None, *, settle: float = 0.0) -> list[str]:
     """Remove the containers, networks and volumes of an environment; return what is left, in words.
 
     Args:
         record: its ledger.
         elsewhere: the engine in use now. Where that of the ledger does not answer, this may be it by another address:
             it is when it has something of the environment.
+        settle: how many seconds to go on looking, as in ``objects.remove_all``.
     """
     if record.daemon is None:
         return []
@@ -85,12 +87,12 @@ def remove_containers(record: LedgerRecord, elsewhere: Daemon | None = None) -> 
         return [f"containers of {record.env}: its ledger has no nonce, so nothing proves which are its"]
     try:
         try:
-            return _remove_from(reach(record.daemon, within=ENGINE_BUDGET), record)
+            return _remove_from(reach(record.daemon, within=ENGINE_BUDGET), record, settle)
         except EngineUnreachableError:
             there = _moved_to(elsewhere, record)
             if there is None:
                 raise
-            return _remove_from(there, record)
+            return _remove_from(there, record, settle)
     except EngineUnreachableError as error:
         way_out = f"if it is gone for good: `harness gc --forget {record.env}`"
         return [f"containers of {record.env}: {error.summary}; {way_out}"]
@@ -98,9 +100,9 @@ def remove_containers(record: LedgerRecord, elsewhere: Daemon | None = None) -> 
         return [f"containers of {record.env}: {error.summary}"]
 
 
-def _remove_from(api: Api, record: LedgerRecord) -> list[str]:
-    claim = claim_of(record)
-    return objects.remove_all(api, f"{objects.RUN}={record.env}", lambda thing: claim.proves(api, thing))
+def _remove_from(api: Api, record: LedgerRecord, settle: float) -> list[str]:
+    claim, label = claim_of(record), f"{objects.RUN}={record.env}"
+    return objects.remove_all(api, label, lambda thing: claim.proves(api, thing), settle=settle)
 
 
 def _moved_to(daemon: Daemon | None, record: LedgerRecord) -> Api | None:
@@ -142,8 +144,9 @@ def clear(record: LedgerRecord, elsewhere: Daemon | None = None) -> list[str]:
 
     ``elsewhere`` is the engine in use now, as in ``remove_containers``.
     """
+    cut_short = bool(living(record))  # Compose among them, perhaps
     left = clear_machine(record)
-    left += remove_containers(record, elsewhere)
+    left += remove_containers(record, elsewhere, settle=CUT_SHORT if cut_short else 0.0)
     if not left:
         record.path.unlink(missing_ok=True)
     return left

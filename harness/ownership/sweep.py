@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import procs
-from harness.clock import Deadline, poll
+from harness.artifacts import irregular
 from harness.daemon import reach
 from harness.errors import ConfigError, HarnessError, nearest
 from harness.ownership import ledger, objects, removal
 from harness.ownership.identity import is_proven_dead, this_process
+from harness.ownership.locks import locked
 from harness.ownership.proof import user_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from harness.daemon import Daemon
     from harness.ownership.identity import Owner
@@ -29,39 +28,6 @@ if TYPE_CHECKING:
 LOCK_BUDGET = 60.0
 ENGINE_BUDGET = 20.0
 SETTLED_AFTER = 10.0
-
-
-@contextlib.contextmanager
-def locked(path: Path, timeout: float) -> Iterator[None]:
-    """Hold the flock of ``path``, a file that is never deleted.
-
-    Raises:
-        ConfigError: somebody else held it for ``timeout`` seconds; the error names who.
-    """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        deadline = Deadline.after(timeout)
-        for _ in poll(deadline):
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if deadline.expired():
-                    holder = _holder_of(fd)
-                    raise ConfigError(f"Lock {path} was not free in {timeout:g} s; held by {holder}") from None
-        yield
-    finally:
-        os.close(fd)
-
-
-def _holder_of(fd: int) -> str:
-    inode = os.fstat(fd).st_ino
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/locks").read_text().splitlines():
-            words = line.split()
-            if len(words) > 5 and words[5].endswith(f":{inode}"):  # noqa: PLR2004 - proc_locks(5)
-                return f"pid {words[4]} ({procs.command_of(int(words[4]))})"
-    return "an unknown process"
 
 
 @dataclass(frozen=True)
@@ -159,7 +125,7 @@ def find_dead(state: Path, daemon: Daemon | None = None, keys: Sequence[Path] = 
             things += [f"folder {work}"] if (work := Path(record.folder, removal.WORK)).exists() else []
             found.append(Dead(record.env, record.checkout, tuple(things)))
         elif ledger.read(path) is None:
-            notes.append(f"{path} is no ledger that can be read")
+            notes.append(f"{path} is {irregular(path) or 'no ledger that can be read'}")
     if daemon:
         try:
             api = reach(daemon, within=ENGINE_BUDGET)
@@ -176,8 +142,13 @@ def find_dead(state: Path, daemon: Daemon | None = None, keys: Sequence[Path] = 
 
 
 def _set_aside(path: Path) -> str:
-    """Rename a ledger that cannot be read, so that it is told of once; return what to tell, "" for nothing."""
-    if path.is_symlink() or ledger.keeper_is_alive(path) or not ledger.is_unreadable(path):
+    """Rename a ledger that cannot be read, so that it is told of once; return what to tell, "" for nothing.
+
+    What is no regular file is left where it is.
+    """
+    if kind := irregular(path):
+        return f"{path} is {kind}, no ledger; it is passed over"
+    if ledger.keeper_is_alive(path) or not ledger.is_unreadable(path):
         return ""
     with contextlib.suppress(OSError):
         if datetime.now(UTC).timestamp() - path.stat().st_mtime < SETTLED_AFTER:

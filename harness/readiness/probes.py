@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 import socket
 import struct
+import threading
 import uuid
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from harness import procs
+from harness import clock, procs
 from harness.artifacts import mapped_path, read_on
 from harness.errors import BrokenStack, HarnessError
 from harness.helpers import http
+from harness.stack import HealthCheck
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,10 +24,16 @@ if TYPE_CHECKING:
     from harness.stack import HttpProbe, KafkaProbe, Probe
 
 STILL_OPEN = 0.02  # a proxy accepts for a service that does not listen yet, and closes at once
+CONNECT_BUDGET = 0.5
 KAFKA_SLICE = 0.25
 EXEC_BUDGET = 5.0
 LOG_AT_ONCE, LOG_PARTS = 1 << 20, 16
 LOG_AGAIN = 1 << 16  # bytes that are looked at twice: a match may have come in pieces, and have several lines
+# What an engine says of a program that is not there, and what shells say; neither of one that was named by its path.
+_NO_EXECUTABLE = re.compile(r'exec: "([^"/]+)": executable file not found')
+_NOT_FOUND = re.compile(r"sh: (?:line )?(?:\d+: )?([^\s/:]+): (?:command )?not found")
+_GIVES_UP = re.compile(r"\|\|\s*(?:exit(?:\s+\d+)?|false)\b")
+_OTHER_WAYS = ("||", ";", "\n", "if ")
 # What a check raises because it is written wrongly: no waiting will change that.
 _MISTAKES = (TypeError, NameError, AttributeError, ImportError, SyntaxError, NotImplementedError)
 
@@ -45,6 +53,10 @@ class Target:
         cwd: its folder.
         mounts: container path -> path here.
         health: command that tells its health.
+        check: how often and how long it is run, None for what is usual.
+        is_awaited: whether another service starts when this one is healthy.
+        stranger: tells who listens on (host, port) when that is nobody of this environment, "" otherwise.
+        silence: tells why (host, port) need not be asked, since nothing listens behind it; "" when something may.
         execute: runs a command in it, where it is a container.
         exists: tells whether it has a file, where it is a container.
         healthy: tells "" or why it is not healthy, where it is a container.
@@ -60,13 +72,27 @@ class Target:
     cwd: Path = Path()
     mounts: Mapping[str, str] = field(default_factory=dict)
     health: tuple[str, ...] = ()
+    check: HealthCheck | None = None
+    is_awaited: bool = False
+    stranger: Callable[[str, int], str] | None = None
+    silence: Callable[[str, int], str] = lambda _host, _port: ""
     execute: Callable[[tuple[str, ...], float], procs.Finished] | None = None
     exists: Callable[[str], bool] | None = None
     healthy: Callable[[], str] | None = None
 
+    def refuse_stranger(self, host: str, port: int) -> None:
+        """Do nothing when who answers at an address is of this environment. Raises Hopeless when it is not."""
+        who = self.stranger(host, port) if self.stranger else ""
+        if who:
+            raise Hopeless(f"{host}:{port} is held by {who}")
+
     def map_path(self, path: str) -> Path:
         """Return a container path as a path here; one that is not mounted stays."""
         return Path(mapped_path(path, self.mounts) or path)
+
+
+class Hopeless(HarnessError):
+    """What a probe saw that no waiting will change; the wait ends with it."""
 
 
 class Asker(Protocol):
@@ -81,11 +107,20 @@ class Asker(Protocol):
     needed: int
 
     def ask(self) -> str:
-        """Return "" when the condition holds now, else why not."""
+        """Return "" when the condition holds now, else why not. Raises Hopeless when it never will."""
         ...
 
     def close(self) -> None:
         """Let go of connections."""
+        ...
+
+
+@runtime_checkable
+class Slow(Protocol):
+    """An asker whose answer may take longer than a wait can be held up; it is asked in a thread of its own."""
+
+    def cancel(self) -> None:
+        """Have an answer that is under way come soon, from another thread: nobody wants it any more."""
         ...
 
 
@@ -103,6 +138,21 @@ class Simple:
 
     def close(self) -> None:
         """Hold nothing."""
+
+
+@dataclass
+class Patient(Simple):
+    """The same, where the answer may be long in coming."""
+
+    given_up: threading.Event = field(default_factory=threading.Event)
+
+    def cancel(self) -> None:
+        """Have it end what it does."""
+        self.given_up.set()
+
+    def close(self) -> None:
+        """End what was begun."""
+        self.given_up.set()
 
 
 @dataclass
@@ -139,54 +189,75 @@ def start_probe(probe: Probe, index: int, target: Target) -> Asker:
     if probe.http:
         return _http(probe.http, target)
     if probe.tcp:
-        return Simple(f"tcp {probe.tcp} (listening)", lambda: _tcp(*target.address[probe.tcp or 0]), needed=2)
+        return Simple(f"tcp {probe.tcp} (listening)", lambda: _tcp(*target.address[probe.tcp or 0], target), needed=2)
     if probe.kafka:
-        return KafkaAsker(probe.kafka, target.brokers[index])
+        return KafkaAsker(probe.kafka, target.brokers[index], target)
     if probe.log is not None:
         return LogAsker(f"log {probe.log!r}", probe.log, target)
     if probe.file is not None:
         return Simple(f"file {probe.file}", lambda: _file(probe.file or "", target))
     if probe.python is not None:
-        return Simple(f"python {probe.python}", lambda: _python(probe.python or "", target))
+        return Patient(f"python {probe.python}", lambda: _python(probe.python or "", target))
     if kind == "exec":
         argv = tuple(_local(word, target) for word in probe.exec or ())
-        return Simple(f"exec {' '.join(probe.exec or ())}", lambda: _exec(argv, target))
-    return Simple("healthy", lambda: _healthy(target))
+        given_up = threading.Event()
+        name = f"exec {' '.join(probe.exec or ())}"
+        return Patient(name, lambda: _exec(argv, target, EXEC_BUDGET, given_up), given_up=given_up)
+    return _healthy(target)
+
+
+def start_again(probe: Probe, index: int, target: Target) -> Asker | None:
+    """Return ``probe`` as something to ask of a service that was ready before; None when it tells of its start only."""
+    if probe.log is not None or (probe.kafka and probe.kafka.message):
+        return None
+    if probe.kafka:
+        # That it speaks, and no more: a round trip on a topic of ours would be a change, and takes its time.
+        bootstrap = target.brokers[index]
+        return Patient("kafka", lambda: _no_broker(bootstrap))
+    return start_probe(probe, index, target)
 
 
 def _local(word: str, target: Target) -> str:
     return str(target.map_path(word)) if word.startswith("/") and not target.execute else word
 
 
-def _http(probe: HttpProbe, target: Target) -> Simple:
+def _http(probe: HttpProbe, target: Target) -> Patient:
     host, port = target.address[probe.port] if probe.port else next(iter(target.address.values()))
 
     def ask() -> str:
+        if silence := target.silence(host, port):
+            return silence
         answer = http.ask(host, port, probe.path)
         if answer.status not in probe.status:
             return f"{probe.path}: {answer}"
-        if not probe.json_:
-            return ""
         try:
-            return http.json_mismatch(answer.json(), probe.json_)
+            mismatch = http.json_mismatch(answer.json(), probe.json_) if probe.json_ else ""
         except ValueError:
             return f"{probe.path}: the answer is no JSON: {answer}"
+        if not mismatch:
+            target.refuse_stranger(host, port)
+        return mismatch
 
     # A JSON predicate proves use; a bare status may come from a server that is only half up.
-    return Simple(f"http {probe.path}", ask, needed=1 if probe.json_ else 2)
+    return Patient(f"http {probe.path}", ask, needed=1 if probe.json_ else 2)
 
 
-def _tcp(host: str, port: int) -> str:
+def _tcp(host: str, port: int, target: Target) -> str:
+    if silence := target.silence(host, port):
+        return silence
     try:
-        with socket.create_connection((host, port), timeout=1) as connection:
+        with socket.create_connection((host, port), timeout=CONNECT_BUDGET) as connection:
             connection.settimeout(STILL_OPEN)
             try:
                 closed = connection.recv(1) == b""
             except TimeoutError:
                 closed = False
-            return f"{host}:{port} accepted and closed at once" if closed else ""
     except OSError as error:
         return f"{host}:{port}: {error.strerror or error}"
+    if closed:
+        return f"{host}:{port} accepted and closed at once"
+    target.refuse_stranger(host, port)
+    return ""
 
 
 def _file(path: str, target: Target) -> str:
@@ -194,27 +265,114 @@ def _file(path: str, target: Target) -> str:
     return "" if found else f"{path} does not exist"
 
 
-def _exec(argv: tuple[str, ...], target: Target) -> str:
+def _exec(argv: tuple[str, ...], target: Target, budget: float, given_up: threading.Event) -> str:
     try:
         if target.execute:
-            done = target.execute(argv, EXEC_BUDGET)
+            done = target.execute(argv, budget)
         else:
-            done = procs.run(argv, timeout=EXEC_BUDGET, env=target.env, cwd=target.cwd)
+            done = procs.run(argv, timeout=budget, env=target.env, cwd=target.cwd, given_up=given_up)
     except HarnessError as error:
-        return error.summary
+        said = error.summary
     except OSError as error:
-        return f"{error.filename or argv[0]}: {error.strerror}"
+        said = f"{error.filename or argv[0]}: {error.strerror}"
+        if error.filename == argv[0] and "/" not in argv[0] and isinstance(error, FileNotFoundError):
+            raise Hopeless(said) from error
+    else:
+        said = _outcome(argv, done, budget)
+    if missing_binary(" ".join(argv), said):
+        raise Hopeless(said)
+    return said
+
+
+def _outcome(argv: tuple[str, ...], done: procs.Finished, budget: float) -> str:
+    """Return "" for a command that succeeded, else how it ended and the last line that it wrote."""
     if done.code == 0:
         return ""
     said = (done.stderr or done.stdout).strip().splitlines()
-    what = f"no end in {EXEC_BUDGET:g} s" if done.code is None else procs.describe_exit(done.code)
-    return f"{argv[0]}: {what}" + (f": {said[-1]}" if said else "")
+    how = f"no end in {budget:g} s" if done.code is None else procs.describe_exit(done.code)
+    return f"{argv[0]}: {how}" + (f": {said[-1]}" if said else "")
 
 
-def _healthy(target: Target) -> str:
+def missing_binary(command: str, said: str) -> str:
+    """Return the program without which a command can never succeed, "" when what it said tells of none.
+
+    One that is named by its path may yet come: the service may write it.
+
+    Args:
+        command: the command, or the line that a shell was given.
+        said: what came of it, in the words of the engine or the shell.
+    """
+    if match := _NO_EXECUTABLE.search(said):
+        return match[1]
+    # A shell goes on behind ``||``: what is missing may only be the first of two ways.
+    other_ways = _GIVES_UP.sub("", command)
+    match = _NOT_FOUND.search(said)
+    return match[1] if match and not any(word in other_ways for word in _OTHER_WAYS) else ""
+
+
+def _healthy(target: Target) -> Asker:
     if target.healthy:
-        return target.healthy()
-    return _exec(target.health, target) if target.health else "no embedded.healthcheck is declared"
+        return Simple("healthy", target.healthy)
+    return HealthAsker(target) if target.health else Simple("healthy", lambda: "no embedded.healthcheck is declared")
+
+
+class HealthAsker:
+    """The healthcheck of a process, asked as Compose does it: so often, for so long, failing so often in a row.
+
+    Its first check comes at once. Where its file says no ``interval`` it is asked as any other probe, and without
+    ``retries`` it is never given up.
+    """
+
+    name = "healthy"
+    needed = 1
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._check = target.check or HealthCheck(test=target.health)
+        self._given_up = threading.Event()
+        self._start = clock.now()
+        self._next = 0.0
+        self._failures = 0
+        self._said = ""
+
+    def ask(self) -> str:
+        """Run the check when it is due, else tell what came of the last one.
+
+        Raises:
+            Hopeless: it can never succeed; or it failed for good, and a service waits for this one to be healthy.
+        """
+        if clock.now() < self._next:
+            return self._said
+        begun = clock.now() - self._start
+        said = _exec(self._target.health, self._target, self._check.timeout, self._given_up)
+        self._next = clock.now() + self._interval(begun)
+        self._said = self._count(said, begun) if said else ""
+        return self._said
+
+    def _interval(self, begun: float) -> float:
+        check = self._check
+        starting = begun < (check.start_period or 0.0)
+        return (check.start_interval if starting else None) or check.interval or 0.0
+
+    def _count(self, said: str, begun: float) -> str:
+        check = self._check
+        # Compose's first check comes an interval after the start: what failed before that does not count.
+        if begun >= (check.start_period or 0.0) and begun >= (check.interval or 0.0):
+            self._failures += 1
+        if check.retries is None or self._failures < check.retries:
+            return said
+        said = f"unhealthy, {self._failures} checks in a row failed: {said}"
+        if self._target.is_awaited:
+            raise Hopeless(said)
+        return said
+
+    def cancel(self) -> None:
+        """End a check that is under way."""
+        self._given_up.set()
+
+    def close(self) -> None:
+        """End a check that is under way."""
+        self._given_up.set()
 
 
 def _python(reference: str, target: Target) -> str:
@@ -238,12 +396,15 @@ class KafkaAsker:
 
     needed = 1
 
-    def __init__(self, probe: KafkaProbe, bootstrap: str) -> None:
+    def __init__(self, probe: KafkaProbe, bootstrap: str, target: Target) -> None:
         self._probe = probe
+        self._target = target
         self._bootstrap = bootstrap
         self._kafka: Any = None
         self._round_trip_done = False
         self._consumer: Any = None
+        self._asking = threading.Lock()
+        self._closed = False
         self.name = "kafka"
         self._before: dict[int, int] = {}
         if probe.message:
@@ -269,10 +430,19 @@ class KafkaAsker:
 
     def ask(self) -> str:
         """Ask the broker; what it refuses is the reason why not yet."""
+        with self._asking:
+            answer = self._ask()
+        if self._closed:
+            self.close()
+        return answer
+
+    def _ask(self) -> str:
+        host, _, port = self._bootstrap.rpartition(":")
         # A plain connect first: a Kafka client that comes too early takes longer to notice the broker than this does.
-        refused = _no_broker(self._bootstrap)
+        refused = self._target.silence(host, int(port)) or _no_broker(self._bootstrap)
         if refused:
             return refused
+        self._target.refuse_stranger(host, int(port))
         try:
             return self._ask_message() if self._probe.message else self._ask_broker()
         except HarnessError as error:
@@ -321,10 +491,19 @@ class KafkaAsker:
         what = f" with schema {wanted.schema_}" if wanted.schema_ else ""
         return f"no message{what} on {wanted.topic!r}: {seen}"
 
+    def cancel(self) -> None:
+        """Do nothing: each question to a broker has a bound of its own."""
+
     def close(self) -> None:
-        """Leave the broker."""
-        if self._kafka is not None:
-            self._kafka.close()
+        """Leave the broker; when it is being asked, as soon as that has ended."""
+        self._closed = True
+        if self._asking.acquire(blocking=False):
+            try:
+                if self._kafka is not None:
+                    self._kafka.close()
+                    self._kafka = None
+            finally:
+                self._asking.release()
 
 
 def _no_broker(bootstrap: str) -> str:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from harness import clock
-from harness.clock import Deadline, poll
+from harness.clock import Aside, Deadline, poll
+from harness.errors import HarnessError
+from harness.readiness.probes import Asker, Hopeless, Slow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from harness.readiness.probes import Asker
+    from collections.abc import Callable, Mapping, Sequence
 
 BETWEEN_SUCCESSES = 0.1
 KEPT = 5
+LATE = 1.0  # seconds without an answer that are worth a word
+LAST_PATIENCE = 0.25  # seconds for the answer to the question that is asked when time is up
 
 
 class Stop:
@@ -77,6 +79,7 @@ class Waited:
         observation: what it answered last.
         history: the last distinct observations, oldest first, each with the seconds since the wait began.
         seconds: how long it took.
+        hopeless: whether more time would have changed nothing.
     """
 
     ready: bool
@@ -85,6 +88,71 @@ class Waited:
     observation: str = ""
     history: tuple[str, ...] = ()
     seconds: float = 0.0
+    hopeless: bool = False
+
+
+def _late(asker: Asker, question: Aside[str]) -> str:
+    """Return in words how long an answer is waited for, "" when that is not long."""
+    return f"{asker.name} has not answered for {question.seconds:.1f} s" if question.seconds >= LATE else ""
+
+
+def _give_up(asker: Asker) -> None:
+    """Have a probe end what it does for an answer that nobody wants any more."""
+    if isinstance(asker, Slow):
+        asker.cancel()
+
+
+@dataclass
+class _Asking:
+    """Who is asked now, and what was seen."""
+
+    todo: list[Asker]
+    wake: threading.Event
+    start: float = field(default_factory=clock.now)
+    history: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT))
+    probe: str = ""
+    observation: str = ""
+    question: Aside[str] | None = None
+    _last_seen: tuple[str, str] = ("", "")
+    _streak: int = 0
+    _last_success: float = 0.0
+
+    def go_on(self, patience: float) -> None:
+        """Ask until all hold, or until one does not, or has not answered in ``patience`` seconds."""
+        while self.todo:
+            asker = self.todo[0]
+            self.probe = asker.name
+            if self._streak and clock.now() - self._last_success < BETWEEN_SUCCESSES:
+                return
+            seen = self._ask(asker, patience)
+            if seen is None:
+                return
+            if seen:
+                self._note(seen)
+                return
+            self._streak, self._last_success = self._streak + 1, clock.now()
+            if self._streak >= asker.needed:
+                self.todo.pop(0)
+                self._streak, self.observation = 0, ""
+
+    def _ask(self, asker: Asker, patience: float) -> str | None:
+        if not isinstance(asker, Slow):
+            return asker.ask()
+        self.question = self.question or Aside(asker.ask, self.wake)
+        if not self.question.is_over(patience):
+            return None
+        question, self.question = self.question, None
+        return question.result()
+
+    def _note(self, seen: str) -> None:
+        self._streak = 0
+        if (self.probe, seen) != self._last_seen:
+            self.history.append(f"{clock.now() - self.start:.2f} s {self.probe}: {seen}")
+        self._last_seen, self.observation = (self.probe, seen), seen
+
+    def ended(self, *, ready: bool, dead: bool = False) -> Waited:
+        late = _late(self.todo[0], self.question) if self.question else ""
+        return Waited(ready, dead, self.probe, late or self.observation, tuple(self.history), clock.now() - self.start)
 
 
 def wait_until_ready(askers: Sequence[Asker], deadline: Deadline, *, is_dead: Callable[[], bool], stop: Stop) -> Waited:
@@ -96,37 +164,52 @@ def wait_until_ready(askers: Sequence[Asker], deadline: Deadline, *, is_dead: Ca
         is_dead: tells whether the service has ended; asked on every turn.
         stop: ends the wait from outside.
     """
-    start = clock.now()
-    history: deque[str] = deque(maxlen=KEPT)
-    probe = observation = ""
-    last_seen = ("", "")
-    todo = list(askers)
-    streak, last_success = 0, -BETWEEN_SUCCESSES
-
-    def ended(*, ready: bool, dead: bool = False) -> Waited:
-        return Waited(ready, dead, probe, observation, tuple(history), clock.now() - start)
-
-    for _ in poll(deadline, wake=stop.subscribe()):
-        if is_dead():
-            return ended(ready=False, dead=True)
-        if stop.stopped:
-            break
-        while todo:
-            asker = todo[0]
-            probe = asker.name
-            if streak and clock.now() - last_success < BETWEEN_SUCCESSES:
+    wake = stop.subscribe()
+    asking = _Asking(list(askers), wake)
+    try:
+        for _ in poll(deadline, wake=wake):
+            if is_dead():
+                return asking.ended(ready=False, dead=True)
+            if stop.stopped:
                 break
-            seen = asker.ask()
-            if seen:
-                streak = 0
-                if (probe, seen) != last_seen:
-                    history.append(f"{clock.now() - start:.2f} s {probe}: {seen}")
-                last_seen, observation = (probe, seen), seen
-                break
-            streak, last_success = streak + 1, clock.now()
-            if streak >= asker.needed:
-                todo.pop(0)
-                streak, observation = 0, ""
-        if not todo:
-            return ended(ready=True)
-    return ended(ready=False, dead=is_dead())
+            asking.go_on(LAST_PATIENCE if deadline.expired() else 0.0)
+            if not asking.todo:
+                return asking.ended(ready=True)
+        return asking.ended(ready=False, dead=is_dead())
+    except Hopeless as error:
+        return replace(asking.ended(ready=False), observation=error.summary, hopeless=True)
+    finally:
+        if asking.question:
+            _give_up(asking.todo[0])
+
+
+def ask_once(askers: Mapping[str, Sequence[Asker]], within: float) -> dict[str, str]:
+    """Ask every probe of services once, all at the same time.
+
+    Args:
+        askers: service -> its probes.
+        within: seconds after which a probe that has not answered counts as one that does not.
+
+    Returns:
+        Service -> "" when each of its probes holds, else which did not and what it answered.
+    """
+    deadline = Deadline.after(within)
+    asked = [(service, asker, Aside(asker.ask)) for service, probes in askers.items() for asker in probes]
+    answers = dict.fromkeys(askers, "")
+    for service, asker, question in asked:
+        seen = _answer(question, deadline)
+        if seen is None:
+            seen = f"no answer in {within:g} s"
+            _give_up(asker)
+        if seen and not answers[service]:
+            answers[service] = f"{asker.name}: {seen}"
+    return answers
+
+
+def _answer(question: Aside[str], deadline: Deadline) -> str | None:
+    if not question.is_over(deadline.remaining()):
+        return None
+    try:
+        return question.result()
+    except HarnessError as error:
+        return error.summary

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 DEBUGPY_PORT = 5678
 ASK_BUDGET = 10.0
+LOOK_EVERY = 0.1  # seconds after which somebody who has attached, or pressed Enter, is noticed
 _PYTHON = re.compile(r"python(\d(\.\d+)?)?")
 _ESTABLISHED = "01"
 _ENTER = "\n"
@@ -115,7 +116,7 @@ class Debugger:
             with suppress(OSError):  # it has gone: a debugger may still come
                 terminal = os.open(self.terminal, os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK)
                 stack.callback(os.close, terminal)
-            for _ in poll(Deadline.after(LIFTED)):
+            for _ in poll(Deadline.after(LIFTED), longest=LOOK_EVERY):
                 if stopped() or environment.exit_of(facts["stack"], facts["service"]):
                     return ""
                 seen = who() or (_ENTER if _enter_pressed(terminal) else "")

@@ -12,33 +12,38 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import artifacts
+from harness import artifacts, procs
 from harness.daemon import connect
 from harness.engine import attach
 from harness.errors import BrokenStack, HarnessError, LeftoverError
-from harness.ownership import ledger
+from harness.interrupts import Interrupted
 from harness.ownership.client import NETWORK_BUDGET, EnvironmentId, KeeperLink, KeeperToBe, start_keeper
+from harness.ownership.living import find_living, find_one, is_alive
+from harness.ownership.locks import holder_of, locked
 from harness.ownership.networks import Network
 from harness.ownership.removal import LOG
-from harness.ownership.sweep import locked, sweep
-from harness.procs import describe_exit
-from harness.readiness import Stop
+from harness.ownership.sweep import sweep
+from harness.readiness import Stop, ask_once
 from harness.reporting import RunFolder, WorkerFolder
 from harness.runs.pruning import prune_soon
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
+    from contextlib import AbstractContextManager
 
     from docker import APIClient
 
     from harness.config import Settings
     from harness.daemon import Daemon
     from harness.ownership.ledger import LedgerRecord
+    from harness.ownership.locks import Holder
+    from harness.readiness import Asker
     from harness.runs.debugging import Debugger
     from harness.runs.wiring import Engine
 
 KEEPER_BUDGET = 10.0
 OPEN_BUDGET = 60.0
+CHANGE_BUDGET = 2400.0  # another `up` of this checkout may be building, pulling and starting
 EXPLAIN_BUDGET = 5.0
 KILLED = 137  # how a container's exit code tells SIGKILL
 
@@ -50,25 +55,46 @@ def checkout_of(settings: Settings) -> str:
 
 def checkout_lock(settings: Settings, what: str = "checkout") -> Path:
     """Return the lock that serialises ``up`` and ``down`` of one checkout, or ``what`` else is done one at a time."""
-    digest = hashlib.sha256(checkout_of(settings).encode()).hexdigest()[:16]
-    return artifacts.private_folder(settings.state) / f"{what}-{digest}.lock"
+    return artifacts.private_folder(settings.state) / _lock_name(settings, what)
+
+
+def _lock_name(settings: Settings, what: str = "checkout") -> str:
+    return f"{what}-{hashlib.sha256(checkout_of(settings).encode()).hexdigest()[:16]}.lock"
+
+
+def changing(settings: Settings, purpose: str, say: Callable[[str], None]) -> AbstractContextManager[None]:
+    """Hold the lock of what this checkout keeps, for as long as it is changed.
+
+    Args:
+        settings: whose; ``wait_timeout`` is how long another one is waited for.
+        purpose: what is done to it: "brought up", "taken down"...
+        say: told at once when another one is waited for.
+
+    Raises:
+        ConfigError: another one was not done in time.
+    """
+    timeout = settings.wait_timeout or CHANGE_BUDGET
+
+    def waiting(holder: Holder) -> None:
+        work = f" is being {holder.purpose}" if holder.purpose else " is being changed"
+        say(f"what is up here{work} by {holder}; waiting for at most {timeout:g} s")
+
+    return locked(checkout_lock(settings), timeout, everywhere=True, purpose=purpose, waiting=waiting)
+
+
+def changer(settings: Settings) -> Holder | None:
+    """Return who changes now what this checkout keeps, None when nobody does."""
+    return holder_of(settings.state / _lock_name(settings), everywhere=True)
+
+
+def kept_here(settings: Settings) -> list[LedgerRecord]:
+    """Return the living kept environments of this checkout, on any engine."""
+    return [record for record in find_living(settings.state, checkout_of(settings)) if record.kept]
 
 
 def all_kept(settings: Settings) -> dict[str, LedgerRecord]:
-    """Return the living kept environments of this checkout, by engine."""
-    if not settings.state.is_dir():
-        return {}
-    read = ((path, ledger.read(path)) for path in ledger.all_ledgers(settings.state))
-    return {
-        record.engine: record
-        for path, record in read
-        if record and record.kept and record.checkout == checkout_of(settings) and ledger.keeper_is_alive(path)
-    }
-
-
-def find_kept(settings: Settings, engine: str) -> LedgerRecord | None:
-    """Return the living kept environment of this checkout and engine, None when there is none."""
-    return all_kept(settings).get(engine)
+    """Return the living kept environments of this checkout, by engine; the newest where one has several."""
+    return {record.engine: record for record in kept_here(settings)}
 
 
 @dataclass(frozen=True)
@@ -95,7 +121,7 @@ class Share:
         """Return the ledger of the environment that was opened for the run, None before that and after its end."""
         try:
             facts = json.loads((self.folder(settings) / "run.json").read_text(encoding="utf-8"))
-            return ledger.read(settings.state / f"{facts['environment']}{ledger.SUFFIX}")
+            return find_one(settings.state, facts["environment"])
         except (OSError, ValueError, KeyError):
             return None
 
@@ -124,6 +150,8 @@ class Environment:
         self.news = Stop()
         self.brought: Counter[str] = Counter()
         self.debugger: Debugger | None = None
+        # STACK/SERVICE -> its probes, made anew, as far as they tell more than that it has started.
+        self.askers: dict[str, Callable[[], list[Asker]]] = {}
         self._oneshots: set[str] = set()
         self._exits: dict[str, Any] = {}
         self._lock = threading.Lock()
@@ -136,6 +164,7 @@ class Environment:
         self._keeper = keeper  # until its network is handed over
         self._handing = threading.Lock()
         self._is_worker = bool(share and share.pid != os.getpid())
+        procs.end_with_parent(os.environ)
         sponsor = (share.pid, share.start) if share else None
         self.link = KeeperLink(socket, lease=True, sponsor=sponsor, on_event=self._on_event, on_lost=self._on_lost)
         self._engine_lost = self._engine_lost or bool(self.link.facts["engine_lost"])
@@ -159,14 +188,18 @@ class Environment:
         artifacts.private_folder(settings.state)
         folder = _make_run_folder(settings, run)
         keeper = keeper or KeeperToBe(wanted)
+        report = None
         try:
             keeper.begin(network=True)
-            report = RunFolder(folder, _facts(settings, run, run, engine.name, why))
+            with artifacts.full_disk_told(folder):
+                report = RunFolder(folder, _facts(settings, run, run, engine.name, why))
             keeper.wait()
             return cls(settings, engine.name, engine.daemon, run, folder, wanted.socket, report, keeper=keeper)
-        except BaseException:  # such as Ctrl-C: it would wait some seconds for somebody to come
+        except BaseException as error:  # such as Ctrl-C: it would wait some seconds for somebody to come
+            if report:
+                note_failure(report, error)
             keeper.dismiss()
-            _dismiss(wanted.socket)
+            _dismiss(settings, wanted)
             keeper.clear()
             raise
 
@@ -178,7 +211,8 @@ class Environment:
         if new_run:
             run = artifacts.new_run_id()
             run_folder = _make_run_folder(settings, run)
-        report = RunFolder(run_folder, _facts(settings, run, record.env, record.engine, why))
+        with artifacts.full_disk_told(run_folder):
+            report = RunFolder(run_folder, _facts(settings, run, record.env, record.engine, why))
         return cls(settings, record.engine, record.daemon, record.env, folder, record.socket, report)
 
     @classmethod
@@ -196,13 +230,14 @@ class Environment:
             if not (folder / "run.json").is_file():
                 _make_run_folder(settings, share.run)
                 env = kept.env if kept else share.run
-                RunFolder(folder, _facts(settings, share.run, env, engine.name, why), began=share.began)
+                with artifacts.full_disk_told(folder):
+                    RunFolder(folder, _facts(settings, share.run, env, engine.name, why), began=share.began)
             record = share.record(settings)
             if record is None:
                 wanted = _environment_id(settings, engine, share.run)
                 start_keeper(wanted)
                 record = share.record(settings)
-        if record is None or not ledger.keeper_is_alive(record.path):
+        if record is None or not is_alive(record):
             raise BrokenStack(f"The keeper of run {share.run} is gone, its workers have no environment")
         report = WorkerFolder(folder, share.began)
         return cls(
@@ -220,13 +255,22 @@ class Environment:
         record = share.record(settings)
         if record is None:
             return None
-        if not ledger.keeper_is_alive(record.path):
-            if left := sweep(settings.state, own=record.env).left_of(record.env):
-                raise LeftoverError("; ".join(left))
-            return None
-        return cls(
-            settings, record.engine, record.daemon, record.env, Path(record.folder), record.socket, report, share
-        )
+        if not is_alive(record):
+            return cls._concluded(settings, record)
+        try:
+            return cls(
+                settings, record.engine, record.daemon, record.env, Path(record.folder), record.socket, report, share
+            )
+        except (OSError, BrokenStack):  # it was killed just now, or will not talk
+            if not procs.wait_gone(record.keeper.pid, record.keeper.start, 0):
+                raise
+            return cls._concluded(settings, record)
+
+    @staticmethod
+    def _concluded(settings: Settings, record: LedgerRecord) -> None:
+        """Do what a keeper that was killed has not done. Raises LeftoverError."""
+        if left := finish(settings, record.env, record.keeper.pid, record.keeper.start):
+            raise LeftoverError("; ".join(left))
 
     # -- news ---------------------------------------------------------------------------------------------------
 
@@ -309,6 +353,35 @@ class Environment:
         """Return the services of a stack that were told to ``expect_end``."""
         return sorted(name.rpartition("/")[2] for name in self._oneshots if name.rpartition("/")[0] == stack)
 
+    def deaths(self) -> list[dict[str, Any]]:
+        """Return the facts of every end that nobody asked for, oldest first; a one-shot's with exit code 0 is none."""
+        with self._lock:
+            exits = list(self._exits.items())
+        return [facts for _, facts in exits if not facts["expected"] and not self.may_have_ended(facts)]
+
+    def may_have_ended(self, facts: dict[str, Any]) -> bool:
+        """Return whether a service is a one-shot that ended well."""
+        return f"{facts['stack']}/{facts['service']}" in self._oneshots and facts["exit_code"] == 0
+
+    def learn(self, facts: dict[str, Any]) -> None:
+        """Take over what the keeper knows of a service that was started before this run came."""
+        key = f"{facts['stack']}/{facts['service']}"
+        with self._lock:
+            self._started.setdefault(key, facts)
+            self._health.setdefault(key, facts["health"])
+
+    def ask_once(self, services: Iterable[str], within: float) -> dict[str, str]:
+        """Ask each probe of services that are up once, all at the same time.
+
+        Args:
+            services: their names, as ``STACK/SERVICE``; of those that are not up nothing is asked.
+            within: seconds after which a probe that has not answered counts as one that does not.
+
+        Returns:
+            ``STACK/SERVICE`` -> "" when each of its probes holds, else which did not and what it answered.
+        """
+        return ask_once({name: self.askers[name]() for name in services if name in self.askers}, within)
+
     def check(self) -> None:
         """Do nothing while all is well. Called on every turn of every wait.
 
@@ -318,11 +391,8 @@ class Environment:
         if self._closed:
             return
         self.check_kept()
-        with self._lock:
-            exits = list(self._exits.items())
-        for name, facts in exits:
-            fault = not facts["expected"] and not (name in self._oneshots and facts["exit_code"] == 0)
-            if fault and facts["stack"] in self.brought:
+        for facts in self.deaths():
+            if facts["stack"] in self.brought:
                 raise self.died(facts)
 
     def check_kept(self) -> None:
@@ -337,12 +407,22 @@ class Environment:
             where = self.daemon.host if self.daemon else "?"
             raise BrokenStack(f"The Docker engine at {where} is gone, and with it the stacks of {self.env}")
 
+    def give_up(self) -> None:
+        """Have whatever is being brought up end now: a signal came, and nothing more is to be started."""
+        self.news.stop()
+        self.link.give_up()
+
+    def check_wanted(self) -> None:
+        """Do nothing until it was given up; then raise BrokenStack."""
+        if self.news.stopped:
+            raise BrokenStack("This run was given up")
+
     def died(self, facts: dict[str, Any], when: str = "under a test") -> BrokenStack:
         """Return the error for a service that ended, with its exit code and last lines."""
         log = Path(facts["log"])
         # Only a container that was killed can have a reason that the engine alone knows.
         known = self.explain(facts["stack"], facts["service"], ask=facts["exit_code"] == KILLED)
-        how = describe_exit(facts["exit_code"])
+        how = procs.describe_exit(facts["exit_code"])
         if known.get("oom") or facts.get("oom"):
             limit = f", limit {known['memory'] >> 20} MiB" if known.get("memory") else ""
             how += f" (OOMKilled: out of memory{limit})"
@@ -386,8 +466,11 @@ class Environment:
             return  # nothing of it is ours
         self.link.ask("keep", ttl=ttl, stacks=stacks)
 
-    def close(self) -> list[str]:
-        """Give back what this run holds. Return what should be gone and is not, in words."""
+    def close(self, *, hurried: bool = False) -> list[str]:
+        """Give back what this run holds. Return what should be gone and is not, in words.
+
+        With ``hurried`` services get no more grace than what a signal leaves them.
+        """
         if self._closed:
             return []
         self._closed = True
@@ -397,21 +480,50 @@ class Environment:
             self._keeper.give_up()
             with suppress(HarnessError):
                 self._hand_over(KEEPER_BUDGET)
-        if self._keeper_lost:
-            self.link.close()
-            if self._is_worker:
-                return []  # its controller sees to that
-            return sweep(self.settings.state, own=self.env).left_of(self.env)
         try:
-            answer = self.link.ask("goodbye", timeout=60)
+            answer = self.link.ask_to_remove("goodbye", hurried=hurried)
         except HarnessError as error:
-            return [error.summary]
+            return self._finish() if self.link.lost else [error.summary]
         finally:
             self.link.close()
         left: list[str] = list(answer["left"])
         if answer["ended"] and not self.link.wait_until_keeper_ended(KEEPER_BUDGET):
             left.append(f"the keeper of {self.env}")
         return left
+
+    def _finish(self) -> list[str]:
+        """Do what a keeper that was killed has not done; return what could not be removed."""
+        if self._is_worker:
+            return []  # its controller sees to that
+        return finish(self.settings, self.env, self.link.facts["pid"], self.link.facts["start"])
+
+
+def finish(settings: Settings, env: str, pid: int, start: int) -> list[str]:
+    """Remove what a keeper that was killed has not: who calls this held it, or was to take it down.
+
+    Args:
+        settings: where the state is.
+        env: its environment.
+        pid: its process.
+        start: when that started.
+
+    Returns:
+        What could not be removed, in words.
+    """
+    if not procs.wait_gone(pid, start, KEEPER_BUDGET):  # until then it has its locks
+        return [f"the keeper of {env}"]
+    return sweep(settings.state, own=env).left_of(env)
+
+
+def note_failure(report: RunFolder, error: BaseException) -> None:
+    """Write into a run's folder why it fails, where that is known, and the exit code that it gets."""
+    code = 128 + error.number if isinstance(error, Interrupted) else None
+    if isinstance(error, HarnessError):
+        code = error.exit_code
+    if code is not None:
+        with suppress(OSError):
+            report.note("reason", str(error))
+            report.note("exit_code", code)
 
 
 def new_environment(settings: Settings, engine: Engine) -> EnvironmentId:
@@ -439,12 +551,15 @@ def _environment_id(settings: Settings, engine: Engine, run: str) -> Environment
     )
 
 
-def _dismiss(socket: str) -> None:
-    """Have a keeper that nobody uses end at once, if it is there already."""
+def _dismiss(settings: Settings, wanted: EnvironmentId) -> None:
+    """Have a keeper that nobody uses end at once, if it is there already; what it leaves if it is killed goes too."""
     with suppress(OSError, HarnessError):
-        link = KeeperLink(socket, lease=True)
-        link.ask("goodbye")
-        link.wait_until_keeper_ended(KEEPER_BUDGET)
+        link = KeeperLink(wanted.socket, lease=True)
+        with suppress(HarnessError):
+            link.ask("goodbye")
+        lost = link.lost
+        if link.wait_until_keeper_ended(KEEPER_BUDGET) and lost:
+            finish(settings, wanted.env, link.facts["pid"], link.facts["start"])
         link.close()
 
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.engine import attach
-from harness.errors import ConfigError, nearest, refuse_leftovers
-from harness.ownership import ledger
-from harness.ownership.client import KeeperLink
-from harness.ownership.sweep import Swept, locked, sweep
-from harness.runs.environment import KEEPER_BUDGET, all_kept, checkout_lock, checkout_of
-from harness.runs.lifecycle import ACQUIRE_BUDGET, Run, running
+from harness.errors import OK, BrokenStack, ConfigError, HarnessError, nearest, refuse_leftovers
+from harness.ownership.client import HungKeeperError, KeeperLink
+from harness.ownership.living import find_living
+from harness.ownership.sweep import Swept, sweep
+from harness.runs.environment import KEEPER_BUDGET, all_kept, changing, checkout_of, finish, kept_here
+from harness.runs.lifecycle import Run, running
 from harness.runs.stack import Known
 
 if TYPE_CHECKING:
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
     from harness.config import Settings
     from harness.ownership.ledger import LedgerRecord
+    from harness.runs.stack import Stack
 
-LOCK_BUDGET = ACQUIRE_BUDGET  # another `up` of this checkout may be building
+BROUGHT_UP, TAKEN_DOWN = "brought up", "taken down"
 
 
 @dataclass(frozen=True)
@@ -65,24 +66,28 @@ def up(
     if settings.engine == attach.NAME:
         raise ConfigError("Engine attach starts nothing, so there is nothing that `up` could leave up")
     name = settings.default_stack()
-    with locked(checkout_lock(settings), LOCK_BUDGET):
+    with changing(settings, BROUGHT_UP, say):
         anew = _reason_to_start_anew(settings, say, fresh=fresh)
         if not anew:
             run = Run(settings, say, new_run=False)
             with running(run):
                 stack = run.bring(name)
-                if not run.changed and run.environment:
-                    run.environment.keep(ttl or settings.ttl, [stack.name])
-                    return stack.endpoints()
+                if not run.changed:
+                    return _leave_up(run, stack, ttl)
             anew = f"{', '.join(run.changed)}: changed since it was started"
         say(f"{anew}; everything is started anew")
-        _down(say, [one for one in _records(settings) if one.engine == run_engine(settings)])
+        _down(settings, say, [one for one in _records(settings) if one.engine == run_engine(settings)])
         run = Run(settings, say, new_run=False)
         with running(run):
-            stack = run.bring(name)
-            if run.environment:
-                run.environment.keep(ttl or settings.ttl, [stack.name])
-            return stack.endpoints()
+            return _leave_up(run, run.bring(name), ttl)
+
+
+def _leave_up(run: Run, stack: Stack, ttl: float | None) -> dict[str, str]:
+    """Keep a stack; return its endpoints."""
+    assert run.environment is not None  # there is a stack in it
+    run.environment.keep(ttl or run.settings.ttl, [stack.name])
+    run.environment.report.note("exit_code", OK)
+    return stack.endpoints()
 
 
 def run_engine(settings: Settings) -> str:
@@ -120,16 +125,16 @@ def down(settings: Settings, say: Callable[[str], None], *, stack: str = "") -> 
         ConfigError: there is no such stack.
         LeftoverError: something of it could not be removed.
     """
-    if not settings.state.is_dir():
+    if not settings.state.is_dir() and not kept_here(settings):
         say("nothing is up here")
         return
-    with locked(checkout_lock(settings), LOCK_BUDGET):
+    with changing(settings, TAKEN_DOWN, say):
         swept = _sweep(settings, say)
         records = _records(settings)
         here = [dead for dead in swept.uncleared if dead.checkout == checkout_of(settings)]
         if not records and not here:
             say("nothing is up here")
-        _down(say, records, stack=stack, left=[str(dead) for dead in here])
+        _down(settings, say, records, stack=stack, left=[str(dead) for dead in here])
 
 
 def down_all(settings: Settings, say: Callable[[str], None]) -> None:
@@ -138,52 +143,68 @@ def down_all(settings: Settings, say: Callable[[str], None]) -> None:
     Raises:
         LeftoverError: something of them could not be removed.
     """
-    if not settings.state.is_dir():
-        say("nothing is up on this machine")
-        return
     swept = _sweep(settings, say)
     records = [
-        record
-        for record, path in ((ledger.read(path), path) for path in ledger.all_ledgers(settings.state))
-        if record and record.kept and ledger.keeper_is_alive(path) and settings.engine in ("auto", record.engine)
+        record for record in find_living(settings.state) if record.kept and settings.engine in ("auto", record.engine)
     ]
     if not records and not swept.uncleared:
         say("nothing is up on this machine")
     for record in records:
         say(f"{record.env} on {record.engine}, of {record.checkout}")
-    _down(say, records, left=[str(dead) for dead in swept.uncleared])
+    _down(settings, say, records, left=[str(dead) for dead in swept.uncleared])
 
 
 def _sweep(settings: Settings, say: Callable[[str], None]) -> Swept:
-    swept = sweep(settings.state)
+    swept = sweep(settings.state) if settings.state.is_dir() else Swept()
     for line in swept.lines():
         say(line)
     return swept
 
 
-def _down(say: Callable[[str], None], records: list[LedgerRecord], stack: str = "", left: Sequence[str] = ()) -> None:
+def _down(
+    settings: Settings,
+    say: Callable[[str], None],
+    records: list[LedgerRecord],
+    stack: str = "",
+    left: Sequence[str] = (),
+) -> None:
     """Take environments down, or a stack of them. ``left`` is what is known to stay of others.
 
     Raises:
         ConfigError: there is no such stack.
         LeftoverError: something stays.
     """
-    left = list(left)
+    left, chosen = list(left), records
     if stack:
-        names = {name for record in records for name in _asked(record)["stacks"]}
-        if records and stack not in names:
+        chosen = []
+        names: set[str] = set()
+        for record in records:
+            try:
+                stacks = _asked(record)["stacks"]
+            except BrokenStack as error:
+                left.append(_in_one_line(error))
+                continue
+            names.update(stacks)
+            chosen += [record] if stack in stacks else []
+        if records and not chosen and not left:
             raise ConfigError(
                 f"Stack {stack!r} is not up; there are: {', '.join(sorted(names))}{nearest(stack, names)}"
             )
-        records = [record for record in records if stack in _asked(record)["stacks"]]
-    for record in records:
-        left += _down_one(record, say, stack)
+    for record in chosen:
+        try:
+            left += _down_one(settings, record, say, stack)
+        except HarnessError as error:  # of the others none is left up for that
+            left.append(_in_one_line(error))
     refuse_leftovers(left)
+
+
+def _in_one_line(error: HarnessError) -> str:
+    return f"{error.summary}; {error.hint}" if error.hint else error.summary
 
 
 def _records(settings: Settings) -> list[LedgerRecord]:
     """Return the kept environments of this checkout, on the engine that was asked for or on any."""
-    return [one for name, one in all_kept(settings).items() if settings.engine in ("auto", name)]
+    return [record for record in kept_here(settings) if settings.engine in ("auto", record.engine)]
 
 
 def _asked(record: LedgerRecord) -> dict[str, Any]:
@@ -191,9 +212,15 @@ def _asked(record: LedgerRecord) -> dict[str, Any]:
         return link.ask("services")
 
 
-def _down_one(record: LedgerRecord, say: Callable[[str], None], stack: str) -> list[str]:
+def _down_one(settings: Settings, record: LedgerRecord, say: Callable[[str], None], stack: str) -> list[str]:
     with linked(record) as link:
-        answer = link.ask("down", timeout=60, stack=stack)
+        try:
+            answer = link.ask_to_remove("down", stack=stack)
+        except BrokenStack:
+            if not link.lost:
+                raise
+            say(f"the keeper of {record.env} was killed; all that it kept is removed")
+            return finish(settings, record.env, link.facts["pid"], link.facts["start"])
         left = list(answer["left"])
         what = f"stack {stack!r} of {record.env}" if stack else record.env
         if answer["held_by"]:
@@ -214,8 +241,16 @@ def _down_one(record: LedgerRecord, say: Callable[[str], None], stack: str) -> l
 
 @contextmanager
 def linked(record: LedgerRecord) -> Iterator[KeeperLink]:
-    """Connect to a keeper without holding anything of it."""
-    link = KeeperLink(record.socket, lease=False)
+    """Connect to a keeper without holding anything of it.
+
+    Raises:
+        HungKeeperError: it does not answer.
+        BrokenStack: it is gone.
+    """
+    try:
+        link = KeeperLink(record.socket, lease=False)
+    except HungKeeperError as error:
+        raise HungKeeperError(record.socket, error.pid or record.keeper.pid) from None
     try:
         yield link
     finally:

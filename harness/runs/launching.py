@@ -32,6 +32,7 @@ BUILD_BUDGET = 1800.0
 ANSWER_BUDGET = 30.0  # whoever waits for the services gives up first, and says so better
 FOLDER = "compose"
 _OWNED = frozenset(["com.docker.compose.project", "harness.run"])
+_FAILS = re.compile(r"\b(?:Error|failed|unhealthy|exited|didn't complete)\b")
 _STEP = re.compile(rb"---> Running in ([0-9a-f]{12,64})\b")
 
 
@@ -221,17 +222,36 @@ class Launch:
         )
 
     def _error(self, code: int, lines: list[str]) -> BrokenStack:
-        """Return the error for an ``up`` that failed, blaming the service whose container Compose names."""
+        """Return the error for an ``up`` that failed, blaming the service that its cause names."""
         said = [line for line in lines if "level=warning" not in line]
-        words = " ".join(said)
-        blamed = [one.service for one in self.plan.services if f"{self.containers.project}-{one.service}-1" in words]
         cause = next((line.strip() for line in reversed(said) if line.strip()), f"exit code {code}")
-        who = f"Service {blamed[-1]!r}" if blamed else f"Stack {self.plan.stack!r}"
+        # Compose's last line is the cause; before it come lines of progress, of services that are well.
+        blamed = next((name for line in reversed(said) if _FAILS.search(line) for name in self._named(line)), "")
+        blamed = next(iter(self._named(cause)), blamed)
+        checks = self._checks(blamed) if cause.endswith("is unhealthy") else []
+        if checks:
+            head = f"Service {blamed!r} is unhealthy: {checks[-1]}"
+        else:
+            head = f"{f'Service {blamed!r}' if blamed else f'Stack {self.plan.stack!r}'} could not be started: {cause}"
         return BrokenStack(
-            f"{who} could not be started: {cause} ({self.environment.show(self.log)})",
-            service=blamed[-1] if blamed else "",
-            details=[f"  {line}" for line in said],
+            f"{head} ({self.environment.show(self.log)})",
+            service=blamed,
+            details=[
+                *(f"  {line}" for line in said),
+                *(["last healthchecks:"] if checks else []),
+                *(f"  {check}" for check in checks),
+            ],
         )
+
+    def _named(self, line: str) -> list[str]:
+        """Return the services that a line of Compose names: by their containers, or in words."""
+        names = [one.service for one in self.plan.services]
+        project = re.escape(self.containers.project)
+        return [name for name in names if re.search(rf"\b{project}-{re.escape(name)}-1\b|\"{re.escape(name)}\"", line)]
+
+    def _checks(self, service: str) -> list[str]:
+        """Return what the last healthchecks of a service said."""
+        return [str(check) for check in self.environment.explain(self.plan.stack, service).get("health_log", ())]
 
     def _compose(
         self, words: list[str], log: Path, services: dict[str, float], env: Mapping[str, str], timeout: float

@@ -9,32 +9,33 @@ import contextlib
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for_futures
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.artifacts import file_size
+from harness.artifacts import file_size, full_disk_told, last_lines
 from harness.clock import add_guard, lift_deadlines, remove_guard
 from harness.engine import AttachedPlan, ProcessPlan, attach, embedded
-from harness.engine.addresses import Layout, Local, dry_layout, endpoints, find_strangers, needs
+from harness.engine.addresses import Layout, Local, dry_layout, endpoints, find_strangers, free_port_of, needs
 from harness.engine.compose import Identity
 from harness.errors import BrokenStack, ConfigError, HarnessError, nearest, refuse_leftovers
 from harness.ownership.client import KeeperToBe
 from harness.ownership.removal import WORK
 from harness.ownership.sweep import sweep
 from harness.runs.debugging import Debugger, find_terminal
-from harness.runs.environment import Environment, Share, all_kept, checkout_of, new_environment
+from harness.runs.environment import Environment, Share, all_kept, checkout_of, new_environment, note_failure
 from harness.runs.fingerprint import parts_of
 from harness.runs.launching import BUILD_BUDGET, Launch, images_of, refuse_remote, refuse_skipped
-from harness.runs.settling import Settling
+from harness.runs.settling import PortTaken, Settling
 from harness.runs.stack import Known, Stack
 from harness.runs.wiring import choose_engine
-from harness.seeding import Surroundings, apply
+from harness.seeding import Surroundings
 from harness.stack import broker_of, read_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from harness.config import Settings
     from harness.engine import Image, ServicePlan, StackPlan
@@ -43,7 +44,18 @@ if TYPE_CHECKING:
     from harness.stack import Stack as Declared
     from harness.stack import Tree
 
+PORTS_TRIED = 5  # for one service, when others take them between their lease and the service's start
+ANSWER_BUDGET = 3.0  # for the probes of what was left up, before it is used
+KEPT = "kept"  # the hold that ``up`` adds (``ownership.keeper``)
 ACQUIRE_BUDGET = BUILD_BUDGET + 600.0  # somebody else may be building, pulling and starting it
+
+
+@dataclass
+class _Brought:
+    """What was brought up for one request: stacks in their order, and those that were started for it."""
+
+    stacks: list[str] = field(default_factory=list)
+    settlings: list[Settling] = field(default_factory=list)
 
 
 class Run:
@@ -76,6 +88,7 @@ class Run:
         self.changed: list[str] = []
         self._new_run = new_run
         self._said: set[str] = set()
+        self._asked: set[str] = set()  # stacks that were up and were looked at
         self._unusable: HarnessError | None = None
 
     def _choose(self) -> None:
@@ -111,7 +124,7 @@ class Run:
                 plan = self.engine.plan(tree, stack.name, layout, identity, images_of(stack, environ, None))
                 planned += plan.services
             except ConfigError as error:
-                problems += [detail.strip() for detail in error.details] or [error.summary]
+                problems += error.problems
         if problems:
             services = [one for stack in tree.stacks for one in stack.services]
             alone = self.settings.engine == "auto" and self.engine.name == embedded.NAME
@@ -187,11 +200,12 @@ class Run:
                 self._keeper = None
         if self.engine is not engine:
             strangers = self.plan(tree)
-        brought: list[str] = []
+        brought = _Brought()
         try:
-            known = self._bring_all(environment, tree, strangers, brought, alone=alone)
+            with full_disk_told(environment.folder):
+                known = self._bring_all(environment, tree, strangers, brought, alone=alone)
         except BaseException:
-            for one in reversed(brought):
+            for one in reversed(brought.stacks):
                 self._release(environment, one)
             raise
         if not keep_includes:
@@ -268,7 +282,7 @@ class Run:
         environment: Environment,
         tree: Tree,
         strangers: dict[tuple[int, str], Stranger],
-        brought: list[str],
+        brought: _Brought,
         *,
         alone: bool,
     ) -> dict[str, Known]:
@@ -282,10 +296,12 @@ class Run:
 
             def one(stack: Declared) -> dict[str, Known]:
                 add_guard(environment.check_kept)
+                add_guard(environment.check_wanted)
                 below = [known for name in stack.includes for known in results[name].result().values()]
                 settled = {f"{known.stack}/{known.service}": known.endpoints for known in below}
                 own = alone and stack is tree.root
-                mine = self._bring_stack(environment, tree, stack, replace(layout, settled=settled), brought, alone=own)
+                where = replace(layout, settled=settled)
+                mine = self._bring_where_it_can_be(environment, tree, stack, where, brought, alone=own)
                 return {**{known.service: known for known in below}, **mine}
 
             for stack in tree.stacks:
@@ -293,11 +309,38 @@ class Run:
             try:
                 wait_for_futures(results.values())
             except BaseException:
-                environment.news.stop()
+                environment.give_up()  # the pool waits for what they are at
                 raise
         # The stack at the bottom of the tree is the cause; those above it only pass its error on.
         known = [future.result() for future in results.values()]
+        for settling in brought.settlings:
+            settling.await_steady()
         return known[-1]
+
+    def _bring_where_it_can_be(
+        self,
+        environment: Environment,
+        tree: Tree,
+        stack: Declared,
+        layout: Layout,
+        brought: _Brought,
+        *,
+        alone: bool,
+    ) -> dict[str, Known]:
+        """Bring up one stack; with another free port for each that somebody took before its service had bound it."""
+        for _ in range(PORTS_TRIED - 1):
+            try:
+                return self._bring_stack(environment, tree, stack, layout, brought, alone=alone)
+            except PortTaken as error:
+                name = free_port_of(stack.name, error.service, error.endpoint, layout)
+                if not name:
+                    raise
+                self._say_once(f"{error.summary}; another one is tried")
+                brought.stacks.remove(stack.name)
+                self._release(environment, stack.name)
+                again = environment.link.ask("lease", services=[], ports=[name], anew=True)
+                layout = replace(layout, ports={**layout.ports, **again["ports"]})
+        return self._bring_stack(environment, tree, stack, layout, brought, alone=alone)
 
     def _layout(self, environment: Environment, tree: Tree, strangers: dict[tuple[int, str], Stranger]) -> Layout:
         wanted = needs(tree, strangers, environment.engine, self.local)
@@ -321,7 +364,7 @@ class Run:
         tree: Tree,
         stack: Declared,
         layout: Layout,
-        brought: list[str],
+        brought: _Brought,
         *,
         alone: bool,
     ) -> dict[str, Known]:
@@ -331,7 +374,10 @@ class Run:
         )
         for name in answer.get("record", {}).get("oneshots", ()):
             environment.expect_end(stack.name, name)
-        brought.append(stack.name)
+        if answer["build"]:
+            for service in stack.services:
+                environment.forget(stack.name, service.name)
+        brought.stacks.append(stack.name)
         environment.brought[stack.name] += 1
         images = images_of(stack, self.settings.environ, None)
         if environment.daemon:
@@ -348,6 +394,7 @@ class Run:
         if not answer["build"]:
             if self.debugger and any(isinstance(one, ProcessPlan) and one.subject for one in plan.services):
                 self._say_once(f"warning: stack {stack.name!r} is up already, so its subject is not held; `down` first")
+            self._settling(environment, tree, stack, plan, layout)
             return self._use(environment, stack.name, answer["record"], parts)
         for note in plan.notes:
             self._say_once(note)
@@ -355,7 +402,7 @@ class Run:
         launch = Launch(environment, plan) if plan.containers else None
         if launch:
             plan = launch.prepare(self._say_once)
-        known = self._build(environment, tree, stack, plan, layout, launch)
+        known = self._build(environment, tree, stack, plan, layout, launch, brought)
         record = {
             "services": {name: one.as_dict() for name, one in known.items()},
             "seeds": [seed.key for seed in stack.settings.seed],
@@ -387,7 +434,7 @@ class Run:
             layout = replace(layout, network=self._network(environment, stack))
         return self._plan(environment, tree, stack, layout, images)
 
-    def _build(
+    def _build(  # noqa: PLR0913, PLR0917 - a stack, and what surrounds it
         self,
         environment: Environment,
         tree: Tree,
@@ -395,16 +442,12 @@ class Run:
         plan: StackPlan,
         layout: Layout,
         launch: Launch | None,
+        brought: _Brought,
     ) -> dict[str, Known]:
         """Start, settle and seed a stack."""
         ended = environment.report.timed("stack", stack.name)
 
-        def address(service: str, port: int) -> tuple[str, int]:
-            owner, declared = tree.visible(stack.name)[service]
-            one = next((end for end in endpoints(owner.name, declared, layout) if port in (end.left, end.right)), None)
-            if one is None:
-                raise BrokenStack(f"Service {service!r} publishes no port {port}")
-            return one.host, one.port
+        address = partial(_address_in, tree, stack, layout)
 
         def known() -> dict[str, Known]:
             return {
@@ -412,15 +455,8 @@ class Run:
                 for one in plan.services
             }
 
-        settling = Settling(
-            environment,
-            tree,
-            stack,
-            {one.service: one for one in plan.services},
-            lambda service, port: "{}:{}".format(*address(service, port)),
-            self._say_once,
-            launch,
-        )
+        settling = self._settling(environment, tree, stack, plan, layout, launch)
+        brought.settlings.append(settling)
 
         def around() -> Surroundings:
             return Surroundings(
@@ -437,16 +473,37 @@ class Run:
         seeds = [] if environment.engine == attach.NAME else stack.settings.seed
         early = [seed for seed in seeds if seed.before]
         for seed in early:
-            apply(seed, around())
+            settling.plant(seed, around())
         settling.settle(one.service for one in plan.services if one.service in held)
         for seed in seeds:
             if seed not in early:
-                apply(seed, around())
+                settling.plant(seed, around())
         settling.await_seeded_topics()
         if launch:
             self._refuse_exposed(environment)
         ended()
         return known()
+
+    def _settling(
+        self,
+        environment: Environment,
+        tree: Tree,
+        stack: Declared,
+        plan: StackPlan,
+        layout: Layout,
+        launch: Launch | None = None,
+    ) -> Settling:
+        settling = Settling(
+            environment,
+            tree,
+            stack,
+            {one.service: one for one in plan.services},
+            lambda service, port: "{}:{}".format(*_address_in(tree, stack, layout, service, port)),
+            self._say_once,
+            launch,
+        )
+        settling.ask_later()
+        return settling
 
     def _refuse_exposed(self, environment: Environment) -> None:
         """Do nothing when the engine has published everything on loopback. Raises BrokenStack."""
@@ -459,24 +516,56 @@ class Run:
     ) -> dict[str, Known]:
         """Use a stack that is there already."""
         known = {name: Known.from_dict(table) for name, table in record["services"].items()}
-        listed = environment.link.ask("services")["services"]
+        changed = record["parts"] != parts
+        if changed:
+            self.changed.append(stack)
+            if not self._new_run:
+                return known  # whatever became of it, it is started anew
+            self._say_once(f"stack {stack!r} was changed after it was started; it is used as it was")
+        answer = environment.link.ask("services")
+        listed = [
+            facts
+            for facts in answer["services"]
+            if facts["service"] in known and known[facts["service"]].stack == facts["stack"]
+        ]
         for facts in listed:
-            one = known.get(facts["service"])
-            if one is None or one.stack != facts["stack"]:
-                continue
+            environment.learn(facts)
             environment.report.log_range(
-                f"{one.stack}/{one.service}",
+                f"{facts['stack']}/{facts['service']}",
                 environment.folder / "services" / facts["log"].rpartition("/")[2],
                 file_size(Path(facts["log"])),
             )
-            if facts["state"] == "exited" and not facts["expected"] and facts["exit_code"] != 0:
-                before = "before this run came; `down` and `up` start it anew"
-                raise environment.died(facts, "under a test of another worker" if self._share else before)
-        if record["parts"] != parts:
-            self.changed.append(stack)
-            if self._new_run:
-                self._say_once(f"stack {stack!r} was changed after it was started; it is used as it was")
+        self._refuse_dead(environment, listed)
+        if stack not in self._asked and _is_alone(answer["stacks"][stack]["holders"]):
+            self._refuse_deaf(environment, listed)
+        self._asked.add(stack)  # from now on it is as this run makes it
         return known
+
+    def _refuse_dead(self, environment: Environment, listed: list[dict[str, Any]]) -> None:
+        """Do nothing when no service has ended by itself. Raises BrokenStack."""
+        when = "under a test of another worker" if self._share else "before this run came"
+        for facts in listed:
+            if facts["state"] == "exited" and not facts["expected"] and not environment.may_have_ended(facts):
+                raise _with_way_out(environment.died(facts, when), facts)
+
+    def _refuse_deaf(self, environment: Environment, listed: list[dict[str, Any]]) -> None:
+        """Do nothing when every service runs and answers its probes. Raises BrokenStack."""
+        for facts in listed:
+            if facts["state"] in ("exited", "paused") and not environment.may_have_ended(facts):
+                state = "stopped" if facts["state"] == "exited" else facts["state"]
+                error = BrokenStack(f"Service {facts['service']!r} was left {state}", service=facts["service"])
+                raise _with_way_out(error, facts)
+        running = {f"{facts['stack']}/{facts['service']}": facts for facts in listed if facts["state"] == "running"}
+        for name, answer in environment.ask_once(running, ANSWER_BUDGET).items():
+            if answer:
+                facts = running[name]
+                seen = f"Service {facts['service']!r} is up and does not answer its probe: {answer}"
+                error = BrokenStack(
+                    f"{seen} ({environment.show(Path(facts['log']))})",
+                    service=facts["service"],
+                    details=[f"  {line}" for line in last_lines(Path(facts["log"]), start=facts["log_start"])],
+                )
+                raise _with_way_out(error, facts)
 
     # -- give it back -------------------------------------------------------------------------------------------
 
@@ -487,23 +576,45 @@ class Run:
             return []
         del environment.brought[name]
         with contextlib.suppress(BrokenStack):
-            left: list[str] = environment.link.ask("release", timeout=60, stack=name)["left"]
+            left: list[str] = environment.link.ask_to_remove("release", stack=name)["left"]
             self.left += left
             return left
         return []
 
-    def close(self) -> list[str]:
-        """Give everything back; return what should be gone and is not. Safe to call twice."""
+    def close(self, *, hurried: bool = False) -> list[str]:
+        """Give everything back; return what should be gone and is not. Safe to call twice.
+
+        With ``hurried``, because of a signal, services get no more grace than that leaves them.
+        """
         environment = self.environment
         if environment is not None:
             remove_guard(environment.check)
             ended = environment.report.timed("stop", environment.env)
-            self.left += environment.close()
+            self.left += environment.close(hurried=hurried)
             ended()
             environment.report.note("left", self.left)
         if self.debugger:
             lift_deadlines(lifted=False)
         return self.left
+
+
+def _is_alone(holders: Sequence[str]) -> bool:
+    """Return whether a stack that was left up is used by nobody but the one run that asks."""
+    return KEPT in holders and sum(holder.startswith("run-") for holder in holders) == 1
+
+
+def _with_way_out(error: BrokenStack, facts: dict[str, Any]) -> BrokenStack:
+    error.hint = f"`harness restart --service {facts['service']}` starts it again"
+    return error
+
+
+def _address_in(tree: Tree, stack: Declared, layout: Layout, service: str, port: int) -> tuple[str, int]:
+    """Return where a port of a service that a stack sees is. Raises BrokenStack when it publishes no such port."""
+    owner, declared = tree.visible(stack.name)[service]
+    one = next((end for end in endpoints(owner.name, declared, layout) if port in (end.left, end.right)), None)
+    if one is None:
+        raise BrokenStack(f"Service {service!r} publishes no port {port}")
+    return one.host, one.port
 
 
 def _known_one(one: ServicePlan, container: str) -> Known:
@@ -522,7 +633,9 @@ def running(run: Run) -> Iterator[Run]:
     """
     try:
         yield run
-    except BaseException:
-        run.close()
+    except BaseException as error:
+        if run.environment:
+            note_failure(run.environment.report, error)
+        run.close(hurried=not isinstance(error, Exception))
         raise
     refuse_leftovers(run.close())

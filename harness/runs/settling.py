@@ -3,30 +3,130 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import artifacts
-from harness.clock import LIFTED, Deadline, add_guard, poll
+from harness.clock import LIFTED, YOUNG, Aside, Deadline, add_guard, now, poll
 from harness.engine import AttachedPlan, ContainerPlan, ProcessPlan, containers, embedded
-from harness.errors import BrokenStack, HarnessError
-from harness.readiness import Stop, Target, start_probe, wait_until_ready
+from harness.errors import BrokenStack, ConfigError, HarnessError
+from harness.readiness import (
+    Family,
+    Hopeless,
+    Stop,
+    Target,
+    is_silent,
+    missing_binary,
+    start_again,
+    start_probe,
+    stranger_at,
+    wait_until_ready,
+)
+from harness.seeding import apply, too_long
 from harness.stack import Probe, broker_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from harness.engine import ServicePlan
+    from harness.engine import Endpoint, ServicePlan
     from harness.readiness import Asker, Waited
     from harness.runs.environment import Environment
     from harness.runs.launching import Launch
-    from harness.stack import Service, Stack, Tree
+    from harness.seeding import Surroundings
+    from harness.stack import Seed, Service, Stack, Tree
 
 
+EXPLAIN_BUDGET = 5.0
+HEALTH_LOOK = 1.0  # seconds after which the engine is asked what the checks of a container say
 _NEEDS_A_HAND = ("log", "exec", "file", "healthy")  # probes that look into a service
+
+
+class ContainerHealth:
+    """What the engine says of a container's health, and, once a while, why: a check may be one that cannot succeed.
+
+    Args:
+        environment: where it is.
+        stack: its stack.
+        service: its name.
+        line: its healthcheck as its file has it, "" where its image has it.
+    """
+
+    def __init__(self, environment: Environment, stack: str, service: str, line: str) -> None:
+        self._environment = environment
+        self._stack = stack
+        self._service = service
+        self._line = line
+        self._next_look = now() + HEALTH_LOOK
+
+    def __call__(self) -> str:
+        """Return "" when it is healthy, else what is said. Raises Hopeless when its check has no program to run."""
+        health = self._environment.health(self._stack, self._service)
+        if health == "healthy":
+            return ""
+        said = f"its healthcheck says: {health or 'nothing yet'}"
+        if self._environment.started(self._stack, self._service) and now() >= self._next_look:
+            checks = self._environment.explain(self._stack, self._service).get("health_log", ())
+            self._next_look = now() + HEALTH_LOOK
+            if any(missing_binary(self._line, check) for check in checks):
+                raise Hopeless(f"{said}, {checks[-1]}")
+        return said
+
+
+class Silence:
+    """Whether anything listens in a container, once it has been asked in vain for a while.
+
+    The proxy of a published port accepts for a container in which nothing listens; who asks on keeps it busy.
+    """
+
+    def __init__(self, environment: Environment, plan: ServicePlan) -> None:
+        self._environment = environment
+        self._plan = plan
+        self._container = ""
+        self._look_from = 0.0
+        self._first_process = 0
+
+    def __call__(self, host: str, port: int) -> str:
+        """Return why an address need not be asked, "" when it may answer or that cannot be seen."""
+        end = next((end for end in self._plan.endpoints if (end.host, end.port) == (host, port)), None)
+        facts = self._environment.started(self._plan.stack, self._plan.service)
+        if end is None or facts is None:
+            return ""
+        if facts["container"] != self._container:
+            self._container, self._look_from, self._first_process = facts["container"], now() + YOUNG, 0
+        if now() < self._look_from:
+            return ""
+        self._first_process = self._first_process or self._pid()
+        silent = is_silent(self._first_process, self._container, end.right)
+        return f"{end}: nothing listens on port {end.right} in the container" if silent else ""
+
+    def _pid(self) -> int:
+        plan = self._plan
+        with suppress(HarnessError):
+            for facts in self._environment.link.ask("services", timeout=EXPLAIN_BUDGET)["services"]:
+                if (facts["stack"], facts["service"]) == (plan.stack, plan.service):
+                    return int(facts["pid"])
+        return 0
+
+
+def _health_line(service: Service | None) -> str:
+    test = ((service.compose.get("healthcheck") or {}) if service else {}).get("test") or ""
+    return test if isinstance(test, str) else " ".join(test)
+
+
+class PortTaken(BrokenStack):
+    """Somebody else listens where a service should.
+
+    Attributes:
+        endpoint: the address.
+    """
+
+    def __init__(self, service: str, endpoint: Endpoint, who: str) -> None:
+        super().__init__(f"Service {service!r}: its address {endpoint} is held by {who}", service=service)
+        self.endpoint = endpoint
 
 
 @dataclass
@@ -44,6 +144,35 @@ class Progress:
         if condition == "service_healthy":
             return service in self.ready
         return service in self.started
+
+
+def plant_within(
+    deadline: Deadline,
+    seed: Seed,
+    around: Surroundings,
+    *,
+    wake: threading.Event | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> None:
+    """Plant a seed aside, so that it can be left.
+
+    Args:
+        deadline: when to give up.
+        seed: what to plant.
+        around: where.
+        wake: an event that is set when there is something to check.
+        check: raises to end the wait.
+
+    Raises:
+        BrokenStack: it was refused, or was not planted in time.
+    """
+    wake = wake or threading.Event()
+    planting = Aside(lambda: apply(seed, around), wake)
+    for _ in poll(deadline, wake=wake):
+        if planting.is_over():
+            return planting.result()
+        check()
+    raise too_long(seed, planting.seconds)
 
 
 class Settling:
@@ -77,6 +206,7 @@ class Settling:
         self._errors: list[BaseException] = []
         self._lock = threading.Lock()
         self._logs: dict[str, tuple[Path, int]] = {}
+        self._steady: dict[str, float] = {}  # service that cannot be asked -> when it has run for a moment
         self._targets: dict[str, Target] = {}
         self._askers: dict[str, list[Asker]] = {}
         self._seeded = {topic for seed in stack.settings.seed for topic in seed.topics or ()}
@@ -115,33 +245,62 @@ class Settling:
         self._ask_before(in_containers)
         if self.launch and in_containers:
             self.launch.begin(in_containers, self.stop.notify, self.up.remaining())
-        done = threading.Event()
         self.environment.news.tell(self.stop)  # a service that ended must end the waits of this stack
         with ThreadPoolExecutor(max_workers=len(wanted), thread_name_prefix="harness-settle") as pool:
             futures = [pool.submit(self._bring, name) for name in wanted]
             for future in futures:
-                future.add_done_callback(lambda _: done.set())
-            left = list(futures)
+                future.add_done_callback(lambda _: self.moved.notify())
             try:
-                for _ in poll(Deadline.after(self.up.remaining() + 5), wake=done):
-                    left = [future for future in left if not future.done()]
-                    if not left:
-                        break
+                self._await_all(futures)
             except BaseException:
                 self.stop.stop()
                 raise
             finally:
                 self.environment.news.forget(self.stop)
-            if left:
-                self.stop.stop()
-        if self._errors:
+        error = self._cause()
+        if error:
             if self.launch and in_containers:
                 with suppress(HarnessError):  # the cause is what must be told
                     self.launch.stop()
-            raise self._errors[0]
+            raise error
         if self.stop.stopped:
             raise BrokenStack(f"Stack {self.stack.name!r} was given up before it was settled")
-        self._check_alive()
+
+    def _await_all(self, futures: list[Future[None]]) -> None:
+        """Wait until every service is there or one is found that will not be; then nobody waits any more."""
+        for _ in poll(Deadline.after(self.up.remaining() + 5), wake=self.moved.subscribe()):
+            if all(future.done() for future in futures):
+                return
+            if self._first_death():
+                break
+        self.stop.stop()
+
+    def _first_death(self) -> dict[str, Any] | None:
+        """Return the facts of the first end that nobody asked for, here or in a stack that is brought up with this."""
+        others = {stack.name for stack in self.tree.stacks if stack.name in self.environment.brought} - {
+            self.stack.name
+        }
+        with self._lock:
+            mine = set(self.progress.started)
+        return next(
+            (
+                facts
+                for facts in self.environment.deaths()
+                if facts["stack"] in others or (facts["stack"] == self.stack.name and facts["service"] in mine)
+            ),
+            None,
+        )
+
+    def _cause(self) -> BaseException | None:
+        """Return why it did not settle: the first end of a service, of which others fail in turn; or an error."""
+        gone = self._first_death()
+        if gone is None:
+            return self._errors[0] if self._errors else None
+        own = [error for error in self._errors if getattr(error, "service", "") == gone["service"]]
+        return own[0] if own else self._died(gone)
+
+    def _died(self, facts: dict[str, Any]) -> BrokenStack:
+        return self.environment.died(facts, "before its stack was settled")
 
     def _ask_before(self, names: list[str]) -> None:
         """Make the probes of containers before Compose starts any, so that old data is told from new."""
@@ -152,7 +311,7 @@ class Settling:
             self._targets[name] = self._target(service, self.plans[name])
             self._askers[name] = [
                 start_probe(probe, index, self._targets[name])
-                for index, probe in self._probes(service, self.plans[name])
+                for index, probe in self._probes(service, self.plans[name], self.say)
             ]
 
     def restart(self, name: str, grace: float) -> None:
@@ -165,7 +324,7 @@ class Settling:
         assert service is not None  # the caller looked
         plan = self.plans[name]
         target = self._target(service, plan)
-        askers = [start_probe(probe, index, target) for index, probe in self._probes(service, plan)]
+        askers = [start_probe(probe, index, target) for index, probe in self._probes(service, plan, self.say)]
         self.environment.forget(self.stack.name, name)
         facts = self.environment.link.ask(
             "act", timeout=grace + 60, stack=self.stack.name, service=name, act="restart", grace=grace
@@ -178,22 +337,37 @@ class Settling:
             else:
                 facts = self._start(plan) or facts
             target.log, target.log_start = self._logs[name] = Path(facts["log"]), facts["log_start"]
+            self.progress.started.add(name)
             self._await_ready(name, askers)
+            self.await_steady()
         finally:
             for asker in askers:
                 asker.close()
 
-    def _check_alive(self) -> None:
-        for name in self.progress.started:
-            if gone := self._death(name):
-                raise self.environment.died(gone, "before its stack was settled")
+    def await_steady(self) -> None:
+        """Wait until services that cannot be asked have run for a moment. Raises BrokenStack when one ended."""
+        last = Deadline(max(self._steady.values(), default=0.0), self.environment.settings.steady)
+        for _ in poll(last, wake=self._hear()):
+            if gone := self._first_death():
+                raise self._died(gone)
 
-    def _death(self, name: str) -> dict[str, Any] | None:
-        """Return the facts of an end that should not have come."""
-        facts = self.environment.exit_of(self.stack.name, name)
-        if facts and not (name in self.oneshots and facts["exit_code"] == 0):
-            return facts
-        return None
+    def plant(self, seed: Seed, around: Surroundings) -> None:
+        """Plant a seed; whatever it does, the wait ends with the stack's time, when a service ends, and by signals.
+
+        Raises:
+            BrokenStack: it was refused, or was not planted in time.
+        """
+        plant_within(self.up, seed, around, wake=self._hear(), check=self._check_planting)
+
+    def _check_planting(self) -> None:
+        if self.environment.news.stopped:
+            raise BrokenStack(f"Stack {self.stack.name!r} was given up before it was settled")
+        if gone := self._first_death():
+            raise self._died(gone)
+
+    def _hear(self) -> threading.Event:
+        """Return an event that is set by news of the environment."""
+        return self.environment.news.subscribe()
 
     def _bring(self, name: str) -> None:
         add_guard(self.environment.check_kept)  # a service that dies with its keeper is told of by nobody
@@ -224,7 +398,7 @@ class Settling:
         target = self._targets.get(name) or self._target(service, plan)
         askers = self._askers.pop(name, None)
         if askers is None:
-            askers = [start_probe(probe, index, target) for index, probe in self._probes(service, plan)]
+            askers = [start_probe(probe, index, target) for index, probe in self._probes(service, plan, self.say)]
         try:
             facts = self._start(plan)
             if facts is None:
@@ -296,6 +470,8 @@ class Settling:
         raise BrokenStack(f"One-shot service {name!r} did not end in {deadline.budget:g} s", service=name)
 
     def _await_ready(self, name: str, askers: list[Asker]) -> None:
+        if not askers and not isinstance(self.plans[name], AttachedPlan):
+            self._steady[name] = now() + self.environment.settings.steady
         deadline = self.up.sooner(self.ready)
         waited = wait_until_ready(
             askers,
@@ -303,16 +479,37 @@ class Settling:
             is_dead=lambda: self.environment.exit_of(self.stack.name, name) is not None,
             stop=self.stop,
         )
+        if waited.dead or waited.hopeless or not (waited.ready or self.stop.stopped):
+            self._refuse_strangers(name)
         if waited.dead:
             facts = self.environment.exit_of(self.stack.name, name)
             assert facts is not None  # that is what dead means
             raise self._with_history(self.environment.died(facts, "before it was ready"), waited)
         if not waited.ready:
-            if not self.stop.stopped:
+            if waited.hopeless or not self.stop.stopped:
                 raise self._not_ready(name, waited)
             return
         with self._lock:
             self.progress.ready.add(name)
+
+    def _refuse_strangers(self, name: str) -> None:
+        """Do nothing when nobody else has the addresses of a process.
+
+        Raises:
+            PortTaken: somebody has one of them, who is named.
+            ConfigError: the same, and its file says that it is fixed.
+        """
+        plan, service = self.plans[name], self.stack.service(name)
+        if not isinstance(plan, ProcessPlan) or service is None:
+            return
+        for end in plan.endpoints:
+            who = stranger_at(end.host, end.port, self._family(name)) if end.protocol == "tcp" else ""
+            if who and service.settings.fixed:
+                raise ConfigError(
+                    f"Service {name!r}: its address {end} is held by {who}, and it cannot move: it is fixed"
+                )
+            if who:
+                raise PortTaken(name, end, who)
 
     def _with_history(self, error: BrokenStack, waited: Waited) -> BrokenStack:
         if waited.observation:
@@ -338,7 +535,7 @@ class Settling:
                 *(["last lines of its log:"] if log else []),
                 *([f"  {line}" for line in lines] or (["  it wrote nothing"] if log else [])),
             ],
-            hint=f"{told}a longer time is given by {self._longer()}",
+            hint="" if waited.hopeless else f"{told}a longer time is given by {self._longer()}",
         )
 
     def _longer(self) -> str:
@@ -346,16 +543,30 @@ class Settling:
             return f"wait-timeout ({self.environment.settings.origins['wait_timeout']})"
         return f"x-harness.timeouts.ready in {self.stack.files[0].name}"
 
-    def _probes(self, service: Service, plan: ServicePlan) -> list[tuple[int, Probe]]:
+    def ask_later(self) -> None:
+        """Have the environment know how the services of this stack are asked from now on."""
+        for name in self.plans:
+            self.environment.askers[f"{self.stack.name}/{name}"] = partial(self._askers_of, name)
+
+    def _askers_of(self, name: str) -> list[Asker]:
+        service, plan = self.stack.service(name), self.plans[name]
+        if service is None or name in self.oneshots:
+            return []
+        target = self._target(service, plan)
+        probes = self._probes(service, plan, lambda _: None)
+        askers = [start_again(probe, index, target) for index, probe in probes]
+        return [asker for asker in askers if asker]
+
+    def _probes(self, service: Service, plan: ServicePlan, say: Callable[[str], None]) -> list[tuple[int, Probe]]:
         """Return the probes to ask before the stack's seeds are planted."""
         probes: list[tuple[int, Probe]] = []
         for index, probe in enumerate(service.settings.ready):
             if isinstance(plan, AttachedPlan) and probe.kind in _NEEDS_A_HAND:
-                self.say(f"service {service.name!r} is attached, so its probe {probe.kind!r} is left out")
+                say(f"service {service.name!r} is attached, so its probe {probe.kind!r} is left out")
                 continue
             if probe.healthy and not plan.has_health:
                 what = "embedded.healthcheck" if isinstance(plan, ProcessPlan) else "healthcheck"
-                self.say(f"service {service.name!r}: no {what}, so the probe 'healthy' is left out")
+                say(f"service {service.name!r}: no {what}, so the probe 'healthy' is left out")
                 continue
             if probe.kafka and probe.kafka.topics:
                 rest = {topic: n for topic, n in probe.kafka.topics.items() if topic not in self._seeded}
@@ -368,7 +579,7 @@ class Settling:
             return [(0, Probe(healthy=True))]
         ports = [port.left for port in service.ports if port.protocol == "tcp"]
         what = f"its ports {', '.join(map(str, ports))} listen" if ports else "it runs"
-        self.say(f"service {service.name!r} has no probe: it counts as ready when {what}")
+        say(f"service {service.name!r} has no probe: it counts as ready when {what}")
         return [(0, Probe(tcp=port)) for port in ports]
 
     def _target(self, service: Service, plan: ServicePlan) -> Target:
@@ -395,7 +606,15 @@ class Settling:
             cwd=plan.cwd,
             mounts=plan.mounts,
             health=plan.health,
+            check=plan.check,
+            is_awaited=any(one.depends_on.get(service.name) == "service_healthy" for one in self.stack.services),
+            stranger=lambda host, port: stranger_at(host, port, self._family(service.name)),
         )
+
+    def _family(self, name: str) -> Family:
+        """Return the processes among which who listens for a service must be."""
+        facts = self.facts.get(name) or self.environment.started(self.stack.name, name) or {}
+        return Family(self.environment.env, self.environment.link.facts["pid"], facts.get("pid", 0))
 
     def _container_target(
         self, plan: ServicePlan, address: dict[int, tuple[str, int]], brokers: dict[int, str]
@@ -405,19 +624,16 @@ class Settling:
         def container() -> str:
             return str((environment.started(stack, name) or {}).get("container", ""))
 
-        def healthy() -> str:
-            health = environment.health(stack, name)
-            return "" if health == "healthy" else f"its healthcheck says: {health or 'nothing yet'}"
-
         return Target(
             service=name,
             stack=stack,
             address=address,
             brokers=brokers,
             env=plan.env,
+            silence=Silence(environment, plan),
             execute=lambda argv, timeout: containers.execute(environment.client, container(), argv, timeout),
             exists=lambda path: containers.exists(environment.client, container(), path),
-            healthy=healthy,
+            healthy=ContainerHealth(environment, stack, name, _health_line(self.stack.service(name))),
         )
 
     def await_seeded_topics(self) -> None:

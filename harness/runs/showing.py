@@ -36,7 +36,17 @@ class RunShown:
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON values."""
-        keys = ("environment", "engine", "engine_chosen", "checkout", "exit_code", "outcomes", "spans", "services")
+        keys = (
+            "environment",
+            "engine",
+            "engine_chosen",
+            "checkout",
+            "exit_code",
+            "reason",
+            "outcomes",
+            "spans",
+            "services",
+        )
         facts = {key: self.facts.get(key) for key in (*keys, "images", "left")}
         return {"run": self.run, "folder": str(self.folder), **facts, "bad": list(self.bad), "notes": list(self.notes)}
 
@@ -48,6 +58,9 @@ class RunShown:
             lines.append("exit code: none was written; it was no test run, is not over, or was killed")
         else:
             lines.append(f"exit code: {code} ({EXIT_MEANING.get(code, 'pytest or the command says what it means')})")
+        if reason := facts.get("reason"):
+            first, *more = str(reason).splitlines()
+            lines += [f"reason: {first}", *(f"  {line}" for line in more)]
         outcomes = facts.get("outcomes") or {}
         lines.append("tests: " + (", ".join(f"{n} {status}" for status, n in sorted(outcomes.items())) or "none"))
         lines += [f"  {one['status']}: {one['test']}\n    {one['line']}" for one in self.bad]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 CHUNK = 1 << 20
 LOOK_EVERY = 1.0
+READ_EVERY = 0.1
 _FOREVER = 365 * 86400.0
 
 
@@ -67,7 +68,7 @@ def logs(settings: Settings, service: str = "", *, since: float | None = None, f
     if not follow:
         return
     look = Deadline.after(LOOK_EVERY)
-    for _ in poll(Deadline.after(_FOREVER)):
+    for _ in poll(Deadline.after(_FOREVER), longest=READ_EVERY):
         for tail in tails.values():
             yield from tail.lines(whole=False)
         if look.expired():

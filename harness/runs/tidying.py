@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harness.daemon import connect, find_daemon
 from harness.errors import EngineUnreachableError, HarnessError, LeftoverError
-from harness.ownership import ledger
-from harness.ownership.sweep import Dead, Swept, find_dead, sweep
+from harness.ownership.ledger import SUFFIX, keeper_is_alive
+from harness.ownership.living import Hung, end, find_hung, find_living
+from harness.ownership.sweep import Cleared, Dead, Swept, find_dead, sweep
 from harness.ownership.sweep import forget as forget_dead
 
 if TYPE_CHECKING:
@@ -23,17 +24,35 @@ __all__ = ["Dead", "Found", "forget", "gc", "images", "look"]
 
 @dataclass(frozen=True)
 class Found:
-    """What a look found: environments of dead runs, and what could not be looked at."""
+    """What a look found.
+
+    Attributes:
+        dead: environments of dead runs.
+        hung: environments whose keepers do not answer.
+        notes: lines about environments that live without their ledger, and about what could not be looked at.
+    """
 
     dead: tuple[Dead, ...]
+    hung: tuple[Hung, ...] = ()
     notes: tuple[str, ...] = ()
+
+    def lines(self) -> list[str]:
+        """Return all of it for people."""
+        return [*self.notes, *map(str, self.hung), *map(str, self.dead)]
 
 
 def look(settings: Settings) -> Found:
-    """Return what dead runs left. Nothing is changed."""
+    """Return what dead runs left, and what lives and cannot be seen or talked to. Nothing is changed."""
     daemon, notes = _daemon(settings)
     dead, more = find_dead(settings.state, daemon, settings.keys) if settings.state.is_dir() or daemon else ([], [])
-    return Found(tuple(dead), (*notes, *more))
+    living = find_living(settings.state)
+    notes += [
+        f"environment {record.env} of {record.checkout} lives (keeper: pid {record.keeper.pid}) and has no ledger in "
+        f"{settings.state}" + ("; `harness down --all` takes it down" if record.kept else "")
+        for record in living
+        if not keeper_is_alive(settings.state / record.path.name)
+    ]
+    return Found(tuple(dead), tuple(find_hung(living)), (*notes, *more))
 
 
 def _daemon(settings: Settings) -> tuple[Daemon | None, list[str]]:
@@ -53,8 +72,13 @@ def _daemon(settings: Settings) -> tuple[Daemon | None, list[str]]:
     return daemon, []
 
 
-def gc(settings: Settings, say: Callable[[str], None]) -> Swept:
+def gc(settings: Settings, say: Callable[[str], None], *, hung: bool = False) -> Swept:
     """Remove what dead runs left; return what became of it.
+
+    Args:
+        settings: whose, and on which engine.
+        say: takes lines for the user.
+        hung: whether keepers that do not answer are ended first, so that what they kept is left by the dead too.
 
     Raises:
         LeftoverError: something of it could not be removed.
@@ -62,15 +86,23 @@ def gc(settings: Settings, say: Callable[[str], None]) -> Swept:
     from harness.artifacts import private_folder  # noqa: PLC0415
 
     found = look(settings)
-    for line in (*found.notes, *map(str, found.dead)):
+    for line in found.lines():
         say(line)
+    ended = [_end(one, say) for one in found.hung] if hung else []
     daemon, _ = _daemon(settings)
     swept = sweep(private_folder(settings.state), daemon=daemon, keys=settings.keys)
+    swept = replace(swept, environments=(*ended, *swept.environments))
     if left := swept.uncleared:
         raise LeftoverError(
             f"Tidying left {len(left)} environment(s): {left[0]}", details=[f"  {line}" for line in swept.lines()]
         )
     return swept
+
+
+def _end(hung: Hung, say: Callable[[str], None]) -> Cleared:
+    """End a keeper that does not answer, and remove what it kept."""
+    say(f"ending the keeper of {hung.record.env} (pid {hung.record.keeper.pid})")
+    return Cleared(hung.record.env, hung.record.checkout, tuple(end(hung)))
 
 
 def forget(settings: Settings, env: str) -> str:
@@ -92,7 +124,7 @@ def forget(settings: Settings, env: str) -> str:
     daemon, _ = _daemon(settings)
     state = private_folder(settings.state)
     cleared = forget_dead(state, env, daemon=daemon)
-    if cleared.left and (state / f"{env}{ledger.SUFFIX}").exists():
+    if cleared.left and (state / f"{env}{SUFFIX}").exists():
         raise LeftoverError(f"{cleared}, so it is not forgotten")
     return f"environment {env} is forgotten; left are: {', '.join(cleared.left)}" if cleared.left else str(cleared)
 

@@ -7,17 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import procs
-from harness.clock import now
+from harness.clock import Deadline, now
 from harness.daemon import connect
 from harness.engine import containers
 from harness.errors import BrokenStack, ConfigError, HarnessError
-from harness.ownership.sweep import locked
-from harness.runs.environment import checkout_lock
-from harness.runs.kept import LOCK_BUDGET, linked, one_service, records_here
+from harness.runs.environment import changing
+from harness.runs.kept import linked, one_service, records_here
 from harness.runs.lifecycle import Run, running
-from harness.runs.settling import Settling
+from harness.runs.settling import Settling, plant_within
 from harness.runs.stack import Known, Stack
-from harness.seeding import Surroundings, apply
+from harness.seeding import Surroundings
 from harness.stack import broker_of, read_tree
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ def _using(settings: Settings, record: LedgerRecord, say: Callable[[str], None])
     from dataclasses import replace  # noqa: PLC0415
 
     run = Run(replace(settings, engine=record.engine), say)
-    with locked(checkout_lock(settings), LOCK_BUDGET), running(run):
+    with changing(settings, "restarted or seeded", say), running(run):
         environment = run.open()
         if environment.env != record.env:
             raise BrokenStack(f"{record.env} went down meanwhile")
@@ -158,7 +157,7 @@ def _plant(
         )
         for one in todo:
             ended = environment.report.timed("seed", f"{tree.root.name}/{one.key}")
-            apply(one, around)
+            plant_within(Deadline.after(settings.wait_timeout or tree.root.settings.timeouts.up), one, around)
             ended()
             record["seeds"] = sorted({*record["seeds"], one.key})
             environment.link.ask("settled", stack=tree.root.name, record=record)

@@ -63,6 +63,12 @@ def apply(seed: Seed, around: Surroundings) -> None:
         raise BrokenStack(f"Seed {seed.key!r} was not planted: {said}") from error
 
 
+def too_long(seed: Seed, seconds: float) -> BrokenStack:
+    """Return the error for a seed that was waited for in vain."""
+    act = f"python {seed.python}" if seed.python else seed.key
+    return BrokenStack(f"Seed {seed.key!r} was not planted: {act} has not returned for {seconds:.1f} s")
+
+
 def _apply(seed: Seed, around: Surroundings) -> None:
     if seed.topics is not None or seed.message is not None:
         from harness.helpers.kafka import Kafka  # noqa: PLC0415 - only stacks with Kafka load it

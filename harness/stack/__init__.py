@@ -2,6 +2,7 @@
 
 from harness.stack.compose import compose_environment, find_compose, show_config
 from harness.stack.model import (
+    HealthCheck,
     HttpProbe,
     KafkaProbe,
     Mount,
@@ -16,6 +17,7 @@ from harness.stack.model import (
 from harness.stack.reading import broker_of, read_tree
 
 __all__ = [
+    "HealthCheck",
     "HttpProbe",
     "KafkaProbe",
     "Mount",

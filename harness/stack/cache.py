@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from harness.artifacts import private_folder
-from harness.errors import ConfigError
+from harness.artifacts import open_regular, private_folder
+from harness.errors import HarnessError
 from harness.stack.source import read_source
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ def _folder(environ: Mapping[str, str]) -> Path | None:
         base = home / ".cache"
     try:
         return private_folder(base / "harness")
-    except ConfigError:
+    except HarnessError:
         return None
 
 
@@ -217,7 +217,7 @@ def recall(key: str, environ: Mapping[str, str]) -> Any:  # noqa: ANN401 - JSON
         return None
     path = folder / f"{key}{SUFFIX}"
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        fd = open_regular(path, os.O_RDONLY)
         with open(fd, "rb") as file:  # noqa: PTH123 - a descriptor
             facts = os.fstat(fd)
             if facts.st_uid != os.getuid() or facts.st_mode & 0o077 or facts.st_size > LARGEST:
@@ -243,7 +243,7 @@ def keep(key: str, value: object, environ: Mapping[str, str]) -> None:
     scratch = folder / f".{key}.{os.urandom(4).hex()}{SUFFIX}"
     with contextlib.suppress(OSError):
         try:
-            fd = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            fd = open_regular(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
             with open(fd, "wb") as file:  # noqa: PTH123 - a descriptor
                 file.write(_digest(key, content) + b"\n" + content)
             scratch.replace(folder / f"{key}{SUFFIX}")

@@ -108,13 +108,17 @@ class Probe(Frozen):
 
 
 class HealthCheck(Frozen):
-    """How a local process is asked for its health, in Compose's own words."""
+    """How a local process is asked for its health, in Compose's own words.
+
+    Without ``interval`` it is asked as often as any probe; without ``retries`` it may fail until the time is up.
+    """
 
     test: Words | str
-    interval: Seconds = 1.0
+    interval: Seconds | None = None
     timeout: Seconds = 5.0
-    retries: Annotated[int, Field(ge=1)] = 3
+    retries: Annotated[int, Field(ge=1)] | None = None
     start_period: Seconds | None = None
+    start_interval: Seconds | None = None
 
     @model_validator(mode="after")
     def _has_a_command(self) -> Self:
