@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from harness.stack import Port, Service, Tree
 
 LOOPBACK = "127.0.0.1"
+_COMMAND_SHOWN = 30  # of a stranger's command; its pid tells the rest
 LAST_STATIC = 127  # the upper half of a network is for containers without an address of their own
 
 
@@ -201,7 +202,7 @@ def _can_bind(port: int, protocol: str) -> bool:
 
 
 def _command(pid: int | None) -> str:
-    return procs.command_of(pid)[:100] if pid else "?"
+    return procs.command_of(pid)[:_COMMAND_SHOWN] if pid else "?"
 
 
 def dry_layout(

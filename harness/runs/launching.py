@@ -17,6 +17,7 @@ from harness.engine import ContainerPlan, Image
 from harness.engine.compose import BUILT
 from harness.errors import BrokenStack, ConfigError, HarnessError, SkippedStack
 from harness.images import build_arguments, build_error, builder, choose, choose_base, ensure_image, image_id
+from harness.refusals import why_not_started
 from harness.stack import ANYWHERE, compose_environment, find_compose
 
 if TYPE_CHECKING:
@@ -215,7 +216,7 @@ class Launch:
         artifacts.append(self.log, "\n".join([*lines, ""]))
         service, words = next(iter(refused.items()))
         return BrokenStack(
-            f"Service {service!r} could not be started: {words} ({self.environment.show(self.log)})",
+            f"Service {service!r} could not be started: {why_not_started(words)} ({self.environment.show(self.log)})",
             service=service,
             details=[f"  {line}" for line in lines],
         )
@@ -231,7 +232,8 @@ class Launch:
         if checks:
             head = f"Service {blamed!r} is unhealthy: {checks[-1]}"
         else:
-            head = f"{f'Service {blamed!r}' if blamed else f'Stack {self.plan.stack!r}'} could not be started: {cause}"
+            who = f"Service {blamed!r}" if blamed else f"Stack {self.plan.stack!r}"
+            head = f"{who} could not be started: {why_not_started(cause)}"
         return BrokenStack(
             f"{head} ({self.environment.show(self.log)})",
             service=blamed,

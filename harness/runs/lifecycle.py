@@ -21,12 +21,11 @@ from harness.engine import AttachedPlan, ProcessPlan, embedded
 from harness.engine.addresses import Layout, Local, dry_layout, endpoints, find_strangers, free_port_of, needs
 from harness.engine.compose import Identity
 from harness.errors import BrokenStack, ConfigError, HarnessError, nearest, refuse_leftovers
-from harness.interrupts import Interrupted
 from harness.ownership.client import KeeperToBe
 from harness.ownership.removal import WORK
 from harness.ownership.sweep import sweep
 from harness.runs.debugging import Debugger, find_terminal
-from harness.runs.environment import Environment, Share, all_kept, checkout_of, new_environment
+from harness.runs.environment import Environment, Share, all_kept, checkout_of, new_environment, note_failure
 from harness.runs.fingerprint import parts_of, started_otherwise
 from harness.runs.launching import BUILD_BUDGET, Launch, images_of, refuse_remote, refuse_skipped
 from harness.runs.settling import PortTaken, Settling
@@ -89,7 +88,9 @@ class Run:
         self.changed: list[str] = []
         self._new_run = new_run
         self._said: set[str] = set()
+        self._asked: set[str] = set()  # stacks that were up and were looked at
         self._unusable: HarnessError | None = None
+        self.settled: dict[str, Settling] = {}  # stack -> how it settled, or would have
 
     def _choose(self) -> None:
         shared = self._share.record(self.settings) if self._share else None
@@ -320,6 +321,7 @@ class Run:
 
             def one(stack: Declared) -> dict[str, Known]:
                 add_guard(environment.check_kept)
+                add_guard(environment.check_wanted)
                 below = [known for name in stack.includes for known in results[name].result().values()]
                 settled = {f"{known.stack}/{known.service}": known.endpoints for known in below}
                 own = alone and stack is tree.root
@@ -332,7 +334,7 @@ class Run:
             try:
                 wait_for_futures(results.values())
             except BaseException:
-                environment.news.stop()
+                environment.give_up()  # the pool waits for what they are at
                 raise
         # The stack at the bottom of the tree is the cause; those above it only pass its error on.
         known = [future.result() for future in results.values()]
@@ -516,7 +518,7 @@ class Run:
         layout: Layout,
         launch: Launch | None = None,
     ) -> Settling:
-        settling = Settling(
+        settling = self.settled[stack.name] = Settling(
             environment,
             tree,
             stack,
@@ -564,21 +566,33 @@ class Run:
                 file_size(Path(facts["log"])),
             )
         self._refuse_dead(environment, listed)
-        if environment.brought[stack] == 1 and _is_alone(answer["stacks"][stack]["holders"]):
+        if stack not in self._asked and _is_alone(answer["stacks"][stack]["holders"]):
             self._refuse_deaf(environment, listed)
+        self._asked.add(stack)  # from now on it is as this run makes it
         return known
 
     def _refuse_dead(self, environment: Environment, listed: list[dict[str, Any]]) -> None:
         """Do nothing when no service has ended by itself. Raises BrokenStack."""
-        when = "under a test of another worker" if self._share else "before this run came"
         for facts in listed:
             if facts["state"] == "exited" and not facts["expected"] and not environment.may_have_ended(facts):
-                raise _with_way_out(environment.died(facts, when), facts)
+                raise _with_way_out(self._died_before(environment, facts), facts)
+
+    def _died_before(self, environment: Environment, facts: dict[str, Any]) -> BrokenStack:
+        """Return the error for a service that had ended when its stack was asked for."""
+        seen = environment.exit_of(facts["stack"], facts["service"])
+        under = facts.get("under", "")
+        if under and (seen or self._share):
+            return environment.died(facts, under)
+        if seen:
+            return environment.died(seen)
+        if self._share:
+            return environment.died(facts, "under a test of another worker")
+        return environment.died(facts, f"{under} before this run came".lstrip())
 
     def _refuse_deaf(self, environment: Environment, listed: list[dict[str, Any]]) -> None:
         """Do nothing when every service runs and answers its probes. Raises BrokenStack."""
         for facts in listed:
-            if facts["state"] != "running" and not environment.may_have_ended(facts):
+            if facts["state"] in ("exited", "paused") and not environment.may_have_ended(facts):
                 state = "stopped" if facts["state"] == "exited" else facts["state"]
                 error = BrokenStack(f"Service {facts['service']!r} was left {state}", service=facts["service"])
                 raise _with_way_out(error, facts)
@@ -603,30 +617,25 @@ class Run:
             return []
         del environment.brought[name]
         with contextlib.suppress(BrokenStack):
-            left: list[str] = environment.link.ask("release", timeout=60, stack=name)["left"]
+            left: list[str] = environment.link.ask_to_remove("release", stack=name)["left"]
             self.left += left
             return left
         return []
 
-    def note_failure(self, error: BaseException) -> None:
-        """Write into the run's folder why it fails, where that is known, and the exit code that it gets."""
-        code = error.exit_code if isinstance(error, HarnessError) else None
-        if isinstance(error, Interrupted):
-            code = 128 + error.number
-        if self.environment and code is not None:
-            with contextlib.suppress(OSError):
-                self.environment.report.note("reason", str(error))
-                self.environment.report.note("exit_code", code)
+    def close(self, *, hurried: bool = False) -> list[str]:
+        """Give everything back; return what should be gone and is not. Safe to call twice.
 
-    def close(self) -> list[str]:
-        """Give everything back; return what should be gone and is not. Safe to call twice."""
+        With ``hurried``, because of a signal, services get no more grace than that leaves them.
+        """
         environment = self.environment
         if environment is not None:
             remove_guard(environment.check)
             ended = environment.report.timed("stop", environment.env)
-            self.left += environment.close()
+            self.left += environment.close(hurried=hurried)
             ended()
             environment.report.note("left", self.left)
+            if unwritten := environment.report.unwritten():
+                self.say(unwritten)
         if self.debugger:
             lift_deadlines(lifted=False)
         return self.left
@@ -675,7 +684,8 @@ def running(run: Run) -> Iterator[Run]:
     try:
         yield run
     except BaseException as error:
-        run.note_failure(error)
-        run.close()
+        if run.environment:
+            note_failure(run.environment.report, error)
+        run.close(hurried=not isinstance(error, Exception))
         raise
     refuse_leftovers(run.close())

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from harness.runs.environment import Environment
 
 EXEC_BUDGET = 60.0
+ACT_BUDGET = 60.0  # seconds beyond the grace that it is given
 _DUMPED = ("stack", "state", "pid", "container", "exit_code", "oom", "health", "starts", "log")
 
 
@@ -176,11 +177,18 @@ class Service:
         """
         return artifacts.printable(artifacts.read_log(self.log, since))
 
-    def _act(self, act: str, **more: object) -> None:
+    def _act(self, act: str, grace: float = 0.0) -> None:
         self._known.refuse_attached(f"to {act} it")
         if act in ("start", "restart"):
             self._environment.forget(self.stack, self.name)
-        facts = self._environment.link.ask("act", timeout=60, stack=self.stack, service=self.name, act=act, **more)
+        facts = self._environment.link.ask(
+            "act", timeout=grace + ACT_BUDGET, stack=self.stack, service=self.name, act=act, grace=grace
+        )
+        key = f"{self.stack}/{self.name}"
+        if act == "pause":
+            self._environment.paused.add(key)
+        else:
+            self._environment.paused.discard(key)
         if self._environment.debugger:
             self._environment.debugger.let_go(facts, self._environment)
 
@@ -257,6 +265,11 @@ class Stack:
         """The names of its services, included ones first."""
         return tuple(self._known)
 
+    @property
+    def stacks(self) -> frozenset[str]:
+        """Its name, and those of the stacks that it includes."""
+        return frozenset({self.name, *(known.stack for known in self._known.values())})
+
     def _service(self, name: str) -> Known:
         __tracebackhide__ = True  # so is a name
         if name not in self._known:
@@ -290,7 +303,7 @@ class Stack:
 
     def check(self) -> None:
         """Do nothing while all services live. Raises BrokenStack when one has died."""
-        self._environment.check()
+        self._environment.check(self.stacks)
 
     def dump(self) -> dict[str, Any]:
         """Return the state of its services for a report: pid, state, exit code, endpoints, last log lines."""

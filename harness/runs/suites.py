@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from harness import procs
 from harness.errors import ConfigError
+from harness.runs.orphans import end_left_by_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -59,7 +60,10 @@ def run_suites(
         argv += [f"--harness-{name.replace('_', '-')}={value}" for name, value in given.items() if value]
         # From the project's folder: pytest takes a "[" in a path for the beginning of a parameter.
         argv += [os.path.relpath(system.tests, settings.root)] if system else []
-        codes.append(procs.run_attached([*argv, *words], cwd=settings.root, env=environ, interrupted=2))
+        me = procs.as_parent()
+        code = procs.run_attached([*argv, *words], cwd=settings.root, env={**environ, **me}, interrupted=2)
+        residue = end_left_by_command(me, code, say)
+        codes.append(code or residue)
         if len(systems) > 1 and system:
             say(f"system {system.name}: exit code {codes[-1]}")
         if codes[-1] > 128:  # noqa: PLR2004 - a signal: no further one is wanted

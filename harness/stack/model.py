@@ -72,7 +72,7 @@ def _one_key(model: type[Frozen], value: Any, keys: tuple[str, ...], what: str) 
     if isinstance(value, dict) and known.issuperset(value):
         present = [key for key in keys if key in value]
         if len(present) != 1:
-            raise ValueError(f"{what} has exactly one of: {', '.join(keys)}; it has {', '.join(present) or 'none'}")
+            raise ValueError(f"{what} has {', '.join(present) or 'none'}; exactly one is needed of: {', '.join(keys)}")
         if value[present[0]] is None and present[0] != "json":
             raise ValueError(f"{what} needs a value for {present[0]}; it has none")
     return value
