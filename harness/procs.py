@@ -24,6 +24,8 @@ TimeoutExpired = subprocess.TimeoutExpired
 START_TIME_FIELD = 19  # field 22 of /proc/PID/stat, counted behind the closing parenthesis (proc(5))
 STATE_FIELD = 0
 PARENT_FIELD = 1
+PARENT = "HARNESS_PARENT"  # the process with which all that have this variable are to end: pid:start time:namespace
+ORPHAN_GRACE = 0.7  # seconds that they then have to end by themselves
 STATES = {
     "R": "running",
     "S": "sleeping",
@@ -208,8 +210,11 @@ def _living(pid: int) -> int | None:
     return int(fields[START_TIME_FIELD]) if fields and fields[STATE_FIELD] not in "ZX" else None
 
 
-def wait_gone(pid: int, start_time: int, timeout: float) -> bool:
-    """Wait until the process ``pid`` that started at ``start_time`` has ended; return whether it did in time."""
+def wait_gone(pid: int, start_time: int, timeout: float | None) -> bool:
+    """Wait until the process ``pid`` that started at ``start_time`` has ended; return whether it did in time.
+
+    Without a ``timeout`` that is however long it takes.
+    """
     try:
         handle = os.pidfd_open(pid)
     except OSError:
@@ -219,6 +224,52 @@ def wait_gone(pid: int, start_time: int, timeout: float) -> bool:
         return start_time_of(pid) != start_time or bool(select.select([handle], [], [], timeout)[0])
     finally:
         os.close(handle)
+
+
+def parent_of_children(pid: int, start_time: int) -> dict[str, str]:
+    """Return the variable by which the children of a process of this namespace, and theirs, are to end with it.
+
+    It is in their environment for life, so that what they detached is found by it too.
+    """
+    return {PARENT: f"{pid}:{start_time}:{Path('/proc/self/ns/pid').stat().st_ino}"}
+
+
+def as_parent() -> dict[str, str]:
+    """Return that variable for this process."""
+    return parent_of_children(os.getpid(), start_time_of(os.getpid()) or 0)
+
+
+def carriers(parent: Mapping[str, str]) -> dict[int, int]:
+    """Return ``{pid: start time}`` of the living processes that have the variable which ``parent`` gives."""
+    return with_cookie(f"{PARENT}={parent[PARENT]}")
+
+
+_ends_with: set[str] = set()  # the parents that this process watches
+
+
+def end_with_parent(environ: Mapping[str, str]) -> None:
+    """Have this process end when the one that ``environ`` names as its parent is gone; without a name do nothing.
+
+    It gets TERM, as from whoever would have told it to end, and soon after that KILL, with all that have the same
+    parent. A thread waits for that, and costs nothing.
+    """
+    value = environ.get(PARENT, "")
+    pid, start, namespace = [*value.split(":"), "", ""][:3]
+    here = str(Path("/proc/self/ns/pid").stat().st_ino)
+    if pid.isdigit() and start.isdigit() and namespace == here and int(pid) != os.getpid() and value not in _ends_with:
+        _ends_with.add(value)
+        words = (int(pid), int(start))
+        threading.Thread(target=_end_after, args=words, name="harness-parent", daemon=True).start()
+
+
+def _end_after(pid: int, start: int) -> None:
+    wait_gone(pid, start, None)
+    os.kill(os.getpid(), signal.SIGTERM)
+    threading.Event().wait(ORPHAN_GRACE)
+    for orphan, since in carriers(parent_of_children(pid, start)).items():
+        if orphan != os.getpid():
+            kill(orphan, signal.SIGKILL, start_time=since)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def state_of(pid: int) -> str:

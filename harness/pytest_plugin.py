@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from harness import pytest_workers, witnesses
+from harness import procs, pytest_workers, witnesses
 from harness.clock import now
 from harness.errors import (
     CONFIGURATION,
@@ -519,13 +519,17 @@ class Session:
         self._write_down()
         if self._run is not None:
             self._keep(self.environment)
-            return self._run.close()
+            return self._run.close(hurried=self._told is not None)
         return self._close_shared(folder)
 
     def _keep(self, environment: Environment | None) -> None:
         if environment is not None and self.keeps_now():
-            environment.keep(_KEPT_FOR)
-            self._notes.append("the environment is kept; `harness down` removes it")
+            try:
+                environment.keep(_KEPT_FOR)
+            except BrokenStack as error:  # nobody is left to keep it; what it had is removed as ever
+                self._notes.append(f"the environment is not kept: {error.summary}")
+            else:
+                self._notes.append("the environment is kept; `harness down` removes it")
 
     def _close_shared(self, folder: RunFolder) -> list[str]:
         """Close what the workers shared."""
@@ -538,7 +542,7 @@ class Session:
         try:
             environment = Environment.conclude(self.settings, share, folder)
             self._keep(environment)
-            left += environment.close() if environment else []
+            left += environment.close(hurried=self._told is not None) if environment else []
         except HarnessError as error:
             left.append(error.summary)
         ended()
@@ -629,6 +633,7 @@ _SESSION = pytest.StashKey[Session]()
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the session's hooks; nothing is loaded or started."""
+    procs.end_with_parent(os.environ)
     for marker in _MARKERS:
         config.addinivalue_line("markers", marker)
     config.stash[_SESSION] = Session(config)

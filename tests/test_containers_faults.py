@@ -9,6 +9,8 @@ import re
 import signal
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,9 +20,10 @@ from projects import run_in, run_json
 from harness import clock, procs
 from harness.errors import BrokenStack, ConfigError, HarnessError, LeftoverError
 from harness.ownership import ledger, objects
+from harness.ownership.client import KeeperLink
 from harness.ownership.identity import this_process
 from harness.ownership.sweep import sweep
-from harness.runs import kept, running
+from harness.runs import kept, running, touching
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -150,6 +153,86 @@ def test_an_unhealthy_dependency_is_blamed(dock: Dock) -> None:
     dock.stack("s", {"db": dock.box("wait", healthcheck=check), "web": web}, **SHORT)
     error = broken(dock)
     assert "'db'" in str(error).splitlines()[0] or "db-1" in str(error), error
+
+
+def test_an_unhealthy_dependency_is_told_with_its_own_words(dock: Dock) -> None:
+    """When Compose gives up since a service is unhealthy, that one must be blamed, with what its check said."""
+    check = {"test": "echo role app does not exist >&2; exit 1", "interval": "200ms", "retries": 3}
+    services = {
+        "db": dock.box("wait", healthcheck=check),
+        "cache": dock.box("wait"),
+        "api": dock.box("wait", depends_on=["cache"]),
+        "web": dock.box("wait", depends_on={"db": {"condition": "service_healthy"}}),
+    }
+    dock.stack("s", services)
+    error = broken(dock)
+    assert error.service == "db"
+    assert error.summary.startswith("Service 'db' is unhealthy: exit code 1: role app does not exist")
+
+
+def test_a_healthcheck_without_its_program_is_told_at_once(dock: Dock) -> None:
+    """A check whose program is not in the image must not be waited for to the end."""
+    check = {"test": "no-such-check || exit 1", "interval": "200ms", "retries": 1000}
+    dock.stack("s", {"sick": dock.box("say:fine", "wait", healthcheck=check)})
+    began = clock.now()
+    error = broken(dock)
+    assert clock.now() - began < 45
+    assert error.summary.startswith("Service 'sick' did not settle in ")
+    assert "no-such-check" in error.summary
+
+
+@pytest.mark.parametrize("words", [("exit:3",), ("exit:0",), ("exit:3:0.4",)], ids=["3", "0", "soon"])
+def test_a_container_that_cannot_be_asked_must_run_for_a_moment(dock: Dock, words: tuple[str, ...]) -> None:
+    """A container without probe and port that ends within a second must break its stack, with code and last line."""
+    dock.environ["HARNESS_STEADY"] = "8s"  # on a busy machine a container takes some time to come to its first word
+    dock.stack("s", {"worker": dock.box("say:bad configuration", *words), "web": dock.up()})
+    error = broken(dock)
+    assert error.summary.startswith(f"Service 'worker' ended with exit code {words[0][5]} ")
+    assert "  bad configuration" in error.details
+
+
+@pytest.mark.parametrize("included", [False, True], ids=["own", "included"])
+def test_a_container_that_dies_while_others_settle_is_named(dock: Dock, included: bool) -> None:
+    """The end of a container must end the wait of those that need it, here or above, and be what is told."""
+    delay = "6" if included else "2"
+    db = dock.box("say:up", "say:data directory is damaged", f"exit:3:{delay}", harness={"ready": [{"log": "up"}]})
+    if included:
+        dock.stack("low", {"db": db})
+        dock.stack("s", {"web": dock.web(delay=300)}, include=["low.yaml"])
+    else:
+        dock.stack("s", {"db": db, "web": dock.web(delay=300, depends_on=["db"])})
+    error = broken(dock)
+    noticed = clock.now()
+    assert error.summary.startswith("Service 'db' ended with exit code 3 ")
+    assert "  data directory is damaged" in error.details
+    told = next(line for line in (dock.latest / "keeper.log").read_text().splitlines() if "/db: exit code" in line)
+    assert noticed - float(told.split()[0]) < 8  # removal of the other one included
+
+
+@pytest.mark.parametrize("act", ["kill", "pause", "stop"])
+def test_a_kept_container_of_no_use_is_told_with_the_way_out(dock: Dock, act: str) -> None:
+    """A kept container that ended, is paused or stopped must be refused with the way out, and a restart mend it."""
+    dock.stack("s", {"web": dock.web("polite")})
+    settings = dock.settings(stack="s")
+    kept.up(settings, dock.said.append, ttl=600)
+    run = dock.run()
+    with running(run):
+        web = run.bring("s").service("web")
+        if act == "kill":
+            dock.client.kill(dock.containers()["web"], signal="TERM")
+            for _ in clock.poll(clock.Deadline.after(20)):
+                if dock.container("web")["State"]["Status"] == "exited":
+                    break
+        else:
+            getattr(web, act)()
+    with pytest.raises(BrokenStack) as caught:
+        kept.up(settings, dock.said.append, ttl=600)
+    wanted = {"kill": "ended with exit code 0", "pause": "was left paused", "stop": "was left stopped"}[act]
+    assert f"Service 'web' {wanted}" in caught.value.summary
+    assert caught.value.hint == "`harness restart --service web` starts it again"
+    touching.restart(settings, dock.said.append, "web")
+    kept.up(settings, dock.said.append, ttl=600)
+    kept.down(settings, dock.said.append)
 
 
 def test_a_full_address_pool_is_told(dock: Dock) -> None:
@@ -492,3 +575,85 @@ def test_compose_killed_in_mid_up_breaks_the_stack(dock: Dock) -> None:
     assert (killed, len(caught)) == (True, 1)
     assert isinstance(caught[0], BrokenStack)
     assert dock.containers() == {}
+
+
+def test_a_run_finishes_what_its_keeper_was_killed_over(dock: Dock) -> None:
+    """When the keeper is killed while it tears containers down, the run must remove the rest itself."""
+    late = dock.up("slow:4", stop_grace_period="6s", harness={"subject": "late"})
+    dock.stack("s", {"late": late, "web": dock.web(volumes=["data:/data"])}, volumes={"data": {}})
+    run = dock.run()
+    run.bring("s")
+    assert run.environment is not None
+    facts = run.environment.link.facts
+    other = KeeperLink(f"harness-{os.getuid()}-{run.environment.env}", lease=False)
+    with closing(other), ThreadPoolExecutor(1) as pool:
+        closed = pool.submit(run.close)
+        for _ in clock.poll(clock.Deadline.after(20)):
+            if any(one["expected"] for one in other.ask("services")["services"]):
+                break
+        procs.kill(facts["pid"], signal.SIGKILL, start_time=facts["start"])
+        began = clock.now()
+        assert closed.result(30) == []
+    assert clock.now() - began < 10
+    assert dock.left() == []
+    assert dock.ledgers() == []
+
+
+# Hypothesis loads itself when a session is interrupted, which takes a busy machine longer than a teardown may take.
+TEST_WORDS = ["--", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "test_it.py"]
+BUILT = "FROM {base}\nRUN echo begun && {command}\n"
+
+
+@pytest.mark.parametrize("presses", [1, 3])
+@pytest.mark.parametrize("task", ["up", "build", "test"])
+def test_a_signal_during_a_build_ends_it_at_once(dock: Dock, task: str, presses: int, tmp_path: Path) -> None:
+    """After TERM in the middle of a step that never ends, the command must end soon, and nothing be started or left."""
+    (dock.root / "image").mkdir()
+    (dock.root / "image" / "Dockerfile").write_text(BUILT.format(base=dock.image, command="sleep infinity"))
+    service = dock.up(build=str(dock.root / "image"))
+    del service["image"]
+    dock.stack("s", {"built": service})
+    (dock.root / "test_it.py").write_text("def test_it(stack): pass\n")
+    output = tmp_path / "out"
+    words = TEST_WORDS if task == "test" else []
+    process = spawn(dock, output, *HARNESS, task, "--stack", "s", *words)
+    for _ in clock.poll(clock.Deadline.after(60)):
+        if any("begun" in path.read_text() for path in dock.root.glob("logs/*/compose/s.build.log")):
+            break
+    else:
+        raise AssertionError(output.read_text())
+    began = clock.now()
+    for number in range(presses):
+        process.send_signal(signal.SIGTERM)
+        if number + 1 < presses:
+            pause(0.5)
+    assert process.wait(20) in (143, -signal.SIGTERM), output.read_text()
+    assert clock.now() - began < 7
+    assert dock.wait_until_clear(10) == []
+    assert not list(dock.root.glob("logs/*/services/*.log"))
+    for _ in clock.poll(clock.Deadline.after(10)):  # the engine removes it when its client has gone
+        made = dock.client.containers(all=True, filters={"ancestor": dock.image})
+        steps = [one["Names"] for one in made if "sleep infinity" in one["Command"]]
+        if not steps:
+            break
+    assert steps == []
+
+
+@pytest.mark.parametrize("task", ["up", "test"])
+def test_a_signal_during_a_pull_ends_it_at_once(dock: Dock, task: str, tmp_path: Path) -> None:
+    """After TERM while a registry is silent, the command must end at once, and nothing be started or left."""
+    (dock.root / "test_it.py").write_text("def test_it(stack): pass\n")
+    output = tmp_path / "out"
+    words = TEST_WORDS if task == "test" else []
+    with socket.create_server(("127.0.0.1", 0)) as registry:
+        registry.settimeout(60)
+        dock.stack("s", {"pulled": {"image": f"127.0.0.1:{registry.getsockname()[1]}/none:1"}, "up": dock.up()})
+        process = spawn(dock, output, *HARNESS, task, "--stack", "s", *words)
+        asked, _ = registry.accept()
+        with asked:
+            began = clock.now()
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) in (143, -signal.SIGTERM), output.read_text()
+            assert clock.now() - began < 5
+    assert dock.wait_until_clear(10) == []
+    assert not list(dock.root.glob("logs/*/services/*.log"))

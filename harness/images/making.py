@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from harness import procs
 from harness.artifacts import last_lines
-from harness.clock import Deadline
+from harness.clock import Deadline, poll
 from harness.errors import BrokenStack
 from harness.images.base import find_base
 
@@ -108,40 +108,62 @@ def _missing(image: str, service: str, variable: str, seen: str, details: Sequen
     )
 
 
-def _pull(client: APIClient, image: str, within: float, budget: float) -> str:
-    """Pull ``image`` and return "", or the engine's words for why it did not come."""
-    from docker.errors import DockerException  # noqa: PLC0415
-    from docker.utils import parse_repository_tag  # noqa: PLC0415
-    from requests.exceptions import RequestException  # noqa: PLC0415
+class _Pull:
+    """A pull in a thread, because the call cannot be given a limit for its first answer and none between later ones.
 
-    name, tag = parse_repository_tag(image)
-    events: queue.SimpleQueue[dict[str, Any] | Exception | None] = queue.SimpleQueue()
+    One that is given up ends with the engine's own attempt, or with this process.
+    """
 
-    def follow() -> None:
+    def __init__(self, client: APIClient, image: str) -> None:
+        self.came = threading.Event()
+        self.events: queue.SimpleQueue[dict[str, Any] | Exception | None] = queue.SimpleQueue()
+        threading.Thread(target=self._follow, args=(client, image), name=f"pull {image}", daemon=True).start()
+
+    def _follow(self, client: APIClient, image: str) -> None:
+        from docker.errors import DockerException  # noqa: PLC0415
+        from docker.utils import parse_repository_tag  # noqa: PLC0415
+        from requests.exceptions import RequestException  # noqa: PLC0415
+
+        name, tag = parse_repository_tag(image)
         try:
             for event in client.pull(name, tag=tag or "latest", stream=True, decode=True):
-                events.put(event)
-            events.put(None)
+                self._tell(event)
+            self._tell(None)
         except (DockerException, RequestException) as error:
-            events.put(error)
+            self._tell(error)
 
-    # In a thread, because the call cannot be given a limit for its first answer and none between later ones. One that
-    # is given up ends with the engine's own attempt, or with this process.
-    threading.Thread(target=follow, name=f"pull {image}", daemon=True).start()
-    deadline, first = Deadline.after(budget), True
-    while True:
-        limit = min(within, budget) if first else deadline.remaining()
-        try:
-            event = events.get(timeout=limit)
-        except queue.Empty:
-            return f"no answer of the registry in {limit:g} s" if first else f"pull not complete in {budget:g} s"
-        if event is None:
-            return ""
-        if isinstance(event, Exception):
-            return str(getattr(event, "explanation", None) or event)
-        if "error" in event:
-            return str(event["error"])
-        first = False
+    def _tell(self, event: dict[str, Any] | Exception | None) -> None:
+        self.events.put(event)
+        self.came.set()
+
+    def result(self) -> str | None:
+        """Return "" when the image came, why it did not, or None when that is not known yet."""
+        while not self.events.empty():
+            event = self.events.get()
+            if event is None:
+                return ""
+            if isinstance(event, Exception):
+                return str(getattr(event, "explanation", None) or event)
+            if "error" in event:
+                return str(event["error"])
+        return None
+
+
+def _pull(client: APIClient, image: str, within: float, budget: float) -> str:
+    """Pull ``image`` and return "", or the engine's words for why it did not come.
+
+    The guards of this context end the wait, such as when the run is given up.
+    """
+    deadline, pull = Deadline.after(budget), _Pull(client, image)
+    for _ in poll(deadline.sooner(within), wake=pull.came):
+        if not pull.events.empty():
+            break
+    else:
+        return f"no answer of the registry in {min(within, budget):g} s"
+    for _ in poll(deadline, wake=pull.came):
+        if (result := pull.result()) is not None:
+            return result
+    return f"pull not complete in {budget:g} s"
 
 
 # -- builds ----------------------------------------------------------------------------------------------------------

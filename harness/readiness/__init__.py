@@ -1,6 +1,6 @@
 """Is it usable: one poll loop over probes, which ends at once when the service is dead."""
 
-from harness.readiness.listeners import Family, stranger_at
+from harness.readiness.listeners import Family, is_silent, stranger_at
 from harness.readiness.probes import Asker, Hopeless, Target, missing_binary, start_again, start_probe
 from harness.readiness.waiting import Stop, Waited, ask_once, wait_until_ready
 
@@ -12,6 +12,7 @@ __all__ = [
     "Target",
     "Waited",
     "ask_once",
+    "is_silent",
     "missing_binary",
     "start_again",
     "start_probe",

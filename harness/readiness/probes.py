@@ -56,6 +56,7 @@ class Target:
         check: how often and how long it is run, None for what is usual.
         is_awaited: whether another service starts when this one is healthy.
         stranger: tells who listens on (host, port) when that is nobody of this environment, "" otherwise.
+        silence: tells why (host, port) need not be asked, since nothing listens behind it; "" when something may.
         execute: runs a command in it, where it is a container.
         exists: tells whether it has a file, where it is a container.
         healthy: tells "" or why it is not healthy, where it is a container.
@@ -74,6 +75,7 @@ class Target:
     check: HealthCheck | None = None
     is_awaited: bool = False
     stranger: Callable[[str, int], str] | None = None
+    silence: Callable[[str, int], str] = lambda _host, _port: ""
     execute: Callable[[tuple[str, ...], float], procs.Finished] | None = None
     exists: Callable[[str], bool] | None = None
     healthy: Callable[[], str] | None = None
@@ -223,6 +225,8 @@ def _http(probe: HttpProbe, target: Target) -> Patient:
     host, port = target.address[probe.port] if probe.port else next(iter(target.address.values()))
 
     def ask() -> str:
+        if silence := target.silence(host, port):
+            return silence
         answer = http.ask(host, port, probe.path)
         if answer.status not in probe.status:
             return f"{probe.path}: {answer}"
@@ -239,6 +243,8 @@ def _http(probe: HttpProbe, target: Target) -> Patient:
 
 
 def _tcp(host: str, port: int, target: Target) -> str:
+    if silence := target.silence(host, port):
+        return silence
     try:
         with socket.create_connection((host, port), timeout=CONNECT_BUDGET) as connection:
             connection.settimeout(STILL_OPEN)
@@ -431,11 +437,11 @@ class KafkaAsker:
         return answer
 
     def _ask(self) -> str:
+        host, _, port = self._bootstrap.rpartition(":")
         # A plain connect first: a Kafka client that comes too early takes longer to notice the broker than this does.
-        refused = _no_broker(self._bootstrap)
+        refused = self._target.silence(host, int(port)) or _no_broker(self._bootstrap)
         if refused:
             return refused
-        host, _, port = self._bootstrap.rpartition(":")
         self._target.refuse_stranger(host, int(port))
         try:
             return self._ask_message() if self._probe.message else self._ask_broker()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import artifacts
+from harness import artifacts, procs
 from harness.daemon import connect
 from harness.engine import attach
 from harness.errors import BrokenStack, HarnessError, LeftoverError
@@ -23,7 +23,6 @@ from harness.ownership.locks import holder_of, locked
 from harness.ownership.networks import Network
 from harness.ownership.removal import LOG
 from harness.ownership.sweep import sweep
-from harness.procs import describe_exit
 from harness.readiness import Stop, ask_once
 from harness.reporting import RunFolder, WorkerFolder
 
@@ -164,6 +163,7 @@ class Environment:
         self._keeper = keeper  # until its network is handed over
         self._handing = threading.Lock()
         self._is_worker = bool(share and share.pid != os.getpid())
+        procs.end_with_parent(os.environ)
         sponsor = (share.pid, share.start) if share else None
         self.link = KeeperLink(socket, lease=True, sponsor=sponsor, on_event=self._on_event, on_lost=self._on_lost)
         self._engine_lost = self._engine_lost or bool(self.link.facts["engine_lost"])
@@ -198,7 +198,7 @@ class Environment:
             if report:
                 note_failure(report, error)
             keeper.dismiss()
-            _dismiss(wanted.socket)
+            _dismiss(settings, wanted)
             keeper.clear()
             raise
 
@@ -256,12 +256,21 @@ class Environment:
         if record is None:
             return None
         if not is_alive(record):
-            if left := sweep(settings.state, own=record.env).left_of(record.env):
-                raise LeftoverError("; ".join(left))
-            return None
-        return cls(
-            settings, record.engine, record.daemon, record.env, Path(record.folder), record.socket, report, share
-        )
+            return cls._concluded(settings, record)
+        try:
+            return cls(
+                settings, record.engine, record.daemon, record.env, Path(record.folder), record.socket, report, share
+            )
+        except (OSError, BrokenStack):  # it was killed just now, or will not talk
+            if not procs.wait_gone(record.keeper.pid, record.keeper.start, 0):
+                raise
+            return cls._concluded(settings, record)
+
+    @staticmethod
+    def _concluded(settings: Settings, record: LedgerRecord) -> None:
+        """Do what a keeper that was killed has not done. Raises LeftoverError."""
+        if left := finish(settings, record.env, record.keeper.pid, record.keeper.start):
+            raise LeftoverError("; ".join(left))
 
     # -- news ---------------------------------------------------------------------------------------------------
 
@@ -398,12 +407,22 @@ class Environment:
             where = self.daemon.host if self.daemon else "?"
             raise BrokenStack(f"The Docker engine at {where} is gone, and with it the stacks of {self.env}")
 
+    def give_up(self) -> None:
+        """Have whatever is being brought up end now: a signal came, and nothing more is to be started."""
+        self.news.stop()
+        self.link.give_up()
+
+    def check_wanted(self) -> None:
+        """Do nothing until it was given up; then raise BrokenStack."""
+        if self.news.stopped:
+            raise BrokenStack("This run was given up")
+
     def died(self, facts: dict[str, Any], when: str = "under a test") -> BrokenStack:
         """Return the error for a service that ended, with its exit code and last lines."""
         log = Path(facts["log"])
         # Only a container that was killed can have a reason that the engine alone knows.
         known = self.explain(facts["stack"], facts["service"], ask=facts["exit_code"] == KILLED)
-        how = describe_exit(facts["exit_code"])
+        how = procs.describe_exit(facts["exit_code"])
         if known.get("oom") or facts.get("oom"):
             limit = f", limit {known['memory'] >> 20} MiB" if known.get("memory") else ""
             how += f" (OOMKilled: out of memory{limit})"
@@ -447,8 +466,11 @@ class Environment:
             return  # nothing of it is ours
         self.link.ask("keep", ttl=ttl, stacks=stacks)
 
-    def close(self) -> list[str]:
-        """Give back what this run holds. Return what should be gone and is not, in words."""
+    def close(self, *, hurried: bool = False) -> list[str]:
+        """Give back what this run holds. Return what should be gone and is not, in words.
+
+        With ``hurried`` services get no more grace than what a signal leaves them.
+        """
         if self._closed:
             return []
         self._closed = True
@@ -458,21 +480,39 @@ class Environment:
             self._keeper.give_up()
             with suppress(HarnessError):
                 self._hand_over(KEEPER_BUDGET)
-        if self._keeper_lost:
-            self.link.close()
-            if self._is_worker:
-                return []  # its controller sees to that
-            return sweep(self.settings.state, own=self.env).left_of(self.env)
         try:
-            answer = self.link.ask("goodbye", timeout=60)
+            answer = self.link.ask_to_remove("goodbye", hurried=hurried)
         except HarnessError as error:
-            return [error.summary]
+            return self._finish() if self.link.lost else [error.summary]
         finally:
             self.link.close()
         left: list[str] = list(answer["left"])
         if answer["ended"] and not self.link.wait_until_keeper_ended(KEEPER_BUDGET):
             left.append(f"the keeper of {self.env}")
         return left
+
+    def _finish(self) -> list[str]:
+        """Do what a keeper that was killed has not done; return what could not be removed."""
+        if self._is_worker:
+            return []  # its controller sees to that
+        return finish(self.settings, self.env, self.link.facts["pid"], self.link.facts["start"])
+
+
+def finish(settings: Settings, env: str, pid: int, start: int) -> list[str]:
+    """Remove what a keeper that was killed has not: who calls this held it, or was to take it down.
+
+    Args:
+        settings: where the state is.
+        env: its environment.
+        pid: its process.
+        start: when that started.
+
+    Returns:
+        What could not be removed, in words.
+    """
+    if not procs.wait_gone(pid, start, KEEPER_BUDGET):  # until then it has its locks
+        return [f"the keeper of {env}"]
+    return sweep(settings.state, own=env).left_of(env)
 
 
 def note_failure(report: RunFolder, error: BaseException) -> None:
@@ -494,12 +534,15 @@ def new_environment(settings: Settings, engine: Engine) -> EnvironmentId:
     )
 
 
-def _dismiss(socket: str) -> None:
-    """Have a keeper that nobody uses end at once, if it is there already."""
+def _dismiss(settings: Settings, wanted: EnvironmentId) -> None:
+    """Have a keeper that nobody uses end at once, if it is there already; what it leaves if it is killed goes too."""
     with suppress(OSError, HarnessError):
-        link = KeeperLink(socket, lease=True)
-        link.ask("goodbye")
-        link.wait_until_keeper_ended(KEEPER_BUDGET)
+        link = KeeperLink(wanted.socket, lease=True)
+        with suppress(HarnessError):
+            link.ask("goodbye")
+        lost = link.lost
+        if link.wait_until_keeper_ended(KEEPER_BUDGET) and lost:
+            finish(settings, wanted.env, link.facts["pid"], link.facts["start"])
         link.close()
 
 

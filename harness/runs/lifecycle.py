@@ -88,6 +88,7 @@ class Run:
         self.changed: list[str] = []
         self._new_run = new_run
         self._said: set[str] = set()
+        self._asked: set[str] = set()  # stacks that were up and were looked at
         self._unusable: HarnessError | None = None
 
     def _choose(self) -> None:
@@ -295,6 +296,7 @@ class Run:
 
             def one(stack: Declared) -> dict[str, Known]:
                 add_guard(environment.check_kept)
+                add_guard(environment.check_wanted)
                 below = [known for name in stack.includes for known in results[name].result().values()]
                 settled = {f"{known.stack}/{known.service}": known.endpoints for known in below}
                 own = alone and stack is tree.root
@@ -307,7 +309,7 @@ class Run:
             try:
                 wait_for_futures(results.values())
             except BaseException:
-                environment.news.stop()
+                environment.give_up()  # the pool waits for what they are at
                 raise
         # The stack at the bottom of the tree is the cause; those above it only pass its error on.
         known = [future.result() for future in results.values()]
@@ -533,8 +535,9 @@ class Run:
                 file_size(Path(facts["log"])),
             )
         self._refuse_dead(environment, listed)
-        if environment.brought[stack] == 1 and _is_alone(answer["stacks"][stack]["holders"]):
+        if stack not in self._asked and _is_alone(answer["stacks"][stack]["holders"]):
             self._refuse_deaf(environment, listed)
+        self._asked.add(stack)  # from now on it is as this run makes it
         return known
 
     def _refuse_dead(self, environment: Environment, listed: list[dict[str, Any]]) -> None:
@@ -547,7 +550,7 @@ class Run:
     def _refuse_deaf(self, environment: Environment, listed: list[dict[str, Any]]) -> None:
         """Do nothing when every service runs and answers its probes. Raises BrokenStack."""
         for facts in listed:
-            if facts["state"] != "running" and not environment.may_have_ended(facts):
+            if facts["state"] in ("exited", "paused") and not environment.may_have_ended(facts):
                 state = "stopped" if facts["state"] == "exited" else facts["state"]
                 error = BrokenStack(f"Service {facts['service']!r} was left {state}", service=facts["service"])
                 raise _with_way_out(error, facts)
@@ -572,18 +575,21 @@ class Run:
             return []
         del environment.brought[name]
         with contextlib.suppress(BrokenStack):
-            left: list[str] = environment.link.ask("release", timeout=60, stack=name)["left"]
+            left: list[str] = environment.link.ask_to_remove("release", stack=name)["left"]
             self.left += left
             return left
         return []
 
-    def close(self) -> list[str]:
-        """Give everything back; return what should be gone and is not. Safe to call twice."""
+    def close(self, *, hurried: bool = False) -> list[str]:
+        """Give everything back; return what should be gone and is not. Safe to call twice.
+
+        With ``hurried``, because of a signal, services get no more grace than that leaves them.
+        """
         environment = self.environment
         if environment is not None:
             remove_guard(environment.check)
             ended = environment.report.timed("stop", environment.env)
-            self.left += environment.close()
+            self.left += environment.close(hurried=hurried)
             ended()
             environment.report.note("left", self.left)
         if self.debugger:
@@ -629,6 +635,6 @@ def running(run: Run) -> Iterator[Run]:
     except BaseException as error:
         if run.environment:
             note_failure(run.environment.report, error)
-        run.close()
+        run.close(hurried=not isinstance(error, Exception))
         raise
     refuse_leftovers(run.close())

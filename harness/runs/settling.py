@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import artifacts
-from harness.clock import LIFTED, Aside, Deadline, add_guard, now, poll
+from harness.clock import LIFTED, YOUNG, Aside, Deadline, add_guard, now, poll
 from harness.engine import AttachedPlan, ContainerPlan, ProcessPlan, containers, embedded
 from harness.errors import BrokenStack, ConfigError, HarnessError
 from harness.readiness import (
@@ -19,6 +19,7 @@ from harness.readiness import (
     Hopeless,
     Stop,
     Target,
+    is_silent,
     missing_binary,
     start_again,
     start_probe,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from harness.stack import Seed, Service, Stack, Tree
 
 
+EXPLAIN_BUDGET = 5.0
 HEALTH_LOOK = 1.0  # seconds after which the engine is asked what the checks of a container say
 _NEEDS_A_HAND = ("log", "exec", "file", "healthy")  # probes that look into a service
 
@@ -74,6 +76,42 @@ class ContainerHealth:
         return said
 
 
+class Silence:
+    """Whether anything listens in a container, once it has been asked in vain for a while.
+
+    The proxy of a published port accepts for a container in which nothing listens; who asks on keeps it busy.
+    """
+
+    def __init__(self, environment: Environment, plan: ServicePlan) -> None:
+        self._environment = environment
+        self._plan = plan
+        self._container = ""
+        self._look_from = 0.0
+        self._first_process = 0
+
+    def __call__(self, host: str, port: int) -> str:
+        """Return why an address need not be asked, "" when it may answer or that cannot be seen."""
+        end = next((end for end in self._plan.endpoints if (end.host, end.port) == (host, port)), None)
+        facts = self._environment.started(self._plan.stack, self._plan.service)
+        if end is None or facts is None:
+            return ""
+        if facts["container"] != self._container:
+            self._container, self._look_from, self._first_process = facts["container"], now() + YOUNG, 0
+        if now() < self._look_from:
+            return ""
+        self._first_process = self._first_process or self._pid()
+        silent = is_silent(self._first_process, self._container, end.right)
+        return f"{end}: nothing listens on port {end.right} in the container" if silent else ""
+
+    def _pid(self) -> int:
+        plan = self._plan
+        with suppress(HarnessError):
+            for facts in self._environment.link.ask("services", timeout=EXPLAIN_BUDGET)["services"]:
+                if (facts["stack"], facts["service"]) == (plan.stack, plan.service):
+                    return int(facts["pid"])
+        return 0
+
+
 def _health_line(service: Service | None) -> str:
     test = ((service.compose.get("healthcheck") or {}) if service else {}).get("test") or ""
     return test if isinstance(test, str) else " ".join(test)
@@ -106,6 +144,35 @@ class Progress:
         if condition == "service_healthy":
             return service in self.ready
         return service in self.started
+
+
+def plant_within(
+    deadline: Deadline,
+    seed: Seed,
+    around: Surroundings,
+    *,
+    wake: threading.Event | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> None:
+    """Plant a seed aside, so that it can be left.
+
+    Args:
+        deadline: when to give up.
+        seed: what to plant.
+        around: where.
+        wake: an event that is set when there is something to check.
+        check: raises to end the wait.
+
+    Raises:
+        BrokenStack: it was refused, or was not planted in time.
+    """
+    wake = wake or threading.Event()
+    planting = Aside(lambda: apply(seed, around), wake)
+    for _ in poll(deadline, wake=wake):
+        if planting.is_over():
+            return planting.result()
+        check()
+    raise too_long(seed, planting.seconds)
 
 
 class Settling:
@@ -290,16 +357,13 @@ class Settling:
         Raises:
             BrokenStack: it was refused, or was not planted in time.
         """
-        wake = self._hear()
-        planting = Aside(lambda: apply(seed, around), wake)
-        for _ in poll(self.up, wake=wake):
-            if planting.is_over():
-                return planting.result()
-            if self.environment.news.stopped:
-                raise BrokenStack(f"Stack {self.stack.name!r} was given up before it was settled")
-            if gone := self._first_death():
-                raise self._died(gone)
-        raise too_long(seed, planting.seconds)
+        plant_within(self.up, seed, around, wake=self._hear(), check=self._check_planting)
+
+    def _check_planting(self) -> None:
+        if self.environment.news.stopped:
+            raise BrokenStack(f"Stack {self.stack.name!r} was given up before it was settled")
+        if gone := self._first_death():
+            raise self._died(gone)
 
     def _hear(self) -> threading.Event:
         """Return an event that is set by news of the environment."""
@@ -415,7 +479,7 @@ class Settling:
             is_dead=lambda: self.environment.exit_of(self.stack.name, name) is not None,
             stop=self.stop,
         )
-        if not waited.ready and not self.stop.stopped:
+        if waited.dead or waited.hopeless or not (waited.ready or self.stop.stopped):
             self._refuse_strangers(name)
         if waited.dead:
             facts = self.environment.exit_of(self.stack.name, name)
@@ -566,6 +630,7 @@ class Settling:
             address=address,
             brokers=brokers,
             env=plan.env,
+            silence=Silence(environment, plan),
             execute=lambda argv, timeout: containers.execute(environment.client, container(), argv, timeout),
             exists=lambda path: containers.exists(environment.client, container(), path),
             healthy=ContainerHealth(environment, stack, name, _health_line(self.stack.service(name))),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from harness.runs.environment import Environment
 
 EXEC_BUDGET = 60.0
+ACT_BUDGET = 60.0  # seconds beyond the grace that it is given
 _DUMPED = ("stack", "state", "pid", "container", "exit_code", "oom", "health", "starts", "log")
 
 
@@ -145,11 +146,13 @@ class Service:
         """
         return artifacts.printable(artifacts.read_log(self.log, since))
 
-    def _act(self, act: str, **more: object) -> None:
+    def _act(self, act: str, grace: float = 0.0) -> None:
         self._known.refuse_attached(f"to {act} it")
         if act in ("start", "restart"):
             self._environment.forget(self.stack, self.name)
-        facts = self._environment.link.ask("act", timeout=60, stack=self.stack, service=self.name, act=act, **more)
+        facts = self._environment.link.ask(
+            "act", timeout=grace + ACT_BUDGET, stack=self.stack, service=self.name, act=act, grace=grace
+        )
         if self._environment.debugger:
             self._environment.debugger.let_go(facts, self._environment)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from harness import procs
 from harness.errors import ConfigError
+from harness.runs.orphans import end_left_by_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -38,7 +39,10 @@ def run_suites(settings: Settings, say: Callable[[str], None], options: Mapping[
         argv = [sys.executable, "-m", "pytest"]
         argv += [f"--harness-{name.replace('_', '-')}={value}" for name, value in given.items() if value]
         argv += [str(system.tests)] if system else []
-        codes.append(procs.run_attached([*argv, *words], cwd=settings.root, env=os.environ, interrupted=2))
+        me = procs.as_parent()
+        code = procs.run_attached([*argv, *words], cwd=settings.root, env={**os.environ, **me}, interrupted=2)
+        residue = end_left_by_command(me, code, say)
+        codes.append(code or residue)
         if len(systems) > 1 and system:
             say(f"system {system.name}: exit code {codes[-1]}")
         if codes[-1] > 128:  # noqa: PLR2004 - a signal: no further one is wanted

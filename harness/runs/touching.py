@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import procs
-from harness.clock import now
+from harness.clock import Deadline, now
 from harness.daemon import connect
 from harness.engine import containers
 from harness.errors import BrokenStack, ConfigError, HarnessError
 from harness.runs.environment import changing
 from harness.runs.kept import linked, one_service, records_here
 from harness.runs.lifecycle import Run, running
-from harness.runs.settling import Settling
+from harness.runs.settling import Settling, plant_within
 from harness.runs.stack import Known, Stack
-from harness.seeding import Surroundings, apply
+from harness.seeding import Surroundings
 from harness.stack import broker_of, read_tree
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def _plant(
         )
         for one in todo:
             ended = environment.report.timed("seed", f"{tree.root.name}/{one.key}")
-            apply(one, around)
+            plant_within(Deadline.after(settings.wait_timeout or tree.root.settings.timeouts.up), one, around)
             ended()
             record["seeds"] = sorted({*record["seeds"], one.key})
             environment.link.ask("settled", stack=tree.root.name, record=record)
