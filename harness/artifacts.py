@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import stat
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -136,20 +138,35 @@ def read_regular(path: Path, most: int) -> bytes:
 def write_atomically(path: Path, text: str) -> None:
     """Write ``text`` so that a reader sees the old file or the whole new one."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    with scratch.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.replace(path)
+    try:
+        with scratch.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    except OSError:
+        with suppress(OSError):  # half a file is of no use, and what is left of a disk may be
+            scratch.unlink()
+        raise
 
 
 def append(path: Path, text: str) -> None:
     """Append ``text`` in one piece, so that several processes can write lines to one file."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
     try:
-        os.write(fd, text.encode())
+        data = text.encode()
+        written = os.write(fd, data)
+        if written < len(data):  # a disk that gets full takes a part
+            _end_line(path, os.lseek(fd, 0, os.SEEK_CUR) - 1)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     finally:
         os.close(fd)
+
+
+def _end_line(path: Path, at: int) -> None:
+    """Have what was written until ``at`` be a line of its own, in place: there is no room for more."""
+    with suppress(OSError), path.open("r+b", buffering=0) as file:
+        os.pwrite(file.fileno(), b"\n", at)
 
 
 def new_run_id() -> str:
@@ -157,8 +174,15 @@ def new_run_id() -> str:
     return f"{datetime.now(UTC).astimezone():%Y%m%d-%H%M%S}-{os.urandom(4).hex()}"
 
 
+def _ignore_in_git(logs: Path) -> None:
+    """Have a folder of runs ignore itself, unless something else is in it: then each run does that."""
+    ours = re.compile(r"\.?(latest|pruned)?-?(\d{8}-\d{6}-[0-9a-f]{8})?")
+    if all(ours.fullmatch(name) for name in os.listdir(logs)):  # noqa: PTH208 - names only
+        append(logs / ".gitignore", "*\n")
+
+
 def make_run_folder(logs: Path, run_id: str) -> Path:
-    """Make ``logs/<run_id>/services`` and point ``logs/latest`` at the run.
+    """Make ``logs/<run_id>/services`` and point ``logs/latest`` at the run; Git is told to ignore them.
 
     Raises:
         ConfigError: the folder cannot be written.
@@ -166,6 +190,10 @@ def make_run_folder(logs: Path, run_id: str) -> Path:
     folder = logs / run_id
     try:
         (folder / "services").mkdir(parents=True)
+        if not (logs / ".gitignore").exists():
+            _ignore_in_git(logs)
+        if not (logs / ".gitignore").exists():
+            append(folder / ".gitignore", "*\n")
         link = logs / f".latest-{run_id}"
         link.symlink_to(run_id)
         link.replace(logs / "latest")

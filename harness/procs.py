@@ -24,6 +24,8 @@ TimeoutExpired = subprocess.TimeoutExpired
 START_TIME_FIELD = 19  # field 22 of /proc/PID/stat, counted behind the closing parenthesis (proc(5))
 STATE_FIELD = 0
 PARENT_FIELD = 1
+FLAGS_FIELD, EXITING = 6, 0x4  # PF_EXITING is set before the files are closed: who saw them closed sees it
+USER_FIELD, SYSTEM_FIELD = 11, 12  # in clock ticks, without those of children
 PARENT = "HARNESS_PARENT"  # the process with which all that have this variable are to end: pid:start time:namespace
 ORPHAN_GRACE = 0.7  # seconds that they then have to end by themselves
 STATES = {
@@ -35,6 +37,7 @@ STATES = {
     "Z": "a zombie",
     "X": "dead",
 }
+STOPPED = (STATES["T"], STATES["t"])
 LOOK_AGAIN = 0.1  # seconds after which a command that is run learns that nobody waits for it
 LISTINGS = 20  # of /proc in one walk, at most: somebody may fork faster than we can look
 
@@ -201,6 +204,40 @@ def has_cookie(pid: int, cookie: str) -> bool:
 def is_alive(pid: int, start_time: int) -> bool:
     """Return whether the process with this number *and* start time exists and is no zombie."""
     return _living(pid) == start_time
+
+
+def is_ending(pid: int, start_time: int) -> bool:
+    """Return whether the process is gone, a zombie, or on its way there."""
+    fields = _stat(pid)
+    if not fields or int(fields[START_TIME_FIELD]) != start_time or fields[STATE_FIELD] in "ZX":
+        return True
+    return bool(int(fields[FLAGS_FIELD]) & EXITING)
+
+
+def is_in_container(pid: int, container: str) -> bool:
+    """Return whether ``pid`` is, as seen from here, a process of a container: its control group bears the id."""
+    return bool(container) and container.encode() in _contents(pid, "cgroup")
+
+
+@dataclass(frozen=True)
+class Activity:
+    """What a process and its descendants are doing.
+
+    Attributes:
+        states: pid -> state, a letter as in proc(5): R, S, D, T.
+        spent: seconds of processor time that they have used until now.
+    """
+
+    states: Mapping[int, str]
+    spent: float
+
+
+def activity_of(pid: int) -> Activity:
+    """Return what a process and its descendants are doing; one that is gone has no state."""
+    stats = {one: _stat(one) for one in (pid, *descendants(pid))}
+    ticks = sum(int(fields[USER_FIELD]) + int(fields[SYSTEM_FIELD]) for fields in stats.values() if fields)
+    states = {one: fields[STATE_FIELD] for one, fields in stats.items() if fields}
+    return Activity(states, ticks / os.sysconf("SC_CLK_TCK"))
 
 
 def _living(pid: int) -> int | None:

@@ -6,7 +6,7 @@ import ipaddress
 import os
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,11 +27,13 @@ class Listener:
         host: its address, "0.0.0.0" or "::" for every one.
         port: its port.
         inode: its number in the file system of sockets, which also stands in /proc/PID/fd of its owners.
+        uid: the user who opened it, -1 when that is not known.
     """
 
     host: str
     port: int
     inode: int = 0
+    uid: int = field(default=-1, compare=False)
 
     @property
     def everywhere(self) -> bool:
@@ -50,7 +52,7 @@ def parse_listeners(table: str) -> list[Listener]:
     """Return the sockets that listen of the text of /proc/net/tcp or tcp6, or of both, one after the other."""
     rows = (line.split() for line in table.splitlines())
     return [
-        Listener(*_address(row[1]), int(row[9]))
+        Listener(*_address(row[1]), int(row[9]), int(row[7]))
         for row in rows
         if len(row) > 9 and row[3] == _LISTEN  # noqa: PLR2004
     ]

@@ -316,3 +316,57 @@ def test_a_broken_stack_knows_who_is_to_blame() -> None:
     error = BrokenStack("Service 'a' died", service="a", exit_code_seen=-9, details=["log"], hint="look")
     assert (error.service, error.exit_code_seen, str(error)) == ("a", -9, "Service 'a' died\nlog\nnext: look")
     assert (BrokenStack("x").service, BrokenStack("x").exit_code_seen) == ("", None)
+
+
+# -- calls aside ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("spent", "step"),
+    [(0.0, 0.005), (0.2, 0.005), (0.5, 0.01), (1.9, 0.02), (2.0, 0.04), (10.0, 0.2), (25.0, 0.5), (600.0, 0.5)],
+)
+def test_the_older_a_wait_the_longer_its_pauses(spent: float, step: float) -> None:
+    """A young wait must look every 5-20 ms, an older one after 2 % of what it has lasted, at most half a second."""
+    assert clock.step_after(spent) == pytest.approx(step)
+
+
+def test_a_pause_can_be_bounded() -> None:
+    """Who waits for something that comes again and again must be able to bound the pauses."""
+    deadline = Deadline.after(60)
+    for turn in poll(deadline, longest=0.0):
+        if turn == 200:
+            break
+    assert deadline.elapsed() < 200 * clock.DENSE / 2
+
+
+def test_a_call_aside_gives_its_result_and_its_error() -> None:
+    """What was called aside must give what it returned, or raise what it raised, and wake who waits."""
+    wake = threading.Event()
+    well = clock.Aside(lambda: 7, wake)
+    assert wake.wait(10)
+    assert well.is_over(10)
+    assert well.result() == 7
+    broken = clock.Aside(lambda: int("x"))
+    assert broken.is_over(10)
+    with pytest.raises(ValueError, match="invalid literal"):
+        broken.result()
+
+
+def test_a_call_aside_can_be_left() -> None:
+    """A call that does not return must not keep who waits for it, and must see the guards of whoever began it."""
+    over, guard = threading.Event(), Guard()
+    clock.add_guard(guard)
+
+    def hang() -> None:
+        clock.check_guards()
+        over.wait(20)
+
+    try:
+        hangs = clock.Aside(hang)
+        assert not hangs.is_over(0.05)
+        assert hangs.seconds >= 0.05
+        over.set()
+        assert hangs.is_over(10)
+        assert guard.calls == 1
+    finally:
+        clock.remove_guard(guard)

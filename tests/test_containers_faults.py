@@ -23,7 +23,7 @@ from harness.ownership import ledger, objects
 from harness.ownership.client import KeeperLink
 from harness.ownership.identity import this_process
 from harness.ownership.sweep import sweep
-from harness.runs import kept, running
+from harness.runs import kept, running, touching
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -126,7 +126,7 @@ def test_a_broken_healthcheck_shows_its_own_words(dock: Dock) -> None:
     dock.stack("s", {"sick": dock.box("say:fine", "wait", healthcheck=check)}, **SHORT)
     error = broken(dock)
     assert error.summary.startswith("Service 'sick' did not settle in ")
-    assert "its healthcheck says: " in error.summary
+    assert "its healthcheck cannot be run: there is no 'no-such-check'" in error.summary
     assert any("no-such-check" in line for line in error.details), error.details
     assert "  fine" in error.details
 
@@ -153,6 +153,86 @@ def test_an_unhealthy_dependency_is_blamed(dock: Dock) -> None:
     dock.stack("s", {"db": dock.box("wait", healthcheck=check), "web": web}, **SHORT)
     error = broken(dock)
     assert "'db'" in str(error).splitlines()[0] or "db-1" in str(error), error
+
+
+def test_an_unhealthy_dependency_is_told_with_its_own_words(dock: Dock) -> None:
+    """When Compose gives up since a service is unhealthy, that one must be blamed, with what its check said."""
+    check = {"test": "echo role app does not exist >&2; exit 1", "interval": "200ms", "retries": 3}
+    services = {
+        "db": dock.box("wait", healthcheck=check),
+        "cache": dock.box("wait"),
+        "api": dock.box("wait", depends_on=["cache"]),
+        "web": dock.box("wait", depends_on={"db": {"condition": "service_healthy"}}),
+    }
+    dock.stack("s", services)
+    error = broken(dock)
+    assert error.service == "db"
+    assert error.summary.startswith("Service 'db' is unhealthy: exit code 1: role app does not exist")
+
+
+def test_a_healthcheck_without_its_program_is_told_at_once(dock: Dock) -> None:
+    """A check whose program is not in the image must not be waited for to the end."""
+    check = {"test": "no-such-check || exit 1", "interval": "200ms", "retries": 1000}
+    dock.stack("s", {"sick": dock.box("say:fine", "wait", healthcheck=check)})
+    began = clock.now()
+    error = broken(dock)
+    assert clock.now() - began < 45
+    assert error.summary.startswith("Service 'sick' did not settle in ")
+    assert "no-such-check" in error.summary
+
+
+@pytest.mark.parametrize("words", [("exit:3",), ("exit:0",), ("exit:3:0.4",)], ids=["3", "0", "soon"])
+def test_a_container_that_cannot_be_asked_must_run_for_a_moment(dock: Dock, words: tuple[str, ...]) -> None:
+    """A container without probe and port that ends within a second must break its stack, with code and last line."""
+    dock.environ["HARNESS_STEADY"] = "8s"  # on a busy machine a container takes some time to come to its first word
+    dock.stack("s", {"worker": dock.box("say:bad configuration", *words), "web": dock.up()})
+    error = broken(dock)
+    assert error.summary.startswith(f"Service 'worker' ended with exit code {words[0][5]} ")
+    assert "  bad configuration" in error.details
+
+
+@pytest.mark.parametrize("included", [False, True], ids=["own", "included"])
+def test_a_container_that_dies_while_others_settle_is_named(dock: Dock, included: bool) -> None:
+    """The end of a container must end the wait of those that need it, here or above, and be what is told."""
+    delay = "6" if included else "2"
+    db = dock.box("say:up", "say:data directory is damaged", f"exit:3:{delay}", harness={"ready": [{"log": "up"}]})
+    if included:
+        dock.stack("low", {"db": db})
+        dock.stack("s", {"web": dock.web(delay=300)}, include=["low.yaml"])
+    else:
+        dock.stack("s", {"db": db, "web": dock.web(delay=300, depends_on=["db"])})
+    error = broken(dock)
+    noticed = clock.now()
+    assert error.summary.startswith("Service 'db' ended with exit code 3 ")
+    assert "  data directory is damaged" in error.details
+    told = next(line for line in (dock.latest / "keeper.log").read_text().splitlines() if "/db: exit code" in line)
+    assert noticed - float(told.split()[0]) < 8  # removal of the other one included
+
+
+@pytest.mark.parametrize("act", ["kill", "pause", "stop"])
+def test_a_kept_container_of_no_use_is_told_with_the_way_out(dock: Dock, act: str) -> None:
+    """A kept container that ended, is paused or stopped must be refused with the way out, and a restart mend it."""
+    dock.stack("s", {"web": dock.web("polite")})
+    settings = dock.settings(stack="s")
+    kept.up(settings, dock.said.append, ttl=600)
+    run = dock.run()
+    with running(run):
+        web = run.bring("s").service("web")
+        if act == "kill":
+            dock.client.kill(dock.containers()["web"], signal="TERM")
+            for _ in clock.poll(clock.Deadline.after(20)):
+                if dock.container("web")["State"]["Status"] == "exited":
+                    break
+        else:
+            getattr(web, act)()
+    with pytest.raises(BrokenStack) as caught:
+        kept.up(settings, dock.said.append, ttl=600)
+    wanted = {"kill": "ended with exit code 0", "pause": "was left paused", "stop": "was left stopped"}[act]
+    assert f"Service 'web' {wanted}" in caught.value.summary
+    assert caught.value.hint == "`harness restart --service web` starts it again"
+    touching.restart(settings, dock.said.append, "web")
+    kept.up(settings, dock.said.append, ttl=600)
+    kept.down(settings, dock.said.append)
 
 
 def test_a_full_address_pool_is_told(dock: Dock) -> None:
@@ -367,6 +447,53 @@ def test_bystanders_with_labels_like_ours_are_untouched(dock: Dock) -> None:
     running_now = [one["Id"] for one in dock.client.containers()]
     assert [one for one in ids[::3] if one not in running_now] == []
     assert dock.dismiss_bystanders() == []
+
+
+@pytest.mark.parametrize("end", ["run", "keeper", "both", "both, and the ledger is lost"])
+def test_what_was_made_of_our_things_is_not_ours(dock: Dock, end: str) -> None:
+    """What somebody made with all the labels of ours must outlive any end: a container of a committed image, copies."""
+    dock.stack("s", {"web": dock.up(volumes=["data:/data"])}, volumes={"data": None})
+    process, keeper = started(dock, dock.root / "out")
+    for _ in clock.poll(clock.Deadline.after(60)):
+        if "UP" in (dock.root / "out").read_text():
+            break
+    bystanders = copies(dock, dock.container("web"))
+    if end != "run":
+        os.kill(keeper, signal.SIGKILL)
+    process.send_signal(signal.SIGINT if end == "keeper" else signal.SIGKILL)
+    process.wait(30)
+    if end.startswith("both"):
+        wait_until_dead(dock)
+    if "lost" in end:
+        dock.ledgers()[0].unlink()
+    with running(dock.run()) as again:
+        again.bring("s")
+    for _ in clock.poll(clock.Deadline.after(20)):
+        if dock.left() == []:
+            break
+    assert (dock.left(), [dock.client.inspect_container(one)["State"]["Running"] for one in bystanders]) == (
+        [],
+        [True] * 2,
+    )
+    assert dock.dismiss_bystanders() == []
+    dock.client.remove_image(f"harness-test-committed:{dock.checkout}", force=True)
+
+
+def copies(dock: Dock, web: dict[str, Any]) -> list[str]:
+    """Make an image of a container and run it, and make a container, volume and network with its labels.
+
+    Returns:
+        The ids of the two containers.
+    """
+    mark = {objects.CHECKOUT: "a copy", "harness.test.bystander": dock.checkout}  # not what this test looks for
+    dock.client.commit(web["Id"], "harness-test-committed", dock.checkout)
+    image, name = f"harness-test-committed:{dock.checkout}", f"mine-{dock.checkout}"
+    inherits = dock.client.create_container(image, ["wait"], name=name, labels=mark)["Id"]
+    dock.bystanders.append(("container", inherits))
+    dock.client.start(inherits)
+    assert dock.client.inspect_container(inherits)["Config"]["Labels"][objects.SEAL]
+    labels = {**web["Config"]["Labels"], **mark}
+    return [inherits, *[dock.bystander(labels, kind=kind) for kind in ("container", "volume", "network")][:1]]
 
 
 def _owner() -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import signal
 import socket
 from typing import TYPE_CHECKING, Any
@@ -235,9 +237,9 @@ def test_a_seed_that_fails_is_named(project: Project) -> None:
     command = ["python3", "-c", "import sys; print('no room', file=sys.stderr); sys.exit(5)"]
     seed = {"key": "fill", "exec": {"service": "web", "command": command}}
     project.stack("s", {"web": web()}, **{"x-harness": {"seed": [seed]}})
-    with pytest.raises(BrokenStack, match=r"Seed 'fill': .* in 'web': exit code 5") as caught:
+    with pytest.raises(BrokenStack, match=r"Seed 'fill' in 'web': exit code 5: no room") as caught:
         project.run().bring("s")
-    assert caught.value.details == ("no room",)
+    assert caught.value.details == (f"command: {' '.join(command)}", "no room")
 
 
 def test_one_configuration_serves_the_service(project: Project) -> None:
@@ -423,7 +425,7 @@ def test_a_port_that_a_stranger_holds_everywhere_is_gone_round(project: Project)
         (line,) = [line for line in project.said if f"port {port}/tcp" in line]
         assert f"held on every address by pid {os.getpid()} (" in line
         project.stack("s", {"web": service(*words, ports=(f"{port}:80",), ready=ready, fixed=True)})
-        with pytest.raises(ConfigError, match=f"pid {os.getpid()} .* and it cannot move: it is fixed"):
+        with pytest.raises(ConfigError, match=f"pid {os.getpid()} (?s:.*) and it cannot move: it is fixed"):
             project.run().bring("s")
 
 
@@ -454,3 +456,207 @@ def test_healthy_asks_the_embedded_healthcheck_only(project: Project) -> None:
     assert not marker.exists()
     said = "service 'web': its container's healthcheck is ignored here"
     assert project.said.count(said) == 1
+
+
+# -- what ends a wait, and what does not count ----------------------------------------------------------------------
+
+
+QUIET: dict[str, Any] = {"x-harness": {"timeouts": {"ready": "60s", "up": "60s"}}}
+
+
+def broken(project: Project, stack: str = "s", within: float = 20.0) -> BrokenStack:
+    """Bring up a stack that must break long before its time is up; return its error."""
+    began = clock.now()
+    with pytest.raises(BrokenStack) as caught:
+        project.run().bring(stack)
+    assert clock.now() - began < within
+    return caught.value
+
+
+@pytest.mark.parametrize("words", [("exit:3",), ("exit:3:0.3",), ("exit:0",)], ids=["at once", "soon", "with 0"])
+def test_a_service_that_cannot_be_asked_must_run_for_a_moment(project: Project, words: tuple[str, ...]) -> None:
+    """A service without probe and port that ends within a second must break its stack, with code and last line."""
+    project.environ["HARNESS_STEADY"] = "5s"  # on a busy machine a process takes some time to come to its first word
+    project.stack("s", {"worker": service("say:bad configuration", *words), "web": web()})
+    error = broken(project)
+    assert error.summary.startswith(f"Service 'worker' ended with exit code {words[0][5]} ")
+    assert "  bad configuration" in error.details
+
+
+def test_the_moment_is_a_setting_and_costs_those_with_probes_nothing(project: Project) -> None:
+    """Only services that cannot be asked must be waited for, so long as it is set, and all at the same time."""
+    project.environ["HARNESS_STEADY"] = "2s"
+    project.stack("low", {"a": service("wait"), "b": service("wait")})
+    project.stack("high", {"c": service("wait")}, include=["low.yaml"])
+    project.stack("asked", {"web": service("say:up", "wait", ready=[{"log": "up"}])})
+    run = project.run()
+    with running(run):
+        began = clock.now()
+        run.bring("asked")
+        between = clock.now()
+        run.bring("high")
+        assert clock.now() - between >= 2
+    spans = [span for span in run_json(project)["spans"] if span["stage"] == "stack"]
+    assert {span["of"] for span in spans} == {"asked", "low", "high"}
+    assert all(span["seconds"] < 2 for span in spans), spans
+    assert between - began < 20
+
+
+def test_a_dependency_that_dies_while_others_settle_is_named(project: Project) -> None:
+    """The end of a service must end the wait of those that need it at once, and be what is told, with its last line."""
+    db = service("say:data directory is damaged", "exit:3:1.5")
+    project.stack("s", {"db": db, "web": web(60, compose={"depends_on": ["db"]})}, **QUIET)
+    error = broken(project)
+    assert error.summary.startswith("Service 'db' ended with exit code 3 ")
+    assert "  data directory is damaged" in error.details
+
+
+def test_a_service_of_an_included_stack_that_dies_is_named(project: Project) -> None:
+    """The same holds for a service of a stack that is settled already and that this one stands on."""
+    db = service("say:up", "say:data directory is damaged", "exit:3:2.5", ready=[{"log": "up"}])
+    project.stack("low", {"db": db})
+    project.stack("side", {"slow": web(60)}, **QUIET)
+    project.stack("s", {"web": web(60)}, include=["low.yaml", "side.yaml"], **QUIET)
+    error = broken(project)
+    assert error.summary.startswith("Service 'db' ended with exit code 3 ")
+    assert "  data directory is damaged" in error.details
+
+
+def test_of_two_that_die_the_first_is_named(project: Project) -> None:
+    """What ends because another service has ended must not be blamed for it."""
+    db = service("exit:3:1.0")
+    web_ = service("after:1.6:exit:9", "serve:{address}:{port:8080}:60", "wait", ports=("8080",), ready=[{"tcp": 8080}])
+    slow = web(60)
+    project.stack("s", {"web": web_, "db": db, "slow": slow}, **QUIET)
+    assert broken(project).service == "db"
+
+
+CHECKS = """
+import threading
+def ready(target): threading.Event().wait(600)
+def fill(stack): threading.Event().wait(600)
+def break_(stack):
+    stack.service("web").kill()
+    stack.service("web").start()
+"""
+
+
+@pytest.fixture
+def checks(project: Project, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a module with a probe and a seed that never return."""
+    name = f"checks_{project.root.parent.name.replace('-', '_')}"
+    (project.root / f"{name}.py").write_text(CHECKS)
+    monkeypatch.syspath_prepend(str(project.root))
+    return name
+
+
+def test_a_probe_that_blocks_does_not_outlast_the_deadline(project: Project, checks: str) -> None:
+    """A python probe that does not return must be left at the deadline and named, with how long it was waited for."""
+    short = {"x-harness": {"timeouts": {"ready": "1500ms"}}}
+    project.stack("s", {"web": web(ready=[{"python": f"{checks}:ready"}])}, **short)
+    error = broken(project)
+    pattern = rf"Service 'web' did not settle in 1\.\d s: python {checks}:ready has not answered for 1\.\d s"
+    assert re.match(pattern, error.summary), error.summary
+
+
+def test_a_seed_that_blocks_does_not_outlast_the_deadline(project: Project, checks: str) -> None:
+    """A python seed that does not return must be left when the stack's time is up, and named."""
+    short = {"x-harness": {"timeouts": {"up": "3s"}, "seed": [{"key": "data", "python": f"{checks}:fill"}]}}
+    project.stack("s", {"web": web()}, **short)
+    error = broken(project)
+    pattern = rf"Seed 'data' was not planted: python {checks}:fill has not returned for \d\.\d s"
+    assert re.match(pattern, error.summary), error.summary
+
+
+def test_a_death_ends_the_wait_for_a_seed(project: Project, checks: str) -> None:
+    """A service that ends while a seed is planted must be told at once; one that the seed ends itself is no fault."""
+    seed = {"key": "data", "python": f"{checks}:fill"}
+    words = ("after:2.5:exit:3",)
+    project.stack("s", {"web": web(words=words)}, **{"x-harness": {"seed": [seed]}})
+    assert broken(project).summary.startswith("Service 'web' ended with exit code 3 ")
+    project.stack("t", {"web": web()}, **{"x-harness": {"seed": [{**seed, "python": f"{checks}:break_"}]}})
+    run = project.run()
+    with running(run):
+        run.bring("t")
+
+
+def test_a_time_is_kept_whatever_a_check_takes(project: Project) -> None:
+    """A healthcheck that takes longer than what is left must not outlast the deadline; its process must be gone."""
+    check = {"test": ["CMD", "python", "-c", "import signal; signal.pause()"], "timeout": "30s"}
+    short = {"x-harness": {"timeouts": {"ready": "1500ms"}}}
+    project.stack("s", {"web": web(ready=[{"healthy": True}], embedded={"healthcheck": check})}, **short)
+    error = broken(project)
+    assert re.match(r"Service 'web' did not settle in 1\.\d s: healthy has not answered for 1\.\d s", error.summary)
+
+
+def test_a_healthcheck_without_its_program_is_told_at_once(project: Project) -> None:
+    """A healthcheck whose program is missing must end the wait at once, with its name."""
+    own = {"healthcheck": {"test": ["CMD", "no-such-check"]}}
+    project.stack("s", {"web": web(ready=[{"healthy": True}], embedded=own)}, **QUIET)
+    error = broken(project)
+    assert "no-such-check" in error.summary
+    assert "longer time" not in error.hint
+
+
+# -- who listens ----------------------------------------------------------------------------------------------------
+
+
+def _stranger_on(address: tuple[str, int]) -> socket.socket:
+    """Return a socket of this test that listens at an address."""
+    stranger = socket.socket()
+    stranger.bind(address)
+    stranger.listen()
+    return stranger
+
+
+@pytest.mark.parametrize("words", [("wait",), ("serve:{address}:{port:8080}:0", "wait")], ids=["waits", "binds"])
+def test_a_stranger_at_a_service_s_address_is_not_taken_for_it(project: Project, words: tuple[str, ...]) -> None:
+    """Who listens where a service should must be named with pid, and its answers must not count."""
+    project.stack("s", {"web": service(*words, ports=("8080",), ready=[{"tcp": 8080}])}, **QUIET)
+    run = project.run()
+    leased = run.open().link.ask("lease", services=["s/web"], ports=[])["addresses"]["s/web"]
+    with _stranger_on((leased, 8080)), pytest.raises(BrokenStack) as caught:
+        run.bring("s")
+    assert caught.value.summary.startswith(f"Service 'web': its address {leased}:8080 is held by pid {os.getpid()} (")
+    assert caught.value.exit_code == 12
+
+
+def test_a_stranger_at_a_fixed_address_is_a_matter_of_configuration(project: Project) -> None:
+    """Where the address may not move, exit code 10 must be told, with the same name."""
+    one = service("wait", ports=("8080",), ready=[{"tcp": 8080}], fixed=True)
+    project.stack("s", {"web": one}, **QUIET)
+    run = project.run()
+    leased = run.open().link.ask("lease", services=["s/web"], ports=[])["addresses"]["s/web"]
+    with _stranger_on((leased, 8080)), pytest.raises(ConfigError, match=f"is held by pid {os.getpid()} .* it is fixed"):
+        run.bring("s")
+
+
+def test_a_free_port_that_was_taken_is_replaced(project: Project) -> None:
+    """A free port that somebody took before the service had bound it must be replaced by another, and that be said."""
+    with socket.socket() as everywhere, contextlib.ExitStack() as strangers:
+        everywhere.bind(("0.0.0.0", 0))  # noqa: S104 - this is what is tested
+        everywhere.listen()
+        port = everywhere.getsockname()[1]
+        words = (f"serve:{{address}}:{{port:{port}}}:0", "wait")
+        ready = [{"http": {"port": port, "json": {"status": "green"}}}]
+        project.stack("s", {"web": service(*words, ports=(f"{port}:80",), ready=ready)})
+        run = project.run()
+        with running(run):
+            link = run.open().link
+            name = f"s/web:{port}"
+            first = link.ask("lease", services=[], ports=[name])["ports"][name]
+            strangers.enter_context(_stranger_on(("127.0.0.1", first)))
+            stack = run.bring("s")
+            end = stack.endpoint("web", port)
+            assert end != f"127.0.0.1:{first}"
+            assert http.ask(*_split(end)).json()["status"] == "green"
+    assert any(f"127.0.0.1:{first} is held by pid {os.getpid()} (" in line for line in project.said), project.said
+
+
+def test_a_daemon_of_a_service_may_listen_for_it(project: Project) -> None:
+    """What a service has left its session and parent for must count as the service."""
+    where = "serve:{address}:{port:8080}:0"
+    project.stack("s", {"web": service(f"child:{where},wait", "wait", ports=("8080",), ready=[{"tcp": 8080}])})
+    run = project.run()
+    with running(run):
+        run.bring("s")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import socket
 import struct
 import sys
@@ -15,8 +16,18 @@ import harness
 from harness import BrokenStack, HarnessError, clock
 from harness.clock import Deadline, now
 from harness.helpers.kafka import Kafka
-from harness.readiness import Asker, Stop, Target, start_probe, wait_until_ready
-from harness.stack import Probe
+from harness.readiness import (
+    Asker,
+    Hopeless,
+    Stop,
+    Target,
+    ask_once,
+    missing_binary,
+    start_again,
+    start_probe,
+    wait_until_ready,
+)
+from harness.stack import HealthCheck, Probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,6 +48,7 @@ class Scripted:
     name: str
     answers: list[str]
     needed: int = 1
+    port: int | None = None
     asked: list[float] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
 
@@ -196,6 +208,80 @@ def test_a_guard_ends_the_wait() -> None:
         clock.remove_guard(guard)
 
 
+@dataclass
+class Hung(Scripted):
+    """An asker that does not answer before it is given up."""
+
+    given_up: threading.Event = field(default_factory=threading.Event)
+
+    def ask(self) -> str:
+        self.asked.append(now())
+        self.given_up.wait(20)
+        return ""
+
+    def cancel(self) -> None:
+        self.given_up.set()
+
+
+def test_a_probe_that_does_not_answer_cannot_hold_up_the_wait() -> None:
+    """The wait must end at its deadline, say for how long which probe has not answered, and give the answer up."""
+    asker = Hung("python checks:ready", [])
+    waited = wait(asker, seconds=1.2)
+    assert not waited.ready
+    assert 1.2 <= waited.seconds < 2.5
+    assert re.fullmatch(r"python checks:ready has not answered for 1\.\d s", waited.observation)
+    assert len(asker.asked) == 1
+    assert asker.given_up.is_set()
+
+
+def test_a_stop_and_a_death_end_a_wait_whose_probe_does_not_answer() -> None:
+    """A stop, and the end of the service, must be heeded at once while a probe is being asked."""
+    stop = Stop()
+    timer = threading.Timer(0.1, stop.stop)
+    timer.start()
+    began = now()
+    assert not wait_until_ready([Hung("p", [])], Deadline.after(30), is_dead=lambda: False, stop=stop).ready
+    timer.join()
+    assert wait(Hung("p", []), seconds=30, is_dead=lambda: now() - began > 0.3).dead
+    assert now() - began < 5
+
+
+def test_what_a_slow_probe_raises_ends_the_wait() -> None:
+    """What a probe raises aside must come out of the wait."""
+
+    class Broken(Hung):
+        def ask(self) -> str:
+            raise BrokenStack("cannot be asked")
+
+    with pytest.raises(BrokenStack, match=r"^cannot be asked$"):
+        wait(Broken("p", []))
+
+
+def test_what_is_hopeless_ends_the_wait_at_once() -> None:
+    """What no waiting will change must end the wait, and be its last observation."""
+
+    class Lost(Scripted):
+        def ask(self) -> str:
+            raise Hopeless("curl: not found")
+
+    waited = wait(Lost("healthy", []), seconds=30)
+    assert (waited.ready, waited.dead, waited.hopeless) == (False, False, True)
+    assert (waited.probe, waited.observation) == ("healthy", "curl: not found")
+    assert waited.seconds < 5
+
+
+def test_services_are_asked_once_within_a_bound() -> None:
+    """Each probe must be asked once, all at a time; which does not hold or answer in time must be told."""
+    hung, well = Hung("http /", []), Scripted("tcp 80", [""])
+    lost = Scripted("exec check", ["exit code 1", ""])
+    began = now()
+    answers = ask_once({"a": [well, hung], "b": [lost], "c": [Scripted("p", [""])], "d": []}, 0.5)
+    assert now() - began < 3
+    assert answers == {"a": "http /: no answer in 0.5 s", "b": "exec check: exit code 1", "c": "", "d": ""}
+    assert (len(well.asked), len(lost.asked), len(hung.asked)) == (1, 1, 1)
+    assert hung.given_up.is_set()
+
+
 # -- the probes ---------------------------------------------------------------------------------------------------
 
 
@@ -216,13 +302,17 @@ NOWHERE = at(1)
     ("fields", "answer", "seen"),
     [
         ({}, (200, b""), ""),
-        ({}, (503, b"busy"), "/: status 503, 'busy'"),
-        ({"path": "/health"}, (404, b""), "/health: status 404, ''"),
+        ({}, (503, b"busy"), "/: status 503, 200 was needed: 'busy'"),
+        ({"path": "/health"}, (404, b""), "/health: status 404, 200 was needed: ''"),
         ({"status": [503]}, (503, b""), ""),
         ({"port": 80, "json": {"a.b": 1}}, (200, b'{"a": {"b": 1}}'), ""),
         ({"json": {"status": "green"}}, (200, b'{"status": "red"}'), "status is 'red', 'green' was needed"),
-        ({"json": {"status": "green"}}, (200, b"<html>"), "/: the answer is no JSON: status 200, '<html>'"),
-        ({"json": {"status": "green"}}, (500, b'{"status": "green"}'), '/: status 500, \'{"status": "green"}\''),
+        ({"json": {"status": "green"}}, (200, b"<html>"), "/: the answer is no JSON: '<html>'"),
+        (
+            {"json": {"status": "green"}},
+            (500, b'{"status": "green"}'),
+            '/: status 500, 200 was needed: \'{"status": "green"}\'',
+        ),
     ],
 )
 def test_http_is_judged_by_status_and_json(fields: dict[str, Any], answer: tuple[int, bytes], seen: str) -> None:
@@ -235,16 +325,15 @@ def test_http_is_judged_by_status_and_json(fields: dict[str, Any], answer: tuple
 
 
 def test_http_where_nothing_listens() -> None:
-    """A refused connection must be an observation."""
-    assert probe(at(free_port()), http={"path": "/x"}).ask() == (
-        "/x: ConnectionRefusedError: [Errno 111] Connection refused"
-    )
+    """A refused connection must be an observation that has the address and the port."""
+    port = free_port()
+    assert probe(at(port), http={"path": "/x"}).ask() == f"127.0.0.1:{port}/x: Connection refused"
 
 
 def test_http_with_json_that_is_too_deep() -> None:
     """JSON that cannot be read must be an observation, however it fails."""
     with Web((200, b"[" * 100_000)).running() as web:
-        assert probe(at(web.port), http={"json": {"a": 1}}).ask().startswith("/: the answer is no JSON: status 200, ")
+        assert probe(at(web.port), http={"json": {"a": 1}}).ask().startswith("/: the answer is no JSON: '[[[")
 
 
 def test_tcp_holds_when_a_connection_stays_open() -> None:
@@ -375,6 +464,144 @@ def test_health_is_asked_by_its_command(tmp_path: Path) -> None:
     (tmp_path / "well").touch()
     assert asker.ask() == ""
     assert probe(at(1), healthy=True).ask() == "no embedded.healthcheck is declared"
+
+
+def test_a_command_ends_when_nobody_waits_for_it(tmp_path: Path) -> None:
+    """A command that is given up must end soon, with what it started, and long before its own time-out."""
+    asker = probe(at(1, cwd=tmp_path), exec=python("import os; os.fork(); os.read(os.pipe()[0], 1)"))
+    answer = clock.Aside(asker.ask)
+    assert not answer.is_over(0.3)
+    began = now()
+    asker.close()
+    assert answer.is_over(4)
+    assert now() - began < 2
+
+
+def test_a_command_that_cannot_be_found_is_hopeless(tmp_path: Path) -> None:
+    """A program that is in no folder of PATH must end the wait; one that is named by its path may be written yet."""
+    env = {"PATH": "/usr/bin:/bin"}
+    for command in (["no-such-check", "-q"], ["sh", "-c", "no-such-check -q"], ["sh", "-c", "no-such-check || exit 1"]):
+        with pytest.raises(Hopeless, match="no-such-check"):
+            probe(at(1, cwd=tmp_path, env=env), exec=command).ask()
+        with pytest.raises(Hopeless, match="no-such-check"):
+            probe(at(1, cwd=tmp_path, env=env, health=tuple(command)), healthy=True).ask()
+    assert probe(at(1, cwd=tmp_path, env=env), exec=["sh", "-c", "/no/such -q"]).ask() != ""
+
+
+@pytest.mark.parametrize(
+    ("line", "said", "program"),
+    [
+        (
+            "curl -f x",
+            'exit code -1: OCI runtime exec failed: exec: "curl": executable file not found in $PATH',
+            "curl",
+        ),
+        ("curl -f x || exit 1", "exit code 1: /bin/sh: 1: curl: not found", "curl"),
+        ("curl -f x || false", "/bin/sh: curl: not found", "curl"),
+        ("curl -f x", "exit code 127: bash: line 1: curl: command not found", "curl"),
+        ("curl -f x || wget x", "exit code 1: /bin/sh: 1: curl: not found", ""),
+        ("if curl -f x; then true; fi", "/bin/sh: 1: curl: not found", ""),
+        ("/opt/check.sh", "/bin/sh: 1: /opt/check.sh: not found", ""),
+        ("curl -f x", "exit code 22: The requested URL returned error: 404 not found", ""),
+    ],
+)
+def test_a_missing_program_is_told_from_other_failures(line: str, said: str, program: str) -> None:
+    """Only words of an engine or a shell that name a program without which nothing can succeed must count."""
+    assert missing_binary(line, said) == program
+
+
+def health(tmp_path: Path, **check: Any) -> tuple[Asker, Path]:
+    """Return a healthcheck that writes a letter each time, and succeeds when ``well`` is there; and where it writes."""
+    runs, well = tmp_path / "runs", tmp_path / "well"
+    words = ("/bin/sh", "-c", f"printf x >> {runs}; test -e {well}")
+    checked = HealthCheck(test=words, **check)
+    return probe(at(1, cwd=tmp_path, env={"PATH": "/bin"}, health=words, check=checked), healthy=True), runs
+
+
+def test_a_healthcheck_is_asked_once_in_an_interval(tmp_path: Path) -> None:
+    """With an interval the check must be run so often, the first time at once; without one, whenever it is asked."""
+    asker, runs = health(tmp_path, interval="400ms")
+    began = now()
+    assert not wait(asker, seconds=1.0).ready
+    assert 2 <= len(runs.read_text()) <= 1 + int((now() - began) / 0.4)
+    (tmp_path / "well").touch()
+    assert wait(asker, seconds=5).ready
+    runs.unlink()
+    often, _ = health(tmp_path)
+    assert [often.ask() for _ in range(3)] == [""] * 3
+    assert runs.read_text() == "xxx"
+
+
+def test_a_healthcheck_has_its_own_time_out(tmp_path: Path) -> None:
+    """A check that does not end in its time-out must be ended, and fail."""
+    words = (sys.executable, "-c", "import signal; signal.pause()")
+    check = HealthCheck(test=words, timeout="300ms")
+    began = now()
+    said = probe(at(1, cwd=tmp_path, health=words, check=check), healthy=True).ask()
+    assert said == f"{sys.executable}: no end in 0.3 s"
+    assert now() - began < 3
+
+
+def test_a_healthcheck_is_unhealthy_after_its_retries(tmp_path: Path) -> None:
+    """So many failures in a row must make it unhealthy, but for those in its start period; a success mends it."""
+    asker, _ = health(tmp_path, interval="10ms", retries=2, start_period="300ms")
+    wait(asker, seconds=0.15)
+    assert "unhealthy" not in asker.ask()
+    waited = wait(asker, seconds=1.0)
+    assert re.match(r"unhealthy, \d+ checks in a row failed: /bin/sh: exit code 1", waited.observation)
+    (tmp_path / "well").touch()
+    assert wait(asker, seconds=5).ready
+
+
+def test_an_unhealthy_service_that_another_awaits_is_hopeless(tmp_path: Path) -> None:
+    """As with Compose, a service that others wait for must end the wait when it is unhealthy."""
+    check = HealthCheck(test="false", interval="10ms", retries=2)
+    target = at(1, cwd=tmp_path, env={"PATH": "/bin"}, health=("/bin/sh", "-c", "false"), check=check, is_awaited=True)
+    waited = wait(probe(target, healthy=True), seconds=30)
+    assert waited.hopeless
+    assert waited.observation == "unhealthy, 2 checks in a row failed: /bin/sh: exit code 1"
+
+
+def test_of_a_service_that_was_ready_only_its_present_is_asked(tmp_path: Path) -> None:
+    """What tells of a start only, a log and a message, must be left out later; a broker must only be spoken to."""
+
+    def again(**fields: Any) -> Asker | None:
+        target = at(1, brokers={0: f"127.0.0.1:{free_port()}"}, log=tmp_path / "log")
+        return start_again(Probe.model_validate(fields), 0, target)
+
+    assert again(log="x") is None
+    assert again(kafka={"message": {"topic": "t"}}) is None
+    broker = again(kafka={"topics": {"t": 1}})
+    assert broker is not None
+    assert broker.ask().endswith("Connection refused")
+    assert again(tcp=80) is not None
+
+
+@pytest.mark.parametrize("fields", [{"tcp": 80}, {"http": {}}, {"http": {"json": {"a": 1}}}], ids=str)
+def test_an_answer_of_a_stranger_does_not_count(fields: dict[str, Any]) -> None:
+    """A probe that holds must be hopeless when who answered is a stranger, who must be named; a failure stays one."""
+    asked: list[tuple[str, int]] = []
+
+    def stranger(host: str, port: int) -> str:
+        asked.append((host, port))
+        return "pid 7 (intruder)"
+
+    with Web((200, b'{"a": 1}')).running() as web:
+        with pytest.raises(Hopeless, match=rf"^127\.0\.0\.1:{web.port} is held by pid 7 \(intruder\)$"):
+            probe(at(web.port, stranger=stranger), **fields).ask()
+        assert probe(at(web.port, stranger=lambda *_: ""), **fields).ask() == ""
+    assert asked == [("127.0.0.1", web.port)]
+    assert probe(at(free_port(), stranger=stranger), **fields).ask() != ""
+
+
+@pytest.mark.parametrize("fields", [{"tcp": 80}, {"http": {}}, {"kafka": {}}], ids=str)
+def test_where_nothing_can_answer_nothing_is_asked(fields: dict[str, Any]) -> None:
+    """A port that is known to have no listener must not be connected to; that must be the observation."""
+    came: list[bytes] = []
+    with raw_server(lambda *_: came.append(b"")) as port:
+        target = at(port, brokers={0: f"127.0.0.1:{port}"}, silence=lambda host, number: f"{host}:{number} is silent")
+        assert probe(target, **fields).ask() == f"127.0.0.1:{port} is silent"
+    assert came == []
 
 
 # What the checks below answer or raise.

@@ -16,9 +16,10 @@ from projects import Project, run_in, service, web
 
 from harness import procs
 from harness.artifacts import private_folder
-from harness.clock import Deadline, poll
+from harness.clock import Deadline, now, poll
 from harness.ownership import ledger
 from harness.ownership.identity import this_process
+from harness.runs import running
 from harness.runs.fingerprint import differences
 from harness.runs.schemas import schemas
 
@@ -70,6 +71,91 @@ def test_run_gives_the_command_its_endpoints_and_ends_with_its_code(project: Pro
     assert done.stdout.startswith("127.")
     assert "['a b', '$HOME']" in done.stdout
     assert project.processes() == {}
+
+
+def kept_web(project: Project, *words: str) -> int:
+    """Leave a stack up of ``web`` and a one-shot that is done; return the pid of ``web``."""
+    done = service("exit:0", role="oneshot")
+    project.stack("s", {"web": web(words=words), "init": done})
+    harness(project, "up", "--stack", "s")
+    (line,) = [one for one in asked(project, "ps")["services"] if one["service"] == "web"]
+    return int(line["pid"])
+
+
+@pytest.mark.parametrize(
+    ("act", "says"),
+    [
+        (signal.SIGSTOP, "Service 'web' is up and does not answer its probe: http /"),
+        (signal.SIGKILL, "Service 'web' ended with signal 9 (SIGKILL) before this run came"),
+        (signal.SIGTERM, "Service 'web' ended with exit code 0 before this run came"),
+    ],
+    ids=["hangs", "killed", "ended with 0"],
+)
+def test_what_was_left_up_and_is_of_no_use_is_told_with_the_way_out(
+    project: Project, act: signal.Signals, says: str
+) -> None:
+    """A kept service that ended by itself, or does not answer, must be exit 12 soon, and ``restart`` must mend it."""
+    pid = kept_web(project, "polite")
+    os.kill(pid, act)
+    for _ in poll(Deadline.after(10)):
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] if procs.start_time_of(pid) else "Z"
+        if state in "ZT":
+            break
+    for words in (("up", "--stack", "s"), ("run", "--stack", "s", "--", "true")):
+        done = harness(project, *words, code=12)
+        assert says in done.stdout + done.stderr
+        assert "next: `harness restart --service web` starts it again" in done.stdout + done.stderr
+    harness(project, "restart", "--service", "web")
+    harness(project, "up", "--stack", "s")
+    harness(project, "run", "--stack", "s", "--", "true")
+    harness(project, "down")
+
+
+@pytest.mark.parametrize(("act", "state"), [("stop", "stopped"), ("pause", "paused")])
+def test_what_was_left_stopped_or_paused_is_told_with_the_way_out(project: Project, act: str, state: str) -> None:
+    """A kept service that a test left stopped or paused must be exit 12, and ``restart`` must mend it."""
+    kept_web(project)
+    run = project.run()
+    with running(run):
+        getattr(run.bring("s").service("web"), act)()
+        assert run.bring("s").service("web").state != "running"  # the same run may use it as it made it
+    done = harness(project, "up", "--stack", "s", code=12)
+    assert f"Service 'web' was left {state}" in done.stdout + done.stderr
+    assert "next: `harness restart --service web` starts it again" in done.stdout + done.stderr
+    harness(project, "restart", "--service", "web")
+    harness(project, "up", "--stack", "s")
+    harness(project, "down")
+
+
+def test_up_starts_a_changed_stack_anew_whatever_became_of_it(project: Project) -> None:
+    """A stack that was changed must be started anew by ``up``, also when a service of it has ended."""
+    os.kill(kept_web(project), signal.SIGKILL)
+    project.stack("s", {"web": web(words=("say:new",))})
+    harness(project, "up", "--stack", "s")
+    harness(project, "down")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+@pytest.mark.parametrize("where", ["probe", "seed"])
+def test_up_heeds_a_signal_while_a_check_blocks(project: Project, number: signal.Signals, where: str) -> None:
+    """INT and TERM must end ``up`` soon although a python probe or seed does not return; nothing may be left."""
+    mark = project.root / "asked"
+    code = f"import threading, pathlib\ndef hang(_):\n    pathlib.Path({str(mark)!r}).touch()\n"
+    (project.root / "checks.py").write_text(f"{code}    threading.Event().wait(600)\n")
+    top = {"x-harness": {"seed": [{"key": "k", "python": "checks:hang"}]}} if where == "seed" else {}
+    one = web() if where == "seed" else web(ready=[{"python": "checks:hang"}])
+    project.stack("s", {"web": one}, **top)
+    project.environ["PYTHONPATH"] = str(project.root)
+    process = procs.spawn(
+        [sys.executable, *HARNESS, "up", "--stack", "s"], env=project.environ, cwd=project.root, output=procs.DEVNULL
+    )
+    for _ in poll(Deadline.after(60)):
+        if mark.exists():
+            break
+    began = now()
+    process.send_signal(number)
+    assert process.wait(30) in (128 + number, -number)
+    assert now() - began < 10
 
 
 def test_run_leaves_up_what_was_up(up: Project) -> None:

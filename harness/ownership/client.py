@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 from harness import procs
 from harness.artifacts import NO_ROOM
-from harness.clock import now
+from harness.clock import Deadline, now, poll
 from harness.daemon import Api
 from harness.errors import BrokenStack, ConfigError, EngineUnreachableError, HarnessError
 from harness.ownership.identity import RUN_COOKIE, SERVICE_COOKIE, Owner, this_process
 from harness.ownership.locks import peer_of
 from harness.ownership.networks import Network, first_name, make_network
-from harness.ownership.objects import labels_of
+from harness.ownership.objects import Claim, labels_of
+from harness.ownership.proof import environment_key, user_key
 from harness.ownership.removal import LOG
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 START_BUDGET = 10.0
 ANSWER_BUDGET = 5.0  # in which a keeper that is well says hello, however busy the machine is
+STOPPED_BUDGET = 1.0  # in which one that was stopped may go on
 NETWORK_BUDGET = 20.0
 REMOVAL_BUDGET = 60.0  # seconds beyond the grace that services are given
 _BRINGS_UP = frozenset(["acquire", "compose", "network", "settled", "start"])
@@ -66,6 +68,7 @@ class EnvironmentId:
         engine: name of the engine.
         daemon: the Docker engine, None where there are no containers.
         networks: the private range that networks of containers are taken from.
+        keys: where the key of this user may be, by which its containers, networks and volumes are sealed.
     """
 
     env: str
@@ -75,6 +78,7 @@ class EnvironmentId:
     engine: str
     daemon: Daemon | None = None
     networks: str = ""
+    keys: tuple[Path, ...] = ()
 
     @property
     def socket(self) -> str:
@@ -133,24 +137,29 @@ class KeeperToBe:
         if not number:
             return  # it is gone, which ``wait`` will see
         self._begun = True
+        key = environment_key(user_key(self.wanted.keys), self.wanted.env) if self.wanted.daemon else ""
         with contextlib.suppress(BrokenPipeError):
-            os.write(self._begin, json.dumps({"nonce": nonce, "awaits_network": daemon is not None}).encode())
+            order = {"nonce": nonce, "key": key, "awaits_network": daemon is not None}
+            os.write(self._begin, json.dumps(order).encode())
         self._pid = int(number)
         self._start = procs.start_time_of(self._pid) or 0
         if daemon:
             keeper = replace(this_process(), pid=self._pid, start=self._start)
             api, made = Api(daemon, within=NETWORK_BUDGET), Future[Network]()
             threading.Thread(
-                target=self._make_network, args=(api, keeper, nonce, made), name="harness-first-network", daemon=True
+                target=self._make_network,
+                args=(api, keeper, Claim(self.wanted.env, nonce, key), made),
+                name="harness-first-network",
+                daemon=True,
             ).start()
             self._network = made
 
-    def _make_network(self, api: Api, keeper: Owner, nonce: str, made: Future[Network]) -> None:
+    def _make_network(self, api: Api, keeper: Owner, claim: Claim, made: Future[Network]) -> None:
         wanted = self.wanted
         try:
-            labels = labels_of(wanted.env, nonce, keeper, wanted.checkout)
+            labels = labels_of(claim.env, claim.nonce, keeper, wanted.checkout)
             name = first_name(wanted.env)
-            made.set_result(make_network(api, name, wanted.networks, nonce, labels, self._gives_up.is_set))
+            made.set_result(make_network(api, name, wanted.networks, claim, labels, self._gives_up.is_set))
         except Exception as error:  # noqa: BLE001 - told by ``network``
             made.set_exception(error)
 
@@ -251,7 +260,7 @@ def connect(name: str) -> tuple[socket.socket, int]:
     """Connect to the keeper that listens on an abstract socket; return the connection and the keeper's pid.
 
     Raises:
-        HungKeeperError: so many wait for the keeper's answer already that nobody else can.
+        HungKeeperError: the keeper is stopped, or so many wait for its answer already that nobody else can.
         BrokenStack: nobody listens there, or somebody of another user.
     """
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -272,7 +281,15 @@ def connect(name: str) -> tuple[socket.socket, int]:
     if uid != os.getuid():
         connection.close()
         raise BrokenStack(f"Who listens as {name} (pid {pid}) is of user {uid}, not of you ({os.getuid()})")
+    if not _goes_on(pid):
+        connection.close()
+        raise HungKeeperError(name, pid)
     return connection, pid
+
+
+def _goes_on(pid: int) -> bool:
+    """Return whether a process is not stopped, or has gone on after a moment: a stopped one cannot answer."""
+    return any(procs.state_of(pid) not in procs.STOPPED for _ in poll(Deadline.after(STOPPED_BUDGET)))
 
 
 def _env_of(name: str) -> str:
@@ -295,9 +312,9 @@ class HungKeeperError(UnansweredError):
         state = procs.state_of(pid) if pid else ""
         who = f" (pid {pid}, {state})" if pid else ""
         super().__init__(
-            f"The keeper of {_env_of(name)}{who} did not answer in {ANSWER_BUDGET:g} s",
+            f"The keeper of {_env_of(name)}{who} does not answer",
             hint="`harness gc --hung` ends it and clears what it kept"
-            + (f"; `kill -CONT {pid}` has it go on" if state == procs.STATES["T"] else ""),
+            + (f"; `kill -CONT {pid}` has it go on" if state in procs.STOPPED else ""),
         )
         self.pid = pid
 

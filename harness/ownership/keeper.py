@@ -49,6 +49,7 @@ FIRST_LEASE_WITHIN = 5.0
 STOP_BUDGET = 7.0
 KILL_BUDGET = 10.0
 LIMIT = 16 * 1024 * 1024
+LOOK_BUDGET = 1.0
 REFRESH = 1.0
 AGAIN = 0.1  # seconds after which logs are looked at again while one grows beyond its bound
 UNREAPED = 0.5  # seconds in which a dead child is ours to collect, unless a debugger has not looked yet
@@ -85,6 +86,7 @@ class Service:
         self.start_time = 0
         self.exit_code: int | None = None
         self.expected = False
+        self.under = ""  # what ran when it ended, in words
         self.paused = False
         self.held = False
         self.starts = 0
@@ -135,7 +137,7 @@ class Service:
         self._stdin = write_end
         self.pid = self.process.pid
         self.start_time = procs.start_time_of(self.pid) or 0
-        self.exit_code, self.expected, self.paused = None, False, False
+        self.exit_code, self.expected, self.under, self.paused = None, False, "", False
         self.held = bool(spec.get("hold")) and holding.hold(self.pid)
         self.starts += 1
         self.gone = asyncio.Event()
@@ -171,6 +173,7 @@ class Service:
             "start_time": self.start_time,
             "exit_code": self.exit_code,
             "expected": self.expected,
+            "under": self.under,
             "starts": self.starts,
             "restarts": max(0, self.starts - 1),
             "log": self.spec["log"],
@@ -243,12 +246,13 @@ class Keeper:
         self.folder = Path(header["folder"])
         self.leases = Leases(self.env)
         self.header = header
-        self.nonce: str = header["nonce"]
+        self.claim = objects.Claim(self.env, header["nonce"], header["key"])
         self._awaits_network: bool = header["awaits_network"]  # the run has asked for it, and has not told of it yet
         self.ledger = LedgerWriter(
             Path(header["state"]) / f"{self.env}{SUFFIX}",
             {key: header[key] for key in ("env", "checkout", "engine", "folder", "daemon")}
-            | {"socket": header["socket"], "owner": this_process().as_dict(), "nonce": self.nonce},
+            | {"socket": header["socket"], "owner": this_process().as_dict()}
+            | {"nonce": self.claim.nonce, "key": self.claim.key},
         )
         self.holds = Holds()
         self.stacks: dict[str, Stack] = {}
@@ -287,9 +291,7 @@ class Keeper:
         loop.add_signal_handler(signal.SIGCHLD, self.reap)
         loop.add_signal_handler(signal.SIGTERM, self._terminated)
         if self.header["daemon"]:
-            self.engine = Engine(
-                Daemon(**self.header["daemon"]), self.env, self.nonce, self.header["networks"], self._tell, say
-            )
+            self.engine = Engine(Daemon(**self.header["daemon"]), self.claim, self.header["networks"], self._tell, say)
             if self._awaits_network:
                 self._intend("network", name=self._first_network)
         server = await asyncio.start_unix_server(self.talk, sock=listener, limit=LIMIT)
@@ -568,6 +570,7 @@ class Keeper:
             "network": self.leases.network,
             "connection": connection.id,
             "labels": self._labels(),
+            "key": self.claim.key,
             "engine_lost": bool(self.engine and self.engine.lost),
         }
 
@@ -585,7 +588,7 @@ class Keeper:
 
     def _labels(self, **more: str) -> dict[str, str]:
         """Return the labels of everything that is made for this environment on an engine."""
-        return objects.labels_of(self.env, self.nonce, this_process(), self.header["checkout"], **more)
+        return objects.labels_of(self.env, self.claim.nonce, this_process(), self.header["checkout"], **more)
 
     async def do_ledger(self, _: Connection) -> dict[str, Any]:
         """Return where the ledger is, or should be, and its lines; {} when nothing is left that it would tell of."""
@@ -916,6 +919,25 @@ class Keeper:
                 for stack in self.holds.stacks.values()
             },
         }
+
+    async def do_look(self, _: Connection) -> dict[str, Any]:
+        """Look which services have ended, and tell of it before this is answered: their ends may not be known yet.
+
+        ``late`` tells that the engine did not answer in time.
+        """
+        self.reap()
+        try:
+            if self.engine:
+                await asyncio.wait_for(self.engine.refresh(), LOOK_BUDGET)
+        except TimeoutError:
+            return {"late": True}
+        return {"late": False}
+
+    async def do_blame(self, _: Connection, *, stack: str, service: str, under: str) -> None:
+        """Note what ran when a service ended, for everybody who finds it so later on; who comes first knows best."""
+        for one in self._everything():
+            if one.id == f"{stack}/{service}" and not one.running:
+                one.under = one.under or under
 
     async def do_logs_since(self, _: Connection, *, seconds: float) -> dict[str, Any]:
         """Return log -> the size that it had ``seconds`` ago."""

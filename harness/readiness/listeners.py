@@ -1,40 +1,15 @@
-"""Who listens at an address of this machine, as /proc tells it. Nothing is connected to."""
+"""Whether who listens at an address is of an environment, and whether anybody does in a container."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import socket
-import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from harness import procs
 from harness.ownership.identity import RUN_COOKIE
+from harness.sockets import Listener, listeners, sockets_of
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-LISTENS = "0A"  # state of a listening socket (include/net/tcp_states.h of the kernel)
-EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 STEPS_UP = 64  # from a process to its parents, at most: they may change while they are looked at
-
-
-@dataclass(frozen=True)
-class Listener:
-    """A socket that listens for TCP connections.
-
-    Attributes:
-        host: its address.
-        port: its port.
-        uid: the user that opened it.
-        inode: its number, by which it is found among the files of a process.
-    """
-
-    host: str
-    port: int
-    uid: int
-    inode: int
 
 
 @dataclass(frozen=True)
@@ -52,35 +27,28 @@ class Family:
     pid: int
 
 
-def listeners(pid: int | str = "self") -> list[Listener]:
-    """Return what listens in the network of a process, nothing where that cannot be read."""
-    found = []
-    for name in ("tcp", "tcp6"):
-        with contextlib.suppress(OSError), open(f"/proc/{pid}/net/{name}", encoding="ascii") as table:  # noqa: PTH123 - read line by line, and often
-            next(table, "")
-            for line in table:
-                words = line.split()
-                if words[3] != LISTENS:
-                    break  # those that listen come first (tcp_seq_start of the kernel)
-                host, _, port = words[1].partition(":")
-                found.append(Listener(_address(host), int(port, 16), int(words[7]), int(words[9])))
-    return found
-
-
-def _address(text: str) -> str:
-    """Return an address of /proc/net/tcp or tcp6: words of 32 bits in the byte order of the machine."""
-    words = [int(text[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(text), 8)]
-    packed = b"".join(words)
-    if len(packed) == 4:  # noqa: PLR2004 - IPv4
-        return socket.inet_ntoa(packed)
-    mapped = packed.startswith(bytes(10) + b"\xff\xff")
-    return socket.inet_ntoa(packed[12:]) if mapped else socket.inet_ntop(socket.AF_INET6, packed)
-
-
 def answering(host: str, port: int) -> list[Listener]:
     """Return the sockets that get a connection to an address: one that is bound to just it goes before the others."""
-    there = [one for one in listeners() if one.port == port]
-    return [one for one in there if one.host == host] or [one for one in there if one.host in EVERYWHERE]
+    there = [one for one in listeners() if one.takes(host, port)]
+    return [one for one in there if not one.everywhere] or there
+
+
+def is_silent(pid: int, container: str, port: int) -> bool:
+    """Return whether nothing listens on a port in a container; False also when that cannot be seen from here.
+
+    Args:
+        pid: its first process, as its engine numbers it: where that is in another namespace, the number says nothing.
+        container: its id, which stands in the control group of its processes.
+        port: the port inside.
+    """
+    try:
+        with open(f"/proc/{pid}/cgroup", encoding="utf-8") as groups:  # noqa: PTH123 - as above
+            if container not in groups.read():
+                return False
+        os.stat(f"/proc/{pid}/net/tcp")  # noqa: PTH116
+    except OSError:
+        return False
+    return all(one.port != port for one in listeners(pid))
 
 
 def stranger_at(host: str, port: int, family: Family) -> str:
@@ -98,6 +66,7 @@ def stranger_at(host: str, port: int, family: Family) -> str:
             continue
         if holders:
             return f"pid {holders[0]} ({procs.command_of(holders[0])[:100]})"
+        # What belongs to another user cannot be seen either; but a service may have become another user.
         hidden = any(_holds(pid, listener.inode) is None for pid in (family.pid, *procs.descendants(family.keeper)))
         if listener.uid != os.getuid() and not hidden:
             return f"a process of user {listener.uid} that cannot be seen"
@@ -106,19 +75,17 @@ def stranger_at(host: str, port: int, family: Family) -> str:
 
 def _holds(pid: int, inode: int) -> bool | None:
     """Return whether a process has a socket open, None when its files cannot be seen."""
+    return inode in sockets_of([pid]) or (None if _is_hidden(pid) else False)
+
+
+def _is_hidden(pid: int) -> bool:
     try:
-        return any(target == f"socket:[{inode}]" for target in _files(pid))
+        os.listdir(f"/proc/{pid}/fd")  # noqa: PTH208 - hundreds of processes, in half the time
     except PermissionError:
-        return None
+        return True
     except OSError:
         return False
-
-
-def _files(pid: int) -> Iterator[str]:
-    folder = f"/proc/{pid}/fd"
-    for number in os.listdir(folder):  # noqa: PTH208 - hundreds of processes, in half the time
-        with contextlib.suppress(FileNotFoundError):
-            yield os.readlink(f"{folder}/{number}")  # noqa: PTH115
+    return False
 
 
 def _is_of(family: Family, pid: int) -> bool:

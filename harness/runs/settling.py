@@ -11,22 +11,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import artifacts
-from harness.clock import LIFTED, Aside, Deadline, add_guard, now, poll
+from harness.clock import LIFTED, YOUNG, Aside, Deadline, add_guard, now, poll
+from harness.durations import parse_duration
 from harness.engine import AttachedPlan, ContainerPlan, ProcessPlan, containers, embedded
 from harness.errors import BrokenStack, ConfigError, HarnessError
+from harness.last_words import LOOKED_AT, last_line
 from harness.readiness import (
     Family,
     Hopeless,
     Stop,
     Target,
+    is_silent,
     missing_binary,
     start_again,
+    start_check,
     start_probe,
     stranger_at,
     wait_until_ready,
 )
+from harness.readiness.reasons import Seen, why_not_ready
+from harness.refusals import why_not_started
+from harness.runs.observing import listening_of, variables_of
 from harness.seeding import apply, too_long
-from harness.stack import Probe, broker_of
+from harness.stack import Probe, broker_of, by_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -39,6 +46,8 @@ if TYPE_CHECKING:
     from harness.stack import Seed, Service, Stack, Tree
 
 
+EXPLAIN_BUDGET = 5.0
+DEFAULT_INTERVAL = "30s"  # of a healthcheck of Docker
 HEALTH_LOOK = 1.0  # seconds after which the engine is asked what the checks of a container say
 _NEEDS_A_HAND = ("log", "exec", "file", "healthy")  # probes that look into a service
 
@@ -74,6 +83,42 @@ class ContainerHealth:
         return said
 
 
+class Silence:
+    """Whether anything listens in a container, once it has been asked in vain for a while.
+
+    The proxy of a published port accepts for a container in which nothing listens; who asks on keeps it busy.
+    """
+
+    def __init__(self, environment: Environment, plan: ServicePlan) -> None:
+        self._environment = environment
+        self._plan = plan
+        self._container = ""
+        self._look_from = 0.0
+        self._first_process = 0
+
+    def __call__(self, host: str, port: int) -> str:
+        """Return why an address need not be asked, "" when it may answer or that cannot be seen."""
+        end = next((end for end in self._plan.endpoints if (end.host, end.port) == (host, port)), None)
+        facts = self._environment.started(self._plan.stack, self._plan.service)
+        if end is None or facts is None:
+            return ""
+        if facts["container"] != self._container:
+            self._container, self._look_from, self._first_process = facts["container"], now() + YOUNG, 0
+        if now() < self._look_from:
+            return ""
+        self._first_process = self._first_process or self._pid()
+        silent = is_silent(self._first_process, self._container, end.right)
+        return f"{end}: nothing listens on port {end.right} in the container" if silent else ""
+
+    def _pid(self) -> int:
+        plan = self._plan
+        with suppress(HarnessError):
+            for facts in self._environment.link.ask("services", timeout=EXPLAIN_BUDGET)["services"]:
+                if (facts["stack"], facts["service"]) == (plan.stack, plan.service):
+                    return int(facts["pid"])
+        return 0
+
+
 def _health_line(service: Service | None) -> str:
     test = ((service.compose.get("healthcheck") or {}) if service else {}).get("test") or ""
     return test if isinstance(test, str) else " ".join(test)
@@ -106,6 +151,35 @@ class Progress:
         if condition == "service_healthy":
             return service in self.ready
         return service in self.started
+
+
+def plant_within(
+    deadline: Deadline,
+    seed: Seed,
+    around: Surroundings,
+    *,
+    wake: threading.Event | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> None:
+    """Plant a seed aside, so that it can be left.
+
+    Args:
+        deadline: when to give up.
+        seed: what to plant.
+        around: where.
+        wake: an event that is set when there is something to check.
+        check: raises to end the wait.
+
+    Raises:
+        BrokenStack: it was refused, or was not planted in time.
+    """
+    wake = wake or threading.Event()
+    planting = Aside(lambda: apply(seed, around), wake)
+    for _ in poll(deadline, wake=wake):
+        if planting.is_over():
+            return planting.result()
+        check()
+    raise too_long(seed, planting.seconds)
 
 
 class Settling:
@@ -232,9 +306,6 @@ class Settling:
         own = [error for error in self._errors if getattr(error, "service", "") == gone["service"]]
         return own[0] if own else self._died(gone)
 
-    def _died(self, facts: dict[str, Any]) -> BrokenStack:
-        return self.environment.died(facts, "before its stack was settled")
-
     def _ask_before(self, names: list[str]) -> None:
         """Make the probes of containers before Compose starts any, so that old data is told from new."""
         for name in names:
@@ -290,16 +361,13 @@ class Settling:
         Raises:
             BrokenStack: it was refused, or was not planted in time.
         """
-        wake = self._hear()
-        planting = Aside(lambda: apply(seed, around), wake)
-        for _ in poll(self.up, wake=wake):
-            if planting.is_over():
-                return planting.result()
-            if self.environment.news.stopped:
-                raise BrokenStack(f"Stack {self.stack.name!r} was given up before it was settled")
-            if gone := self._first_death():
-                raise self._died(gone)
-        raise too_long(seed, planting.seconds)
+        plant_within(self.up, seed, around, wake=self._hear(), check=self._check_planting)
+
+    def _check_planting(self) -> None:
+        if self.environment.news.stopped:
+            raise BrokenStack(f"Stack {self.stack.name!r} was given up before it was settled")
+        if gone := self._first_death():
+            raise self._died(gone)
 
     def _hear(self) -> threading.Event:
         """Return an event that is set by news of the environment."""
@@ -376,7 +444,13 @@ class Settling:
             self.environment.forget(self.stack.name, plan.service)
             if self.environment.debugger and plan.subject:
                 return self.environment.debugger.start(plan, self.environment, lambda: self.stop.stopped)
-            return embedded.start(plan, self.environment.link)
+            try:
+                return embedded.start(plan, self.environment.link)
+            except HarnessError as error:
+                why = why_not_started(error.summary)
+                raise BrokenStack(
+                    f"Service {plan.service!r} could not be started: {why}", service=plan.service
+                ) from error
         for _ in poll(self.up, wake=self.stop.subscribe()):
             if facts := self.environment.started(self.stack.name, plan.service):
                 return facts
@@ -397,13 +471,20 @@ class Settling:
             facts = self.environment.exit_of(self.stack.name, name)
             if facts:
                 if facts["exit_code"] != 0:
-                    raise self.environment.died(facts, "and should have ended with exit code 0")
+                    raise self._died(facts, "and should have ended with exit code 0")
                 with self._lock:
                     self.progress.done.add(name)
                 return
             if self.stop.stopped:
                 return
-        raise BrokenStack(f"One-shot service {name!r} did not end in {deadline.budget:g} s", service=name)
+        log, log_start = self._logs[name]
+        lines = artifacts.last_lines(log, 10, log_start)
+        said = f"it wrote last {last_line(lines)!r}" if lines else "it wrote nothing"
+        raise BrokenStack(
+            f"One-shot service {name!r} did not end in {deadline.budget:g} s: {said} ({self.environment.show(log)})",
+            service=name,
+            details=[f"  {line}" for line in lines],
+        )
 
     def _await_ready(self, name: str, askers: list[Asker]) -> None:
         if not askers and not isinstance(self.plans[name], AttachedPlan):
@@ -415,18 +496,26 @@ class Settling:
             is_dead=lambda: self.environment.exit_of(self.stack.name, name) is not None,
             stop=self.stop,
         )
-        if not waited.ready and not self.stop.stopped:
+        if waited.dead or waited.hopeless or not (waited.ready or self.stop.stopped):
             self._refuse_strangers(name)
         if waited.dead:
             facts = self.environment.exit_of(self.stack.name, name)
             assert facts is not None  # that is what dead means
-            raise self._with_history(self.environment.died(facts, "before it was ready"), waited)
+            raise self._with_history(self._died(facts, "before it was ready"), waited)
         if not waited.ready:
             if waited.hopeless or not self.stop.stopped:
                 raise self._not_ready(name, waited)
             return
         with self._lock:
             self.progress.ready.add(name)
+
+    def _died(self, facts: dict[str, Any], when: str = "before its stack was settled") -> BrokenStack:
+        service = self.stack.service(facts["service"])
+        assert service is not None  # it was started for this stack
+        error = self.environment.died(facts, when, variables_of(service, self.tree, self.stack.name))
+        if facts["exit_code"] == 0:
+            error.hint = "one that is meant to end has `x-harness: {role: oneshot}`; others stay in the foreground"
+        return error
 
     def _refuse_strangers(self, name: str) -> None:
         """Do nothing when nobody else has the addresses of a process.
@@ -453,26 +542,59 @@ class Settling:
         return error
 
     def _not_ready(self, name: str, waited: Waited) -> BrokenStack:
-        log, log_start = self._logs.get(name, (None, 0))
-        lines = artifacts.last_lines(log, 10, log_start) if log else []
-        known = self.environment.explain(self.stack.name, name)
-        checks = [f"  {line}" for line in known.get("health_log", ())] if "health" in waited.probe else []
+        log, _ = self._logs.get(name, (None, 0))
+        seen = self._look(name, waited)
+        reason = why_not_ready(seen)
         service = self.stack.service(name)
         guessed = service and not service.settings.ready and not self.plans[name].has_health
         told = "a healthcheck, or x-harness.ready, says better when it is ready than its ports; " if guessed else ""
+        checks = [f"  {line}" for line in seen.checks] if seen.kind == "healthy" else []
         return BrokenStack(
             f"Service {name!r} did not settle in {waited.seconds:.1f} s: "
-            f"{waited.observation or 'no probe answered'} ({self.environment.show(log) if log else 'attached'})",
+            f"{reason.sentence} ({self.environment.show(log) if log else 'attached'})",
             service=name,
             details=[
                 f"probe: {waited.probe}",
                 *(f"  seen after {line}" for line in waited.history),
                 *(["last healthchecks:", *checks] if checks else []),
                 *(["last lines of its log:"] if log else []),
-                *([f"  {line}" for line in lines] or (["  it wrote nothing"] if log else [])),
+                *([f"  {line}" for line in seen.log[-10:]] or (["  it wrote nothing"] if log else [])),
             ],
-            hint="" if waited.hopeless else f"{told}a longer time is given by {self._longer()}",
+            hint=reason.hint or ("" if waited.hopeless else f"{told}a longer time is given by {self._longer()}"),
         )
+
+    def _look(self, name: str, waited: Waited) -> Seen:
+        """Look at a service whose probes did not hold in time."""
+        plan, service = self.plans[name], self.stack.service(name)
+        assert service is not None  # names come from this stack
+        log, log_start = self._logs.get(name, (None, 0))
+        port = waited.port or self._own_broker(service, waited)
+        at = plan.endpoint(port) if port else None
+        contained = isinstance(plan, ContainerPlan)
+        kind = waited.probe.partition(" ")[0]
+        interval = str((service.compose.get("healthcheck") or {}).get("interval") or DEFAULT_INTERVAL)
+        known = self.environment.explain(self.stack.name, name, ask=kind == "healthy")  # its log is complete then
+        return Seen(
+            kind=kind,
+            observation=waited.observation,
+            history=waited.history,
+            host=at.host if at else "",
+            port=(at.right if contained else at.port) if at else None,
+            listening=listening_of(self.environment, plan, self.facts.get(name, {})) if at else None,
+            contained=contained,
+            log=tuple(artifacts.last_lines(log, LOOKED_AT, log_start)) if log else (),
+            checks=tuple(known.get("health_log", ())),
+            interval=interval if contained and kind == "healthy" and _is_longer(interval, waited.seconds) else "",
+            variables=variables_of(service, self.tree, self.stack.name),
+        )
+
+    def _own_broker(self, service: Service, waited: Waited) -> int | None:
+        """Return the port of the broker that a probe asked, None when it asked none or another service's."""
+        for probe in service.settings.ready:
+            if probe.kafka and waited.probe.startswith("kafka"):
+                owner, port = broker_of(probe.kafka.broker, service, self.tree, self.stack.name)
+                return port if owner == service.name else None
+        return None
 
     def _longer(self) -> str:
         if self.environment.settings.wait_timeout:
@@ -482,21 +604,25 @@ class Settling:
     def ask_later(self) -> None:
         """Have the environment know how the services of this stack are asked from now on."""
         for name in self.plans:
-            self.environment.askers[f"{self.stack.name}/{name}"] = partial(self._askers_of, name)
+            self.environment.askers[f"{self.stack.name}/{name}"] = partial(self._askers_of, name, start_again)
 
-    def _askers_of(self, name: str) -> list[Asker]:
+    def checks_of(self, name: str) -> list[Asker]:
+        """Return what tells whether a service of this stack, which was ready once, answers still, whatever it says."""
+        return self._askers_of(name, start_check)
+
+    def _askers_of(self, name: str, start: Callable[[Probe, int, Target], Asker | None]) -> list[Asker]:
         service, plan = self.stack.service(name), self.plans[name]
         if service is None or name in self.oneshots:
             return []
         target = self._target(service, plan)
         probes = self._probes(service, plan, lambda _: None)
-        askers = [start_again(probe, index, target) for index, probe in probes]
+        askers = [start(probe, index, target) for index, probe in probes]
         return [asker for asker in askers if asker]
 
     def _probes(self, service: Service, plan: ServicePlan, say: Callable[[str], None]) -> list[tuple[int, Probe]]:
         """Return the probes to ask before the stack's seeds are planted."""
         probes: list[tuple[int, Probe]] = []
-        for index, probe in enumerate(service.settings.ready):
+        for index, probe in enumerate(plan.ready):
             if isinstance(plan, AttachedPlan) and probe.kind in _NEEDS_A_HAND:
                 say(f"service {service.name!r} is attached, so its probe {probe.kind!r} is left out")
                 continue
@@ -519,11 +645,7 @@ class Settling:
         return [(0, Probe(tcp=port)) for port in ports]
 
     def _target(self, service: Service, plan: ServicePlan) -> Target:
-        address = {}
-        for one in plan.endpoints:
-            address[one.right] = (one.host, one.port)
-        for one in plan.endpoints:
-            address[one.left] = (one.host, one.port)
+        address = {number: (end.host, end.port) for number, end in by_number(plan.endpoints).items()}
         brokers = {
             index: self.bootstrap(*broker_of(probe.kafka.broker, service, self.tree, self.stack.name))
             for index, probe in enumerate(service.settings.ready)
@@ -533,6 +655,8 @@ class Settling:
             return Target(service=service.name, stack=self.stack.name, address=address, brokers=brokers, env=plan.env)
         if not isinstance(plan, ProcessPlan):
             return self._container_target(plan, address, brokers)
+        # A path that is here already stays, also where a mount's target is above it, such as /tmp.
+        here = {str(path): str(path) for path in (*plan.mounts.values(), *plan.folders)}
         return Target(
             service=service.name,
             stack=self.stack.name,
@@ -540,7 +664,7 @@ class Settling:
             brokers=brokers,
             env=plan.env,
             cwd=plan.cwd,
-            mounts=plan.mounts,
+            mounts={**plan.mounts, **here},
             health=plan.health,
             check=plan.check,
             is_awaited=any(one.depends_on.get(service.name) == "service_healthy" for one in self.stack.services),
@@ -566,6 +690,7 @@ class Settling:
             address=address,
             brokers=brokers,
             env=plan.env,
+            silence=Silence(environment, plan),
             execute=lambda argv, timeout: containers.execute(environment.client, container(), argv, timeout),
             exists=lambda path: containers.exists(environment.client, container(), path),
             healthy=ContainerHealth(environment, stack, name, _health_line(self.stack.service(name))),
@@ -585,3 +710,11 @@ class Settling:
                     self._await_ready(service.name, [asker])
                 finally:
                     asker.close()
+
+
+def _is_longer(interval: str, seconds: float) -> bool:
+    """Return whether an interval, in Compose's words, is longer than a time."""
+    try:
+        return parse_duration(interval) > seconds
+    except ValueError:
+        return False
