@@ -202,11 +202,20 @@ class Session:
 
             options = {name: self.config.getoption(_PREFIX + name) for name in _OPTIONS}
             local = self.config.getoption(_PREFIX + "local") or ()
-            made = load_settings(read_sources(self.config.rootpath), options, local=local)
+            made = load_settings(read_sources(self._start()), options, local=local)
             if made.wait_to_attach_debugger:
                 self._check_debugger()
             self._settings = made
         return self._settings
+
+    def _start(self) -> Path:
+        """Return the folder where the project is looked for: pytest's, unless that came from a value of ours.
+
+        The folder of ``--local-build PATH``, in two words, is one of its arguments to pytest, which looks there too.
+        """
+        here = self.config.invocation_params.dir
+        misled = self.config.getoption(_PREFIX + "local_build") and not here.is_relative_to(self.config.rootpath)
+        return here if misled else self.config.rootpath
 
     def _check_debugger(self) -> None:
         """Do nothing when somebody can let go of a subject that is held. Raises ConfigError."""
@@ -724,6 +733,12 @@ def _outcome(test: str, reports: list[pytest.TestReport]) -> Outcome:
 
 
 _SESSION = pytest.StashKey[Session]()
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Collect nothing in a run's folder: services may have written copies of tests there."""
+    is_run = (collection_path / "run.json").is_file() and (collection_path / "services").is_dir()
+    return True if is_run else None
 
 
 def pytest_configure(config: pytest.Config) -> None:

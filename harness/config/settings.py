@@ -39,11 +39,13 @@ TOP_KEYS = {
     "build": str,
     "wait-timeout": str,
     "ttl": str,
+    "keep-runs": int,
     "steady": str,
 }
 SYSTEM_KEYS = {"tests": str, "stacks": list, "default": str, "differences": dict}
 NETWORKS = "10.213.0.0/16"
 TTL = "12h"
+KEEP_RUNS = "20"
 STEADY = "1s"
 
 
@@ -73,6 +75,7 @@ class Settings:
     Attributes:
         root: the project's folder.
         state: the state folder.
+        keys: where the key may be with which this user's things on an engine are sealed, the best place first.
         logs: folder of run folders.
         stack_folder: where ``<stack>.yaml`` files are.
         engine: ``auto`` or an engine's name.
@@ -91,6 +94,7 @@ class Settings:
         build: whether images are built: ``changed`` as far as needed, ``always`` also for what is up, ``never``.
         wait_timeout: seconds for a stack to settle in place of what its file says, None for that.
         ttl: seconds that a kept environment may stay unused.
+        keep_runs: how many of the newest runs have their folders left.
         steady: seconds that a service which cannot be asked must have run to count as one that runs.
         environ: the environment, for Compose and for services.
         origins: setting name -> where its value came from.
@@ -98,6 +102,7 @@ class Settings:
 
     root: Path
     state: Path
+    keys: tuple[Path, ...]
     logs: Path
     stack_folder: Path
     engine: str
@@ -116,6 +121,7 @@ class Settings:
     build: str
     wait_timeout: float | None
     ttl: float
+    keep_runs: int
     steady: float
     environ: Mapping[str, str]
     origins: Mapping[str, str]
@@ -123,21 +129,33 @@ class Settings:
     def stack_files(self, name: str) -> tuple[Path, ...]:
         """Return the Compose files of a stack, given by name or as files (has ``/`` or ends in .yml or .yaml).
 
-        Several files are written as in ``COMPOSE_FILE``, with a colon between them; later ones are laid over the first.
+        Several are written as in ``COMPOSE_FILE``, with a colon between them: files that are laid over the first, which
+        may be a name.
 
         Raises:
             ConfigError: there is none of that name; the error lists those there are.
         """
-        if os.pathsep in name or "/" in name or name.endswith((".yml", ".yaml")):
-            paths = tuple(self.root / part for part in name.split(os.pathsep) if part)
-            for path in paths:
-                if not path.is_file():
-                    raise ConfigError(f"Compose file {path} does not exist")
-            return paths
+        if _is_file(name) and (self.root / name).is_file():  # its path may have a colon
+            return (self.root / name,)
+        first, *over = [part for part in name.split(os.pathsep) if part] or [name]
+        return (self._file(first) if _is_file(first) else self._named(first), *map(self._file, over))
+
+    def _file(self, name: str) -> Path:
+        path = self.root / name
+        if not _is_file(name):
+            raise ConfigError(
+                f"Stack {name!r} cannot be laid over another: only Compose files can",
+                hint=f"name its file by its path, such as {self.stack_folder / name}.yaml",
+            )
+        if not path.is_file():
+            raise ConfigError(f"Compose file {path} does not exist")
+        return path
+
+    def _named(self, name: str) -> Path:
         for suffix in (".yaml", ".yml"):
             path = self.stack_folder / f"{name}{suffix}"
             if path.is_file():
-                return (path,)
+                return path
         known = sorted({path.stem for path in self.stack_folder.glob("*.y*ml")})
         raise ConfigError(
             f"Stack {name!r} is not known; there are: {', '.join(known) or 'none'}{nearest(name, known)}",
@@ -183,12 +201,16 @@ class Settings:
         )
 
 
+def _is_file(stack: str) -> bool:
+    return "/" in stack or stack.endswith((".yml", ".yaml"))
+
+
 def _check(table: Mapping[str, Any], keys: Mapping[str, type], where: str) -> list[str]:
     problems = []
     for key, value in table.items():
         if key not in keys:
             problems.append(f"{where}: key {key!r} is not known{nearest(key, keys)}")
-        elif not isinstance(value, keys[key]):
+        elif not isinstance(value, keys[key]) or (isinstance(value, bool) and keys[key] is not bool):
             problems.append(f"{where}: {key} is {type(value).__name__} {value!r}, a {keys[key].__name__} was needed")
     return problems
 
@@ -287,13 +309,19 @@ def _seconds(text: str, what: str, origin: str) -> float | None:
     return seconds
 
 
+def _count(text: str, what: str, origin: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ConfigError(f"{what} {text!r} ({origin}) is no whole number from 1 on")
+    return int(text)
+
+
 def load_settings(
     sources: Sources, options: Mapping[str, str | None] | None = None, *, local: Sequence[str] = ()
 ) -> Settings:
     """Combine ``options`` with the other sources.
 
     Options are engine, keep, system, stack, logs, profile, local_build, wait_to_attach_debugger, addresses, networks,
-    pull, build, wait_timeout and ttl; None and "" are not given. ``local`` are ``NAME=COMMAND LINE`` texts.
+    pull, build, wait_timeout, ttl and keep_runs; None and "" are not given. ``local`` are ``NAME=COMMAND LINE`` texts.
 
     Raises:
         ConfigError: a key or value is not known; all problems of the table are reported together.
@@ -309,7 +337,7 @@ def load_settings(
             (sources.environ.get(variable), variable),
             (sources.table.get(key), str(sources.pyproject)),
         ):
-            if value:
+            if value or type(value) is int:  # 0 is a value, False is none
                 origins[name] = origin
                 return str(value)
         origins[name] = "default"
@@ -344,7 +372,8 @@ def load_settings(
         origins["profile"] = origins.get("COMPOSE_PROFILES", "COMPOSE_PROFILES")
     local_build = sources.root / build if build else None
     if local_build and not local_build.is_dir():
-        raise ConfigError(f"Local build {local_build} ({origins['local_build']}) is no folder")
+        seen = "is no folder" if local_build.exists() else "does not exist; a folder was needed"
+        raise ConfigError(f"Local build {local_build} ({origins['local_build']}) {seen}")
     waits = choose("wait_to_attach_debugger", "-", "no")
     wait = _truth(waits, "Value of --wait-to-attach-debugger", origins["wait_to_attach_debugger"])
     chosen = choose("system", "default-system", "")
@@ -358,6 +387,7 @@ def load_settings(
     return Settings(
         root=sources.root,
         state=sources.state,
+        keys=sources.keys,
         logs=_logs(sources, choose("logs", "logs", "logs"), origins),
         stack_folder=sources.root / str(sources.table.get("stack-folder", "compose")),
         engine=engine,
@@ -376,6 +406,7 @@ def load_settings(
         build=building,
         wait_timeout=wait_timeout,
         ttl=ttl or 0.0,
+        keep_runs=_count(choose("keep_runs", "keep-runs", KEEP_RUNS), "Number of runs to keep", origins["keep_runs"]),
         steady=steady or 0.0,
         environ=environ,
         origins=origins,

@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import select
+import signal
 import sys
 import tarfile
 from pathlib import Path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from docker import APIClient
 
+UNREAD = 128 + signal.SIGPIPE
 _HEADER = 8  # "Attach to a container", stream format: stream, three zeros, length as 32 bits
 
 
@@ -69,7 +71,7 @@ def attach(client: APIClient, container: str, argv: Sequence[str]) -> int:
     """Run a command in a container, without standard input, and write what it says to this process's own streams.
 
     Returns:
-        Its exit code.
+        Its exit code; what a shell makes of a process that nobody reads when that is so, and then it goes on in there.
 
     Raises:
         HarnessError: the engine refused, with its words.
@@ -86,8 +88,11 @@ def attach(client: APIClient, container: str, argv: Sequence[str]) -> int:
                 while len(data) >= _HEADER and len(data) >= _HEADER + int.from_bytes(data[4:_HEADER]):
                     size = int.from_bytes(data[4:_HEADER])
                     to = streams.get(data[0], sys.stdout)
-                    to.buffer.write(data[_HEADER : _HEADER + size])
-                    to.flush()
+                    try:
+                        to.buffer.write(data[_HEADER : _HEADER + size])
+                        to.flush()
+                    except BrokenPipeError:
+                        return UNREAD
                     data = data[_HEADER + size :]
         return int(client.exec_inspect(made["Id"])["ExitCode"] or 0)
 

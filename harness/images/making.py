@@ -18,6 +18,7 @@ from harness.artifacts import last_lines
 from harness.clock import Deadline, poll
 from harness.errors import BrokenStack
 from harness.images.base import find_base
+from harness.last_words import cause_of, last_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -269,13 +270,34 @@ def choose_base(client: APIClient, environ: Mapping[str, str], *, dockerfile: Pa
     )
 
 
+_STEP_FAILED = re.compile(r"The command .* returned a non-zero code: \d+|did not complete successfully: exit code: \d+")
+_NOT_IN_CONTEXT = re.compile(r"build context.*: stat (?P<path>\S+): file|\"(?P<other>/[^\"]+)\": not found")
+_OF_BUILDER = ("--->", "Step ", "Removing ", "------", " > ")
+_BUILDER_SAYS = re.compile(
+    r"^(?:#\d+ [\d.]* ?|ERROR: |failed to solve: |unable to prepare context: |target \S+: "
+    r"|Error response from daemon: "
+    r"|dockerfile parse error |unable to evaluate symlinks in Dockerfile path: lstat )+"
+)
+
+
+def build_fault(lines: Sequence[str]) -> str:
+    """Return what the end of a build's log says of its fault: of a command that failed, that command's own words."""
+    failed = next((at for at, line in enumerate(lines) if _STEP_FAILED.search(line)), None)
+    own = [line for line in lines[:failed] if not line.lstrip().startswith(_OF_BUILDER)]
+    cause = cause_of(lines) if failed is None else cause_of(own) or last_line(own)
+    if missing := _NOT_IN_CONTEXT.search(cause):
+        return f"{missing['path'] or missing['other']} is not in the build context"
+    return _BUILDER_SAYS.sub("", cause)
+
+
 def build_error(services: str | Sequence[str], log: Path, code: int | None) -> BrokenStack:
     """Return the error for a build that ended with ``code`` (None: it did not end in time), with its last lines."""
     names = (services,) if isinstance(services, str) else tuple(services)
     who = f"service{'s' if len(names) > 1 else ''} {', '.join(map(repr, names))}"
     ended = "no end in time" if code is None else procs.describe_exit(code)
+    why = build_fault(last_lines(log, _LOG_LINES))
     return BrokenStack(
-        f"The image of {who} could not be built: {ended} ({log})",
+        f"The image of {who} could not be built: {why or ended} ({log})",
         service=names[0] if len(names) == 1 else "",
         details=[line for line in last_lines(log, _LOG_LINES) if line.strip()],
     )

@@ -63,11 +63,12 @@ def build(settings: Settings, say: Callable[[str], None], *, subject: str = "") 
         run.check_engine()
         # Always an environment of its own: the generated files of one that is kept stay as they are.
         environment = run.environment = Environment.create(settings, run.engine, run.why)
-        identity = Identity(checkout_of(settings), environment.env, environment.link.facts["labels"])
+        facts = environment.link.facts
+        identity = Identity(checkout_of(settings), environment.env, facts["labels"], facts["key"])
         for stack in tree.stacks:
             answered = {"stack": stack.name, "includes": list(stack.includes)}
             environment.link.ask("acquire", timeout=ACQUIRE_BUDGET, **answered)
-            images = images_of(stack, settings.environ, environment.client)
+            images = images_of(tree, stack, settings.environ, environment.client)
             plan = run.engine.plan(tree, stack.name, layout, identity, images)
             containers = plan.containers
             names = tuple(name for name in containers.build if name in wanted) if containers else ()

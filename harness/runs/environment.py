@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import threading
 from collections import Counter
 from contextlib import suppress
@@ -17,6 +18,7 @@ from harness.daemon import connect
 from harness.engine import attach
 from harness.errors import BrokenStack, HarnessError, LeftoverError
 from harness.interrupts import Interrupted
+from harness.last_words import LOOKED_AT
 from harness.ownership.client import NETWORK_BUDGET, EnvironmentId, KeeperLink, KeeperToBe, start_keeper
 from harness.ownership.living import find_living, find_one, is_alive
 from harness.ownership.locks import holder_of, locked
@@ -24,7 +26,9 @@ from harness.ownership.networks import Network
 from harness.ownership.removal import LOG
 from harness.ownership.sweep import sweep
 from harness.readiness import Stop, ask_once
+from harness.readiness.reasons import NO_VARIABLES, how_ended, why_ended
 from harness.reporting import RunFolder, WorkerFolder
+from harness.runs.pruning import prune_soon
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -37,6 +41,7 @@ if TYPE_CHECKING:
     from harness.ownership.ledger import LedgerRecord
     from harness.ownership.locks import Holder
     from harness.readiness import Asker
+    from harness.readiness.reasons import Variables
     from harness.runs.debugging import Debugger
     from harness.runs.wiring import Engine
 
@@ -44,7 +49,10 @@ KEEPER_BUDGET = 10.0
 OPEN_BUDGET = 60.0
 CHANGE_BUDGET = 2400.0  # another `up` of this checkout may be building, pulling and starting
 EXPLAIN_BUDGET = 5.0
+ONE_SHOT = "a service that is done when it has ended with 0 says so: x-harness: {role: oneshot}"
 KILLED = 137  # how a container's exit code tells SIGKILL
+LINES_SHOWN = 20
+_NO_WORDS = frozenset([0, KILLED, -signal.SIGKILL])  # ends that no program has a last word about
 
 
 def checkout_of(settings: Settings) -> str:
@@ -205,7 +213,7 @@ class Environment:
         wanted = keeper.wanted if keeper else new_environment(settings, engine)
         run = wanted.env
         artifacts.private_folder(settings.state)
-        folder = artifacts.make_run_folder(settings.logs, run)
+        folder = _make_run_folder(settings, run)
         keeper = keeper or KeeperToBe(wanted)
         report = None
         try:
@@ -229,7 +237,7 @@ class Environment:
         run, run_folder = record.env, folder
         if new_run:
             run = artifacts.new_run_id()
-            run_folder = artifacts.make_run_folder(settings.logs, run)
+            run_folder = _make_run_folder(settings, run)
         with artifacts.full_disk_told(run_folder):
             report = RunFolder(run_folder, _facts(settings, run, record.env, record.engine, why))
         made = cls(settings, record.engine, record.daemon, record.env, folder, record.socket, report)
@@ -244,19 +252,18 @@ class Environment:
             ConfigError: the state or run folder cannot be used.
             BrokenStack: the keeper did not start, or is gone.
         """
-        state, folder = artifacts.private_folder(settings.state), share.folder(settings)
+        artifacts.private_folder(settings.state)
+        folder = share.folder(settings)
         with locked(checkout_lock(settings, "workers"), OPEN_BUDGET):
             kept = all_kept(settings).get(engine.name)
             if not (folder / "run.json").is_file():
-                artifacts.make_run_folder(settings.logs, share.run)
+                _make_run_folder(settings, share.run)
                 env = kept.env if kept else share.run
                 with artifacts.full_disk_told(folder):
                     RunFolder(folder, _facts(settings, share.run, env, engine.name, why), began=share.began)
             record = share.record(settings)
             if record is None:
-                wanted = EnvironmentId(
-                    share.run, state, folder, checkout_of(settings), engine.name, engine.daemon, settings.networks
-                )
+                wanted = _environment_id(settings, engine, share.run)
                 start_keeper(wanted)
                 record = share.record(settings)
         if record is None or not is_alive(record):
@@ -424,6 +431,11 @@ class Environment:
         """
         return ask_once({name: self.askers[name]() for name in services if name in self.askers}, within)
 
+    @property
+    def closed(self) -> bool:
+        """Whether everything was given back, so that nobody can be asked any more."""
+        return self._closed
+
     # -- who uses it --------------------------------------------------------------------------------------------
 
     def begin_use(self, use: Use) -> None:
@@ -483,27 +495,35 @@ class Environment:
         if self.news.stopped:
             raise BrokenStack("This run was given up")
 
-    def died(self, facts: dict[str, Any], when: str = "") -> BrokenStack:
-        """Return the error for a service that ended, with its exit code and last lines; ``when``: under its test."""
+    def died(self, facts: dict[str, Any], when: str = "", variables: Variables = NO_VARIABLES) -> BrokenStack:
+        """Return the error for a service that ended, with its exit code, its reason and its last lines.
+
+        Args:
+            facts: of its end.
+            when: it ended; default: under the test that used its stack.
+            variables: what it was told about others.
+        """
         when = when or facts.get("under") or self._under(facts["stack"])
-        log = Path(facts["log"])
+        log, code = Path(facts["log"]), int(facts["exit_code"])
         # Only a container that was killed can have a reason that the engine alone knows.
-        known = self.explain(facts["stack"], facts["service"], ask=facts["exit_code"] == KILLED)
-        how = procs.describe_exit(facts["exit_code"])
+        known = self.explain(facts["stack"], facts["service"], ask=code == KILLED)
+        lines = artifacts.last_lines(log, LOOKED_AT, facts["log_start"])
+        why = "" if code in _NO_WORDS else why_ended(lines, variables)
+        how = how_ended(code, contained=bool(facts["container"]), known=bool(why))
         if known.get("oom") or facts.get("oom"):
             limit = f", limit {known['memory'] >> 20} MiB" if known.get("memory") else ""
             how += f" (OOMKilled: out of memory{limit})"
         return BrokenStack(
-            f"Service {facts['service']!r} ended with {how} {when} ({self.show(log)})",
+            f"Service {facts['service']!r} ended with {how} {when}{': ' if why else ''}{why} ({self.show(log)})",
             service=facts["service"],
-            exit_code_seen=facts["exit_code"],
-            details=self.last_words(facts),
+            exit_code_seen=code,
+            details=_shown(lines),
+            hint=ONE_SHOT if code == 0 else "",
         )
 
     def last_words(self, facts: dict[str, Any]) -> list[str]:
         """Return the last lines of a service's present life, for an error."""
-        lines = artifacts.last_lines(Path(facts["log"]), start=facts["log_start"])
-        return [f"  {line}" for line in lines] or ["  it wrote nothing"]
+        return _shown(artifacts.last_lines(Path(facts["log"]), start=facts["log_start"]))
 
     def explain(self, stack: str, service: str, *, ask: bool = True) -> dict[str, Any]:
         """Return what the engine knows of a container, {} of a process or when it is not asked or does not say."""
@@ -586,6 +606,10 @@ def finish(settings: Settings, env: str, pid: int, start: int) -> list[str]:
     return sweep(settings.state, own=env).left_of(env)
 
 
+def _shown(lines: Sequence[str]) -> list[str]:
+    return [f"  {line}" for line in lines[-LINES_SHOWN:]] or ["  it wrote nothing"]
+
+
 def note_failure(report: RunFolder, error: BaseException) -> None:
     """Write into a run's folder why it fails, where that is known, and the exit code that it gets."""
     code = 128 + error.number if isinstance(error, Interrupted) else None
@@ -599,9 +623,26 @@ def note_failure(report: RunFolder, error: BaseException) -> None:
 
 def new_environment(settings: Settings, engine: Engine) -> EnvironmentId:
     """Return what a new environment would be called and where it would be; nothing is made."""
-    run, checkout = artifacts.new_run_id(), checkout_of(settings)
+    return _environment_id(settings, engine, artifacts.new_run_id())
+
+
+def _make_run_folder(settings: Settings, run: str) -> Path:
+    """Make the folder of a run, while those of old ones go. Raises ConfigError."""
+    folder = artifacts.make_run_folder(settings.logs, run)
+    prune_soon(settings)
+    return folder
+
+
+def _environment_id(settings: Settings, engine: Engine, run: str) -> EnvironmentId:
     return EnvironmentId(
-        run, settings.state, settings.logs / run, checkout, engine.name, engine.daemon, settings.networks
+        run,
+        settings.state,
+        settings.logs / run,
+        checkout_of(settings),
+        engine.name,
+        engine.daemon,
+        settings.networks,
+        settings.keys,
     )
 
 

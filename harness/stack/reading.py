@@ -287,7 +287,9 @@ def _build(
                 problems.append(f"{place}: service {name!r} is also in an included file; give it another name")
             continue
         source = source or unit.sources[0]
-        service = _service(name, table, source, problems)
+        service = _service(name, table, source, _made_when_missing(unit, name), problems)
+        if service:
+            service = service.model_copy(update={"merged": _merged(service, unit.sources)})
         if service and (not service.profiles or active & set(service.profiles)):
             services.append(service)
     settings = _validate(StackSettings, unit.document.get(X_HARNESS), unit.sources[0], (X_HARNESS,), problems)
@@ -306,7 +308,20 @@ def _build(
     )
 
 
-def _service(name: str, table: Mapping[str, Any], source: Source, problems: list[str]) -> Service | None:
+def _made_when_missing(unit: _Unit, service: str) -> set[str]:
+    """Return the targets of a service's mounts whose ``create_host_path`` is written as true.
+
+    Compose leaves that out of what it makes of a file: to it, a mount in the short form says the same.
+    """
+    lists = [source.scalars("services", service, "volumes") for source in unit.sources]
+    entries = [entry for items in lists if isinstance(items, list) for entry in items if isinstance(entry, dict)]
+    options = [(str(entry.get("target", "")), entry.get("bind")) for entry in entries]
+    return {target for target, bind in options if isinstance(bind, dict) and bind.get("create_host_path") == "true"}
+
+
+def _service(
+    name: str, table: Mapping[str, Any], source: Source, created: set[str], problems: list[str]
+) -> Service | None:
     written = table.get(X_HARNESS)
     settings = _validate(ServiceSettings, written, source, ("services", name, X_HARNESS), problems)
     if settings is None:
@@ -329,6 +344,7 @@ def _service(name: str, table: Mapping[str, Any], source: Source, problems: list
                 source=str(mount.get("source", "")),
                 target=mount["target"],
                 read_only=bool(mount.get("read_only")),
+                create=mount["target"] in created,
             )
             for mount in table.get("volumes") or ()
         ),
@@ -340,6 +356,25 @@ def _service(name: str, table: Mapping[str, Any], source: Source, problems: list
         settings=settings,
         compose={key: value for key, value in table.items() if key != X_HARNESS},
     )
+
+
+def _merged(service: Service, sources: Sequence[Source]) -> dict[str, str]:
+    """Return ``embedded`` or ``local`` -> where its command is written, if Compose made another of it.
+
+    Compose adds the words of a later file that an earlier one does not have. What begins with a dash is meant to be
+    added to a command.
+    """
+    found: dict[str, str] = {}
+    for kind, process in (("embedded", service.settings.embedded), ("local", service.settings.local)):
+        path = ("services", service.name, X_HARNESS, kind, "command")
+        source = next((one for one in reversed(sources) if one.scalars(*path) is not None), None)
+        words = source.scalars(*path) if source else None
+        if source and process and isinstance(words, list) and words and not str(words[0]).startswith("-"):
+            same = len(process.command) == len(words) and all(
+                written == merged or "$" in written for written, merged in zip(words, process.command, strict=True)
+            )
+            found |= {} if same else {kind: source.at(*path)}
+    return found
 
 
 def _is_asked(healthcheck: Mapping[str, Any]) -> bool:
