@@ -6,9 +6,13 @@ going down, and then counts processes with the environment's cookie or state fol
 networks and volumes with this folder's label. Victims are the run, the keeper, both at once, and the run's whole group.
 Where a keeper was killed, what is left is healed by the next start, which is made and is part of the time.
 
-Results go to logs/bench/ as JSON lines (seed, victim, moment, seconds to zero) and as a table; exit code 1 when
-something was left after 20 s. Zero leaks in n kills bound the rate at 3/n with 95 % confidence.
-``python bench/kills.py [--engine embedded|compose] [--kills N] [--seed N]``.
+With ``--phases`` the kills are spread evenly: a third each on run, keeper and both, and of each of these a third while
+it settles, while tests would run, and while it is torn down. There only a kill of both is healed by the next start:
+after one of the run, or of the keeper, nothing may be left within 10 s by itself.
+
+Results go to logs/bench/ as JSON lines (seed, victim, moment, phase, seconds to zero) and as a table; exit code 1 when
+something was left after 20 s (10 s). Zero leaks in n kills bound the rate at 3/n with 95 % confidence.
+``python bench/kills.py [--engine embedded|compose] [--kills N] [--seed N] [--phases]``.
 """
 # ruff: noqa: INP001 - a script, run by `nox -s campaign`
 
@@ -17,6 +21,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -45,6 +50,10 @@ if TYPE_CHECKING:
 
 VICTIMS = ("run", "keeper", "both", "group")
 LIMIT = 20.0
+ALONE_LIMIT = 10.0  # where nobody heals what was left
+PHASES = {"settling": "", "tests": "up", "teardown": "ending"}  # -> the word with which a run says that it begins
+HOLD = 0.3
+BUDGET = 120.0
 WARM = 3
 RUN = """
 import sys, threading
@@ -52,6 +61,7 @@ import harness
 with harness.stack_up("kills", engine=sys.argv[1]):
     print("up", flush=True)
     threading.Event().wait(float(sys.argv[2]))
+    print("ending", flush=True)
 print("down", flush=True)
 """
 POLITE = (
@@ -73,7 +83,7 @@ class Kill:
         number: which one.
         victim: who was killed.
         moment: seconds after the run's start.
-        phase: how far it had come: begun, up or down.
+        phase: how far it had come: settling, tests, teardown, or over.
         seconds: until nothing was left.
         left: what was left at the limit.
     """
@@ -130,7 +140,14 @@ class Field:
     def phase(self) -> str:
         """Return how far the run says that it has come."""
         said = (self.root / "out").read_text().split()
-        return next((word for word in reversed(said) if word in ("up", "down")), "begun")
+        words = {word: phase for phase, word in PHASES.items()} | {"down": "over"}
+        return next((words[word] for word in reversed(said) if word in words), "settling")
+
+    def await_phase(self, phase: str, run: procs.Popen[bytes]) -> None:
+        """Wait until a run has come as far as ``phase``, or has ended."""
+        for _ in clock.poll(clock.Deadline.after(BUDGET)):
+            if PHASES[phase] in ["", *(self.root / "out").read_text().split()] or run.poll() is not None:
+                return
 
     def keepers(self) -> list[tuple[int, int]]:
         """Return (pid, start time) of the living keepers of this field."""
@@ -163,10 +180,30 @@ class Field:
             sweep(load_settings(read_sources(self.root, self.environ)).state, daemon=daemon)
 
 
-def one_round(field: Field, number: int, victim: str, moment: float, hold: float) -> Kill:
+@dataclass(frozen=True)
+class Aim:
+    """Whom to kill, and when.
+
+    Attributes:
+        victim: run, keeper, both or group.
+        moment: seconds after the beginning of the phase.
+        phase: which one; settling begins with the run.
+        heals: whether the next start is made, which heals what is left.
+        limit: seconds until nothing may be left.
+    """
+
+    victim: str
+    moment: float
+    phase: str = "settling"
+    heals: bool = True
+    limit: float = LIMIT
+
+
+def one_round(field: Field, number: int, aim: Aim, hold: float) -> Kill:
     """Run, kill, and look until nothing is left."""
-    run = field.start(hold)
+    run, victim, moment = field.start(hold), aim.victim, aim.moment
     began = clock.now()
+    field.await_phase(aim.phase, run)
     for _ in clock.poll(clock.Deadline.after(moment)):
         if run.poll() is not None:
             break
@@ -182,15 +219,15 @@ def one_round(field: Field, number: int, victim: str, moment: float, hold: float
     left: list[str] = []
     hung = []
     try:
-        run.wait(LIMIT + hold + 30)  # a run whose keeper was killed notices that and ends by itself
+        run.wait(aim.limit + hold + 30)  # a run whose keeper was killed notices that and ends by itself
     except procs.TimeoutExpired:
         hung = [f"the run, pid {run.pid}, which did not end"]
         run.kill()
         run.wait(LIMIT)
-    if victim == "keeper":
+    if victim == "keeper" and aim.heals:
         killed = max(killed, clock.now() - 5)
-    for _ in clock.poll(clock.Deadline.after(LIMIT)):
-        if victim in ("keeper", "both"):
+    for _ in clock.poll(clock.Deadline.after(max(0.0, aim.limit - (0 if aim.heals else clock.now() - killed)))):
+        if victim in ("keeper", "both") and aim.heals:
             field.heal()
         left = field.left()
         if not left:
@@ -205,27 +242,50 @@ def main() -> int:
     parser.add_argument("--engine", choices=("embedded", "compose"), default="embedded")
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--phases", action="store_true", help="spread kills over victims and phases, a third each")
     chosen = parser.parse_args()
     seed = chosen.seed if chosen.seed is not None else random.SystemRandom().randrange(1 << 30)
     dice = random.Random(seed)  # noqa: S311 - repeatable, not secret
     kills: list[Kill] = []
     with tempfile.TemporaryDirectory() as folder:
         field = Field(Path(folder), chosen.engine)
-        lengths = []
-        for _ in range(WARM):
-            began = clock.now()
-            field.start(0.3).wait(120)
-            lengths.append(clock.now() - began)
-        length = statistics.median(lengths)
-        print(f"{chosen.engine}: seed {seed}, a whole run takes {length:.2f} s, {chosen.kills} kills")
+        lengths = measured(field)
+        took = ", ".join(f"{phase} {seconds:.2f} s" for phase, seconds in lengths.items())
+        print(f"{chosen.engine}: seed {seed}, a run takes: {took}; {chosen.kills} kills", flush=True)
         for number in range(chosen.kills):
-            victim = VICTIMS[number % len(VICTIMS)]
-            kill = one_round(field, number, victim, dice.uniform(0.05, length), 0.3)
+            aim = spread(number, lengths, dice) if chosen.phases else anywhere(number, lengths, dice)
+            kill = one_round(field, number, aim, HOLD)
             kills.append(kill)
             if kill.left:
-                print(f"  {kill}")
+                print(f"  {kill}", flush=True)
     report(kills, chosen.engine, seed)
     return 1 if any(kill.left for kill in kills) else 0
+
+
+def measured(field: Field) -> dict[str, float]:
+    """Return how long each phase of a run takes in seconds, the median of a few."""
+    rounds: list[list[float]] = []
+    for _ in range(WARM):
+        run, moments = field.start(HOLD), [clock.now()]
+        for phase in ("tests", "teardown"):
+            field.await_phase(phase, run)
+            moments.append(clock.now())
+        run.wait(BUDGET)
+        rounds.append([later - earlier for earlier, later in itertools.pairwise([*moments, clock.now()])])
+    return {phase: statistics.median(times) for phase, times in zip(PHASES, zip(*rounds, strict=True), strict=True)}
+
+
+def anywhere(number: int, lengths: dict[str, float], dice: random.Random) -> Aim:
+    """Return a kill at any moment of a run, each victim in turn."""
+    return Aim(VICTIMS[number % len(VICTIMS)], dice.uniform(0.05, sum(lengths.values())))
+
+
+def spread(number: int, lengths: dict[str, float], dice: random.Random) -> Aim:
+    """Return one of kills that are spread evenly over three victims and three phases."""
+    victim = ("run", "keeper", "both")[number % 3]
+    phase = list(PHASES)[number // 3 % 3]
+    heals = victim == "both"
+    return Aim(victim, dice.uniform(0, lengths[phase]), phase, heals, LIMIT if heals else ALONE_LIMIT)
 
 
 def report(kills: list[Kill], engine: str, seed: int) -> None:
@@ -240,7 +300,7 @@ def report(kills: list[Kill], engine: str, seed: int) -> None:
         if not mine:
             continue
         seconds = sorted(kill.seconds for kill in mine)
-        phases = {phase: sum(kill.phase == phase for kill in mine) for phase in ("begun", "up", "down")}
+        phases = {phase: sum(kill.phase == phase for kill in mine) for phase in (*PHASES, "over")}
         worst, late = seconds[-1], seconds[int(0.99 * (len(seconds) - 1))]
         left = sum(bool(kill.left) for kill in mine)
         times = f"{statistics.median(seconds):>6.2f}s {late:>6.2f}s {worst:>6.2f}s"

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import stat
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -136,20 +137,35 @@ def read_regular(path: Path, most: int) -> bytes:
 def write_atomically(path: Path, text: str) -> None:
     """Write ``text`` so that a reader sees the old file or the whole new one."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    with scratch.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.replace(path)
+    try:
+        with scratch.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    except OSError:
+        with suppress(OSError):  # half a file is of no use, and what is left of a disk may be
+            scratch.unlink()
+        raise
 
 
 def append(path: Path, text: str) -> None:
     """Append ``text`` in one piece, so that several processes can write lines to one file."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
     try:
-        os.write(fd, text.encode())
+        data = text.encode()
+        written = os.write(fd, data)
+        if written < len(data):  # a disk that gets full takes a part
+            _end_line(path, os.lseek(fd, 0, os.SEEK_CUR) - 1)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     finally:
         os.close(fd)
+
+
+def _end_line(path: Path, at: int) -> None:
+    """Have what was written until ``at`` be a line of its own, in place: there is no room for more."""
+    with suppress(OSError), path.open("r+b", buffering=0) as file:
+        os.pwrite(file.fileno(), b"\n", at)
 
 
 def new_run_id() -> str:

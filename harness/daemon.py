@@ -400,14 +400,38 @@ def in_words(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        from docker.errors import APIError, DockerException  # noqa: PLC0415 - loaded where an engine is in use
-        from requests.exceptions import RequestException  # noqa: PLC0415
+        from docker.errors import APIError  # noqa: PLC0415 - loaded where an engine is in use
 
         if isinstance(error, APIError):
             raise BrokenStack(f"{what}: the engine refused: {error.explanation or error}") from error
-        if isinstance(error, DockerException | RequestException):
-            raise EngineUnreachableError(f"{what}: the engine did not answer: {error}") from error
+        if is_no_answer(error):
+            raise EngineUnreachableError(f"{what}: the engine did not answer: {cause_of(error)}") from error
         raise
+
+
+def is_no_answer(error: Exception) -> bool:
+    """Return whether the SDK, or what it stands on, says by ``error`` that the engine did not answer to the end."""
+    from http.client import HTTPException  # noqa: PLC0415 - as in ``_told``
+
+    from docker.errors import APIError, DockerException  # noqa: PLC0415 - loaded where an engine is in use
+    from requests.exceptions import RequestException  # noqa: PLC0415
+    from urllib3.exceptions import HTTPError  # noqa: PLC0415
+
+    if isinstance(error, APIError):
+        return False
+    return isinstance(error, DockerException | RequestException | HTTPError | HTTPException | OSError)
+
+
+def cause_of(error: BaseException) -> str:
+    """Return what is at the bottom of an error that several libraries have wrapped, in a few words."""
+    seen: list[BaseException] = []
+    while error not in seen:
+        seen.append(error)
+        inner = [one for one in error.args if isinstance(one, BaseException)]
+        error = inner[-1] if inner else getattr(error, "reason", None) or error.__cause__ or error.__context__ or error
+        if not isinstance(error, BaseException):
+            return str(error)
+    return (error.strerror if isinstance(error, OSError) else "") or str(error) or type(error).__name__
 
 
 def _unreachable(daemon: Daemon, reason: str) -> EngineUnreachableError:

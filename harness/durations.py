@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h)")
 
 
 def parse_duration(value: object) -> float:
-    """Return seconds for a Compose duration (``1m30s``) or a plain number of seconds.
+    """Return seconds for a Compose duration (``1m30s``) or a plain number of seconds, which may be text too.
 
     The format is that of the Compose specification's "Specifying durations".
 
@@ -21,6 +22,8 @@ def parse_duration(value: object) -> float:
     if isinstance(value, int | float):
         return float(value)
     text = str(value)
+    if _NUMBER.fullmatch(text):
+        return float(text)
     parts = _DURATION.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise ValueError("a duration such as 90s or 1m30s was needed")

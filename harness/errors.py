@@ -36,7 +36,8 @@ _CHECKOUT = ("pyproject.toml", ".git")  # either marks the top of a checkout
 _PATH = r"(?:\.{0,2}/)?(?:[^\s/'\"():,;=]+/)+[^\s/'\"():,;]+"
 _LEADING_PLACE = re.compile(rf"(\d+ problems: |)({_PATH}(?::\d+)?): (?=\S)")
 _TRAILING_PLACE = re.compile(rf"(?<=\S) \(({_PATH})\)$")
-_LONG_PATH = re.compile(rf"(?<![\w./'-]){_PATH}")
+# Also between quotes, and the address of a socket, where it begins at the root.
+_LONG_PATH = re.compile(rf"(?<![\w./'-]){_PATH}|(?<=')/[^'\s]+(?=')|(?<=unix://)/[^\s:,;)]+")
 _PATH_SHOWN = 30
 
 

@@ -6,15 +6,18 @@ import contextlib
 import functools
 import io
 import os
+import re
+import select
 import sys
 from typing import TYPE_CHECKING, Any
 
 from invoke import Collection, Exit, ParseError, Program, task
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from typing import TextIO
 
     from harness.config import Settings
 
@@ -39,24 +42,79 @@ _BUILD = {
 _JSON = {"json": "print JSON; docs/tasks.md describes it"}
 _KEEP = {"keep": "leave the environment up: never (default), on-failure, always"}
 SCHEMA = 1
+_PASSES_ON = {"test": "pytest", "run": "the command", "exec": "the command"}
 
 
 def _say(line: str) -> None:
-    print(f"harness: {line}", file=sys.stderr, flush=True)
+    _complain(f"harness: {line}")
+
+
+def _complain(text: str) -> None:
+    with _reader_may_leave(sys.stderr):
+        print(text, file=sys.stderr)
+
+
+def _open_streams() -> None:
+    """Open what is closed of the standard streams, as nothing: else the next file or socket would take its place."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # noqa: FBT003 - it has no name
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))  # noqa: SIM115 - a number, for good
+
+
+@contextlib.contextmanager
+def _reader_may_leave(stream: TextIO) -> Iterator[None]:
+    """Lose what is printed after the reader of a stream went away (``| head -1``): what was done stays done."""
+    try:
+        yield
+    except BrokenPipeError:
+        _lose(stream)
+    finally:
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            _lose(stream)
+
+
+def _lose(stream: TextIO) -> None:
+    """Let a stream write to nothing. Raises the BrokenPipeError in flight when its reader is still there."""
+    waiting = select.poll()
+    waiting.register(stream.fileno(), 0)
+    if not waiting.poll(0):
+        raise  # noqa: PLE0704 - it is handled by the caller; it came from something else that was written to
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, stream.fileno())
+    os.close(nothing)
 
 
 def _settings(*, stack: Sequence[str] = (), local: Sequence[str] | None = None, **options: str) -> Settings:
     from harness.config import load_settings, read_sources  # noqa: PLC0415 - `--list` needs none of it
 
-    words = sys.argv[: sys.argv.index("--")] if "--" in sys.argv else sys.argv
-    if stack == [] and "--stack" in words:  # Invoke passes over a missing value of a flag that may come again
-        _needed("", "A value of --stack")
-    chosen = os.pathsep.join(os.path.abspath(one) if os.path.isfile(one) and _is_file(one) else one for one in stack)  # noqa: PTH100, PTH113 - strings in, a string out
-    return load_settings(read_sources(), {"stack": chosen, **options}, local=local or ())
+    _needs_values("--stack", stack)
+    _needs_values("--local", local)
+    sources = read_sources()
+    chosen = os.pathsep.join(_stack_in(str(sources.root), word) for word in stack)
+    return load_settings(sources, {"stack": chosen, **options}, local=local or ())
 
 
-def _is_file(stack: str) -> bool:
-    return "/" in stack or stack.endswith((".yml", ".yaml"))
+def _needs_values(flag: str, values: Sequence[str] | None) -> None:
+    """Do nothing when each use of a flag that may come again has a value, which Invoke does not see to."""
+    if not values:  # perhaps it was not given, or to another task of this command line
+        words = sys.argv[: sys.argv.index("--")] if "--" in sys.argv else sys.argv
+        after = [following for word, following in zip(words, [*words[1:], "--"], strict=True) if word == flag]
+        values = ["" if word.startswith("-") else word for word in after]
+    _needed(all(values), f"A value of {flag}")
+
+
+def _stack_in(root: str, word: str) -> str:
+    """Return a stack as settings take it: a file by its path, from the project's folder where that has a colon."""
+    if not (os.path.isfile(word) and ("/" in word or word.endswith((".yml", ".yaml")))):  # noqa: PTH113 - strings in, a string out
+        return word
+    path = os.path.abspath(word)  # noqa: PTH100 - as above
+    return os.path.join(".", os.path.relpath(path, root)) if os.pathsep in path else path  # noqa: PTH118 - as above
 
 
 def _building(*, build: bool, no_build: bool) -> str:
@@ -72,23 +130,20 @@ def _guarded(body: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(body)
     def guarded(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as the task has it
+        _open_streams()
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):  # a path may have letters that this terminal has not
                 stream.reconfigure(errors="backslashreplace")
         from harness.interrupts import interruptible  # noqa: PLC0415 - `--list` needs none of it
 
         try:
-            with interruptible(_say):
-                made = body(*args, **kwargs)
-                sys.stdout.flush()
+            with interruptible(_say), _reader_may_leave(sys.stdout):
+                body(*args, **kwargs)
         except HarnessError as error:
             if os.environ.get("HARNESS_TRACEBACK") == "1":
                 raise
-            raise Exit(str(error), code=error.exit_code) from error
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise Exit(code=0) from None
-        return made
+            _complain(str(error))
+            raise Exit(code=error.exit_code) from error
 
     return guarded
 
@@ -230,13 +285,12 @@ def test(  # noqa: PLR0913, PLR0917
     rest = {"pull": pull, "wait_timeout": wait_timeout}
     one = "" if system == suites.ALL else system
     settings = _settings(stack=stack, local=local, system=one, **options, **rest)
-    for name, value in rest.items():  # the plugin has no options for these
-        if value:
-            os.environ[f"HARNESS_{name.upper()}"] = value
+    # The plugin has no options for these.
+    environ = {**os.environ, **{f"HARNESS_{name.upper()}": value for name, value in rest.items() if value}}
     given = {**options, "system": system, "stack": settings.stack if stack else ""}
     more = [f"--harness-local={one}" for one in local or ()]
     more += ["--harness-wait-to-attach-debugger"] if wait_to_attach_debugger else []
-    if code := suites.run_suites(settings, _say, given, [*more, *_remainder()]):
+    if code := suites.run_suites(settings, _say, given, [*more, *_remainder()], environ):
         raise Exit(code=code)
 
 
@@ -435,13 +489,14 @@ def doctor(_: Any, engine: str = "", json: bool = False) -> None:  # noqa: ANN40
     from harness.runs.doctor import examine  # noqa: PLC0415
 
     found = examine(_settings(engine=engine))
-    if json:
-        _print_json("doctor", findings=[one.as_dict() for one in found])
-    else:
-        for one in found:
-            print(f"{one.state:<8}{one.what}: {one.seen}")
-            if one.next and one.state != "ok":
-                print(f"{'':<8}  next: {one.next}")
+    with _reader_may_leave(sys.stdout):
+        if json:
+            _print_json("doctor", findings=[one.as_dict() for one in found])
+        else:
+            for one in found:
+                print(f"{one.state:<8}{one.what}: {one.seen}")
+                if one.next and one.state != "ok":
+                    print(f"{'':<8}  next: {one.next}")
     if any(one.state == "failure" for one in found):
         raise Exit(code=10)
 
@@ -598,11 +653,11 @@ class _Program(Program):  # type: ignore[misc] # it has no types
     """Invoke's program, which ends with 10 when words on the command line cannot be understood."""
 
     def parse_core(self, argv: list[str] | None) -> None:
-        with _usage():
+        with self.usage():
             super().parse_core(argv)
 
     def parse_tasks(self) -> None:
-        with _usage():
+        with self.usage():
             super().parse_tasks()
 
     def print_version(self) -> None:
@@ -610,15 +665,33 @@ class _Program(Program):  # type: ignore[misc] # it has no types
 
         print(f"{self.name} {version('integration-harness')}")
 
+    @contextlib.contextmanager
+    def usage(self) -> Iterator[None]:
+        """End with 10 when words cannot be understood, saying what may have been meant."""
+        try:
+            yield
+        except ParseError as error:
+            hint = "`harness --list` and `harness --help TASK` show what there is"
+            _complain("\n".join(filter(None, [f"{error}{self._meant(error)}", f"next: {hint}"])))
+            raise Exit(code=10) from error
 
-@contextlib.contextmanager
-def _usage() -> Iterator[None]:
-    try:
-        yield
-    except ParseError as error:
-        raise Exit(f"{error} `harness --list` and `harness --help TASK` show what there is", code=10) from error
+    def _meant(self, error: ParseError) -> str:
+        """Return what a word that is not known may mean, "" when nothing is near."""
+        unknown = re.fullmatch(r"No idea what '(.*)' is!", str(error), re.DOTALL)
+        if not unknown:
+            return ""
+        word, name = unknown[1], str(getattr(error.context, "name", "") or "")
+        flags = {str(context.name): set(context.flags) for context in self.collection.to_contexts()}
+        near = nearest(word, flags.get(name, ()) if word.startswith("-") else flags)
+        if near:
+            return near.replace("; did", " Did")
+        if takers := [task for task in flags if word in flags[task]]:
+            return f" It is a flag of {', '.join(takers)}, and goes after the task's name"
+        return f" Words for {_PASSES_ON[name]} go after --: harness {name} -- {word}" if name in _PASSES_ON else ""
 
 
 def main() -> None:
     """Run a task from any folder: the console script ``harness``."""
-    _Program(name="harness", namespace=namespace).run()
+    _open_streams()
+    with _reader_may_leave(sys.stdout):
+        _Program(name="harness", namespace=namespace).run()

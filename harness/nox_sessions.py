@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import nox
 from nox.command import CommandFailed
 
+from harness import procs
 from harness.errors import EXIT_MEANING
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def run(session: nox.Session, *argv: str, env: dict[str, str] | None = None, cod
     """Run a command that may own an environment: it gets the time it needs to give it back."""
     session.run(
         *argv,
-        env=env,
+        env={**(env or {}), **procs.as_parent()},  # should Nox be killed, pytest ends by itself
         success_codes=list(codes),
         interrupt_timeout=TELL_AFTER,
         terminate_timeout=TEARDOWN_BUDGET,

@@ -24,6 +24,10 @@ TimeoutExpired = subprocess.TimeoutExpired
 START_TIME_FIELD = 19  # field 22 of /proc/PID/stat, counted behind the closing parenthesis (proc(5))
 STATE_FIELD = 0
 PARENT_FIELD = 1
+FLAGS_FIELD, EXITING = 6, 0x4  # PF_EXITING is set before the files are closed: who saw them closed sees it
+USER_FIELD, SYSTEM_FIELD = 11, 12  # in clock ticks, without those of children
+PARENT = "HARNESS_PARENT"  # the process with which all that have this variable are to end: pid:start time:namespace
+ORPHAN_GRACE = 0.7  # seconds that they then have to end by themselves
 STATES = {
     "R": "running",
     "S": "sleeping",
@@ -33,6 +37,7 @@ STATES = {
     "Z": "a zombie",
     "X": "dead",
 }
+STOPPED = (STATES["T"], STATES["t"])
 LOOK_AGAIN = 0.1  # seconds after which a command that is run learns that nobody waits for it
 LISTINGS = 20  # of /proc in one walk, at most: somebody may fork faster than we can look
 
@@ -201,14 +206,51 @@ def is_alive(pid: int, start_time: int) -> bool:
     return _living(pid) == start_time
 
 
+def is_ending(pid: int, start_time: int) -> bool:
+    """Return whether the process is gone, a zombie, or on its way there."""
+    fields = _stat(pid)
+    if not fields or int(fields[START_TIME_FIELD]) != start_time or fields[STATE_FIELD] in "ZX":
+        return True
+    return bool(int(fields[FLAGS_FIELD]) & EXITING)
+
+
+def is_in_container(pid: int, container: str) -> bool:
+    """Return whether ``pid`` is, as seen from here, a process of a container: its control group bears the id."""
+    return bool(container) and container.encode() in _contents(pid, "cgroup")
+
+
+@dataclass(frozen=True)
+class Activity:
+    """What a process and its descendants are doing.
+
+    Attributes:
+        states: pid -> state, a letter as in proc(5): R, S, D, T.
+        spent: seconds of processor time that they have used until now.
+    """
+
+    states: Mapping[int, str]
+    spent: float
+
+
+def activity_of(pid: int) -> Activity:
+    """Return what a process and its descendants are doing; one that is gone has no state."""
+    stats = {one: _stat(one) for one in (pid, *descendants(pid))}
+    ticks = sum(int(fields[USER_FIELD]) + int(fields[SYSTEM_FIELD]) for fields in stats.values() if fields)
+    states = {one: fields[STATE_FIELD] for one, fields in stats.items() if fields}
+    return Activity(states, ticks / os.sysconf("SC_CLK_TCK"))
+
+
 def _living(pid: int) -> int | None:
     """Return the start time of a process, None when there is none or it is a zombie."""
     fields = _stat(pid)
     return int(fields[START_TIME_FIELD]) if fields and fields[STATE_FIELD] not in "ZX" else None
 
 
-def wait_gone(pid: int, start_time: int, timeout: float) -> bool:
-    """Wait until the process ``pid`` that started at ``start_time`` has ended; return whether it did in time."""
+def wait_gone(pid: int, start_time: int, timeout: float | None) -> bool:
+    """Wait until the process ``pid`` that started at ``start_time`` has ended; return whether it did in time.
+
+    Without a ``timeout`` that is however long it takes.
+    """
     try:
         handle = os.pidfd_open(pid)
     except OSError:
@@ -218,6 +260,52 @@ def wait_gone(pid: int, start_time: int, timeout: float) -> bool:
         return start_time_of(pid) != start_time or bool(select.select([handle], [], [], timeout)[0])
     finally:
         os.close(handle)
+
+
+def parent_of_children(pid: int, start_time: int) -> dict[str, str]:
+    """Return the variable by which the children of a process of this namespace, and theirs, are to end with it.
+
+    It is in their environment for life, so that what they detached is found by it too.
+    """
+    return {PARENT: f"{pid}:{start_time}:{Path('/proc/self/ns/pid').stat().st_ino}"}
+
+
+def as_parent() -> dict[str, str]:
+    """Return that variable for this process."""
+    return parent_of_children(os.getpid(), start_time_of(os.getpid()) or 0)
+
+
+def carriers(parent: Mapping[str, str]) -> dict[int, int]:
+    """Return ``{pid: start time}`` of the living processes that have the variable which ``parent`` gives."""
+    return with_cookie(f"{PARENT}={parent[PARENT]}")
+
+
+_ends_with: set[str] = set()  # the parents that this process watches
+
+
+def end_with_parent(environ: Mapping[str, str]) -> None:
+    """Have this process end when the one that ``environ`` names as its parent is gone; without a name do nothing.
+
+    It gets TERM, as from whoever would have told it to end, and soon after that KILL, with all that have the same
+    parent. A thread waits for that, and costs nothing.
+    """
+    value = environ.get(PARENT, "")
+    pid, start, namespace = [*value.split(":"), "", ""][:3]
+    here = str(Path("/proc/self/ns/pid").stat().st_ino)
+    if pid.isdigit() and start.isdigit() and namespace == here and int(pid) != os.getpid() and value not in _ends_with:
+        _ends_with.add(value)
+        words = (int(pid), int(start))
+        threading.Thread(target=_end_after, args=words, name="harness-parent", daemon=True).start()
+
+
+def _end_after(pid: int, start: int) -> None:
+    wait_gone(pid, start, None)
+    os.kill(os.getpid(), signal.SIGTERM)
+    threading.Event().wait(ORPHAN_GRACE)
+    for orphan, since in carriers(parent_of_children(pid, start)).items():
+        if orphan != os.getpid():
+            kill(orphan, signal.SIGKILL, start_time=since)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def state_of(pid: int) -> str:

@@ -95,9 +95,17 @@ def docker_ip() -> str:
 
 
 @pytest.fixture(scope="session")
-def docker_compose_file() -> str:
-    """The Compose file, or files, of ``docker_services``; by default the default stack is meant."""
-    return ""
+def docker_compose_file(pytestconfig: pytest.Config) -> str | list[str]:
+    """The Compose file, or files, of ``docker_services``: pytest-docker's default, else "" for the default stack.
+
+    A stack that was chosen, by ``--stack`` or its variable, goes before that file.
+    """
+    from harness.config import read_sources  # noqa: PLC0415 - not for plain tests
+
+    usual = pytestconfig.rootpath / "tests" / "docker-compose.yml"
+    environ = read_sources(pytestconfig.rootpath).environ
+    chosen = pytestconfig.getoption("harness_stack") or environ.get("HARNESS_STACK")
+    return [str(usual)] if usual.is_file() and not chosen else ""
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from harness import pytest_workers, witnesses
+from harness import procs, pytest_uses, pytest_workers, witnesses
 from harness.clock import now
 from harness.errors import (
     CONFIGURATION,
@@ -23,6 +23,7 @@ from harness.errors import (
     EXIT_MEANING,
     BrokenStack,
     ConfigError,
+    EngineUnreachableError,
     HarnessError,
     SkippedStack,
     Unsupported,
@@ -39,7 +40,8 @@ if TYPE_CHECKING:
     from harness.reporting import RunFolder
     from harness.results import Outcome
     from harness.runs import Run, Stack
-    from harness.runs.environment import Environment
+    from harness.runs.environment import Environment, Use
+    from harness.runs.verdict import Judge
 
 __all__ = ["pytest_cmdline_main", "pytest_xdist_make_scheduler"]  # the rest is found by pytest itself
 
@@ -98,7 +100,6 @@ def stack_fixture(name: str, *, scope: str = "module") -> Any:  # noqa: ANN401 -
 
 def _bring(request: pytest.FixtureRequest, name: str) -> Iterator[Stack]:
     session = request.config.stash[_SESSION]
-    session.stack_fixtures.add(str(request.fixturename))
     try:
         if request.scope == "session":
             yield session.shared(name)  # given back with everything else at the end
@@ -106,6 +107,7 @@ def _bring(request: pytest.FixtureRequest, name: str) -> Iterator[Stack]:
         stack = session.run.bring(name, alone=True)
     except SkippedStack as error:
         pytest.skip(error.summary)
+    session.use(stack)
     yield stack
     session.give_back(stack)
 
@@ -157,6 +159,8 @@ def ns(request: pytest.FixtureRequest) -> str:
 _MARK = pytest.StashKey[Any]()
 _SINCE = pytest.StashKey[float]()
 _BROKEN = pytest.StashKey[bool]()
+_MET = pytest.StashKey["HarnessError | None"]()  # what was broken already when a test's fixtures began to be torn down
+_ENDS = "harness_phase"  # on reports that are counted as errors of set-up: the phase that they are of
 
 
 class Session:
@@ -176,7 +180,9 @@ class Session:
         self._unusable: HarnessError | None = None
         self._notes: list[str] = []
         self._reports: dict[str, list[pytest.TestReport]] = {}
-        self.stack_fixtures = {"docker_services"}
+        self.uses = pytest_uses.Uses()
+        self._item: pytest.Item | None = None
+        self._judge: Judge | None = None
         self._done: list[str] = []
         self._again: set[str] = set()
         self._stacks: dict[str, Stack | HarnessError] = {}
@@ -196,11 +202,20 @@ class Session:
 
             options = {name: self.config.getoption(_PREFIX + name) for name in _OPTIONS}
             local = self.config.getoption(_PREFIX + "local") or ()
-            made = load_settings(read_sources(self.config.rootpath), options, local=local)
+            made = load_settings(read_sources(self._start()), options, local=local)
             if made.wait_to_attach_debugger:
                 self._check_debugger()
             self._settings = made
         return self._settings
+
+    def _start(self) -> Path:
+        """Return the folder where the project is looked for: pytest's, unless that came from a value of ours.
+
+        The folder of ``--local-build PATH``, in two words, is one of its arguments to pytest, which looks there too.
+        """
+        here = self.config.invocation_params.dir
+        misled = self.config.getoption(_PREFIX + "local_build") and not here.is_relative_to(self.config.rootpath)
+        return here if misled else self.config.rootpath
 
     def _check_debugger(self) -> None:
         """Do nothing when somebody can let go of a subject that is held. Raises ConfigError."""
@@ -247,7 +262,29 @@ class Session:
         found = self._stacks[name]
         if isinstance(found, HarnessError):
             raise found
+        self.use(found)
+        if self._judge and (broken := self._judge.standing(found.stacks)):
+            raise broken
         return found
+
+    def use(self, stack: Stack) -> None:
+        """Note that a stack was given to the test that runs, and to the fixtures that are being set up."""
+        self.uses.add(stack.stacks)
+        if self._item is not None:
+            self._begin_use(self._item)
+
+    def _begin_use(self, item: pytest.Item) -> Use | None:
+        """Have the environment know which stacks a test uses, as far as it is known; None without an environment."""
+        if self.environment is None or self._run is None:
+            return None
+        from harness.runs.environment import Use  # noqa: PLC0415 - not for plain tests
+        from harness.runs.verdict import Judge  # noqa: PLC0415 - as above
+
+        use = Use(item.nodeid, item.name, self.uses.of(item))
+        self.environment.begin_use(use)
+        if self._judge is None:
+            self._judge = Judge(self._run, self.environment)
+        return use
 
     def give_back(self, stack: Stack) -> None:
         """End the use of a stack that a fixture had for itself."""
@@ -323,7 +360,9 @@ class Session:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        """Skip what another engine is needed for, and note where the logs stand when a test begins."""
+        """Skip what another engine is needed for, refuse what needs a broken stack, and note where the logs stand."""
+        self._item = item
+        self.uses.begin()
         for marker in item.iter_markers("needs"):
             unknown = next((name for name in marker.args if name not in _NEEDS), None)
             if unknown is not None or not marker.args:
@@ -334,19 +373,33 @@ class Session:
             engine = self.run.engine.name
             if engine not in marker.args:
                 item.add_marker(pytest.mark.skip(f"needs {' or '.join(marker.args)}: {engine} is used, {self.run.why}"))
+        self._mark(item, "begin")
+        item.stash[_SINCE] = witnesses.begin()
+        use = self._begin_use(item)
+        if use and use.stacks and self._judge and (broken := self._judge.standing(use.stacks)):
+            raise broken
+
+    def _mark(self, item: pytest.Item, moment: str) -> None:
         if self.environment is not None:
             from harness.runs import diagnostics  # noqa: PLC0415 - not for plain tests
 
-            item.stash[_MARK] = diagnostics.mark(self.environment)
-        item.stash[_SINCE] = witnesses.begin()
+            item.stash.setdefault(_MARK, {})[moment] = diagnostics.mark(self.environment)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_call(self) -> Generator[None, None, None]:
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, None, None]:
         """Skip a test that asks its engine for what it cannot do."""
+        self._begin_use(item)
+        self._mark(item, "body")
         try:
             return (yield)
         except Unsupported as error:
             raise pytest.skip.Exception(error.summary, _use_item_location=True) from error
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> None:
+        """Note what is broken before fixtures are torn down: what they then trip over is no fault of theirs."""
+        if self._judge and self.environment:
+            item.stash[_MET] = self._judge.standing(frozenset(self.environment.brought))
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -354,45 +407,79 @@ class Session:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Tell broken from failed before anybody else sees the report, and attach the evidence."""
         report = yield
+        self._item = item
         error = call.excinfo.value if call.excinfo else None
-        if isinstance(error, BrokenStack) and call.when == "teardown" and item.stash.get(_BROKEN, False):
-            # Fixtures trip over the same dead service once more; one death is one error.
-            report.outcome, report.longrepr = "passed", None
-        elif isinstance(error, BrokenStack) or (
-            isinstance(error, HarnessError) and call.when == "setup" and error.exit_code >= CONFIGURATION
-        ):
-            item.stash[_BROKEN] = True
-            self._relabel(report, error)
-        if self.environment is not None:
-            self._look_around(self.environment, item, report)
+        if report.failed or not report.skipped:
+            self._decide(item, report, error)
         if report.failed:
-            self._hear_witnesses(item, report)
+            self._attach_evidence(item, report)
+        if call.when == "teardown":
+            self._item = None
+            if self.environment:
+                self.environment.end_use()
         if self._is_worker and (self._lines or self.environment):
             setattr(report, _LINES, self._lines)
             self._lines = []
         return report
 
-    def _look_around(self, environment: Environment, item: pytest.Item, report: pytest.TestReport) -> None:
+    def _decide(self, item: pytest.Item, report: pytest.TestReport, error: BaseException | None) -> None:
+        """Relabel a report whose stack broke, whatever its test made of that."""
+        if report.when == "teardown" and report.failed and (met := item.stash.get(_MET, None)):
+            if item.stash.get(_BROKEN, False):
+                # Fixtures trip over the same dead service once more; one death is one error.
+                report.outcome, report.longrepr = "passed", None
+            else:
+                self._relabel(item, report, met, was=report.longreprtext)
+            return
+        is_ours = isinstance(error, BrokenStack | EngineUnreachableError) or (
+            isinstance(error, HarnessError) and report.when == "setup" and error.exit_code >= CONFIGURATION
+        )
+        if isinstance(error, HarnessError) and is_ours and str(error).startswith("Not run: "):
+            self._relabel(item, report, error)
+            return
+        text = report.longreprtext if report.failed else ""
+        broken = None if item.stash.get(_BROKEN, False) else self._ask_judge(item, report, text)
+        if is_ours and isinstance(error, HarnessError):
+            self._relabel(item, report, error)
+        elif broken:
+            self._relabel(item, report, broken, was=text)
+
+    def _ask_judge(self, item: pytest.Item, report: pytest.TestReport, text: str) -> HarnessError | None:
+        """Return what broke under a test; what else is known of its services becomes a part of the report."""
+        self._mark(item, "end")
+        use = self._begin_use(item)
+        if use is None or self._judge is None:
+            return None
+        try:
+            broken, remarks = self._judge.verdict(use, failed=report.failed, text=text)
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong in here, the test has its own outcome
+            broken, remarks = None, [f"its services could not be looked at: {type(error).__name__}: {error}"]
+        if remarks:
+            _show(item, report, "services", "\n".join(remarks))
+        return broken
+
+    def _attach_evidence(self, item: pytest.Item, report: pytest.TestReport) -> None:
+        """Show and keep what explains a failure. It must not be lost to what goes wrong with its evidence."""
+        try:
+            if self.environment is not None:
+                self._show_logs(self.environment, item, report)
+            self._hear_witnesses(item, report)
+        except Exception as error:  # noqa: BLE001 - see above
+            _show(item, report, "harness", f"no evidence: {type(error).__name__}: {error}")
+
+    def _show_logs(self, environment: Environment, item: pytest.Item, report: pytest.TestReport) -> None:
         from harness.runs import diagnostics  # noqa: PLC0415 - not for plain tests
 
-        if report.when == "call" and self._uses_stack(item) and (dead := diagnostics.death(environment)):
-            # A test whose stack died is broken, whatever it made of that.
-            item.stash[_BROKEN] = True
-            self._relabel(report, dead, was=report.longreprtext if report.failed else "")
-        if not report.failed:
+        use = self._begin_use(item)
+        if use is None or self._judge is None:
             return
-        since = item.stash.get(_MARK, diagnostics.Mark({}))
-        for name, lines in diagnostics.save_evidence(environment, item.nodeid, since).items():
+        marks = diagnostics.Marks(**{"begin": diagnostics.Mark(), **item.stash.get(_MARK, {})})
+        for name, lines in diagnostics.save_evidence(environment, item.nodeid, marks, self._judge.noise(use)).items():
             _show(item, report, f"service {name}", lines)
 
     def _hear_witnesses(self, item: pytest.Item, report: pytest.TestReport) -> None:
         """Attach what the clients that a test used saw; those of a dead service are not sent to ask it."""
-        alive = True
-        if self.environment is not None:
-            from harness.runs import diagnostics  # noqa: PLC0415 - not for plain tests
-
-            alive = diagnostics.death(self.environment) is None
-        heard = witnesses.hear(item.stash.get(_SINCE, now()), ask=alive)
+        heard = witnesses.hear(item.stash.get(_SINCE, now()), ask=not item.stash.get(_BROKEN, False))
         if not heard:
             return
         from harness.artifacts import printable  # noqa: PLC0415 - not for plain tests
@@ -402,15 +489,14 @@ class Session:
         for subject, text in heard.items():
             _show(item, report, subject, text)
         if self.environment is not None:
+            from harness.runs import diagnostics  # noqa: PLC0415 - not for plain tests
+
             diagnostics.save_testimony(self.environment, item.nodeid, heard)
 
-    def _uses_stack(self, item: pytest.Item) -> bool:
-        """Return whether a test has a stack, or may have asked for one by name."""
-        names = set(getattr(item, "fixturenames", ()))
-        return "request" in names or not names.isdisjoint(self.stack_fixtures)
-
-    def _relabel(self, report: pytest.TestReport, error: HarnessError, was: str = "") -> None:
-        """Have pytest count the report as an error (E), which is what a fault of set-up is."""
+    def _relabel(self, item: pytest.Item, report: pytest.TestReport, error: HarnessError, was: str = "") -> None:
+        """Have pytest count the report as an error (E), as it counts a fault of set-up."""
+        item.stash[_BROKEN] = True
+        setattr(report, _ENDS, report.when)
         report.when, report.outcome = "setup", "failed"
         report.user_properties.append((_ERROR, f"{type(error).__name__}:{error.exit_code}"))
         if was or not self._wants_traceback():
@@ -422,8 +508,22 @@ class Session:
         except HarnessError:
             return False
 
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> Generator[None, None, None]:
         """Collect what came out (in the controller, when there are workers), and write it down as tests end."""
+        result = yield
+        self._collect(report)
+        # Counted it is, as an error; where it came from is what the summary at the end shall say of it.
+        if not self._is_worker:
+            report.when = getattr(report, _ENDS, report.when)
+        return result
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
+        """A broken test is an error in whatever phase its stack broke."""
+        return ("error", "E", "ERROR") if report.failed and _blame(report)[1] else None
+
+    def _collect(self, report: pytest.TestReport) -> None:
         if report.failed:
             code = _blame(report)[1]
             if code:
@@ -496,6 +596,8 @@ class Session:
         session.exitstatus = code
         if self._folder is not None:
             self._folder.finish(code)
+            if (unwritten := self._folder.unwritten()) and unwritten not in self._said:
+                self._notes.append(unwritten)
             self._notes.append(f"run folder: {self._folder.path}")
         self._notes += [f"left behind: {line}" for line in left]
         if code >= CONFIGURATION:
@@ -519,13 +621,17 @@ class Session:
         self._write_down()
         if self._run is not None:
             self._keep(self.environment)
-            return self._run.close()
+            return self._run.close(hurried=self._told is not None)
         return self._close_shared(folder)
 
     def _keep(self, environment: Environment | None) -> None:
         if environment is not None and self.keeps_now():
-            environment.keep(_KEPT_FOR)
-            self._notes.append("the environment is kept; `harness down` removes it")
+            try:
+                environment.keep(_KEPT_FOR)
+            except BrokenStack as error:  # nobody is left to keep it; what it had is removed as ever
+                self._notes.append(f"the environment is not kept: {error.summary}")
+            else:
+                self._notes.append("the environment is kept; `harness down` removes it")
 
     def _close_shared(self, folder: RunFolder) -> list[str]:
         """Close what the workers shared."""
@@ -538,7 +644,7 @@ class Session:
         try:
             environment = Environment.conclude(self.settings, share, folder)
             self._keep(environment)
-            left += environment.close() if environment else []
+            left += environment.close(hurried=self._told is not None) if environment else []
         except HarnessError as error:
             left.append(error.summary)
         ended()
@@ -611,6 +717,8 @@ def _outcome(test: str, reports: list[pytest.TestReport]) -> Outcome:
         status = "broken" if code else "failed"
         kind = kind or "Failed"
     text = told.longrepr[2] if isinstance(told.longrepr, tuple) else told.longreprtext
+    if isinstance(told.longrepr, str):  # the text of one by a worker begins with what the worker runs on
+        text = told.longrepr
     crash = getattr(told.longrepr, "reprcrash", None)
     said = expected if expected is not None else crash.message if crash else text
     return Outcome(
@@ -629,11 +737,13 @@ _SESSION = pytest.StashKey[Session]()
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the session's hooks; nothing is loaded or started."""
+    procs.end_with_parent(os.environ)
     for marker in _MARKERS:
         config.addinivalue_line("markers", marker)
     config.stash[_SESSION] = Session(config)
     config.pluginmanager.register(config.stash[_SESSION], "harness-session")
     config.pluginmanager.register(config.stash[_SESSION].workers, "harness-workers")
+    config.pluginmanager.register(config.stash[_SESSION].uses, "harness-uses")
     config.pluginmanager.register(Calm(), "harness-calm")
     if not config.pluginmanager.hasplugin("docker"):  # pytest-docker's name for itself
         config.pluginmanager.import_plugin("harness.pytest_docker_names")

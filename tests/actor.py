@@ -18,9 +18,17 @@ if TYPE_CHECKING:
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     ready = threading.Event()
+    hung = threading.Event()
     posted: ClassVar[list[str]] = []
 
     def do_GET(self) -> None:
+        if self.path == "/die":
+            os._exit(3)
+        if self.path == "/stop":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        if self.path == "/hang" or self.hung.is_set():
+            self.hung.set()
+            threading.Event().wait()
         facts = {"status": "green" if self.ready.is_set() else "red", "env": dict(os.environ), "posted": self.posted}
         body = json.dumps(facts).encode()
         self.send_response(200 if self.ready.is_set() else 503)

@@ -18,7 +18,7 @@ from harness import clock, procs
 from harness.daemon import Api, connect, find_daemon
 from harness.images import find_base
 from harness.ownership import objects
-from harness.ownership.sweep import locked
+from harness.ownership.locks import locked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -110,7 +110,7 @@ def test_a_stack_that_does_not_answer_is_broken(project: Project) -> None:
     """A service that does not become ready must be told with what was seen."""
     project.stack("s", {"web": web()}, **{"x-harness": {"timeouts": {"ready": "300ms"}}})
     project.environ["HARNESS_ENDPOINT_WEB_8080"] = f"{ADDRESS}:1"
-    with pytest.raises(BrokenStack, match=r"Service 'web' did not settle in 0\.\d s: /: .*refused.* \(attached\)"):
+    with pytest.raises(BrokenStack, match=r"Service 'web' did not settle in 0\.\d s: \S+:1/: .*refused.* \(attached\)"):
         project.run().bring("s")
 
 

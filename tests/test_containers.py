@@ -479,7 +479,7 @@ def test_a_container_that_dies_under_a_test_ends_its_waits(dock: Dock) -> None:
         run.bring("s")
         dock.client.kill(dock.containers()["web"])
         began = clock.now()
-        with pytest.raises(BrokenStack, match="Service 'web' ended with exit code 137 under a test") as caught:
+        with pytest.raises(BrokenStack, match=r"Service 'web' ended with signal 9 \(SIGKILL\) under a test") as caught:
             for _ in clock.poll(clock.Deadline.after(10)):
                 pass
         assert clock.now() - began < 2

@@ -9,6 +9,8 @@ import re
 import signal
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +20,7 @@ from projects import run_in, run_json
 from harness import clock, procs
 from harness.errors import BrokenStack, ConfigError, HarnessError, LeftoverError
 from harness.ownership import ledger, objects
+from harness.ownership.client import KeeperLink
 from harness.ownership.identity import this_process
 from harness.ownership.sweep import sweep
 from harness.runs import kept, running, touching
@@ -123,7 +126,7 @@ def test_a_broken_healthcheck_shows_its_own_words(dock: Dock) -> None:
     dock.stack("s", {"sick": dock.box("say:fine", "wait", healthcheck=check)}, **SHORT)
     error = broken(dock)
     assert error.summary.startswith("Service 'sick' did not settle in ")
-    assert "its healthcheck says: " in error.summary
+    assert "its healthcheck cannot be run: there is no 'no-such-check'" in error.summary
     assert any("no-such-check" in line for line in error.details), error.details
     assert "  fine" in error.details
 
@@ -572,3 +575,85 @@ def test_compose_killed_in_mid_up_breaks_the_stack(dock: Dock) -> None:
     assert (killed, len(caught)) == (True, 1)
     assert isinstance(caught[0], BrokenStack)
     assert dock.containers() == {}
+
+
+def test_a_run_finishes_what_its_keeper_was_killed_over(dock: Dock) -> None:
+    """When the keeper is killed while it tears containers down, the run must remove the rest itself."""
+    late = dock.up("slow:4", stop_grace_period="6s", harness={"subject": "late"})
+    dock.stack("s", {"late": late, "web": dock.web(volumes=["data:/data"])}, volumes={"data": {}})
+    run = dock.run()
+    run.bring("s")
+    assert run.environment is not None
+    facts = run.environment.link.facts
+    other = KeeperLink(f"harness-{os.getuid()}-{run.environment.env}", lease=False)
+    with closing(other), ThreadPoolExecutor(1) as pool:
+        closed = pool.submit(run.close)
+        for _ in clock.poll(clock.Deadline.after(20)):
+            if any(one["expected"] for one in other.ask("services")["services"]):
+                break
+        procs.kill(facts["pid"], signal.SIGKILL, start_time=facts["start"])
+        began = clock.now()
+        assert closed.result(30) == []
+    assert clock.now() - began < 10
+    assert dock.left() == []
+    assert dock.ledgers() == []
+
+
+# Hypothesis loads itself when a session is interrupted, which takes a busy machine longer than a teardown may take.
+TEST_WORDS = ["--", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "test_it.py"]
+BUILT = "FROM {base}\nRUN echo begun && {command}\n"
+
+
+@pytest.mark.parametrize("presses", [1, 3])
+@pytest.mark.parametrize("task", ["up", "build", "test"])
+def test_a_signal_during_a_build_ends_it_at_once(dock: Dock, task: str, presses: int, tmp_path: Path) -> None:
+    """After TERM in the middle of a step that never ends, the command must end soon, and nothing be started or left."""
+    (dock.root / "image").mkdir()
+    (dock.root / "image" / "Dockerfile").write_text(BUILT.format(base=dock.image, command="sleep infinity"))
+    service = dock.up(build=str(dock.root / "image"))
+    del service["image"]
+    dock.stack("s", {"built": service})
+    (dock.root / "test_it.py").write_text("def test_it(stack): pass\n")
+    output = tmp_path / "out"
+    words = TEST_WORDS if task == "test" else []
+    process = spawn(dock, output, *HARNESS, task, "--stack", "s", *words)
+    for _ in clock.poll(clock.Deadline.after(60)):
+        if any("begun" in path.read_text() for path in dock.root.glob("logs/*/compose/s.build.log")):
+            break
+    else:
+        raise AssertionError(output.read_text())
+    began = clock.now()
+    for number in range(presses):
+        process.send_signal(signal.SIGTERM)
+        if number + 1 < presses:
+            pause(0.5)
+    assert process.wait(20) in (143, -signal.SIGTERM), output.read_text()
+    assert clock.now() - began < 7
+    assert dock.wait_until_clear(10) == []
+    assert not list(dock.root.glob("logs/*/services/*.log"))
+    for _ in clock.poll(clock.Deadline.after(10)):  # the engine removes it when its client has gone
+        made = dock.client.containers(all=True, filters={"ancestor": dock.image})
+        steps = [one["Names"] for one in made if "sleep infinity" in one["Command"]]
+        if not steps:
+            break
+    assert steps == []
+
+
+@pytest.mark.parametrize("task", ["up", "test"])
+def test_a_signal_during_a_pull_ends_it_at_once(dock: Dock, task: str, tmp_path: Path) -> None:
+    """After TERM while a registry is silent, the command must end at once, and nothing be started or left."""
+    (dock.root / "test_it.py").write_text("def test_it(stack): pass\n")
+    output = tmp_path / "out"
+    words = TEST_WORDS if task == "test" else []
+    with socket.create_server(("127.0.0.1", 0)) as registry:
+        registry.settimeout(60)
+        dock.stack("s", {"pulled": {"image": f"127.0.0.1:{registry.getsockname()[1]}/none:1"}, "up": dock.up()})
+        process = spawn(dock, output, *HARNESS, task, "--stack", "s", *words)
+        asked, _ = registry.accept()
+        with asked:
+            began = clock.now()
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) in (143, -signal.SIGTERM), output.read_text()
+            assert clock.now() - began < 5
+    assert dock.wait_until_clear(10) == []
+    assert not list(dock.root.glob("logs/*/services/*.log"))

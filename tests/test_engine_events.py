@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from fake_engine import EARLIER, FakeEngine
+from fake_engine import EARLIER, LATER, FakeEngine
 
 from harness import clock
 from harness.ownership import containers, objects
@@ -32,6 +32,7 @@ LABELS = {
 }
 BUDGET = 5.0
 BETWEEN = int(datetime.fromisoformat(EARLIER).timestamp()) * 10**9 + 10**9  # after a start, before an end
+AFTER = int(datetime.fromisoformat(LATER).timestamp()) * 10**9 + 2 * 10**9  # after that end
 
 
 @pytest.fixture
@@ -434,3 +435,57 @@ def test_a_look_that_is_out_of_date_ends_nothing(fake: FakeEngine, tmp_path: Pat
     made = watch(fake, tmp_path, scenario)
     assert made.told == [("started", "c1", None)]
     assert made.web.running
+
+
+def test_an_end_whose_start_was_lost_is_told(fake: FakeEngine, tmp_path: Path) -> None:
+    """Where the start of a container was never told, its end must be, once, with its exit code."""
+    fake.containers["c1"] = LABELS
+    fake.exited["c1"] = 3
+
+    async def scenario(made: Watch) -> None:
+        made._nano = AFTER
+        for _ in range(2):
+            made.send(made.event("die", exitCode="3"))
+        await made.until(lambda: len(made.told) >= 2)
+        made.send(made.event("oom"))
+        await made.until(lambda: made.web.oom)
+
+    made = watch(fake, tmp_path, scenario)
+    assert made.told == [("started", "c1", None), ("exit", "c1", 3)]
+    assert made.web.starts == 1
+
+
+def test_the_end_of_a_later_life_whose_start_was_lost_is_told(fake: FakeEngine, tmp_path: Path) -> None:
+    """Where a container was started again and only its second end was told, that end must count as of another life."""
+    fake.containers["c1"] = LABELS
+
+    async def scenario(made: Watch) -> None:
+        made.send(made.event("start"))
+        made.send(made.event("die", exitCode="0"))
+        await made.until(lambda: len(made.told) == 2)
+        fake.exited["c1"] = 7
+        made._nano = AFTER
+        made.send(made.event("die", exitCode="7"))
+        await made.until(lambda: len(made.told) == 4)
+
+    made = watch(fake, tmp_path, scenario)
+    assert made.told[2:] == [("started", "c1", None), ("exit", "c1", 7)]
+
+
+def test_an_end_that_was_before_its_start_was_told_is_found(fake: FakeEngine, tmp_path: Path) -> None:
+    """An end that was lost must be found by asking, even when its time is before that of the event of the start."""
+    fake.containers["c1"] = LABELS
+
+    async def scenario(made: Watch) -> None:
+        made._nano = AFTER
+        made.send(made.event("start"))
+        await made.until(lambda: made.told)
+        fake.exited["c1"] = 3
+        await made.engine.refresh()
+        assert made.told[1:] == [("exit", "c1", 3)]
+        made.send(made.event("die", exitCode="3"))  # it comes after all
+        made.send(made.event("oom"))
+        await made.until(lambda: made.web.oom)
+
+    made = watch(fake, tmp_path, scenario)
+    assert made.told == [("started", "c1", None), ("exit", "c1", 3)]

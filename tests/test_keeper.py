@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 from fake_engine import FakeEngine
-from projects import Project, service, web
+from projects import Project, run_in, service, web
 
 from harness import clock, procs
 from harness.errors import BrokenStack, ConfigError, HarnessError
 from harness.ownership import ledger
 from harness.ownership.client import EnvironmentId, KeeperLink, KeeperToBe, start_keeper
 from harness.ownership.identity import Owner, is_proven_dead, this_process
-from harness.ownership.keeper import CUT_SHORT
 from harness.ownership.leases import Leases
 from harness.ownership.locks import locked
+from harness.ownership.removal import CUT_SHORT
 from harness.ownership.sweep import Swept, sweep
 from harness.runs import kept, running, tailing
 
@@ -589,7 +589,7 @@ asyncio.run(main())
 
 WALKS = """
 import asyncio, json, sys
-from harness import procs
+from harness import clock, procs
 from harness.ownership.holds import Request
 from harness.ownership.keeper import Keeper, Stack
 async def main():
@@ -603,7 +603,7 @@ async def main():
         await keeper.do_start(None, stack="s", service=str(number), spec=spec | {"grace": number % 2})
     look, walks = procs.all_pids, []
     procs.all_pids = lambda: walks.append(1) or look()
-    left = await keeper._remove(keeper.stacks["s"])
+    left = await keeper._remove(keeper.stacks["s"], clock.Deadline.after(7))
     print(json.dumps([left, len(walks)]))
 asyncio.run(main())
 """
@@ -659,3 +659,75 @@ def _in_a_keeper(script: str, folder: Path, *words: str) -> str:
 def test_what_is_gone_is_looked_for_again_only_when_something_came_since(tmp_path: Path) -> None:
     """A keeper must take everything as gone once it has seen that, until something is about to be made again."""
     assert _in_a_keeper(CLEARED, tmp_path) == "[false, [], true, false]"
+
+
+# Ends its keeper, whose child it is, when it is asked to stop; beside it is a daemon of its own.
+ASSASSIN = (
+    "import os,signal; keeper = os.getppid()\n"
+    "if os.fork() == 0:\n    os.setsid()\n    signal.pause()\n"
+    "signal.signal(15, lambda *_: os.kill(keeper, 9)); print('up', flush=True)\n"
+    "while True: signal.pause()"
+)
+
+
+def assassin() -> dict[str, object]:
+    """Return a service that kills its keeper as soon as that takes it down, and leaves a daemon."""
+    return service(embedded={"command": ["python", "-c", ASSASSIN]}, subject="s", ready=[{"log": "up"}])
+
+
+def test_a_run_finishes_what_its_keeper_was_killed_over(project: Project) -> None:
+    """When the keeper is killed while it tears down, the run must remove the rest itself, and that is no fault."""
+    project.stack("s", {"killer": assassin(), "forker": service("daemon", "say:up", "wait", ready=[{"log": "up"}])})
+    run = project.run()
+    with running(run):
+        stack = run.bring("s")
+        assert stack.service("killer").state == "running"
+    assert run.left == []
+    assert project.processes() == {}
+    assert project.ledgers() == []
+    assert not (project.latest / "work").exists()
+
+
+def test_down_finishes_what_a_keeper_was_killed_over(project: Project) -> None:
+    """When a keeper is killed while ``down`` waits for it, ``down`` must remove the rest itself, and say so."""
+    project.stack("s", {"killer": assassin()})
+    settings = project.settings(stack="s")
+    kept.up(settings, project.said.append, ttl=600)
+    kept.down(settings, project.said.append)
+    assert "was killed; all that it kept is removed" in project.said[-1]
+    assert project.processes() == {}
+    assert project.ledgers() == []
+
+
+def test_up_that_failed_finishes_what_its_keeper_was_killed_over(project: Project) -> None:
+    """When the keeper is killed while it undoes a failed `up`, the cause must be told and nothing left."""
+    project.stack("s", {"killer": assassin(), "bad": service("say:bad", "exit:3:0.5", ready=[{"log": "never"}])})
+    with pytest.raises(BrokenStack, match="ended with exit code 3"):
+        kept.up(project.settings(stack="s"), project.said.append, ttl=600)
+    assert project.processes() == {}
+    assert project.ledgers() == []
+
+
+@pytest.mark.parametrize("words", [(), ("-n2",)], ids=["alone", "workers"])
+def test_pytest_finishes_what_its_keeper_was_killed_over(project: Project, words: tuple[str, ...]) -> None:
+    """When the keeper is killed at the end of a session that passed, nothing may be left and the exit code be 0."""
+    project.stack("s", {"killer": assassin()})
+    (project.root / "test_it.py").write_text("def test_it(stack): pass\n")
+    done = run_in(project, "-m", "pytest", "-p", "no:cacheprovider", "--stack=s", *words, timeout=120)
+    assert done.code == 0, done.stdout
+    assert project.processes() == {}
+    assert project.ledgers() == []
+
+
+@pytest.mark.parametrize("hurried", [False, True])
+def test_a_service_has_the_grace_that_its_file_gives_unless_a_signal_came(project: Project, hurried: bool) -> None:
+    """A grace beyond seven seconds must be given at an end that is not in a hurry, and no more than seven after one."""
+    compose = {"stop_grace_period": "30s"}
+    late = service("slow:8.5", "say:up", "wait", ready=[{"log": "up"}], compose=compose)
+    project.stack("s", {"late": late}, **{"x-harness": {"timeouts": {"down": "40s"}}})
+    run = project.run()
+    log = run.bring("s").service("late").log
+    began = clock.now()
+    assert run.close(hurried=hurried) == []
+    assert ("ended slowly" in log.read_text()) != hurried
+    assert clock.now() - began < (15 if hurried else 30)

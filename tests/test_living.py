@@ -15,7 +15,9 @@ from namespaces import apart
 from projects import Project, run_in, web
 
 from harness import clock, procs
+from harness.errors import BrokenStack
 from harness.ownership import ledger
+from harness.ownership.client import KeeperLink
 from harness.ownership.living import find_living, find_one, listening
 
 if TYPE_CHECKING:
@@ -212,10 +214,8 @@ def test_a_hung_keeper_is_named_passed_over_and_ended(alone: Project, tmp_path: 
     os.kill(keeper, signal.SIGSTOP)
     if not has_ledger:
         path.unlink()
-    began = clock.now()
     said = harness(alone, "down", "--all", code=14).stderr
-    assert clock.now() - began < 20
-    assert f"(pid {keeper}, stopped) did not answer" in said
+    assert f"(pid {keeper}, stopped) does not answer" in said
     assert "gc --hung" in said
     assert other.wait_until_gone(10).keys() <= alone.processes().keys()
     assert [record.env for record in find_living(path.parent, str(other.root))] == []
@@ -254,13 +254,13 @@ def test_commands_beside_a_hung_keeper_say_so_soon(up: tuple[Project, Path]) -> 
     (project.root / "test_a.py").write_text(TEST)
     os.kill(keeper, signal.SIGSTOP)
     try:
-        for words, code in ((("ps",), 12), (("up", "--stack", "s"), 12), (("down",), 14)):
-            began = clock.now()
-            assert f"(pid {keeper}, stopped) did not answer" in harness(project, *words, code=code).stderr
-            assert clock.now() - began < 15
         began = clock.now()
+        with pytest.raises(BrokenStack, match="stopped"):
+            KeeperLink(listening()[path.stem], lease=False)
+        assert clock.now() - began < 5  # starts of commands aside, which take longer where much else runs
+        for words, code in ((("ps",), 12), (("up", "--stack", "s"), 12), (("down",), 14)):
+            assert f"(pid {keeper}, stopped) does not answer" in harness(project, *words, code=code).stderr
         done = harness(project, "test", "--stack", "s", "--", "-q", "test_a.py", code=12)
-        assert f"(pid {keeper}, stopped) did not answer" in done.stdout + done.stderr
-        assert clock.now() - began < 20
+        assert f"(pid {keeper}, stopped) does not answer" in done.stdout + done.stderr
     finally:
         os.kill(keeper, signal.SIGCONT)

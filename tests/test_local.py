@@ -11,6 +11,7 @@ import pytest
 from containers import ask, fetch
 from projects import ACTOR, Project, run_in, web
 
+from harness import procs
 from harness.config import load_settings, read_sources
 from harness.errors import ConfigError
 from harness.runs import Run, running
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from containers import Dock
 
+HARNESS = ("-c", "from harness.invoke_tasks import main; main()")
 SERVE = f"{sys.executable} {ACTOR} 'say:it is me' serve:{{address}}:{{port:8080}}:0 wait"
 
 
@@ -130,3 +132,69 @@ def test_shlex_is_how_a_command_line_is_read(project: Project) -> None:
     line = shlex.join(["a b", 'c"d', "$e"])
     made = load_settings(read_sources(project.root, project.environ), local=[f"web={line}"])
     assert made.local["web"] == ("a b", 'c"d', "$e")
+
+
+TESTS = "def test_uses_it(stack):\n    assert stack.endpoint('web', 8080)\n"
+
+
+def _started(project: Project, *words: str, **environ: str) -> tuple[int | None, str]:
+    """Run something in the project; return its exit code and all that it said."""
+    done = procs.run([sys.executable, *words], timeout=60, env={**project.environ, **environ}, cwd=project.root)
+    return done.code, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "entry", [("-m", "pytest"), (*HARNESS, "test"), (*HARNESS, "run")], ids=lambda words: words[-1]
+)
+@pytest.mark.parametrize("how", ["option", "variable"])
+def test_a_local_build_that_nothing_uses_is_refused(project: Project, entry: tuple[str, ...], how: str) -> None:
+    """A folder that is not there, or of which nothing would run, must be exit 10 with one line that names it."""
+    project.stack("s", {"web": web(subject="web")})
+    (project.root / "test_s.py").write_text(TESTS)
+    build = project.root / "build"
+    after = ("--", "true") if entry[-1] == "run" else ()
+    given = ("--local-build", str(build)) if how == "option" else ()
+    environ = {} if given else {"HARNESS_LOCAL_BUILD": str(build)}
+    code, said = _started(project, *entry, *given, *after, **environ)
+    assert (code, f"Local build {build}" in said, "does not exist" in said) == (10, True, True), said
+    build.mkdir()
+    code, said = _started(project, *entry, *given, *after, **environ)
+    assert (code, "subject 'web' of stack 's' has no x-harness.local" in said) == (10, True), said
+    assert ("HARNESS_LOCAL_BUILD" in said) == (how == "variable")
+
+
+def test_a_local_build_outside_of_the_checkout(project: Project, tmp_path: Path) -> None:
+    """Pytest must find the project when ``--local-build`` names a folder elsewhere, which pytest takes for its own."""
+    build = tmp_path / "elsewhere" / "build"
+    build.mkdir(parents=True)
+    (build / "web.py").write_text(ACTOR.read_text())
+    local = {"command": ["python", "{build}/web.py", "say:built", "serve:{address}:{port:8080}:0", "wait"]}
+    project.stack("s", {"web": web(subject="web", local=local)})
+    (project.root / "test_s.py").write_text(
+        "def test_built(stack):\n    assert 'built' in stack.service('web').logs()\n"
+    )
+    code, said = _started(project, "-m", "pytest", "--local-build", str(build), "test_s.py")
+    assert code == 0, said
+
+
+@pytest.mark.parametrize("option", ["--local", "--local-build"])
+def test_a_kept_stack_that_was_started_otherwise_is_not_used(project: Project, option: str) -> None:
+    """What a user wants to run as a local process must not be another one that was left up; ``up`` starts it anew."""
+    build = project.root / "build"
+    build.mkdir()
+    local = {"command": ["python", str(ACTOR), "serve:{address}:{port:8080}:0", "wait"]}
+    project.stack("s", {"web": web(subject="web", local=local)})
+    (project.root / "test_s.py").write_text(TESTS)
+    given = (option, f"web={SERVE}" if option == "--local" else str(build))
+    assert _started(project, *HARNESS, "up")[0] == 0
+    try:
+        for words in (("-m", "pytest"), (*HARNESS, "test")):
+            code, said = _started(project, *words, *given)
+            assert (code, f"started otherwise: service web: {option}" in said) == (10, True), said
+        code, said = _started(project, *HARNESS, "up", *given)
+        assert (code, "everything is started anew" in said) == (0, True), said
+        for words in (("-m", "pytest"), (*HARNESS, "test")):
+            code, said = _started(project, *words, *given)
+            assert code == 0, said
+    finally:
+        _started(project, *HARNESS, "down")

@@ -48,6 +48,7 @@ class Scripted:
     name: str
     answers: list[str]
     needed: int = 1
+    port: int | None = None
     asked: list[float] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
 
@@ -301,13 +302,17 @@ NOWHERE = at(1)
     ("fields", "answer", "seen"),
     [
         ({}, (200, b""), ""),
-        ({}, (503, b"busy"), "/: status 503, 'busy'"),
-        ({"path": "/health"}, (404, b""), "/health: status 404, ''"),
+        ({}, (503, b"busy"), "/: status 503, 200 was needed: 'busy'"),
+        ({"path": "/health"}, (404, b""), "/health: status 404, 200 was needed: ''"),
         ({"status": [503]}, (503, b""), ""),
         ({"port": 80, "json": {"a.b": 1}}, (200, b'{"a": {"b": 1}}'), ""),
         ({"json": {"status": "green"}}, (200, b'{"status": "red"}'), "status is 'red', 'green' was needed"),
-        ({"json": {"status": "green"}}, (200, b"<html>"), "/: the answer is no JSON: status 200, '<html>'"),
-        ({"json": {"status": "green"}}, (500, b'{"status": "green"}'), '/: status 500, \'{"status": "green"}\''),
+        ({"json": {"status": "green"}}, (200, b"<html>"), "/: the answer is no JSON: '<html>'"),
+        (
+            {"json": {"status": "green"}},
+            (500, b'{"status": "green"}'),
+            '/: status 500, 200 was needed: \'{"status": "green"}\'',
+        ),
     ],
 )
 def test_http_is_judged_by_status_and_json(fields: dict[str, Any], answer: tuple[int, bytes], seen: str) -> None:
@@ -320,16 +325,15 @@ def test_http_is_judged_by_status_and_json(fields: dict[str, Any], answer: tuple
 
 
 def test_http_where_nothing_listens() -> None:
-    """A refused connection must be an observation."""
-    assert probe(at(free_port()), http={"path": "/x"}).ask() == (
-        "/x: ConnectionRefusedError: [Errno 111] Connection refused"
-    )
+    """A refused connection must be an observation that has the address and the port."""
+    port = free_port()
+    assert probe(at(port), http={"path": "/x"}).ask() == f"127.0.0.1:{port}/x: Connection refused"
 
 
 def test_http_with_json_that_is_too_deep() -> None:
     """JSON that cannot be read must be an observation, however it fails."""
     with Web((200, b"[" * 100_000)).running() as web:
-        assert probe(at(web.port), http={"json": {"a": 1}}).ask().startswith("/: the answer is no JSON: status 200, ")
+        assert probe(at(web.port), http={"json": {"a": 1}}).ask().startswith("/: the answer is no JSON: '[[[")
 
 
 def test_tcp_holds_when_a_connection_stays_open() -> None:

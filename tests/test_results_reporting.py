@@ -271,7 +271,7 @@ def test_a_log_elsewhere_is_linked(folder: RunFolder, tmp_path: Path) -> None:
 )
 def test_the_evidence_of_a_test_has_a_folder_of_its_name(folder: RunFolder, test: str, name: str) -> None:
     """A failed test must have a folder that any file system can hold, the same one each time."""
-    made = folder.failure_folder(test)
-    assert made == folder.path / "failures" / name
-    assert made.is_dir()
-    assert folder.failure_folder(test) == made
+    folder.evidence(test, "web.log", b"first")
+    folder.evidence(test, "kafka.log", b"second")
+    made = folder.path / "failures" / name
+    assert {path.name: path.read_bytes() for path in made.iterdir()} == {"web.log": b"first", "kafka.log": b"second"}

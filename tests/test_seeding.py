@@ -204,8 +204,9 @@ def test_a_command_that_fails_is_told(around: seeding.Surroundings) -> None:
     code = "import sys; [print(n, file=sys.stderr) for n in range(12)]; sys.exit(3)"
     with pytest.raises(BrokenStack) as caught:
         seeding.apply(seed(exec={"service": "web", "command": [sys.executable, "-c", code]}), around)
-    assert caught.value.summary == f"Seed 's': {sys.executable} -c {code} in 'web': exit code 3"
-    assert caught.value.details == tuple(str(number) for number in range(2, 12))
+    assert caught.value.summary == "Seed 's' in 'web': exit code 3: 11"
+    lines = [str(number) for number in range(2, 12)]
+    assert caught.value.details == (f"command: {sys.executable} -c {code}", *lines)
 
 
 def test_a_command_that_cannot_be_run_is_told(around: seeding.Surroundings) -> None:

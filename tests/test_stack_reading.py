@@ -208,7 +208,7 @@ WRONG_HARNESS = {
     ),
     "probe with two kinds": (
         service_with("ready: [{tcp: 80, log: x}]"),
-        f"6: services.web.x-harness.ready.0: a probe has exactly one of: {PROBE_KINDS}; it has tcp, log",
+        f"6: services.web.x-harness.ready.0: a probe has tcp, log; exactly one is needed of: {PROBE_KINDS}",
     ),
     "expression": (
         service_with("ready:\n  - log: '('"),
@@ -236,7 +236,7 @@ WRONG_HARNESS = {
     ),
     "seed without a kind": (
         top_with("seed:\n  - {key: a}"),
-        f"3: x-harness.seed.0: a seed has exactly one of: {SEED_KINDS}; it has none",
+        f"3: x-harness.seed.0: a seed has none; exactly one is needed of: {SEED_KINDS}",
     ),
     "seed before nobody": (
         top_with("seed:\n  - {key: a, before: zzz, python: 'm:f'}"),
@@ -280,7 +280,7 @@ WRONG_HARNESS = {
     ),
     "probe without a kind": (
         service_with("ready: [{}]"),
-        f"6: services.web.x-harness.ready.0: a probe has exactly one of: {PROBE_KINDS}; it has none",
+        f"6: services.web.x-harness.ready.0: a probe has none; exactly one is needed of: {PROBE_KINDS}",
     ),
     "probe without a value": (
         service_with("ready:\n  - kafka:"),
@@ -351,7 +351,7 @@ WRONG_HARNESS = {
     ),
     "seed with two kinds": (
         top_with("seed:\n  - {key: a, topics: {t: 1}, python: 'm:f'}"),
-        f"3: x-harness.seed.0: a seed has exactly one of: {SEED_KINDS}; it has topics, python",
+        f"3: x-harness.seed.0: a seed has topics, python; exactly one is needed of: {SEED_KINDS}",
     ),
     "seed without a value": (
         top_with("seed:\n  - {key: a, topics: }"),
@@ -360,7 +360,7 @@ WRONG_HARNESS = {
     "seed without a key": (top_with("seed:\n  - {python: 'm:f'}"), "3: x-harness.seed.0.key: Field required"),
     "message without content": (
         top_with("seed:\n  - {key: a, message: {topic: t}}"),
-        "3: x-harness.seed.0.message: a message has exactly one of: value, json, file; it has none",
+        "3: x-harness.seed.0.message: a message has none; exactly one is needed of: value, json, file",
     ),
     "message without a value": (
         top_with("seed:\n  - {key: a, message: {topic: t, value: }}"),

@@ -123,21 +123,33 @@ class Settings:
     def stack_files(self, name: str) -> tuple[Path, ...]:
         """Return the Compose files of a stack, given by name or as files (has ``/`` or ends in .yml or .yaml).
 
-        Several files are written as in ``COMPOSE_FILE``, with a colon between them; later ones are laid over the first.
+        Several are written as in ``COMPOSE_FILE``, with a colon between them: files that are laid over the first, which
+        may be a name.
 
         Raises:
             ConfigError: there is none of that name; the error lists those there are.
         """
-        if os.pathsep in name or "/" in name or name.endswith((".yml", ".yaml")):
-            paths = tuple(self.root / part for part in name.split(os.pathsep) if part)
-            for path in paths:
-                if not path.is_file():
-                    raise ConfigError(f"Compose file {path} does not exist")
-            return paths
+        if _is_file(name) and (self.root / name).is_file():  # its path may have a colon
+            return (self.root / name,)
+        first, *over = [part for part in name.split(os.pathsep) if part] or [name]
+        return (self._file(first) if _is_file(first) else self._named(first), *map(self._file, over))
+
+    def _file(self, name: str) -> Path:
+        path = self.root / name
+        if not _is_file(name):
+            raise ConfigError(
+                f"Stack {name!r} cannot be laid over another: only Compose files can",
+                hint=f"name its file by its path, such as {self.stack_folder / name}.yaml",
+            )
+        if not path.is_file():
+            raise ConfigError(f"Compose file {path} does not exist")
+        return path
+
+    def _named(self, name: str) -> Path:
         for suffix in (".yaml", ".yml"):
             path = self.stack_folder / f"{name}{suffix}"
             if path.is_file():
-                return (path,)
+                return path
         known = sorted({path.stem for path in self.stack_folder.glob("*.y*ml")})
         raise ConfigError(
             f"Stack {name!r} is not known; there are: {', '.join(known) or 'none'}{nearest(name, known)}",
@@ -181,6 +193,10 @@ class Settings:
             if candidates
             else f"`harness new --stack NAME` makes one in {self.root}; or go to a folder with a Compose file",
         )
+
+
+def _is_file(stack: str) -> bool:
+    return "/" in stack or stack.endswith((".yml", ".yaml"))
 
 
 def _check(table: Mapping[str, Any], keys: Mapping[str, type], where: str) -> list[str]:
@@ -344,7 +360,8 @@ def load_settings(
         origins["profile"] = origins.get("COMPOSE_PROFILES", "COMPOSE_PROFILES")
     local_build = sources.root / build if build else None
     if local_build and not local_build.is_dir():
-        raise ConfigError(f"Local build {local_build} ({origins['local_build']}) is no folder")
+        seen = "is no folder" if local_build.exists() else "does not exist; a folder was needed"
+        raise ConfigError(f"Local build {local_build} ({origins['local_build']}) {seen}")
     waits = choose("wait_to_attach_debugger", "-", "no")
     wait = _truth(waits, "Value of --wait-to-attach-debugger", origins["wait_to_attach_debugger"])
     chosen = choose("system", "default-system", "")

@@ -16,7 +16,7 @@ from harness import procs
 from harness.engine.plan import Endpoint
 from harness.engine.rendering import named_ports
 from harness.ownership.networks import Network
-from harness.stack import Process
+from harness.stack import Process, by_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from harness.stack import Port, Service, Tree
 
 LOOPBACK = "127.0.0.1"
+_COMMAND_SHOWN = 30  # of a stranger's command; its pid tells the rest
 LAST_STATIC = 127  # the upper half of a network is for containers without an address of their own
 
 
@@ -155,11 +156,15 @@ def needs(tree: Tree, strangers: Mapping[tuple[int, str], Stranger], engine: str
                     test = process.healthcheck.test
                     texts += [test] if isinstance(test, str) else test
                 ports += [name for text in texts for name in named_ports(text)]
+            asked = [word for probe in service.settings.ready for word in (*(probe.exec or ()), probe.log or "")]
+            ports += [name for text in asked for name in named_ports(text)]
             ports += [
                 _fallback_name(stack.name, service.name, port.left)
                 for port in service.ports
                 if (port.left, port.protocol) in strangers
             ]
+        run = [word for seed in stack.settings.seed if seed.exec for word in seed.exec.command]
+        ports += [name for text in run for name in named_ports(text)]
     return Needs(tuple(addresses), tuple(dict.fromkeys(ports)))
 
 
@@ -197,7 +202,7 @@ def _can_bind(port: int, protocol: str) -> bool:
 
 
 def _command(pid: int | None) -> str:
-    return procs.command_of(pid)[:100] if pid else "?"
+    return procs.command_of(pid)[:_COMMAND_SHOWN] if pid else "?"
 
 
 def dry_layout(
@@ -282,7 +287,6 @@ def visible_ports(tree: Tree, stack: str, layout: Layout) -> dict[tuple[str, int
     """Return (service, declared port) -> (address, real port) for what the stack sees, by left and by right number."""
     ports: dict[tuple[str, int], tuple[str, int]] = {}
     for name, (owner, one) in tree.visible(stack).items():
-        ends = endpoints(owner.name, one, layout)
-        ports |= {(name, end.right): (end.host, end.port) for end in ends}
-        ports |= {(name, end.left): (end.host, end.port) for end in ends}
+        meant = by_number(endpoints(owner.name, one, layout))
+        ports |= {(name, number): (end.host, end.port) for number, end in meant.items()}
     return ports

@@ -14,6 +14,7 @@ from harness.engine.addresses import endpoints, process_of
 from harness.engine.embedded import plan_process
 from harness.engine.plan import AttachedPlan, Endpoint, ServicePlan, StackPlan
 from harness.errors import ConfigError
+from harness.stack import numbers_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,7 +70,7 @@ def locate(
 
 def _written(service: Service, port: Port, environ: Mapping[str, str], table: Mapping[str, str]) -> tuple[str, str]:
     """Return what is written about a port, and where."""
-    for number in dict.fromkeys((port.left, port.right)):
+    for number in numbers_of(port, service.ports):
         variable, key = variable_of(service.name, number), f"{service.name}:{number}"
         if environ.get(variable):
             return environ[variable], variable
@@ -108,7 +109,7 @@ def plan_stack(tree: Tree, name: str, layout: Layout) -> StackPlan:
             services.append(plan_process(tree, stack, service, process, layout, notes))
             continue
         ends = endpoints(name, service, layout)
-        services.append(AttachedPlan(name, service.name, dict(service.environment), ends))
+        services.append(AttachedPlan(name, service.name, dict(service.environment), ends, ready=service.settings.ready))
         notes += [
             f"service {service.name!r} is at {one}, which may be another machine; tests will talk to it"
             for one in ends

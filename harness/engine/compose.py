@@ -16,7 +16,7 @@ import yaml
 
 from harness.engine import lint
 from harness.engine.addresses import endpoints, moved_ports, process_of, variables, visible_ports
-from harness.engine.embedded import grace_of, plan_process
+from harness.engine.embedded import grace_of, names_inside, plan_process, planned_seeds
 from harness.engine.plan import ContainerPlan, Containers, Image, ServicePlan, StackPlan
 from harness.errors import ConfigError
 
@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from harness.engine.addresses import Layout
-    from harness.stack import Service, Stack, Tree
+    from harness.stack import Probe, Service, Stack, Tree
 
 NAME = "compose"
+BUILT = "harness-build/"
 MAX_LOG = "64m"
 PIDS = 4096
 # Capabilities that Docker gives by default and that hardly any service of a test needs.
@@ -70,7 +71,7 @@ class Identity:
 
     def image(self, service: str) -> str:
         """Return the name of the image that this checkout builds for a service; another checkout has another."""
-        return f"harness-build/{re.sub(r'[^a-z0-9]+', '-', service.lower())}:{_digest(self.checkout)}"
+        return f"{BUILT}{re.sub(r'[^a-z0-9]+', '-', service.lower())}:{_digest(self.checkout)}"
 
 
 def _digest(text: str) -> str:
@@ -135,6 +136,7 @@ def plan_stack(
     ports = visible_ports(tree, name, layout)
     environment = variables(ports)
     override: dict[str, Any] = {"services": {}, "networks": _networks(tree, stack, layout, identity)}
+    ours = _built_names(tree, stack, images, layout, identity)
     built: list[str] = []
     build_values: dict[str, str] = {}
     for service in stack.services:
@@ -144,22 +146,29 @@ def plan_stack(
                 plans.append(plan_process(tree, stack, service, process, layout, notes))
                 continue
             problems += lint.refused(stack, service)
+            ready = _probes(stack, service, layout)
             if not layout.container_addresses:  # else nothing is published
                 problems += moved_ports(f"Service {service.name!r} ({stack.files[0]})", service, layout, notes)
         except ConfigError as error:
             problems += error.problems
             continue
         notes += lint.rewritten(service)
-        image = (images or {}).get(service.name) or Image(service.image, builds=bool(service.compose.get("build")))
+        image = _image_of(service, images)
+        if image.name == service.image and not service.compose.get("build"):
+            image = replace(image, name=ours.get(_tagged(image.name), image.name))
         if image.builds:
             image = replace(image, name=identity.image(service.name))
             built.append(service.name)
             build_values |= image.arguments
-        plans.append(_plan_container(stack, service, image, layout, environment))
+        plans.append(replace(_plan_container(stack, service, image, layout, environment), ready=ready))
         override["services"][service.name] = _service(tree, stack, service, layout, identity, image)
     if volumes := _volumes(tree, stack, identity):
         override["volumes"] = volumes
     problems += lint.external(stack)
+    try:
+        seeds = planned_seeds(tree, stack, layout)
+    except ConfigError as error:
+        problems += [detail.strip() for detail in error.details] or [error.summary]
     if problems:
         raise ConfigError.of(problems)
     project = identity.project(name)
@@ -177,7 +186,29 @@ def plan_stack(
         env=environment | build_values,
         free=frozenset(name for name in override["services"] if _is_free(stack, name)),
     )
-    return StackPlan(name, NAME, tuple(plans), tuple(notes), containers if override["services"] else None)
+    return StackPlan(name, NAME, tuple(plans), tuple(notes), containers if override["services"] else None, seeds)
+
+
+def _image_of(service: Service, images: Mapping[str, Image] | None) -> Image:
+    """Return what was decided about a service's image, else what its file says."""
+    return (images or {}).get(service.name) or Image(service.image, builds=bool(service.compose.get("build")))
+
+
+def _tagged(image: str) -> str:
+    """Return the name of an image with the tag that is meant where none is written."""
+    return image if "@" in image or ":" in image.rpartition("/")[2] else f"{image}:latest"
+
+
+def _built_names(
+    tree: Tree, stack: Stack, images: Mapping[str, Image] | None, layout: Layout, identity: Identity
+) -> dict[str, str]:
+    """Return image as written -> what stands for it here, of services that are built: others may use it so."""
+    names = {}
+    for _, service in tree.visible(stack.name).values():
+        if service.image and service.compose.get("build") and not process_of(service, NAME, layout.local):
+            image = _image_of(service, images)
+            names[_tagged(service.image)] = identity.image(service.name) if image.builds else image.name
+    return names
 
 
 def _is_free(stack: Stack, name: str) -> bool:
@@ -191,6 +222,15 @@ def _is_free(stack: Stack, name: str) -> bool:
         and own.isdisjoint(service.depends_on)
         and not any(one.startswith(("service:", "container:")) for one in shares)
     )
+
+
+def _probes(stack: Stack, service: Service, layout: Layout) -> tuple[Probe, ...]:
+    """Return the probes of a container as they are asked. Raises ConfigError with what cannot be in them."""
+    names = names_inside(service, layout)
+    try:
+        return tuple(names.probe(probe) for probe in service.settings.ready)
+    except ConfigError as error:
+        raise ConfigError(f"{error.summary} ({stack.files[0]})") from error
 
 
 def _plan_container(
@@ -241,15 +281,32 @@ def _service(
         made["networks"] = _Replaced(_joined(stack, service, layout))
     if "logging" not in written:  # the driver json-file would not keep bytes that are no UTF-8
         made["logging"] = {"driver": "local", "options": {"max-size": MAX_LOG, "max-file": "2"}}
-    if service.settings.log_file:
-        source = str(layout.log_file(stack.name, service.name))
-        made["volumes"] = [{"type": "bind", "source": source, "target": service.settings.log_file}]
+    if volumes := _rewritten_mounts(stack, service, layout):
+        made["volumes"] = volumes
     local = _local_hosts(tree, stack, layout)
     if local:
         made["extra_hosts"] = [f"{name}:{address}" for name, address in local.items()]
     if service.has_settings and not written.get("privileged"):
         made |= _restricted(written)
     return made
+
+
+def _rewritten_mounts(stack: Stack, service: Service, layout: Layout) -> list[dict[str, Any]]:
+    """Return the mount of a log file, and those whose source has a colon.
+
+    To make a missing source, Compose writes a mount as SOURCE:TARGET, which an engine then parts at the wrong place.
+    """
+    written = [dict(one) for one in service.compose.get("volumes") or () if one.get("type") == "bind"]
+    if service.settings.log_file:
+        source = str(layout.log_file(stack.name, service.name))
+        written.append({"type": "bind", "source": source, "target": service.settings.log_file})
+    options = {"create_host_path": False}
+    log_file = service.settings.log_file
+    return [
+        {**one, "bind": {**(one.get("bind") or {}), **options}} if ":" in one["source"] else one
+        for one in written
+        if ":" in one["source"] or one["target"] == log_file
+    ]
 
 
 def _one_that_stays_down(written: Mapping[str, Any]) -> dict[str, Any]:

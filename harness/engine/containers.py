@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import select
+import signal
 import sys
 import tarfile
 from pathlib import Path
@@ -13,14 +14,36 @@ from typing import TYPE_CHECKING, Any
 
 from harness import procs
 from harness.clock import Deadline
-from harness.errors import HarnessError
+from harness.daemon import cause_of, is_no_answer
+from harness.errors import EngineUnreachableError, HarnessError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from docker import APIClient
 
+UNREAD = 128 + signal.SIGPIPE
 _HEADER = 8  # "Attach to a container", stream format: stream, three zeros, length as 32 bits
+
+
+@contextlib.contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Have it told in one line that begins with ``what`` that an engine refuses or does not answer.
+
+    Raises:
+        HarnessError: it refused: there is no such program or file, or the container does not run.
+        EngineUnreachableError: it did not answer, or broke off.
+    """
+    try:
+        yield
+    except Exception as error:
+        from docker.errors import APIError  # noqa: PLC0415 - loaded where an engine is in use
+
+        if isinstance(error, APIError):
+            raise HarnessError(f"{what}: {error.explanation or error}") from error
+        if is_no_answer(error):
+            raise EngineUnreachableError(f"{what}: the engine did not answer: {cause_of(error)}") from error
+        raise
 
 
 def execute(client: APIClient, container: str, argv: Sequence[str], timeout: float) -> procs.Finished:
@@ -32,21 +55,15 @@ def execute(client: APIClient, container: str, argv: Sequence[str], timeout: flo
 
     Raises:
         HarnessError: the engine refused, with its words.
+        EngineUnreachableError: it did not answer.
     """
-    from docker.errors import APIError, DockerException  # noqa: PLC0415 - loaded where an engine is in use
-    from requests.exceptions import RequestException  # noqa: PLC0415
-
-    try:
+    with _told(f"{argv[0]!r} cannot be run in the container"):
         made = client.exec_create(container, list(argv))
         stream = client.exec_start(made["Id"], socket=True)
         # The response, which the SDK hangs on its socket, closes that and itself in the right order.
         with contextlib.closing(getattr(stream, "_response", stream)):
             out, err, ended = _read(getattr(stream, "_sock", stream), Deadline.after(timeout))
         code = client.exec_inspect(made["Id"])["ExitCode"] if ended else None
-    except APIError as error:
-        raise HarnessError(f"{argv[0]!r} cannot be run in the container: {error.explanation or error}") from error
-    except (DockerException, RequestException, OSError) as error:
-        raise HarnessError(f"{argv[0]!r} cannot be run in the container: {error}") from error
     return procs.Finished(tuple(argv), code, out.decode(errors="replace"), err.decode(errors="replace"))
 
 
@@ -54,16 +71,14 @@ def attach(client: APIClient, container: str, argv: Sequence[str]) -> int:
     """Run a command in a container, without standard input, and write what it says to this process's own streams.
 
     Returns:
-        Its exit code.
+        Its exit code; what a shell makes of a process that nobody reads when that is so, and then it goes on in there.
 
     Raises:
         HarnessError: the engine refused, with its words.
+        EngineUnreachableError: it did not answer.
     """
-    from docker.errors import APIError, DockerException  # noqa: PLC0415
-    from requests.exceptions import RequestException  # noqa: PLC0415
-
     streams = {1: sys.stdout, 2: sys.stderr}
-    try:
+    with _told(f"{argv[0]!r} cannot be run in the container"):
         made = client.exec_create(container, list(argv))
         stream: Any = client.exec_start(made["Id"], socket=True)
         with contextlib.closing(stream), contextlib.closing(getattr(stream, "_sock", stream)) as raw:
@@ -73,14 +88,13 @@ def attach(client: APIClient, container: str, argv: Sequence[str]) -> int:
                 while len(data) >= _HEADER and len(data) >= _HEADER + int.from_bytes(data[4:_HEADER]):
                     size = int.from_bytes(data[4:_HEADER])
                     to = streams.get(data[0], sys.stdout)
-                    to.buffer.write(data[_HEADER : _HEADER + size])
-                    to.flush()
+                    try:
+                        to.buffer.write(data[_HEADER : _HEADER + size])
+                        to.flush()
+                    except BrokenPipeError:
+                        return UNREAD
                     data = data[_HEADER + size :]
         return int(client.exec_inspect(made["Id"])["ExitCode"] or 0)
-    except APIError as error:
-        raise HarnessError(f"{argv[0]!r} cannot be run in the container: {error.explanation or error}") from error
-    except (DockerException, RequestException, OSError) as error:
-        raise HarnessError(f"{argv[0]!r} cannot be run in the container: {error}") from error
 
 
 def _read(stream: Any, deadline: Deadline) -> tuple[bytes, bytes, bool]:  # noqa: ANN401 - a socket, or one with TLS
@@ -115,14 +129,9 @@ def exists(client: APIClient, container: str, path: str) -> bool:
 
 def copy_out(client: APIClient, container: str, path: str, to: Path) -> Path:
     """Copy a file or folder of a container to ``to`` and return that. Raises HarnessError when there is none."""
-    from docker.errors import APIError  # noqa: PLC0415
-    from requests.exceptions import RequestException  # noqa: PLC0415
-
-    try:
+    with _told(f"{path} cannot be copied"):
         chunks, facts = client.get_archive(container, path)
         archive = io.BytesIO(b"".join(chunks))
-    except (APIError, RequestException) as error:
-        raise HarnessError(f"{path} cannot be copied: {getattr(error, 'explanation', None) or error}") from error
     top = facts["name"]
     with tarfile.open(fileobj=archive) as files:
         for member in files.getmembers():

@@ -5,21 +5,24 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from harness.engine.addresses import endpoints, moved_ports, process_of, variables, visible_ports
+from harness.engine.addresses import LOOPBACK, endpoints, moved_ports, process_of, variables, visible_ports
 from harness.engine.plan import FileCopy, ProcessPlan, StackPlan
 from harness.engine.rendering import Names
 from harness.errors import ConfigError
+from harness.stack import by_number, numbers_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from harness.engine.addresses import Layout
-    from harness.stack import Mount, Port, Process, Service, Stack, Tree
+    from harness.stack import Mount, Port, Probe, Process, Seed, Service, Stack, Tree
 
 NAME = "embedded"
 SUBJECT_GRACE = 2.0
@@ -52,12 +55,64 @@ def plan_stack(tree: Tree, name: str, layout: Layout) -> StackPlan:
             problems += error.problems
     if problems:
         raise ConfigError.of(problems)
-    return StackPlan(stack=name, engine=NAME, services=tuple(services), notes=tuple(notes))
+    return StackPlan(name, NAME, services=tuple(services), notes=tuple(notes), seeds=planned_seeds(tree, stack, layout))
+
+
+def planned_seeds(tree: Tree, stack: Stack, layout: Layout) -> tuple[Seed, ...]:
+    """Return the seeds of a stack with their commands rendered for the services that these run in.
+
+    Raises:
+        ConfigError: with every placeholder that has no value there.
+    """
+    seeds: list[Seed] = []
+    problems: list[str] = []
+    for seed in stack.settings.seed:
+        try:
+            seeds.append(_planned_seed(tree, stack, seed, layout))
+        except ConfigError as error:
+            problems.append(f"{error.summary} ({stack.files[0]}, seed {seed.key!r})")
+    if problems:
+        raise ConfigError.of(problems)
+    return tuple(seeds)
+
+
+def _planned_seed(tree: Tree, stack: Stack, seed: Seed, layout: Layout) -> Seed:
+    if seed.exec is None:
+        return seed
+    owner, service = tree.visible(stack.name)[seed.exec.service]
+    if process_of(service, layout.engine, layout.local):
+        names = _names(tree, owner, service, _map_mounts(owner, service, layout, [])[0], layout)
+        # The names of services are those that the seed's stack sees.
+        names = replace(names, addresses=_addresses(tree, stack, layout), ports=visible_ports(tree, stack.name, layout))
+        words = _command_line(seed.exec.command, names)
+    else:
+        words = names_inside(service, layout).words(seed.exec.command)
+    return seed.model_copy(update={"exec": seed.exec.model_copy(update={"command": words})})
+
+
+def names_inside(service: Service, layout: Layout) -> Names:
+    """Return what placeholders stand for in a container, where names of services mean what Compose says."""
+    log_file = service.settings.log_file
+    mounts = {mount.target: mount.target for mount in service.mounts}
+    return Names(
+        service=service.name,
+        addresses={},
+        ports={},
+        own_ports={number: port.right for number, port in by_number(service.ports).items()},
+        named=layout.ports,
+        mounts=mounts | ({log_file: log_file} if log_file else {}),
+        values={"address": LOOPBACK, **({"log": log_file} if log_file else {})},
+    )
+
+
+def _addresses(tree: Tree, stack: Stack, layout: Layout) -> dict[str, str]:
+    """Return name -> address of the services that a stack sees."""
+    return {name: layout.host(owner.name, one) for name, (owner, one) in tree.visible(stack.name).items()}
 
 
 def _names(tree: Tree, stack: Stack, service: Service, mounts: Mapping[str, str], layout: Layout) -> Names:
     ports = visible_ports(tree, stack.name, layout)
-    addresses = {name: layout.host(owner.name, one) for name, (owner, one) in tree.visible(stack.name).items()}
+    addresses = _addresses(tree, stack, layout)
     scratch = layout.work / stack.name / service.name
     return Names(
         service=service.name,
@@ -133,21 +188,27 @@ def plan_process(
     env: dict[str, str] = {}
     stop: tuple[str, ...] = ()
     health: tuple[str, ...] = ()
+    ready: tuple[Probe, ...] = ()
     try:
         argv = _command_line(process.command, names)
         env = _environment(process, service, names, layout)
         stop = _command_line(process.stop, names) if process.stop else ()
         if process.healthcheck:
             health = _health_command(process.healthcheck.test, names)
+        ready = tuple(_probe(probe, names) for probe in service.settings.ready)
     except ConfigError as error:
         problems.append(f"{error.summary} ({stack.files[0]})")
     cwd = stack.folder / names.placeholders(process.cwd or ".")
     if not cwd.is_dir():
         problems.append(f"{where}: cwd {cwd} is no folder")
     elif not problems:
-        found = shutil.which(str(cwd / argv[0]) if "/" in argv[0] else argv[0], path=env.get("PATH", ""))
-        if not found:
-            problems.append(f"{where}: executable {argv[0]!r} was not found in PATH or {cwd}")
+        problems += [f"{where}: {why}" for why in _not_executable(argv[0], cwd, env, copies)]
+    for kind, declared in (("embedded", service.settings.embedded), ("local", service.settings.local)):
+        if process is declared and (place := service.merged.get(kind)):
+            notes.append(
+                f"service {service.name!r}: Compose merged the {kind} command at {place} with another file's into: "
+                f"{' '.join(process.command)}; `command: !override [...]` replaces it"
+            )
     problems += moved_ports(where, service, layout, notes, lambda port: _unused_port(service, process, copies, port))
     if problems:
         raise ConfigError.of(problems)
@@ -164,6 +225,7 @@ def plan_process(
         mounts=mapped,
         endpoints=endpoints(stack.name, service, layout),
         grace=grace_of(stack, service),
+        ready=ready,
         stop=stop,
         health=health,
         check=process.healthcheck,
@@ -180,8 +242,29 @@ def grace_of(stack: Stack, service: Service) -> float:
 
 
 def _command_line(words: tuple[str, ...], names: Names) -> tuple[str, ...]:
-    argv = tuple(names.argument(names.placeholders(word)) for word in words)
+    argv = names.words(words)
     return (sys.executable, *argv[1:]) if argv[0] == "python" else argv
+
+
+def _probe(probe: Probe, names: Names) -> Probe:
+    if probe.exec is not None:
+        return probe.model_copy(update={"exec": _command_line(probe.exec, names)})
+    return names.probe(probe)
+
+
+def _not_executable(program: str, cwd: Path, env: Mapping[str, str], copies: list[tuple[Path, Path]]) -> list[str]:
+    """Return why a program cannot be executed, nothing when it can."""
+    if "/" not in program:
+        return (
+            []
+            if shutil.which(program, path=env.get("PATH", ""))
+            else [f"executable {program!r} was not found in PATH or {cwd}"]
+        )
+    # A mounted program is copied, with its mode, before it is started; what it is copied from is what is there now.
+    path = next((source for source, target in copies if target == cwd / program), cwd / program)
+    if not path.is_file():
+        return [f"executable {program!r} was not found in PATH or {cwd}"]
+    return [] if os.access(path, os.X_OK) else [f"{path} is not executable; `chmod +x` makes it so"]
 
 
 def _health_command(test: tuple[str, ...] | str, names: Names) -> tuple[str, ...]:
@@ -195,7 +278,10 @@ def _unused_port(service: Service, process: Process, copies: list[tuple[Path, Pa
     """Return why a process would not follow when its port moves, "" when it would."""
     texts = [*process.command, *map(str, process.environment.values()), *service.environment.values()]
     texts += [source.read_text(errors="replace") for source, _ in copies]
-    follows = any(f"{{port:{port.left}}}" in text or f"{service.name}:{port.left}" in text for text in texts)
+    numbers = numbers_of(port, service.ports)
+    follows = any(
+        f"{{port:{number}}}" in text or f"{service.name}:{number}" in text for text in texts for number in numbers
+    )
     return "" if follows else f"its command does not use {{port:{port.left}}}"
 
 
@@ -219,6 +305,7 @@ def start(plan: ProcessPlan, keeper: Starter, *, hold: bool = False) -> dict[str
         folder.mkdir(parents=True, exist_ok=True)
     for copy in plan.copies:
         copy.target.parent.mkdir(parents=True, exist_ok=True)
+        copy.target.unlink(missing_ok=True)  # it may be one that nobody can write, or that is being executed
         copy.target.write_bytes(copy.content)
         copy.target.chmod(copy.source.stat().st_mode & 0o700)
     return keeper.ask(

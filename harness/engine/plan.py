@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.stack import by_number
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from harness.stack import HealthCheck
+    from harness.stack import HealthCheck, Probe, Seed
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class ServicePlan:
         endpoints: its published ports.
         env: its environment; of a container, what the stack file gives it.
         grace: seconds between TERM and KILL when it is stopped, 0 for KILL at once.
+        ready: its probes, with what placeholders and names stand for in it.
         has_health: whether its engine can tell its health.
     """
 
@@ -63,6 +66,7 @@ class ServicePlan:
     env: Mapping[str, str] = field(repr=False)
     endpoints: tuple[Endpoint, ...] = ()
     grace: float = 0.0
+    ready: tuple[Probe, ...] = ()
 
     @property
     def has_health(self) -> bool:
@@ -70,12 +74,8 @@ class ServicePlan:
         return False
 
     def endpoint(self, number: int) -> Endpoint | None:
-        """Return the endpoint whose left number is ``number``, else the one whose right number is."""
-        for side in ("left", "right"):
-            for one in self.endpoints:
-                if getattr(one, side) == number:
-                    return one
-        return None
+        """Return the endpoint that ``number`` means, None for none."""
+        return by_number(self.endpoints).get(number)
 
     def lines(self) -> list[str]:
         """Return what is planned, for people."""
@@ -210,6 +210,7 @@ class StackPlan:
         services: its services, in the order in which Compose gives them.
         notes: lines to tell the user once.
         containers: what Compose is given, None where there are no containers.
+        seeds: its seeds, with what placeholders and names stand for in the services that they are for.
     """
 
     stack: str
@@ -217,6 +218,7 @@ class StackPlan:
     services: tuple[ServicePlan, ...]
     notes: tuple[str, ...] = ()
     containers: Containers | None = None
+    seeds: tuple[Seed, ...] = ()
 
     def __str__(self) -> str:
         lines = [f"stack {self.stack} on {self.engine}"]

@@ -14,7 +14,9 @@ from harness.artifacts import mapped_path
 from harness.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    from harness.stack import Probe
 
 _HOST_KEYS = r"(?:HOST|ADDR|ADDRESS|ADDR_LIST|SERVERS)"
 _HOST_KEY = re.compile(rf"{_HOST_KEYS}$", re.IGNORECASE)
@@ -108,28 +110,44 @@ class Names:
         replaced = self._line.sub(lambda match: match[1] + self.addresses[match[2]] + match[3], text)
         return self.tokens(replaced).encode()
 
-    def placeholders(self, text: str) -> str:
-        """Replace the placeholders of ``x-harness``; other braces are text.
+    def words(self, words: tuple[str, ...]) -> tuple[str, ...]:
+        """Render a command line of ``x-harness``. Raises ConfigError as ``placeholders`` does."""
+        return tuple(self.argument(self.placeholders(word)) for word in words)
+
+    def probe(self, probe: Probe) -> Probe:
+        """Render the texts of a probe. Raises ConfigError as ``placeholders`` does."""
+        if probe.exec is not None:
+            return probe.model_copy(update={"exec": self.words(probe.exec)})
+        if probe.file is not None:
+            return probe.model_copy(update={"file": self.placeholders(probe.file)})
+        if probe.log is not None:
+            return probe.model_copy(update={"log": self.placeholders(probe.log, re.escape)})
+        if probe.http:
+            path = self.placeholders(probe.http.path)
+            return probe.model_copy(update={"http": probe.http.model_copy(update={"path": path})})
+        return probe
+
+    def placeholders(self, text: str, quote: Callable[[str], str] = str) -> str:
+        """Replace the placeholders of ``x-harness``, each by what ``quote`` makes of its value; other braces are text.
 
         Raises:
             ConfigError: one has no value here.
         """
+        return _PLACEHOLDER.sub(lambda match: quote(self._value_of(match)), text)
 
-        def replace(match: re.Match[str]) -> str:
-            kind, _, name = match[1].partition(":")
-            if kind == "mount":
-                return self._mounted(name, match[0])
-            if kind == "port":
-                if name.isdigit():
-                    if int(name) in self.own_ports:
-                        return str(self.own_ports[int(name)])
-                    raise ConfigError(f"Service {self.service!r}: {match[0]} names a port that it does not publish")
-                return str(self.named[name])
-            if kind not in self.values:
-                raise ConfigError(f"Service {self.service!r}: {match[0]} has no value on this engine")
-            return self.values[kind]
-
-        return _PLACEHOLDER.sub(replace, text)
+    def _value_of(self, placeholder: re.Match[str]) -> str:
+        kind, _, name = placeholder[1].partition(":")
+        if kind == "mount":
+            return self._mounted(name, placeholder[0])
+        if kind == "port":
+            if name.isdigit():
+                if int(name) in self.own_ports:
+                    return str(self.own_ports[int(name)])
+                raise ConfigError(f"Service {self.service!r}: {placeholder[0]} names a port that it does not publish")
+            return str(self.named[name])
+        if kind not in self.values:
+            raise ConfigError(f"Service {self.service!r}: {placeholder[0]} has no value on this engine")
+        return self.values[kind]
 
     def _mounted(self, path: str, written: str) -> str:
         here = mapped_path(path, self.mounts)

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from harness import procs
 from harness.artifacts import last_lines
-from harness.clock import Deadline
+from harness.clock import Deadline, poll
 from harness.errors import BrokenStack
 from harness.images.base import find_base
+from harness.last_words import cause_of, last_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -108,40 +109,62 @@ def _missing(image: str, service: str, variable: str, seen: str, details: Sequen
     )
 
 
-def _pull(client: APIClient, image: str, within: float, budget: float) -> str:
-    """Pull ``image`` and return "", or the engine's words for why it did not come."""
-    from docker.errors import DockerException  # noqa: PLC0415
-    from docker.utils import parse_repository_tag  # noqa: PLC0415
-    from requests.exceptions import RequestException  # noqa: PLC0415
+class _Pull:
+    """A pull in a thread, because the call cannot be given a limit for its first answer and none between later ones.
 
-    name, tag = parse_repository_tag(image)
-    events: queue.SimpleQueue[dict[str, Any] | Exception | None] = queue.SimpleQueue()
+    One that is given up ends with the engine's own attempt, or with this process.
+    """
 
-    def follow() -> None:
+    def __init__(self, client: APIClient, image: str) -> None:
+        self.came = threading.Event()
+        self.events: queue.SimpleQueue[dict[str, Any] | Exception | None] = queue.SimpleQueue()
+        threading.Thread(target=self._follow, args=(client, image), name=f"pull {image}", daemon=True).start()
+
+    def _follow(self, client: APIClient, image: str) -> None:
+        from docker.errors import DockerException  # noqa: PLC0415
+        from docker.utils import parse_repository_tag  # noqa: PLC0415
+        from requests.exceptions import RequestException  # noqa: PLC0415
+
+        name, tag = parse_repository_tag(image)
         try:
             for event in client.pull(name, tag=tag or "latest", stream=True, decode=True):
-                events.put(event)
-            events.put(None)
+                self._tell(event)
+            self._tell(None)
         except (DockerException, RequestException) as error:
-            events.put(error)
+            self._tell(error)
 
-    # In a thread, because the call cannot be given a limit for its first answer and none between later ones. One that
-    # is given up ends with the engine's own attempt, or with this process.
-    threading.Thread(target=follow, name=f"pull {image}", daemon=True).start()
-    deadline, first = Deadline.after(budget), True
-    while True:
-        limit = min(within, budget) if first else deadline.remaining()
-        try:
-            event = events.get(timeout=limit)
-        except queue.Empty:
-            return f"no answer of the registry in {limit:g} s" if first else f"pull not complete in {budget:g} s"
-        if event is None:
-            return ""
-        if isinstance(event, Exception):
-            return str(getattr(event, "explanation", None) or event)
-        if "error" in event:
-            return str(event["error"])
-        first = False
+    def _tell(self, event: dict[str, Any] | Exception | None) -> None:
+        self.events.put(event)
+        self.came.set()
+
+    def result(self) -> str | None:
+        """Return "" when the image came, why it did not, or None when that is not known yet."""
+        while not self.events.empty():
+            event = self.events.get()
+            if event is None:
+                return ""
+            if isinstance(event, Exception):
+                return str(getattr(event, "explanation", None) or event)
+            if "error" in event:
+                return str(event["error"])
+        return None
+
+
+def _pull(client: APIClient, image: str, within: float, budget: float) -> str:
+    """Pull ``image`` and return "", or the engine's words for why it did not come.
+
+    The guards of this context end the wait, such as when the run is given up.
+    """
+    deadline, pull = Deadline.after(budget), _Pull(client, image)
+    for _ in poll(deadline.sooner(within), wake=pull.came):
+        if not pull.events.empty():
+            break
+    else:
+        return f"no answer of the registry in {min(within, budget):g} s"
+    for _ in poll(deadline, wake=pull.came):
+        if (result := pull.result()) is not None:
+            return result
+    return f"pull not complete in {budget:g} s"
 
 
 # -- builds ----------------------------------------------------------------------------------------------------------
@@ -247,13 +270,34 @@ def choose_base(client: APIClient, environ: Mapping[str, str], *, dockerfile: Pa
     )
 
 
+_STEP_FAILED = re.compile(r"The command .* returned a non-zero code: \d+|did not complete successfully: exit code: \d+")
+_NOT_IN_CONTEXT = re.compile(r"build context.*: stat (?P<path>\S+): file|\"(?P<other>/[^\"]+)\": not found")
+_OF_BUILDER = ("--->", "Step ", "Removing ", "------", " > ")
+_BUILDER_SAYS = re.compile(
+    r"^(?:#\d+ [\d.]* ?|ERROR: |failed to solve: |unable to prepare context: |target \S+: "
+    r"|Error response from daemon: "
+    r"|dockerfile parse error |unable to evaluate symlinks in Dockerfile path: lstat )+"
+)
+
+
+def build_fault(lines: Sequence[str]) -> str:
+    """Return what the end of a build's log says of its fault: of a command that failed, that command's own words."""
+    failed = next((at for at, line in enumerate(lines) if _STEP_FAILED.search(line)), None)
+    own = [line for line in lines[:failed] if not line.lstrip().startswith(_OF_BUILDER)]
+    cause = cause_of(lines) if failed is None else cause_of(own) or last_line(own)
+    if missing := _NOT_IN_CONTEXT.search(cause):
+        return f"{missing['path'] or missing['other']} is not in the build context"
+    return _BUILDER_SAYS.sub("", cause)
+
+
 def build_error(services: str | Sequence[str], log: Path, code: int | None) -> BrokenStack:
     """Return the error for a build that ended with ``code`` (None: it did not end in time), with its last lines."""
     names = (services,) if isinstance(services, str) else tuple(services)
     who = f"service{'s' if len(names) > 1 else ''} {', '.join(map(repr, names))}"
     ended = "no end in time" if code is None else procs.describe_exit(code)
+    why = build_fault(last_lines(log, _LOG_LINES))
     return BrokenStack(
-        f"The image of {who} could not be built: {ended} ({log})",
+        f"The image of {who} could not be built: {why or ended} ({log})",
         service=names[0] if len(names) == 1 else "",
         details=[line for line in last_lines(log, _LOG_LINES) if line.strip()],
     )

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from harness import procs
 from harness.artifacts import NO_ROOM
-from harness.clock import now
+from harness.clock import Deadline, now, poll
 from harness.daemon import Api
 from harness.errors import BrokenStack, ConfigError, EngineUnreachableError, HarnessError
-from harness.ownership.identity import Owner, this_process
+from harness.ownership.identity import RUN_COOKIE, SERVICE_COOKIE, Owner, this_process
 from harness.ownership.locks import peer_of
 from harness.ownership.networks import Network, first_name, make_network
 from harness.ownership.objects import labels_of
@@ -34,10 +34,14 @@ if TYPE_CHECKING:
 
 START_BUDGET = 10.0
 ANSWER_BUDGET = 5.0  # in which a keeper that is well says hello, however busy the machine is
+STOPPED_BUDGET = 1.0  # in which one that was stopped may go on
 NETWORK_BUDGET = 20.0
+REMOVAL_BUDGET = 60.0  # seconds beyond the grace that services are given
+_BRINGS_UP = frozenset(["acquire", "compose", "network", "settled", "start"])
 _KINDS: dict[str, type[HarnessError]] = {
     kind.__name__: kind for kind in (BrokenStack, ConfigError, EngineUnreachableError)
 }
+_NOT_THE_KEEPERS = (procs.PARENT, RUN_COOKIE, SERVICE_COOKIE)  # by which it would be ended as somebody's
 # Fork once more before anything heavy is imported: the keeper is then nobody's child whose end somebody must collect.
 # It says its number at once: things are marked as its while it is still loading.
 # At its end nothing is left to tidy, and the run waits for it: the interpreter is not taken apart, which takes 30 ms.
@@ -106,8 +110,10 @@ class KeeperToBe:
         self._ack, ack = os.pipe()
         words = [str(Path(__file__).parents[2]), json.dumps(header), str(begin), str(ack)]
         try:
+            # Whoever this run works for, the keeper is to outlive them all.
+            env = {name: value for name, value in os.environ.items() if name not in _NOT_THE_KEEPERS}
             self._process = procs.spawn(
-                [sys.executable, "-I", "-c", _BOOT, *words], output=self._said, pass_fds=[begin, ack]
+                [sys.executable, "-I", "-c", _BOOT, *words], env=env, output=self._said, pass_fds=[begin, ack]
             )
         except BaseException:
             _close(self._said, self._begin, self._ack)
@@ -246,7 +252,7 @@ def connect(name: str) -> tuple[socket.socket, int]:
     """Connect to the keeper that listens on an abstract socket; return the connection and the keeper's pid.
 
     Raises:
-        HungKeeperError: so many wait for the keeper's answer already that nobody else can.
+        HungKeeperError: the keeper is stopped, or so many wait for its answer already that nobody else can.
         BrokenStack: nobody listens there, or somebody of another user.
     """
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -267,7 +273,15 @@ def connect(name: str) -> tuple[socket.socket, int]:
     if uid != os.getuid():
         connection.close()
         raise BrokenStack(f"Who listens as {name} (pid {pid}) is of user {uid}, not of you ({os.getuid()})")
+    if not _goes_on(pid):
+        connection.close()
+        raise HungKeeperError(name, pid)
     return connection, pid
+
+
+def _goes_on(pid: int) -> bool:
+    """Return whether a process is not stopped, or has gone on after a moment: a stopped one cannot answer."""
+    return any(procs.state_of(pid) not in procs.STOPPED for _ in poll(Deadline.after(STOPPED_BUDGET)))
 
 
 def _env_of(name: str) -> str:
@@ -290,9 +304,9 @@ class HungKeeperError(UnansweredError):
         state = procs.state_of(pid) if pid else ""
         who = f" (pid {pid}, {state})" if pid else ""
         super().__init__(
-            f"The keeper of {_env_of(name)}{who} did not answer in {ANSWER_BUDGET:g} s",
+            f"The keeper of {_env_of(name)}{who} does not answer",
             hint="`harness gc --hung` ends it and clears what it kept"
-            + (f"; `kill -CONT {pid}` has it go on" if state == procs.STATES["T"] else ""),
+            + (f"; `kill -CONT {pid}` has it go on" if state in procs.STOPPED else ""),
         )
         self.pid = pid
 
@@ -326,6 +340,8 @@ class KeeperLink:
         self._lock = threading.Lock()
         # Each request waits for its own answer: of sixty that wait at once, an answer wakes one.
         self._waiting: dict[int, SimpleQueue[dict[str, Any] | None]] = {}
+        self._bringing: set[int] = set()
+        self._given_up = False
         self._sending = threading.Lock()
         self._number = 0
         self._closing = False
@@ -384,28 +400,55 @@ class KeeperLink:
         with self._lock:
             if self.lost:
                 raise BrokenStack(f"The keeper is gone, {do!r} was not done")
+            if self._given_up and do in _BRINGS_UP:
+                raise BrokenStack(f"This run was given up, {do!r} was not done")
             self._number += 1
             number = self._number
             self._waiting[number] = mine
+            if do in _BRINGS_UP:
+                self._bringing.add(number)
         try:
             request = json.dumps({"id": number, "do": do, **arguments}).encode() + b"\n"
             with self._sending:
                 self._socket.sendall(request)
             answer = mine.get(timeout=timeout)
         except OSError as error:
+            self.lost = True
             raise BrokenStack(f"The keeper is gone, {do!r} was not done") from error
         except Empty:
             raise UnansweredError(f"The keeper did not answer {do!r} in {timeout:g} s") from None
         finally:
             with self._lock:
                 del self._waiting[number]
+                self._bringing.discard(number)
         if answer is None:
-            raise BrokenStack(f"The keeper is gone, {do!r} was not done")
+            raise BrokenStack(f"{self._why_unanswered()}, {do!r} was not done")
         if "error" in answer:
             kind = _KINDS.get(str(answer.get("kind")), HarnessError)
             raise kind(str(answer["error"]))
         result: dict[str, Any] = answer["ok"]
         return result
+
+    def _why_unanswered(self) -> str:
+        return "The keeper is gone" if self.lost else "This run was given up"
+
+    def give_up(self) -> None:
+        """Wait no longer for what brings something up, in any thread, and ask for nothing more of that kind.
+
+        The keeper ends what it does for this run when that gives it back.
+        """
+        with self._lock:
+            self._given_up = True
+            for number in self._bringing:
+                self._waiting[number].put(None)
+
+    def ask_to_remove(self, do: str, **arguments: object) -> dict[str, Any]:
+        """Send a request that may end services; it is waited for as long as they all are given, and some more.
+
+        Raises as ``ask`` does.
+        """
+        graces = float(self.ask("graces")["seconds"])
+        return self.ask(do, timeout=graces + REMOVAL_BUDGET, **arguments)
 
     def wait_until_keeper_ended(self, timeout: float) -> bool:
         """Wait until the keeper's process is gone; return whether it is after ``timeout`` seconds."""

@@ -24,7 +24,7 @@ from harness.ownership.networks import Network, make_network
 from harness.ownership.objects import NUMBER, RUN, SERVICE, STACK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
     from http.client import HTTPResponse
 
 LOST_AFTER = 10.0
@@ -119,6 +119,7 @@ class Container:
         self.pid = 0
         self.exit_code: int | None = None
         self.expected = False
+        self.under = ""  # what ran when it ended, in words
         self.oom = False
         self.health = ""
         self.starts = 0
@@ -148,6 +149,7 @@ class Container:
             "start_time": 0,
             "exit_code": self.exit_code,
             "expected": self.expected,
+            "under": self.under,
             "starts": self.starts,
             "restarts": max(0, self.starts - 1),
             "log": self.log,
@@ -191,6 +193,7 @@ class Engine:
         self._news = asyncio.Event()
         self._listener: threading.Thread | None = None
         self._starts: dict[str, set[asyncio.Task[None]]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
         self._loop.set_default_executor(ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="call"))
         self.containers: dict[str, Container] = {}
         self.lost = ""
@@ -273,7 +276,7 @@ class Engine:
     def _subscribed(self, subscribed: asyncio.Event, again: bool) -> None:
         subscribed.set()
         if again:
-            self._refresh_soon()
+            self._in_background(self.refresh())
         if self.lost:
             self.lost = ""
             self._say("the engine is back")
@@ -285,8 +288,10 @@ class Engine:
             self._say(f"the engine is gone: {reason}")
             self._tell("engine-lost", None)
 
-    def _refresh_soon(self) -> None:
-        task = self._loop.create_task(self.refresh())
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     async def refresh(self) -> None:
@@ -300,22 +305,34 @@ class Engine:
             if one.get("State") == "created" or (lives == known.running and one["Id"] == known.container):
                 self._take_health(known, _HEALTH.search(one.get("Status", "")))
                 continue
-            with contextlib.suppress(HarnessError):  # it is gone by now, or the next look will tell
-                self._compare(known, await self._inspect(one["Id"]))
+            await self._look_at(known, one["Id"])
+
+    async def _look_at(self, known: Container, container: str) -> None:
+        """Ask for the state of a container, in case an event was missed."""
+        seen = known.seen
+        with contextlib.suppress(HarnessError):  # it is gone by now, or the next look will tell
+            facts = await self._inspect(container)
+            if known.seen == seen:  # else the answer may be older than what was told meanwhile
+                self._compare(known, facts)
 
     def _compare(self, known: Container, facts: dict[str, Any]) -> None:
-        """Take over a state that no event has told, if it is newer than the last event."""
+        """Take over a state that no event has told.
+
+        Times of states and of events are not of one clock: a container that ends at once may have done so before its
+        start is told. Only different lives are far enough apart to be told apart by them.
+        """
         state = facts["State"]
+        current = known.running and known.container == facts["Id"]
+        began, finished = _nanoseconds(state.get("StartedAt", "")), _nanoseconds(state.get("FinishedAt", ""))
         if state.get("Running"):
-            began = _nanoseconds(state.get("StartedAt", ""))
             if began > known.seen:
                 known.seen = began
                 self._started(known, facts["Id"])
-        elif _nanoseconds(state.get("FinishedAt", "")) > known.seen:
-            known.seen = _nanoseconds(state["FinishedAt"])
-            if not known.running:  # neither its start nor its end was told
+        elif current or finished > known.seen:
+            known.seen = max(known.seen, finished)
+            if not current:  # neither its start nor its end was told
                 self._started(known, facts["Id"])
-            self._died(known, int(state["ExitCode"]), known.seen / NANO)
+            self._died(known, int(state["ExitCode"]), finished / NANO)
 
     def _take_health(self, known: Container, told: re.Match[str] | None) -> None:
         health = (told[1] or told[2]) if told else ""
@@ -339,6 +356,10 @@ class Engine:
             return
         if event.get("timeNano", 0) <= known.seen:
             return  # told again after a break
+        if action == "die" and not known.running:
+            # Its start was never told, or its end is known already: the engine knows whether that life is another one.
+            self._in_background(self._look_at(known, actor.get("ID", "")))
+            return
         known.seen = event.get("timeNano", 0)
         when = known.seen / NANO
         if action == "start":
@@ -363,6 +384,7 @@ class Engine:
         same = known.container == container
         known.container, known.state, known.pid = container, "running", 0
         known.exit_code, known.expected, known.oom, known.health = None, False, False, ""
+        known.under = ""
         known.starts += 1
         path = Path(known.log)
         path.touch()
@@ -518,6 +540,7 @@ class Engine:
         health = state.get("Health") or {}
         return {
             "oom": one.oom,
+            "pid": one.pid,
             "error": state.get("Error", ""),
             "restarts": facts.get("RestartCount", 0),
             "health": health.get("Status", ""),

@@ -49,12 +49,13 @@ FIRST_LEASE_WITHIN = 5.0
 STOP_BUDGET = 7.0
 KILL_BUDGET = 10.0
 LIMIT = 16 * 1024 * 1024
+LOOK_BUDGET = 1.0
 REFRESH = 1.0
 AGAIN = 0.1  # seconds after which logs are looked at again while one grows beyond its bound
 UNREAPED = 0.5  # seconds in which a dead child is ours to collect, unless a debugger has not looked yet
 SWITCH_EVERY = 0.0005  # seconds that a thread, such as one that reads a log, may hold up answers
+CLOSING = 1.0  # seconds between the end of a client's connection and that of its process, at most
 RETRY_FOR, RETRY_EVERY = 120.0, 2.0
-CUT_SHORT = 1.5  # seconds in which the engine may still create what a killed Compose, or run, had asked for
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -85,6 +86,7 @@ class Service:
         self.start_time = 0
         self.exit_code: int | None = None
         self.expected = False
+        self.under = ""  # what ran when it ended, in words
         self.paused = False
         self.held = False
         self.starts = 0
@@ -135,7 +137,7 @@ class Service:
         self._stdin = write_end
         self.pid = self.process.pid
         self.start_time = procs.start_time_of(self.pid) or 0
-        self.exit_code, self.expected, self.paused = None, False, False
+        self.exit_code, self.expected, self.under, self.paused = None, False, "", False
         self.held = bool(spec.get("hold")) and holding.hold(self.pid)
         self.starts += 1
         self.gone = asyncio.Event()
@@ -171,6 +173,7 @@ class Service:
             "start_time": self.start_time,
             "exit_code": self.exit_code,
             "expected": self.expected,
+            "under": self.under,
             "starts": self.starts,
             "restarts": max(0, self.starts - 1),
             "log": self.spec["log"],
@@ -219,6 +222,7 @@ class Connection:
         self.is_lease = False
         self.sponsor: Sponsor | None = None
         self.pid = 0
+        self.start = 0
         self.pidfd = -1
         self.closed = False
 
@@ -495,26 +499,40 @@ class Keeper:
         if connection.is_lease:
             say(f"{connection.id} (pid {connection.pid}) is gone")
             self.ledger.note("released", pid=connection.pid)
-            await self._carry_out(self.holds.leave(connection.id))
+            removed = self._carry_out(self.holds.leave(connection.id), _hurry())
+            await asyncio.gather(self._end_children(connection), removed)
             if connection.sponsor and connection.id == connection.sponsor.id:
                 await self._lost_sponsor(connection.sponsor)
             self._end_if_unused()
+
+    async def _end_children(self, connection: Connection) -> None:
+        """End what was to end with a client that did not say goodbye: the command that it ran, and all of its."""
+        pid, start = connection.pid, connection.start
+        await _wait_gone(pid, start, clock.Deadline.after(CLOSING))
+        if start and not procs.is_alive(pid, start):
+            orphans = procs.carriers(procs.parent_of_children(pid, start))
+            await self._kill_all(orphans, clock.Deadline.after(KILL_BUDGET))
 
     async def _sponsor_ended(self, sponsor: Sponsor) -> None:
         say(f"{sponsor.id} is gone")
         await self._lost_sponsor(sponsor)
         self._end_if_unused()
 
-    async def _lost_sponsor(self, sponsor: Sponsor) -> list[str]:
+    async def _lost_sponsor(self, sponsor: Sponsor, *, hurried: bool = True) -> list[str]:
         """Drop what a sponsor's clients share, and the clients: they work for nobody. Return what is left."""
         if self.sponsors.pop(sponsor.id, None) is None:
             return []
         asyncio.get_running_loop().remove_reader(sponsor.pidfd)
         os.close(sponsor.pidfd)
         self.ledger.note("released", pid=sponsor.pid)
-        for one in [one for one in self.connections if one.sponsor is sponsor and one.id != sponsor.id]:
-            await self._lost(one)
-        return await self._carry_out(self.holds.leave(sponsor.id))
+        clients = [one for one in self.connections if one.sponsor is sponsor and one.id != sponsor.id]
+        budget = _hurry() if hurried else None
+        holders = [*(one.id for one in clients), sponsor.id]
+        removals = [task for holder in holders for task in self._follow(self.holds.leave(holder), budget)]
+        closing = asyncio.gather(*(self._lost(one) for one in clients))  # which may take a moment longer
+        left = await asyncio.gather(*removals)
+        await closing
+        return [line for lines in left for line in lines]
 
     def _end_if_unused(self) -> None:
         if self._first_lease_seen and not self._leases() and not self.holds.stacks:
@@ -541,7 +559,7 @@ class Keeper:
                 asyncio.get_running_loop().add_reader(
                     connection.pidfd, lambda: self._in_background(self._lost(connection))
                 )
-            connection.is_lease = True
+            connection.is_lease, connection.start = True, start
             self._first_lease_seen = True
             holder = this_process().as_dict() | {"pid": pid, "start": start}
             self.ledger.write("holder", owner=holder)
@@ -605,8 +623,11 @@ class Keeper:
         self._follow(self.holds.acquire(request))
         return await waiting
 
-    def _follow(self, outcome: Outcome) -> list[asyncio.Task[list[str]]]:
-        """Answer who is to be answered, and begin the removals; each returns what is left."""
+    def _follow(self, outcome: Outcome, budget: clock.Deadline | None = None) -> list[asyncio.Task[list[str]]]:
+        """Answer who is to be answered, and begin the removals; each returns what is left.
+
+        With a ``budget`` services get no more grace than what is left of it; by default, all that their files say.
+        """
         for answer in outcome.answers:
             if answer.build:
                 self.stacks[answer.stack] = Stack(answer.stack)
@@ -618,26 +639,28 @@ class Keeper:
             else:
                 record = {} if answer.build else {"record": self.stacks[answer.stack].record}
                 waiting.set_result({"build": answer.build, **record})
-        removals = [asyncio.create_task(self._remove_and_follow(self.stacks[name])) for name in outcome.removals]
+        removals = [
+            asyncio.create_task(self._remove_and_follow(self.stacks[name], budget)) for name in outcome.removals
+        ]
         for task in removals:
             self._removals.add(task)
             task.add_done_callback(self._removals.discard)
         return removals
 
-    async def _carry_out(self, outcome: Outcome) -> list[str]:
+    async def _carry_out(self, outcome: Outcome, budget: clock.Deadline | None = None) -> list[str]:
         """Do what follows; return what could not be removed."""
-        return [line for lines in await asyncio.gather(*self._follow(outcome)) for line in lines]
+        return [line for lines in await asyncio.gather(*self._follow(outcome, budget)) for line in lines]
 
-    async def _remove_and_follow(self, stack: Stack) -> list[str]:
+    async def _remove_and_follow(self, stack: Stack, budget: clock.Deadline | None) -> list[str]:
         try:
-            left = await self._remove(stack)
+            left = await self._remove(stack, budget or clock.Deadline.after(clock.LIFTED))
         except Exception as error:  # noqa: BLE001 - whoever waits for its end must not wait for ever
             say(traceback.format_exc())
             left = [f"stack {stack.name}: {type(error).__name__}: {error}"]
         del self.stacks[stack.name]
         self.left += left
         say(f"stack {stack.name}: removed" + (f", left: {left}" if left else ""))
-        return left + await self._carry_out(self.holds.removed(stack.name))
+        return left + await self._carry_out(self.holds.removed(stack.name), budget)
 
     async def _removals_over(self) -> None:
         """Wait until nothing is being removed."""
@@ -692,11 +715,19 @@ class Keeper:
             "held_by": [f"{one.id} (pid {one.pid})" for one in self._leases() if one.id in held],
         }
 
-    async def do_goodbye(self, connection: Connection) -> dict[str, Any]:
-        """End a run: drop all its holds, and report what could not be removed."""
-        left = await self._carry_out(self.holds.leave(connection.id))
+    async def do_graces(self, _: Connection) -> dict[str, Any]:
+        """Return how many seconds all services have to end when they are asked to, one stack after the other."""
+        graces: dict[str, float] = {}
+        for one in self._everything():
+            grace = one.spec["grace"] if isinstance(one, Service) else one.grace
+            graces[one.stack] = max(grace, graces.get(one.stack, 0.0))
+        return {"seconds": sum(graces.values())}
+
+    async def do_goodbye(self, connection: Connection, *, hurried: bool = False) -> dict[str, Any]:
+        """End a run: drop all its holds, and report what could not be removed. A signal is in a hurry."""
+        left = await self._carry_out(self.holds.leave(connection.id), _hurry() if hurried else None)
         if connection.sponsor and connection.id == connection.sponsor.id:
-            left += await self._lost_sponsor(connection.sponsor)
+            left += await self._lost_sponsor(connection.sponsor, hurried=hurried)
         await self._removals_over()
         connection.is_lease = False
         self.ledger.note("released", pid=connection.pid)
@@ -889,6 +920,25 @@ class Keeper:
             },
         }
 
+    async def do_look(self, _: Connection) -> dict[str, Any]:
+        """Look which services have ended, and tell of it before this is answered: their ends may not be known yet.
+
+        ``late`` tells that the engine did not answer in time.
+        """
+        self.reap()
+        try:
+            if self.engine:
+                await asyncio.wait_for(self.engine.refresh(), LOOK_BUDGET)
+        except TimeoutError:
+            return {"late": True}
+        return {"late": False}
+
+    async def do_blame(self, _: Connection, *, stack: str, service: str, under: str) -> None:
+        """Note what ran when a service ended, for everybody who finds it so later on; who comes first knows best."""
+        for one in self._everything():
+            if one.id == f"{stack}/{service}" and not one.running:
+                one.under = one.under or under
+
     async def do_logs_since(self, _: Connection, *, seconds: float) -> dict[str, Any]:
         """Return log -> the size that it had ``seconds`` ago."""
         logs = [facts["log"] for facts in (one.facts() for one in self._everything())]
@@ -916,10 +966,9 @@ class Keeper:
 
     # -- removal ------------------------------------------------------------------------------------------------
 
-    async def _remove(self, stack: Stack) -> list[str]:
+    async def _remove(self, stack: Stack, budget: clock.Deadline) -> list[str]:
         """Stop a stack's services, subjects first, and forget them; return what is left."""
         mine = [service for service in self.services.values() if service.stack == stack.name]
-        budget = clock.Deadline.after(STOP_BUDGET)
         subjects = [service for service in mine if service.spec["grace"] > 0]
         # A Compose that failed or was killed may have asked the engine for more than there is yet.
         cut_short = await self._end_commands(stack.name) or stack.unsure
@@ -927,10 +976,14 @@ class Keeper:
         containers = [one for one in engine.containers.values() if one.stack == stack.name] if engine else []
         await asyncio.gather(
             self._stop({one: min(one.spec["grace"], budget.remaining()) for one in subjects}),
-            *(engine.stop(one, one.grace) for one in containers if engine and one.running and one.grace > 0),
+            *(
+                engine.stop(one, min(one.grace, budget.remaining()))
+                for one in containers
+                if engine and one.running and one.grace > 0
+            ),
         )
         await self._stop({one: 0 for one in mine if one not in subjects})
-        left = await self._remove_containers(stack.name, settle=CUT_SHORT if cut_short else 0.0)
+        left = await self._remove_containers(stack.name, settle=removal.CUT_SHORT if cut_short else 0.0)
         for container in containers:
             if engine:
                 await engine.log_complete(container)
@@ -1018,7 +1071,7 @@ class Keeper:
 
     async def _kill_all(self, pids: dict[int, int], deadline: clock.Deadline) -> None:
         for pid, start in pids.items():
-            say(f"killing pid {pid} ({procs.command_of(pid)}), which a service left")
+            say(f"killing pid {pid} ({procs.command_of(pid)}), which was left")
             procs.kill(pid, signal.SIGKILL, start_time=start)
         for pid, start in pids.items():
             await _wait_gone(pid, start, deadline)
@@ -1026,7 +1079,7 @@ class Keeper:
     async def _remove_all(self) -> list[str]:
         """Remove every stack, every process and the scratch folder of this environment; verify; close the ledger."""
         intents = self._intents
-        self._follow(self.holds.end())
+        self._follow(self.holds.end(), _hurry())
         await self._removals_over()
         async with self._clearing:
             # Stacks take their Compose with them, so no process here goes on making containers.
@@ -1044,7 +1097,7 @@ class Keeper:
     async def _remove_rest_of_containers(self) -> list[str]:
         async with self._networking:  # one that is being made for a lost run is there by then
             # A run that was killed may have asked the engine for a network that is not there yet.
-            return await self._remove_containers(None, settle=CUT_SHORT if self._awaits_network else 0.0)
+            return await self._remove_containers(None, settle=removal.CUT_SHORT if self._awaits_network else 0.0)
 
     async def _remove_strays(self) -> list[str]:
         """End what services left running; return what would not end."""
@@ -1063,6 +1116,11 @@ def _refusal(answer: Answer) -> HarnessError:
             "use stacks in the same order everywhere, or with scope='session'"
         )
     return BrokenStack(f"Stack {answer.stack!r} is not to be had: {answer.refusal}")
+
+
+def _hurry() -> clock.Deadline:
+    """Return the time in which services may end by themselves after a signal, or when nobody waits for them."""
+    return clock.Deadline.after(STOP_BUDGET)
 
 
 def _of_group(pids: dict[int, int], group: int) -> dict[int, int]:

@@ -140,8 +140,8 @@ def _keeper(name: str) -> _Keeper | None:
     """Return who listens under a name, None when nobody of this user does."""
     try:
         connection, pid = connect(name)
-    except UnansweredError:
-        return _Keeper(0, {})
+    except HungKeeperError as error:
+        return _Keeper(error.pid, _header_of(error.pid, name))
     except BrokenStack:
         return None
     connection.close()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 WORK, LOG = "work", "keeper.log"
 ENGINE_BUDGET = 20.0
+CUT_SHORT = 1.5  # seconds in which the engine may still create what a killed Compose, or run, had asked for
 MARK = ".harness-environment"
 
 
@@ -65,15 +66,18 @@ def end_processes(record: LedgerRecord, timeout: float = 10.0) -> dict[int, int]
     return left
 
 
-def remove_containers(record: LedgerRecord) -> list[str]:
-    """Remove the containers, networks and volumes of an environment; return what is left, in words."""
+def remove_containers(record: LedgerRecord, *, settle: float = 0.0) -> list[str]:
+    """Remove the containers, networks and volumes of an environment; return what is left, in words.
+
+    ``settle`` is how many seconds to go on looking, as in ``objects.remove_all``.
+    """
     if record.daemon is None:
         return []
     if not record.nonce:
         return [f"containers of {record.env}: its ledger has no nonce, so nothing proves which are its"]
     try:
         api, label = reach(record.daemon, within=ENGINE_BUDGET), f"{objects.RUN}={record.env}"
-        return objects.remove_all(api, label, lambda labels: labels.get(objects.NONCE) == record.nonce)
+        return objects.remove_all(api, label, lambda labels: labels.get(objects.NONCE) == record.nonce, settle=settle)
     except HarnessError as error:
         return [f"containers of {record.env}: {error.summary}"]
 
@@ -91,8 +95,9 @@ def containers_of(record: LedgerRecord) -> list[str]:
 
 def clear(record: LedgerRecord) -> list[str]:
     """Remove everything of a dead environment and its ledger; return what is left, in words."""
+    cut_short = bool(living(record))  # Compose among them, perhaps
     left = [f"process {pid} ({procs.command_of(pid)})" for pid in end_processes(record)]
-    left += remove_containers(record)
+    left += remove_containers(record, settle=CUT_SHORT if cut_short else 0.0)
     if not remove_work_folder(Path(record.folder), record.env):
         left.append(f"folder {record.folder}/{WORK}")
     if not left:

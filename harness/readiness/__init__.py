@@ -1,7 +1,7 @@
 """Is it usable: one poll loop over probes, which ends at once when the service is dead."""
 
 from harness.readiness.listeners import Family, is_silent, stranger_at
-from harness.readiness.probes import Asker, Hopeless, Target, missing_binary, start_again, start_probe
+from harness.readiness.probes import Asker, Hopeless, Target, missing_binary, start_again, start_check, start_probe
 from harness.readiness.waiting import Stop, Waited, ask_once, wait_until_ready
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "is_silent",
     "missing_binary",
     "start_again",
+    "start_check",
     "start_probe",
     "stranger_at",
     "wait_until_ready",

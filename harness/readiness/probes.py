@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import socket
 import struct
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
 STILL_OPEN = 0.02  # a proxy accepts for a service that does not listen yet, and closes at once
 CONNECT_BUDGET = 0.5
 KAFKA_SLICE = 0.25
+FAILURES_OF_A_CLIENT = 4
 EXEC_BUDGET = 5.0
+BODY_SHOWN = 80
+_TLS = "\\x15\\x03"  # the head of an alert, as ``http.problem_of`` writes it (RFC 8446, section 5.1)
 LOG_AT_ONCE, LOG_PARTS = 1 << 20, 16
 LOG_AGAIN = 1 << 16  # bytes that are looked at twice: a match may have come in pieces, and have several lines
 # What an engine says of a program that is not there, and what shells say; neither of one that was named by its path.
@@ -101,10 +105,12 @@ class Asker(Protocol):
     Attributes:
         name: what the probe is, for errors and logs.
         needed: how many successes in a row make it hold.
+        port: the port of its own service that it asks, None when it asks none.
     """
 
     name: str
     needed: int
+    port: int | None
 
     def ask(self) -> str:
         """Return "" when the condition holds now, else why not. Raises Hopeless when it never will."""
@@ -131,6 +137,7 @@ class Simple:
     name: str
     ask_once: Callable[[], str]
     needed: int = 1
+    port: int | None = None
 
     def ask(self) -> str:
         """Ask once."""
@@ -163,6 +170,7 @@ class LogAsker:
     pattern: str
     target: Target
     needed: int = 1
+    port: int | None = None
     _at: int = 0
 
     def ask(self) -> str:
@@ -189,7 +197,9 @@ def start_probe(probe: Probe, index: int, target: Target) -> Asker:
     if probe.http:
         return _http(probe.http, target)
     if probe.tcp:
-        return Simple(f"tcp {probe.tcp} (listening)", lambda: _tcp(*target.address[probe.tcp or 0], target), needed=2)
+        return Simple(
+            f"tcp {probe.tcp} (listening)", lambda: _tcp(*target.address[probe.tcp or 0], target), 2, probe.tcp
+        )
     if probe.kafka:
         return KafkaAsker(probe.kafka, target.brokers[index], target)
     if probe.log is not None:
@@ -217,29 +227,63 @@ def start_again(probe: Probe, index: int, target: Target) -> Asker | None:
     return start_probe(probe, index, target)
 
 
+def start_check(probe: Probe, index: int, target: Target) -> Asker | None:
+    """Return what tells whether a service that was ready answers still, whatever it answers; nothing is made for it.
+
+    None for a probe that looks at what has been (a line, a file, a message), or that another service answers.
+    """
+    if probe.log is not None or probe.file is not None:
+        return None
+    if probe.http:
+        host, port = _http_address(probe.http, target)
+        path = probe.http.path
+        return Patient(f"http {path}", lambda: http.ask(host, port, path).problem)
+    if probe.kafka:
+        broker = target.brokers[index]
+        own = broker in {f"{host}:{port}" for host, port in target.address.values()}
+        return Patient("kafka", lambda: _no_broker(broker)) if own else None
+    return start_probe(probe, index, target)
+
+
 def _local(word: str, target: Target) -> str:
     return str(target.map_path(word)) if word.startswith("/") and not target.execute else word
 
 
+def _http_address(probe: HttpProbe, target: Target) -> tuple[str, int]:
+    return target.address[probe.port] if probe.port else next(iter(target.address.values()))
+
+
 def _http(probe: HttpProbe, target: Target) -> Patient:
-    host, port = target.address[probe.port] if probe.port else next(iter(target.address.values()))
+    host, port = _http_address(probe, target)
 
     def ask() -> str:
         if silence := target.silence(host, port):
             return silence
         answer = http.ask(host, port, probe.path)
+        if answer.problem:
+            return f"{host}:{port}{probe.path}: {_in_words(answer.problem)}"
         if answer.status not in probe.status:
-            return f"{probe.path}: {answer}"
+            needed = " or ".join(map(str, probe.status))
+            return f"{probe.path}: status {answer.status}, {needed} was needed: {http.mask(answer.text)[:BODY_SHOWN]!r}"
         try:
             mismatch = http.json_mismatch(answer.json(), probe.json_) if probe.json_ else ""
         except ValueError:
-            return f"{probe.path}: the answer is no JSON: {answer}"
+            return f"{probe.path}: the answer is no JSON: {http.mask(answer.text)[:BODY_SHOWN]!r}"
         if not mismatch:
             target.refuse_stranger(host, port)
         return mismatch
 
     # A JSON predicate proves use; a bare status may come from a server that is only half up.
-    return Patient(f"http {probe.path}", ask, needed=1 if probe.json_ else 2)
+    asked = next(number for number, at in target.address.items() if at == (host, port))
+    return Patient(f"http {probe.path}", ask, needed=1 if probe.json_ else 2, port=asked)
+
+
+def _in_words(problem: str) -> str:
+    """Return why there was no HTTP answer, without the names that Python has for it."""
+    kind, _, said = problem.partition(": ")
+    if kind == "BadStatusLine":
+        return "it speaks TLS, not plain HTTP" if said.startswith(_TLS) else f"it does not speak HTTP: {said}"
+    return re.sub(r"^\w+: \[Errno -?\d+\] ", "", problem)
 
 
 def _tcp(host: str, port: int, target: Target) -> str:
@@ -325,6 +369,7 @@ class HealthAsker:
 
     name = "healthy"
     needed = 1
+    port: int | None = None
 
     def __init__(self, target: Target) -> None:
         self._target = target
@@ -333,6 +378,7 @@ class HealthAsker:
         self._start = clock.now()
         self._next = 0.0
         self._failures = 0
+        self._sent_to = ""  # what was seen when a client was sent elsewhere
         self._said = ""
 
     def ask(self) -> str:
@@ -395,6 +441,7 @@ class KafkaAsker:
     """A broker is usable: topics with leaders, a coordinator, one round trip on a topic of ours; or a message came."""
 
     needed = 1
+    port: int | None = None  # its broker may be another service
 
     def __init__(self, probe: KafkaProbe, bootstrap: str, target: Target) -> None:
         self._probe = probe
@@ -402,6 +449,8 @@ class KafkaAsker:
         self._bootstrap = bootstrap
         self._kafka: Any = None
         self._round_trip_done = False
+        self._failures = 0
+        self._sent_to = ""  # what was seen when a client was sent elsewhere
         self._consumer: Any = None
         self._asking = threading.Lock()
         self._closed = False
@@ -452,22 +501,51 @@ class KafkaAsker:
         from harness.helpers.kafka import missing_leaders  # noqa: PLC0415
 
         kafka = self._client()
-        missing = missing_leaders(kafka.leaders(KAFKA_SLICE), self._probe.topics)
+        try:
+            missing = missing_leaders(kafka.leaders(KAFKA_SLICE), self._probe.topics)
+        except HarnessError as error:
+            self._sent_to = self._elsewhere(kafka) or self._sent_to
+            self._begin_again()
+            return self._sent_to or error.summary
         if missing:
             return missing
-        if not self._round_trip_done:
-            if not kafka.committed_reachable(KAFKA_SLICE):
-                return "no group coordinator answers"
-            nonce = uuid.uuid4().hex
-            topic = f"harness-probe-{nonce}"
-            kafka.create_topics({topic: 1})
-            try:
-                kafka.send(topic, nonce)
-                with kafka.consumer(topic, start="start") as consumer:
-                    consumer.wait_for(lambda message: message.value == nonce.encode(), 2.0, what="probe message")
-            finally:
-                kafka.delete_topics(topic)
-            self._round_trip_done = True
+        if self._round_trip_done:
+            return ""
+        try:
+            refused = "" if kafka.committed_reachable(KAFKA_SLICE) else "no group coordinator answers"
+            if not refused:
+                self._round_trip(kafka)
+        except HarnessError as error:
+            refused = error.summary
+        self._round_trip_done = not refused
+        self._sent_to = self._elsewhere(kafka) if refused else ""
+        return self._sent_to or refused
+
+    def _round_trip(self, kafka: Any) -> None:  # noqa: ANN401 - loaded late
+        """Send a message and read it back. Raises HarnessError."""
+        nonce = uuid.uuid4().hex
+        topic = f"harness-probe-{nonce}"
+        kafka.create_topics({topic: 1})
+        try:
+            kafka.send(topic, nonce)
+            with kafka.consumer(topic, start="start") as consumer:
+                consumer.wait_for(lambda message: message.value == nonce.encode(), 2.0, what="probe message")
+        finally:
+            kafka.delete_topics(topic)
+
+    def _begin_again(self) -> None:
+        """Have a new client ask after some failures: one that was sent to an address without a broker stays there."""
+        self._failures += 1
+        if self._failures % FAILURES_OF_A_CLIENT == 0:
+            self._kafka.close()
+            self._kafka = None
+
+    def _elsewhere(self, kafka: Any) -> str:  # noqa: ANN401 - loaded late
+        """Return where brokers say that they are and cannot be reached, "" when they can be."""
+        for host, port in kafka.advertised:
+            written = f"{host}:{port}"
+            if written != self._bootstrap and (refused := _unreachable(host, port)):
+                return f"the broker advertises {written} ({refused}), {self._bootstrap} was needed"
         return ""
 
     def _ask_message(self) -> str:
@@ -504,6 +582,22 @@ class KafkaAsker:
                     self._kafka = None
             finally:
                 self._asking.release()
+
+
+def _unreachable(host: str, port: int) -> str:
+    """Return why an advertised address cannot be reached, "" when it can.
+
+    A name is looked up by nobody, which may take long: a client of a stack knows localhost, and else needs a number.
+    """
+    try:
+        number = "127.0.0.1" if host == "localhost" else str(ipaddress.ip_address(host))
+    except ValueError:
+        return "no such host here"
+    try:
+        with socket.create_connection((number, port), timeout=1):
+            return ""
+    except OSError as error:
+        return str(error.strerror or error)
 
 
 def _no_broker(bootstrap: str) -> str:

@@ -76,6 +76,7 @@ class Waited:
         ready: whether every probe held.
         dead: whether the service ended first.
         probe: the probe that was asked last.
+        port: the port of the service, as its stack file names it, that this probe asks; None for none.
         observation: what it answered last.
         history: the last distinct observations, oldest first, each with the seconds since the wait began.
         seconds: how long it took.
@@ -88,6 +89,7 @@ class Waited:
     observation: str = ""
     history: tuple[str, ...] = ()
     seconds: float = 0.0
+    port: int | None = None
     hopeless: bool = False
 
 
@@ -111,6 +113,7 @@ class _Asking:
     start: float = field(default_factory=clock.now)
     history: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT))
     probe: str = ""
+    port: int | None = None
     observation: str = ""
     question: Aside[str] | None = None
     _last_seen: tuple[str, str] = ("", "")
@@ -121,7 +124,7 @@ class _Asking:
         """Ask until all hold, or until one does not, or has not answered in ``patience`` seconds."""
         while self.todo:
             asker = self.todo[0]
-            self.probe = asker.name
+            self.probe, self.port = asker.name, asker.port
             if self._streak and clock.now() - self._last_success < BETWEEN_SUCCESSES:
                 return
             seen = self._ask(asker, patience)
@@ -152,7 +155,8 @@ class _Asking:
 
     def ended(self, *, ready: bool, dead: bool = False) -> Waited:
         late = _late(self.todo[0], self.question) if self.question else ""
-        return Waited(ready, dead, self.probe, late or self.observation, tuple(self.history), clock.now() - self.start)
+        seen, seconds = late or self.observation, clock.now() - self.start
+        return Waited(ready, dead, self.probe, seen, tuple(self.history), seconds, self.port)
 
 
 def wait_until_ready(askers: Sequence[Asker], deadline: Deadline, *, is_dead: Callable[[], bool], stop: Stop) -> Waited:

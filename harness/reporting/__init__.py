@@ -32,11 +32,16 @@ class RunFolder:
         path: the folder.
         facts: what is known of the run at its begin.
         began: monotonic time at which the run began; default: now.
+
+    Raises:
+        OSError: nothing can be written from the beginning.
     """
 
     def __init__(self, path: Path, facts: dict[str, Any], *, began: float | None = None) -> None:
         self._begin(path, {"schema": SCHEMA, **facts, "spans": [], "outcomes": {}, "services": {}}, began)
         self.save()
+        if self._problem:
+            raise self._problem
 
     def _begin(self, path: Path, facts: dict[str, Any], began: float | None) -> None:
         self.path = path
@@ -45,6 +50,8 @@ class RunFolder:
         self._lock = threading.Lock()
         self._outcomes: list[Outcome] = []
         self._saved = 0.0
+        self._told = False
+        self._problem: OSError | None = None
         self._read = -1  # how much of events.jsonl is summed up; -1: what this process writes is all there is
 
     @classmethod
@@ -60,12 +67,37 @@ class RunFolder:
         """What run.json says."""
         return self._facts
 
+    # -- a disk that is full, or gone ---------------------------------------------------------------------------
+
+    def _try(self, path: Path, write: Callable[[Path], object]) -> bool:
+        """Write something at ``path``; return whether the disk took it. No test's outcome may be lost to its evidence.
+
+        That something was not taken is told once, at the end.
+        """
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write(path)
+        except OSError as error:
+            self._problem = self._problem or error
+            return False
+        return True
+
+    def unwritten(self) -> str:
+        """Return, for people and once, that something could not be written; "" when all was."""
+        if self._told or not self._problem:
+            return ""
+        self._told, why = True, self._problem.strerror or self._problem
+        return f"evidence could not be written, some of it is missing in {self.path}: {why}"
+
+    # -- what is written ----------------------------------------------------------------------------------------
+
     def save(self) -> None:
         """Write run.json."""
         with self._lock:
             self._sum_up()
             self._saved = clock.now()
-            artifacts.write_atomically(self.path / "run.json", json.dumps(self._facts, indent=2) + "\n")
+            text = json.dumps(self._facts, indent=2) + "\n"
+            self._try(self.path / "run.json", lambda path: artifacts.write_atomically(path, text))
 
     def _sum_up(self) -> None:
         """Take what all processes have written since the last time."""
@@ -85,6 +117,8 @@ class RunFolder:
             self._facts.setdefault("images", {})[line["name"]] = line["id"]
         elif line["event"] == "log":
             self._facts["services"][line["service"]] = {key: line[key] for key in ("log", "start", "end")}
+        elif line["event"] == "fault":
+            self._facts.setdefault("faults", []).append({key: line[key] for key in ("test", "service", "summary")})
         elif line["event"] == "test":
             counts = self._facts["outcomes"]
             counts[line["status"]] = counts.get(line["status"], 0) + 1
@@ -92,9 +126,10 @@ class RunFolder:
     def event(self, what: str, **facts: object) -> None:
         """Append a line to events.jsonl; ``t`` is seconds since the run began."""
         line = {"t": round(clock.now() - self._began, 4), "event": what, **facts}
+        text = json.dumps(line) + "\n"
         with self._lock:
-            artifacts.append(self.path / EVENTS, json.dumps(line) + "\n")
-            if self._read < 0:
+            is_written = self._try(self.path / EVENTS, lambda path: artifacts.append(path, text))
+            if self._read < 0 or not is_written:
                 self._take(line)
         if clock.now() - self._saved > SAVE_EVERY:
             self.save()
@@ -123,8 +158,7 @@ class RunFolder:
         """Note which bytes of a service's log belong to this run; a log elsewhere is linked into the folder."""
         link = self.path / "services" / log.name
         if link != log:
-            with suppress(FileExistsError):
-                link.symlink_to(log)
+            self._try(link, lambda path: _link(path, log))
         self.event("log", service=service, log=f"services/{log.name}", start=start, end=end)
 
     def outcome(self, outcome: Outcome) -> None:
@@ -133,15 +167,13 @@ class RunFolder:
         why = {"reason": outcome.message} if outcome.status == "xfailed" else {}
         self.event("test", test=outcome.test, status=outcome.status, seconds=round(outcome.seconds, 4), **why)
 
-    def failure_folder(self, test: str) -> Path:
-        """Return the folder for the evidence of a failed test, made. Equally named tests elsewhere have others."""
-        folder = self.path / "failures" / _folder_name(test)
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+    def evidence(self, test: str, name: str, data: bytes) -> None:
+        """Write a file of evidence into the folder of a failed test. Equally named tests elsewhere have others."""
+        self._try(self.path / "failures" / _folder_name(test) / name, lambda path: _write_whole(path, data))
 
     def finish(self, code: int) -> None:
         """Write the last state and junit.xml."""
-        write_junit(self.path / "junit.xml", self._outcomes)
+        self._try(self.path / "junit.xml", lambda path: write_junit(path, self._outcomes))
         self.note("exit_code", code)
 
 
@@ -153,6 +185,20 @@ class WorkerFolder(RunFolder):
 
     def save(self) -> None:
         """Leave it to the process that sums up."""
+
+
+def _link(path: Path, to: Path) -> None:
+    with suppress(FileExistsError):  # another worker was there first
+        path.symlink_to(to)
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except OSError:
+        with suppress(OSError):  # a part would pass for all of it
+            path.unlink()
+        raise
 
 
 def _folder_name(test: str) -> str:
@@ -190,5 +236,10 @@ def write_junit(path: Path, outcomes: Sequence[Outcome]) -> None:
     document = JUnitXml()
     document.add_testsuite(suite)
     scratch = path.with_name(f".{path.name}")
-    document.write(str(scratch))
-    scratch.replace(path)
+    try:
+        document.write(str(scratch))
+        scratch.replace(path)
+    except OSError:
+        with suppress(OSError):
+            scratch.unlink()
+        raise

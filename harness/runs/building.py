@@ -67,7 +67,7 @@ def build(settings: Settings, say: Callable[[str], None], *, subject: str = "") 
         for stack in tree.stacks:
             answered = {"stack": stack.name, "includes": list(stack.includes)}
             environment.link.ask("acquire", timeout=ACQUIRE_BUDGET, **answered)
-            images = images_of(stack, settings.environ, environment.client)
+            images = images_of(tree, stack, settings.environ, environment.client)
             plan = run.engine.plan(tree, stack.name, layout, identity, images)
             containers = plan.containers
             names = tuple(name for name in containers.build if name in wanted) if containers else ()

@@ -7,8 +7,9 @@ import shutil
 from typing import TYPE_CHECKING
 
 from harness import procs
-from harness.errors import BROKEN_STACK, BrokenStack, ConfigError
+from harness.errors import BROKEN_STACK, TEST_RESIDUE, BrokenStack, ConfigError
 from harness.runs.lifecycle import Run, running
+from harness.runs.orphans import end_left_by_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +33,8 @@ def run_command(settings: Settings, say: Callable[[str], None], argv: Sequence[s
     What was up before stays up. Signals are passed on to the command's process group.
 
     Returns:
-        The command's own code (128 + n for signal n); 12 when it ended well and a service had died under it.
+        The command's own code (128 + n for signal n); where it ended well, 12 when a service had died under it, and 13
+        when it left processes, which are ended.
 
     Raises:
         ConfigError: something written is wrong, or there is no such command; nothing was created.
@@ -48,20 +50,23 @@ def run_command(settings: Settings, say: Callable[[str], None], argv: Sequence[s
     try:
         with running(run):
             stack = run.bring(settings.default_stack())
-            environ = {**settings.environ, **variables(stack.endpoints()), "HARNESS_RUN_DIR": str(stack.run_dir)}
+            me = procs.as_parent()
+            environ = {**settings.environ, **variables(stack.endpoints()), "HARNESS_RUN_DIR": str(stack.run_dir), **me}
             code = procs.run_attached(argv, env=environ, whole_group=True)
+            residue = end_left_by_command(me, code, say)
             try:
                 stack.check()
             except BrokenStack as error:
                 say(str(error))
                 code = code or BROKEN_STACK
+            code = code or residue
             assert run.environment is not None  # there is a stack in it
             run.environment.report.note("exit_code", code)
             if (code == 0 and run.settings.keep == "always") or (code and run.settings.keep != "never"):
                 run.environment.keep(settings.ttl)
                 say(f"{run.environment.env} is left up (keep: {run.settings.keep})")
     except Exception as error:
-        if code == 0:
+        if code in (0, TEST_RESIDUE):
             raise
         say(str(error))  # the command's own code is what counts
     return code

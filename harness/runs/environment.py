@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import threading
 from collections import Counter
 from contextlib import suppress
@@ -12,22 +13,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import artifacts
+from harness import artifacts, procs
 from harness.daemon import connect
 from harness.engine import attach
 from harness.errors import BrokenStack, HarnessError, LeftoverError
+from harness.interrupts import Interrupted
+from harness.last_words import LOOKED_AT
 from harness.ownership.client import NETWORK_BUDGET, EnvironmentId, KeeperLink, KeeperToBe, start_keeper
 from harness.ownership.living import find_living, find_one, is_alive
 from harness.ownership.locks import holder_of, locked
 from harness.ownership.networks import Network
 from harness.ownership.removal import LOG
 from harness.ownership.sweep import sweep
-from harness.procs import describe_exit
 from harness.readiness import Stop, ask_once
+from harness.readiness.reasons import NO_VARIABLES, how_ended, why_ended
 from harness.reporting import RunFolder, WorkerFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
     from contextlib import AbstractContextManager
 
     from docker import APIClient
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from harness.ownership.ledger import LedgerRecord
     from harness.ownership.locks import Holder
     from harness.readiness import Asker
+    from harness.readiness.reasons import Variables
     from harness.runs.debugging import Debugger
     from harness.runs.wiring import Engine
 
@@ -44,7 +48,10 @@ KEEPER_BUDGET = 10.0
 OPEN_BUDGET = 60.0
 CHANGE_BUDGET = 2400.0  # another `up` of this checkout may be building, pulling and starting
 EXPLAIN_BUDGET = 5.0
+ONE_SHOT = "a service that is done when it has ended with 0 says so: x-harness: {role: oneshot}"
 KILLED = 137  # how a container's exit code tells SIGKILL
+LINES_SHOWN = 20
+_NO_WORDS = frozenset([0, KILLED, -signal.SIGKILL])  # ends that no program has a last word about
 
 
 def checkout_of(settings: Settings) -> str:
@@ -125,6 +132,21 @@ class Share:
             return None
 
 
+@dataclass(frozen=True)
+class Use:
+    """A test, and what it relies on.
+
+    Attributes:
+        node: its node id.
+        test: its name, for people.
+        stacks: the stacks that it uses, with those that they include.
+    """
+
+    node: str
+    test: str
+    stacks: frozenset[str]
+
+
 class Environment:
     """What a run holds on to. Made by ``create`` or ``attach``; ``close`` gives everything back and verifies it."""
 
@@ -148,6 +170,11 @@ class Environment:
         self.report = report
         self.news = Stop()
         self.brought: Counter[str] = Counter()
+        self.changes = 0  # how often a service has started or ended, as far as it was told
+        self.paused: set[str] = set()  # what this run has paused, as stack/service
+        self.taken: dict[Path, int] = {}  # log -> its size when this run took a stack that was up already
+        self._use: Use | None = None
+        self._last_test: dict[str, str] = {}  # stack -> the last test that used it
         self.debugger: Debugger | None = None
         # STACK/SERVICE -> its probes, made anew, as far as they tell more than that it has started.
         self.askers: dict[str, Callable[[], list[Asker]]] = {}
@@ -163,6 +190,7 @@ class Environment:
         self._keeper = keeper  # until its network is handed over
         self._handing = threading.Lock()
         self._is_worker = bool(share and share.pid != os.getpid())
+        procs.end_with_parent(os.environ)
         sponsor = (share.pid, share.start) if share else None
         self.link = KeeperLink(socket, lease=True, sponsor=sponsor, on_event=self._on_event, on_lost=self._on_lost)
         self._engine_lost = self._engine_lost or bool(self.link.facts["engine_lost"])
@@ -186,15 +214,18 @@ class Environment:
         artifacts.private_folder(settings.state)
         folder = artifacts.make_run_folder(settings.logs, run)
         keeper = keeper or KeeperToBe(wanted)
+        report = None
         try:
             keeper.begin(network=True)
             with artifacts.full_disk_told(folder):
                 report = RunFolder(folder, _facts(settings, run, run, engine.name, why))
             keeper.wait()
             return cls(settings, engine.name, engine.daemon, run, folder, wanted.socket, report, keeper=keeper)
-        except BaseException:  # such as Ctrl-C: it would wait some seconds for somebody to come
+        except BaseException as error:  # such as Ctrl-C: it would wait some seconds for somebody to come
+            if report:
+                note_failure(report, error)
             keeper.dismiss()
-            _dismiss(wanted.socket)
+            _dismiss(settings, wanted)
             keeper.clear()
             raise
 
@@ -208,7 +239,9 @@ class Environment:
             run_folder = artifacts.make_run_folder(settings.logs, run)
         with artifacts.full_disk_told(run_folder):
             report = RunFolder(run_folder, _facts(settings, run, record.env, record.engine, why))
-        return cls(settings, record.engine, record.daemon, record.env, folder, record.socket, report)
+        made = cls(settings, record.engine, record.daemon, record.env, folder, record.socket, report)
+        made.taken = {log: artifacts.file_size(log) for log in (folder / "services").glob("*.log")}
+        return made
 
     @classmethod
     def join(cls, settings: Settings, engine: Engine, why: str, share: Share) -> Environment:
@@ -252,12 +285,21 @@ class Environment:
         if record is None:
             return None
         if not is_alive(record):
-            if left := sweep(settings.state, own=record.env).left_of(record.env):
-                raise LeftoverError("; ".join(left))
-            return None
-        return cls(
-            settings, record.engine, record.daemon, record.env, Path(record.folder), record.socket, report, share
-        )
+            return cls._concluded(settings, record)
+        try:
+            return cls(
+                settings, record.engine, record.daemon, record.env, Path(record.folder), record.socket, report, share
+            )
+        except (OSError, BrokenStack):  # it was killed just now, or will not talk
+            if not procs.wait_gone(record.keeper.pid, record.keeper.start, 0):
+                raise
+            return cls._concluded(settings, record)
+
+    @staticmethod
+    def _concluded(settings: Settings, record: LedgerRecord) -> None:
+        """Do what a keeper that was killed has not done. Raises LeftoverError."""
+        if left := finish(settings, record.env, record.keeper.pid, record.keeper.start):
+            raise LeftoverError("; ".join(left))
 
     # -- news ---------------------------------------------------------------------------------------------------
 
@@ -267,8 +309,11 @@ class Environment:
             self._engine_lost = kind == "engine-lost"
         else:
             key = f"{message['stack']}/{message['service']}"
+            if kind == "exit" and not message["expected"]:
+                message |= {"under": message.get("under") or self._under(message["stack"])}
             with self._lock:
                 self._health[key] = message.get("health", "")
+                self.changes += 1
                 if kind == "started":
                     self._started[key] = message
                     self._exits.pop(key, None)
@@ -276,7 +321,7 @@ class Environment:
                     self._exits[key] = message
             facts = {"service": message["service"], "stack": message["stack"]}
             if kind == "exit":
-                facts |= {"code": message["exit_code"], "asked": message["expected"]}
+                facts |= {"code": message["exit_code"], "asked": message["expected"], "under": message.get("under", "")}
             elif kind == "health":
                 facts["health"] = message["health"]
             if message.get("record", True):
@@ -326,11 +371,17 @@ class Environment:
                 self.link.ask("take_network", made=self._keeper.network(within))
                 self._keeper = None
 
+    def blame(self, facts: dict[str, Any]) -> None:
+        """Have everybody who finds a dead service later on told what ran when it ended."""
+        with suppress(HarnessError):
+            self.link.ask("blame", stack=facts["stack"], service=facts["service"], under=facts["under"])
+
     def forget(self, stack: str, service: str) -> None:
         """A service is about to be started: what an earlier life of it left does not count."""
         with self._lock:
             for known in (self._exits, self._started, self._health):
                 known.pop(f"{stack}/{service}", None)
+            self.changes += 1
 
     def expect_end(self, stack: str, service: str) -> None:
         """Count a service as a one-shot: its end with exit code 0 is no fault."""
@@ -340,11 +391,21 @@ class Environment:
         """Return the services of a stack that were told to ``expect_end``."""
         return sorted(name.rpartition("/")[2] for name in self._oneshots if name.rpartition("/")[0] == stack)
 
-    def deaths(self) -> list[dict[str, Any]]:
-        """Return the facts of every end that nobody asked for, oldest first; a one-shot's with exit code 0 is none."""
+    def deaths(self, stacks: Collection[str] | None = None) -> list[dict[str, Any]]:
+        """Return the facts of ends that nobody asked for, oldest first; a one-shot's with exit code 0 is none.
+
+        Args:
+            stacks: only of these, and as long as they are in use; default: all.
+        """
         with self._lock:
             exits = list(self._exits.items())
-        return [facts for _, facts in exits if not facts["expected"] and not self.may_have_ended(facts)]
+        return [
+            facts
+            for _, facts in exits
+            if not facts["expected"]
+            and not self.may_have_ended(facts)
+            and (stacks is None or (facts["stack"] in stacks and facts["stack"] in self.brought))
+        ]
 
     def may_have_ended(self, facts: dict[str, Any]) -> bool:
         """Return whether a service is a one-shot that ended well."""
@@ -352,7 +413,8 @@ class Environment:
 
     def learn(self, facts: dict[str, Any]) -> None:
         """Take over what the keeper knows of a service that was started before this run came."""
-        key = f"{facts['stack']}/{facts['service']}"
+        key, log = f"{facts['stack']}/{facts['service']}", Path(facts["log"])
+        self.taken.setdefault(log, artifacts.file_size(log))
         with self._lock:
             self._started.setdefault(key, facts)
             self._health.setdefault(key, facts["health"])
@@ -369,18 +431,47 @@ class Environment:
         """
         return ask_once({name: self.askers[name]() for name in services if name in self.askers}, within)
 
-    def check(self) -> None:
+    @property
+    def closed(self) -> bool:
+        """Whether everything was given back, so that nobody can be asked any more."""
+        return self._closed
+
+    # -- who uses it --------------------------------------------------------------------------------------------
+
+    def begin_use(self, use: Use) -> None:
+        """From now on it is this test that relies on its stacks, and only these matter to its waits."""
+        self._last_test |= dict.fromkeys(use.stacks, use.test)
+        self._use = use
+
+    def end_use(self) -> None:
+        """No test runs: every stack that was brought up matters again."""
+        self._use = None
+
+    def _under(self, stack: str) -> str:
+        """Return what went on with a stack when a service of it ended, in words."""
+        use = self._use
+        if use and stack in use.stacks:
+            return f"under {use.test}"
+        last = self._last_test.get(stack)
+        return f"after {last}" if last else "under a test"
+
+    # -- what is wrong with it ----------------------------------------------------------------------------------
+
+    def check(self, stacks: Collection[str] | None = None) -> None:
         """Do nothing while all is well. Called on every turn of every wait.
 
+        Args:
+            stacks: the stacks that matter; default: those of the test that runs, else all that were brought up.
+
         Raises:
-            BrokenStack: a service of a stack in use ended unasked, or the keeper is gone.
+            BrokenStack: a service of these ended unasked, or the keeper or the engine is gone.
         """
-        if self._closed:
+        use = self._use
+        if self._closed or (stacks is None and use and not use.stacks):
             return
         self.check_kept()
-        for facts in self.deaths():
-            if facts["stack"] in self.brought:
-                raise self.died(facts)
+        for facts in self.deaths(stacks if stacks is not None else use.stacks if use else self.brought):
+            raise self.died(facts)
 
     def check_kept(self) -> None:
         """Do nothing while there is somebody who keeps it, and an engine; services of it may have ended.
@@ -394,22 +485,45 @@ class Environment:
             where = self.daemon.host if self.daemon else "?"
             raise BrokenStack(f"The Docker engine at {where} is gone, and with it the stacks of {self.env}")
 
-    def died(self, facts: dict[str, Any], when: str = "under a test") -> BrokenStack:
-        """Return the error for a service that ended, with its exit code and last lines."""
-        log = Path(facts["log"])
+    def give_up(self) -> None:
+        """Have whatever is being brought up end now: a signal came, and nothing more is to be started."""
+        self.news.stop()
+        self.link.give_up()
+
+    def check_wanted(self) -> None:
+        """Do nothing until it was given up; then raise BrokenStack."""
+        if self.news.stopped:
+            raise BrokenStack("This run was given up")
+
+    def died(self, facts: dict[str, Any], when: str = "", variables: Variables = NO_VARIABLES) -> BrokenStack:
+        """Return the error for a service that ended, with its exit code, its reason and its last lines.
+
+        Args:
+            facts: of its end.
+            when: it ended; default: under the test that used its stack.
+            variables: what it was told about others.
+        """
+        when = when or facts.get("under") or self._under(facts["stack"])
+        log, code = Path(facts["log"]), int(facts["exit_code"])
         # Only a container that was killed can have a reason that the engine alone knows.
-        known = self.explain(facts["stack"], facts["service"], ask=facts["exit_code"] == KILLED)
-        how = describe_exit(facts["exit_code"])
+        known = self.explain(facts["stack"], facts["service"], ask=code == KILLED)
+        lines = artifacts.last_lines(log, LOOKED_AT, facts["log_start"])
+        why = "" if code in _NO_WORDS else why_ended(lines, variables)
+        how = how_ended(code, contained=bool(facts["container"]), known=bool(why))
         if known.get("oom") or facts.get("oom"):
             limit = f", limit {known['memory'] >> 20} MiB" if known.get("memory") else ""
             how += f" (OOMKilled: out of memory{limit})"
-        lines = [f"  {line}" for line in artifacts.last_lines(log, start=facts["log_start"])] or ["  it wrote nothing"]
         return BrokenStack(
-            f"Service {facts['service']!r} ended with {how} {when} ({self.show(log)})",
+            f"Service {facts['service']!r} ended with {how} {when}{': ' if why else ''}{why} ({self.show(log)})",
             service=facts["service"],
-            exit_code_seen=facts["exit_code"],
-            details=lines,
+            exit_code_seen=code,
+            details=_shown(lines),
+            hint=ONE_SHOT if code == 0 else "",
         )
+
+    def last_words(self, facts: dict[str, Any]) -> list[str]:
+        """Return the last lines of a service's present life, for an error."""
+        return _shown(artifacts.last_lines(Path(facts["log"]), start=facts["log_start"]))
 
     def explain(self, stack: str, service: str, *, ask: bool = True) -> dict[str, Any]:
         """Return what the engine knows of a container, {} of a process or when it is not asked or does not say."""
@@ -443,8 +557,11 @@ class Environment:
             return  # nothing of it is ours
         self.link.ask("keep", ttl=ttl, stacks=stacks)
 
-    def close(self) -> list[str]:
-        """Give back what this run holds. Return what should be gone and is not, in words."""
+    def close(self, *, hurried: bool = False) -> list[str]:
+        """Give back what this run holds. Return what should be gone and is not, in words.
+
+        With ``hurried`` services get no more grace than what a signal leaves them.
+        """
         if self._closed:
             return []
         self._closed = True
@@ -454,21 +571,54 @@ class Environment:
             self._keeper.give_up()
             with suppress(HarnessError):
                 self._hand_over(KEEPER_BUDGET)
-        if self._keeper_lost:
-            self.link.close()
-            if self._is_worker:
-                return []  # its controller sees to that
-            return sweep(self.settings.state, own=self.env).left_of(self.env)
         try:
-            answer = self.link.ask("goodbye", timeout=60)
+            answer = self.link.ask_to_remove("goodbye", hurried=hurried)
         except HarnessError as error:
-            return [error.summary]
+            return self._finish() if self.link.lost else [error.summary]
         finally:
             self.link.close()
         left: list[str] = list(answer["left"])
         if answer["ended"] and not self.link.wait_until_keeper_ended(KEEPER_BUDGET):
             left.append(f"the keeper of {self.env}")
         return left
+
+    def _finish(self) -> list[str]:
+        """Do what a keeper that was killed has not done; return what could not be removed."""
+        if self._is_worker:
+            return []  # its controller sees to that
+        return finish(self.settings, self.env, self.link.facts["pid"], self.link.facts["start"])
+
+
+def finish(settings: Settings, env: str, pid: int, start: int) -> list[str]:
+    """Remove what a keeper that was killed has not: who calls this held it, or was to take it down.
+
+    Args:
+        settings: where the state is.
+        env: its environment.
+        pid: its process.
+        start: when that started.
+
+    Returns:
+        What could not be removed, in words.
+    """
+    if not procs.wait_gone(pid, start, KEEPER_BUDGET):  # until then it has its locks
+        return [f"the keeper of {env}"]
+    return sweep(settings.state, own=env).left_of(env)
+
+
+def _shown(lines: Sequence[str]) -> list[str]:
+    return [f"  {line}" for line in lines[-LINES_SHOWN:]] or ["  it wrote nothing"]
+
+
+def note_failure(report: RunFolder, error: BaseException) -> None:
+    """Write into a run's folder why it fails, where that is known, and the exit code that it gets."""
+    code = 128 + error.number if isinstance(error, Interrupted) else None
+    if isinstance(error, HarnessError):
+        code = error.exit_code
+    if code is not None:
+        with suppress(OSError):
+            report.note("reason", str(error))
+            report.note("exit_code", code)
 
 
 def new_environment(settings: Settings, engine: Engine) -> EnvironmentId:
@@ -479,12 +629,15 @@ def new_environment(settings: Settings, engine: Engine) -> EnvironmentId:
     )
 
 
-def _dismiss(socket: str) -> None:
-    """Have a keeper that nobody uses end at once, if it is there already."""
+def _dismiss(settings: Settings, wanted: EnvironmentId) -> None:
+    """Have a keeper that nobody uses end at once, if it is there already; what it leaves if it is killed goes too."""
     with suppress(OSError, HarnessError):
-        link = KeeperLink(socket, lease=True)
-        link.ask("goodbye")
-        link.wait_until_keeper_ended(KEEPER_BUDGET)
+        link = KeeperLink(wanted.socket, lease=True)
+        with suppress(HarnessError):
+            link.ask("goodbye")
+        lost = link.lost
+        if link.wait_until_keeper_ended(KEEPER_BUDGET) and lost:
+            finish(settings, wanted.env, link.facts["pid"], link.facts["start"])
         link.close()
 
 

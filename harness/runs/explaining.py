@@ -10,6 +10,7 @@ from harness.artifacts import printable
 from harness.engine import ProcessPlan
 from harness.engine.compose import Identity
 from harness.ownership.networks import Network
+from harness.procs import describe_exit
 from harness.runs.environment import all_kept, checkout_of
 from harness.runs.fingerprint import differences, parts_of
 from harness.runs.kept import linked
@@ -30,8 +31,8 @@ class Explained:
 
     Attributes:
         stack: its name.
-        act: ``start``, ``start anew`` or ``leave``.
-        reasons: what differs from what is up, without values.
+        act: ``start``, ``start anew``, ``leave``, or ``refuse`` where a service of what is up is down.
+        reasons: what differs from what is up, without values; which services are down, and what helps.
     """
 
     stack: str
@@ -51,9 +52,11 @@ def explain(settings: Settings, *, fresh: bool = False) -> tuple[str, list[Expla
     chosen = f"{run.engine.name} ({run.why})"
     record = all_kept(settings).get(run.engine.name)
     stacks: dict[str, Any] = {}
+    services: list[dict[str, Any]] = []
     if record:
         with linked(record) as link:
-            stacks = link.ask("services")["stacks"]
+            answer = link.ask("services")
+            stacks, services = answer["stacks"], answer["services"]
     found = []
     for stack, plan in zip(tree.stacks, _dry_plans(run, tree, strangers), strict=True):
         kept = stacks.get(stack.name, {}).get("record", {})
@@ -61,14 +64,31 @@ def explain(settings: Settings, *, fresh: bool = False) -> tuple[str, list[Expla
             found.append(Explained(stack.name, "start", ("it is not up",)))
         elif reasons := differences(kept["parts"], parts_of(stack, plan, run.local)):
             found.append(Explained(stack.name, "start anew", tuple(reasons)))
+        elif down := _down(services, stack.name, kept):
+            found.append(Explained(stack.name, "refuse", tuple(down)))
         else:
             found.append(Explained(stack.name, "leave"))
     if stacks and fresh:
         found = [replace(one, act="start anew", reasons=("--fresh", *one.reasons)) for one in found]
     elif any(one.act == "start anew" for one in found):
         why = ("another stack of the environment was changed",)
-        found = [one if one.reasons else replace(one, act="start anew", reasons=why) for one in found]
+        found = [
+            one if one.act.startswith("start") else replace(one, act="start anew", reasons=(*one.reasons, *why))
+            for one in found
+        ]
     return chosen, found
+
+
+def _down(services: list[dict[str, Any]], stack: str, record: dict[str, Any]) -> list[str]:
+    """Return what `up` refuses to leave as it is: services of a stack that do not run and should."""
+    reasons = []
+    for facts in services:
+        name, code = facts["service"], facts["exit_code"]
+        done = code == 0 and name in record.get("oneshots", ())
+        if facts["stack"] == stack and facts["state"] != "running" and not done:
+            how = facts["state"] if code is None else f"ended with {describe_exit(code)}"
+            reasons.append(f"service {name!r} {how}; `harness restart --service {name}` starts it again")
+    return reasons
 
 
 def _dry_plans(
@@ -86,7 +106,7 @@ def _dry_plans(
             layout = replace(layout, network=Network("harness-RUN", "10.213.0.0/24", "10.213.0.1"))
     identity = Identity(checkout_of(settings), "RUN", {})
     return [
-        run.engine.plan(tree, stack.name, layout, identity, images_of(stack, settings.environ, None))
+        run.engine.plan(tree, stack.name, layout, identity, images_of(tree, stack, settings.environ, None))
         for stack in tree.stacks
     ]
 

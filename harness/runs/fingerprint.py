@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.engine import ContainerPlan
+from harness.engine import ContainerPlan, ProcessPlan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _LARGEST = 16 * 1024 * 1024  # bytes of a mounted file that are looked at
 _SHORT = 12
+_LOCAL, _LOCAL_BUILD = ": --local", ": --local-build"
 
 
 def _digest(content: bytes) -> str:
@@ -64,13 +65,22 @@ def parts_of(stack: Stack, plan: StackPlan, local: Local) -> dict[str, str]:
             with contextlib.suppress(OSError):  # one that cannot be read is the engine's to judge
                 if source.is_file() and source.stat().st_size <= _LARGEST:
                     parts[f"service {service['name']}: file {source}"] = _digest(source.read_bytes())
+    built = {service.name for service in stack.services if service.settings.local}
     for one in plan.services:
         if one.service in local.commands:
             words = "\0".join([str(Path.cwd()), *local.commands[one.service]])
-            parts[f"service {one.service}: --local"] = _digest(words.encode())
+            parts[f"service {one.service}{_LOCAL}"] = _digest(words.encode())
+        elif local.build and isinstance(one, ProcessPlan) and one.service in built:
+            parts[f"service {one.service}{_LOCAL_BUILD}"] = _digest(str(local.build).encode())
         if isinstance(one, ContainerPlan):
             parts[f"service {one.service}: image"] = _digest(one.image.encode())
     return parts
+
+
+def started_otherwise(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Return what shall run as a local process by an option now, and runs otherwise, in words."""
+    wanted = [path for path in now if path.endswith((_LOCAL, _LOCAL_BUILD))]
+    return [f"{path} is not how it runs" for path in wanted if before.get(path) != now[path]]
 
 
 def differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:

@@ -11,7 +11,7 @@ from harness.errors import OK, BrokenStack, ConfigError, HarnessError, nearest, 
 from harness.ownership.client import HungKeeperError, KeeperLink
 from harness.ownership.living import find_living
 from harness.ownership.sweep import Swept, sweep
-from harness.runs.environment import KEEPER_BUDGET, all_kept, changing, checkout_of, kept_here
+from harness.runs.environment import KEEPER_BUDGET, all_kept, changing, checkout_of, finish, kept_here
 from harness.runs.lifecycle import Run, running
 from harness.runs.stack import Known
 
@@ -76,7 +76,7 @@ def up(
                     return _leave_up(run, stack, ttl)
             anew = f"{', '.join(run.changed)}: changed since it was started"
         say(f"{anew}; everything is started anew")
-        _down(say, [one for one in _records(settings) if one.engine == run_engine(settings)])
+        _down(settings, say, [one for one in _records(settings) if one.engine == run_engine(settings)])
         run = Run(settings, say, new_run=False)
         with running(run):
             return _leave_up(run, run.bring(name), ttl)
@@ -134,7 +134,7 @@ def down(settings: Settings, say: Callable[[str], None], *, stack: str = "") -> 
         here = [dead for dead in swept.uncleared if dead.checkout == checkout_of(settings)]
         if not records and not here:
             say("nothing is up here")
-        _down(say, records, stack=stack, left=[str(dead) for dead in here])
+        _down(settings, say, records, stack=stack, left=[str(dead) for dead in here])
 
 
 def down_all(settings: Settings, say: Callable[[str], None]) -> None:
@@ -151,7 +151,7 @@ def down_all(settings: Settings, say: Callable[[str], None]) -> None:
         say("nothing is up on this machine")
     for record in records:
         say(f"{record.env} on {record.engine}, of {record.checkout}")
-    _down(say, records, left=[str(dead) for dead in swept.uncleared])
+    _down(settings, say, records, left=[str(dead) for dead in swept.uncleared])
 
 
 def _sweep(settings: Settings, say: Callable[[str], None]) -> Swept:
@@ -161,7 +161,13 @@ def _sweep(settings: Settings, say: Callable[[str], None]) -> Swept:
     return swept
 
 
-def _down(say: Callable[[str], None], records: list[LedgerRecord], stack: str = "", left: Sequence[str] = ()) -> None:
+def _down(
+    settings: Settings,
+    say: Callable[[str], None],
+    records: list[LedgerRecord],
+    stack: str = "",
+    left: Sequence[str] = (),
+) -> None:
     """Take environments down, or a stack of them. ``left`` is what is known to stay of others.
 
     Raises:
@@ -186,7 +192,7 @@ def _down(say: Callable[[str], None], records: list[LedgerRecord], stack: str = 
             )
     for record in chosen:
         try:
-            left += _down_one(record, say, stack)
+            left += _down_one(settings, record, say, stack)
         except HarnessError as error:  # of the others none is left up for that
             left.append(_in_one_line(error))
     refuse_leftovers(left)
@@ -206,9 +212,15 @@ def _asked(record: LedgerRecord) -> dict[str, Any]:
         return link.ask("services")
 
 
-def _down_one(record: LedgerRecord, say: Callable[[str], None], stack: str) -> list[str]:
+def _down_one(settings: Settings, record: LedgerRecord, say: Callable[[str], None], stack: str) -> list[str]:
     with linked(record) as link:
-        answer = link.ask("down", timeout=60, stack=stack)
+        try:
+            answer = link.ask_to_remove("down", stack=stack)
+        except BrokenStack:
+            if not link.lost:
+                raise
+            say(f"the keeper of {record.env} was killed; all that it kept is removed")
+            return finish(settings, record.env, link.facts["pid"], link.facts["start"])
         left = list(answer["left"])
         what = f"stack {stack!r} of {record.env}" if stack else record.env
         if answer["held_by"]:
@@ -261,7 +273,6 @@ def listed(settings: Settings) -> list[ServiceLine]:
         for one in answer["services"]:
             table = answer["stacks"].get(one["stack"], {}).get("record", {}).get("services", {}).get(one["service"])
             known = Known.from_dict(table) if table else None
-            ends = known.endpoints if known else ()
             lines.append(
                 ServiceLine(
                     environment=record.env,
@@ -274,7 +285,7 @@ def listed(settings: Settings) -> list[ServiceLine]:
                     exit_code=one["exit_code"],
                     restarts=one["restarts"],
                     container=one["container"],
-                    endpoints={f"{one['service']}:{end.left}": str(end) for end in ends},
+                    endpoints=known.addresses() if known else {},
                     log=one["log"],
                 )
             )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import threading
 from dataclasses import replace
@@ -15,9 +14,11 @@ from harness import artifacts
 from harness.artifacts import last_lines
 from harness.daemon import in_words
 from harness.engine import ContainerPlan, Image
+from harness.engine.compose import BUILT
 from harness.errors import BrokenStack, ConfigError, HarnessError, SkippedStack
 from harness.images import build_arguments, build_error, builder, choose, choose_base, ensure_image, image_id
-from harness.stack import compose_environment, find_compose
+from harness.refusals import why_not_started
+from harness.stack import ANYWHERE, compose_environment, find_compose
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -52,18 +53,20 @@ def refuse_skipped(tree: Tree, environ: Mapping[str, str]) -> None:
                 )
 
 
-def images_of(stack: Stack, environ: Mapping[str, str], client: APIClient | None) -> dict[str, Image]:
-    """Return what is decided about the image of each service; without a client, as far as nothing must be asked.
+def images_of(tree: Tree, stack: Stack, environ: Mapping[str, str], client: APIClient | None) -> dict[str, Image]:
+    """Return what is decided about the image of each service of a stack and of those that it includes.
+
+    Without a client, and of included ones, as far as nothing must be asked.
 
     Raises:
         BrokenStack: a Dockerfile's base is nowhere to be had.
     """
     made = {}
-    for service in stack.services:
+    for owner, service in tree.visible(stack.name).values():
         choice = choose(service, environ)
         builds = bool(service.compose.get("build")) and choice.kind != "prebuilt"
         base = None
-        if builds and client:
+        if builds and client and owner is stack:
             build = service.compose["build"]
             dockerfile = Path(build.get("context", "."), build.get("dockerfile") or "Dockerfile")
             base = choose_base(client, environ, dockerfile=dockerfile) if dockerfile.is_file() else None
@@ -123,12 +126,13 @@ class Launch:
     def _get(self, client: Any, one: ContainerPlan) -> None:  # noqa: ANN401 - as in ``prepare``
         """Have the engine have a service's image. Raises BrokenStack."""
         settings = self.environment.settings
-        if one.service not in self.containers.build:
+        if not one.image.startswith(BUILT):
             pull: Any = settings.pull
             ensure_image(client, one.image, service=one.service, variable=one.variable, pull=pull)
-        elif settings.build == "never" and image_id(client, one.image) is None:
+        elif image_id(client, one.image) is None:
+            off = ", and building is off" if settings.build == "never" else ""
             raise BrokenStack(
-                f"Service {one.service!r}: image {one.image!r} was never built here, and building is off",
+                f"Service {one.service!r}: image {one.image!r} was never built here{off}",
                 service=one.service,
                 hint="`harness build`, or leave out --no-build",
             )
@@ -212,7 +216,7 @@ class Launch:
         artifacts.append(self.log, "\n".join([*lines, ""]))
         service, words = next(iter(refused.items()))
         return BrokenStack(
-            f"Service {service!r} could not be started: {words} ({self.environment.show(self.log)})",
+            f"Service {service!r} could not be started: {why_not_started(words)} ({self.environment.show(self.log)})",
             service=service,
             details=[f"  {line}" for line in lines],
         )
@@ -228,7 +232,8 @@ class Launch:
         if checks:
             head = f"Service {blamed!r} is unhealthy: {checks[-1]}"
         else:
-            head = f"{f'Service {blamed!r}' if blamed else f'Stack {self.plan.stack!r}'} could not be started: {cause}"
+            who = f"Service {blamed!r}" if blamed else f"Stack {self.plan.stack!r}"
+            head = f"{who} could not be started: {why_not_started(cause)}"
         return BrokenStack(
             f"{head} ({self.environment.show(self.log)})",
             service=blamed,
@@ -273,7 +278,7 @@ class Launch:
             stack=self.plan.stack,
             argv=argv,
             env={**child, **daemon.environment(), **self.containers.env, **env},
-            cwd=os.fspath(self.environment.settings.root),
+            cwd=ANYWHERE,
             log=str(log),
             services=services,
             start="--no-start" in words,

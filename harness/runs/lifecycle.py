@@ -17,23 +17,22 @@ from typing import TYPE_CHECKING, Any
 
 from harness.artifacts import file_size, full_disk_told, last_lines
 from harness.clock import add_guard, lift_deadlines, remove_guard
-from harness.engine import AttachedPlan, ProcessPlan, attach, embedded
+from harness.engine import AttachedPlan, ProcessPlan, embedded
 from harness.engine.addresses import Layout, Local, dry_layout, endpoints, find_strangers, free_port_of, needs
 from harness.engine.compose import Identity
 from harness.errors import BrokenStack, ConfigError, HarnessError, nearest, refuse_leftovers
-from harness.interrupts import Interrupted
 from harness.ownership.client import KeeperToBe
 from harness.ownership.removal import WORK
 from harness.ownership.sweep import sweep
 from harness.runs.debugging import Debugger, find_terminal
-from harness.runs.environment import Environment, Share, all_kept, checkout_of, new_environment
-from harness.runs.fingerprint import parts_of
+from harness.runs.environment import Environment, Share, all_kept, checkout_of, new_environment, note_failure
+from harness.runs.fingerprint import parts_of, started_otherwise
 from harness.runs.launching import BUILD_BUDGET, Launch, images_of, refuse_remote, refuse_skipped
 from harness.runs.settling import PortTaken, Settling
 from harness.runs.stack import Known, Stack
 from harness.runs.wiring import choose_engine
 from harness.seeding import Surroundings
-from harness.stack import broker_of, read_tree
+from harness.stack import broker_of, by_number, read_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -42,8 +41,8 @@ if TYPE_CHECKING:
     from harness.engine import Image, ServicePlan, StackPlan
     from harness.engine.addresses import Stranger
     from harness.ownership.networks import Network
+    from harness.stack import Service, Tree
     from harness.stack import Stack as Declared
-    from harness.stack import Tree
 
 PORTS_TRIED = 5  # for one service, when others take them between their lease and the service's start
 ANSWER_BUDGET = 3.0  # for the probes of what was left up, before it is used
@@ -91,6 +90,7 @@ class Run:
         self._said: set[str] = set()
         self._asked: set[str] = set()  # stacks that were up and were looked at
         self._unusable: HarnessError | None = None
+        self.settled: dict[str, Settling] = {}  # stack -> how it settled, or would have
 
     def _choose(self) -> None:
         shared = self._share.record(self.settings) if self._share else None
@@ -122,7 +122,7 @@ class Run:
         planned: list[ServicePlan] = []
         for stack in tree.stacks:
             try:
-                plan = self.engine.plan(tree, stack.name, layout, identity, images_of(stack, environ, None))
+                plan = self.engine.plan(tree, stack.name, layout, identity, images_of(tree, stack, environ, None))
                 planned += plan.services
             except ConfigError as error:
                 problems += error.problems
@@ -160,19 +160,43 @@ class Run:
         return replace(made, located=self.engine.locate(tree))
 
     def _check_local(self, tree: Tree) -> None:
-        """Do nothing when every service that shall run as a local process is there, in this stack or another."""
-        names = {service.name for stack in tree.stacks for service in stack.services}
-        unknown = [name for name in self.local.commands if name not in names]
-        if unknown:
-            folder = self.settings.stack_folder
-            others = [self.read(path.stem) for path in folder.glob("*.y*ml") if path.stem != tree.root.name]
-            names |= {service.name for one in others for stack in one.stacks for service in stack.services}
-        for name in unknown:
-            if name not in names:
-                raise ConfigError(
-                    f"--local {name}=...: there is no service {name!r}; there are: {', '.join(sorted(names))}"
-                    f"{nearest(name, names)}"
-                )
+        """Do nothing when everything that shall run as a local process can, in this stack or another.
+
+        Raises:
+            ConfigError: a service of ``--local`` does not exist, or nothing can run from ``--local-build``.
+        """
+        here = [service for stack in tree.stacks for service in stack.services]
+        unknown = self.local.commands.keys() - {service.name for service in here}
+        idle = bool(self.local.build) and not any(service.settings.local for service in here)
+        subjects = [service.name for service in here if service.settings.subject]
+        if not unknown and not idle:
+            return
+        everywhere = [*here, *self._services_of_others(tree)]
+        names = {service.name for service in everywhere}
+        for name in sorted(unknown - names):
+            raise ConfigError(
+                f"--local {name}=...: there is no service {name!r}; there are: {', '.join(sorted(names))}"
+                f"{nearest(name, names)}"
+            )
+        # A stack without any subject, such as a broker's, is nobody's to build; that of another is meant.
+        if idle and (subjects or not any(service.settings.local for service in everywhere)):
+            origin = self.settings.origins["local_build"]
+            given = "--local-build" if origin == "command line" else origin
+            whose = f"subject {subjects[0]!r}" if subjects else "no service"
+            has = "has no x-harness.local" if subjects else "has x-harness.local"
+            raise ConfigError(
+                f"{given} {self.local.build}: {whose} of stack {tree.root.name!r} {has}, so nothing would run from it",
+                hint="say under x-harness.local of the subject how it runs from there; or use --local NAME=COMMAND",
+            )
+
+    def _services_of_others(self, tree: Tree) -> list[Service]:
+        """Return the services of the project's other stacks, as far as these can be read."""
+        services: list[Service] = []
+        for path in self.settings.stack_folder.glob("*.y*ml"):
+            if path.stem != tree.root.name:
+                with contextlib.suppress(ConfigError):  # it is told of when it is used
+                    services += [service for stack in self.read(path.stem).stacks for service in stack.services]
+        return services
 
     # -- bring a stack up ---------------------------------------------------------------------------------------
 
@@ -297,6 +321,7 @@ class Run:
 
             def one(stack: Declared) -> dict[str, Known]:
                 add_guard(environment.check_kept)
+                add_guard(environment.check_wanted)
                 below = [known for name in stack.includes for known in results[name].result().values()]
                 settled = {f"{known.stack}/{known.service}": known.endpoints for known in below}
                 own = alone and stack is tree.root
@@ -309,7 +334,7 @@ class Run:
             try:
                 wait_for_futures(results.values())
             except BaseException:
-                environment.news.stop()
+                environment.give_up()  # the pool waits for what they are at
                 raise
         # The stack at the bottom of the tree is the cause; those above it only pass its error on.
         known = [future.result() for future in results.values()]
@@ -379,12 +404,12 @@ class Run:
                 environment.forget(stack.name, service.name)
         brought.stacks.append(stack.name)
         environment.brought[stack.name] += 1
-        images = images_of(stack, self.settings.environ, None)
+        images = images_of(tree, stack, self.settings.environ, None)
         if environment.daemon:
             with ThreadPoolExecutor(max_workers=1) as pool:
                 asked = pool.submit(self._network, environment, stack)
                 if answer["build"]:
-                    images = images_of(stack, self.settings.environ, environment.client)
+                    images = images_of(tree, stack, self.settings.environ, environment.client)
             network = asked.result()
             layout = replace(layout, network=network)
             if layout.local or layout.container_addresses:
@@ -428,7 +453,9 @@ class Run:
     def plan_in(self, environment: Environment, tree: Tree, stack: Declared) -> StackPlan:
         """Return what a stack of ``tree`` that is up would be now, with the addresses that it has there."""
         layout = self._layout(environment, tree, find_strangers(tree))
-        images = images_of(stack, self.settings.environ, None)
+        below = _settled_below(environment, tree, stack).values()
+        layout = replace(layout, settled={f"{known.stack}/{known.service}": known.endpoints for known in below})
+        images = images_of(tree, stack, self.settings.environ, None)
         if environment.daemon:
             layout = replace(layout, network=self._network(environment, stack))
         return self._plan(environment, tree, stack, layout, images)
@@ -458,23 +485,22 @@ class Run:
         brought.settlings.append(settling)
 
         def around() -> Surroundings:
+            visible = {**_settled_below(environment, tree, stack), **known()}
             return Surroundings(
                 folder=stack.folder,
                 broker=lambda written: "{}:{}".format(*address(*broker_of(written, None, tree, stack.name))),
                 address=address,
-                execute=lambda service, argv, timeout: known()[service].execute(environment, argv, timeout),
-                stack=Stack(stack.name, known(), environment, list),
+                execute=lambda service, argv, timeout: visible[service].run(environment, argv, timeout),
+                stack=Stack(stack.name, visible, environment, list),
             )
 
         held = settling.held_back()
         settling.settle(one.service for one in plan.services if one.service not in held)
-        # What somebody else has started, somebody else has seeded.
-        seeds = [] if environment.engine == attach.NAME else stack.settings.seed
-        early = [seed for seed in seeds if seed.before]
+        early = [seed for seed in plan.seeds if seed.before]
         for seed in early:
             settling.plant(seed, around())
         settling.settle(one.service for one in plan.services if one.service in held)
-        for seed in seeds:
+        for seed in plan.seeds:
             if seed not in early:
                 settling.plant(seed, around())
         settling.await_seeded_topics()
@@ -492,7 +518,7 @@ class Run:
         layout: Layout,
         launch: Launch | None = None,
     ) -> Settling:
-        settling = Settling(
+        settling = self.settled[stack.name] = Settling(
             environment,
             tree,
             stack,
@@ -515,6 +541,11 @@ class Run:
     ) -> dict[str, Known]:
         """Use a stack that is there already."""
         known = {name: Known.from_dict(table) for name, table in record["services"].items()}
+        if self._new_run and (other := started_otherwise(record["parts"], parts)):
+            raise ConfigError(
+                f"Stack {stack!r} is up and was started otherwise: {', '.join(other)}",
+                hint="`harness down` first, or `harness up` with the same option, which starts it anew",
+            )
         changed = record["parts"] != parts
         if changed:
             self.changed.append(stack)
@@ -542,10 +573,21 @@ class Run:
 
     def _refuse_dead(self, environment: Environment, listed: list[dict[str, Any]]) -> None:
         """Do nothing when no service has ended by itself. Raises BrokenStack."""
-        when = "under a test of another worker" if self._share else "before this run came"
         for facts in listed:
             if facts["state"] == "exited" and not facts["expected"] and not environment.may_have_ended(facts):
-                raise _with_way_out(environment.died(facts, when), facts)
+                raise _with_way_out(self._died_before(environment, facts), facts)
+
+    def _died_before(self, environment: Environment, facts: dict[str, Any]) -> BrokenStack:
+        """Return the error for a service that had ended when its stack was asked for."""
+        seen = environment.exit_of(facts["stack"], facts["service"])
+        under = facts.get("under", "")
+        if under and (seen or self._share):
+            return environment.died(facts, under)
+        if seen:
+            return environment.died(seen)
+        if self._share:
+            return environment.died(facts, "under a test of another worker")
+        return environment.died(facts, f"{under} before this run came".lstrip())
 
     def _refuse_deaf(self, environment: Environment, listed: list[dict[str, Any]]) -> None:
         """Do nothing when every service runs and answers its probes. Raises BrokenStack."""
@@ -575,33 +617,35 @@ class Run:
             return []
         del environment.brought[name]
         with contextlib.suppress(BrokenStack):
-            left: list[str] = environment.link.ask("release", timeout=60, stack=name)["left"]
+            left: list[str] = environment.link.ask_to_remove("release", stack=name)["left"]
             self.left += left
             return left
         return []
 
-    def note_failure(self, error: BaseException) -> None:
-        """Write into the run's folder why it fails, where that is known, and the exit code that it gets."""
-        code = error.exit_code if isinstance(error, HarnessError) else None
-        if isinstance(error, Interrupted):
-            code = 128 + error.number
-        if self.environment and code is not None:
-            with contextlib.suppress(OSError):
-                self.environment.report.note("reason", str(error))
-                self.environment.report.note("exit_code", code)
+    def close(self, *, hurried: bool = False) -> list[str]:
+        """Give everything back; return what should be gone and is not. Safe to call twice.
 
-    def close(self) -> list[str]:
-        """Give everything back; return what should be gone and is not. Safe to call twice."""
+        With ``hurried``, because of a signal, services get no more grace than that leaves them.
+        """
         environment = self.environment
         if environment is not None:
             remove_guard(environment.check)
             ended = environment.report.timed("stop", environment.env)
-            self.left += environment.close()
+            self.left += environment.close(hurried=hurried)
             ended()
             environment.report.note("left", self.left)
+            if unwritten := environment.report.unwritten():
+                self.say(unwritten)
         if self.debugger:
             lift_deadlines(lifted=False)
         return self.left
+
+
+def _settled_below(environment: Environment, tree: Tree, stack: Declared) -> dict[str, Known]:
+    """Return service -> what is known of it, of the stacks that a stack includes and that are settled, as they are."""
+    stacks = environment.link.ask("services")["stacks"]
+    records = [stacks[one.name]["record"] for one in tree.below(stack.name) if one is not stack and one.name in stacks]
+    return {name: Known.from_dict(table) for one in records for name, table in one.get("services", {}).items()}
 
 
 def _is_alone(holders: Sequence[str]) -> bool:
@@ -617,10 +661,10 @@ def _with_way_out(error: BrokenStack, facts: dict[str, Any]) -> BrokenStack:
 def _address_in(tree: Tree, stack: Declared, layout: Layout, service: str, port: int) -> tuple[str, int]:
     """Return where a port of a service that a stack sees is. Raises BrokenStack when it publishes no such port."""
     owner, declared = tree.visible(stack.name)[service]
-    one = next((end for end in endpoints(owner.name, declared, layout) if port in (end.left, end.right)), None)
-    if one is None:
+    end = by_number(endpoints(owner.name, declared, layout)).get(port)
+    if end is None:
         raise BrokenStack(f"Service {service!r} publishes no port {port}")
-    return one.host, one.port
+    return end.host, end.port
 
 
 def _known_one(one: ServicePlan, container: str) -> Known:
@@ -640,7 +684,8 @@ def running(run: Run) -> Iterator[Run]:
     try:
         yield run
     except BaseException as error:
-        run.note_failure(error)
-        run.close()
+        if run.environment:
+            note_failure(run.environment.report, error)
+        run.close(hurried=not isinstance(error, Exception))
         raise
     refuse_leftovers(run.close())

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from harness import artifacts
 from harness.clock import LIFTED, YOUNG, Aside, Deadline, add_guard, now, poll
+from harness.durations import parse_duration
 from harness.engine import AttachedPlan, ContainerPlan, ProcessPlan, containers, embedded
 from harness.errors import BrokenStack, ConfigError, HarnessError
+from harness.last_words import LOOKED_AT, last_line
 from harness.readiness import (
     Family,
     Hopeless,
@@ -22,12 +24,16 @@ from harness.readiness import (
     is_silent,
     missing_binary,
     start_again,
+    start_check,
     start_probe,
     stranger_at,
     wait_until_ready,
 )
+from harness.readiness.reasons import Seen, why_not_ready
+from harness.refusals import why_not_started
+from harness.runs.observing import listening_of, variables_of
 from harness.seeding import apply, too_long
-from harness.stack import Probe, broker_of
+from harness.stack import Probe, broker_of, by_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -41,6 +47,7 @@ if TYPE_CHECKING:
 
 
 EXPLAIN_BUDGET = 5.0
+DEFAULT_INTERVAL = "30s"  # of a healthcheck of Docker
 HEALTH_LOOK = 1.0  # seconds after which the engine is asked what the checks of a container say
 _NEEDS_A_HAND = ("log", "exec", "file", "healthy")  # probes that look into a service
 
@@ -299,9 +306,6 @@ class Settling:
         own = [error for error in self._errors if getattr(error, "service", "") == gone["service"]]
         return own[0] if own else self._died(gone)
 
-    def _died(self, facts: dict[str, Any]) -> BrokenStack:
-        return self.environment.died(facts, "before its stack was settled")
-
     def _ask_before(self, names: list[str]) -> None:
         """Make the probes of containers before Compose starts any, so that old data is told from new."""
         for name in names:
@@ -440,7 +444,13 @@ class Settling:
             self.environment.forget(self.stack.name, plan.service)
             if self.environment.debugger and plan.subject:
                 return self.environment.debugger.start(plan, self.environment, lambda: self.stop.stopped)
-            return embedded.start(plan, self.environment.link)
+            try:
+                return embedded.start(plan, self.environment.link)
+            except HarnessError as error:
+                why = why_not_started(error.summary)
+                raise BrokenStack(
+                    f"Service {plan.service!r} could not be started: {why}", service=plan.service
+                ) from error
         for _ in poll(self.up, wake=self.stop.subscribe()):
             if facts := self.environment.started(self.stack.name, plan.service):
                 return facts
@@ -461,13 +471,20 @@ class Settling:
             facts = self.environment.exit_of(self.stack.name, name)
             if facts:
                 if facts["exit_code"] != 0:
-                    raise self.environment.died(facts, "and should have ended with exit code 0")
+                    raise self._died(facts, "and should have ended with exit code 0")
                 with self._lock:
                     self.progress.done.add(name)
                 return
             if self.stop.stopped:
                 return
-        raise BrokenStack(f"One-shot service {name!r} did not end in {deadline.budget:g} s", service=name)
+        log, log_start = self._logs[name]
+        lines = artifacts.last_lines(log, 10, log_start)
+        said = f"it wrote last {last_line(lines)!r}" if lines else "it wrote nothing"
+        raise BrokenStack(
+            f"One-shot service {name!r} did not end in {deadline.budget:g} s: {said} ({self.environment.show(log)})",
+            service=name,
+            details=[f"  {line}" for line in lines],
+        )
 
     def _await_ready(self, name: str, askers: list[Asker]) -> None:
         if not askers and not isinstance(self.plans[name], AttachedPlan):
@@ -484,13 +501,21 @@ class Settling:
         if waited.dead:
             facts = self.environment.exit_of(self.stack.name, name)
             assert facts is not None  # that is what dead means
-            raise self._with_history(self.environment.died(facts, "before it was ready"), waited)
+            raise self._with_history(self._died(facts, "before it was ready"), waited)
         if not waited.ready:
             if waited.hopeless or not self.stop.stopped:
                 raise self._not_ready(name, waited)
             return
         with self._lock:
             self.progress.ready.add(name)
+
+    def _died(self, facts: dict[str, Any], when: str = "before its stack was settled") -> BrokenStack:
+        service = self.stack.service(facts["service"])
+        assert service is not None  # it was started for this stack
+        error = self.environment.died(facts, when, variables_of(service, self.tree, self.stack.name))
+        if facts["exit_code"] == 0:
+            error.hint = "one that is meant to end has `x-harness: {role: oneshot}`; others stay in the foreground"
+        return error
 
     def _refuse_strangers(self, name: str) -> None:
         """Do nothing when nobody else has the addresses of a process.
@@ -517,26 +542,59 @@ class Settling:
         return error
 
     def _not_ready(self, name: str, waited: Waited) -> BrokenStack:
-        log, log_start = self._logs.get(name, (None, 0))
-        lines = artifacts.last_lines(log, 10, log_start) if log else []
-        known = self.environment.explain(self.stack.name, name)
-        checks = [f"  {line}" for line in known.get("health_log", ())] if "health" in waited.probe else []
+        log, _ = self._logs.get(name, (None, 0))
+        seen = self._look(name, waited)
+        reason = why_not_ready(seen)
         service = self.stack.service(name)
         guessed = service and not service.settings.ready and not self.plans[name].has_health
         told = "a healthcheck, or x-harness.ready, says better when it is ready than its ports; " if guessed else ""
+        checks = [f"  {line}" for line in seen.checks] if seen.kind == "healthy" else []
         return BrokenStack(
             f"Service {name!r} did not settle in {waited.seconds:.1f} s: "
-            f"{waited.observation or 'no probe answered'} ({self.environment.show(log) if log else 'attached'})",
+            f"{reason.sentence} ({self.environment.show(log) if log else 'attached'})",
             service=name,
             details=[
                 f"probe: {waited.probe}",
                 *(f"  seen after {line}" for line in waited.history),
                 *(["last healthchecks:", *checks] if checks else []),
                 *(["last lines of its log:"] if log else []),
-                *([f"  {line}" for line in lines] or (["  it wrote nothing"] if log else [])),
+                *([f"  {line}" for line in seen.log[-10:]] or (["  it wrote nothing"] if log else [])),
             ],
-            hint="" if waited.hopeless else f"{told}a longer time is given by {self._longer()}",
+            hint=reason.hint or ("" if waited.hopeless else f"{told}a longer time is given by {self._longer()}"),
         )
+
+    def _look(self, name: str, waited: Waited) -> Seen:
+        """Look at a service whose probes did not hold in time."""
+        plan, service = self.plans[name], self.stack.service(name)
+        assert service is not None  # names come from this stack
+        log, log_start = self._logs.get(name, (None, 0))
+        port = waited.port or self._own_broker(service, waited)
+        at = plan.endpoint(port) if port else None
+        contained = isinstance(plan, ContainerPlan)
+        kind = waited.probe.partition(" ")[0]
+        interval = str((service.compose.get("healthcheck") or {}).get("interval") or DEFAULT_INTERVAL)
+        known = self.environment.explain(self.stack.name, name, ask=kind == "healthy")  # its log is complete then
+        return Seen(
+            kind=kind,
+            observation=waited.observation,
+            history=waited.history,
+            host=at.host if at else "",
+            port=(at.right if contained else at.port) if at else None,
+            listening=listening_of(self.environment, plan, self.facts.get(name, {})) if at else None,
+            contained=contained,
+            log=tuple(artifacts.last_lines(log, LOOKED_AT, log_start)) if log else (),
+            checks=tuple(known.get("health_log", ())),
+            interval=interval if contained and kind == "healthy" and _is_longer(interval, waited.seconds) else "",
+            variables=variables_of(service, self.tree, self.stack.name),
+        )
+
+    def _own_broker(self, service: Service, waited: Waited) -> int | None:
+        """Return the port of the broker that a probe asked, None when it asked none or another service's."""
+        for probe in service.settings.ready:
+            if probe.kafka and waited.probe.startswith("kafka"):
+                owner, port = broker_of(probe.kafka.broker, service, self.tree, self.stack.name)
+                return port if owner == service.name else None
+        return None
 
     def _longer(self) -> str:
         if self.environment.settings.wait_timeout:
@@ -546,21 +604,25 @@ class Settling:
     def ask_later(self) -> None:
         """Have the environment know how the services of this stack are asked from now on."""
         for name in self.plans:
-            self.environment.askers[f"{self.stack.name}/{name}"] = partial(self._askers_of, name)
+            self.environment.askers[f"{self.stack.name}/{name}"] = partial(self._askers_of, name, start_again)
 
-    def _askers_of(self, name: str) -> list[Asker]:
+    def checks_of(self, name: str) -> list[Asker]:
+        """Return what tells whether a service of this stack, which was ready once, answers still, whatever it says."""
+        return self._askers_of(name, start_check)
+
+    def _askers_of(self, name: str, start: Callable[[Probe, int, Target], Asker | None]) -> list[Asker]:
         service, plan = self.stack.service(name), self.plans[name]
         if service is None or name in self.oneshots:
             return []
         target = self._target(service, plan)
         probes = self._probes(service, plan, lambda _: None)
-        askers = [start_again(probe, index, target) for index, probe in probes]
+        askers = [start(probe, index, target) for index, probe in probes]
         return [asker for asker in askers if asker]
 
     def _probes(self, service: Service, plan: ServicePlan, say: Callable[[str], None]) -> list[tuple[int, Probe]]:
         """Return the probes to ask before the stack's seeds are planted."""
         probes: list[tuple[int, Probe]] = []
-        for index, probe in enumerate(service.settings.ready):
+        for index, probe in enumerate(plan.ready):
             if isinstance(plan, AttachedPlan) and probe.kind in _NEEDS_A_HAND:
                 say(f"service {service.name!r} is attached, so its probe {probe.kind!r} is left out")
                 continue
@@ -583,11 +645,7 @@ class Settling:
         return [(0, Probe(tcp=port)) for port in ports]
 
     def _target(self, service: Service, plan: ServicePlan) -> Target:
-        address = {}
-        for one in plan.endpoints:
-            address[one.right] = (one.host, one.port)
-        for one in plan.endpoints:
-            address[one.left] = (one.host, one.port)
+        address = {number: (end.host, end.port) for number, end in by_number(plan.endpoints).items()}
         brokers = {
             index: self.bootstrap(*broker_of(probe.kafka.broker, service, self.tree, self.stack.name))
             for index, probe in enumerate(service.settings.ready)
@@ -597,6 +655,8 @@ class Settling:
             return Target(service=service.name, stack=self.stack.name, address=address, brokers=brokers, env=plan.env)
         if not isinstance(plan, ProcessPlan):
             return self._container_target(plan, address, brokers)
+        # A path that is here already stays, also where a mount's target is above it, such as /tmp.
+        here = {str(path): str(path) for path in (*plan.mounts.values(), *plan.folders)}
         return Target(
             service=service.name,
             stack=self.stack.name,
@@ -604,7 +664,7 @@ class Settling:
             brokers=brokers,
             env=plan.env,
             cwd=plan.cwd,
-            mounts=plan.mounts,
+            mounts={**plan.mounts, **here},
             health=plan.health,
             check=plan.check,
             is_awaited=any(one.depends_on.get(service.name) == "service_healthy" for one in self.stack.services),
@@ -650,3 +710,11 @@ class Settling:
                     self._await_ready(service.name, [asker])
                 finally:
                     asker.close()
+
+
+def _is_longer(interval: str, seconds: float) -> bool:
+    """Return whether an interval, in Compose's words, is longer than a time."""
+    try:
+        return parse_duration(interval) > seconds
+    except ValueError:
+        return False

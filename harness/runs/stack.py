@@ -11,6 +11,7 @@ from harness import artifacts, procs
 from harness.artifacts import mapped_path
 from harness.engine import Endpoint, containers
 from harness.errors import ConfigError, HarnessError, Unsupported
+from harness.stack import by_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from harness.runs.environment import Environment
 
 EXEC_BUDGET = 60.0
+ACT_BUDGET = 60.0  # seconds beyond the grace that it is given
 _DUMPED = ("stack", "state", "pid", "container", "exit_code", "oom", "health", "starts", "log")
 
 
@@ -56,6 +58,11 @@ class Known:
         """Return it from JSON values."""
         return cls(**{**table, "endpoints": tuple(Endpoint(**one) for one in table["endpoints"])})
 
+    def addresses(self) -> dict[str, str]:
+        """Return ``SERVICE:PORT`` -> ``host:port`` of its ports, by their left numbers."""
+        meant = by_number(self.endpoints)
+        return {f"{self.service}:{end.left}": str(meant[end.left]) for end in self.endpoints}
+
     def refuse_attached(self, what: str) -> None:
         """Do nothing when it runs in this environment. Raises Unsupported when somebody else has started it."""
         if self.attached:
@@ -67,14 +74,27 @@ class Known:
 
     def execute(self, environment: Environment, argv: Sequence[str], timeout: float) -> procs.Finished:
         """Run a command in its container, or as the process would: with its environment, folder and mounted files."""
+        if self.container:
+            return self.run(environment, argv, timeout)
+        return self.run(environment, [str(self.map_path(w)) if w.startswith("/") else w for w in argv], timeout)
+
+    def run(self, environment: Environment, words: Sequence[str], timeout: float) -> procs.Finished:
+        """Run a command as ``execute`` does, whose paths are those of this machine where it is a process."""
         self.refuse_attached("running a command in it")
         if self.container:
-            return containers.execute(environment.client, self.container, argv, timeout)
-        words = [str(self.map_path(word)) if word.startswith("/") else word for word in argv]
+            return containers.execute(environment.client, self.container, words, timeout)
         try:
             return procs.run(words, timeout=timeout, env=self.env, cwd=self.cwd)
         except OSError as error:
             raise HarnessError(f"{words[0]!r} cannot be run in service {self.service!r}: {error.strerror}") from error
+
+
+class _GivenBackError(HarnessError):
+    """A service is asked for after its stack was given back. ``state`` is ``removed``, or ``released`` if not known."""
+
+    def __init__(self, service: str, state: str) -> None:
+        super().__init__(f"Service {service!r} was {state}: its stack is not used any more")
+        self.state = state
 
 
 class Service:
@@ -87,17 +107,29 @@ class Service:
         self.stack = known.stack
 
     def __repr__(self) -> str:
-        return f"<Service {self.stack}/{self.name} {'attached' if self._known.attached else self.state}>"
+        try:
+            state = "attached" if self._known.attached else self.state
+        except HarnessError as error:
+            state = error.summary
+        return f"<Service {self.stack}/{self.name} {state}>"
 
     def _facts(self) -> dict[str, Any]:
         self._known.refuse_attached("to know its state or log")
+        if self._environment.closed:
+            raise _GivenBackError(self.name, "released")
         listed = self._environment.link.ask("services")["services"]
-        return next(one for one in listed if (one["stack"], one["service"]) == (self.stack, self.name))
+        for facts in listed:
+            if (facts["stack"], facts["service"]) == (self.stack, self.name):
+                return dict(facts)
+        raise _GivenBackError(self.name, "removed")
 
     @property
     def state(self) -> str:
-        """``running``, ``paused`` or ``exited``."""
-        return str(self._facts()["state"])
+        """``running``, ``paused`` or ``exited``; ``removed`` or ``released`` after its stack was given back."""
+        try:
+            return str(self._facts()["state"])
+        except _GivenBackError as error:
+            return error.state
 
     @property
     def pid(self) -> int:
@@ -145,11 +177,18 @@ class Service:
         """
         return artifacts.printable(artifacts.read_log(self.log, since))
 
-    def _act(self, act: str, **more: object) -> None:
+    def _act(self, act: str, grace: float = 0.0) -> None:
         self._known.refuse_attached(f"to {act} it")
         if act in ("start", "restart"):
             self._environment.forget(self.stack, self.name)
-        facts = self._environment.link.ask("act", timeout=60, stack=self.stack, service=self.name, act=act, **more)
+        facts = self._environment.link.ask(
+            "act", timeout=grace + ACT_BUDGET, stack=self.stack, service=self.name, act=act, grace=grace
+        )
+        key = f"{self.stack}/{self.name}"
+        if act == "pause":
+            self._environment.paused.add(key)
+        else:
+            self._environment.paused.discard(key)
         if self._environment.debugger:
             self._environment.debugger.let_go(facts, self._environment)
 
@@ -226,6 +265,11 @@ class Stack:
         """The names of its services, included ones first."""
         return tuple(self._known)
 
+    @property
+    def stacks(self) -> frozenset[str]:
+        """Its name, and those of the stacks that it includes."""
+        return frozenset({self.name, *(known.stack for known in self._known.values())})
+
     def _service(self, name: str) -> Known:
         if name not in self._known:
             raise ConfigError(f"Stack {self.name!r} has no service {name!r}; it has: {', '.join(self._known)}")
@@ -238,10 +282,8 @@ class Stack:
             ConfigError: there is no such service or port.
         """
         known = self._service(service)
-        for side in ("left", "right"):
-            for one in known.endpoints:
-                if getattr(one, side) == port:
-                    return str(one)
+        if end := by_number(known.endpoints).get(port):
+            return str(end)
         have = ", ".join(str(one.left) for one in known.endpoints) or "none"
         raise ConfigError(f"Service {service!r} of stack {self.name!r} publishes no port {port}; it publishes: {have}")
 
@@ -255,11 +297,11 @@ class Stack:
 
     def endpoints(self) -> dict[str, str]:
         """Return ``SERVICE:PORT`` -> ``host:port`` for everything that is published."""
-        return {f"{name}:{one.left}": str(one) for name, known in self._known.items() for one in known.endpoints}
+        return {name: address for known in self._known.values() for name, address in known.addresses().items()}
 
     def check(self) -> None:
         """Do nothing while all services live. Raises BrokenStack when one has died."""
-        self._environment.check()
+        self._environment.check(self.stacks)
 
     def dump(self) -> dict[str, Any]:
         """Return the state of its services for a report: pid, state, exit code, endpoints, last log lines."""

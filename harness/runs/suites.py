@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from harness import procs
 from harness.errors import ConfigError
+from harness.runs.orphans import end_left_by_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -15,9 +18,25 @@ if TYPE_CHECKING:
     from harness.config import Settings
 
 ALL = "all"
+_WORKERS = re.compile(r"-n.*|--(numprocesses|dist|maxprocesses)(=.*)?")
 
 
-def run_suites(settings: Settings, say: Callable[[str], None], options: Mapping[str, str], words: Sequence[str]) -> int:
+def _refuse_lacking(words: Sequence[str]) -> None:
+    """Do nothing unless workers are asked for and cannot be had: pytest would know no such word. Raises ConfigError."""
+    asked = next((word for word in words if _WORKERS.fullmatch(word)), "")
+    if asked and find_spec("xdist") is None:
+        raise ConfigError(
+            f"{asked} needs pytest-xdist, which is not installed", hint=f"{sys.executable} -m pip install pytest-xdist"
+        )
+
+
+def run_suites(
+    settings: Settings,
+    say: Callable[[str], None],
+    options: Mapping[str, str],
+    words: Sequence[str],
+    environ: Mapping[str, str],
+) -> int:
     """Run pytest for a system, or for each in turn; return its exit code, or the first that is not 0.
 
     Args:
@@ -25,20 +44,26 @@ def run_suites(settings: Settings, say: Callable[[str], None], options: Mapping[
         say: takes lines for the user.
         options: options for the plugin; ``system`` may be ``all``.
         words: further words for pytest.
+        environ: its environment.
 
     Raises:
-        ConfigError: every system was asked for, and there is none.
+        ConfigError: every system was asked for, and there is none; or a word needs a plugin that is not installed.
     """
     systems = [settings.system] if options.get("system") != ALL else list(settings.systems)
     if not systems:
         raise ConfigError("There is no system", hint="declare [tool.harness.systems.<system>] in pyproject.toml")
+    _refuse_lacking(words)
     codes: list[int] = []
     for system in systems:
         given = {**options, **({"system": system.name} if system and options.get("system") == ALL else {})}
         argv = [sys.executable, "-m", "pytest"]
         argv += [f"--harness-{name.replace('_', '-')}={value}" for name, value in given.items() if value]
-        argv += [str(system.tests)] if system else []
-        codes.append(procs.run_attached([*argv, *words], cwd=settings.root, env=os.environ, interrupted=2))
+        # From the project's folder: pytest takes a "[" in a path for the beginning of a parameter.
+        argv += [os.path.relpath(system.tests, settings.root)] if system else []
+        me = procs.as_parent()
+        code = procs.run_attached([*argv, *words], cwd=settings.root, env={**environ, **me}, interrupted=2)
+        residue = end_left_by_command(me, code, say)
+        codes.append(code or residue)
         if len(systems) > 1 and system:
             say(f"system {system.name}: exit code {codes[-1]}")
         if codes[-1] > 128:  # noqa: PLR2004 - a signal: no further one is wanted

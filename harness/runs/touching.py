@@ -17,7 +17,7 @@ from harness.runs.lifecycle import Run, running
 from harness.runs.settling import Settling, plant_within
 from harness.runs.stack import Known, Stack
 from harness.seeding import Surroundings
-from harness.stack import broker_of, read_tree
+from harness.stack import broker_of, by_number, read_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -103,9 +103,9 @@ def _everything(stacks: dict[str, Any]) -> dict[str, Known]:
 
 
 def _address(known: dict[str, Known], service: str, port: int) -> tuple[str, int]:
-    for one in known[service].endpoints if service in known else ():
-        if port in (one.left, one.right):
-            return one.host, one.port
+    end = by_number(known[service].endpoints).get(port) if service in known else None
+    if end:
+        return end.host, end.port
     raise BrokenStack(f"Service {service!r} publishes no port {port}, or is not up")
 
 
@@ -139,7 +139,7 @@ def _plant(
 ) -> list[str]:
     tree = _tree(settings, record)
     done = set() if fresh else set(record["seeds"])
-    todo = [one for one in tree.root.settings.seed if one.key not in done]
+    todo = [one.key for one in tree.root.settings.seed if one.key not in done]
     if not todo:
         return []
     known = {name: Known.from_dict(table) for name, table in record["services"].items()}
@@ -152,17 +152,18 @@ def _plant(
                 *_address(everything, *broker_of(written, None, tree, tree.root.name))
             ),
             address=lambda service, port: _address(everything, service, port),
-            execute=lambda service, argv, timeout: _known(everything, service).execute(environment, argv, timeout),
+            execute=lambda service, argv, timeout: _known(everything, service).run(environment, argv, timeout),
             stack=Stack(tree.root.name, everything, environment, list),
         )
-        for one in todo:
+        for one in run.plan_in(environment, tree, tree.root).seeds:
+            if one.key not in todo:
+                continue
             ended = environment.report.timed("seed", f"{tree.root.name}/{one.key}")
             plant_within(Deadline.after(settings.wait_timeout or tree.root.settings.timeouts.up), one, around)
             ended()
             record["seeds"] = sorted({*record["seeds"], one.key})
             environment.link.ask("settled", stack=tree.root.name, record=record)
-        del run
-    return [one.key for one in todo]
+    return todo
 
 
 def _known(everything: dict[str, Known], service: str) -> Known:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from harness import procs
 from harness.errors import BrokenStack, HarnessError
 from harness.helpers import http
+from harness.last_words import cause_of, last_line
+from harness.refusals import missing_program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -92,9 +94,12 @@ def _apply(seed: Seed, around: Surroundings) -> None:
         done = around.execute(seed.exec.service, seed.exec.command, EXEC_BUDGET)
         if done.code != 0:
             what = procs.describe_exit(done.code) if done.code is not None else f"no end in {EXEC_BUDGET:g} s"
+            lines = (done.stderr or done.stdout).splitlines()
+            missing = missing_program(" ".join(lines))
+            said = f"there is no program {missing!r}" if missing else cause_of(lines) or last_line(lines)
             raise BrokenStack(
-                f"Seed {seed.key!r}: {' '.join(seed.exec.command)} in {seed.exec.service!r}: {what}",
-                details=(done.stderr or done.stdout).splitlines()[-10:],
+                f"Seed {seed.key!r} in {seed.exec.service!r}: {what}{f': {said}' if said else ''}",
+                details=[f"command: {' '.join(seed.exec.command)}", *lines[-10:]],
             )
     elif seed.python is not None:
         module, _, name = seed.python.partition(":")

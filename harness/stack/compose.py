@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 CONFIG_BUDGET = 10.0
+ANYWHERE = "/"  # relative paths start from the files; Compose fails in a folder whose path has a control character
 OLDEST = "2.24.4"  # the first with !override and !reset
 _UNSET = re.compile(r'The \\?"(\w+)\\?" variable is not set')
 # Names that the harness gives to containers when it starts them; a file must parse without them.
@@ -119,7 +120,7 @@ def run_config(
     inputs = cache.Inputs() if env_files else cache.inputs_of(argv, files, folders, env)
     if known := cache.recall(inputs.key, environ):
         return known["document"], known["unset"], ""
-    done = procs.run(argv, timeout=CONFIG_BUDGET, env=env, cwd=files[0].parent)
+    done = procs.run(argv, timeout=CONFIG_BUDGET, env=env, cwd=ANYWHERE)
     unset = sorted(set(_UNSET.findall(done.stderr)))
     if done.code is None:
         return {}, unset, f"Compose did not parse it in {CONFIG_BUDGET:g} s"
@@ -144,7 +145,7 @@ def show_config(files: Sequence[Path], environ: Mapping[str, str], project_direc
     if project_directory:
         argv += ["--project-directory", str(project_directory)]
     argv += ["config", "--no-interpolate", "--no-env-resolution"]
-    done = procs.run(argv, timeout=CONFIG_BUDGET, env=compose_environment(environ), cwd=files[0].parent)
+    done = procs.run(argv, timeout=CONFIG_BUDGET, env=compose_environment(environ), cwd=ANYWHERE)
     if done.code != 0:
         said = " ".join(done.stderr.split()) or f"no end in {CONFIG_BUDGET:g} s"
         raise ConfigError(f"{files[0]}: Compose cannot show it: {said}")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from harness.durations import parse_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 Seconds = Annotated[
     float,
@@ -19,7 +22,7 @@ Seconds = Annotated[
             "description": "a duration such as 90s or 1m30s, or seconds",
             "anyOf": [
                 {"type": "number", "exclusiveMinimum": 0},
-                {"type": "string", "pattern": r"^(\d+(\.\d+)?(us|ms|s|m|h))+$"},
+                {"type": "string", "pattern": r"^(\d+(\.\d+)?|(\d+(\.\d+)?(us|ms|s|m|h))+)$"},
             ],
         }
     ),
@@ -69,7 +72,7 @@ def _one_key(model: type[Frozen], value: Any, keys: tuple[str, ...], what: str) 
     if isinstance(value, dict) and known.issuperset(value):
         present = [key for key in keys if key in value]
         if len(present) != 1:
-            raise ValueError(f"{what} has exactly one of: {', '.join(keys)}; it has {', '.join(present) or 'none'}")
+            raise ValueError(f"{what} has {', '.join(present) or 'none'}; exactly one is needed of: {', '.join(keys)}")
         if value[present[0]] is None and present[0] != "json":
             raise ValueError(f"{what} needs a value for {present[0]}; it has none")
     return value
@@ -235,6 +238,45 @@ class Port(Frozen):
     protocol: str = "tcp"
 
 
+class Numbered(Protocol):
+    """What has the two numbers of a published port."""
+
+    @property
+    def left(self) -> int:
+        """The number that tests and in-network clients use."""
+        ...
+
+    @property
+    def right(self) -> int:
+        """The number inside a container."""
+        ...
+
+
+_Numbered = TypeVar("_Numbered", bound=Numbered)
+
+
+def by_number(ports: Iterable[_Numbered]) -> dict[int, _Numbered]:
+    """Return number -> the port that it means: the one whose left number it is, else the one whose right number it is.
+
+    A left number goes before a right one of *any* port, and of two ports with one number the first is meant. This is
+    the only place that says so; left numbers come first in what is returned.
+    """
+    ports = tuple(ports)
+    meant: dict[int, _Numbered] = {}
+    for port in ports:
+        meant.setdefault(port.left, port)
+    for port in ports:
+        meant.setdefault(port.right, port)
+    return meant
+
+
+def numbers_of(port: _Numbered, ports: Iterable[_Numbered]) -> tuple[int, ...]:
+    """Return the numbers that mean ``port``, one of ``ports``: its left one, and its right one if it means no other."""
+    other = by_number(ports).get(port.right, port)
+    alone = (other.left, other.right) == (port.left, port.right)
+    return tuple(dict.fromkeys((port.left, port.right) if alone else (port.left,)))
+
+
 class Mount(Frozen):
     """A volume of a service; ``source`` is an absolute path for a bind and a name for a volume."""
 
@@ -258,16 +300,14 @@ class Service(Frozen):
     has_healthcheck: bool = False
     has_settings: bool = False
     settings: ServiceSettings = ServiceSettings()
+    merged: dict[str, str] = Field(default_factory=dict, repr=False)
+    """``embedded`` or ``local`` -> where its command is written, if Compose merged it with another file's."""
     compose: dict[str, Any] = Field(default_factory=dict, repr=False)
     """Its table as Compose merged and normalised it, for engines that give it to Compose again."""
 
     def port(self, number: int) -> Port | None:
-        """Return the port whose left number is ``number``, or else the one whose right number is."""
-        for side in ("left", "right"):
-            for port in self.ports:
-                if getattr(port, side) == number:
-                    return port
-        return None
+        """Return the port that ``number`` means, None for none."""
+        return by_number(self.ports).get(number)
 
 
 class Stack(Frozen):

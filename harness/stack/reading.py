@@ -288,6 +288,8 @@ def _build(
             continue
         source = source or unit.sources[0]
         service = _service(name, table, source, problems)
+        if service:
+            service = service.model_copy(update={"merged": _merged(service, unit.sources)})
         if service and (not service.profiles or active & set(service.profiles)):
             services.append(service)
     settings = _validate(StackSettings, unit.document.get(X_HARNESS), unit.sources[0], (X_HARNESS,), problems)
@@ -340,6 +342,25 @@ def _service(name: str, table: Mapping[str, Any], source: Source, problems: list
         settings=settings,
         compose={key: value for key, value in table.items() if key != X_HARNESS},
     )
+
+
+def _merged(service: Service, sources: Sequence[Source]) -> dict[str, str]:
+    """Return ``embedded`` or ``local`` -> where its command is written, if Compose made another of it.
+
+    Compose adds the words of a later file that an earlier one does not have. What begins with a dash is meant to be
+    added to a command.
+    """
+    found: dict[str, str] = {}
+    for kind, process in (("embedded", service.settings.embedded), ("local", service.settings.local)):
+        path = ("services", service.name, X_HARNESS, kind, "command")
+        source = next((one for one in reversed(sources) if one.scalars(*path) is not None), None)
+        words = source.scalars(*path) if source else None
+        if source and process and isinstance(words, list) and words and not str(words[0]).startswith("-"):
+            same = len(process.command) == len(words) and all(
+                written == merged or "$" in written for written, merged in zip(words, process.command, strict=True)
+            )
+            found |= {} if same else {kind: source.at(*path)}
+    return found
 
 
 def _is_asked(healthcheck: Mapping[str, Any]) -> bool:

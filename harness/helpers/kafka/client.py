@@ -95,6 +95,11 @@ class Kafka:
         """
         return self._connection.leaders(timeout)
 
+    @property
+    def advertised(self) -> list[tuple[str, int]]:
+        """Host and port of every broker, as they told this client last to reach them; none before it has asked."""
+        return self._connection.advertised
+
     def topics(self, timeout: float | None = None) -> dict[str, int]:
         """Return topic -> number of partitions. Raises KafkaFailure."""
         return {name: len(partitions) for name, partitions in self.leaders(timeout).items()}

@@ -84,6 +84,7 @@ class Connection:
         self.timeout = timeout
         self.security = security or Security()
         self.closed = False
+        self.advertised: list[tuple[str, int]] = []  # where brokers said last that they are
         self._refused = ""
         self._trouble = ""
         self._lock = threading.Lock()
@@ -207,6 +208,7 @@ class Connection:
             "list its topics",
             deadline=Deadline.after(self.timeout if timeout is None else timeout),
         )
+        self.advertised = [(broker.host, broker.port) for broker in listed.brokers.values()]
         return {
             name: {number: part.leader >= 0 and part.error is None for number, part in topic.partitions.items()}
             for name, topic in listed.topics.items()
