@@ -448,6 +448,53 @@ def test_bystanders_with_labels_like_ours_are_untouched(dock: Dock) -> None:
     assert dock.dismiss_bystanders() == []
 
 
+@pytest.mark.parametrize("end", ["run", "keeper", "both", "both, and the ledger is lost"])
+def test_what_was_made_of_our_things_is_not_ours(dock: Dock, end: str) -> None:
+    """What somebody made with all the labels of ours must outlive any end: a container of a committed image, copies."""
+    dock.stack("s", {"web": dock.up(volumes=["data:/data"])}, volumes={"data": None})
+    process, keeper = started(dock, dock.root / "out")
+    for _ in clock.poll(clock.Deadline.after(60)):
+        if "UP" in (dock.root / "out").read_text():
+            break
+    bystanders = copies(dock, dock.container("web"))
+    if end != "run":
+        os.kill(keeper, signal.SIGKILL)
+    process.send_signal(signal.SIGINT if end == "keeper" else signal.SIGKILL)
+    process.wait(30)
+    if end.startswith("both"):
+        wait_until_dead(dock)
+    if "lost" in end:
+        dock.ledgers()[0].unlink()
+    with running(dock.run()) as again:
+        again.bring("s")
+    for _ in clock.poll(clock.Deadline.after(20)):
+        if dock.left() == []:
+            break
+    assert (dock.left(), [dock.client.inspect_container(one)["State"]["Running"] for one in bystanders]) == (
+        [],
+        [True] * 2,
+    )
+    assert dock.dismiss_bystanders() == []
+    dock.client.remove_image(f"harness-test-committed:{dock.checkout}", force=True)
+
+
+def copies(dock: Dock, web: dict[str, Any]) -> list[str]:
+    """Make an image of a container and run it, and make a container, volume and network with its labels.
+
+    Returns:
+        The ids of the two containers.
+    """
+    mark = {objects.CHECKOUT: "a copy", "harness.test.bystander": dock.checkout}  # not what this test looks for
+    dock.client.commit(web["Id"], "harness-test-committed", dock.checkout)
+    image, name = f"harness-test-committed:{dock.checkout}", f"mine-{dock.checkout}"
+    inherits = dock.client.create_container(image, ["wait"], name=name, labels=mark)["Id"]
+    dock.bystanders.append(("container", inherits))
+    dock.client.start(inherits)
+    assert dock.client.inspect_container(inherits)["Config"]["Labels"][objects.SEAL]
+    labels = {**web["Config"]["Labels"], **mark}
+    return [inherits, *[dock.bystander(labels, kind=kind) for kind in ("container", "volume", "network")][:1]]
+
+
 def _owner() -> str:
     return json.dumps(this_process().as_dict())
 

@@ -67,16 +67,17 @@ def up(
         raise ConfigError("Engine attach starts nothing, so there is nothing that `up` could leave up")
     name = settings.default_stack()
     with changing(settings, BROUGHT_UP, say):
-        anew = _reason_to_start_anew(settings, say, fresh=fresh)
+        run = Run(settings, say, new_run=False)  # the only one until something is taken down: an engine is asked once
+        engine = run.engine.name
+        anew = _reason_to_start_anew(settings, engine, say, fresh=fresh)
         if not anew:
-            run = Run(settings, say, new_run=False)
             with running(run):
                 stack = run.bring(name)
                 if not run.changed:
                     return _leave_up(run, stack, ttl)
             anew = f"{', '.join(run.changed)}: changed since it was started"
         say(f"{anew}; everything is started anew")
-        _down(settings, say, [one for one in _records(settings) if one.engine == run_engine(settings)])
+        _down(settings, say, [one for one in _records(settings) if one.engine == engine])
         run = Run(settings, say, new_run=False)
         with running(run):
             return _leave_up(run, run.bring(name), ttl)
@@ -90,14 +91,9 @@ def _leave_up(run: Run, stack: Stack, ttl: float | None) -> dict[str, str]:
     return stack.endpoints()
 
 
-def run_engine(settings: Settings) -> str:
-    """Return the name of the engine that a run of now would get."""
-    return Run(settings, lambda _: None).engine.name
-
-
-def _reason_to_start_anew(settings: Settings, say: Callable[[str], None], *, fresh: bool) -> str:
+def _reason_to_start_anew(settings: Settings, engine: str, say: Callable[[str], None], *, fresh: bool) -> str:
     """Return why what is up cannot be used, "" when it can or nothing is up."""
-    if run_engine(settings) not in all_kept(settings):
+    if engine not in all_kept(settings):
         for other in all_kept(settings).values():
             say(f"{other.env} is up as well, on engine {other.engine}; --engine says which one tasks and tests use")
         return ""

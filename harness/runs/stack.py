@@ -271,6 +271,7 @@ class Stack:
         return frozenset({self.name, *(known.stack for known in self._known.values())})
 
     def _service(self, name: str) -> Known:
+        __tracebackhide__ = True  # so is a name
         if name not in self._known:
             raise ConfigError(f"Stack {self.name!r} has no service {name!r}; it has: {', '.join(self._known)}")
         return self._known[name]
@@ -281,6 +282,7 @@ class Stack:
         Raises:
             ConfigError: there is no such service or port.
         """
+        __tracebackhide__ = True  # a port that is not there is the caller's word
         known = self._service(service)
         if end := by_number(known.endpoints).get(port):
             return str(end)
