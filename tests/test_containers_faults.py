@@ -215,16 +215,15 @@ def test_a_kept_container_of_no_use_is_told_with_the_way_out(dock: Dock, act: st
     dock.stack("s", {"web": dock.web("polite")})
     settings = dock.settings(stack="s")
     kept.up(settings, dock.said.append, ttl=600)
-    run = dock.run()
-    with running(run):
-        web = run.bring("s").service("web")
-        if act == "kill":
-            dock.client.kill(dock.containers()["web"], signal="TERM")
-            for _ in clock.poll(clock.Deadline.after(20)):
-                if dock.container("web")["State"]["Status"] == "exited":
-                    break
-        else:
-            getattr(web, act)()
+    if act == "kill":
+        dock.client.kill(dock.containers()["web"], signal="TERM")
+        for _ in clock.poll(clock.Deadline.after(20)):
+            if dock.container("web")["State"]["Status"] == "exited":
+                break
+    else:
+        run = dock.run()
+        with running(run):
+            getattr(run.bring("s").service("web"), act)()
     with pytest.raises(BrokenStack) as caught:
         kept.up(settings, dock.said.append, ttl=600)
     wanted = {"kill": "ended with exit code 0", "pause": "was left paused", "stop": "was left stopped"}[act]

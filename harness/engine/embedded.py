@@ -82,7 +82,7 @@ def _planned_seed(tree: Tree, stack: Stack, seed: Seed, layout: Layout) -> Seed:
         return seed
     owner, service = tree.visible(stack.name)[seed.exec.service]
     if process_of(service, layout.engine, layout.local):
-        names = _names(tree, owner, service, _map_mounts(owner, service, layout, [])[0], layout)
+        names = _names(tree, owner, service, _map_mounts(owner, service, layout)[0], layout)
         # The names of services are those that the seed's stack sees.
         names = replace(names, addresses=_addresses(tree, stack, layout), ports=visible_ports(tree, stack.name, layout))
         words = _command_line(seed.exec.command, names)

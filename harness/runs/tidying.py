@@ -46,13 +46,15 @@ def look(settings: Settings) -> Found:
     daemon, notes = _daemon(settings)
     dead, more = find_dead(settings.state, daemon, settings.keys) if settings.state.is_dir() or daemon else ([], [])
     living = find_living(settings.state)
+    hung = find_hung(living)
+    silent = [environment.record for environment in hung]
     notes += [
         f"environment {record.env} of {record.checkout} lives (keeper: pid {record.keeper.pid}) and has no ledger in "
         f"{settings.state}" + ("; `harness down --all` takes it down" if record.kept else "")
         for record in living
-        if not keeper_is_alive(settings.state / record.path.name)
+        if record not in silent and not keeper_is_alive(settings.state / record.path.name)
     ]
-    return Found(tuple(dead), tuple(find_hung(living)), (*notes, *more))
+    return Found(tuple(dead), tuple(hung), (*notes, *more))
 
 
 def _daemon(settings: Settings) -> tuple[Daemon | None, list[str]]:
