@@ -405,7 +405,7 @@ def test_a_network_belongs_to_the_lowest_stack_that_declares_it(tmp_path: Path) 
 def test_what_is_built_gets_a_name_of_this_checkout(tmp_path: Path) -> None:
     """A service with ``build`` must be built under our own name, with its arguments beside those of the file."""
     tree = tree_of(tmp_path, {"api": service(build={"context": ".", "args": {"A": "1"}}), "db": service()})
-    images = {"api": Image("x", builds=True, arguments={"BASE": "harness-base:1"}), "db": Image("x")}
+    images = {"api": Image("x", builds=True, arguments={"BASE": "harness-base:1"}), "db": Image("y")}
     made = plan_stack(tree, "s", layout_of(tree, tmp_path), OURS, images)
     assert made.containers
     assert made.containers.build == ("api",)
@@ -413,7 +413,7 @@ def test_what_is_built_gets_a_name_of_this_checkout(tmp_path: Path) -> None:
     assert api["image"] == "harness-build/api:5270b558"
     assert api["build"]["args"] == {"A": "1", "BASE": "harness-base:1"}
     assert api["build"]["labels"] == {"harness.checkout": "cc", "harness.checkout.path": OURS.checkout}
-    assert [one.image for one in made.services if isinstance(one, ContainerPlan)] == [api["image"], "x"]
+    assert [one.image for one in made.services if isinstance(one, ContainerPlan)] == [api["image"], "y"]
 
 
 def test_a_dollar_in_a_build_argument_is_a_dollar(tmp_path: Path) -> None:

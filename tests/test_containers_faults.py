@@ -325,7 +325,7 @@ def test_two_included_stacks_with_one_service_name_are_refused(dock: Dock) -> No
     dock.stack("s", {"web": dock.up()}, include=["one.yaml", "two.yaml"])
     with pytest.raises(ConfigError, match="'db'") as caught:
         dock.run().bring("s")
-    assert re.search(r"s\.yaml:\d+: ", str(caught.value))
+    assert re.search(r"s\.yaml:\d+", str(caught.value))
     assert not (dock.root / "logs").exists()
 
 
@@ -361,7 +361,7 @@ def test_an_engine_that_does_not_answer_is_eleven(dock: Dock, kind: str) -> None
         spent = clock.now() - began
     assert (done.code, "Traceback" in done.stderr) == (11, False), done.stderr
     assert spent < 5 + 2  # the interpreter's own start included
-    assert host in done.stderr
+    assert host.removeprefix("unix://") in done.stderr
     assert "(DOCKER_HOST) does not answer: " in done.stderr
     assert not (dock.root / "logs").exists()
 
