@@ -22,7 +22,6 @@ from harness.readiness import (
     Stop,
     Target,
     ask_once,
-    missing_binary,
     start_again,
     start_probe,
     wait_until_ready,
@@ -486,28 +485,6 @@ def test_a_command_that_cannot_be_found_is_hopeless(tmp_path: Path) -> None:
         with pytest.raises(Hopeless, match="no-such-check"):
             probe(at(1, cwd=tmp_path, env=env, health=tuple(command)), healthy=True).ask()
     assert probe(at(1, cwd=tmp_path, env=env), exec=["sh", "-c", "/no/such -q"]).ask() != ""
-
-
-@pytest.mark.parametrize(
-    ("line", "said", "program"),
-    [
-        (
-            "curl -f x",
-            'exit code -1: OCI runtime exec failed: exec: "curl": executable file not found in $PATH',
-            "curl",
-        ),
-        ("curl -f x || exit 1", "exit code 1: /bin/sh: 1: curl: not found", "curl"),
-        ("curl -f x || false", "/bin/sh: curl: not found", "curl"),
-        ("curl -f x", "exit code 127: bash: line 1: curl: command not found", "curl"),
-        ("curl -f x || wget x", "exit code 1: /bin/sh: 1: curl: not found", ""),
-        ("if curl -f x; then true; fi", "/bin/sh: 1: curl: not found", ""),
-        ("/opt/check.sh", "/bin/sh: 1: /opt/check.sh: not found", ""),
-        ("curl -f x", "exit code 22: The requested URL returned error: 404 not found", ""),
-    ],
-)
-def test_a_missing_program_is_told_from_other_failures(line: str, said: str, program: str) -> None:
-    """Only words of an engine or a shell that name a program without which nothing can succeed must count."""
-    assert missing_binary(line, said) == program
 
 
 def health(tmp_path: Path, **check: Any) -> tuple[Asker, Path]:

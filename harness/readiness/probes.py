@@ -17,6 +17,7 @@ from harness import clock, procs
 from harness.artifacts import mapped_path, read_on
 from harness.errors import BrokenStack, HarnessError
 from harness.helpers import http
+from harness.refusals import missing_for_good
 from harness.stack import HealthCheck
 
 if TYPE_CHECKING:
@@ -33,11 +34,6 @@ BODY_SHOWN = 80
 _TLS = "\\x15\\x03"  # the head of an alert, as ``http.problem_of`` writes it (RFC 8446, section 5.1)
 LOG_AT_ONCE, LOG_PARTS = 1 << 20, 16
 LOG_AGAIN = 1 << 16  # bytes that are looked at twice: a match may have come in pieces, and have several lines
-# What an engine says of a program that is not there, and what shells say; neither of one that was named by its path.
-_NO_EXECUTABLE = re.compile(r'exec: "([^"/]+)": executable file not found')
-_NOT_FOUND = re.compile(r"sh: (?:line )?(?:\d+: )?([^\s/:]+): (?:command )?not found")
-_GIVES_UP = re.compile(r"\|\|\s*(?:exit(?:\s+\d+)?|false)\b")
-_OTHER_WAYS = ("||", ";", "\n", "if ")
 # What a check raises because it is written wrongly: no waiting will change that.
 _MISTAKES = (TypeError, NameError, AttributeError, ImportError, SyntaxError, NotImplementedError)
 
@@ -319,11 +315,9 @@ def _exec(argv: tuple[str, ...], target: Target, budget: float, given_up: thread
         said = error.summary
     except OSError as error:
         said = f"{error.filename or argv[0]}: {error.strerror}"
-        if error.filename == argv[0] and "/" not in argv[0] and isinstance(error, FileNotFoundError):
-            raise Hopeless(said) from error
     else:
         said = _outcome(argv, done, budget)
-    if missing_binary(" ".join(argv), said):
+    if missing_for_good(" ".join(argv), said):
         raise Hopeless(said)
     return said
 
@@ -335,23 +329,6 @@ def _outcome(argv: tuple[str, ...], done: procs.Finished, budget: float) -> str:
     said = (done.stderr or done.stdout).strip().splitlines()
     how = f"no end in {budget:g} s" if done.code is None else procs.describe_exit(done.code)
     return f"{argv[0]}: {how}" + (f": {said[-1]}" if said else "")
-
-
-def missing_binary(command: str, said: str) -> str:
-    """Return the program without which a command can never succeed, "" when what it said tells of none.
-
-    One that is named by its path may yet come: the service may write it.
-
-    Args:
-        command: the command, or the line that a shell was given.
-        said: what came of it, in the words of the engine or the shell.
-    """
-    if match := _NO_EXECUTABLE.search(said):
-        return match[1]
-    # A shell goes on behind ``||``: what is missing may only be the first of two ways.
-    other_ways = _GIVES_UP.sub("", command)
-    match = _NOT_FOUND.search(said)
-    return match[1] if match and not any(word in other_ways for word in _OTHER_WAYS) else ""
 
 
 def _healthy(target: Target) -> Asker:
