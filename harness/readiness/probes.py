@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 STILL_OPEN = 0.02  # a proxy accepts for a service that does not listen yet, and closes at once
 CONNECT_BUDGET = 0.5
-KAFKA_SLICE = 0.25
+KAFKA_SLICE, LONGEST_KAFKA_SLICE = 0.25, 2.0  # seconds for one answer of a broker: of the first client, of later ones
 FAILURES_OF_A_CLIENT = 4
 EXEC_BUDGET = 5.0
 BODY_SHOWN = 80
@@ -426,6 +426,7 @@ class KafkaAsker:
         self._kafka: Any = None
         self._round_trip_done = False
         self._failures = 0
+        self._slice = KAFKA_SLICE
         self._sent_to = ""  # what was seen when a client was sent elsewhere
         self._consumer: Any = None
         self._asking = threading.Lock()
@@ -478,7 +479,7 @@ class KafkaAsker:
 
         kafka = self._client()
         try:
-            missing = missing_leaders(kafka.leaders(KAFKA_SLICE), self._probe.topics)
+            missing = missing_leaders(kafka.leaders(self._slice), self._probe.topics)
         except HarnessError as error:
             self._sent_to = self._elsewhere(kafka) or self._sent_to
             self._begin_again()
@@ -488,7 +489,7 @@ class KafkaAsker:
         if self._round_trip_done:
             return ""
         try:
-            refused = "" if kafka.committed_reachable(KAFKA_SLICE) else "no group coordinator answers"
+            refused = "" if kafka.committed_reachable(self._slice) else "no group coordinator answers"
             if not refused:
                 self._round_trip(kafka)
         except HarnessError as error:
@@ -510,11 +511,15 @@ class KafkaAsker:
             kafka.delete_topics(topic)
 
     def _begin_again(self) -> None:
-        """Have a new client ask after some failures: one that was sent to an address without a broker stays there."""
+        """Have a new client ask after some failures: one that was sent to an address without a broker stays there.
+
+        Each gets more time for an answer than the one before: a busy broker must be heard some time.
+        """
         self._failures += 1
         if self._failures % FAILURES_OF_A_CLIENT == 0:
             self._kafka.close()
             self._kafka = None
+            self._slice = min(2 * self._slice, LONGEST_KAFKA_SLICE)
 
     def _elsewhere(self, kafka: Any) -> str:  # noqa: ANN401 - loaded late
         """Return where brokers say that they are and cannot be reached, "" when they can be."""
@@ -530,7 +535,7 @@ class KafkaAsker:
             return ""
         kafka = self._client()
         if self._consumer is None:
-            partitions = kafka.topics(KAFKA_SLICE).get(wanted.topic)
+            partitions = kafka.topics(self._slice).get(wanted.topic)
             if not partitions:
                 return f"topic {wanted.topic!r} does not exist"
             self._consumer = kafka.consumer(wanted.topic, start="start")

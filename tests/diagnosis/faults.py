@@ -738,7 +738,7 @@ def kafka(advertised: str, *topics: str, ready: dict[str, Any] | None = None) ->
                 },
             }
         },
-        "top": {"x-harness": {"timeouts": {"ready": "3s"}}},
+        "top": SHORT,
     }
 
 
