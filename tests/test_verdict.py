@@ -120,6 +120,28 @@ def test_what_comes_after_a_death_is_not_run_and_says_why(place: Project, worker
     assert [(suite.failures, suite.errors) for suite in own] == [(0, 3)]
 
 
+ODD = """
+import pytest
+
+class Odd:
+    def __eq__(self, other): raise ValueError("neither equal nor not")
+    __hash__ = None
+
+@pytest.fixture(params=[Odd(), Odd()])
+def web_with(request, web): return web
+def test_odd(web_with): assert web_with.endpoint("web", 8080)
+@pytest.mark.parametrize("value", [Odd()])
+def test_failed(value, web): assert not value
+"""
+
+
+def test_parameters_that_cannot_be_compared_are_no_matter(project: Project) -> None:
+    """A test's parameters may be of any kind, such as arrays: its stacks are known without comparing them."""
+    project.stack("s", {"web": web()})
+    done = pytest_in(project, ODD)
+    assert (done.code, "2 passed" in done.stdout, "1 failed" in done.stdout) == (1, True, True), done.stdout
+
+
 def test_a_stack_that_is_made_anew_is_used_again(project: Project) -> None:
     """A death must not outlive its stack: the next module, which gets a fresh one, runs."""
     for name in "stm":
