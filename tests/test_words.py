@@ -185,3 +185,13 @@ def test_settings_take_a_file_with_a_colon(project: Project) -> None:
     path = project.stack("a:b", {"web": web()})
     settings = load_settings(read_sources(project.root, project.environ))
     assert settings.stack_files("compose/a:b.yaml") == (path,)
+
+
+def test_a_typo_in_a_test_shows_only_that(project: Project) -> None:
+    """A service that a test misspells must be told as that, without logs and without code of ours."""
+    project.stack("s", {"web": web(words=("say:a line of its log",))})
+    (project.root / "test_s.py").write_text("def test_it(stack):\n    stack.service('wbe')\n")
+    done = run_in(project, "-m", "pytest", "test_s.py")
+    assert (done.code, "has no service 'wbe'" in done.stdout) == (1, True), done.stdout
+    assert "a line of its log" not in done.stdout
+    assert "def _service" not in done.stdout
