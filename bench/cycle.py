@@ -140,7 +140,7 @@ class Bench:
     def _remove(self, key: str, value: str, settle: float = 0.0) -> list[str]:
         label, kinds, api = f"{key}={value}", ("container", "network"), Api(find_daemon(os.environ))
         found = [str(one) for one in find(api, label, kinds)]
-        refused = remove_all(api, label, lambda have: have.get(key) == value, kinds=kinds, settle=settle)
+        refused = remove_all(api, label, lambda thing: thing.labels.get(key) == value, kinds=kinds, settle=settle)
         return found + [f"could not be removed: {reason}" for reason in refused]
 
     def file(self, name: str) -> str:

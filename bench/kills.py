@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 VICTIMS = ("run", "keeper", "both", "group")
 LIMIT = 20.0
 ALONE_LIMIT = 10.0  # where nobody heals what was left
+START = "start"
 PHASES = {"settling": "", "tests": "up", "teardown": "ending"}  # -> the word with which a run says that it begins
 HOLD = 0.3
 BUDGET = 120.0
@@ -144,9 +145,11 @@ class Field:
         return next((words[word] for word in reversed(said) if word in words), "settling")
 
     def await_phase(self, phase: str, run: procs.Popen[bytes]) -> None:
-        """Wait until a run has come as far as ``phase``, or has ended."""
+        """Wait until a run has come as far as ``phase``, or has ended. Settling begins when there is a keeper."""
         for _ in clock.poll(clock.Deadline.after(BUDGET)):
-            if PHASES[phase] in ["", *(self.root / "out").read_text().split()] or run.poll() is not None:
+            said = (self.root / "out").read_text().split()
+            begun = phase == START or (self.keepers() if phase == "settling" else PHASES[phase] in said)
+            if begun or run.poll() is not None:
                 return
 
     def keepers(self) -> list[tuple[int, int]]:
@@ -187,14 +190,14 @@ class Aim:
     Attributes:
         victim: run, keeper, both or group.
         moment: seconds after the beginning of the phase.
-        phase: which one; settling begins with the run.
+        phase: which one, or start, when the run's process begins.
         heals: whether the next start is made, which heals what is left.
         limit: seconds until nothing may be left.
     """
 
     victim: str
     moment: float
-    phase: str = "settling"
+    phase: str = START
     heals: bool = True
     limit: float = LIMIT
 
@@ -216,7 +219,20 @@ def one_round(field: Field, number: int, aim: Aim, hold: float) -> Kill:
     if victim == "group":
         procs.kill_group(run.pid, signal.SIGKILL)
     killed = clock.now()
-    left: list[str] = []
+    if aim.heals:
+        killed, left = await_end(run, aim, killed, hold)
+        left += await_nothing(field, aim)
+    else:
+        left = await_alone(field, run, aim)
+    seconds = clock.now() - killed
+    run.kill()
+    run.wait(LIMIT)
+    shutil.rmtree(field.root / "logs", ignore_errors=True)
+    return Kill(number, victim, round(moment, 3), phase, round(seconds, 3), tuple(left))
+
+
+def await_end(run: procs.Popen[bytes], aim: Aim, killed: float, hold: float) -> tuple[float, list[str]]:
+    """Wait until a run has ended; return from when on time counts, and the run if it hangs."""
     hung = []
     try:
         run.wait(aim.limit + hold + 30)  # a run whose keeper was killed notices that and ends by itself
@@ -224,16 +240,29 @@ def one_round(field: Field, number: int, aim: Aim, hold: float) -> Kill:
         hung = [f"the run, pid {run.pid}, which did not end"]
         run.kill()
         run.wait(LIMIT)
-    if victim == "keeper" and aim.heals:
-        killed = max(killed, clock.now() - 5)
-    for _ in clock.poll(clock.Deadline.after(max(0.0, aim.limit - (0 if aim.heals else clock.now() - killed)))):
-        if victim in ("keeper", "both") and aim.heals:
+    return (max(killed, clock.now() - 5) if aim.victim == "keeper" else killed), hung
+
+
+def await_nothing(field: Field, aim: Aim) -> list[str]:
+    """Make the next start where a keeper was killed; return what is left at the limit."""
+    left: list[str] = []
+    for _ in clock.poll(clock.Deadline.after(aim.limit)):
+        if aim.victim in ("keeper", "both"):
             field.heal()
         left = field.left()
         if not left:
             break
-    shutil.rmtree(field.root / "logs", ignore_errors=True)
-    return Kill(number, victim, round(moment, 3), phase, round(clock.now() - killed, 3), (*hung, *left))
+    return left
+
+
+def await_alone(field: Field, run: procs.Popen[bytes], aim: Aim) -> list[str]:
+    """Return what is left at the limit when nobody helps, the run among it."""
+    left: list[str] = []
+    for _ in clock.poll(clock.Deadline.after(aim.limit)):
+        left = [f"the run, pid {run.pid}"] if run.poll() is None else field.left()
+        if not left:
+            break
+    return left
 
 
 def main() -> int:
@@ -267,12 +296,13 @@ def measured(field: Field) -> dict[str, float]:
     rounds: list[list[float]] = []
     for _ in range(WARM):
         run, moments = field.start(HOLD), [clock.now()]
-        for phase in ("tests", "teardown"):
+        for phase in PHASES:
             field.await_phase(phase, run)
             moments.append(clock.now())
         run.wait(BUDGET)
         rounds.append([later - earlier for earlier, later in itertools.pairwise([*moments, clock.now()])])
-    return {phase: statistics.median(times) for phase, times in zip(PHASES, zip(*rounds, strict=True), strict=True)}
+    names = (START, *PHASES)
+    return {phase: statistics.median(times) for phase, times in zip(names, zip(*rounds, strict=True), strict=True)}
 
 
 def anywhere(number: int, lengths: dict[str, float], dice: random.Random) -> Aim:

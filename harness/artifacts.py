@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import stat
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -173,8 +174,15 @@ def new_run_id() -> str:
     return f"{datetime.now(UTC).astimezone():%Y%m%d-%H%M%S}-{os.urandom(4).hex()}"
 
 
+def _ignore_in_git(logs: Path) -> None:
+    """Have a folder of runs ignore itself, unless something else is in it: then each run does that."""
+    ours = re.compile(r"\.?(latest|pruned)?-?(\d{8}-\d{6}-[0-9a-f]{8})?")
+    if all(ours.fullmatch(name) for name in os.listdir(logs)):  # noqa: PTH208 - names only
+        append(logs / ".gitignore", "*\n")
+
+
 def make_run_folder(logs: Path, run_id: str) -> Path:
-    """Make ``logs/<run_id>/services`` and point ``logs/latest`` at the run.
+    """Make ``logs/<run_id>/services`` and point ``logs/latest`` at the run; Git is told to ignore them.
 
     Raises:
         ConfigError: the folder cannot be written.
@@ -182,6 +190,10 @@ def make_run_folder(logs: Path, run_id: str) -> Path:
     folder = logs / run_id
     try:
         (folder / "services").mkdir(parents=True)
+        if not (logs / ".gitignore").exists():
+            _ignore_in_git(logs)
+        if not (logs / ".gitignore").exists():
+            append(folder / ".gitignore", "*\n")
         link = logs / f".latest-{run_id}"
         link.symlink_to(run_id)
         link.replace(logs / "latest")

@@ -575,15 +575,21 @@ def build(
         print(f"{service} {image}")
 
 
-@_task(
-    help={
-        "dry_run": "list only",
-        "hung": "end keepers that do not answer, and remove what they kept",
-        **_ENGINE,
-        **_JSON,
-    }
-)
-def gc(_: Any, engine: str = "", dry_run: bool = False, hung: bool = False, json: bool = False) -> None:  # noqa: ANN401
+_IMAGES = "also the images that were built for checkouts that are gone"
+_FORGET = "id of a dead environment whose engine is gone for good: clear the rest, and look there no more"
+_HUNG = "end keepers that do not answer, and remove what they kept"
+
+
+@_task(help={"dry_run": "list only", "hung": _HUNG, "forget": _FORGET, "images": _IMAGES, **_ENGINE, **_JSON})
+def gc(
+    _: Any,  # noqa: ANN401
+    engine: str = "",
+    dry_run: bool = False,
+    hung: bool = False,
+    json: bool = False,
+    forget: str = "",
+    images: bool = False,
+) -> None:
     """Remove what dead runs left: only what is provably ours, listed first.
 
     Example: harness gc --dry-run
@@ -594,19 +600,27 @@ def gc(_: Any, engine: str = "", dry_run: bool = False, hung: bool = False, json
     settings = _settings(engine=engine)
     if json and not dry_run:
         raise ConfigError("--json goes with --dry-run")
+    if forget and dry_run:
+        raise ConfigError("--forget does not go with --dry-run")
+    if forget:
+        print(tidying.forget(settings, forget))
+        return
     if not dry_run:
         for line in tidying.gc(settings, _say, hung=hung).lines() or ["nothing is left of dead runs"]:
             print(line)
+        for image, why in tidying.images(settings, remove=True).items() if images else ():
+            print(f"{image}: {why or 'removed'}")
         return
     found = tidying.look(settings)
+    old = list(tidying.images(settings, remove=False)) if images else []
     if json:
         dead = [{**vars(one), "things": list(one.things)} for one in found.dead]
         stuck = [
             {"env": one.record.env, "checkout": one.record.checkout, "pid": one.record.keeper.pid} for one in found.hung
         ]
-        _print_json("gc", dead=dead, hung=stuck, notes=list(found.notes))
+        _print_json("gc", dead=dead, hung=stuck, notes=list(found.notes), images=old)
         return
-    for line in found.lines() or ("nothing is left of dead runs",):
+    for line in [*found.lines(), *old] or ("nothing is left of dead runs",):
         print(line)
 
 

@@ -735,6 +735,12 @@ def _outcome(test: str, reports: list[pytest.TestReport]) -> Outcome:
 _SESSION = pytest.StashKey[Session]()
 
 
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Collect nothing in a run's folder: services may have written copies of tests there."""
+    is_run = (collection_path / "run.json").is_file() and (collection_path / "services").is_dir()
+    return True if is_run else None
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Register the session's hooks; nothing is loaded or started."""
     procs.end_with_parent(os.environ)

@@ -24,8 +24,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path == "/die":
             os._exit(3)
-        if self.path == "/stop":
-            os.kill(os.getpid(), signal.SIGSTOP)
         if self.path == "/hang" or self.hung.is_set():
             self.hung.set()
             threading.Event().wait()

@@ -14,11 +14,16 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 from harness.daemon import Daemon
+from harness.ownership.objects import SEAL, sealed
+from harness.ownership.proof import SIZE, environment_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+# What an engine of these tests is told to have is sealed with this key where its seal is said to fit.
+ENV, USER_KEY, FITS = "20260102-030405-abcdef", bytes(range(SIZE)), "fits"
+KEY = environment_key(USER_KEY, ENV)
 # When containers have started and ended, as ``inspect`` tells it.
 EARLIER, LATER, NEVER = "2026-01-02T03:04:05.000000001Z", "2026-01-02T03:14:05.123456789Z", "0001-01-01T00:00:00Z"
 
@@ -129,6 +134,8 @@ class FakeEngine:
         self.created: set[str] = set()
         self.output: dict[str, bytes] = {}
         self.terminals: set[str] = set()
+        self.images: dict[str, dict[str, str]] = {}
+        self.image_of: dict[str, str] = {}
         self.streams: list[queue.SimpleQueue[dict[str, Any] | None]] = []
         self.asked: list[tuple[str, str]] = []
         self.before: Callable[[str, str], tuple[int, Any] | None] = lambda _, __: None
@@ -174,6 +181,8 @@ class FakeEngine:
                 return self._network(method, rest, filters, body)
             if kind == "volumes":
                 return self._volume(method, rest, filters)
+            if kind == "images" and rest.removesuffix("/json") in self.images:
+                return 200, {"Config": {"Labels": self.images[rest.removesuffix("/json")]}}
         return 404, {"message": f"page not found: {path}"}
 
     def _container(self, method: str, rest: str, filters: dict[str, list[str]]) -> tuple[int, Any]:
@@ -183,7 +192,13 @@ class FakeEngine:
             wanted = [one for users in used for one in users] if "volume" in filters else list(self.containers)
             found = {one: self.containers[one] for one in wanted if one in self.containers}
             return 200, [
-                {"Id": one, "Names": [f"/{one}-name"], "Labels": labels, "State": self._state(one)}
+                {
+                    "Id": one,
+                    "Names": [f"/{name_of(one)}"],
+                    "Labels": with_seal("container", name_of(one), labels),
+                    "State": self._state(one),
+                    "ImageID": self.image_of.get(one, ""),
+                }
                 for one, labels in _labelled(found, filters).items()
                 if "status" not in filters or self._state(one) in filters["status"]
             ]
@@ -201,7 +216,12 @@ class FakeEngine:
         state = {"Status": self._state(name), "Running": running, "ExitCode": self.exited.get(name, 0), **times}
         return 200, {
             "Id": name,
-            "Config": {"Labels": self.containers[name], "Tty": name in self.terminals},
+            "Name": f"/{name_of(name)}",
+            "Image": self.image_of.get(name, ""),
+            "Config": {
+                "Labels": with_seal("container", name_of(name), self.containers[name]),
+                "Tty": name in self.terminals,
+            },
             "State": state,
         }
 
@@ -218,7 +238,10 @@ class FakeEngine:
     def _network(self, method: str, rest: str, filters: dict[str, list[str]], body: Any) -> tuple[int, Any]:
         if not rest:
             found = _labelled({one: labels for one, (labels, _) in self.networks.items()}, filters)
-            return 200, [{"Id": one, "Name": f"{one}-name", "Labels": labels} for one, labels in found.items()]
+            return 200, [
+                {"Id": one, "Name": name_of(one), "Labels": with_seal("network", name_of(one), labels)}
+                for one, labels in found.items()
+            ]
         name = rest.partition("/")[0]
         if rest == "create":
             if body["Name"] in self.networks:
@@ -236,13 +259,14 @@ class FakeEngine:
                 return 403, {"message": f"error while removing network: network {name} has active endpoints"}
             del self.networks[name]
             return 204, ""
-        attached = {one: {"Name": f"{one}-name"} for one in users}
-        return 200, {"Id": name, "Name": f"{name}-name", "Labels": labels, "Containers": attached}
+        attached = {one: {"Name": name_of(one)} for one in users}
+        return 200, {"Id": name, "Name": name_of(name), "Labels": labels, "Containers": attached}
 
     def _volume(self, method: str, rest: str, filters: dict[str, list[str]]) -> tuple[int, Any]:
         if not rest:
             found = _labelled({one: labels for one, (labels, _) in self.volumes.items()}, filters)
-            return 200, {"Volumes": [{"Name": one, "Labels": labels} for one, labels in found.items()] or None}
+            volumes = [{"Name": one, "Labels": with_seal("volume", one, labels)} for one, labels in found.items()]
+            return 200, {"Volumes": volumes or None}
         if rest not in self.volumes:
             return 404, {"message": f"no such volume: {rest}"}
         labels, users = self.volumes[rest]
@@ -251,7 +275,17 @@ class FakeEngine:
                 return 409, {"message": f"remove {rest}: volume is in use - [{', '.join(users)}]"}
             del self.volumes[rest]
             return 204, ""
-        return 200, {"Name": rest, "Labels": labels}
+        return 200, {"Name": rest, "Labels": with_seal("volume", rest, labels)}
+
+
+def name_of(thing: str) -> str:
+    """Return the name of a container or network by its id; what was made by its name has just that."""
+    return thing if thing.startswith("harness-") else f"{thing}-name"
+
+
+def with_seal(kind: str, name: str, labels: dict[str, str]) -> dict[str, str]:
+    """Return labels with the seal of something of that kind and name, where theirs is to fit."""
+    return sealed(labels, KEY, kind, name) if labels.get(SEAL) == FITS else labels
 
 
 def _labelled(things: dict[str, dict[str, str]], filters: dict[str, list[str]]) -> dict[str, dict[str, str]]:

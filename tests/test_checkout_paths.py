@@ -67,7 +67,7 @@ def test_local_processes(project: Project, name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
 def test_containers(dock: Dock, name: str) -> None:
-    """Every command must work in a checkout of any name, with containers that are built and have files mounted."""
+    """Every command must work in a checkout of any name, with containers built of it that mount its files."""
     _move(dock, name)
     dock.checkout = _digest(dock)
     (dock.root / "image").mkdir()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import socket
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,11 +13,13 @@ import pytest
 import yaml
 
 from harness import procs
-from harness.engine import ContainerPlan, Endpoint, Image, ProcessPlan
+from harness.engine import ContainerPlan, Endpoint, Image, ProcessPlan, embedded
 from harness.engine.addresses import Layout, Local, Stranger, dry_layout, endpoints, needs
 from harness.engine.compose import DROPPED, MAX_LOG, NAME, PIDS, Identity, plan_stack
+from harness.engine.mounts import is_missing
 from harness.errors import ConfigError
 from harness.ownership.networks import Network
+from harness.ownership.objects import sealed
 from harness.stack import compose_environment, find_compose, read_tree
 
 if TYPE_CHECKING:
@@ -163,6 +167,21 @@ def test_compose_makes_of_it_what_may_be_started(tmp_path: Path) -> None:
     assert result["networks"]["default"] == {"name": "harness-e", "external": True}
     assert result["networks"]["own"]["name"] == f"{PROJECT}-s_own"
     assert result["volumes"]["data"]["name"] == f"{PROJECT}-s_data"
+
+
+def test_each_thing_has_a_seal_for_its_own_name(tmp_path: Path) -> None:
+    """Each container, network and volume must carry the seal of just its name; all other labels are the same."""
+    tree = tree_of(tmp_path, {"api": FULL, "db": service()}, **TOP)
+    result = merged(plan_stack(tree, "s", layout_of(tree, tmp_path), replace(OURS, key="k")), tmp_path)
+    names = {
+        "container": {f"{PROJECT}-s-api-1": result["services"]["api"], f"{PROJECT}-s-db-1": result["services"]["db"]},
+        "network": {f"{PROJECT}-s_own": result["networks"]["own"]},
+        "volume": {f"{PROJECT}-s_data": result["volumes"]["data"]},
+    }
+    for kind, tables in names.items():
+        for name, table in tables.items():
+            assert table["labels"] == sealed({**LABELS, "harness.stack": "s"}, "k", kind, name), name
+            assert table.get("name", name) == name
 
 
 def test_the_override_replaces_and_drops_by_composes_own_tags(tmp_path: Path) -> None:
@@ -386,15 +405,15 @@ def test_a_network_belongs_to_the_lowest_stack_that_declares_it(tmp_path: Path) 
 def test_what_is_built_gets_a_name_of_this_checkout(tmp_path: Path) -> None:
     """A service with ``build`` must be built under our own name, with its arguments beside those of the file."""
     tree = tree_of(tmp_path, {"api": service(build={"context": ".", "args": {"A": "1"}}), "db": service()})
-    images = {"api": Image("x", builds=True, arguments={"BASE": "harness-base:1"}), "db": Image("x")}
+    images = {"api": Image("x", builds=True, arguments={"BASE": "harness-base:1"}), "db": Image("y")}
     made = plan_stack(tree, "s", layout_of(tree, tmp_path), OURS, images)
     assert made.containers
     assert made.containers.build == ("api",)
     api = merged(made, tmp_path)["services"]["api"]
     assert api["image"] == "harness-build/api:5270b558"
     assert api["build"]["args"] == {"A": "1", "BASE": "harness-base:1"}
-    assert api["build"]["labels"] == {"harness.checkout": "cc"}
-    assert [one.image for one in made.services if isinstance(one, ContainerPlan)] == [api["image"], "x"]
+    assert api["build"]["labels"] == {"harness.checkout": "cc", "harness.checkout.path": OURS.checkout}
+    assert [one.image for one in made.services if isinstance(one, ContainerPlan)] == [api["image"], "y"]
 
 
 def test_a_dollar_in_a_build_argument_is_a_dollar(tmp_path: Path) -> None:
@@ -569,6 +588,9 @@ DANGEROUS: dict[str, tuple[dict[str, Any], str, str]] = {
 }
 
 
+ABSOLUTE = re.compile(r"mounting (/\S+)")
+
+
 @pytest.mark.parametrize("name", DANGEROUS)
 def test_danger_is_refused_unless_it_is_allowed(tmp_path: Path, name: str) -> None:
     """What could harm this machine must be refused by name, and accepted when ``allow`` has that name only."""
@@ -578,7 +600,11 @@ def test_danger_is_refused_unless_it_is_allowed(tmp_path: Path, name: str) -> No
     ]
     other = "external" if permission != "external" else "privileged"
     assert refused(tmp_path, {"api": service(**keys, **{"x-harness": {"allow": [other]}})})
-    assert plan(tmp_path, {"api": service(**keys, **{"x-harness": {"allow": [permission]}})}).containers
+    allowed = service(**keys, **{"x-harness": {"allow": [permission]}})
+    if any(is_missing(path) for path in ABSOLUTE.findall(what)):  # such as a socket of an engine that is not here
+        assert [line.endswith(MAKE_IT) for line in refused(tmp_path, {"api": allowed})] == [True]
+    else:
+        assert plan(tmp_path, {"api": allowed}).containers
 
 
 HARMLESS: dict[str, dict[str, Any]] = {
@@ -594,6 +620,7 @@ HARMLESS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", HARMLESS)
 def test_what_is_harmless_needs_no_permission(tmp_path: Path, name: str) -> None:
     """What any container may do must not be refused."""
+    (tmp_path / "here").mkdir()
     assert plan(tmp_path, {"api": service(**HARMLESS[name])}, top={"volumes": {"docker.sock": {}}}).containers
 
 
@@ -792,3 +819,66 @@ def test_compose_starts_what_is_more_than_its_container(tmp_path: Path, keys: di
     )
     assert made.containers is not None
     assert made.containers.free == ({"api", "db"} if alone else {"db"})
+
+
+# -- what is mounted of this machine ---------------------------------------------------------------------------------
+
+
+def refusals(folder: Path, services: dict[str, Any], engine: str) -> list[str]:
+    """Return why an engine refuses a stack; nothing when it does not."""
+    words = {"x-harness": {"embedded": {"command": ["sh"]}}}
+    tree = tree_of(folder, {name: {**words, **table} for name, table in services.items()})
+    layout = layout_of(tree, folder)
+    try:
+        if engine == NAME:
+            plan_stack(tree, "s", layout, OURS)
+        else:
+            embedded.plan_stack(tree, "s", replace(layout, engine=engine))
+    except ConfigError as error:
+        return [detail.strip() for detail in error.details] or [error.summary]
+    return []
+
+
+MAKE_IT = "make it, or, where an empty folder will do, write bind: {create_host_path: true} at its volume"
+
+
+@pytest.mark.parametrize("engine", [NAME, embedded.NAME])
+@pytest.mark.parametrize("form", ["./none:/x", "./none:/x:ro", {"source": "./none"}, {"source": "./file/below"}])
+def test_a_bind_source_that_is_missing_is_refused(tmp_path: Path, engine: str, form: str | dict[str, str]) -> None:
+    """No engine may make a folder of what a stack mounts: service, path and the way out must be told."""
+    (tmp_path / "file").touch()
+    mount = form if isinstance(form, str) else {"type": "bind", "target": "/x", **form}
+    path = tmp_path / ("file/below" if "below" in str(form) else "none")
+    said = refusals(tmp_path, {"api": service(volumes=[mount])}, engine)
+    assert said == [f"Service 'api' ({tmp_path / 's.yaml'}): mounted file {path} does not exist; {MAKE_IT}"]
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("engine", [NAME, embedded.NAME])
+def test_what_may_be_missing_is_not_refused(tmp_path: Path, engine: str) -> None:
+    """A folder that is to be made, what another service can make, a socket and a log file must be no mistake."""
+    (tmp_path / "shared").mkdir()
+    created = {"type": "bind", "source": "./made", "target": "/made", "bind": {"create_host_path": True}}
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "peer.sock"))
+        api = service(volumes=[created, "./shared/later:/later", "./peer.sock:/peer.sock", "/anonymous"])
+        api["x-harness"] = {"log_file": "/var/log/api.log", "embedded": {"command": ["sh"]}}
+        assert refusals(tmp_path, {"api": api, "db": service(volumes=["./shared:/out"])}, engine) == []
+        read_only = {"api": api, "db": service(volumes=["./shared:/out:ro"])}
+        (said,) = refusals(tmp_path, read_only, engine)
+    assert f"mounted file {tmp_path}/shared/later does not exist" in said
+
+
+@pytest.mark.parametrize("engine", [NAME, embedded.NAME])
+def test_a_folder_that_is_to_be_made_is_planned(tmp_path: Path, engine: str) -> None:
+    """A missing source whose file says ``create_host_path: true`` must be a folder that is made at the start."""
+    created = {"type": "bind", "source": "./made", "target": "/made", "bind": {"create_host_path": True}}
+    tree = tree_of(tmp_path, {"api": service(volumes=[created], **{"x-harness": {"embedded": {"command": ["sh"]}}})})
+    layout = layout_of(tree, tmp_path)
+    if engine == NAME:
+        (made,) = plan_stack(tree, "s", layout, OURS).services
+    else:
+        (made,) = embedded.plan_stack(tree, "s", replace(layout, engine=engine)).services
+    assert isinstance(made, ContainerPlan | ProcessPlan)
+    assert tmp_path / "made" in made.folders
+    assert not (tmp_path / "made").exists()

@@ -533,6 +533,25 @@ def test_a_log_of_its_own_is_in_the_folder_of_the_run(dock: Dock) -> None:
     assert (dock.latest / "services" / "app@s.file.log").read_text() == "mine"
 
 
+def test_a_missing_folder_that_is_to_be_made_is_mounted(dock: Dock) -> None:
+    """A bind source with ``create_host_path: true`` must be made, and be the one that is mounted."""
+    made = {"type": "bind", "source": "../made/deep", "target": "/made", "bind": {"create_host_path": True}}
+    dock.stack("s", {"web": dock.up(volumes=[made])})
+    with running(dock.run()) as run:
+        stack = run.bring("s")
+        assert stack.service("web").exec(["python3", "-c", "open('/made/here', 'w')"]).code == 0
+    assert (dock.root / "made" / "deep" / "here").exists()
+
+
+def test_a_missing_bind_source_is_refused_before_anything_is_made(dock: Dock) -> None:
+    """A bind source that is missing must be exit 10 with service and path, and nothing be made for it."""
+    dock.stack("s", {"web": dock.up(volumes=["../none:/none"])})
+    with pytest.raises(ConfigError, match=r"Service 'web' .*none does not exist; make it"):
+        dock.run().bring("s")
+    assert not (dock.root / "none").exists()
+    assert (dock.containers(), (dock.root / "logs").exists()) == ({}, False)
+
+
 def test_two_environments_do_not_meet(dock: Dock) -> None:
     """Two runs of one stack at once must have addresses, networks and names of their own, and both work."""
     dock.stack("s", {"web": dock.web(environment={"WHO": "${WHO}"}), "user": dock.up()})

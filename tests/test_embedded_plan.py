@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from harness.stack import Tree
 
+MAKE_IT = "; make it, or, where an empty folder will do, write bind: {create_host_path: true} at its volume"
+
 
 def plan_stack(tree: Tree, name: str, layout: Layout) -> Any:
     """Return the plan, every service of which is a process here."""
@@ -347,7 +349,7 @@ def test_an_executable_is_found_where_it_will_be(tmp_path: Path, where: str) -> 
         (service("sh", cwd="none"), "Service 'api' (s.yaml): cwd none is no folder"),
         (
             service("sh", compose={"volumes": ["./none.ini:/etc/none.ini"]}),
-            "Service 'api' (s.yaml): mounted file none.ini does not exist",
+            f"Service 'api' (s.yaml): mounted file none.ini does not exist{MAKE_IT}",
         ),
         (
             service("sh", "{mount:/etc/none.ini}"),
@@ -383,7 +385,7 @@ def test_all_problems_of_a_stack_come_together(tmp_path: Path) -> None:
             "other": service("no-such-tool"),
         },
     ) == [
-        "Service 'api' (s.yaml): mounted file none.ini does not exist",
+        f"Service 'api' (s.yaml): mounted file none.ini does not exist{MAKE_IT}",
         "Service 'api': {build} has no value on this engine (s.yaml)",
         "Service 'api' (s.yaml): cwd none is no folder",
         "Service 'bare' (s.yaml) has no x-harness.embedded, which this engine needs",

@@ -13,22 +13,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from fake_engine import EARLIER, LATER, FakeEngine
+from fake_engine import EARLIER, ENV, FITS, KEY, LATER, FakeEngine, name_of, with_seal
 
 from harness import clock
 from harness.ownership import containers, objects
 from harness.ownership.containers import ENGINE_FILE, NOT_ALL, STARTS_AT_ONCE, Container, Engine
+from harness.ownership.proof import seal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-ENV, NONCE = "20260102-030405-abcdef", "0123456789abcdef"
+NONCE = "0123456789abcdef"
 LABELS = {
     objects.RUN: ENV,
     objects.NONCE: NONCE,
     objects.STACK: "s",
     objects.SERVICE: "web",
     objects.NUMBER: "1",
+    objects.SEAL: FITS,
 }
 BUDGET = 5.0
 BETWEEN = int(datetime.fromisoformat(EARLIER).timestamp()) * 10**9 + 10**9  # after a start, before an end
@@ -54,7 +56,7 @@ class Watch:
         self.fake = fake
         self.told: list[tuple[str, str, int | None]] = []
         self.said: list[str] = []
-        self.engine = Engine(fake.daemon, ENV, NONCE, "10.213.0.0/16", self._tell, self.said.append)
+        self.engine = Engine(fake.daemon, objects.Claim(ENV, NONCE, KEY), "10.213.0.0/16", self._tell, self.said.append)
         self.web = Container("s", "web", str(folder / "web.log"), 0.0)
         self.engine.containers[self.web.id] = self.web
         self._nano = BETWEEN
@@ -72,7 +74,7 @@ class Watch:
     def event(self, action: str, container: str = "c1", **labels: str) -> dict[str, Any]:
         """Return an event of a container of ours, later than the one before."""
         self._nano += 1
-        attributes = {**LABELS, **labels}
+        attributes = {**with_seal("container", name_of(container), {**LABELS, **labels}), "name": name_of(container)}
         return {"Action": action, "Actor": {"ID": container, "Attributes": attributes}, "timeNano": self._nano}
 
     def send(self, event: dict[str, Any]) -> None:
@@ -150,6 +152,7 @@ def test_events_of_others_are_not_ours(fake: FakeEngine, tmp_path: Path) -> None
 
     async def scenario(made: Watch) -> None:
         made.send(made.event("start", "theirs", **{objects.NONCE: "copied"}))
+        made.send(made.event("start", "copy", **{objects.SEAL: seal(KEY, "container", "c1-name", LABELS)}))
         made.send(made.event("start", "second", **{objects.NUMBER: "2"}))
         made.send(made.event("start", "other", **{objects.SERVICE: "other"}))
         made.send(made.event("start"))
@@ -232,7 +235,8 @@ def test_what_is_created_is_started_side_by_side(fake: FakeEngine, tmp_path: Pat
     fake.containers["lives"] = {**LABELS, objects.SERVICE: "web"}
     fake.containers["theirs"] = {**LABELS, objects.NONCE: "copied", objects.SERVICE: "n1"}
     fake.containers["other"] = {**LABELS, objects.STACK: "t", objects.SERVICE: "n1"}
-    fake.created |= {"theirs", "other"}
+    fake.containers["copy"] = {**LABELS, objects.SEAL: "another's", objects.SERVICE: "n2"}
+    fake.created |= {"theirs", "other", "copy"}
     crowd, most, lock = threading.Barrier(STARTS_AT_ONCE), 0, threading.Lock()
     under_way = 0
 
@@ -400,6 +404,8 @@ def test_an_engine_that_is_gone_is_lost_and_may_come_back(tmp_path: Path, monkey
     "labels",
     [
         {objects.NONCE: "copied"},
+        {objects.SEAL: ""},
+        {objects.SEAL: seal(KEY, "container", "c1-name", LABELS)},
         {objects.SERVICE: "other"},
         {objects.STACK: "other"},
     ],

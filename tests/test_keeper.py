@@ -24,6 +24,7 @@ from harness.ownership.client import EnvironmentId, KeeperLink, KeeperToBe, star
 from harness.ownership.identity import Owner, is_proven_dead, this_process
 from harness.ownership.leases import Leases
 from harness.ownership.locks import locked
+from harness.ownership.objects import sealed
 from harness.ownership.removal import CUT_SHORT
 from harness.ownership.sweep import Swept, sweep
 from harness.runs import kept, running, tailing
@@ -214,9 +215,9 @@ def test_a_network_is_made_once_and_handed_over(project: Project, slow: FakeEngi
     ((name, (labels, _)),) = slow.networks.items()
     assert made.name == name == f"harness-{environment.env}"
     assert json.loads(labels["harness.owner"])["pid"] == environment.link.facts["pid"]
-    assert {key: value for key, value in labels.items() if key != "harness.created"} == {
-        key: value for key, value in environment.link.facts["labels"].items() if key != "harness.created"
-    }
+    facts = environment.link.facts
+    wanted = sealed(facts["labels"], facts["key"], "network", name)
+    assert {**labels, "harness.created": ""} == {**wanted, "harness.created": ""}
     assert run.close() == []
     assert slow.networks == {}
     assert slow.did("POST") == ["/networks/create"]
@@ -650,7 +651,7 @@ def _in_a_keeper(script: str, folder: Path, *words: str) -> str:
     """Run a script that makes a keeper without clients in ``folder``; return what it says."""
     header: dict[str, object] = dict.fromkeys(("state", "folder", "checkout"), str(folder))
     header |= {"env": f"e-{os.getpid()}", "engine": "embedded", "daemon": None, "socket": f"harness-{os.getpid()}"}
-    header |= {"nonce": "0", "awaits_network": False}
+    header |= {"nonce": "0", "key": "0", "awaits_network": False}
     done = procs.run([sys.executable, "-c", script, json.dumps(header), *words], timeout=20)
     assert done.code == 0, done.stderr
     return done.stdout.strip()

@@ -627,7 +627,8 @@ def test_a_stranger_at_a_fixed_address_is_a_matter_of_configuration(project: Pro
     project.stack("s", {"web": one}, **QUIET)
     run = project.run()
     leased = run.open().link.ask("lease", services=["s/web"], ports=[])["addresses"]["s/web"]
-    with _stranger_on((leased, 8080)), pytest.raises(ConfigError, match=f"is held by pid {os.getpid()} .* it is fixed"):
+    says = rf"(?s)is held by pid {os.getpid()} .* it is fixed"
+    with _stranger_on((leased, 8080)), pytest.raises(ConfigError, match=says):
         run.bring("s")
 
 

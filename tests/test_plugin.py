@@ -106,7 +106,7 @@ def test_a_subject_killed_in_mid_test_is_broken_within_two_seconds(project: Proj
     assert clock.now() - began < 10
     assert done.code == 12, done.stdout
     assert "1 error" in done.stdout
-    assert "Service 'web' ended with signal 9 (SIGKILL) under test_killed\n" in done.stdout
+    assert "Service 'web' ended with signal 9 (SIGKILL) under test_killed" in done.stdout
     assert "  last words" in done.stdout
     assert "Traceback" not in done.stdout
     assert "exit code 12: a stack did not settle or broke under a test" in done.stdout

@@ -177,7 +177,7 @@ def test_a_service_that_dies_is_broken_for_every_worker_that_uses_it(project: Pr
     suite(project, a=kill, b="def test_plain(): pass\n")
     done = pytest_in(project, "-n2")
     assert done.code == 12, done.stdout
-    assert "Service 'web' ended with signal 9 (SIGKILL) under test_kill\n" in done.stdout
+    assert "Service 'web' ended with signal 9 (SIGKILL) under test_kill" in done.stdout
     assert run_json(project)["outcomes"] == {"succeeded": 1, "broken": 1}
     assert 'type="BrokenStack"' in (project.latest / "junit.xml").read_text()
     assert (project.latest / "failures" / "suite.test_a.py.test_kill").is_dir()

@@ -39,11 +39,13 @@ TOP_KEYS = {
     "build": str,
     "wait-timeout": str,
     "ttl": str,
+    "keep-runs": int,
     "steady": str,
 }
 SYSTEM_KEYS = {"tests": str, "stacks": list, "default": str, "differences": dict}
 NETWORKS = "10.213.0.0/16"
 TTL = "12h"
+KEEP_RUNS = "20"
 STEADY = "1s"
 
 
@@ -73,6 +75,7 @@ class Settings:
     Attributes:
         root: the project's folder.
         state: the state folder.
+        keys: where the key may be with which this user's things on an engine are sealed, the best place first.
         logs: folder of run folders.
         stack_folder: where ``<stack>.yaml`` files are.
         engine: ``auto`` or an engine's name.
@@ -91,6 +94,7 @@ class Settings:
         build: whether images are built: ``changed`` as far as needed, ``always`` also for what is up, ``never``.
         wait_timeout: seconds for a stack to settle in place of what its file says, None for that.
         ttl: seconds that a kept environment may stay unused.
+        keep_runs: how many of the newest runs have their folders left.
         steady: seconds that a service which cannot be asked must have run to count as one that runs.
         environ: the environment, for Compose and for services.
         origins: setting name -> where its value came from.
@@ -98,6 +102,7 @@ class Settings:
 
     root: Path
     state: Path
+    keys: tuple[Path, ...]
     logs: Path
     stack_folder: Path
     engine: str
@@ -116,6 +121,7 @@ class Settings:
     build: str
     wait_timeout: float | None
     ttl: float
+    keep_runs: int
     steady: float
     environ: Mapping[str, str]
     origins: Mapping[str, str]
@@ -204,7 +210,7 @@ def _check(table: Mapping[str, Any], keys: Mapping[str, type], where: str) -> li
     for key, value in table.items():
         if key not in keys:
             problems.append(f"{where}: key {key!r} is not known{nearest(key, keys)}")
-        elif not isinstance(value, keys[key]):
+        elif not isinstance(value, keys[key]) or (isinstance(value, bool) and keys[key] is not bool):
             problems.append(f"{where}: {key} is {type(value).__name__} {value!r}, a {keys[key].__name__} was needed")
     return problems
 
@@ -303,13 +309,19 @@ def _seconds(text: str, what: str, origin: str) -> float | None:
     return seconds
 
 
+def _count(text: str, what: str, origin: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ConfigError(f"{what} {text!r} ({origin}) is no whole number from 1 on")
+    return int(text)
+
+
 def load_settings(
     sources: Sources, options: Mapping[str, str | None] | None = None, *, local: Sequence[str] = ()
 ) -> Settings:
     """Combine ``options`` with the other sources.
 
     Options are engine, keep, system, stack, logs, profile, local_build, wait_to_attach_debugger, addresses, networks,
-    pull, build, wait_timeout and ttl; None and "" are not given. ``local`` are ``NAME=COMMAND LINE`` texts.
+    pull, build, wait_timeout, ttl and keep_runs; None and "" are not given. ``local`` are ``NAME=COMMAND LINE`` texts.
 
     Raises:
         ConfigError: a key or value is not known; all problems of the table are reported together.
@@ -325,7 +337,7 @@ def load_settings(
             (sources.environ.get(variable), variable),
             (sources.table.get(key), str(sources.pyproject)),
         ):
-            if value:
+            if value or type(value) is int:  # 0 is a value, False is none
                 origins[name] = origin
                 return str(value)
         origins[name] = "default"
@@ -375,6 +387,7 @@ def load_settings(
     return Settings(
         root=sources.root,
         state=sources.state,
+        keys=sources.keys,
         logs=_logs(sources, choose("logs", "logs", "logs"), origins),
         stack_folder=sources.root / str(sources.table.get("stack-folder", "compose")),
         engine=engine,
@@ -393,6 +406,7 @@ def load_settings(
         build=building,
         wait_timeout=wait_timeout,
         ttl=ttl or 0.0,
+        keep_runs=_count(choose("keep_runs", "keep-runs", KEEP_RUNS), "Number of runs to keep", origins["keep_runs"]),
         steady=steady or 0.0,
         environ=environ,
         origins=origins,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pwd
 import tempfile
 import tomllib
 from dataclasses import dataclass
@@ -43,6 +45,21 @@ class Sources:
         if runtime and Path(runtime).is_dir() and os.access(runtime, os.W_OK):
             return Path(runtime) / "harness"
         return Path(tempfile.gettempdir()) / f"harness-{os.getuid()}"
+
+    @property
+    def keys(self) -> tuple[Path, ...]:
+        """Where the key of this user may be, the best place first: there it survives the loss of the state folder.
+
+        ``$XDG_STATE_HOME/harness/key``, the same below ``$HOME/.local/state`` and the home of the password file, and at
+        last the state folder. Where several exist, each has made something.
+        """
+        folders = [self.environ.get("XDG_STATE_HOME", "")]
+        homes = [self.environ.get("HOME", "")]
+        with contextlib.suppress(KeyError):  # a user without a name
+            homes.append(pwd.getpwuid(os.getuid()).pw_dir)
+        folders += [f"{home}/.local/state" for home in homes if home]
+        places = [Path(folder) / "harness" / "key" for folder in folders if Path(folder).is_absolute()]
+        return tuple(dict.fromkeys([*places, self.state / "key"]))
 
 
 def _table_of(pyproject: Path) -> dict[str, Any] | None:

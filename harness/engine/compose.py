@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +17,10 @@ import yaml
 from harness.engine import lint
 from harness.engine.addresses import endpoints, moved_ports, process_of, variables, visible_ports
 from harness.engine.embedded import grace_of, names_inside, plan_process, planned_seeds
+from harness.engine.mounts import folders_to_make, missing_sources
 from harness.engine.plan import ContainerPlan, Containers, Image, ServicePlan, StackPlan
 from harness.errors import ConfigError
+from harness.ownership.objects import CHECKOUT, CHECKOUT_PATH, STACK, sealed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,11 +59,22 @@ class Identity:
         checkout: real path of the project.
         env: the environment's id.
         labels: labels of everything that is made.
+        key: what seals them, "" where nothing is made.
     """
 
     checkout: str
     env: str
     labels: Mapping[str, str]
+    key: str = field(default="", repr=False)
+
+    def labels_of(self, kind: str, name: str, stack: str) -> dict[str, str]:
+        """Return the labels of one container, network or volume of a stack."""
+        labels = {**self.labels, STACK: stack}
+        return sealed(labels, self.key, kind, name) if self.key else labels
+
+    def container(self, stack: str, service: str) -> str:
+        """Return the name that Compose gives to the container of a service."""
+        return f"{self.project(stack)}-{service}-1"
 
     def project(self, stack: str) -> str:
         """Return the Compose project name of a stack."""
@@ -145,7 +158,7 @@ def plan_stack(
             if process:
                 plans.append(plan_process(tree, stack, service, process, layout, notes))
                 continue
-            problems += lint.refused(stack, service)
+            problems += list(lint.refused(stack, service)) or missing_sources(tree, stack, service)
             ready = _probes(stack, service, layout)
             if not layout.container_addresses:  # else nothing is published
                 problems += moved_ports(f"Service {service.name!r} ({stack.files[0]})", service, layout, notes)
@@ -247,6 +260,7 @@ def _plan_container(
         health_off=bool(service.compose.get("healthcheck")) and not service.has_healthcheck,
         variable=image.variable,
         log_file=layout.log_file(stack.name, service.name) if service.settings.log_file else None,
+        folders=folders_to_make(service),
     )
 
 
@@ -262,13 +276,13 @@ def _service(
     image: Image,
 ) -> dict[str, Any]:
     written = service.compose
-    labels = {**identity.labels, "harness.stack": stack.name}
+    labels = identity.labels_of("container", identity.container(stack.name, service.name), stack.name)
     made: dict[str, Any] = {"image": image.name, "labels": labels, "restart": "no"}
     if written.get("container_name"):
         made["container_name"] = _Reset()
     if written.get("build"):
         if image.builds:
-            made["build"] = {"labels": {"harness.checkout": labels.get("harness.checkout", "")}}
+            made["build"] = {"labels": {CHECKOUT: labels.get(CHECKOUT, ""), CHECKOUT_PATH: identity.checkout}}
             # Only the names: Compose takes the values, such as a proxy with its password, from its environment.
             made["build"] |= {"args": dict.fromkeys(image.arguments)} if image.arguments else {}
         else:
@@ -373,7 +387,7 @@ def _networks(tree: Tree, stack: Stack, layout: Layout, identity: Identity) -> d
         owner = next((one.name for one in tree.below(stack.name) if _uses(one, key)), stack.name)
         name = f"{identity.project(owner)}_{key}"
         if owner == stack.name:
-            made[key] = {"name": name, "labels": {**identity.labels, "harness.stack": owner}}
+            made[key] = {"name": name, "labels": identity.labels_of("network", name, owner)}
         else:
             made[key] = _Replaced({"name": name, "external": True})
     return made
@@ -392,6 +406,6 @@ def _volumes(tree: Tree, stack: Stack, identity: Identity) -> dict[str, Any]:
         if table.get("external"):
             continue
         owner = next((one.name for one in tree.below(stack.name) if key in one.volumes), stack.name)
-        labels = {**identity.labels, "harness.stack": owner}
-        made[key] = {"name": f"{identity.project(owner)}_{key}", "labels": labels}
+        name = f"{identity.project(owner)}_{key}"
+        made[key] = {"name": name, "labels": identity.labels_of("volume", name, owner)}
     return made

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from harness.engine.addresses import LOOPBACK, endpoints, moved_ports, process_of, variables, visible_ports
+from harness.engine.mounts import folders_to_make, missing_sources
 from harness.engine.plan import FileCopy, ProcessPlan, StackPlan
 from harness.engine.rendering import Names
 from harness.errors import ConfigError
@@ -81,7 +82,7 @@ def _planned_seed(tree: Tree, stack: Stack, seed: Seed, layout: Layout) -> Seed:
         return seed
     owner, service = tree.visible(stack.name)[seed.exec.service]
     if process_of(service, layout.engine, layout.local):
-        names = _names(tree, owner, service, _map_mounts(owner, service, layout, [])[0], layout)
+        names = _names(tree, owner, service, _map_mounts(owner, service, layout)[0], layout)
         # The names of services are those that the seed's stack sees.
         names = replace(names, addresses=_addresses(tree, stack, layout), ports=visible_ports(tree, stack.name, layout))
         words = _command_line(seed.exec.command, names)
@@ -131,12 +132,12 @@ def _names(tree: Tree, stack: Stack, service: Service, mounts: Mapping[str, str]
 
 
 def _map_mounts(
-    stack: Stack, service: Service, layout: Layout, problems: list[str]
+    stack: Stack, service: Service, layout: Layout
 ) -> tuple[dict[str, str], list[tuple[Path, Path]], list[Path]]:
     """Return container path -> path here, the files to copy, the folders to make."""
     mapped: dict[str, str] = {}
     copies: list[tuple[Path, Path]] = []
-    folders = [layout.work / stack.name / service.name / "data"]
+    folders = [layout.work / stack.name / service.name / "data", *folders_to_make(service)]
     for mount in service.mounts:
         here = _mounted_at(stack, service, mount, layout)
         source = Path(mount.source)
@@ -144,10 +145,8 @@ def _map_mounts(
             folders.append(here)
         elif source.is_file():
             copies.append((source, here))
-        elif source.is_dir():
+        else:  # a folder, a socket, or what may come yet
             here = source
-        else:
-            problems.append(f"Service {service.name!r} ({stack.files[0]}): mounted file {source} does not exist")
         mapped[mount.target] = str(here)
     if service.settings.log_file:
         mapped[service.settings.log_file] = str(layout.log_file(stack.name, service.name))
@@ -181,8 +180,8 @@ def plan_process(
 ) -> ProcessPlan:
     """Return what one service is as a local process. Raises ConfigError as ``plan_stack`` does."""
     where = f"Service {service.name!r} ({stack.files[0]})"
-    problems: list[str] = []
-    mapped, copies, folders = _map_mounts(stack, service, layout, problems)
+    problems = list(missing_sources(tree, stack, service))
+    mapped, copies, folders = _map_mounts(stack, service, layout)
     names = _names(tree, stack, service, mapped, layout)
     argv: tuple[str, ...] = process.command
     env: dict[str, str] = {}

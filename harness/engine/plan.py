@@ -133,6 +133,7 @@ class ContainerPlan(ServicePlan):
         health_off: whether its file switches off that of the image.
         variable: the variable that chooses its image, "" when none does.
         log_file: a file for a log that it writes itself, to be made before it starts; None for none.
+        folders: folders to make before it starts.
     """
 
     image: str = ""
@@ -140,6 +141,7 @@ class ContainerPlan(ServicePlan):
     health_off: bool = False
     variable: str = ""
     log_file: Path | None = None
+    folders: tuple[Path, ...] = ()
 
     @property
     def has_health(self) -> bool:

@@ -24,7 +24,8 @@ from harness.errors import BrokenStack, ConfigError, EngineUnreachableError, Har
 from harness.ownership.identity import RUN_COOKIE, SERVICE_COOKIE, Owner, this_process
 from harness.ownership.locks import peer_of
 from harness.ownership.networks import Network, first_name, make_network
-from harness.ownership.objects import labels_of
+from harness.ownership.objects import Claim, labels_of
+from harness.ownership.proof import environment_key, user_key
 from harness.ownership.removal import LOG
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class EnvironmentId:
         engine: name of the engine.
         daemon: the Docker engine, None where there are no containers.
         networks: the private range that networks of containers are taken from.
+        keys: where the key of this user may be, by which its containers, networks and volumes are sealed.
     """
 
     env: str
@@ -76,6 +78,7 @@ class EnvironmentId:
     engine: str
     daemon: Daemon | None = None
     networks: str = ""
+    keys: tuple[Path, ...] = ()
 
     @property
     def socket(self) -> str:
@@ -134,24 +137,29 @@ class KeeperToBe:
         if not number:
             return  # it is gone, which ``wait`` will see
         self._begun = True
+        key = environment_key(user_key(self.wanted.keys), self.wanted.env) if self.wanted.daemon else ""
         with contextlib.suppress(BrokenPipeError):
-            os.write(self._begin, json.dumps({"nonce": nonce, "awaits_network": daemon is not None}).encode())
+            order = {"nonce": nonce, "key": key, "awaits_network": daemon is not None}
+            os.write(self._begin, json.dumps(order).encode())
         self._pid = int(number)
         self._start = procs.start_time_of(self._pid) or 0
         if daemon:
             keeper = replace(this_process(), pid=self._pid, start=self._start)
             api, made = Api(daemon, within=NETWORK_BUDGET), Future[Network]()
             threading.Thread(
-                target=self._make_network, args=(api, keeper, nonce, made), name="harness-first-network", daemon=True
+                target=self._make_network,
+                args=(api, keeper, Claim(self.wanted.env, nonce, key), made),
+                name="harness-first-network",
+                daemon=True,
             ).start()
             self._network = made
 
-    def _make_network(self, api: Api, keeper: Owner, nonce: str, made: Future[Network]) -> None:
+    def _make_network(self, api: Api, keeper: Owner, claim: Claim, made: Future[Network]) -> None:
         wanted = self.wanted
         try:
-            labels = labels_of(wanted.env, nonce, keeper, wanted.checkout)
+            labels = labels_of(claim.env, claim.nonce, keeper, wanted.checkout)
             name = first_name(wanted.env)
-            made.set_result(make_network(api, name, wanted.networks, nonce, labels, self._gives_up.is_set))
+            made.set_result(make_network(api, name, wanted.networks, claim, labels, self._gives_up.is_set))
         except Exception as error:  # noqa: BLE001 - told by ``network``
             made.set_exception(error)
 

@@ -21,7 +21,7 @@ from harness.daemon import PING_BUDGET, Api, Daemon, ask, query
 from harness.errors import BrokenStack, EngineUnreachableError, HarnessError
 from harness.ownership import objects
 from harness.ownership.networks import Network, make_network
-from harness.ownership.objects import NUMBER, RUN, SERVICE, STACK
+from harness.ownership.objects import NUMBER, RUN, SERVICE, STACK, Claim, Object, as_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -165,8 +165,7 @@ class Engine:
 
     Args:
         daemon: where the engine is.
-        env: the environment's id.
-        nonce: the random number that labels carry.
+        claim: what tells the environment's objects from all others.
         range_: the private range that networks are taken from.
         tell: called on the loop with an event's name and the container that it is about, None for the engine itself.
         say: takes lines for the keeper's log.
@@ -175,15 +174,14 @@ class Engine:
     def __init__(
         self,
         daemon: Daemon,
-        env: str,
-        nonce: str,
+        claim: Claim,
         range_: str,
         tell: Callable[[str, Container | None], None],
         say: Callable[[str], None],
     ) -> None:
         self._api = Api(daemon)
-        self._env = env
-        self._nonce = nonce
+        self._claim = claim
+        self._own: set[str] = set()  # ids of containers that were proven to be ours; one may be renamed since
         self._range = range_
         self._tell = tell
         self._say = say
@@ -233,8 +231,9 @@ class Engine:
         return facts
 
     async def _list(self, **filters: list[str]) -> list[dict[str, Any]]:
+        """Return the containers that carry this environment's label: those of ours, and what was copied from them."""
         await self.opened()
-        filters["label"] = [f"{RUN}={self._env}", *filters.get("label", ())]
+        filters["label"] = [f"{RUN}={self._claim.env}", *filters.get("label", ())]
         return await asyncio.to_thread(objects.list_all, self._api, "container", **filters)
 
     def close(self) -> None:
@@ -249,7 +248,7 @@ class Engine:
 
     def _listen(self, subscribed: asyncio.Event) -> None:
         """Follow the events of this environment's containers; after a break, from where it broke."""
-        filters = {"type": ["container"], "label": [f"{RUN}={self._env}"], "event": EVENTS}
+        filters = {"type": ["container"], "label": [f"{RUN}={self._claim.env}"], "event": EVENTS}
         since = datetime.now(UTC).timestamp()  # the engine is on this machine, and so is its clock
         again = False
         patience = clock.Deadline.after(LOST_AFTER)
@@ -297,9 +296,8 @@ class Engine:
     async def refresh(self) -> None:
         """Ask for the state of every container, in case an event was missed."""
         for one in await self._list():
-            labels = one.get("Labels") or {}
-            known = self._known(labels)
-            if known is None or not self._ours(labels):
+            known = self._known(as_object("container", one))
+            if known is None:
                 continue
             lives = one.get("State") in ("running", "paused")
             if one.get("State") == "created" or (lives == known.running and one["Id"] == known.container):
@@ -340,7 +338,14 @@ class Engine:
             known.health = health
             self._tell("health", known)
 
-    def _known(self, labels: dict[str, str]) -> Container | None:
+    def _ours(self, thing: Object) -> bool:
+        return thing.id in self._own or self._claim.holds(thing)
+
+    def _known(self, thing: Object) -> Container | None:
+        """Return the service that a container is; None for one that merely has its labels, such as a copy."""
+        labels = thing.labels
+        if not self._ours(thing):
+            return None
         name = labels.get(SERVICE, "")
         if labels.get(NUMBER, "1") != "1":
             name += f"-{labels[NUMBER]}"
@@ -349,10 +354,10 @@ class Engine:
     def _event(self, event: dict[str, Any]) -> None:
         actor = event.get("Actor", {})
         labels = actor.get("Attributes", {})
-        known = self._known(labels)
+        known = self._known(Object("container", actor.get("ID", ""), labels.get("name", ""), labels))
         self._news.set()
         action = str(event.get("Action", event.get("status", "")))
-        if known is None or labels.get(objects.NONCE) != self._nonce:
+        if known is None:
             return
         if event.get("timeNano", 0) <= known.seen:
             return  # told again after a break
@@ -382,6 +387,7 @@ class Engine:
         if known.running and known.container == container:
             return  # seen by a refresh already
         same = known.container == container
+        self._own.add(container)
         known.container, known.state, known.pid = container, "running", 0
         known.exit_code, known.expected, known.oom, known.health = None, False, False, ""
         known.under = ""
@@ -441,7 +447,7 @@ class Engine:
 
     async def make_network(self, name: str, labels: dict[str, str]) -> Network:
         """Make a network in a free /24 of the range. Raises HarnessError as ``networks.make_network`` does."""
-        return await asyncio.to_thread(make_network, self._api, name, self._range, self._nonce, labels)
+        return await asyncio.to_thread(make_network, self._api, name, self._range, self._claim, labels)
 
     async def connect_to(self, network: Network, container: str, aliases: list[str]) -> None:
         """Let a container join another network under the names ``aliases``."""
@@ -470,9 +476,8 @@ class Engine:
 
         starts = self._starts[stack] = set()
         for one in await self._list(label=[f"{STACK}={stack}"], status=["created"]):
-            labels = one.get("Labels") or {}
-            known = self._known(labels)
-            if known and self._ours(labels):
+            known = self._known(as_object("container", one))
+            if known:
                 starts.add(self._loop.create_task(start(known, one["Id"])))
         await asyncio.gather(*starts)
         return refused
@@ -557,14 +562,12 @@ class Engine:
         return [
             f"{one['Names'][0].lstrip('/')}: {port['IP']}:{port['PublicPort']}"
             for one in listed
+            if self._ours(as_object("container", one))
             for port in one.get("Ports") or ()
             if port.get("IP") and not port["IP"].startswith("127.") and port["IP"] != "::1"
         ]
 
     # -- removal ------------------------------------------------------------------------------------------------
-
-    def _ours(self, labels: dict[str, str]) -> bool:
-        return labels.get(RUN) == self._env and labels.get(objects.NONCE) == self._nonce
 
     async def remove(self, stack: str | None = None, *, settle: float = 0.0) -> list[str]:
         """Remove everything of a stack, or of the whole environment; return what is left, in words."""
@@ -572,11 +575,12 @@ class Engine:
         for one in self.containers.values():
             if stack in (None, one.stack):
                 one.expected = True
+        own, claim, api = frozenset(self._own), self._claim, self._api
         return await asyncio.to_thread(
             objects.remove_all,
-            self._api,
-            f"{RUN}={self._env}",
-            self._ours,
+            api,
+            f"{RUN}={claim.env}",
+            lambda thing: thing.id in own or claim.proves(api, thing),
             where=lambda labels: stack is None or labels.get(STACK) == stack,
             settle=settle,
         )

@@ -246,12 +246,13 @@ class Keeper:
         self.folder = Path(header["folder"])
         self.leases = Leases(self.env)
         self.header = header
-        self.nonce: str = header["nonce"]
+        self.claim = objects.Claim(self.env, header["nonce"], header["key"])
         self._awaits_network: bool = header["awaits_network"]  # the run has asked for it, and has not told of it yet
         self.ledger = LedgerWriter(
             Path(header["state"]) / f"{self.env}{SUFFIX}",
             {key: header[key] for key in ("env", "checkout", "engine", "folder", "daemon")}
-            | {"socket": header["socket"], "owner": this_process().as_dict(), "nonce": self.nonce},
+            | {"socket": header["socket"], "owner": this_process().as_dict()}
+            | {"nonce": self.claim.nonce, "key": self.claim.key},
         )
         self.holds = Holds()
         self.stacks: dict[str, Stack] = {}
@@ -290,9 +291,7 @@ class Keeper:
         loop.add_signal_handler(signal.SIGCHLD, self.reap)
         loop.add_signal_handler(signal.SIGTERM, self._terminated)
         if self.header["daemon"]:
-            self.engine = Engine(
-                Daemon(**self.header["daemon"]), self.env, self.nonce, self.header["networks"], self._tell, say
-            )
+            self.engine = Engine(Daemon(**self.header["daemon"]), self.claim, self.header["networks"], self._tell, say)
             if self._awaits_network:
                 self._intend("network", name=self._first_network)
         server = await asyncio.start_unix_server(self.talk, sock=listener, limit=LIMIT)
@@ -571,6 +570,7 @@ class Keeper:
             "network": self.leases.network,
             "connection": connection.id,
             "labels": self._labels(),
+            "key": self.claim.key,
             "engine_lost": bool(self.engine and self.engine.lost),
         }
 
@@ -588,7 +588,7 @@ class Keeper:
 
     def _labels(self, **more: str) -> dict[str, str]:
         """Return the labels of everything that is made for this environment on an engine."""
-        return objects.labels_of(self.env, self.nonce, this_process(), self.header["checkout"], **more)
+        return objects.labels_of(self.env, self.claim.nonce, this_process(), self.header["checkout"], **more)
 
     async def do_ledger(self, _: Connection) -> dict[str, Any]:
         """Return where the ledger is, or should be, and its lines; {} when nothing is left that it would tell of."""

@@ -23,7 +23,7 @@ from harness.daemon import Daemon
 from harness.ownership.identity import Owner
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
 SCHEMA = 1
@@ -155,7 +155,9 @@ class LedgerRecord:
         kept: whether it was asked to stay (``up``, ``--keep``).
         processes: (pid, start time, cookie value) of all services that were started and not seen to end.
         nonce: the random number in the labels of its containers, networks and volumes.
+        key: what these are sealed with, "" from a version that knew no seals.
         daemon: the Docker engine that these are on, None without containers.
+        left: what a sweep could not remove, and has told.
     """
 
     path: Path
@@ -169,7 +171,9 @@ class LedgerRecord:
     kept: bool = False
     processes: tuple[tuple[int, int, str], ...] = ()
     nonce: str = ""
+    key: str = field(default="", repr=False)
     daemon: Daemon | None = None
+    left: tuple[str, ...] = ()
 
 
 @dataclass
@@ -180,6 +184,7 @@ class Contents:
     holders: dict[int, Owner] = field(default_factory=dict)
     kept: bool = False
     processes: dict[int, tuple[int, int, str]] = field(default_factory=dict)
+    left: tuple[str, ...] = ()
 
     def take(self, line: dict[str, Any]) -> None:
         """Add a line. Raises KeyError, TypeError and AttributeError where it is not as it should be."""
@@ -197,6 +202,8 @@ class Contents:
             self.processes[line["pid"]] = (line["pid"], line["start"], line["service"])
         elif kind == "ended":
             self.processes.pop(line["pid"], None)
+        elif kind == "left":
+            self.left = tuple(map(str, line["things"]))
 
     def lines(self) -> list[dict[str, Any]]:
         """Return the fewest lines that add up to the same."""
@@ -228,7 +235,9 @@ class Contents:
                 kept=self.kept,
                 processes=tuple(self.processes.values()),
                 nonce=header.get("nonce", ""),
+                key=header.get("key", ""),
                 daemon=Daemon(**header["daemon"]) if header.get("daemon") else None,
+                left=self.left,
             )
         except (KeyError, TypeError):
             return None
@@ -256,6 +265,17 @@ def _lines(text: str) -> Iterator[dict[str, Any]]:
     for line in text.splitlines():
         with contextlib.suppress(ValueError):
             yield json.loads(line)
+
+
+def note_left(path: Path, things: Sequence[str]) -> None:
+    """Append to a dead keeper's ledger what of its environment could not be removed; a full disk is no error."""
+    with contextlib.suppress(OSError):
+        fd = open_regular(path, os.O_WRONLY | os.O_APPEND)
+        try:
+            # Its last line may be torn; an empty one is passed over.
+            os.write(fd, ("\n" + json.dumps({"kind": "left", "things": list(things)}) + "\n").encode())
+        finally:
+            os.close(fd)
 
 
 def is_unreadable(path: Path) -> bool:

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import BrokenStack
+from harness.ownership.objects import sealed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from harness.daemon import Api
+    from harness.ownership.objects import Claim
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def make_network(
     api: Api,
     name: str,
     range_: str,
-    seed: str,
+    claim: Claim,
     labels: dict[str, str],
     given_up: Callable[[], bool] = lambda: False,
 ) -> Network:
@@ -61,15 +63,16 @@ def make_network(
         api: the engine.
         name: its name.
         range_: the private range that it is taken from.
-        seed: chooses the order in which they are tried, so that environments are spread.
-        labels: whose it is.
+        claim: whose it is; its nonce chooses the order in which they are tried, so that environments are spread.
+        labels: its labels, to which its seal is added.
         given_up: tells that no further one is to be tried.
 
     Raises:
         BrokenStack: every one is taken, the engine refused, with its words, or it was given up.
         EngineUnreachableError: it did not answer.
     """
-    for subnet in _free(ipaddress.IPv4Network(range_), seed):
+    labels = sealed(labels, claim.key, "network", name)
+    for subnet in _free(ipaddress.IPv4Network(range_), claim.nonce):
         if given_up():
             raise BrokenStack(f"Network {name} was given up")
         gateway = str(subnet[1])

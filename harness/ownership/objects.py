@@ -1,7 +1,8 @@
 """The containers, networks and volumes of an environment: found by label, removed by full id, then looked for again.
 
-Nothing is removed by name. An object is ours when its labels carry the environment's id *and* the nonce that only its
-ledger knows; without a ledger, when its labels name an owner of this user and machine that is proven dead.
+Nothing is removed by name. An object is ours when its labels carry the environment's id, its nonce *and* a seal that
+fits the object's own kind and name (``proof``), which neither an image nor a copy can bring along; without a ledger,
+when they also name an owner of this user and machine that is proven dead.
 """
 
 from __future__ import annotations
@@ -18,15 +19,18 @@ from harness.clock import Deadline, now, poll
 from harness.daemon import NOT_THERE, query
 from harness.errors import EngineUnreachableError, HarnessError
 from harness.ownership.identity import Owner, is_proven_dead
+from harness.ownership.proof import environment_key, is_seal, seal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from harness.daemon import Api
 
-SCHEMA = "1"
+SCHEMA, UNSEALED = "2", "1"  # until then nothing had a seal
+SEAL = "harness.seal"
 RUN, NONCE, STACK, OWNER = "harness.run", "harness.nonce", "harness.stack", "harness.owner"
 CHECKOUT, CREATED, SCHEMA_LABEL = "harness.checkout", "harness.created", "harness.schema"
+CHECKOUT_PATH = "harness.checkout.path"  # of images that are built
 SERVICE = "com.docker.compose.service"
 NUMBER = "com.docker.compose.container-number"
 VERIFY_BUDGET = 5.0
@@ -53,6 +57,18 @@ def labels_of(env: str, nonce: str, owner: Owner, checkout: str, **more: str) ->
     }
 
 
+def sealed(labels: Mapping[str, str], key: str, kind: str, name: str) -> dict[str, str]:
+    """Return the labels of one object: those of its environment, and the seal that only fits it.
+
+    Args:
+        labels: what ``labels_of`` gives.
+        key: the environment's.
+        kind: container, network or volume.
+        name: its own name.
+    """
+    return {**labels, SEAL: seal(key, kind, name, labels)}
+
+
 @dataclass(frozen=True)
 class Object:
     """A labelled container, network or volume.
@@ -60,30 +76,76 @@ class Object:
     Attributes:
         kind: container, network or volume.
         id: its full id; a volume's is its name.
-        name: for people.
+        name: its own name.
         labels: its labels.
+        image: id of a container's image, "" of anything else.
     """
 
     kind: str
     id: str
     name: str
     labels: dict[str, str]
+    image: str = ""
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What tells the objects of one environment from all others.
+
+    Attributes:
+        env: its id.
+        nonce: the random number that its labels carry.
+        key: what its objects are sealed with, "" in a ledger of a version that knew no seals.
+    """
+
+    env: str
+    nonce: str
+    key: str
+
+    def holds(self, thing: Object) -> bool:
+        """Return whether the labels of ``thing`` prove that it belongs to the environment."""
+        labels = thing.labels
+        if labels.get(RUN) != self.env or not self.nonce or labels.get(NONCE) != self.nonce:
+            return False
+        if not self.key:
+            return labels.get(SCHEMA_LABEL) == UNSEALED
+        return is_seal(labels.get(SEAL, ""), self.key, thing.kind, thing.name, labels)
+
+    def proves(self, api: Api, thing: Object) -> bool:
+        """Return the same, after asking whether a container has its labels from its image. Raises HarnessError."""
+        return self.holds(thing) and not has_labels_of_image(api, thing)
+
+
+def has_labels_of_image(api: Api, thing: Object) -> bool:
+    """Return whether a container's seal is its image's, made of a container of ours: then it was run by somebody else.
+
+    Raises EngineUnreachableError.
+    """
+    if not thing.image or SEAL not in thing.labels:
+        return False
+    reply = api.call("GET", f"/images/{quote(thing.image, safe=':')}/json")
+    config = {} if reply.refusal else reply.document.get("Config") or {}
+    return (config.get("Labels") or {}).get(SEAL) == thing.labels[SEAL]
 
 
 def find(api: Api, label: str, kinds: Iterable[str] = ("container", "network", "volume")) -> list[Object]:
     """Return the objects with ``label`` (``key`` or ``key=value``), containers first. Raises HarnessError."""
     found: list[Object] = []
     for kind in kinds:
-        found += [_object(kind, one) for one in list_all(api, kind, label=[label])]
+        found += [as_object(kind, one) for one in list_all(api, kind, label=[label])]
     return found
 
 
-def _object(kind: str, listed: dict[str, Any]) -> Object:
-    name = str(next(iter(listed.get("Names") or ()), listed.get("Name") or listed["Id"][:12])).lstrip("/")
-    return Object(kind, listed.get("Id") or name, name, listed.get("Labels") or {})
+def as_object(kind: str, listed: dict[str, Any]) -> Object:
+    """Return what the engine lists, or tells of one container, as an object."""
+    names = listed.get("Names") or [listed.get("Name") or listed["Id"][:12]]
+    own = next((name for name in names if "/" not in name[1:]), names[0])  # others are what links call it
+    name = str(own).lstrip("/")
+    labels = listed.get("Labels") or (listed.get("Config") or {}).get("Labels") or {}
+    return Object(kind, listed.get("Id") or name, name, labels, listed.get("ImageID") or listed.get("Image") or "")
 
 
 def list_all(api: Api, kind: str, **filters: list[str]) -> list[dict[str, Any]]:
@@ -107,7 +169,7 @@ class Refusal:
     final: bool = False
 
 
-def remove(api: Api, one: Object, ours: Callable[[dict[str, str]], bool]) -> Refusal | None:
+def remove(api: Api, one: Object, ours: Callable[[Object], bool]) -> Refusal | None:
     """Remove an object that was just listed, forced; return None or why it is still there.
 
     Ids of containers and networks are never used again and their labels never change, so the list is proof enough; a
@@ -121,7 +183,7 @@ def remove(api: Api, one: Object, ours: Callable[[dict[str, str]], bool]) -> Ref
             told = api.call("GET", path)
             if told.refusal:
                 return None if told.status == NOT_THERE else Refusal(f"{one}: {told.refusal}")
-            if not ours(told.document.get("Labels") or {}):
+            if not ours(as_object("volume", told.document)):
                 return Refusal(f"{one}: its labels are not ours", final=True)
         how = {"container": "?" + query(v=True, force=True), "volume": "?" + query(force=True)}
         reply = api.call("DELETE", path + how.get(one.kind, ""))
@@ -135,31 +197,31 @@ def remove(api: Api, one: Object, ours: Callable[[dict[str, str]], bool]) -> Ref
     return Refusal(f"{one}: {reply.refusal}")
 
 
-def _disconnect(api: Api, network: str, ours: Callable[[dict[str, str]], bool]) -> None:
+def _disconnect(api: Api, network: str, ours: Callable[[Object], bool]) -> None:
     """Take our own containers, which live on in another stack, off a network."""
     told = api.call("GET", network)
     for container in () if told.refusal else told.document.get("Containers") or ():
         facts = api.call("GET", f"/containers/{container}/json")
-        if not facts.refusal and ours(facts.document["Config"]["Labels"] or {}):
+        if not facts.refusal and ours(as_object("container", facts.document)):
             api.call("POST", f"{network}/disconnect", {"Container": container, "Force": True})
 
 
-def _foreign_users(api: Api, one: Object, ours: Callable[[dict[str, str]], bool]) -> list[str]:
+def _foreign_users(api: Api, one: Object, ours: Callable[[Object], bool]) -> list[str]:
     """Return whose containers, not ours, keep a network or volume from being removed."""
     if one.kind == "container":
         return []
     try:
         # A stopped container is no hindrance to a network, but the filter finds both.
-        users = [_object("container", user) for user in list_all(api, "container", **{one.kind: [one.id]})]
+        users = [as_object("container", user) for user in list_all(api, "container", **{one.kind: [one.id]})]
     except HarnessError:
         return []
-    return [str(user) for user in users if not ours(user.labels)]
+    return [str(user) for user in users if not ours(user)]
 
 
 def remove_all(
     api: Api,
     label: str,
-    ours: Callable[[dict[str, str]], bool],
+    ours: Callable[[Object], bool],
     *,
     kinds: Iterable[str] = ("container", "network", "volume"),
     where: Callable[[dict[str, str]], bool] = lambda _: True,
@@ -170,7 +232,7 @@ def remove_all(
     Args:
         api: the engine.
         label: what to list by.
-        ours: tells by labels whether an object may be touched.
+        ours: tells whether an object may be touched.
         kinds: what to look for, in this order.
         where: narrows the choice.
         settle: seconds to go on looking, for what a killed ``up`` had asked the engine for.
@@ -186,7 +248,7 @@ def remove_all(
     deadline, quiet = Deadline.after(VERIFY_BUDGET + settle), Deadline.after(settle)
     again = threading.Event()
     for turn in poll(deadline, wake=again):
-        found = [one for one in find(api, label, kinds) if ours(one.labels) and where(one.labels)]
+        found = [one for one in find(api, label, kinds) if where(one.labels) and ours(one)]
         if (not found and quiet.expired()) or any(refused[one.id].final for one in found if one.id in refused):
             break
         refused = {}
@@ -209,43 +271,69 @@ def owner_of(labels: dict[str, str]) -> Owner | None:
         return None
 
 
-def _dead_owners(here: Owner, *, local: bool) -> Callable[[dict[str, str]], bool]:
-    """Return what tells by labels whether an object is ours and its owner proven dead.
+@dataclass(frozen=True)
+class Orphans:
+    """What has no ledger, and names an owner that is proven dead.
 
-    Args:
+    Attributes:
+        proven: environment -> what is sealed as ours.
+        unproven: what only has such labels: a copy, something renamed, or of a version that knew no seals.
+    """
+
+    proven: Mapping[str, Sequence[Object]]
+    unproven: Sequence[Object]
+
+
+@dataclass(frozen=True)
+class Seeker:
+    """Who looks for orphans.
+
+    Attributes:
         here: the calling process.
+        keys: the keys of this user.
         local: whether the engine is certainly on this machine. An owner of another boot is proven dead only there:
             elsewhere it may be a run on another machine, and machine ids are copied with images.
     """
 
-    def ours(labels: dict[str, str]) -> bool:
-        owner = owner_of(labels)
+    here: Owner
+    keys: Sequence[bytes]
+    local: bool
+
+    def is_orphan(self, thing: Object) -> bool:
+        """Return whether labels name an owner that is proven dead."""
+        owner = owner_of(thing.labels)
         return (
-            labels.get(SCHEMA_LABEL) == SCHEMA
-            and bool(labels.get(NONCE))
+            thing.labels.get(SCHEMA_LABEL) in (SCHEMA, UNSEALED)
+            and bool(thing.labels.get(NONCE))
             and owner is not None
-            and is_proven_dead(owner, here)
-            and (owner.boot == here.boot or (local and bool(owner.machine)))
+            and is_proven_dead(owner, self.here)
+            and (owner.boot == self.here.boot or (self.local and bool(owner.machine)))
         )
 
-    return ours
+    def is_ours(self, api: Api, thing: Object) -> bool:
+        """Return whether an orphan is proven to be this user's. Raises HarnessError."""
+        env, nonce = thing.labels.get(RUN, ""), thing.labels.get(NONCE, "")
+        claims = (Claim(env, nonce, environment_key(key, env)) for key in self.keys)
+        return self.is_orphan(thing) and any(claim.proves(api, thing) for claim in claims)
 
 
-def find_orphans(api: Api, here: Owner, known: set[str], *, local: bool) -> dict[str, list[Object]]:
-    """Return environment -> what carries our labels, is in no ledger of ``known``, and whose owner is proven dead.
+def find_orphans(api: Api, seeker: Seeker, known: set[str]) -> Orphans:
+    """Return the orphans on an engine, but for environments with a ledger, which are ``known``. Raises HarnessError."""
+    proven: dict[str, list[Object]] = {}
+    unproven: list[Object] = []
+    for thing in find(api, RUN):
+        env = thing.labels.get(RUN, "")
+        if env and env not in known and seeker.is_orphan(thing):
+            if seeker.is_ours(api, thing):
+                proven.setdefault(env, []).append(thing)
+            else:
+                unproven.append(thing)
+    return Orphans(proven, unproven)
 
-    Raises HarnessError.
-    """
-    ours = _dead_owners(here, local=local)
-    found: dict[str, list[Object]] = {}
-    for one in find(api, RUN):
-        env = one.labels.get(RUN, "")
-        if env and env not in known and ours(one.labels):
-            found.setdefault(env, []).append(one)
-    return found
 
-
-def remove_orphans(api: Api, here: Owner, known: set[str], *, local: bool) -> dict[str, list[str]]:
-    """Remove what ``find_orphans`` finds; return environment -> what is left of it, in words. Raises HarnessError."""
-    ours = _dead_owners(here, local=local)
-    return {env: remove_all(api, f"{RUN}={env}", ours) for env in sorted(find_orphans(api, here, known, local=local))}
+def remove_orphans(api: Api, seeker: Seeker, known: set[str]) -> dict[str, list[str]]:
+    """Remove the proven orphans; return environment -> what is left of it, in words. Raises HarnessError."""
+    return {
+        env: remove_all(api, f"{RUN}={env}", lambda thing: seeker.is_ours(api, thing))
+        for env in sorted(find_orphans(api, seeker, known).proven)
+    }

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from harness import procs
 from harness.clock import Deadline, poll
 from harness.daemon import reach
-from harness.errors import HarnessError
+from harness.errors import EngineUnreachableError, HarnessError
 from harness.ownership import objects
 from harness.ownership.identity import RUN_COOKIE
 
 if TYPE_CHECKING:
+    from harness.daemon import Api, Daemon
     from harness.ownership.ledger import LedgerRecord
 
 WORK, LOG = "work", "keeper.log"
@@ -66,40 +67,94 @@ def end_processes(record: LedgerRecord, timeout: float = 10.0) -> dict[int, int]
     return left
 
 
-def remove_containers(record: LedgerRecord, *, settle: float = 0.0) -> list[str]:
+def claim_of(record: LedgerRecord) -> objects.Claim:
+    """Return what tells the objects of an environment from all others."""
+    return objects.Claim(record.env, record.nonce, record.key)
+
+
+def remove_containers(record: LedgerRecord, elsewhere: Daemon | None = None, *, settle: float = 0.0) -> list[str]:
     """Remove the containers, networks and volumes of an environment; return what is left, in words.
 
-    ``settle`` is how many seconds to go on looking, as in ``objects.remove_all``.
+    Args:
+        record: its ledger.
+        elsewhere: the engine in use now. Where that of the ledger does not answer, this may be it by another address:
+            it is when it has something of the environment.
+        settle: how many seconds to go on looking, as in ``objects.remove_all``.
     """
     if record.daemon is None:
         return []
     if not record.nonce:
         return [f"containers of {record.env}: its ledger has no nonce, so nothing proves which are its"]
     try:
-        api, label = reach(record.daemon, within=ENGINE_BUDGET), f"{objects.RUN}={record.env}"
-        return objects.remove_all(api, label, lambda labels: labels.get(objects.NONCE) == record.nonce, settle=settle)
+        try:
+            return _remove_from(reach(record.daemon, within=ENGINE_BUDGET), record, settle)
+        except EngineUnreachableError:
+            there = _moved_to(elsewhere, record)
+            if there is None:
+                raise
+            return _remove_from(there, record, settle)
+    except EngineUnreachableError as error:
+        way_out = f"if it is gone for good: `harness gc --forget {record.env}`"
+        return [f"containers of {record.env}: {error.summary}; {way_out}"]
     except HarnessError as error:
         return [f"containers of {record.env}: {error.summary}"]
 
 
-def containers_of(record: LedgerRecord) -> list[str]:
-    """Return the containers, networks and volumes of an environment that are there, in words."""
+def _remove_from(api: Api, record: LedgerRecord, settle: float) -> list[str]:
+    claim, label = claim_of(record), f"{objects.RUN}={record.env}"
+    return objects.remove_all(api, label, lambda thing: claim.proves(api, thing), settle=settle)
+
+
+def _moved_to(daemon: Daemon | None, record: LedgerRecord) -> Api | None:
+    """Return an engine if it has something of an environment whose own does not answer. Raises HarnessError."""
+    if daemon is None or record.daemon is None or daemon.host == record.daemon.host:
+        return None
+    api = reach(daemon, within=ENGINE_BUDGET)
+    return api if _of(api, record) else None
+
+
+def _of(api: Api, record: LedgerRecord) -> list[objects.Object]:
+    """Return what an engine has of an environment. Raises HarnessError."""
+    claim = claim_of(record)
+    return [thing for thing in objects.find(api, f"{objects.RUN}={record.env}") if claim.proves(api, thing)]
+
+
+def containers_of(record: LedgerRecord, elsewhere: Daemon | None = None) -> list[str]:
+    """Return the containers, networks and volumes of an environment that are there, in words.
+
+    ``elsewhere`` is the engine in use now, as in ``remove_containers``.
+    """
     if record.daemon is None or not record.nonce:
         return []
     try:
-        found = objects.find(reach(record.daemon, within=ENGINE_BUDGET), f"{objects.RUN}={record.env}")
-        return [str(one) for one in found if one.labels.get(objects.NONCE) == record.nonce]
+        try:
+            things = _of(reach(record.daemon, within=ENGINE_BUDGET), record)
+        except EngineUnreachableError:
+            there = _moved_to(elsewhere, record)
+            if there is None:
+                raise
+            things = _of(there, record)
     except HarnessError as error:
         return [f"containers that cannot be asked for: {error.summary}"]
+    return [str(thing) for thing in things]
 
 
-def clear(record: LedgerRecord) -> list[str]:
-    """Remove everything of a dead environment and its ledger; return what is left, in words."""
+def clear(record: LedgerRecord, elsewhere: Daemon | None = None) -> list[str]:
+    """Remove everything of a dead environment and its ledger; return what is left, in words.
+
+    ``elsewhere`` is the engine in use now, as in ``remove_containers``.
+    """
     cut_short = bool(living(record))  # Compose among them, perhaps
-    left = [f"process {pid} ({procs.command_of(pid)})" for pid in end_processes(record)]
-    left += remove_containers(record, settle=CUT_SHORT if cut_short else 0.0)
-    if not remove_work_folder(Path(record.folder), record.env):
-        left.append(f"folder {record.folder}/{WORK}")
+    left = clear_machine(record)
+    left += remove_containers(record, elsewhere, settle=CUT_SHORT if cut_short else 0.0)
     if not left:
         record.path.unlink(missing_ok=True)
+    return left
+
+
+def clear_machine(record: LedgerRecord) -> list[str]:
+    """Remove what a dead environment has on this machine; return what is left, in words."""
+    left = [f"process {pid} ({procs.command_of(pid)})" for pid in end_processes(record)]
+    if not remove_work_folder(Path(record.folder), record.env):
+        left.append(f"folder {record.folder}/{WORK}")
     return left

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING
 from harness import procs
 from harness.artifacts import irregular
 from harness.daemon import reach
-from harness.errors import HarnessError
+from harness.errors import ConfigError, HarnessError, nearest
 from harness.ownership import ledger, objects, removal
 from harness.ownership.identity import is_proven_dead, this_process
 from harness.ownership.locks import locked
+from harness.ownership.proof import user_keys
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from harness.daemon import Daemon
     from harness.ownership.identity import Owner
     from harness.ownership.ledger import LedgerRecord
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 LOCK_BUDGET = 60.0
 ENGINE_BUDGET = 20.0
 SETTLED_AFTER = 10.0
+_MOMENT = 15  # letters of an id that say when a run began (``artifacts.new_run_id``)
 
 
 @dataclass(frozen=True)
@@ -54,11 +58,13 @@ class Cleared:
         env: its id.
         checkout: real path of the project, "" where the ledger is lost.
         left: what could not be removed, in words; nothing when all of it is gone.
+        told: whether just that was left, and told, before.
     """
 
     env: str
     checkout: str
     left: tuple[str, ...] = ()
+    told: bool = False
 
     def __str__(self) -> str:
         if self.checkout:
@@ -66,6 +72,25 @@ class Cleared:
             return whose + (f"could not be cleared: {', '.join(self.left)} left" if self.left else "was cleared")
         whose = f"containers of environment {self.env}, whose ledger is lost and whose owner is dead, "
         return whose + (f"could not be cleared: {'; '.join(self.left)}" if self.left else "were cleared")
+
+    def seen_from(self, checkout: str) -> str:
+        """Return it in words for somebody in ``checkout``, to whom another one must be named, with its age."""
+        if self.checkout in ("", checkout):
+            return str(self)
+        return f"{self} (of {self.checkout}{_age_of(self.env)})"
+
+
+def _age_of(env: str) -> str:
+    """Return how long ago an environment was begun, in words, as its id tells; "" if it does not."""
+    try:
+        begun = datetime.strptime(env[:_MOMENT], "%Y%m%d-%H%M%S").astimezone()
+    except ValueError:
+        return ""
+    minutes = max(0, int((datetime.now(UTC) - begun).total_seconds() // 60))
+    if minutes < 2 * 60:
+        return f", begun {minutes} min ago"
+    hours = minutes // 60
+    return f", begun {hours} h ago" if hours < 2 * 24 else f", begun {hours // 24} days ago"
 
 
 @dataclass(frozen=True)
@@ -93,6 +118,10 @@ class Swept:
         """Return all of it for people, a line for each environment and note."""
         return [*map(str, self.environments), *self.notes]
 
+    def news(self, checkout: str = "") -> list[str]:
+        """Return the same without what was told before, for somebody in ``checkout``."""
+        return [*(one.seen_from(checkout) for one in self.environments if not one.told), *self.notes]
+
 
 def _is_dead(path: Path, here: Owner, own: str = "") -> LedgerRecord | None:
     """Return what a ledger says if its keeper and all who held a lease on it are proven dead."""
@@ -104,24 +133,29 @@ def _is_dead(path: Path, here: Owner, own: str = "") -> LedgerRecord | None:
     return record
 
 
-def find_dead(state: Path, daemon: Daemon | None = None) -> tuple[list[Dead], list[str]]:
-    """Return what a sweep would remove, and lines about what could not be looked at. Nothing is changed."""
+def find_dead(state: Path, daemon: Daemon | None = None, keys: Sequence[Path] = ()) -> tuple[list[Dead], list[str]]:
+    """Return what a sweep would remove, and lines about what could not be looked at or proven. Nothing is changed."""
     here, found, notes = this_process(), [], []
     known = {path.name.removesuffix(ledger.SUFFIX) for path in ledger.all_ledgers(state)}
     for path in ledger.all_ledgers(state):
         record = _is_dead(path, here)
         if record:
             things = [f"process {pid} ({procs.command_of(pid)})" for pid in removal.living(record)]
-            things += removal.containers_of(record)
+            things += removal.containers_of(record, daemon)
             things += [f"folder {work}"] if (work := Path(record.folder, removal.WORK)).exists() else []
             found.append(Dead(record.env, record.checkout, tuple(things)))
         elif ledger.read(path) is None:
             notes.append(f"{path} is {irregular(path) or 'no ledger that can be read'}")
     if daemon:
         try:
-            api, local = reach(daemon, within=ENGINE_BUDGET), daemon.host.startswith("unix://")
-            orphans = objects.find_orphans(api, here, known, local=local)
-            found += [Dead(env, "", tuple(map(str, things))) for env, things in orphans.items()]
+            api = reach(daemon, within=ENGINE_BUDGET)
+            orphans = objects.find_orphans(api, _seeker(daemon, keys, here), known)
+            found += [Dead(env, "", tuple(map(str, things))) for env, things in orphans.proven.items()]
+            notes += [
+                f"{thing} has labels of environment {thing.labels[objects.RUN]} and nothing proves that it is of it "
+                "(a copy, renamed, or of an earlier version): it is left alone"
+                for thing in orphans.unproven
+            ]
         except HarnessError as error:
             notes.append(error.summary)
     return found, notes
@@ -149,7 +183,11 @@ def _set_aside(path: Path) -> str:
     )
 
 
-def sweep(state: Path, *, own: str = "", daemon: Daemon | None = None) -> Swept:
+def _seeker(daemon: Daemon, keys: Sequence[Path], here: Owner) -> objects.Seeker:
+    return objects.Seeker(here, user_keys(keys), local=daemon.host.startswith("unix://"))
+
+
+def sweep(state: Path, *, own: str = "", daemon: Daemon | None = None, keys: Sequence[Path] = ()) -> Swept:
     """Remove what dead runs of this user left.
 
     Only ledgers of our schema, whose keeper holds no lock and whose owners are proven dead, are touched.
@@ -158,6 +196,7 @@ def sweep(state: Path, *, own: str = "", daemon: Daemon | None = None) -> Swept:
         state: the state folder.
         own: an environment whose keeper died under its living holder, who calls this and so gives its consent.
         daemon: the Docker engine in use; what dead owners of ours left there without a ledger is removed too.
+        keys: where the keys of this user are, which prove that.
     """
     here = this_process()
     environments: list[Cleared] = []
@@ -169,13 +208,45 @@ def sweep(state: Path, *, own: str = "", daemon: Daemon | None = None) -> Swept:
                 if line := _set_aside(path):
                     notes.append(line)
                 continue
-            environments.append(Cleared(record.env, record.checkout, tuple(removal.clear(record))))
+            left = tuple(removal.clear(record, daemon))
+            if left and left != record.left:
+                ledger.note_left(path, left)
+            environments.append(Cleared(record.env, record.checkout, left, told=bool(left) and left == record.left))
         if daemon:
             known = {path.name.removesuffix(ledger.SUFFIX) for path in ledger.all_ledgers(state)}
             try:
-                api, local = reach(daemon, within=ENGINE_BUDGET), daemon.host.startswith("unix://")
-                orphans = objects.remove_orphans(api, here, known, local=local)
+                api = reach(daemon, within=ENGINE_BUDGET)
+                orphans = objects.remove_orphans(api, _seeker(daemon, keys, here), known)
                 environments += [Cleared(env, "", tuple(left)) for env, left in orphans.items()]
             except HarnessError as error:
                 notes.append(error.summary)  # no reason to keep a new run from starting
     return Swept(tuple(environments), tuple(notes))
+
+
+def forget(state: Path, env: str, *, daemon: Daemon | None = None) -> Cleared:
+    """Clear what can be cleared of a dead environment, and look no more for the rest on its engine.
+
+    Args:
+        state: the state folder.
+        env: its id.
+        daemon: the Docker engine in use, as for ``sweep``.
+
+    Returns:
+        What became of it. Where something of this machine is left, it is not forgotten.
+
+    Raises:
+        ConfigError: there is none, or it is not proven dead.
+    """
+    with locked(state / "sweep.lock", timeout=LOCK_BUDGET):
+        paths = {path.name.removesuffix(ledger.SUFFIX): path for path in ledger.all_ledgers(state)}
+        if env not in paths:
+            raise ConfigError(
+                f"Environment {env!r} is not known; there are: {', '.join(paths) or 'none'}{nearest(env, paths)}"
+            )
+        record = _is_dead(paths[env], this_process())
+        if record is None:
+            raise ConfigError(f"Environment {env} is not proven dead, so it is not forgotten", hint="`harness down`")
+        left = removal.clear(record, daemon)
+        if not removal.clear_machine(record):
+            record.path.unlink(missing_ok=True)
+        return Cleared(record.env, record.checkout, tuple(left))

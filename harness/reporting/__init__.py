@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import os
 import re
 import threading
+import weakref
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +23,14 @@ if TYPE_CHECKING:
 SCHEMA = 1
 EVENTS = "events.jsonl"
 SAVE_EVERY = 1.0  # seconds; the events themselves are on disk at once
+
+
+def _hold(owner: object, path: Path) -> None:
+    """Let it be known, while this process and ``owner`` live, that somebody writes in a run's folder."""
+    with suppress(OSError):
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        weakref.finalize(owner, os.close, fd)
+        fcntl.flock(fd, fcntl.LOCK_SH)
 
 
 class RunFolder:
@@ -45,6 +56,7 @@ class RunFolder:
 
     def _begin(self, path: Path, facts: dict[str, Any], began: float | None) -> None:
         self.path = path
+        _hold(self, path)
         self._facts = facts
         self._began = clock.now() if began is None else began
         self._lock = threading.Lock()

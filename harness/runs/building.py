@@ -63,7 +63,8 @@ def build(settings: Settings, say: Callable[[str], None], *, subject: str = "") 
         run.check_engine()
         # Always an environment of its own: the generated files of one that is kept stay as they are.
         environment = run.environment = Environment.create(settings, run.engine, run.why)
-        identity = Identity(checkout_of(settings), environment.env, environment.link.facts["labels"])
+        facts = environment.link.facts
+        identity = Identity(checkout_of(settings), environment.env, facts["labels"], facts["key"])
         for stack in tree.stacks:
             answered = {"stack": stack.name, "includes": list(stack.includes)}
             environment.link.ask("acquire", timeout=ACQUIRE_BUDGET, **answered)

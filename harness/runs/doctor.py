@@ -6,7 +6,6 @@ Each check is a function from the settings to findings; one that fails to look s
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import platform
 import re
@@ -26,13 +25,15 @@ from harness.daemon import AUTO_BUDGET, connect, find_daemon, in_words
 from harness.engine.addresses import find_strangers
 from harness.errors import HarnessError
 from harness.images import builder
+from harness.images.built import BuiltImage, built_images
 from harness.ownership.identity import this_process
-from harness.ownership.objects import CHECKOUT, NONCE, OWNER, RUN, SCHEMA, SCHEMA_LABEL
+from harness.ownership.objects import labels_of, sealed
+from harness.ownership.proof import environment_key, user_key
 from harness.runs.wiring import choose_engine
 from harness.stack import compose_environment, find_compose, read_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from harness.config import Settings
 
@@ -259,7 +260,23 @@ def _engine(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             "registries", "info", f"the engine has {len(mirrors)} mirrors and {proxy}; a pull tells whether they answer"
         )
+        yield _built(client)
         yield from _in_container(settings, client)
+
+
+def _built(client: Any) -> Finding:  # noqa: ANN401
+    """Say how much the images take that were built, and whether some are of no use."""
+    images = built_images(client)
+    orphans = [image for image in images if image.is_orphan]
+    seen = f"{len(images)} built here, {_mebibytes(images)}"
+    if orphans:
+        seen += f"; of checkouts that are gone: {len(orphans)}, {_mebibytes(orphans)}"
+    return Finding("built images", "info", seen, "`harness gc --images` removes these" if orphans else "")
+
+
+def _mebibytes(images: Sequence[BuiltImage]) -> str:
+    """Return what images take; a layer that several have counts in each."""
+    return f"{sum(image.size for image in images) >> 20} MiB with layers that they share"
 
 
 def _engine_version(text: str) -> Iterator[Finding]:
@@ -277,7 +294,8 @@ def _engine_version(text: str) -> Iterator[Finding]:
 def _in_container(settings: Settings, client: Any) -> Iterator[Finding]:  # noqa: ANN401
     """See with a container of our own that a published port is reachable and a bind mount is what we have."""
     folder = settings.logs if settings.logs.is_dir() else settings.root
-    started = next((one for image in _likely_images(client) if (one := _start(client, image, folder))), "")
+    images = _likely_images(client)
+    started = next((one for image in images if (one := _start(settings, client, image, folder))), "")
     if not started:
         yield Finding(
             "published ports",
@@ -294,13 +312,15 @@ def _in_container(settings: Settings, client: Any) -> Iterator[Finding]:  # noqa
         client.remove_container(started, force=True, v=True)
 
 
-def _start(client: Any, image: str, folder: Path) -> str:  # noqa: ANN401
+def _start(settings: Settings, client: Any, image: str, folder: Path) -> str:  # noqa: ANN401
     """Start a container that serves HTTP; return its id, "" when the image has no python3."""
     from docker.errors import APIError  # noqa: PLC0415 - loaded where an engine is in use
 
     # What is left of it should this process be killed, the sweep takes for what it is: ours, of a dead owner.
-    labels = {RUN: f"doctor-{os.getpid()}", NONCE: os.urandom(16).hex(), SCHEMA_LABEL: SCHEMA, CHECKOUT: "doctor"}
-    labels[OWNER] = json.dumps(this_process().as_dict())
+    env = f"doctor-{os.getpid()}"
+    name = f"harness-{env}-{os.urandom(4).hex()}"
+    labels = labels_of(env, os.urandom(16).hex(), this_process(), "doctor")
+    key = environment_key(user_key(settings.keys), env)
     host = client.create_host_config(
         binds={str(folder): {"bind": "/seen", "mode": "ro"}}, port_bindings={8080: ("127.0.0.1", 0)}
     )
@@ -308,7 +328,8 @@ def _start(client: Any, image: str, folder: Path) -> str:  # noqa: ANN401
         image,
         ["import http.server as h; h.HTTPServer(('', 8080), h.SimpleHTTPRequestHandler).serve_forever()"],
         entrypoint=["python3", "-c"],
-        labels=labels,
+        name=name,
+        labels=sealed(labels, key, "container", name),
         host_config=host,
         ports=[8080],
         working_dir="/seen",

@@ -28,6 +28,7 @@ from harness.ownership.sweep import sweep
 from harness.readiness import Stop, ask_once
 from harness.readiness.reasons import NO_VARIABLES, how_ended, why_ended
 from harness.reporting import RunFolder, WorkerFolder
+from harness.runs.pruning import prune_soon
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -212,7 +213,7 @@ class Environment:
         wanted = keeper.wanted if keeper else new_environment(settings, engine)
         run = wanted.env
         artifacts.private_folder(settings.state)
-        folder = artifacts.make_run_folder(settings.logs, run)
+        folder = _make_run_folder(settings, run)
         keeper = keeper or KeeperToBe(wanted)
         report = None
         try:
@@ -236,7 +237,7 @@ class Environment:
         run, run_folder = record.env, folder
         if new_run:
             run = artifacts.new_run_id()
-            run_folder = artifacts.make_run_folder(settings.logs, run)
+            run_folder = _make_run_folder(settings, run)
         with artifacts.full_disk_told(run_folder):
             report = RunFolder(run_folder, _facts(settings, run, record.env, record.engine, why))
         made = cls(settings, record.engine, record.daemon, record.env, folder, record.socket, report)
@@ -251,19 +252,18 @@ class Environment:
             ConfigError: the state or run folder cannot be used.
             BrokenStack: the keeper did not start, or is gone.
         """
-        state, folder = artifacts.private_folder(settings.state), share.folder(settings)
+        artifacts.private_folder(settings.state)
+        folder = share.folder(settings)
         with locked(checkout_lock(settings, "workers"), OPEN_BUDGET):
             kept = all_kept(settings).get(engine.name)
             if not (folder / "run.json").is_file():
-                artifacts.make_run_folder(settings.logs, share.run)
+                _make_run_folder(settings, share.run)
                 env = kept.env if kept else share.run
                 with artifacts.full_disk_told(folder):
                     RunFolder(folder, _facts(settings, share.run, env, engine.name, why), began=share.began)
             record = share.record(settings)
             if record is None:
-                wanted = EnvironmentId(
-                    share.run, state, folder, checkout_of(settings), engine.name, engine.daemon, settings.networks
-                )
+                wanted = _environment_id(settings, engine, share.run)
                 start_keeper(wanted)
                 record = share.record(settings)
         if record is None or not is_alive(record):
@@ -623,9 +623,26 @@ def note_failure(report: RunFolder, error: BaseException) -> None:
 
 def new_environment(settings: Settings, engine: Engine) -> EnvironmentId:
     """Return what a new environment would be called and where it would be; nothing is made."""
-    run, checkout = artifacts.new_run_id(), checkout_of(settings)
+    return _environment_id(settings, engine, artifacts.new_run_id())
+
+
+def _make_run_folder(settings: Settings, run: str) -> Path:
+    """Make the folder of a run, while those of old ones go. Raises ConfigError."""
+    folder = artifacts.make_run_folder(settings.logs, run)
+    prune_soon(settings)
+    return folder
+
+
+def _environment_id(settings: Settings, engine: Engine, run: str) -> EnvironmentId:
     return EnvironmentId(
-        run, settings.state, settings.logs / run, checkout, engine.name, engine.daemon, settings.networks
+        run,
+        settings.state,
+        settings.logs / run,
+        checkout_of(settings),
+        engine.name,
+        engine.daemon,
+        settings.networks,
+        settings.keys,
     )
 
 

@@ -161,7 +161,8 @@ class Launch:
         """Remove the containers of steps that failed: the classic builder leaves them, without any label.
 
         A step may print what it likes, so the id in the log is one proof only. The other: the container was made after
-        the build began, from an image without a name as steps are, has ended, and carries no owner's label.
+        the build began, from an image without a name as steps are, has ended, and carries no owner's label that its
+        image has not brought along.
         """
         client: Any = self.environment.client
         for step in set(_STEP.findall(self.build_log.read_bytes())):
@@ -169,7 +170,7 @@ class Launch:
                 facts = client.inspect_container(step.decode())
                 made = datetime.fromisoformat(facts["Created"])
                 unnamed = str(facts["Config"].get("Image", "")).startswith("sha256:")
-                strange = _OWNED & set(facts["Config"].get("Labels") or {})
+                strange = _OWNED & set(facts["Config"].get("Labels") or {}) and not _are_its_images(client, facts)
                 if made >= since and unnamed and not strange and not facts["State"]["Running"]:
                     client.remove_container(facts["Id"], v=True)
 
@@ -177,6 +178,9 @@ class Launch:
         """Start services; returns at once. ``failed`` is called when Compose could not start them all."""
         graces = {one.service: one.grace for one in self.plan.services if one.service in names}
         for one in self.plan.services:
+            for folder in one.folders if isinstance(one, ContainerPlan) and one.service in names else ():
+                with contextlib.suppress(OSError):  # then the engine makes it, of its own user
+                    folder.mkdir(parents=True, exist_ok=True)
             if isinstance(one, ContainerPlan) and one.log_file and one.service in names:
                 # The engine would make a folder of it. Whoever the container runs as must be able to write it.
                 one.log_file.touch()
@@ -283,6 +287,13 @@ class Launch:
             services=services,
             start="--no-start" in words,
         )
+
+
+def _are_its_images(client: Any, facts: dict[str, Any]) -> bool:  # noqa: ANN401 - as in ``Launch.prepare``
+    """Return whether a container has its owner's labels from its image, such as one made by ``docker commit``."""
+    brought = client.inspect_image(facts["Image"])["Config"].get("Labels") or {}
+    labels = facts["Config"]["Labels"]
+    return all(brought.get(label) == labels.get(label) for label in _OWNED)
 
 
 def refuse_remote(gateway: str) -> None:

@@ -271,7 +271,8 @@ class Run:
     def _sweep(self) -> None:
         """Clear what dead runs left."""
         if self.settings.state.is_dir():
-            for line in sweep(self.settings.state, daemon=self.engine.daemon).lines():
+            swept = sweep(self.settings.state, daemon=self.engine.daemon, keys=self.settings.keys)
+            for line in swept.news(checkout_of(self.settings)):
                 self.say(line)
 
     def check_engine(self) -> None:
@@ -447,7 +448,8 @@ class Run:
     def _plan(
         self, environment: Environment, tree: Tree, stack: Declared, layout: Layout, images: dict[str, Image]
     ) -> StackPlan:
-        identity = Identity(checkout_of(self.settings), environment.env, environment.link.facts["labels"])
+        facts = environment.link.facts
+        identity = Identity(checkout_of(self.settings), environment.env, facts["labels"], facts["key"])
         return self.engine.plan(tree, stack.name, layout, identity, images)
 
     def plan_in(self, environment: Environment, tree: Tree, stack: Declared) -> StackPlan:

@@ -12,6 +12,7 @@ from harness.stack.model import ServiceSettings, StackSettings
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _TYPES: dict[type, dict[str, Any]] = {
     str: {"type": "string"},
+    int: {"type": "integer", "minimum": 1},
     list: {"type": "array", "items": {"type": "string"}},
     dict: {"type": "object", "additionalProperties": {"type": "string"}},
 }

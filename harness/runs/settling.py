@@ -510,9 +510,10 @@ class Settling:
             self.progress.ready.add(name)
 
     def _died(self, facts: dict[str, Any], when: str = "before its stack was settled") -> BrokenStack:
-        service = self.stack.service(facts["service"])
-        assert service is not None  # it was started for this stack
-        error = self.environment.died(facts, when, variables_of(service, self.tree, self.stack.name))
+        stack = self.tree.stack(facts["stack"])  # this one, or one that it stands on
+        service = stack.service(facts["service"])
+        assert service is not None  # it was started for that stack
+        error = self.environment.died(facts, when, variables_of(service, self.tree, stack.name))
         if facts["exit_code"] == 0:
             error.hint = "one that is meant to end has `x-harness: {role: oneshot}`; others stay in the foreground"
         return error

@@ -81,7 +81,7 @@ def show_run(settings: Settings, run: str = "") -> RunShown:
     Raises:
         ConfigError: there is no such run, or there are several.
     """
-    known = sorted(path.parent.name for path in settings.logs.glob("*/run.json") if not path.parent.is_symlink())
+    known = sorted(path.parent.name for path in settings.logs.glob("*/run.json") if _is_run(path.parent))
     if not known:
         raise ConfigError(f"No run has a folder in {settings.logs}", hint="`harness test` or `harness up` makes one")
     if run in ("", "latest"):
@@ -97,6 +97,10 @@ def show_run(settings: Settings, run: str = "") -> RunShown:
     notes: list[str] = []
     facts = _read(folder / "run.json", notes)
     return RunShown(name, folder, facts, tuple(_bad(folder / "junit.xml", notes)), tuple(notes))
+
+
+def _is_run(folder: Path) -> bool:
+    return not folder.is_symlink() and not folder.name.startswith(".")  # one that is just being removed
 
 
 def _read(path: Path, notes: list[str]) -> dict[str, Any]:

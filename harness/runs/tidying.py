@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from harness.daemon import find_daemon
+from harness.daemon import connect, find_daemon
 from harness.errors import EngineUnreachableError, HarnessError, LeftoverError
-from harness.ownership.ledger import keeper_is_alive
+from harness.ownership.ledger import SUFFIX, keeper_is_alive
 from harness.ownership.living import Hung, end, find_hung, find_living
 from harness.ownership.sweep import Cleared, Dead, Swept, find_dead, sweep
+from harness.ownership.sweep import forget as forget_dead
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from harness.config import Settings
     from harness.daemon import Daemon
 
-__all__ = ["Dead", "Found", "gc", "look"]
+__all__ = ["Dead", "Found", "forget", "gc", "images", "look"]
 
 
 @dataclass(frozen=True)
@@ -42,19 +44,21 @@ class Found:
 def look(settings: Settings) -> Found:
     """Return what dead runs left, and what lives and cannot be seen or talked to. Nothing is changed."""
     daemon, notes = _daemon(settings)
-    dead, more = find_dead(settings.state, daemon) if settings.state.is_dir() or daemon else ([], [])
+    dead, more = find_dead(settings.state, daemon, settings.keys) if settings.state.is_dir() or daemon else ([], [])
     living = find_living(settings.state)
+    hung = find_hung(living)
+    silent = [environment.record for environment in hung]
     notes += [
         f"environment {record.env} of {record.checkout} lives (keeper: pid {record.keeper.pid}) and has no ledger in "
         f"{settings.state}" + ("; `harness down --all` takes it down" if record.kept else "")
         for record in living
-        if not keeper_is_alive(settings.state / record.path.name)
+        if record not in silent and not keeper_is_alive(settings.state / record.path.name)
     ]
-    return Found(tuple(dead), tuple(find_hung(living)), (*notes, *more))
+    return Found(tuple(dead), tuple(hung), (*notes, *more))
 
 
 def _daemon(settings: Settings) -> tuple[Daemon | None, list[str]]:
-    from harness.daemon import AUTO_BUDGET, connect  # noqa: PLC0415
+    from harness.daemon import AUTO_BUDGET  # noqa: PLC0415
 
     if settings.engine == "embedded":
         return None, []
@@ -88,7 +92,7 @@ def gc(settings: Settings, say: Callable[[str], None], *, hung: bool = False) ->
         say(line)
     ended = [_end(one, say) for one in found.hung] if hung else []
     daemon, _ = _daemon(settings)
-    swept = sweep(private_folder(settings.state), daemon=daemon)
+    swept = sweep(private_folder(settings.state), daemon=daemon, keys=settings.keys)
     swept = replace(swept, environments=(*ended, *swept.environments))
     if left := swept.uncleared:
         raise LeftoverError(
@@ -101,3 +105,45 @@ def _end(hung: Hung, say: Callable[[str], None]) -> Cleared:
     """End a keeper that does not answer, and remove what it kept."""
     say(f"ending the keeper of {hung.record.env} (pid {hung.record.keeper.pid})")
     return Cleared(hung.record.env, hung.record.checkout, tuple(end(hung)))
+
+
+def forget(settings: Settings, env: str) -> str:
+    """Clear what can be cleared of a dead environment, and forget what is left of it on its engine.
+
+    Args:
+        settings: of the command.
+        env: its id.
+
+    Returns:
+        What became of it, a line for people.
+
+    Raises:
+        ConfigError: there is none, or it is not proven dead; nothing was touched.
+        LeftoverError: something of it on this machine could not be removed.
+    """
+    from harness.artifacts import private_folder  # noqa: PLC0415
+
+    daemon, _ = _daemon(settings)
+    state = private_folder(settings.state)
+    cleared = forget_dead(state, env, daemon=daemon)
+    if cleared.left and (state / f"{env}{SUFFIX}").exists():
+        raise LeftoverError(f"{cleared}, so it is not forgotten")
+    return f"environment {env} is forgotten; left are: {', '.join(cleared.left)}" if cleared.left else str(cleared)
+
+
+def images(settings: Settings, *, remove: bool) -> dict[str, str]:
+    """Return the images of checkouts that are gone, in words -> why they are still there, "" when they are removed.
+
+    Args:
+        settings: of the command.
+        remove: whether they are removed, or only looked for.
+
+    Raises:
+        HarnessError: the engine does not answer, or refuses to list them.
+    """
+    from harness.images.built import built_images, remove_orphans  # noqa: PLC0415 - with an engine only
+
+    with closing(connect(find_daemon(settings.environ))) as client:
+        if remove:
+            return remove_orphans(client)
+        return {str(image): "" for image in built_images(client) if image.is_orphan}

@@ -278,12 +278,16 @@ def numbers_of(port: _Numbered, ports: Iterable[_Numbered]) -> tuple[int, ...]:
 
 
 class Mount(Frozen):
-    """A volume of a service; ``source`` is an absolute path for a bind and a name for a volume."""
+    """A volume of a service; ``source`` is an absolute path for a bind and a name for a volume.
+
+    ``create`` is whether its file says, by ``create_host_path``, that a source that is missing is made as a folder.
+    """
 
     kind: str
     source: str
     target: str
     read_only: bool = False
+    create: bool = False
 
 
 class Service(Frozen):

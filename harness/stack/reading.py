@@ -287,7 +287,7 @@ def _build(
                 problems.append(f"{place}: service {name!r} is also in an included file; give it another name")
             continue
         source = source or unit.sources[0]
-        service = _service(name, table, source, problems)
+        service = _service(name, table, source, _made_when_missing(unit, name), problems)
         if service:
             service = service.model_copy(update={"merged": _merged(service, unit.sources)})
         if service and (not service.profiles or active & set(service.profiles)):
@@ -308,7 +308,20 @@ def _build(
     )
 
 
-def _service(name: str, table: Mapping[str, Any], source: Source, problems: list[str]) -> Service | None:
+def _made_when_missing(unit: _Unit, service: str) -> set[str]:
+    """Return the targets of a service's mounts whose ``create_host_path`` is written as true.
+
+    Compose leaves that out of what it makes of a file: to it, a mount in the short form says the same.
+    """
+    lists = [source.scalars("services", service, "volumes") for source in unit.sources]
+    entries = [entry for items in lists if isinstance(items, list) for entry in items if isinstance(entry, dict)]
+    options = [(str(entry.get("target", "")), entry.get("bind")) for entry in entries]
+    return {target for target, bind in options if isinstance(bind, dict) and bind.get("create_host_path") == "true"}
+
+
+def _service(
+    name: str, table: Mapping[str, Any], source: Source, created: set[str], problems: list[str]
+) -> Service | None:
     written = table.get(X_HARNESS)
     settings = _validate(ServiceSettings, written, source, ("services", name, X_HARNESS), problems)
     if settings is None:
@@ -331,6 +344,7 @@ def _service(name: str, table: Mapping[str, Any], source: Source, problems: list
                 source=str(mount.get("source", "")),
                 target=mount["target"],
                 read_only=bool(mount.get("read_only")),
+                create=mount["target"] in created,
             )
             for mount in table.get("volumes") or ()
         ),

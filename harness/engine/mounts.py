@@ -1,0 +1,44 @@
+"""What a stack mounts of this machine, and what of that is missing. An engine would make it as a folder of root's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from harness.stack import Mount, Service, Stack, Tree
+
+
+def missing_sources(tree: Tree, stack: Stack, service: Service) -> Iterator[str]:
+    """Say which sources of a service's bind mounts do not exist, and what to do."""
+    for mount in service.mounts:
+        if mount.kind == "bind" and not mount.create and is_missing(mount.source) and not _may_come(tree, mount):
+            yield (
+                f"Service {service.name!r} ({stack.files[0]}): mounted file {mount.source} does not exist; "
+                "make it, or, where an empty folder will do, write bind: {create_host_path: true} at its volume"
+            )
+
+
+def folders_to_make(service: Service) -> tuple[Path, ...]:
+    """Return the sources of bind mounts that are to be made as folders, because the file says so."""
+    return tuple(Path(mount.source) for mount in service.mounts if mount.create and is_missing(mount.source))
+
+
+def is_missing(path: str) -> bool:
+    """Return whether nothing is at a path; of one that may not be looked at that is not known."""
+    try:
+        Path(path).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _may_come(tree: Tree, wanted: Mount) -> bool:
+    """Return whether a service can make a source before it is needed: it is below a folder that one may write."""
+    mounts = (mount for stack in tree.stacks for service in stack.services for mount in service.mounts)
+    above = (mount.source for mount in mounts if mount.kind == "bind" and not mount.read_only)
+    return any(source != wanted.source and Path(wanted.source).is_relative_to(source) for source in above)
