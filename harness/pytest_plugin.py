@@ -411,7 +411,7 @@ class Session:
         error = call.excinfo.value if call.excinfo else None
         if report.failed or not report.skipped:
             self._decide(item, report, error)
-        if report.failed:
+        if report.failed and not isinstance(error, ConfigError):  # what the test wrote is wrong; no log tells more
             self._attach_evidence(item, report)
         if call.when == "teardown":
             self._item = None
