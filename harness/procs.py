@@ -219,6 +219,14 @@ def is_in_container(pid: int, container: str) -> bool:
     return bool(container) and container.encode() in _contents(pid, "cgroup")
 
 
+def kill_in_container(container: str) -> None:
+    """Kill what runs in a container, as far as it is seen from here and may be signalled."""
+    for pid in all_pids():
+        start = start_time_of(pid)  # before the look at its group, so that it is the one which was looked at
+        if start is not None and is_in_container(pid, container):
+            kill(pid, signal.SIGKILL, start_time=start)
+
+
 @dataclass(frozen=True)
 class Activity:
     """What a process and its descendants are doing.
@@ -323,8 +331,9 @@ def age_of(pid: int) -> float:
 
 
 def command_of(pid: int) -> str:
-    """Return the command line of ``pid`` for people, or ``?``."""
-    return " ".join(words_of(pid)).strip()[:200] or "?"
+    """Return the command line of ``pid`` for people as one line, or ``?``."""
+    words = (character if character.isprintable() else " " for character in " ".join(words_of(pid)))
+    return " ".join("".join(words).split())[:200] or "?"
 
 
 def words_of(pid: int) -> list[str]:

@@ -224,7 +224,9 @@ class Engine:
     async def _do(self, container: str, act: str, *, grace: float = 0.0, **words: object) -> None:
         """Have the engine do something with a container."""
         path = f"/containers/{container}/{act}" + (f"?{query(**words)}" if words else "")
-        await self._ask("POST", path, within=STOP_BUDGET + grace)
+        ends = act in ("kill", "stop")
+        with objects.killed_within(container, grace + objects.KILL_PATIENCE) if ends else contextlib.nullcontext():
+            await self._ask("POST", path, within=STOP_BUDGET + grace)
 
     async def _inspect(self, container: str) -> dict[str, Any]:
         facts: dict[str, Any] = await self._ask("GET", f"/containers/{container}/json")

@@ -7,6 +7,7 @@ when they also name an owner of this user and machine that is proven dead.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import threading
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from harness import procs
 from harness.clock import Deadline, now, poll
 from harness.daemon import NOT_THERE, query
 from harness.errors import EngineUnreachableError, HarnessError
@@ -22,7 +24,7 @@ from harness.ownership.identity import Owner, is_proven_dead
 from harness.ownership.proof import environment_key, is_seal, seal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from harness.daemon import Api
 
@@ -34,6 +36,7 @@ CHECKOUT_PATH = "harness.checkout.path"  # of images that are built
 SERVICE = "com.docker.compose.service"
 NUMBER = "com.docker.compose.container-number"
 VERIFY_BUDGET = 5.0
+KILL_PATIENCE = 5.0  # seconds in which an engine is to kill a container
 
 
 def labels_of(env: str, nonce: str, owner: Owner, checkout: str, **more: str) -> dict[str, str]:
@@ -186,7 +189,8 @@ def remove(api: Api, one: Object, ours: Callable[[Object], bool]) -> Refusal | N
             if not ours(as_object("volume", told.document)):
                 return Refusal(f"{one}: its labels are not ours", final=True)
         how = {"container": "?" + query(v=True, force=True), "volume": "?" + query(force=True)}
-        reply = api.call("DELETE", path + how.get(one.kind, ""))
+        with killed_within(one.id, KILL_PATIENCE) if one.kind == "container" else contextlib.nullcontext():
+            reply = api.call("DELETE", path + how.get(one.kind, ""))
         if reply.status == NOT_THERE or not reply.refusal:
             return None
         users = _foreign_users(api, one, ours)
@@ -195,6 +199,22 @@ def remove(api: Api, one: Object, ours: Callable[[Object], bool]) -> Refusal | N
     if users:
         return Refusal(f"{one}: it is used by {', '.join(users)}, not ours", final=True)
     return Refusal(f"{one}: {reply.refusal}")
+
+
+@contextlib.contextmanager
+def killed_within(container: str, seconds: float) -> Iterator[None]:
+    """Kill what runs in a container of ours after some seconds, unless the engine has done so, who is asked meanwhile.
+
+    Engine 20.10 waits for a healthcheck that it could not end, and says nothing of that container until it has ended.
+    What cannot be seen or signalled from here is left to the engine.
+    """
+    late = threading.Timer(seconds, procs.kill_in_container, (container,))
+    late.daemon = True
+    late.start()
+    try:
+        yield
+    finally:
+        late.cancel()
 
 
 def _disconnect(api: Api, network: str, ours: Callable[[Object], bool]) -> None:

@@ -378,7 +378,6 @@ class HealthAsker:
         self._start = clock.now()
         self._next = 0.0
         self._failures = 0
-        self._sent_to = ""  # what was seen when a client was sent elsewhere
         self._said = ""
 
     def ask(self) -> str:
