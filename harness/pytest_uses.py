@@ -34,14 +34,16 @@ class Uses:
         """Return the stacks of a test: those it got by itself, and those of its fixtures that are set up."""
         names = set(self._of_test)
         for fixture in _fixtures_of(item):
-            if self._is_for(fixture, item):
-                names |= self._of_fixture.get(fixture, set())
+            stacks = self._of_fixture.get(fixture)
+            if stacks and self._is_for(fixture, item):
+                names |= stacks
         return frozenset(names)
 
     def _is_for(self, fixture: pytest.FixtureDef[Any], item: pytest.Item) -> bool:
         """Return whether a fixture that is set up is so with the parameter that a test wants."""
         wanted = getattr(getattr(item, "callspec", None), "params", {})
-        return fixture.argname not in wanted or wanted[fixture.argname] == self._parameter.get(fixture)
+        # By identity, as pytest does it: an array has no single answer to "equal?".
+        return fixture.argname not in wanted or wanted[fixture.argname] is self._parameter.get(fixture)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from projects import Project, run_in, web
@@ -39,9 +39,8 @@ def _move(project: Project, name: str) -> None:
     (root / "pyproject.toml").write_text(PROJECT)
 
 
-def _used(project: Project, **more: Any) -> None:
+def _used(project: Project) -> None:
     """Run what users run, by a stack's name and by its file, with a file laid over it."""
-    del more
     (project.root / "over.yaml").write_text("services: {web: {environment: {OVER: here}}}\n")
     for words in (
         ("test", "--stack", "./compose/s.yaml"),

@@ -605,7 +605,7 @@ def check(target: Target) -> Any:
     """Answer what the test wants, after looking at the target."""
     assert target.service == "web"
     answer = ANSWERS["now"]
-    if isinstance(answer, Exception):
+    if isinstance(answer, BaseException):
         raise answer
     return answer
 
@@ -624,6 +624,8 @@ def check(target: Target) -> Any:
             f"{__name__}:check raised ConnectionRefusedError: [Errno 111] refused",
         ),
         (KeyError("state"), f"{__name__}:check raised KeyError: 'state'"),
+        (SystemExit(0), f"{__name__}:check raised SystemExit: 0"),
+        (KeyboardInterrupt("no"), f"{__name__}:check raised KeyboardInterrupt: no"),
         (AssertionError("2 of 3"), f"{__name__}:check raised AssertionError: 2 of 3"),
         (HarnessError("no answer"), f"{__name__}:check raised HarnessError: no answer"),
     ],

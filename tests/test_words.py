@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 import threading
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +16,7 @@ from harness import procs
 from harness.config import load_settings, read_sources
 from harness.durations import parse_duration
 from harness.errors import HarnessError
+from harness.ownership.sweep import Cleared, Swept
 from harness.runs import running
 
 if TYPE_CHECKING:
@@ -185,3 +187,26 @@ def test_settings_take_a_file_with_a_colon(project: Project) -> None:
     path = project.stack("a:b", {"web": web()})
     settings = load_settings(read_sources(project.root, project.environ))
     assert settings.stack_files("compose/a:b.yaml") == (path,)
+
+
+def test_a_typo_in_a_test_shows_only_that(project: Project) -> None:
+    """A service that a test misspells must be told as that, without logs and without code of ours."""
+    project.stack("s", {"web": web(words=("say:a line of its log",))})
+    (project.root / "test_s.py").write_text("def test_it(stack):\n    stack.service('wbe')\n")
+    done = run_in(project, "-m", "pytest", "test_s.py")
+    assert (done.code, "has no service 'wbe'" in done.stdout) == (1, True), done.stdout
+    assert "a line of its log" not in done.stdout
+    assert "def _service" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("old", "says"), [(5, "begun 5 min ago"), (60 * 5, "begun 5 h ago"), (60 * 24 * 3, "begun 3 days ago")]
+)
+def test_what_another_checkout_left_is_named(old: int, says: str) -> None:
+    """An environment that a start clears must be named with its checkout and age, but for one of this checkout."""
+    begun = datetime.now(UTC).astimezone() - timedelta(minutes=old, seconds=5)
+    cleared = Cleared(f"{begun:%Y%m%d-%H%M%S}-1a2b3c4d", "/there")
+    assert str(cleared) == cleared.seen_from("/there")
+    assert cleared.seen_from("/here") == f"{cleared} (of /there, {says})"
+    assert Swept((cleared,)).news("/here") == [cleared.seen_from("/here")]
+    assert Cleared("odd", "/there").seen_from("/here").endswith("was cleared (of /there)")

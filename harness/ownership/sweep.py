@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 LOCK_BUDGET = 60.0
 ENGINE_BUDGET = 20.0
 SETTLED_AFTER = 10.0
+_MOMENT = 15  # letters of an id that say when a run began (``artifacts.new_run_id``)
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,25 @@ class Cleared:
         whose = f"containers of environment {self.env}, whose ledger is lost and whose owner is dead, "
         return whose + (f"could not be cleared: {'; '.join(self.left)}" if self.left else "were cleared")
 
+    def seen_from(self, checkout: str) -> str:
+        """Return it in words for somebody in ``checkout``, to whom another one must be named, with its age."""
+        if self.checkout in ("", checkout):
+            return str(self)
+        return f"{self} (of {self.checkout}{_age_of(self.env)})"
+
+
+def _age_of(env: str) -> str:
+    """Return how long ago an environment was begun, in words, as its id tells; "" if it does not."""
+    try:
+        begun = datetime.strptime(env[:_MOMENT], "%Y%m%d-%H%M%S").astimezone()
+    except ValueError:
+        return ""
+    minutes = max(0, int((datetime.now(UTC) - begun).total_seconds() // 60))
+    if minutes < 2 * 60:
+        return f", begun {minutes} min ago"
+    hours = minutes // 60
+    return f", begun {hours} h ago" if hours < 2 * 24 else f", begun {hours // 24} days ago"
+
 
 @dataclass(frozen=True)
 class Swept:
@@ -98,9 +118,9 @@ class Swept:
         """Return all of it for people, a line for each environment and note."""
         return [*map(str, self.environments), *self.notes]
 
-    def news(self) -> list[str]:
-        """Return the same without what was told before."""
-        return [*(str(environment) for environment in self.environments if not environment.told), *self.notes]
+    def news(self, checkout: str = "") -> list[str]:
+        """Return the same without what was told before, for somebody in ``checkout``."""
+        return [*(one.seen_from(checkout) for one in self.environments if not one.told), *self.notes]
 
 
 def _is_dead(path: Path, here: Owner, own: str = "") -> LedgerRecord | None:

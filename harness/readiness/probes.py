@@ -410,7 +410,8 @@ def _python(reference: str, target: Target) -> str:
             f"Probe python {reference} of service {target.service!r} cannot be asked: {type(error).__name__}: {error}",
             service=target.service,
         ) from error
-    except Exception as error:  # noqa: BLE001 - a check may raise whatever it likes to say "not yet"; it is passed on
+    # A check may raise whatever it likes to say "not yet"; it is not asked whether this process shall end.
+    except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001
         return f"{reference} raised {type(error).__name__}: {error}"
     if answer is True or answer is None or answer == "":
         return ""

@@ -271,7 +271,8 @@ class Run:
     def _sweep(self) -> None:
         """Clear what dead runs left."""
         if self.settings.state.is_dir():
-            for line in sweep(self.settings.state, daemon=self.engine.daemon, keys=self.settings.keys).news():
+            swept = sweep(self.settings.state, daemon=self.engine.daemon, keys=self.settings.keys)
+            for line in swept.news(checkout_of(self.settings)):
                 self.say(line)
 
     def check_engine(self) -> None:

@@ -295,6 +295,7 @@ class Stack:
 
     def service(self, name: str) -> Service:
         """Return a service by name. Raises ConfigError when there is none."""
+        __tracebackhide__ = True  # so is this one
         return Service(self._service(name), self._environment)
 
     def endpoints(self) -> dict[str, str]:
