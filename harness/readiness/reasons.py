@@ -31,7 +31,9 @@ _UNRESOLVED = re.compile(
     r"|unknown mysql server host|failed to resolve|could not resolve|getaddrinfo|no address associated",
     re.IGNORECASE,
 )
-_REFUSED = re.compile(r"refused|accepted and closed|RemoteDisconnected|reset by peer|no answer|does not answer as")
+_REFUSED = re.compile(
+    r"refused|nothing listens|accepted and closed|RemoteDisconnected|reset by peer|no answer|does not answer as"
+)
 _FAILED = re.compile(r"(?P<how>exit code -?\d+|signal \d+ \(\w+\)):? ?(?P<said>.*)", re.DOTALL)
 _STATUS = re.compile(r"status (\d{3})\b")
 _STATUS_SAYS = {

@@ -22,7 +22,6 @@ from harness.readiness import (
     Stop,
     Target,
     is_silent,
-    missing_binary,
     start_again,
     start_check,
     start_probe,
@@ -30,7 +29,7 @@ from harness.readiness import (
     wait_until_ready,
 )
 from harness.readiness.reasons import Seen, why_not_ready
-from harness.refusals import why_not_started
+from harness.refusals import missing_for_good, why_not_started
 from harness.runs.observing import listening_of, variables_of
 from harness.seeding import apply, too_long
 from harness.stack import Probe, broker_of, by_number
@@ -78,7 +77,7 @@ class ContainerHealth:
         if self._environment.started(self._stack, self._service) and now() >= self._next_look:
             checks = self._environment.explain(self._stack, self._service).get("health_log", ())
             self._next_look = now() + HEALTH_LOOK
-            if any(missing_binary(self._line, check) for check in checks):
+            if any(missing_for_good(self._line, check) for check in checks):
                 raise Hopeless(f"{said}, {checks[-1]}")
         return said
 
