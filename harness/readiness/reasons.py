@@ -114,7 +114,7 @@ def why_not_ready(seen: Seen) -> Reason:
             return reason
     sentence = seen.observation or "no probe answered"
     if seen.port is not None and _REFUSED.search(sentence) and seen.listening == ():
-        sentence = f"{sentence}; it listens on no port"
+        sentence = f"{sentence.removesuffix(' in the container')}; it listens on no port"
     told = unknown_host(seen.variables, seen.log) or mask(cause_of(seen.log))
     if told and _REFUSED.search(seen.observation):
         return Reason(f"{told}; {sentence}", "its log and its variables say why it is not ready")

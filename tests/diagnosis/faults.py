@@ -184,6 +184,7 @@ SERVICES = [
     Fault(
         "it listens on another port and is asked by tcp",
         r"nothing listens on 8080; it listens on \S+:8000\b",
+        engines=BOTH,
         **unready(web(where="(HOST, 8000)"), ready=TCP),
     ),
     Fault(
@@ -813,7 +814,7 @@ def kafka(advertised: str, *topics: str, ready: dict[str, Any] | None = None) ->
                 },
             }
         },
-        "top": SHORT,
+        "top": {"x-harness": {"timeouts": {"ready": "6s"}}},
     }
 
 
