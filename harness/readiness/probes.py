@@ -281,6 +281,8 @@ def _in_words(problem: str) -> str:
     kind, _, said = problem.partition(": ")
     if kind == "BadStatusLine":
         return "it speaks TLS, not plain HTTP" if said.startswith(_TLS) else f"it does not speak HTTP: {said}"
+    if kind == "RemoteDisconnected":
+        return "it closed the connection and answered nothing"
     return re.sub(r"^\w+: \[Errno -?\d+\] ", "", problem)
 
 

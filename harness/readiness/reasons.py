@@ -33,7 +33,7 @@ _UNRESOLVED = re.compile(
     re.IGNORECASE,
 )
 _REFUSED = re.compile(
-    r"refused|nothing listens|accepted and closed|RemoteDisconnected|reset by peer|no answer|does not answer as"
+    r"refused|nothing listens|accepted and closed|closed the connection|reset by peer|no answer|does not answer as"
 )
 _FAILED = re.compile(r"(?P<how>exit code -?\d+|signal \d+ \(\w+\)):? ?(?P<said>.*)", re.DOTALL)
 _STATUS = re.compile(r"status (\d{3})\b")
