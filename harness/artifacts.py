@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
     from harness.errors import HarnessError
 
-TAIL_BYTES = 64 * 1024  # where last lines are looked for
+TAIL_BYTES = 64 * 1024  # where last lines are looked for first
+FURTHEST_BACK = 64 * TAIL_BYTES
+LONGEST_LINE = 4096
 LARGEST_BLOCK = 1 << 16  # of a filesystem
 FIRST_BYTES, LAST_BYTES = 1 << 20, 7 << 20  # what is read of a log at most
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -319,6 +321,17 @@ def _escaped(line: str) -> str:
 
 
 def last_lines(path: Path, count: int = 20, start: int = 0) -> list[str]:
-    """Return the last ``count`` printable lines that ``path`` got since offset ``start``."""
-    begin = max(start, file_size(path) - TAIL_BYTES)
-    return printable(read_on(path, begin, TAIL_BYTES)[0]).splitlines()[-count:]
+    """Return the last ``count`` printable lines that ``path`` got since offset ``start``, of a long one its beginning.
+
+    They are looked for further back while the end of the log is taken up by few long lines.
+    """
+    size, span = file_size(path), TAIL_BYTES
+    while True:
+        begin = max(start, size - span)
+        lines = read_on(path, begin, span)[0].split(b"\n")
+        if begin == start or len(lines) > count or span >= FURTHEST_BACK:
+            shown = (
+                line if len(line) <= LONGEST_LINE else line[:LONGEST_LINE] + b" ..." for line in lines[-count - 1 :]
+            )
+            return printable(b"\n".join(shown)).splitlines()[-count:]
+        span *= 8

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from invoke import Collection, Exit, ParseError, Program, task
 
-from harness.errors import HarnessError, nearest
+from harness.errors import HarnessError, lay_out, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -686,7 +686,7 @@ class _Program(Program):  # type: ignore[misc] # it has no types
             yield
         except ParseError as error:
             hint = "`harness --list` and `harness --help TASK` show what there is"
-            _complain("\n".join(filter(None, [f"{error}{self._meant(error)}", f"next: {hint}"])))
+            _complain("\n".join([*lay_out(f"{error}{self._meant(error)}"), f"next: {hint}"]))
             raise Exit(code=10) from error
 
     def _meant(self, error: ParseError) -> str:
@@ -700,7 +700,7 @@ class _Program(Program):  # type: ignore[misc] # it has no types
         if near:
             return near.replace("; did", " Did")
         if takers := [task for task in flags if word in flags[task]]:
-            return f" It is a flag of {', '.join(takers)}, and goes after the task's name"
+            return f" It goes after the task's name, and is a flag of {', '.join(takers)}"
         return f" Words for {_PASSES_ON[name]} go after --: harness {name} -- {word}" if name in _PASSES_ON else ""
 
 

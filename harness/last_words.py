@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ _ERROR = re.compile(
 _NO_ERROR = re.compile(r"\b(?:no|0|without) (?:errors?|failures?|exceptions?)\b", re.IGNORECASE)
 _PYTHON_ENDS = re.compile(r"^(?:SyntaxError|IndentationError|TabError): ")
 _COUNTED = re.compile(r"^([\w.]*ValidationError): \d+ validation errors? for ")
-_FRAME = re.compile(r"^\s+(?:at |\.\.\. \d+ (?:more|common))")  # Java, JavaScript, .NET
+_FRAME = re.compile(r"^\s+(?:at (?!\S+\.rs:\d)|\.\.\. \d+ (?:more|common))")  # Java, JavaScript, .NET; not Rust
 _NAMED = re.compile(r"\b[\w.$]*(?:Error|Exception|Throwable)\b")
 _BEFORE_NAME = re.compile(
     r'^(?:Exception in thread "[^"]*" |Caused by: |Unhandled exception\. |Uncaught |\[?(?:ERROR|FATAL|SEVERE)\]?:? )+'
@@ -36,12 +37,21 @@ _BEFORE_NAME = re.compile(
 _PACKAGE = re.compile(r"^(?:[\w$]+\.)+(?=[A-Z]\w*(?:: |$))")
 _RUBY = re.compile(r"^\S+\.rb:\d+:in .*?: (?P<said>.*) \((?P<kind>[A-Z][\w:]*)\)$")
 _RUST = re.compile(r"^thread '.*' (?:\(\d+\) )?panicked at (?:'(?P<said>.*)', )?\S+:\d+:\d+:?$")
-_GO = re.compile(r"^(?:panic|fatal error): ")
+_GO = re.compile(r"^\s*(?:panic|fatal error): ")
+_RETURN = re.compile(r"\r|\\x0d")  # as a byte and as ``artifacts.printable`` writes it
+_GROUP = re.compile(r"^\s*\+ Exception Group Traceback \(most recent call last\):$")
+_IN_GROUP = re.compile(r"^\s*[|+]")
+_MEMBER = re.compile(r"^\s*(?:\+-)?\+-+ (?:\d+|\.\.\.) -+$")
+_MARGIN = re.compile(r"^\s*\| ?")
+_NESTED = re.compile(r"^\S*ExceptionGroup: .* \(\d+ sub-exceptions?\)$")
+_CONSEQUENCE = re.compile(r"^(?:BEGIN failed--|npm (?:ERR!|error)|make(?:\[\d+\])?: \*\*\*|error Command failed with )")
+_PAIR = re.compile(r'([\w.]+)=(?:"((?:[^"\\]|\\.)*)"|(\S*))')
+_LEVELS, _MESSAGES, _ERRORS = ("level", "severity", "lvl"), ("msg", "message", "event"), ("err", "error", "exception")
 
 
 def cause_of(lines: Sequence[str]) -> str:
     """Return the line of a log that says why its program ended, without time, colours and packages; "" for none."""
-    plain = [_TIME.sub("", _COLOUR.sub("", line)).rstrip() for line in lines[-LOOKED_AT:]]
+    plain = [_plain(line) for line in lines[-LOOKED_AT:]]
     causes = [cause for reader in _READERS if (cause := reader(plain))]
     text = max(causes)[1] if causes else _telling_line(plain)
     return " ".join(_PROGRAM.sub("", text).split())[:_SHOWN]
@@ -49,30 +59,84 @@ def cause_of(lines: Sequence[str]) -> str:
 
 def last_line(lines: Sequence[str]) -> str:
     """Return the last line that has something in it, for one who has nothing better; "" when there is none."""
-    plain = (_TIME.sub("", _COLOUR.sub("", line)).strip() for line in reversed(lines))
+    plain = (_plain(line).strip() for line in reversed(lines))
     return next((line for line in plain if line), "")[:_SHOWN]
 
 
+def _plain(line: str) -> str:
+    """Return a line as a terminal shows it at last, without colours and time; of one with named fields, its message."""
+    shown = [part for part in _RETURN.split(_COLOUR.sub("", line)) if part.strip()]
+    text = _TIME.sub("", shown[-1]).rstrip() if shown else ""
+    return _message_of(_fields_of(text)) or text
+
+
+def _fields_of(line: str) -> dict[str, str]:
+    """Return the fields of a line of a structured log, JSON or logfmt; {} of any other."""
+    if line.startswith("{"):
+        try:
+            return {key: str(value) for key, value in json.loads(line).items() if value}
+        except ValueError:
+            return {}
+    pairs = {key: quoted or bare for key, quoted, bare in _PAIR.findall(line)}
+    return pairs if any(key in pairs for key in _LEVELS) else {}
+
+
+def _message_of(fields: dict[str, str]) -> str:
+    """Return what a line of a structured log says, with its level where that is one of errors; "" for nothing."""
+    level, message, error = (
+        next((fields[key] for key in keys if key in fields), "") for keys in (_LEVELS, _MESSAGES, _ERRORS)
+    )
+    if not message:
+        return ""
+    why = cause_of(error.splitlines()) or error
+    head = level.lower() if _ERROR.search(level) else ""
+    return ": ".join(filter(None, (head, message, why)))
+
+
 def _telling_line(lines: Sequence[str]) -> str:
-    tail = [line for line in lines if line.strip()][-_NEAR_THE_END:]
+    tail = [line for line in lines if line.strip() and not _CONSEQUENCE.match(line)][-_NEAR_THE_END:]
     return next((line for line in reversed(tail) if _ERROR.search(_NO_ERROR.sub("", line))), "")
 
 
 def _python(lines: Sequence[str]) -> tuple[int, str] | None:
     """Return where the last error of a traceback stands, and its text."""
-    starts = [at for at, line in enumerate(lines) if line.strip().endswith("Traceback (most recent call last):")]
+    starts = [
+        at
+        for at, line in enumerate(lines)
+        if line.strip().endswith("Traceback (most recent call last):") and not _IN_GROUP.match(line)
+    ]
     if not starts:
         found = [at for at, line in enumerate(lines) if _PYTHON_ENDS.match(line)]
         return (found[-1], lines[found[-1]]) if found else None
     indent = len(lines[starts[-1]]) - len(lines[starts[-1]].lstrip())
     for at in range(starts[-1] + 1, len(lines)):
         line = lines[at]
-        if line.strip() and len(line) - len(line.lstrip()) <= indent and line.strip() != "|":
+        if line.strip() and len(line) - len(line.lstrip()) <= indent:
+            if len([after for after in lines[at:] if after.strip()]) > _NEAR_THE_END and _telling_line(lines):
+                return None  # the program lived on, and told of something else at its end
             more = [one.strip() for one in lines[at + 1 : at + 3]]
             if counted := _COUNTED.match(line.strip()):  # pydantic: which field and what of it, in lines of their own
                 return at, _PACKAGE.sub("", f"{counted[1]}: {' '.join(more)}")
             return at, _PACKAGE.sub("", " ".join([line.strip(), *(more if line.endswith(":") else ())]))
     return None
+
+
+def _group(lines: Sequence[str]) -> tuple[int, str] | None:
+    """Return where the last exception group of Python ends, and the errors in it, however deep."""
+    start = next((at for at in range(len(lines) - 1, -1, -1) if _GROUP.match(lines[at])), None)
+    if start is None:
+        return None
+    end = next((at for at in range(start + 1, len(lines)) if not _IN_GROUP.match(lines[at])), len(lines))
+    heads = [at for at in range(start, end) if _MEMBER.match(lines[at])]
+    errors = [_error_of(lines[at + 1 : after]) for at, after in zip(heads, [*heads[1:], end], strict=True)]
+    return end - 1, "; ".join(error for error in dict.fromkeys(errors) if error)
+
+
+def _error_of(member: Sequence[str]) -> str:
+    """Return the error of one member of an exception group, "" of a group in it."""
+    inside = [_MARGIN.sub("", line) for line in member if _MARGIN.match(line)]
+    errors = [line for line in inside if line[:1].strip() and not line.startswith("Traceback (most recent")]
+    return "" if not errors or _NESTED.match(errors[0]) else _PACKAGE.sub("", errors[0])
 
 
 def _framed(lines: Sequence[str]) -> tuple[int, str] | None:
@@ -89,7 +153,7 @@ def _framed(lines: Sequence[str]) -> tuple[int, str] | None:
 
 def _go(lines: Sequence[str]) -> tuple[int, str] | None:
     found = [at for at, line in enumerate(lines) if _GO.match(line)]
-    return (found[-1], lines[found[-1]]) if found else None
+    return (found[-1], lines[found[-1]].strip()) if found else None
 
 
 def _ruby(lines: Sequence[str]) -> tuple[int, str] | None:
@@ -105,4 +169,11 @@ def _rust(lines: Sequence[str]) -> tuple[int, str] | None:
     return None
 
 
-_READERS: tuple[Callable[[Sequence[str]], tuple[int, str] | None], ...] = (_python, _framed, _go, _ruby, _rust)
+_READERS: tuple[Callable[[Sequence[str]], tuple[int, str] | None], ...] = (
+    _python,
+    _group,
+    _framed,
+    _go,
+    _ruby,
+    _rust,
+)

@@ -425,7 +425,7 @@ class Session:
         report = yield
         self._item = item
         error = call.excinfo.value if call.excinfo else None
-        if report.failed or not report.skipped:
+        if report.when == "call" or not report.skipped:
             self._decide(item, report, error)
         if report.failed and not isinstance(error, ConfigError):  # what the test wrote is wrong; no log tells more
             self._attach_evidence(item, report)
@@ -463,7 +463,7 @@ class Session:
         broken = item.stash.get(_PARTED, None) or self._ask_judge(item, report, text)
         if is_ours and isinstance(error, HarnessError):
             self._relabel(item, report, error)
-        elif broken:
+        elif broken and not hasattr(report, "wasxfail"):  # what is known to fail may do so by the end of a service
             self._relabel(item, report, broken, was=text)
 
     def _ask_judge(self, item: pytest.Item, report: pytest.TestReport, text: str) -> HarnessError | None:

@@ -584,9 +584,17 @@ def test_where_nothing_can_answer_nothing_is_asked(fields: dict[str, Any]) -> No
     """A port that is known to have no listener must not be connected to; that must be the observation."""
     came: list[bytes] = []
     with raw_server(lambda *_: came.append(b"")) as port:
-        target = at(port, brokers={0: f"127.0.0.1:{port}"}, silence=lambda host, number: f"{host}:{number} is silent")
+        brokers = {0: f"127.0.0.1:{port}"}
+        target = at(port, brokers=brokers, silence=lambda host, number: f"{host}:{number} is silent")
         assert probe(target, **fields).ask() == f"127.0.0.1:{port} is silent"
     assert came == []
+
+
+def test_a_connection_that_was_accepted_for_nobody_is_not_ready() -> None:
+    """Where a connection is held open and nothing listens behind it, as with a proxy, the port must not count."""
+    with raw_server(lambda _, over: over.wait(10)) as port:
+        target = at(port, refuted=lambda host, number: f"{host}:{number} is silent")
+        assert probe(target, tcp=80).ask() == f"127.0.0.1:{port} is silent"
 
 
 # What the checks below answer or raise.

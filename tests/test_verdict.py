@@ -112,13 +112,18 @@ def test_parts(again, subtests):
     with subtests.test("third"): pass
 def test_part_of_its_own(again, subtests):
     with subtests.test("only"): assert not again
+def test_leaves(again):
+    with contextlib.suppress(OSError): urllib.request.urlopen(again.url("web", 8080, "/die"), timeout=5)
+    pytest.skip("not today")
+@pytest.mark.xfail(reason="it dies of this", strict=True)
+def test_known(again): urllib.request.urlopen(again.url("web", 8080, "/die"), timeout=5)
 """
 
 
 def test_a_death_is_told_also_when_its_stack_is_torn_down_with_the_test(place: Project) -> None:
-    """A death in teardown and one in a subtest break the test; the own fault of either is a failure."""
+    """A death in teardown, in a subtest and before a skip breaks the test; own faults fail, a known one is expected."""
     done = pytest_in(place, TORN_DOWN, "-rA")
-    for test in ("test_trips", "test_passes", "test_parts"):
+    for test in ("test_trips", "test_passes", "test_parts", "test_leaves"):
         assert f"Service 'web' ended with exit code 3 under {test}" in done.stdout, done.stdout
         assert f"ERROR suite/test_it.py::{test} - Service 'web' ended" in done.stdout, done.stdout
     assert "no longer answers" not in done.stdout
@@ -126,7 +131,7 @@ def test_a_death_is_told_also_when_its_stack_is_torn_down_with_the_test(place: P
     assert done.code == 1, done.stdout  # of those that failed by themselves
     assert "FAILED suite/test_it.py::test_parts " not in done.stdout
     assert "SUBFAILED[second]" not in done.stdout
-    assert run_json(place)["outcomes"] == {"broken": 3, "failed": 2, "succeeded": 1}
+    assert run_json(place)["outcomes"] == {"broken": 4, "failed": 2, "succeeded": 1, "xfailed": 1}
 
 
 AFTER = """

@@ -15,7 +15,7 @@ from projects import Project, run_in, service, web
 from harness import procs
 from harness.config import load_settings, read_sources
 from harness.durations import parse_duration
-from harness.errors import HarnessError
+from harness.errors import FIRST_LINE_LIMIT, HarnessError
 from harness.ownership.sweep import Cleared, Swept
 from harness.runs import running
 
@@ -34,6 +34,7 @@ HARNESS = ("-c", "from harness.invoke_tasks import main; main()")
         ("up --stak s", "Did you mean '--stack'?"),
         ("tset", "Did you mean 'test'?"),
         ("--stack s up", "goes after the task's name"),
+        ("--engine=embedded up", "goes after the task's name"),
         ("up --stack=", "A value of --stack was not given"),
         ("up --local", "A value of --local was not given"),
         ("config --stack s --stack s", "cannot be laid over another: only Compose files can"),
@@ -44,6 +45,7 @@ def test_words_that_cannot_be_understood(project: Project, words: str, says: str
     project.stack("s", {"web": web()})
     done = run_in(project, *HARNESS, *words.split())
     assert (done.code, says in done.stderr) == (10, True), done.stderr
+    assert len(done.stderr.splitlines()[0]) <= FIRST_LINE_LIMIT
 
 
 def test_two_tasks_in_one_call(project: Project) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 STILL_OPEN = 0.02  # a proxy accepts for a service that does not listen yet, and closes at once
 CONNECT_BUDGET = 0.5
 KAFKA_SLICE, LONGEST_KAFKA_SLICE = 0.25, 2.0  # seconds for one answer of a broker: of the first client, of later ones
-FAILURES_OF_A_CLIENT = 4
+FAILURES_OF_A_CLIENT = 2
 EXEC_BUDGET = 5.0
 BODY_SHOWN = 80
 _TLS = "\\x15\\x03"  # the head of an alert, as ``http.problem_of`` writes it (RFC 8446, section 5.1)
@@ -57,6 +57,7 @@ class Target:
         is_awaited: whether another service starts when this one is healthy.
         stranger: tells who listens on (host, port) when that is nobody of this environment, "" otherwise.
         silence: tells why (host, port) need not be asked, since nothing listens behind it; "" when something may.
+        refuted: tells the same after a connection was accepted there, which proves nothing of a container.
         execute: runs a command in it, where it is a container.
         exists: tells whether it has a file, where it is a container.
         healthy: tells "" or why it is not healthy, where it is a container.
@@ -76,6 +77,7 @@ class Target:
     is_awaited: bool = False
     stranger: Callable[[str, int], str] | None = None
     silence: Callable[[str, int], str] = lambda _host, _port: ""
+    refuted: Callable[[str, int], str] = lambda _host, _port: ""
     execute: Callable[[tuple[str, ...], float], procs.Finished] | None = None
     exists: Callable[[str], bool] | None = None
     healthy: Callable[[], str] | None = None
@@ -296,6 +298,8 @@ def _tcp(host: str, port: int, target: Target) -> str:
         return f"{host}:{port}: {error.strerror or error}"
     if closed:
         return f"{host}:{port} accepted and closed at once"
+    if refuted := target.refuted(host, port):  # a busy proxy is slow to close
+        return refuted
     target.refuse_stranger(host, port)
     return ""
 

@@ -25,6 +25,7 @@ _HOST_KEY = re.compile(r"(?:HOST|HOSTS|HOSTNAME|ADDR|ADDRESS|ADDR_LIST|SERVER|SE
 _LABEL = r"[A-Za-z](?:[\w-]*\w)?"
 _IN_URL = re.compile(rf"[A-Za-z][\w+.-]*://(?:[^@/\s]*@)?({_LABEL})(?=[:/?,\s]|$)")
 _WITH_PORT = re.compile(rf"(?<![\w./:@-])({_LABEL}):\d{{2,5}}(?![\w:])")
+_IN_DSN = re.compile(rf"(?<!\S)host(?:name|addr)?=({_LABEL})(?=[\s,;]|$)")  # libpq's "host=db port=5432"
 _UNRESOLVED = re.compile(
     r"name or service not known|nodename nor servname|temporary failure in name resolution|no such host"
     r"|name does not resolve|could not translate host name|enotfound|eai_again|unknownhostexception|unknown host"
@@ -113,7 +114,7 @@ def why_not_ready(seen: Seen) -> Reason:
             return reason
     sentence = seen.observation or "no probe answered"
     if seen.port is not None and _REFUSED.search(sentence) and seen.listening == ():
-        sentence = f"{sentence}; it listens on no port"
+        sentence = f"{sentence.removesuffix(' in the container')}; it listens on no port"
     told = unknown_host(seen.variables, seen.log) or mask(cause_of(seen.log))
     if told and _REFUSED.search(seen.observation):
         return Reason(f"{told}; {sentence}", "its log and its variables say why it is not ready")
@@ -265,5 +266,6 @@ def _hosts(key: str, text: str) -> Iterator[str]:
     """Yield the single words in a value that stand where a host does."""
     yield from _IN_URL.findall(text)
     yield from _WITH_PORT.findall(text)
-    if _HOST_KEY.search(key) and re.fullmatch(_LABEL, text):
-        yield text
+    yield from _IN_DSN.findall(text)
+    if _HOST_KEY.search(key):
+        yield from (item for item in re.split(r"[\s,;]+", text) if re.fullmatch(_LABEL, item))

@@ -184,6 +184,7 @@ SERVICES = [
     Fault(
         "it listens on another port and is asked by tcp",
         r"nothing listens on 8080; it listens on \S+:8000\b",
+        engines=BOTH,
         **unready(web(where="(HOST, 8000)"), ready=TCP),
     ),
     Fault(
@@ -343,6 +344,69 @@ SERVICES = [
         **dying("try: {}['a']\nexcept KeyError as e: raise RuntimeError('no cache: start redis') from e"),
     ),
     Fault(
+        "errors come in a group",
+        r"before it was ready: ConnectionError: db away; ValueError: bad port",
+        **dying(
+            "def f():\n  raise ConnectionError('db away')\ntry: f()\nexcept Exception as e:\n"
+            "  raise ExceptionGroup('unhandled errors in a TaskGroup', [e, ValueError('bad port')])"
+        ),
+    ),
+    Fault(
+        "an error that did no harm came long before",
+        r"before it was ready: ERROR licence expired",
+        **dying(
+            "import traceback\ntry: {}['optional']\nexcept KeyError: traceback.print_exc()\n"
+            "for i in range(30): print('step', i, file=sys.stderr)\n"
+            "sys.exit('ERROR licence expired')"
+        ),
+    ),
+    Fault(
+        "the error is the beginning of a line of 1 MB",
+        r"before it was ready: ERROR: bad token x",
+        **dying("print('ERROR: bad token ' + 'x' * (1 << 20), flush=True)\nsys.exit(1)"),
+    ),
+    Fault(
+        "a line of 1 MB comes after the error",
+        r"before it was ready: ERROR: no licence",
+        **dying("print('ERROR: no licence', flush=True)\nprint('y' * (1 << 20), flush=True)\nsys.exit(1)"),
+    ),
+    Fault(
+        "the error is drawn over a bar of progress",
+        r"before it was ready: FATAL: disk is full",
+        **dying(logs("progress 1%\rprogress 2%\rFATAL: disk is full")),
+    ),
+    Fault(
+        "the log is JSON",
+        r"before it was ready: error: no route to db: timeout",
+        **dying(logs('{"level":"error","ts":1,"msg":"no route to db","err":"timeout"}\n{"level":"info","msg":"bye"}')),
+    ),
+    Fault(
+        "the log is made of fields",
+        r"before it was ready: error: cannot open store",
+        **dying(logs('time=2026-01-01T00:00:00Z level=error msg="cannot open store" path=/data')),
+    ),
+    Fault(
+        "Go panics again",
+        r"ready: panic: no DSN",
+        **dying(logs("panic: a [recovered]\n\tpanic: no DSN\n\ngoroutine 1")),
+    ),
+    Fault(
+        "Rust panics and shows its frames",
+        r"before it was ready: panic: no database url",
+        **dying(
+            logs(
+                "thread 'main' (12) panicked at src/db.rs:9:1:\nno database url\nstack backtrace:\n"
+                "   0: rust_begin_unwind\n             at /rustc/abc/library/std/src/panicking.rs:5:3",
+                "sys.exit(101)",
+            )
+        ),
+    ),
+    Fault(
+        "Perl misses a module",
+        r"before it was ready: Can't locate DBI\.pm",
+        **dying(logs("Can't locate DBI.pm in @INC at x.pl line 3.\nBEGIN failed--compilation aborted at x.pl line 3.")),
+    ),
+    Fault(
         "a library has its own errors",
         r"ready: ValidationError: database_url Field required",
         **dying(logs(PYDANTIC)),
@@ -447,6 +511,18 @@ SERVICES = [
         r"CACHE_HOST names 'rediss'; there is 'redis'",
         top=SHORT,
         services={"redis": DB, "web": program(WAIT, ready=TCP, compose={"environment": {"CACHE_HOST": "rediss"}})},
+    ),
+    Fault(
+        "one of several brokers is misspelt",
+        r"BROKERS names 'kafak'; there is 'kafka'",
+        top=SHORT,
+        services={"kafka": DB, "web": program(WAIT, ready=TCP, compose={"environment": {"BROKERS": "kafka,kafak"}})},
+    ),
+    Fault(
+        "a host in a DSN of libpq is misspelt",
+        r"DSN names 'bd'; there is 'db'",
+        top=SHORT,
+        services={"db": DB, "web": program(WAIT, ready=TCP, compose={"environment": {"DSN": "host=bd port=5432"}})},
     ),
     Fault(
         "a name on the command line is misspelt",
@@ -738,7 +814,7 @@ def kafka(advertised: str, *topics: str, ready: dict[str, Any] | None = None) ->
                 },
             }
         },
-        "top": SHORT,
+        "top": {"x-harness": {"timeouts": {"ready": "6s"}}},
     }
 
 
