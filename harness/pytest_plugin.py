@@ -158,8 +158,9 @@ def ns(request: pytest.FixtureRequest) -> str:
 
 _MARK = pytest.StashKey[Any]()
 _SINCE = pytest.StashKey[float]()
-_BROKEN = pytest.StashKey[bool]()
+_BROKEN = pytest.StashKey["HarnessError | None"]()  # why a test is broken, as its first report says
 _MET = pytest.StashKey["HarnessError | None"]()  # what was broken already when a test's fixtures began to be torn down
+_PARTED = pytest.StashKey["HarnessError | None"]()  # what had broken when a fixture gave its stack back
 _ENDS = "harness_phase"  # on reports that are counted as errors of set-up: the phase that they are of
 
 
@@ -182,6 +183,7 @@ class Session:
         self._reports: dict[str, list[pytest.TestReport]] = {}
         self.uses = pytest_uses.Uses()
         self._item: pytest.Item | None = None
+        self._in_body = False  # reports made in there are of subtests
         self._judge: Judge | None = None
         self._done: list[str] = []
         self._again: set[str] = set()
@@ -287,12 +289,22 @@ class Session:
         return use
 
     def give_back(self, stack: Stack) -> None:
-        """End the use of a stack that a fixture had for itself."""
+        """End the use of a stack that a fixture had for itself, after a look at how it fared under other fixtures."""
+        self._look_at_parting()
         if not self.keeps_now():
             stack.release()
         elif self._is_worker and self.environment:
             # It stays, for ``down`` to remove; other workers may go on with it as it is.
             self.environment.keep(_KEPT_FOR, [stack.name])
+
+    def _look_at_parting(self) -> None:
+        """Keep what has broken since a test's fixtures began to be torn down: when it is judged, the stack is gone."""
+        item = self._item
+        if item is None or self._judge is None or item.stash.get(_MET, None) or item.stash.get(_PARTED, None):
+            return
+        use = self._begin_use(item)
+        if use is not None:
+            item.stash[_PARTED], _ = self._judge.verdict(use, failed=False)
 
     def say(self, line: str) -> None:
         """Print a line of ours at once, past pytest's capturing; workers have their controller print it."""
@@ -362,6 +374,7 @@ class Session:
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Skip what another engine is needed for, refuse what needs a broken stack, and note where the logs stand."""
         self._item = item
+        item.stash[_BROKEN] = item.stash[_PARTED] = item.stash[_MET] = None
         self.uses.begin()
         for marker in item.iter_markers("needs"):
             unknown = next((name for name in marker.args if name not in _NEEDS), None)
@@ -390,10 +403,13 @@ class Session:
         """Skip a test that asks its engine for what it cannot do."""
         self._begin_use(item)
         self._mark(item, "body")
+        self._in_body = True
         try:
             return (yield)
         except Unsupported as error:
             raise pytest.skip.Exception(error.summary, _use_item_location=True) from error
+        finally:
+            self._in_body = False
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> None:
@@ -409,7 +425,7 @@ class Session:
         report = yield
         self._item = item
         error = call.excinfo.value if call.excinfo else None
-        if report.failed or not report.skipped:
+        if report.when == "call" or not report.skipped:
             self._decide(item, report, error)
         if report.failed and not isinstance(error, ConfigError):  # what the test wrote is wrong; no log tells more
             self._attach_evidence(item, report)
@@ -425,7 +441,7 @@ class Session:
     def _decide(self, item: pytest.Item, report: pytest.TestReport, error: BaseException | None) -> None:
         """Relabel a report whose stack broke, whatever its test made of that."""
         if report.when == "teardown" and report.failed and (met := item.stash.get(_MET, None)):
-            if item.stash.get(_BROKEN, False):
+            if item.stash.get(_BROKEN, None):
                 # Fixtures trip over the same dead service once more; one death is one error.
                 report.outcome, report.longrepr = "passed", None
             else:
@@ -438,10 +454,16 @@ class Session:
             self._relabel(item, report, error)
             return
         text = report.longreprtext if report.failed else ""
-        broken = None if item.stash.get(_BROKEN, False) else self._ask_judge(item, report, text)
+        if before := item.stash.get(_BROKEN, None):  # under a subtest; what follows in the same test is of it
+            if report.when == "call" and (report.failed or not self._in_body):
+                self._relabel(item, report, before, was=text)
+            elif is_ours and isinstance(error, HarnessError):
+                self._relabel(item, report, error)
+            return
+        broken = item.stash.get(_PARTED, None) or self._ask_judge(item, report, text)
         if is_ours and isinstance(error, HarnessError):
             self._relabel(item, report, error)
-        elif broken:
+        elif broken and not hasattr(report, "wasxfail"):  # what is known to fail may do so by the end of a service
             self._relabel(item, report, broken, was=text)
 
     def _ask_judge(self, item: pytest.Item, report: pytest.TestReport, text: str) -> HarnessError | None:
@@ -479,7 +501,7 @@ class Session:
 
     def _hear_witnesses(self, item: pytest.Item, report: pytest.TestReport) -> None:
         """Attach what the clients that a test used saw; those of a dead service are not sent to ask it."""
-        heard = witnesses.hear(item.stash.get(_SINCE, now()), ask=not item.stash.get(_BROKEN, False))
+        heard = witnesses.hear(item.stash.get(_SINCE, now()), ask=not item.stash.get(_BROKEN, None))
         if not heard:
             return
         from harness.artifacts import printable  # noqa: PLC0415 - not for plain tests
@@ -495,7 +517,7 @@ class Session:
 
     def _relabel(self, item: pytest.Item, report: pytest.TestReport, error: HarnessError, was: str = "") -> None:
         """Have pytest count the report as an error (E), as it counts a fault of set-up."""
-        item.stash[_BROKEN] = True
+        item.stash[_BROKEN] = item.stash.get(_BROKEN, None) or error
         setattr(report, _ENDS, report.when)
         report.when, report.outcome = "setup", "failed"
         report.user_properties.append((_ERROR, f"{type(error).__name__}:{error.exit_code}"))

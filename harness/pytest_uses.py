@@ -45,18 +45,16 @@ class Uses:
         # By identity, as pytest does it: an array has no single answer to "equal?".
         return fixture.argname not in wanted or wanted[fixture.argname] is self._parameter.get(fixture)
 
-    @pytest.hookimpl(wrapper=True)
+    @pytest.hookimpl(hookwrapper=True)  # through a new-style wrapper a fixture's own error would pass, and show it
     def pytest_fixture_setup(
         self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
-    ) -> Generator[None, object, object]:
+    ) -> Generator[None, object, None]:
         """Note which fixtures are being set up."""
         self._of_fixture.pop(fixturedef, None)
         self._parameter[fixturedef] = getattr(request, "param", None)
         self._being_set_up.append(fixturedef)
-        try:
-            return (yield)
-        finally:
-            self._being_set_up.remove(fixturedef)
+        yield
+        self._being_set_up.remove(fixturedef)
 
     def pytest_fixture_post_finalizer(self, fixturedef: pytest.FixtureDef[Any]) -> None:
         """What was torn down gives no stack any more."""

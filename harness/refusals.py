@@ -6,8 +6,10 @@ import re
 
 _MISSING = re.compile(
     r'exec: "?(?P<engine>[^":]+)"?: (?:executable file not found|stat [^:]+: no such file|no such file)'
-    r"|(?P<shell>[^\s:]+): (?:command )?not found|^(?P<here>\S+): No such file or directory$"
+    r"|sh: (?:line )?(?:\d+: )?(?P<shell>[^\s:]+): (?:command )?not found|^(?P<here>\S+): No such file or directory$"
 )
+_GIVES_UP = re.compile(r"\|\|\s*(?:exit(?:\s+\d+)?|false)\b")
+_OTHER_WAYS = ("||", ";", "\n", "if ")
 _ENGINE_SAYS = re.compile(
     r"^(?:Error response from daemon: |driver failed programming external connectivity on endpoint \S+ \(\w+\): "
     r"|(?:failed to create task for container|failed to create shim task|OCI runtime create failed|runc create failed"
@@ -16,13 +18,26 @@ _ENGINE_SAYS = re.compile(
     r"|Cannot start service \S+)"
     r": )+"
 )
-_CANNOT_RUN = re.compile(r'exec: "?(?P<program>[^":]+)"?: (?P<why>permission denied|is a directory)')
-_TAKEN = re.compile(
-    r"(?P<at>\d[\d.]*:\d+)(?:: bind)?: address already in use|(?P<port>\S+:\d+) failed: port is already"
+# What they say -> what it means.
+_MEANINGS = (
+    (r"container \S+ has no healthcheck configured", "others wait until it is healthy, and it has no healthcheck"),
+    (
+        r'exec: "?(?P<program>[^":]+)"?: (?P<why>permission denied|is a directory)',
+        "{program!r} in its image cannot be executed ({why})",
+    ),
+    (
+        r"(?i:exec format error)",
+        "exec format error: its program is for another kind of machine, or has no #! line",
+    ),
+    (r"(?P<at>\d[\d.]*:\d+)(?:: bind)?: address already in use", "its port {at} is taken by somebody else"),
+    (r"(?P<at>\S+:\d+) failed: port is already", "its port {at} is taken by somebody else"),
+    (r"bind source path does not exist: (?P<path>\S+)", "{path}, which it mounts, does not exist"),
+    (r'chdir to cwd \("(?P<path>[^"]+)"\)', "there is no folder {path!r}, its working_dir, in its image"),
+    (
+        r'mounting "?(?P<path>[^":\s]+)"? to rootfs at "?(?P<on>[^":\s]+)"?.*not a directory',
+        "{path} is mounted on {on}: one is a file, the other a folder",
+    ),
 )
-_NO_SOURCE = re.compile(r"bind source path does not exist: (?P<path>\S+)")
-_NO_FOLDER = re.compile(r'chdir to cwd \("(?P<path>[^"]+)"\)')
-_NOT_A_FOLDER = re.compile(r'mounting "?(?P<path>[^":\s]+)"? to rootfs at "?(?P<on>[^":\s]+)"?.*not a directory')
 
 
 def missing_program(text: str) -> str:
@@ -31,20 +46,29 @@ def missing_program(text: str) -> str:
     return next((name for name in match.groups() if name), "") if match else ""
 
 
+def missing_for_good(command: str, said: str) -> str:
+    """Return the program without which a command can never succeed, "" when what it said tells of none.
+
+    One that is named by its path may yet come: the service may write it. And a shell goes on behind ``||``: what is
+    missing may only be the first of two ways.
+
+    Args:
+        command: the command, or the line that a shell was given.
+        said: what came of it, in the words of the engine, the kernel or the shell.
+    """
+    match = _MISSING.search(said)
+    program = missing_program(said)
+    if match is None or "/" in program:
+        return ""
+    other_ways = _GIVES_UP.sub("", command) if match["shell"] else ""
+    return "" if any(word in other_ways for word in _OTHER_WAYS) else program
+
+
 def why_not_started(words: str) -> str:
     """Return why an engine did not start a container, out of its own words, which begin with who passed them on."""
     if missing := missing_program(words):
         return f"there is no program {missing!r} in its image"
-    if match := _CANNOT_RUN.search(words):
-        return f"{match['program']!r} in its image cannot be executed ({match['why']})"
-    if "exec format error" in words.lower():
-        return "exec format error: its program is for another kind of machine, or has no #! line"
-    if match := _TAKEN.search(words):
-        return f"its port {match['at'] or match['port']} is taken by somebody else"
-    if match := _NO_SOURCE.search(words):
-        return f"{match['path']}, which it mounts, does not exist"
-    if match := _NO_FOLDER.search(words):
-        return f"there is no folder {match['path']!r}, its working_dir, in its image"
-    if match := _NOT_A_FOLDER.search(words):
-        return f"{match['path']} is mounted on {match['on']}: one is a file, the other a folder"
+    for pattern, meaning in _MEANINGS:
+        if match := re.search(pattern, words):
+            return meaning.format(**match.groupdict())
     return _ENGINE_SAYS.sub("", words).removesuffix(": unknown")

@@ -18,6 +18,18 @@ if TYPE_CHECKING:
     from docker import APIClient
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say of how many tests each property holds that is true or false, such as that a first line names a cause."""
+    reports = (report for reports in terminalreporter.stats.values() for report in reports)
+    answers: dict[str, list[bool]] = {}
+    for report in reports:
+        for name, value in report.user_properties if getattr(report, "when", "") == "call" else ():
+            if isinstance(value, bool):
+                answers.setdefault(name, []).append(value)
+    for name, values in sorted(answers.items()):
+        terminalreporter.line(f"{name}: {sum(values)} of {len(values)}")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Whatever is parsed in tests is kept in a folder of theirs."""

@@ -18,6 +18,7 @@ from containers import spawn
 from projects import run_in, run_json
 
 from harness import clock, procs
+from harness.daemon import Api, Reply, find_daemon
 from harness.errors import BrokenStack, ConfigError, HarnessError, LeftoverError
 from harness.ownership import ledger, objects
 from harness.ownership.client import KeeperLink
@@ -703,3 +704,28 @@ def test_a_signal_during_a_pull_ends_it_at_once(dock: Dock, task: str, tmp_path:
             assert clock.now() - began < 5
     assert dock.wait_until_clear(10) == []
     assert not list(dock.root.glob("logs/*/services/*.log"))
+
+
+class Waiting(Api):
+    """An engine that removes a container only when that has ended by itself."""
+
+    def call(self, method: str, path: str, body: object = None, *, within: float | None = None) -> Reply:
+        if method == "DELETE":
+            container = path.partition("?")[0]
+            for _ in clock.poll(clock.Deadline.after(20)):
+                if not super().call("GET", f"{container}/json").document["State"]["Running"]:
+                    break
+        return super().call(method, path, body, within=within)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may signal what runs in containers")
+def test_a_container_that_the_engine_does_not_kill_is_killed_here(dock: Dock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that waits for what runs in a container (20.10 does for some healthchecks) must not hold up removal."""
+    monkeypatch.setattr(objects, "KILL_PATIENCE", 0.2)
+    container = dock.client.create_container(dock.image, ["wait"], labels={"harness.test": "1"})["Id"]
+    dock.client.start(container)
+    began = clock.now()
+    thing = objects.Object("container", container, "c", {})
+    assert objects.remove(Waiting(find_daemon(os.environ)), thing, lambda _: True) is None
+    assert clock.now() - began < 15
+    assert dock.client.containers(all=True, filters={"id": container}) == []

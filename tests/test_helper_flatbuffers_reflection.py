@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import sysconfig
 from pathlib import Path
@@ -239,8 +240,9 @@ def test_a_value_in_itself_is_refused() -> None:
     """A dict that holds itself must be refused, not followed for ever."""
     inner: dict[str, Any] = {"label": "x"}
     inner["next"] = inner
-    with pytest.raises(BadValue, match="at most 64 tables in tables"):
+    with pytest.raises(BadValue) as caught:
         WIDE.encode({"must": "", "inner": inner})
+    assert "at most 64 tables in tables" in caught.value.summary
 
 
 # Hostile input
@@ -305,8 +307,9 @@ def test_tables_too_deep_are_refused() -> None:
         builder.PrependUOffsetTRelativeSlot(1, inner, 0)
         inner = builder.EndObject()
     builder.Finish(rooted(builder, must=label, inner=inner), file_identifier=b"WIDE")
-    with pytest.raises(BadBuffer, match=r"inner\.next\.next.*: tables are nested more than 64 deep"):
+    with pytest.raises(BadBuffer) as caught:
         WIDE.decode(bytes(builder.Output()))
+    assert re.search(r"inner\.next\.next.*: tables are nested more than 64 deep", caught.value.summary)
 
 
 def rooted(builder: Builder, **offsets: int) -> int:

@@ -118,6 +118,9 @@ def test_a_keeper_that_is_not_wanted_makes_nothing(project: Project) -> None:
     wanted = EnvironmentId("e", project.state / "harness", project.root / "logs" / "e", str(project.root), "embedded")
     before = sorted(project.root.rglob("*"))
     keeper = KeeperToBe(wanted)
+    for _ in clock.poll(clock.Deadline.after(10)):
+        if len(project.processes()) == 1:  # it has begun, and who forked it has ended
+            break
     assert len(project.processes()) == 1
     keeper.dismiss()
     assert project.processes() == {}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import signal
+import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,12 +19,13 @@ from projects import Project, run_in, web
 from harness import clock, procs
 from harness.errors import BrokenStack
 from harness.ownership import ledger
-from harness.ownership.client import KeeperLink
+from harness.ownership.client import HungKeeperError, KeeperLink
 from harness.ownership.living import find_living, find_one, listening
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+MOST_OPEN = 900  # more than may wait at a keeper
 HARNESS = ("-c", "from harness.invoke_tasks import main; main()")
 TEST = "def test_a(stack):\n    assert stack.endpoint('web', 8080)\n"
 
@@ -273,3 +276,35 @@ def test_commands_beside_a_hung_keeper_say_so_soon(up: tuple[Project, Path]) -> 
         assert f"(pid {keeper}, stopped) does not answer" in done.stdout + done.stderr
     finally:
         os.kill(keeper, signal.SIGCONT)
+
+
+def test_a_keeper_that_is_stopped_under_a_command_is_named_soon(up: tuple[Project, Path]) -> None:
+    """Who has talked to it already must not wait for its answers any longer than who comes to it."""
+    project, path = up
+    keeper = pid_of_keeper(path)
+    words = ("run", "--stack", "s", "--", "sh", "-c", f"kill -STOP {keeper}")
+    began = clock.now()
+    try:
+        done = harness(project, *words, code=14)
+    finally:
+        os.kill(keeper, signal.SIGCONT)
+    assert f"(pid {keeper}, stopped) does not answer" in done.stderr
+    assert clock.now() - began < 45  # it used to wait for a minute or more
+
+
+def test_a_hung_keeper_that_many_wait_for_is_not_called_gone(up: tuple[Project, Path]) -> None:
+    """When so many have come that the kernel lets nobody else wait, it must be named all the same."""
+    project, path = up
+    keeper, name = pid_of_keeper(path), listening()[path.stem]
+    stop(keeper)
+    with contextlib.ExitStack() as waiting:
+        waiting.callback(os.kill, keeper, signal.SIGCONT)
+        while (connection := waiting.enter_context(socket.socket(socket.AF_UNIX))).fileno() < MOST_OPEN:
+            connection.settimeout(0)
+            if connection.connect_ex(f"\0{name}"):
+                break
+        with pytest.raises(HungKeeperError, match="stopped") as told:
+            KeeperLink(name, lease=False)
+        assert told.value.pid == keeper
+        path.unlink()
+        assert [record.keeper.pid for record in find_living(path.parent, str(project.root))] == [keeper]

@@ -156,7 +156,7 @@ def test_a_local_build_that_nothing_uses_is_refused(project: Project, entry: tup
     given = ("--local-build", str(build)) if how == "option" else ()
     environ = {} if given else {"HARNESS_LOCAL_BUILD": str(build)}
     code, said = _started(project, *entry, *given, *after, **environ)
-    assert (code, f"Local build {build}" in said, "does not exist" in said) == (10, True, True), said
+    assert (code, f"Local build {build.name} (" in said, "does not exist" in said) == (10, True, True), said
     build.mkdir()
     code, said = _started(project, *entry, *given, *after, **environ)
     assert (code, "subject 'web' of stack 's' has no x-harness.local" in said) == (10, True), said

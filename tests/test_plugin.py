@@ -342,6 +342,14 @@ def test_tests_that_need_another_engine_are_skipped_and_counted(project: Project
     assert "engine 'compoes' is not known; valid: attach, compose, embedded; did you mean 'compose'?" in done.stdout
 
 
+def test_an_error_in_a_fixture_shows_that_only(project: Project) -> None:
+    """The traceback of a fixture that fails by itself must have nothing of ours in it."""
+    suite(project, "import pytest\n@pytest.fixture\ndef bad(): raise RuntimeError('mine')\ndef test_it(bad): pass\n")
+    done = pytest_in(project)
+    assert (done.code, "RuntimeError: mine" in done.stdout) == (1, True), done.stdout
+    assert "harness/" not in done.stdout.partition("= ERRORS =")[2]
+
+
 def test_ns_is_a_name_for_one_test(project: Project) -> None:
     """``ns`` must be a valid name of a topic, group and database, begin alike each time, and never come twice."""
     names = project.root / "names"
@@ -390,7 +398,8 @@ def test_the_plugin_loads_nothing_for_plain_tests(project: Project) -> None:
         "    assert not heavy & set(sys.modules)\n"
         "    ours = {name for name in sys.modules if name.startswith('harness.')}\n"
         "    assert ours == {'harness.' + name for name in\n"
-        "        ('clock', 'errors', 'pytest_plugin', 'pytest_workers', 'pytest_docker_names', 'witnesses')}\n",
+        "        ('clock', 'errors', 'procs', 'pytest_plugin', 'pytest_uses', 'pytest_workers',\n"
+        "        'pytest_docker_names', 'witnesses')}\n",
     )
     (project.root / "suite" / "conftest.py").write_text("")
     done = pytest_in(project)

@@ -102,3 +102,13 @@ def test_each_root_has_its_own_family() -> None:
         for process in spawned:
             procs.kill_group(process.pid, signal.SIGKILL)
             process.wait(5)
+
+
+def test_a_command_is_told_on_one_line() -> None:
+    """Whatever stands in the words of a process, people must get one line of it, without control characters."""
+    process = procs.spawn(["sh", "-c", "tail -f /dev/null # a\n\n\tb \x1b[31m\x85c"])
+    try:
+        assert procs.command_of(process.pid) == "sh -c tail -f /dev/null # a b [31m c"
+    finally:
+        process.kill()
+        process.wait(5)

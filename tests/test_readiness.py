@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 import socket
 import struct
@@ -7,13 +8,14 @@ import sys
 import threading
 import uuid
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from servers import Web, free_port, raw_server
 
 import harness
-from harness import BrokenStack, HarnessError, clock
+from harness import BrokenStack, HarnessError, clock, procs
 from harness.clock import Deadline, now
 from harness.helpers.kafka import Kafka
 from harness.readiness import (
@@ -22,7 +24,6 @@ from harness.readiness import (
     Stop,
     Target,
     ask_once,
-    missing_binary,
     start_again,
     start_probe,
     wait_until_ready,
@@ -31,9 +32,10 @@ from harness.stack import HealthCheck, Probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from harness.readiness import Waited
+
+BROKER = Path(__file__).parent / "diagnosis" / "broker.py"
 
 kafka_stack = harness.stack_fixture("kafka", scope="module")
 
@@ -64,6 +66,11 @@ class Scripted:
 def wait(*askers: Asker, seconds: float = 5.0, is_dead: Callable[[], bool] = lambda: False) -> Waited:
     """Wait for askers that nobody stops."""
     return wait_until_ready(askers, Deadline.after(seconds), is_dead=is_dead, stop=Stop())
+
+
+def hear(asker: Asker, wanted: str) -> bool:
+    """Ask until an answer is ``wanted``; a busy machine may have others come first."""
+    return any(asker.ask() == wanted for _ in clock.poll(Deadline.after(30)))
 
 
 def test_probes_are_asked_in_order() -> None:
@@ -488,28 +495,6 @@ def test_a_command_that_cannot_be_found_is_hopeless(tmp_path: Path) -> None:
     assert probe(at(1, cwd=tmp_path, env=env), exec=["sh", "-c", "/no/such -q"]).ask() != ""
 
 
-@pytest.mark.parametrize(
-    ("line", "said", "program"),
-    [
-        (
-            "curl -f x",
-            'exit code -1: OCI runtime exec failed: exec: "curl": executable file not found in $PATH',
-            "curl",
-        ),
-        ("curl -f x || exit 1", "exit code 1: /bin/sh: 1: curl: not found", "curl"),
-        ("curl -f x || false", "/bin/sh: curl: not found", "curl"),
-        ("curl -f x", "exit code 127: bash: line 1: curl: command not found", "curl"),
-        ("curl -f x || wget x", "exit code 1: /bin/sh: 1: curl: not found", ""),
-        ("if curl -f x; then true; fi", "/bin/sh: 1: curl: not found", ""),
-        ("/opt/check.sh", "/bin/sh: 1: /opt/check.sh: not found", ""),
-        ("curl -f x", "exit code 22: The requested URL returned error: 404 not found", ""),
-    ],
-)
-def test_a_missing_program_is_told_from_other_failures(line: str, said: str, program: str) -> None:
-    """Only words of an engine or a shell that name a program without which nothing can succeed must count."""
-    assert missing_binary(line, said) == program
-
-
 def health(tmp_path: Path, **check: Any) -> tuple[Asker, Path]:
     """Return a healthcheck that writes a letter each time, and succeeds when ``well`` is there; and where it writes."""
     runs, well = tmp_path / "runs", tmp_path / "well"
@@ -599,9 +584,17 @@ def test_where_nothing_can_answer_nothing_is_asked(fields: dict[str, Any]) -> No
     """A port that is known to have no listener must not be connected to; that must be the observation."""
     came: list[bytes] = []
     with raw_server(lambda *_: came.append(b"")) as port:
-        target = at(port, brokers={0: f"127.0.0.1:{port}"}, silence=lambda host, number: f"{host}:{number} is silent")
+        brokers = {0: f"127.0.0.1:{port}"}
+        target = at(port, brokers=brokers, silence=lambda host, number: f"{host}:{number} is silent")
         assert probe(target, **fields).ask() == f"127.0.0.1:{port} is silent"
     assert came == []
+
+
+def test_a_connection_that_was_accepted_for_nobody_is_not_ready() -> None:
+    """Where a connection is held open and nothing listens behind it, as with a proxy, the port must not count."""
+    with raw_server(lambda _, over: over.wait(10)) as port:
+        target = at(port, refuted=lambda host, number: f"{host}:{number} is silent")
+        assert probe(target, tcp=80).ask() == f"127.0.0.1:{port} is silent"
 
 
 # What the checks below answer or raise.
@@ -612,7 +605,7 @@ def check(target: Target) -> Any:
     """Answer what the test wants, after looking at the target."""
     assert target.service == "web"
     answer = ANSWERS["now"]
-    if isinstance(answer, Exception):
+    if isinstance(answer, BaseException):
         raise answer
     return answer
 
@@ -631,6 +624,8 @@ def check(target: Target) -> Any:
             f"{__name__}:check raised ConnectionRefusedError: [Errno 111] refused",
         ),
         (KeyError("state"), f"{__name__}:check raised KeyError: 'state'"),
+        (SystemExit(0), f"{__name__}:check raised SystemExit: 0"),
+        (KeyboardInterrupt("no"), f"{__name__}:check raised KeyboardInterrupt: no"),
         (AssertionError("2 of 3"), f"{__name__}:check raised AssertionError: 2 of 3"),
         (HarnessError("no answer"), f"{__name__}:check raised HarnessError: no answer"),
     ],
@@ -726,10 +721,25 @@ def test_a_broker_that_says_nothing_is_not_usable() -> None:
     assert seen == f"broker 127.0.0.1:{port}: timed out"
 
 
+def test_a_slow_broker_is_heard(tmp_path: Path) -> None:
+    """A broker that takes longer for each answer than a young probe waits must be understood all the same."""
+    port = free_port()
+    argv = [sys.executable, str(BROKER), "127.0.0.1", str(port), f"127.0.0.1:{port}", "t=1"]
+    with (tmp_path / "log").open("wb") as output:
+        process = procs.spawn(argv, output=output, env={**os.environ, "SECONDS": "0.4"})
+    asker = probe(at(1, brokers={0: f"127.0.0.1:{port}"}), kafka={"topics": {"t": 3}})
+    try:
+        assert hear(asker, "topic 't' has 1 of 3 partitions")
+    finally:
+        asker.close()
+        process.kill()
+        process.wait(10)
+
+
 def test_a_usable_broker_is_ready_and_left_clean(kafka: Kafka, start_kafka: Callable[..., Asker]) -> None:
     """A broker must be ready after a round trip, of which no topic is left."""
     asker = start_kafka()
-    assert wait(asker, seconds=10).ready
+    assert wait(asker, seconds=30).ready
     assert asker.name == "kafka"
     assert [name for name in kafka.topics() if name.startswith("harness-probe-")] == []
 
@@ -738,11 +748,11 @@ def test_missing_topics_and_partitions_are_told(kafka: Kafka, topic: str, start_
     """Topics that are missing or too narrow must be told, and hold once they are there; none is created by asking."""
     unknown = f"test-{uuid.uuid4().hex}"
     asker = start_kafka(topics={topic: 2, unknown: 1})
-    assert asker.ask() == f"topic {unknown!r} does not exist"
-    assert start_kafka(topics={topic: 3}).ask() == f"topic {topic!r} has 2 of 3 partitions"
+    assert hear(asker, f"topic {unknown!r} does not exist")
+    assert hear(start_kafka(topics={topic: 3}), f"topic {topic!r} has 2 of 3 partitions")
     assert unknown not in kafka.topics()
     kafka.create_topics({unknown: 1})
-    waited = wait(asker, seconds=10)
+    waited = wait(asker, seconds=30)
     kafka.delete_topics(unknown)
     assert waited.ready
 
@@ -751,19 +761,20 @@ def test_only_a_message_since_the_start_counts(kafka: Kafka, topic: str, start_k
     """Messages that were there before the service started must not make it ready; a later one must."""
     kafka.send(topic, "old", partition=1)
     asker = start_kafka(message={"topic": topic})
-    assert (asker.name, asker.ask()) == (f"kafka message on {topic}", f"no message on {topic!r}: none came")
+    assert asker.name == f"kafka message on {topic}"
+    assert hear(asker, f"no message on {topic!r}: none came")
     kafka.send(topic, "new", partition=0)
-    assert wait(asker, seconds=5).ready
+    assert wait(asker, seconds=30).ready
 
 
 def test_a_message_in_a_topic_that_came_later_counts(kafka: Kafka, start_kafka: Callable[..., Asker]) -> None:
     """In a topic that did not exist at the start, every message must count."""
     name = f"test-{uuid.uuid4().hex}"
     asker = start_kafka(message={"topic": name})
-    assert asker.ask() == f"topic {name!r} does not exist"
+    assert hear(asker, f"topic {name!r} does not exist")
     kafka.create_topics({name: 1})
     kafka.send(name, "v")
-    waited = wait(asker, seconds=5)
+    waited = wait(asker, seconds=30)
     kafka.delete_topics(name)
     assert waited.ready
 
@@ -772,11 +783,8 @@ def test_a_message_must_have_the_wanted_schema(kafka: Kafka, topic: str, start_k
     """A message with another file identifier must be told, and only the wanted one make ready."""
     asker = start_kafka(message={"topic": topic, "schema": "x5f2"})
     kafka.send(topic, b"\0\0\0\0f142....", partition=0)
-    waited = wait(asker, seconds=0.5)
-    assert not waited.ready
-    told = f"no message with schema x5f2 on {topic!r}: "
-    assert told + f"last was {topic}[0]@0 key=None 12 bytes, schema f142" in {
-        entry.partition(": ")[2] for entry in waited.history
-    }
+    told = f"no message with schema x5f2 on {topic!r}: last was {topic}[0]@0 key=None 12 bytes, schema f142"
+    assert hear(asker, told)
+    assert not wait(asker, seconds=0.2).ready
     kafka.send(topic, b"\0\0\0\0x5f2....", partition=0)
-    assert wait(asker, seconds=5).ready
+    assert wait(asker, seconds=30).ready

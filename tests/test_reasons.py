@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from harness.readiness.reasons import Seen, Variables, how_ended, unknown_host, why_ended, why_not_ready
-from harness.refusals import missing_program, why_not_started
+from harness.refusals import missing_for_good, missing_program, why_not_started
 from harness.sockets import Listener
 
 REFUSED = "127.16.0.2:8080/: Connection refused"
@@ -147,3 +147,28 @@ def test_a_missing_program_is_told_from_other_errors() -> None:
     """Only a program that is not there must be called missing."""
     assert missing_program("sh: 1: psqll: not found") == "psqll"
     assert missing_program("exit code 1: relation x does not exist") == ""
+    assert missing_program("exit code 1: key: not found") == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "said", "program"),
+    [
+        (
+            "curl -f x",
+            'exit code -1: OCI runtime exec failed: exec: "curl": executable file not found in $PATH',
+            "curl",
+        ),
+        ("curl -f x || exit 1", "exit code 1: /bin/sh: 1: curl: not found", "curl"),
+        ("curl -f x || false", "/bin/sh: curl: not found", "curl"),
+        ("curl -f x", "exit code 127: bash: line 1: curl: command not found", "curl"),
+        ("curl -f x || wget x", "exit code 1: /bin/sh: 1: curl: not found", ""),
+        ("if curl -f x; then true; fi", "/bin/sh: 1: curl: not found", ""),
+        ("pg_isready -q", "pg_isready: No such file or directory", "pg_isready"),
+        ("fetch x", "exit code 1: error: not found", ""),
+        ("/opt/check.sh", "/bin/sh: 1: /opt/check.sh: not found", ""),
+        ("curl -f x", "exit code 22: The requested URL returned error: 404 not found", ""),
+    ],
+)
+def test_a_missing_program_is_told_from_other_failures(line: str, said: str, program: str) -> None:
+    """Only words of an engine or a shell that name a program without which nothing can succeed must count."""
+    assert missing_for_good(line, said) == program

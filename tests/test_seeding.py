@@ -38,6 +38,11 @@ def refuse(_: Planted) -> None:
     raise HarnessError("the store is full")
 
 
+def leave(_: object) -> None:
+    """A seed that is a script at heart."""
+    sys.exit(0)
+
+
 def stumble(_: Planted) -> None:
     """Fail as any code may."""
     raise ZeroDivisionError("division by zero")
@@ -228,6 +233,7 @@ def test_python_is_called_with_the_stack(around: seeding.Surroundings) -> None:
     [
         (f"{__name__}:refuse", "Seed 's' was not planted: the store is full"),
         (f"{__name__}:stumble", f"Seed 's': python {__name__}:stumble raised ZeroDivisionError: division by zero"),
+        (f"{__name__}:leave", f"Seed 's': python {__name__}:leave raised SystemExit: 0"),
         (
             "no_such_module:f",
             "Seed 's': python no_such_module:f raised ModuleNotFoundError: No module named 'no_such_module'",
@@ -240,7 +246,7 @@ def test_python_is_called_with_the_stack(around: seeding.Surroundings) -> None:
             ),
         ),
     ],
-    ids=["refuses", "stumbles", "no-module", "no-function"],
+    ids=["refuses", "stumbles", "leaves", "no-module", "no-function"],
 )
 def test_python_that_fails_is_told(around: seeding.Surroundings, reference: str, words: str) -> None:
     """Whatever the function raises must break the stack, with the seed and the cause."""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         ("500ms", 0.5),
         ("250us", 0.00025),
         ("1.5s", 1.5),
+        ("90", 90.0),
         (90, 90.0),
         (0.25, 0.25),
     ],
@@ -39,7 +40,7 @@ def test_a_duration_is_in_seconds(written: object, seconds: float) -> None:
     assert parse_duration(written) == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize("written", ["", "90", "s", "1 s", "-1s", "1s!", "x1s", "1d", "1.s", True, None, [], {}])
+@pytest.mark.parametrize("written", ["", "s", "1 s", "-1s", "1s!", "x1s", "1d", "1.s", True, None, [], {}])
 def test_what_is_no_duration_is_refused(written: object) -> None:
     """Anything else must be refused in words that show how a duration is written."""
     with pytest.raises(ValueError, match=r"^a duration such as 90s or 1m30s was needed$"):
@@ -89,9 +90,9 @@ def test_a_probe_knows_its_kind(written: dict[str, Any], kind: str) -> None:
     ("model", "written", "says"),
     [
         (Probe, {"log": None}, "a probe needs a value for log; it has none"),
-        (Probe, {"tcp": 80, "log": "x"}, "it has tcp, log"),
+        (Probe, {"tcp": 80, "log": "x"}, "a probe has tcp, log"),
         (Seed, {"key": "a", "topics": None}, "a seed needs a value for topics; it has none"),
-        (Seed, {"key": "a", "message": {"topic": "t", "json": 1, "value": "x"}}, "it has value, json"),
+        (Seed, {"key": "a", "message": {"topic": "t", "json": 1, "value": "x"}}, "a message has value, json"),
         (Seed, {"key": "a", "message": {"topic": "t", "file": None}}, "a message needs a value for file; it has none"),
     ],
 )
@@ -314,8 +315,9 @@ def fake_compose(folder: Path, version: str) -> Path:
 def test_a_compose_that_is_too_old_is_refused(tmp_path: Path, version: str) -> None:
     """A Compose without !override must be refused by its version, before it is asked to start anything."""
     path = fake_compose(tmp_path / "path", version)
-    with pytest.raises(ConfigError, match=rf"{path} is version {version.lstrip('v')}, 2\.24\.4 or later was needed"):
+    with pytest.raises(ConfigError) as caught:
         find_compose({"HARNESS_COMPOSE": str(path)}, checked=True)
+    assert f"{path} is version {version.lstrip('v')}, 2.24.4 or later was needed" in caught.value.summary
     with pytest.raises(ConfigError, match="is no program"):
         find_compose({"HARNESS_COMPOSE": str(tmp_path / "none")})
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from namespaces import apart
@@ -17,13 +18,16 @@ from projects import Project, run_in, service, web
 from harness import clock, procs
 from harness.artifacts import open_regular, read_regular
 from harness.errors import ConfigError
+from harness.ownership.identity import this_process
 from harness.ownership.locks import Holder, holder_of, locked
-from harness.ownership.sweep import sweep
+from harness.ownership.removal import MARK, mark_work_folder
+from harness.ownership.sweep import find_dead, sweep
 from harness.runs import kept
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+DEAD = "20260101-000000-deadbeef"
 HARNESS = ("-c", "from harness.invoke_tasks import main; main()")
 
 
@@ -108,6 +112,57 @@ def test_a_ledger_that_is_no_file_is_passed_over(project: Project, kind: str) ->
     assert f"{odd} is {kind}" in harness(project, "gc", "--engine", "embedded").stderr
     assert odd.lstat()
     odd.rmdir() if kind == "a folder" else odd.unlink()
+
+
+def _ledger_lines(folder: Path) -> list[dict[str, Any]]:
+    """Return the lines of the ledger of a dead environment."""
+    gone = procs.spawn([sys.executable, "-c", ""])
+    gone.wait(20)
+    owner = {**this_process().as_dict(), "pid": gone.pid, "start": 1}
+    header = {"kind": "header", "schema": 1, "env": DEAD, "checkout": "/nowhere", "engine": "embedded"}
+    header |= {"folder": str(folder), "socket": "none", "owner": owner, "nonce": "a", "key": "b", "daemon": None}
+    started = {"kind": "started", "pid": gone.pid, "start": 1, "service": "web"}
+    return [header, {"kind": "holder", "owner": owner}, {"kind": "kept", "value": True}, started]
+
+
+def _damaged(lines: list[dict[str, Any]]) -> Iterator[bytes]:
+    """Return the file with each value replaced by another kind of value, one at a time, and by what is hard to read."""
+    for number, line in enumerate(lines):
+        for key in line:
+            for value in (None, 1.5, -1, "", "\0", "a" * 5000, [], {}, {"pid": None}, True):
+                wrong = [*lines[:number], {**line, key: value}, *lines[number + 1 :]]
+                yield "\n".join(map(json.dumps, wrong)).encode()
+    yield b"[" * 200_000
+    yield b"\0" * 4096
+    yield b'{"kind": "header", "schema": ' + b"9" * 5000 + b"}"
+
+
+def test_a_ledger_of_whatever_values_is_no_traceback(tmp_path: Path) -> None:
+    """A sweep must take it for a ledger or for none; what has no proper number is never waited for or signalled."""
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+    path = state / f"{DEAD}.ledger"
+    for content in _damaged(_ledger_lines(tmp_path / "run")):
+        path.write_bytes(content)
+        os.utime(path, (1, 1))
+        find_dead(state)
+        began = clock.now()
+        assert sweep(state).uncleared == ()
+        assert clock.now() - began < 8, content[:1000]
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "no text"])
+def test_scratch_space_with_another_mark_is_left_and_named(tmp_path: Path, kind: str) -> None:
+    """What does not bear the mark of its environment must stay, without a wait for what the mark may be."""
+    state, folder = tmp_path / "state", tmp_path / "run"
+    state.mkdir(mode=0o700)
+    folder.mkdir()
+    mark = mark_work_folder(folder, DEAD) / MARK
+    mark.unlink()
+    mark.write_bytes(b"\xff") if kind == "no text" else KINDS[kind](mark)
+    (state / f"{DEAD}.ledger").write_text("\n".join(map(json.dumps, _ledger_lines(folder))))
+    assert sweep(state).left_of(DEAD) == [f"folder {folder}/work"]
+    assert mark.lstat()
 
 
 @pytest.mark.parametrize("everywhere", [False, True])

@@ -85,6 +85,55 @@ def test_the_test_that_kills_its_service_is_broken_every_time(place: Project) ->
     assert done.stdout.count("ended with exit code 3 under test_dies[") >= 8
 
 
+TORN_DOWN = """
+import contextlib, harness, pytest, urllib.request
+again = harness.stack_fixture("m", scope="function")
+
+@pytest.fixture
+def trips(again):
+    yield
+    urllib.request.urlopen(again.url("web", 8080, "/die"), timeout=5)
+@pytest.fixture
+def passes(again):
+    yield
+    with contextlib.suppress(OSError): urllib.request.urlopen(again.url("web", 8080, "/die"), timeout=5)
+@pytest.fixture
+def refuses(again):
+    yield
+    assert not again, "a fixture's own fault"
+
+def test_trips(trips): pass
+def test_passes(passes): pass
+def test_own_fault(refuses): pass
+def test_fine(again): pass
+def test_parts(again, subtests):
+    with subtests.test("first"): urllib.request.urlopen(again.url("web", 8080, "/die"), timeout=5)
+    with subtests.test("second"): urllib.request.urlopen(again.url("web", 8080, "/"), timeout=5)
+    with subtests.test("third"): pass
+def test_part_of_its_own(again, subtests):
+    with subtests.test("only"): assert not again
+def test_leaves(again):
+    with contextlib.suppress(OSError): urllib.request.urlopen(again.url("web", 8080, "/die"), timeout=5)
+    pytest.skip("not today")
+@pytest.mark.xfail(reason="it dies of this", strict=True)
+def test_known(again): urllib.request.urlopen(again.url("web", 8080, "/die"), timeout=5)
+"""
+
+
+def test_a_death_is_told_also_when_its_stack_is_torn_down_with_the_test(place: Project) -> None:
+    """A death in teardown, in a subtest and before a skip breaks the test; own faults fail, a known one is expected."""
+    done = pytest_in(place, TORN_DOWN, "-rA")
+    for test in ("test_trips", "test_passes", "test_parts", "test_leaves"):
+        assert f"Service 'web' ended with exit code 3 under {test}" in done.stdout, done.stdout
+        assert f"ERROR suite/test_it.py::{test} - Service 'web' ended" in done.stdout, done.stdout
+    assert "no longer answers" not in done.stdout
+    assert "a fixture's own fault" in done.stdout
+    assert done.code == 1, done.stdout  # of those that failed by themselves
+    assert "FAILED suite/test_it.py::test_parts " not in done.stdout
+    assert "SUBFAILED[second]" not in done.stdout
+    assert run_json(place)["outcomes"] == {"broken": 4, "failed": 2, "succeeded": 1, "xfailed": 1}
+
+
 AFTER = """
 import pytest
 def test_good(get): assert get("/")

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 START_BUDGET = 10.0
 ANSWER_BUDGET = 5.0  # in which a keeper that is well says hello, however busy the machine is
 STOPPED_BUDGET = 1.0  # in which one that was stopped may go on
+LOOKED_AFTER = 1.0  # without an answer it is looked whether it was stopped
 NETWORK_BUDGET = 20.0
 REMOVAL_BUDGET = 60.0  # seconds beyond the grace that services are given
 _BRINGS_UP = frozenset(["acquire", "compose", "network", "settled", "start"])
@@ -265,13 +266,8 @@ def connect(name: str) -> tuple[socket.socket, int]:
     """
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        connection.settimeout(ANSWER_BUDGET)
-        connection.connect("\0" + name)
-        connection.settimeout(None)
+        _enter(connection, name)
         pid, uid = peer_of(connection)
-    except TimeoutError:
-        connection.close()
-        raise HungKeeperError(name, 0) from None
     except OSError as error:
         connection.close()
         raise BrokenStack(f"The keeper of {_env_of(name)} is gone ({error.strerror})") from error
@@ -285,6 +281,32 @@ def connect(name: str) -> tuple[socket.socket, int]:
         connection.close()
         raise HungKeeperError(name, pid)
     return connection, pid
+
+
+def _enter(connection: socket.socket, name: str) -> None:
+    """Connect to a keeper, when there is room among those who wait for it (unix(7), EAGAIN).
+
+    Raises:
+        HungKeeperError: there was none in time.
+        OSError: nobody listens there.
+    """
+    connection.settimeout(0)  # else it could wait for ever
+    for _ in poll(Deadline.after(ANSWER_BUDGET)):
+        with contextlib.suppress(BlockingIOError):
+            connection.connect("\0" + name)
+            connection.settimeout(None)
+            return
+    raise HungKeeperError(name, _keeper_of(name))
+
+
+def _keeper_of(name: str) -> int:
+    """Return which process of this user was started to listen under a name, 0 when none is seen."""
+    for pid in procs.all_pids():
+        with contextlib.suppress(OSError):
+            asked = any(f'"socket": "{name}"' in word for word in procs.words_of(pid))
+            if asked and Path(f"/proc/{pid}").stat().st_uid == os.getuid():
+                return pid
+    return 0
 
 
 def _goes_on(pid: int) -> bool:
@@ -343,6 +365,7 @@ class KeeperLink:
         on_event: Callable[[dict[str, Any]], None] = lambda _: None,
         on_lost: Callable[[], None] = lambda: None,
     ) -> None:
+        self._name = name
         self._socket, self.pid = connect(name)
         self._on_event, self._on_lost = on_event, on_lost
         self._lock = threading.Lock()
@@ -401,6 +424,7 @@ class KeeperLink:
         """Send a request and return its answer.
 
         Raises:
+            HungKeeperError: the keeper was stopped meanwhile.
             BrokenStack: the keeper is gone or did not answer in ``timeout`` seconds.
             HarnessError: the keeper refused, with its reason; of the kind that the keeper met.
         """
@@ -419,7 +443,7 @@ class KeeperLink:
             request = json.dumps({"id": number, "do": do, **arguments}).encode() + b"\n"
             with self._sending:
                 self._socket.sendall(request)
-            answer = mine.get(timeout=timeout)
+            answer = self._await(mine, timeout)
         except OSError as error:
             self.lost = True
             raise BrokenStack(f"The keeper is gone, {do!r} was not done") from error
@@ -436,6 +460,18 @@ class KeeperLink:
             raise kind(str(answer["error"]))
         result: dict[str, Any] = answer["ok"]
         return result
+
+    def _await(self, answers: SimpleQueue[dict[str, Any] | None], timeout: float) -> dict[str, Any] | None:
+        """Return the answer, or None for none to come. Raises Empty after ``timeout``, HungKeeperError before that."""
+        deadline = Deadline.after(timeout)
+        while True:
+            try:
+                return answers.get(timeout=min(LOOKED_AFTER, deadline.remaining()))
+            except Empty:
+                if not _goes_on(self.pid):
+                    raise HungKeeperError(self._name, self.pid) from None
+                if deadline.expired():
+                    raise
 
     def _why_unanswered(self) -> str:
         return "The keeper is gone" if self.lost else "This run was given up"

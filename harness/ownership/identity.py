@@ -37,6 +37,17 @@ class Owner:
         """Return it as JSON values."""
         return asdict(self)
 
+    @classmethod
+    def of(cls, facts: dict[str, Any]) -> Owner:
+        """Return the owner that JSON values tell of. Raises TypeError where they are not as they should be."""
+        owner = cls(**facts)
+        if any(type(getattr(owner, name)) is not kind for name, kind in _KINDS.items()):
+            raise TypeError(f"{facts} is no owner")
+        return owner
+
+
+_KINDS = {"uid": int, "machine": str, "boot": str, "pid": int, "start": int, "pidns": int}
+
 
 def _first_line(path: str) -> str:
     try:

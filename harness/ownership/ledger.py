@@ -192,14 +192,14 @@ class Contents:
         if kind == "header":
             self.header = line
         elif kind == "holder":
-            owner = Owner(**line["owner"])
+            owner = Owner.of(line["owner"])
             self.holders[owner.pid] = owner
         elif kind == "released":
             self.holders.pop(line["pid"], None)
         elif kind == "kept":
             self.kept = bool(line["value"])
         elif kind == "started":
-            self.processes[line["pid"]] = (line["pid"], line["start"], line["service"])
+            self.processes[line["pid"]] = (_number(line["pid"]), _number(line["start"]), _text(line["service"]))
         elif kind == "ended":
             self.processes.pop(line["pid"], None)
         elif kind == "left":
@@ -225,22 +225,46 @@ class Contents:
         try:
             return LedgerRecord(
                 path=path,
-                env=header["env"],
-                checkout=header["checkout"],
-                engine=header["engine"],
-                folder=header["folder"],
-                socket=header["socket"],
-                keeper=Owner(**header["owner"]),
+                env=_text(header["env"]),
+                checkout=_text(header["checkout"]),
+                engine=_text(header["engine"]),
+                folder=_text(header["folder"]),
+                socket=_text(header["socket"]),
+                keeper=Owner.of(header["owner"]),
                 holders=tuple(self.holders.values()),
                 kept=self.kept,
                 processes=tuple(self.processes.values()),
-                nonce=header.get("nonce", ""),
-                key=header.get("key", ""),
-                daemon=Daemon(**header["daemon"]) if header.get("daemon") else None,
+                nonce=_text(header.get("nonce", "")),
+                key=_text(header.get("key", "")),
+                daemon=_daemon(header.get("daemon")),
                 left=self.left,
             )
         except (KeyError, TypeError):
             return None
+
+
+def _number(value: object) -> int:
+    """Return ``value`` if it is a whole number. Raises TypeError: what a file says decides what is killed."""
+    if type(value) is not int:
+        raise TypeError(f"{value!r} is no whole number")
+    return value
+
+
+def _text(value: object) -> str:
+    """Return ``value`` if it is a text. Raises TypeError."""
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+def _daemon(facts: dict[str, Any] | None) -> Daemon | None:
+    """Return the engine that a header names, if it does. Raises TypeError."""
+    if facts is None:
+        return None
+    daemon = Daemon(**facts)
+    for value in (daemon.host, daemon.origin, daemon.certificates):
+        _text(value)
+    return daemon
 
 
 def record_of(path: Path, lines: Iterable[dict[str, Any]]) -> LedgerRecord | None:
@@ -263,7 +287,7 @@ def read(path: Path) -> LedgerRecord | None:
 
 def _lines(text: str) -> Iterator[dict[str, Any]]:
     for line in text.splitlines():
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             yield json.loads(line)
 
 

@@ -286,8 +286,8 @@ def remove_all(
 def owner_of(labels: dict[str, str]) -> Owner | None:
     """Return the owner that labels name, None when they name none that can be read."""
     try:
-        return Owner(**json.loads(labels[OWNER]))
-    except (KeyError, TypeError, ValueError):
+        return Owner.of(json.loads(labels[OWNER]))
+    except (KeyError, TypeError, ValueError, RecursionError):
         return None
 
 

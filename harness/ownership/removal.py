@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import procs
+from harness.artifacts import read_regular
 from harness.clock import Deadline, poll
 from harness.daemon import reach
 from harness.errors import EngineUnreachableError, HarnessError
@@ -22,6 +24,7 @@ WORK, LOG = "work", "keeper.log"
 ENGINE_BUDGET = 20.0
 CUT_SHORT = 1.5  # seconds in which the engine may still create what a killed Compose, or run, had asked for
 MARK = ".harness-environment"
+LARGEST_MARK = 4096
 
 
 def mark_work_folder(folder: Path, env: str) -> Path:
@@ -32,18 +35,26 @@ def mark_work_folder(folder: Path, env: str) -> Path:
     return work
 
 
+def has_work_folder(folder: Path) -> bool:
+    """Return whether there is a ``folder/work``; what cannot be looked at is there."""
+    try:
+        return (folder / WORK).exists()
+    except OSError as error:
+        return error.errno != errno.ENAMETOOLONG  # there can be none
+
+
 def remove_work_folder(folder: Path, env: str) -> bool:
     """Remove ``folder/work`` if its mark says that it is ``env``'s; return whether it is gone."""
-    work = folder / WORK
-    if not work.exists():
+    if not has_work_folder(folder):
         return True
+    work = folder / WORK
     try:
-        if (work / MARK).read_text() != env or work.is_symlink():
+        if work.is_symlink() or read_regular(work / MARK, LARGEST_MARK) != env.encode():
             return False
     except OSError:
         return False
     shutil.rmtree(work, ignore_errors=True)
-    return not work.exists()
+    return not has_work_folder(folder)
 
 
 def living(record: LedgerRecord) -> dict[int, int]:

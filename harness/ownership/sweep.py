@@ -142,7 +142,8 @@ def find_dead(state: Path, daemon: Daemon | None = None, keys: Sequence[Path] = 
         if record:
             things = [f"process {pid} ({procs.command_of(pid)})" for pid in removal.living(record)]
             things += removal.containers_of(record, daemon)
-            things += [f"folder {work}"] if (work := Path(record.folder, removal.WORK)).exists() else []
+            if removal.has_work_folder(Path(record.folder)):
+                things.append(f"folder {Path(record.folder, removal.WORK)}")
             found.append(Dead(record.env, record.checkout, tuple(things)))
         elif ledger.read(path) is None:
             notes.append(f"{path} is {irregular(path) or 'no ledger that can be read'}")

@@ -1,7 +1,7 @@
 """Is it usable: one poll loop over probes, which ends at once when the service is dead."""
 
 from harness.readiness.listeners import Family, is_silent, stranger_at
-from harness.readiness.probes import Asker, Hopeless, Target, missing_binary, start_again, start_check, start_probe
+from harness.readiness.probes import Asker, Hopeless, Target, start_again, start_check, start_probe
 from harness.readiness.waiting import Stop, Waited, ask_once, wait_until_ready
 
 __all__ = [
@@ -13,7 +13,6 @@ __all__ = [
     "Waited",
     "ask_once",
     "is_silent",
-    "missing_binary",
     "start_again",
     "start_check",
     "start_probe",

@@ -17,6 +17,7 @@ from harness import clock, procs
 from harness.artifacts import mapped_path, read_on
 from harness.errors import BrokenStack, HarnessError
 from harness.helpers import http
+from harness.refusals import missing_for_good
 from harness.stack import HealthCheck
 
 if TYPE_CHECKING:
@@ -26,18 +27,13 @@ if TYPE_CHECKING:
 
 STILL_OPEN = 0.02  # a proxy accepts for a service that does not listen yet, and closes at once
 CONNECT_BUDGET = 0.5
-KAFKA_SLICE = 0.25
-FAILURES_OF_A_CLIENT = 4
+KAFKA_SLICE, LONGEST_KAFKA_SLICE = 0.25, 2.0  # seconds for one answer of a broker: of the first client, of later ones
+FAILURES_OF_A_CLIENT = 2
 EXEC_BUDGET = 5.0
 BODY_SHOWN = 80
 _TLS = "\\x15\\x03"  # the head of an alert, as ``http.problem_of`` writes it (RFC 8446, section 5.1)
 LOG_AT_ONCE, LOG_PARTS = 1 << 20, 16
 LOG_AGAIN = 1 << 16  # bytes that are looked at twice: a match may have come in pieces, and have several lines
-# What an engine says of a program that is not there, and what shells say; neither of one that was named by its path.
-_NO_EXECUTABLE = re.compile(r'exec: "([^"/]+)": executable file not found')
-_NOT_FOUND = re.compile(r"sh: (?:line )?(?:\d+: )?([^\s/:]+): (?:command )?not found")
-_GIVES_UP = re.compile(r"\|\|\s*(?:exit(?:\s+\d+)?|false)\b")
-_OTHER_WAYS = ("||", ";", "\n", "if ")
 # What a check raises because it is written wrongly: no waiting will change that.
 _MISTAKES = (TypeError, NameError, AttributeError, ImportError, SyntaxError, NotImplementedError)
 
@@ -61,6 +57,7 @@ class Target:
         is_awaited: whether another service starts when this one is healthy.
         stranger: tells who listens on (host, port) when that is nobody of this environment, "" otherwise.
         silence: tells why (host, port) need not be asked, since nothing listens behind it; "" when something may.
+        refuted: tells the same after a connection was accepted there, which proves nothing of a container.
         execute: runs a command in it, where it is a container.
         exists: tells whether it has a file, where it is a container.
         healthy: tells "" or why it is not healthy, where it is a container.
@@ -80,6 +77,7 @@ class Target:
     is_awaited: bool = False
     stranger: Callable[[str, int], str] | None = None
     silence: Callable[[str, int], str] = lambda _host, _port: ""
+    refuted: Callable[[str, int], str] = lambda _host, _port: ""
     execute: Callable[[tuple[str, ...], float], procs.Finished] | None = None
     exists: Callable[[str], bool] | None = None
     healthy: Callable[[], str] | None = None
@@ -300,6 +298,8 @@ def _tcp(host: str, port: int, target: Target) -> str:
         return f"{host}:{port}: {error.strerror or error}"
     if closed:
         return f"{host}:{port} accepted and closed at once"
+    if refuted := target.refuted(host, port):  # a busy proxy is slow to close
+        return refuted
     target.refuse_stranger(host, port)
     return ""
 
@@ -319,11 +319,9 @@ def _exec(argv: tuple[str, ...], target: Target, budget: float, given_up: thread
         said = error.summary
     except OSError as error:
         said = f"{error.filename or argv[0]}: {error.strerror}"
-        if error.filename == argv[0] and "/" not in argv[0] and isinstance(error, FileNotFoundError):
-            raise Hopeless(said) from error
     else:
         said = _outcome(argv, done, budget)
-    if missing_binary(" ".join(argv), said):
+    if missing_for_good(" ".join(argv), said):
         raise Hopeless(said)
     return said
 
@@ -335,23 +333,6 @@ def _outcome(argv: tuple[str, ...], done: procs.Finished, budget: float) -> str:
     said = (done.stderr or done.stdout).strip().splitlines()
     how = f"no end in {budget:g} s" if done.code is None else procs.describe_exit(done.code)
     return f"{argv[0]}: {how}" + (f": {said[-1]}" if said else "")
-
-
-def missing_binary(command: str, said: str) -> str:
-    """Return the program without which a command can never succeed, "" when what it said tells of none.
-
-    One that is named by its path may yet come: the service may write it.
-
-    Args:
-        command: the command, or the line that a shell was given.
-        said: what came of it, in the words of the engine or the shell.
-    """
-    if match := _NO_EXECUTABLE.search(said):
-        return match[1]
-    # A shell goes on behind ``||``: what is missing may only be the first of two ways.
-    other_ways = _GIVES_UP.sub("", command)
-    match = _NOT_FOUND.search(said)
-    return match[1] if match and not any(word in other_ways for word in _OTHER_WAYS) else ""
 
 
 def _healthy(target: Target) -> Asker:
@@ -429,7 +410,8 @@ def _python(reference: str, target: Target) -> str:
             f"Probe python {reference} of service {target.service!r} cannot be asked: {type(error).__name__}: {error}",
             service=target.service,
         ) from error
-    except Exception as error:  # noqa: BLE001 - a check may raise whatever it likes to say "not yet"; it is passed on
+    # A check may raise whatever it likes to say "not yet"; it is not asked whether this process shall end.
+    except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001
         return f"{reference} raised {type(error).__name__}: {error}"
     if answer is True or answer is None or answer == "":
         return ""
@@ -449,6 +431,7 @@ class KafkaAsker:
         self._kafka: Any = None
         self._round_trip_done = False
         self._failures = 0
+        self._slice = KAFKA_SLICE
         self._sent_to = ""  # what was seen when a client was sent elsewhere
         self._consumer: Any = None
         self._asking = threading.Lock()
@@ -501,7 +484,7 @@ class KafkaAsker:
 
         kafka = self._client()
         try:
-            missing = missing_leaders(kafka.leaders(KAFKA_SLICE), self._probe.topics)
+            missing = missing_leaders(kafka.leaders(self._slice), self._probe.topics)
         except HarnessError as error:
             self._sent_to = self._elsewhere(kafka) or self._sent_to
             self._begin_again()
@@ -511,7 +494,7 @@ class KafkaAsker:
         if self._round_trip_done:
             return ""
         try:
-            refused = "" if kafka.committed_reachable(KAFKA_SLICE) else "no group coordinator answers"
+            refused = "" if kafka.committed_reachable(self._slice) else "no group coordinator answers"
             if not refused:
                 self._round_trip(kafka)
         except HarnessError as error:
@@ -533,11 +516,15 @@ class KafkaAsker:
             kafka.delete_topics(topic)
 
     def _begin_again(self) -> None:
-        """Have a new client ask after some failures: one that was sent to an address without a broker stays there."""
+        """Have a new client ask after some failures: one that was sent to an address without a broker stays there.
+
+        Each gets more time for an answer than the one before: a busy broker must be heard some time.
+        """
         self._failures += 1
         if self._failures % FAILURES_OF_A_CLIENT == 0:
             self._kafka.close()
             self._kafka = None
+            self._slice = min(2 * self._slice, LONGEST_KAFKA_SLICE)
 
     def _elsewhere(self, kafka: Any) -> str:  # noqa: ANN401 - loaded late
         """Return where brokers say that they are and cannot be reached, "" when they can be."""
@@ -553,7 +540,7 @@ class KafkaAsker:
             return ""
         kafka = self._client()
         if self._consumer is None:
-            partitions = kafka.topics(KAFKA_SLICE).get(wanted.topic)
+            partitions = kafka.topics(self._slice).get(wanted.topic)
             if not partitions:
                 return f"topic {wanted.topic!r} does not exist"
             self._consumer = kafka.consumer(wanted.topic, start="start")

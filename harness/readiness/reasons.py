@@ -32,7 +32,9 @@ _UNRESOLVED = re.compile(
     r"|unknown mysql server host|failed to resolve|could not resolve|getaddrinfo|no address associated",
     re.IGNORECASE,
 )
-_REFUSED = re.compile(r"refused|accepted and closed|RemoteDisconnected|reset by peer|no answer|does not answer as")
+_REFUSED = re.compile(
+    r"refused|nothing listens|accepted and closed|RemoteDisconnected|reset by peer|no answer|does not answer as"
+)
 _FAILED = re.compile(r"(?P<how>exit code -?\d+|signal \d+ \(\w+\)):? ?(?P<said>.*)", re.DOTALL)
 _STATUS = re.compile(r"status (\d{3})\b")
 _STATUS_SAYS = {
@@ -112,7 +114,7 @@ def why_not_ready(seen: Seen) -> Reason:
             return reason
     sentence = seen.observation or "no probe answered"
     if seen.port is not None and _REFUSED.search(sentence) and seen.listening == ():
-        sentence = f"{sentence}; it listens on no port"
+        sentence = f"{sentence.removesuffix(' in the container')}; it listens on no port"
     told = unknown_host(seen.variables, seen.log) or mask(cause_of(seen.log))
     if told and _REFUSED.search(seen.observation):
         return Reason(f"{told}; {sentence}", "its log and its variables say why it is not ready")

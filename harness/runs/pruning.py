@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.artifacts import read_regular
 from harness.ownership import ledger
-from harness.ownership.removal import WORK
+from harness.ownership.removal import has_work_folder
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _RUN = re.compile(r"\d{8}-\d{6}-[0-9a-f]{8}")  # ``artifacts.new_run_id``
 _GOING = ".pruned-"
+LARGEST = 64 << 20  # of a run.json
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,8 @@ def _uses(path: Path) -> frozenset[Path]:
 
 def _has_failed(path: Path) -> bool:
     try:
-        return json.loads((path / "run.json").read_text(encoding="utf-8")).get("exit_code") not in (None, 0)
-    except (OSError, ValueError, AttributeError):
+        return json.loads(read_regular(path / "run.json", LARGEST)).get("exit_code") not in (None, 0)
+    except (OSError, ValueError, AttributeError, RecursionError):
         return False
 
 
@@ -110,7 +112,7 @@ def _needed(settings: Settings, logs: Path, entries: Sequence[RunEntry]) -> set[
     """
     records = [ledger.read(path) for path in ledger.all_ledgers(settings.state)]
     needed = {Path(record.folder).resolve() for record in records if record}
-    return needed | {entry.path for entry in entries if (entry.path / WORK).exists()} | {(logs / "latest").resolve()}
+    return needed | {entry.path for entry in entries if has_work_folder(entry.path)} | {(logs / "latest").resolve()}
 
 
 def _set_aside(path: Path) -> bool:

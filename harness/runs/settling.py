@@ -22,7 +22,6 @@ from harness.readiness import (
     Stop,
     Target,
     is_silent,
-    missing_binary,
     start_again,
     start_check,
     start_probe,
@@ -30,7 +29,7 @@ from harness.readiness import (
     wait_until_ready,
 )
 from harness.readiness.reasons import Seen, why_not_ready
-from harness.refusals import why_not_started
+from harness.refusals import missing_for_good, why_not_started
 from harness.runs.observing import listening_of, variables_of
 from harness.seeding import apply, too_long
 from harness.stack import Probe, broker_of, by_number
@@ -78,13 +77,13 @@ class ContainerHealth:
         if self._environment.started(self._stack, self._service) and now() >= self._next_look:
             checks = self._environment.explain(self._stack, self._service).get("health_log", ())
             self._next_look = now() + HEALTH_LOOK
-            if any(missing_binary(self._line, check) for check in checks):
+            if any(missing_for_good(self._line, check) for check in checks):
                 raise Hopeless(f"{said}, {checks[-1]}")
         return said
 
 
 class Silence:
-    """Whether anything listens in a container, once it has been asked in vain for a while.
+    """Whether anything listens in a container, once it has been asked in vain for a while, or has accepted.
 
     The proxy of a published port accepts for a container in which nothing listens; who asks on keeps it busy.
     """
@@ -96,15 +95,22 @@ class Silence:
         self._look_from = 0.0
         self._first_process = 0
 
-    def __call__(self, host: str, port: int) -> str:
-        """Return why an address need not be asked, "" when it may answer or that cannot be seen."""
+    def asked(self, host: str, port: int) -> str:
+        """Return why an address need not be asked, "" when it may answer, that cannot be seen or it is early."""
+        return self._look(host, port, early=False)
+
+    def accepted(self, host: str, port: int) -> str:
+        """Return why a connection that was accepted counts for nothing, "" when it may count or that cannot be seen."""
+        return self._look(host, port, early=True)
+
+    def _look(self, host: str, port: int, *, early: bool) -> str:
         end = next((end for end in self._plan.endpoints if (end.host, end.port) == (host, port)), None)
         facts = self._environment.started(self._plan.stack, self._plan.service)
         if end is None or facts is None:
             return ""
         if facts["container"] != self._container:
             self._container, self._look_from, self._first_process = facts["container"], now() + YOUNG, 0
-        if now() < self._look_from:
+        if now() < self._look_from and not early:
             return ""
         self._first_process = self._first_process or self._pid()
         silent = is_silent(self._first_process, self._container, end.right)
@@ -681,6 +687,7 @@ class Settling:
         self, plan: ServicePlan, address: dict[int, tuple[str, int]], brokers: dict[int, str]
     ) -> Target:
         environment, stack, name = self.environment, self.stack.name, plan.service
+        silence = Silence(environment, plan)
 
         def container() -> str:
             return str((environment.started(stack, name) or {}).get("container", ""))
@@ -691,7 +698,8 @@ class Settling:
             address=address,
             brokers=brokers,
             env=plan.env,
-            silence=Silence(environment, plan),
+            silence=silence.asked,
+            refuted=silence.accepted,
             execute=lambda argv, timeout: containers.execute(environment.client, container(), argv, timeout),
             exists=lambda path: containers.exists(environment.client, container(), path),
             healthy=ContainerHealth(environment, stack, name, _health_line(self.stack.service(name))),

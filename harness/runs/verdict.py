@@ -213,7 +213,7 @@ class Judge:
         return [f"{stack}/{name}" for stack in stacks for name in self._settled(stack)]
 
     def _settled(self, stack: str) -> Collection[str]:
-        settling = self._run.settled.get(stack)
+        settling = self._run.settled.get(stack) if stack in self._environment.brought else None  # given back: no more
         return [name for name in settling.plans if name not in settling.oneshots] if settling else ()
 
     def _ask(self, keys: list[str]) -> dict[str, str]:

@@ -107,7 +107,8 @@ def _apply(seed: Seed, around: Surroundings) -> None:
             getattr(import_module(module), name)(around.stack)
         except (HarnessError, OSError):
             raise
-        except Exception as error:  # the user's code raises whatever it likes; all of it means that the seed failed
+        # The user's code raises whatever it likes, sys.exit() too; all of it means that the seed failed.
+        except (Exception, SystemExit, KeyboardInterrupt) as error:
             raise BrokenStack(
                 f"Seed {seed.key!r}: python {seed.python} raised {type(error).__name__}: {error}"
             ) from error

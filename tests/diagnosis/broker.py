@@ -1,14 +1,17 @@
 """A program that answers as a Kafka broker does, as far as a client needs to read its metadata; the rest is silence.
 
-Its words: HOST PORT ADVERTISED TOPICS; ADVERTISED is what it says of itself, TOPICS is ``name=leader,...``. It speaks
-ApiVersions in version 0 and Metadata in version 1 ("Protocol" in the Apache Kafka documentation).
+Its words: HOST PORT ADVERTISED TOPICS; ADVERTISED is what it says of itself, TOPICS is ``name=leader,...``. SECONDS, a
+variable, is how long it takes for Metadata. It speaks ApiVersions in version 0 and Metadata in version 1 ("Protocol" in
+the Apache Kafka documentation).
 """
 
 from __future__ import annotations
 
+import os
 import socketserver
 import struct
 import sys
+import threading
 
 API_VERSIONS, METADATA, UNSUPPORTED = 18, 3, 35
 SPOKEN = {API_VERSIONS: (0, 0), METADATA: (1, 1), 0: (0, 2), 1: (0, 3), 2: (0, 0), 10: (0, 0), 19: (0, 0)}
@@ -47,6 +50,8 @@ class Handler(socketserver.StreamRequestHandler):
         """Answer what is understood."""
         while head := self.rfile.read(4):
             key, version, correlation = struct.unpack(">hhi", self.rfile.read(struct.unpack(">i", head)[0])[:8])
+            if key == METADATA:
+                threading.Event().wait(float(os.environ.get("SECONDS", "0")))
             if key in (API_VERSIONS, METADATA):
                 advertised, topics = sys.argv[3], dict(item.split("=") for item in sys.argv[4:])
                 leaders = {name: int(leader) for name, leader in topics.items()}

@@ -184,6 +184,7 @@ SERVICES = [
     Fault(
         "it listens on another port and is asked by tcp",
         r"nothing listens on 8080; it listens on \S+:8000\b",
+        engines=BOTH,
         **unready(web(where="(HOST, 8000)"), ready=TCP),
     ),
     Fault(
@@ -220,7 +221,7 @@ SERVICES = [
     ),
     Fault(
         "it never listens",
-        r"127\.\S+:8080.*(refused|closed|reset).*; it listens on no port",
+        r"127\.\S+:8080.*(refused|closed|reset|nothing listens).*; it listens on no port",
         engines=BOTH,
         **unready(WAIT, ready=http()),
     ),
@@ -569,7 +570,21 @@ SERVICES = [
         r"Service 'db' ended with exit code 3 before it was ready: no space left",
         engines=BOTH,
         services={
-            "db": program(logs("no space left on device: error", "sys.exit(3)"), ready=[{"log": "^up"}], ports=False),
+            "db": program(
+                logs("no space left on device: error", "sys.exit(3)"),
+                ready=[{"log": "^up"}],
+                ports=False,
+                compose={"healthcheck": {"test": "true"}},
+            ),
+            "web": program(WAIT, ready=TCP, compose={"depends_on": {"db": {"condition": "service_healthy"}}}),
+        },
+    ),
+    Fault(
+        "what it depends on has no healthcheck",
+        r"Service 'db' could not be started: others wait until it is healthy, and it has no healthcheck",
+        engines=(COMPOSE,),
+        services={
+            "db": DB,
             "web": program(WAIT, ready=TCP, compose={"depends_on": {"db": {"condition": "service_healthy"}}}),
         },
     ),
@@ -643,7 +658,7 @@ SERVICES = [
     ),
     Fault(
         "a port is held by a stranger",
-        r"port \d+/tcp is held on every address by pid \d+ \(",
+        r"'web'.*: port \d+/tcp is held on every address by pid \d+ ",
         code=10,
         place="stranger",
         engines=BOTH,
@@ -799,7 +814,7 @@ def kafka(advertised: str, *topics: str, ready: dict[str, Any] | None = None) ->
                 },
             }
         },
-        "top": {"x-harness": {"timeouts": {"ready": "3s"}}},
+        "top": {"x-harness": {"timeouts": {"ready": "6s"}}},
     }
 
 
@@ -1258,7 +1273,11 @@ OPTIONS = [
         "wbe=sleep 9",
     ),
     option(
-        "the local build is no folder", r"Local build nope \(command line\) is no folder", "up", "--local-build", "nope"
+        "the local build is no folder",
+        r"Local build nope \(command line\) does not exist; a folder was needed",
+        "up",
+        "--local-build",
+        "nope",
     ),
     option("an option is misspelt", r"No idea what '--frsh' is", "up", "--frsh"),
     option(
@@ -1365,6 +1384,7 @@ OPTIONS = [
     option(
         "the folder of runs is on a full disk",
         r"Run folder \S+ cannot be made: No space left on device",
+        code=12,
         place="full_disk",
     ),
     # -- tests

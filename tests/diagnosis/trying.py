@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import fresh
 import places
 import yaml
 from projects import Project
 
 from harness import procs
+from harness.clock import Deadline, poll
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -79,13 +81,22 @@ class Told:
     root: str
 
 
-def try_out(case: Case, folder: Path, image: str) -> Told:
-    """Have a command run into a fault."""
+def try_out(case: Case, folder: Path, image: str, server: str = "") -> Told:
+    """Have a command run into a fault, by the program that listens at ``server`` (``fresh``) if there is one."""
     project = Plot(folder, case, image)
     with getattr(places, case.fault.place or "nothing")(project):
-        argv = [*project.before, *HARNESS, *case.fault.argv]
-        done = procs.run(argv, timeout=BUDGET, env=project.environ, cwd=project.root)
+        done = _done(project, case.fault.argv, server)
     return Told(done.code, first_line_of(done, case), f"{done.stdout}{done.stderr}", os.fspath(project.root))
+
+
+def _done(project: Plot, words: tuple[str, ...], server: str) -> procs.Finished:
+    if project.before or not server:
+        argv = [*project.before, *HARNESS, *words]
+        return procs.run(argv, timeout=BUDGET, env=project.environ, cwd=project.root)
+    out, err = project.root.parent / "stdout", project.root.parent / "stderr"
+    request = fresh.Request(words, str(project.root), project.environ, str(out), str(err), BUDGET)
+    code = fresh.ask(server, request)
+    return procs.Finished(words, code, out.read_text(errors="replace"), err.read_text(errors="replace"))
 
 
 def first_line_of(done: procs.Finished, case: Case) -> str:
@@ -110,6 +121,11 @@ class Trials:
         self._futures: dict[str, Future[Told]] = {}
         self._make_folder = make_folder
         self._image = image
+        self._socket = str(make_folder("fresh") / "socket")
+        self._server = procs.spawn([sys.executable, fresh.__file__, self._socket])
+        for _ in poll(Deadline.after(BUDGET)):
+            if Path(self._socket).exists() or self._server.poll() is not None:
+                break
 
     def ask(self, case: Case) -> Told:
         """Return what was said of a case; begin with those that come after it."""
@@ -119,12 +135,14 @@ class Trials:
                 break
             image = self._image() if following.engine == "compose" else "actor"
             folder = self._make_folder("fault")
-            self._futures[str(following)] = self._pool.submit(try_out, following, folder, image)
+            self._futures[str(following)] = self._pool.submit(try_out, following, folder, image, self._socket)
         return self._futures[str(case)].result()
 
     def close(self) -> None:
         """Wait for what was begun."""
         self._pool.shutdown(cancel_futures=True)
+        self._server.terminate()
+        self._server.wait(10)
 
 
 def items_of(session: Any) -> list[Case]:
