@@ -703,12 +703,13 @@ class _Program(Program):  # type: ignore[misc] # it has no types
             return ""
         word, name = unknown[1], str(getattr(error.context, "name", "") or "")
         flags = {str(context.name): set(context.flags) for context in self.collection.to_contexts()}
+        if takers := [task for task in flags if word in flags[task]]:
+            place = "" if name else "goes after the task's name, and "
+            return f" It {place}is a flag of {', '.join(takers)}"
         own = flags.get(name) or self.initial_context.flags  # of the program itself, before any task
         near = nearest(word, own if word.startswith("-") else flags)
         if near:
             return near.replace("; did", " Did")
-        if takers := [task for task in flags if word in flags[task]]:
-            return f" It goes after the task's name, and is a flag of {', '.join(takers)}"
         name = name or next((task for task in sys.argv if task in _PASSES_ON), "")
         return f" Words for {_PASSES_ON[name]} go after --: harness {name} -- {word}" if name in _PASSES_ON else ""
 

@@ -35,6 +35,7 @@ HARNESS = ("-c", "from harness.invoke_tasks import main; main()")
         ("tset", "Did you mean 'test'?"),
         ("--stack s up", "goes after the task's name"),
         ("-k x test", "go after --: harness test -- -k"),
+        ("ps --stack s", "It is a flag of up, test"),
         ("--lst", "Did you mean '--list'?"),
         ("up --wait-timeout", "A value of --wait-timeout was not given"),
         ("up -- web", "Words after -- are for test, run, exec; up takes none"),
