@@ -735,3 +735,21 @@ def test_a_service_has_the_grace_that_its_file_gives_unless_a_signal_came(projec
     assert run.close(hurried=hurried) == []
     assert ("ended slowly" in log.read_text()) != hurried
     assert clock.now() - began < (15 if hurried else 30)
+
+
+def test_a_run_that_goes_while_its_stack_is_removed_leaves_no_keeper(project: Project) -> None:
+    """A run that is lost while it waits for a removal must not leave the keeper, with nothing left to keep."""
+    late = service("slow:3", "say:up", "wait", ready=[{"log": "up"}], compose={"stop_grace_period": "20s"})
+    project.stack("s", {"late": late}, **{"x-harness": {"timeouts": {"down": "30s"}}})
+    run = project.run()
+    run.bring("s")
+    assert run.environment is not None
+    link = run.environment.link
+    removal = clock.Aside(lambda: link.ask("release", stack="s"))
+    for _ in clock.poll(clock.Deadline.after(10)):
+        if not link.ask("services")["stacks"]["s"]["settled"]:
+            break
+    assert not removal.is_over()
+    link.close()
+    assert project.wait_until_gone(20) == {}
+    assert project.ledgers() == []

@@ -502,7 +502,7 @@ class Keeper:
             await asyncio.gather(self._end_children(connection), removed)
             if connection.sponsor and connection.id == connection.sponsor.id:
                 await self._lost_sponsor(connection.sponsor)
-            self._end_if_unused()
+            await self._end_if_unused()
 
     async def _end_children(self, connection: Connection) -> None:
         """End what was to end with a client that did not say goodbye: the command that it ran, and all of its."""
@@ -515,7 +515,7 @@ class Keeper:
     async def _sponsor_ended(self, sponsor: Sponsor) -> None:
         say(f"{sponsor.id} is gone")
         await self._lost_sponsor(sponsor)
-        self._end_if_unused()
+        await self._end_if_unused()
 
     async def _lost_sponsor(self, sponsor: Sponsor, *, hurried: bool = True) -> list[str]:
         """Drop what a sponsor's clients share, and the clients: they work for nobody. Return what is left."""
@@ -533,7 +533,9 @@ class Keeper:
         await closing
         return [line for lines in left for line in lines]
 
-    def _end_if_unused(self) -> None:
+    async def _end_if_unused(self) -> None:
+        """End, once what goes is gone, if nobody is left: who asked for a removal may not be there any more."""
+        await self._removals_over()
         if self._first_lease_seen and not self._leases() and not self.holds.stacks:
             self.finished.set()
 
