@@ -663,6 +663,9 @@ namespace = Collection(
 """What a project's tasks.py imports: ``from harness.invoke_tasks import namespace``."""
 
 
+_NO_VALUE = re.compile(r"^Flag <Argument: (\w+).*> needed value and was not given one!$")
+
+
 class _Program(Program):  # type: ignore[misc] # it has no types
     """Invoke's program, which ends with 10 when words on the command line cannot be understood."""
 
@@ -673,6 +676,9 @@ class _Program(Program):  # type: ignore[misc] # it has no types
     def parse_tasks(self) -> None:
         with self.usage():
             super().parse_tasks()
+            tasks = [str(context.name) for context in self.tasks]
+            if self.core.remainder and tasks and not set(tasks) & set(_PASSES_ON):
+                raise ParseError(f"Words after -- are for {', '.join(_PASSES_ON)}; {tasks[-1]} takes none")
 
     def print_version(self) -> None:
         from importlib.metadata import version  # noqa: PLC0415 - takes a fifth of the start of a command
@@ -686,7 +692,8 @@ class _Program(Program):  # type: ignore[misc] # it has no types
             yield
         except ParseError as error:
             hint = "`harness --list` and `harness --help TASK` show what there is"
-            _complain("\n".join([*lay_out(f"{error}{self._meant(error)}"), f"next: {hint}"]))
+            said = _NO_VALUE.sub(lambda flag: f"A value of --{flag[1].replace('_', '-')} was not given", str(error))
+            _complain("\n".join([*lay_out(f"{said}{self._meant(error)}"), f"next: {hint}"]))
             raise Exit(code=10) from error
 
     def _meant(self, error: ParseError) -> str:
@@ -696,11 +703,14 @@ class _Program(Program):  # type: ignore[misc] # it has no types
             return ""
         word, name = unknown[1], str(getattr(error.context, "name", "") or "")
         flags = {str(context.name): set(context.flags) for context in self.collection.to_contexts()}
-        near = nearest(word, flags.get(name, ()) if word.startswith("-") else flags)
+        if takers := [task for task in flags if word in flags[task]]:
+            place = "" if name else "goes after the task's name, and "
+            return f" It {place}is a flag of {', '.join(takers)}"
+        own = flags.get(name) or self.initial_context.flags  # of the program itself, before any task
+        near = nearest(word, own if word.startswith("-") else flags)
         if near:
             return near.replace("; did", " Did")
-        if takers := [task for task in flags if word in flags[task]]:
-            return f" It goes after the task's name, and is a flag of {', '.join(takers)}"
+        name = name or next((task for task in sys.argv if task in _PASSES_ON), "")
         return f" Words for {_PASSES_ON[name]} go after --: harness {name} -- {word}" if name in _PASSES_ON else ""
 
 

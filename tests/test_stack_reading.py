@@ -607,10 +607,11 @@ def test_scalars_are_those_of_yaml_1_2(folder: Path, written: str, value: object
         ("[{target: 80, published: '8080', protocol: udp}]", [(8080, 80, "udp")]),
         ("[22:22]", [(22, 22, "tcp")]),
         ("['8000-8002:80']", [(80, 80, "tcp")]),
+        ("['0:80']", [(80, 80, "tcp")]),
     ],
 )
 def test_ports_have_their_left_and_right_number(folder: Path, written: str, ports: list[tuple[int, int, str]]) -> None:
-    """A port must have its left and right number in the short and the long form; one out of a range has its own."""
+    """A port must have its left and right number in the short and the long form; of a range, or with 0, its own."""
     web = read_tree([write(folder, s=WEB + f"    ports: {written}\n")], {}).root.services[0]
     assert [(port.left, port.right, port.protocol) for port in web.ports] == ports
 

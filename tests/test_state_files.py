@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 DEAD = "20260101-000000-deadbeef"
+VALUES: tuple[Any, ...] = (None, 1.5, -1, "", "\0", "a" * 5000, [], {}, {"pid": None}, True)
 HARNESS = ("-c", "from harness.invoke_tasks import main; main()")
 
 
@@ -129,7 +130,7 @@ def _damaged(lines: list[dict[str, Any]]) -> Iterator[bytes]:
     """Return the file with each value replaced by another kind of value, one at a time, and by what is hard to read."""
     for number, line in enumerate(lines):
         for key in line:
-            for value in (None, 1.5, -1, "", "\0", "a" * 5000, [], {}, {"pid": None}, True):
+            for value in VALUES:
                 wrong = [*lines[:number], {**line, key: value}, *lines[number + 1 :]]
                 yield "\n".join(map(json.dumps, wrong)).encode()
     yield b"[" * 200_000

@@ -22,7 +22,7 @@ TASK_CODE = 10
         ("up --stack ./nope.yaml", "nope.yaml does not exist"),
         ("up --frsh", "No idea what '--frsh' is!"),
         ("nosuch", "No idea what 'nosuch' is!"),
-        ("up --engine", "needed value and was not given one"),
+        ("up --engine", "A value of --engine was not given"),
         ("up --ttl 0s", "--ttl '0s' (command line) is no time"),
         ("up --wait-timeout x", "--wait-timeout 'x': a duration such as 90s or 1m30s was needed"),
         ("up --pull always", "Value of --pull 'always' (command line) is not known; valid: missing, never"),

@@ -237,6 +237,8 @@ def _place_error(unit: _Unit, error: str) -> str:
     source = (named or list(unit.sources))[0]
     line, hint = 1, ""
     text = error.replace(f"validating {source.path}: ", "").replace(f"failed to parse {source.path}: ", "").strip()
+    if env_line := re.fullmatch(r"failed to read (.+?): line (\d+): (.+)", text, re.DOTALL):
+        return f"{env_line[1]}:{env_line[2]}: {env_line[3]}"
     if path := re.search(r"\b(services(?:\.[\w-]+)+)", text):
         keys = path[1].split(".")
         line = source.line(*keys)
@@ -329,8 +331,8 @@ def _service(
     ports = []
     for port in table.get("ports") or ():
         published = str(port.get("published") or port["target"])
-        # A range for one port lets the engine choose; here it gets its own number on its own address.
-        left = int(port["target"] if "-" in published else published)
+        # A range for one port, and 0, let the engine choose; here it gets its own number on its own address.
+        left = int(port["target"] if "-" in published or published == "0" else published)
         ports.append(Port(left=left, right=int(port["target"]), protocol=port.get("protocol", "tcp")))
     grace = table.get("stop_grace_period")
     return Service(

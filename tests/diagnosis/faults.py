@@ -1034,6 +1034,20 @@ def wrong(name: str, says: str, text: str, **more: Any) -> Fault:
 
 
 FILES = [
+    Fault(
+        "a line of .env is none",
+        r"^compose/\.env:2: key cannot contain a space",
+        services=SETTLED,
+        files={"compose/.env": "A=1\nNOT A LINE\n"},
+        code=10,
+    ),
+    Fault(
+        "a line of an env file is none",
+        r"^compose/web\.env:2: key cannot contain a space",
+        services={"web": program(web(), ready=http(), compose={"env_file": "web.env"})},
+        files={"compose/web.env": "A=1\nNOT A LINE\n"},
+        code=10,
+    ),
     wrong("a tab", r"s\.yaml:3: is no YAML: .*character", "services:\n  web:\n\timage: x\n"),
     wrong("an indentation", r"s\.yaml:4: is no YAML", "services:\n  web:\n    image: x\n   ports: []\n"),
     wrong("a quote is not closed", r"s\.yaml:\d: is no YAML: .*quoted scalar", WEB + '    command: "a\n'),
