@@ -77,7 +77,9 @@ def test_four_workers_that_begin_together_share_one_stack(project: Project) -> N
     assert done.stdout.count("harness: engine: embedded (asked for by HARNESS_ENGINE)") == 1
     assert set_ups(project) == ["s"]
     assert (project.latest / "services" / "web.log").read_text() == "hello\n"
-    assert [path.name for path in (project.root / "logs").iterdir() if not path.is_symlink()] == [project.latest.name]
+    assert [path.name for path in (project.root / "logs").iterdir() if path.is_dir() and not path.is_symlink()] == [
+        project.latest.name
+    ]
     assert run_json(project)["outcomes"] == {"succeeded": 4}
     assert run_json(project)["exit_code"] == 0
     assert len([one for one in events(project) if one["event"] == "exit"]) == 1
