@@ -361,7 +361,7 @@ def test_an_engine_that_does_not_answer_is_eleven(dock: Dock, kind: str) -> None
         done = run_in(dock, *HARNESS, "up", "--stack", "s", "--engine", "compose")
         spent = clock.now() - began
     assert (done.code, "Traceback" in done.stderr) == (11, False), done.stderr
-    assert spent < 5 + 2  # the interpreter's own start included
+    assert spent < 5 + 4  # the interpreter's own start included, beside other tests
     assert host.removeprefix("unix://") in done.stderr
     assert "(DOCKER_HOST) does not answer: " in done.stderr
     assert not (dock.root / "logs").exists()
@@ -701,7 +701,7 @@ def test_a_signal_during_a_pull_ends_it_at_once(dock: Dock, task: str, tmp_path:
             began = clock.now()
             process.send_signal(signal.SIGTERM)
             assert process.wait(20) in (143, -signal.SIGTERM), output.read_text()
-            assert clock.now() - began < 5
+            assert clock.now() - began < 7  # as after any signal
     assert dock.wait_until_clear(10) == []
     assert not list(dock.root.glob("logs/*/services/*.log"))
 

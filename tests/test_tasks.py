@@ -98,8 +98,7 @@ def test_what_was_left_up_and_is_of_no_use_is_told_with_the_way_out(
     pid = kept_web(project, "polite")
     os.kill(pid, act)
     for _ in poll(Deadline.after(10)):
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] if procs.start_time_of(pid) else "Z"
-        if state in "ZT":
+        if procs.state_of(pid) in (procs.STATES["Z"], procs.STATES["T"], "gone"):
             break
     for words in (("up", "--stack", "s"), ("run", "--stack", "s", "--", "true")):
         done = harness(project, *words, code=12)

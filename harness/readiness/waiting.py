@@ -93,11 +93,6 @@ class Waited:
     hopeless: bool = False
 
 
-def _late(asker: Asker, question: Aside[str]) -> str:
-    """Return in words how long an answer is waited for, "" when that is not long."""
-    return f"{asker.name} has not answered for {question.seconds:.1f} s" if question.seconds >= LATE else ""
-
-
 def _give_up(asker: Asker) -> None:
     """Have a probe end what it does for an answer that nobody wants any more."""
     if isinstance(asker, Slow):
@@ -154,8 +149,11 @@ class _Asking:
         self._last_seen, self.observation = (self.probe, seen), seen
 
     def ended(self, *, ready: bool, dead: bool = False) -> Waited:
-        late = _late(self.todo[0], self.question) if self.question else ""
-        seen, seconds = late or self.observation, clock.now() - self.start
+        seen, seconds = self.observation, clock.now() - self.start
+        if self.question and self.question.seconds >= LATE:
+            silent = f"for {self.question.seconds:.1f} s"
+            # What it said before may be the cause, and so may its silence since.
+            seen = f"{seen}; then no answer {silent}" if seen else f"{self.probe} has not answered {silent}"
         return Waited(ready, dead, self.probe, seen, tuple(self.history), seconds, self.port)
 
 

@@ -147,7 +147,8 @@ class Trials:
 
 def items_of(session: Any) -> list[Case]:
     """Return the cases that this session is going to ask for, in its order."""
-    return [item.callspec.params["case"] for item in session.items if "case" in getattr(item, "callspec", _NO).params]
+    wanted = (getattr(item, "callspec", _NO).params.get("case") for item in session.items)
+    return [case for case in wanted if isinstance(case, Case)]
 
 
 class _NO:
