@@ -189,7 +189,8 @@ def test_a_wrong_stack_file_is_ten(project: Project) -> None:
     done = pytest_in(project)
     assert done.code == 10, done.stdout
     line = path.read_text().splitlines().index("      redy: []") + 1
-    assert f"\ncompose/{path.name}:{line}: services.web.x-harness.redy: key 'redy' is not known; did you mean 'ready'?" in done.stdout
+    place = f"compose/{path.name}:{line}: services.web.x-harness.redy"
+    assert f"\n{place}: key 'redy' is not known; did you mean 'ready'?" in done.stdout
     assert not (project.root / "logs").exists()
 
 
