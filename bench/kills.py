@@ -7,8 +7,9 @@ networks and volumes with this folder's label. Victims are the run, the keeper, 
 Where a keeper was killed, what is left is healed by the next start, which is made and is part of the time.
 
 With ``--phases`` the kills are spread evenly: a third each on run, keeper and both, and of each of these a third while
-it settles, while tests would run, and while it is torn down. There only a kill of both is healed by the next start:
-after one of the run, or of the keeper, nothing may be left within 10 s by itself.
+it settles, while tests would run, and while it is torn down. A kill that came too early or too late for that counts as
+well, and another one is made. There only a kill of both is healed by the next start: after one of the run, or of the
+keeper, nothing may be left within 10 s by itself.
 
 Results go to logs/bench/ as JSON lines (seed, victim, moment, phase, seconds to zero) and as a table; exit code 1 when
 something was left after 20 s (10 s). Zero leaks in n kills bound the rate at 3/n with 95 % confidence.
@@ -55,6 +56,7 @@ START = "start"
 PHASES = {"settling": "", "tests": "up", "teardown": "ending"}  # -> the word with which a run says that it begins
 HOLD = 0.3
 BUDGET = 120.0
+TRIES = 4  # to hit the phase that was aimed at
 WARM = 3
 RUN = """
 import sys, threading
@@ -282,11 +284,14 @@ def main() -> int:
         took = ", ".join(f"{phase} {seconds:.2f} s" for phase, seconds in lengths.items())
         print(f"{chosen.engine}: seed {seed}, a run takes: {took}; {chosen.kills} kills", flush=True)
         for number in range(chosen.kills):
-            aim = spread(number, lengths, dice) if chosen.phases else anywhere(number, lengths, dice)
-            kill = one_round(field, number, aim, HOLD)
-            kills.append(kill)
-            if kill.left:
-                print(f"  {kill}", flush=True)
+            for _ in range(TRIES):
+                aim = spread(number, lengths, dice) if chosen.phases else anywhere(number, lengths, dice)
+                kill = one_round(field, number, aim, HOLD)
+                kills.append(kill)
+                if kill.left:
+                    print(f"  {kill}", flush=True)
+                if kill.phase == aim.phase or not chosen.phases:
+                    break  # else the machine was quicker or slower than when it was measured; that kill counts as well
     report(kills, chosen.engine, seed)
     return 1 if any(kill.left for kill in kills) else 0
 
