@@ -582,7 +582,9 @@ def test_a_signal_to_pytest_removes_its_containers(
         "    print('RUNNING', flush=True)\n    for _ in clock.poll(clock.Deadline.after(30)):\n        pass\n"
     )
     output = tmp_path / "out"
-    process = spawn(dock, output, "-m", "pytest", "-s", "-p", "no:cacheprovider", "test_it.py")
+    # Hypothesis would be imported when a session is interrupted, which takes it seconds.
+    words = ("-s", "-p", "no:cacheprovider", "-p", "no:hypothesispytest")
+    process = spawn(dock, output, "-m", "pytest", *words, "test_it.py")
     for _ in clock.poll(clock.Deadline.after(20)):
         if b"RUNNING" in output.read_bytes():
             break
