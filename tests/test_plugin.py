@@ -207,7 +207,7 @@ def in_mid_test(project: Project, output: Path) -> procs.Popen[bytes]:
     """Start pytest on a test that waits, and return it when the test is running."""
     project.stack("s", {"web": web()})
     suite(project, WAIT + "def test_it(web):\n    print('RUNNING', flush=True)\n    wait(30)\n")
-    argv = [sys.executable, "-m", "pytest", "-s", "-p", "no:cacheprovider", "suite"]
+    argv = [sys.executable, "-m", "pytest", "-s", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "suite"]
     with output.open("wb") as file:
         process = procs.spawn(argv, env=project.environ, cwd=project.root, output=file)
     for _ in clock.poll(clock.Deadline.after(20)):

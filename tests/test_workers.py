@@ -199,7 +199,7 @@ def in_mid_test(project: Project, output: Path) -> procs.Popen[bytes]:
     project.stack("s", {"web": web()})
     test = "def test_it(shared, all_here):\n    open(f'running-{os.getpid()}', 'w').close()\n    wait(30)\n"
     suite(project, a=test, b=test)
-    argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-n2", "suite"]
+    argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-n2", "suite"]
     with output.open("wb") as file:
         process = procs.spawn(argv, env=project.environ, cwd=project.root, output=file)
     for _ in clock.poll(clock.Deadline.after(20)):
@@ -266,7 +266,7 @@ def test_a_keeper_told_to_end_while_a_worker_waits_for_anothers_stack_ends(proje
     project.stack("m", {"web": web()})
     test = "def test_it(own):\n    open('running', 'w').close()\n    wait(30)\n"
     suite(project, a=test, b=test)
-    argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-n2", "suite"]
+    argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-n2", "suite"]
     with (tmp_path / "out").open("wb") as file:
         process = procs.spawn(argv, env=project.environ, cwd=project.root, output=file)
     keepers: list[tuple[int, int]] = []
