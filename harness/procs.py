@@ -308,7 +308,12 @@ def end_with_parent(environ: Mapping[str, str]) -> None:
 
 def _end_after(pid: int, start: int) -> None:
     wait_gone(pid, start, None)
+    # The end of this process waits for a thread that is no daemon: however soon it ends, what it detached goes as well.
+    threading.Thread(target=_end_all_of, args=(pid, start), name="harness-orphans", daemon=False).start()
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _end_all_of(pid: int, start: int) -> None:
     threading.Event().wait(ORPHAN_GRACE)
     for orphan, since in carriers(parent_of_children(pid, start)).items():
         if orphan != os.getpid():

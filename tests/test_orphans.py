@@ -87,16 +87,49 @@ def test_whoever_is_killed_alone_takes_all_along(project: Project, argv: tuple[s
     assert len(_alive(project)) >= 4
     process.kill()
     process.wait(10)
-    detached = "nox" in argv  # Nox is not asked what its sessions leave
     for _ in clock.poll(clock.Deadline.after(6)):
-        if len(_alive(project)) <= detached:
+        if not _alive(project):
             break
     left = _alive(project)
     for pid in left:
         os.kill(pid, signal.SIGKILL)
-    assert [line for line in left.values() if not (detached and line.startswith("sleep"))] == []
+    assert list(left.values()) == []
     assert project.wait_until_gone(10) == {}
     assert project.ledgers() == []
+
+
+# Ends as soon as it is told to, as a pytest may that has nothing to tear down.
+PROMPT = f"""{WAITS}
+import threading
+from harness import procs
+procs.end_with_parent(os.environ)
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+open("running", "w").close()
+threading.Event().wait(60)
+"""
+PARENT = """
+import os, sys
+from harness import procs
+procs.run_attached([sys.executable, "prompt.py"], env={**os.environ, **procs.as_parent()})
+"""
+
+
+def test_what_a_child_detached_goes_however_soon_that_child_ends(project: Project) -> None:
+    """A child that ends at once when its parent was killed must not leave behind what it had detached."""
+    (project.root / "prompt.py").write_text(PROMPT)
+    process = procs.spawn([sys.executable, "-c", PARENT], env=project.environ, cwd=project.root)
+    for _ in clock.poll(clock.Deadline.after(60)):
+        if (project.root / "running").exists():
+            break
+    process.kill()
+    process.wait(10)
+    for _ in clock.poll(clock.Deadline.after(6)):
+        if not _alive(project):
+            break
+    left = _alive(project)
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert list(left.values()) == []
 
 
 def test_a_pytest_that_nobody_of_ours_started_watches_nobody() -> None:
