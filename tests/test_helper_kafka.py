@@ -701,7 +701,7 @@ def test_deleted_records_are_gone(kafka: Kafka, topic: str) -> None:
     kafka.send_all((topic, f"{number}", None, 1, ()) for number in range(5))
     assert kafka.delete_records(topic, 3, partition=1) == 3
     assert [message.value for message in kafka.messages(topic)] == [b"3", b"4"]
-    with pytest.raises(KafkaFailure, match=rf"did not delete records of {topic}\[1\]: .*out of range"):
+    with pytest.raises(KafkaFailure, match=rf"did not delete records of {topic}\[1\]: .*Offset out of\b"):
         kafka.delete_records(topic, 99, partition=1)
     assert kafka.delete_records(topic, partition=1) == 5
     assert kafka.messages(topic) == []

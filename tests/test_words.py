@@ -150,7 +150,8 @@ def test_a_silent_engine_is_asked_once(project: Project, tmp_path: Path) -> None
                     return
 
         threading.Thread(target=accept, daemon=True).start()
-        project.environ |= {"DOCKER_HOST": f"unix://{path}", "HARNESS_ENGINE": "auto"}
+        # Where CI is set, a silent engine is an error: nothing else is chosen.
+        project.environ |= {"DOCKER_HOST": f"unix://{path}", "HARNESS_ENGINE": "auto", "CI": ""}
         assert run_in(project, *HARNESS, "up").code == 0
         engine.shutdown(socket.SHUT_RDWR)
     assert len(asked) == 1

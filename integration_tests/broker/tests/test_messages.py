@@ -75,16 +75,21 @@ def test_order_by_key(broker: Broker, ns: str) -> None:
     """Of 5,000 messages over 2 partitions, those with one key arrive once each and in their order."""
     broker.create(ns, 2)
     producer = broker.producer()
+    refusals: list[str] = []
+
+    def told(error: object, _: object) -> None:
+        refusals.extend([str(error)] if error else [])
+
     for number in range(5000):
-        producer.produce(ns, b"%d" % number, key=b"%d" % (number % 10))
+        producer.produce(ns, b"%d" % number, key=b"%d" % (number % 10), on_delivery=told)
         producer.poll(0)
-    assert producer.flush(PATIENCE) == 0
+    assert (producer.flush(PATIENCE), refusals) == (0, [])
     by_key: dict[bytes, list[int]] = {}
     for partition in (0, 1):
         records = broker.read(ns, partition=partition)
-        assert records, f"partition {partition} is empty"
-        for one in records:
-            by_key.setdefault(one.key(), []).append(int(one.value()))
+        assert offsets(records) == list(range(broker.watermarks(ns, partition)[1])), f"partition {partition}"
+        for record in records:
+            by_key.setdefault(record.key(), []).append(int(record.value()))
     assert by_key == {b"%d" % key: list(range(key, 5000, 10)) for key in range(10)}
 
 
