@@ -39,7 +39,7 @@ def processes(ids: list[str]) -> list[str]:
         except OSError:
             continue
         cookies = {one.partition(b"=")[2].decode() for one in environ.split(b"\0") if one.startswith(b"HARNESS_RUN=")}
-        kept = b"harness.ownership.keeper" in line and any(one.encode() in line for one in ids)
+        kept = b"harness.keeper.keeper" in line and any(one.encode() in line for one in ids)
         if cookies & set(ids) or kept:
             found.append(f"process {entry.name}: {line.replace(bytes(1), b' ').decode(errors='replace')[:150]}")
     return found

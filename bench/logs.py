@@ -19,9 +19,9 @@ from bench.project import COMPOSE, EMBEDDED, SERVICES, engines, find_engine, lef
 from bench.rounds import alternate
 from harness import clock, procs
 from harness.artifacts import file_size
-from harness.engine.compose import MAX_LOG
+from harness.engine.compose.plan import MAX_LOG
 from harness.errors import BrokenStack
-from harness.ownership.bounding import LIMIT
+from harness.keeper.bounding import LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -214,7 +214,7 @@ def up(  # noqa: PLR0913, PLR0917 - as many as there are flags
 
     Example: harness up --stack kafka
     """
-    from harness.runs import kept  # noqa: PLC0415
+    from harness.verbs import up_down as kept  # noqa: PLC0415
 
     settings = _settings(
         stack=stack,
@@ -240,7 +240,7 @@ def up(  # noqa: PLR0913, PLR0917 - as many as there are flags
 
 
 def _explain(settings: Settings, *, fresh: bool, json: bool) -> None:
-    from harness.runs.explaining import explain  # noqa: PLC0415
+    from harness.verbs.explain import explain  # noqa: PLC0415
 
     engine, stacks = explain(settings, fresh=fresh)
     if json:
@@ -279,7 +279,7 @@ def test(  # noqa: PLR0913, PLR0917
 
     Example: harness test -- -k alarms -x
     """
-    from harness.runs import suites  # noqa: PLC0415
+    from harness.verbs import test as suites  # noqa: PLC0415
 
     options = {"engine": engine, "keep": keep, "local_build": local_build, "profile": profile}
     rest = {"pull": pull, "wait_timeout": wait_timeout}
@@ -311,7 +311,7 @@ def run(  # noqa: PLR0913, PLR0917
 
     Example: harness run --stack kafka -- ./suite.sh --verbose
     """
-    from harness.runs import commands  # noqa: PLC0415
+    from harness.verbs import run as commands  # noqa: PLC0415
 
     options = {"engine": engine, "system": system, "keep": keep, "local_build": local_build, "profile": profile}
     settings = _settings(stack=stack, local=local, **options, pull=pull, wait_timeout=wait_timeout)
@@ -332,7 +332,7 @@ def down(_: Any, stack: str = "", engine: str = "", all: bool = False) -> None: 
     Example: harness down
     """
     from harness.errors import ConfigError  # noqa: PLC0415
-    from harness.runs import kept  # noqa: PLC0415
+    from harness.verbs import up_down as kept  # noqa: PLC0415
 
     if all and stack:
         raise ConfigError("--all and --stack exclude each other; give one of them")
@@ -352,8 +352,8 @@ def ps(_: Any, engine: str = "", json: bool = False) -> None:  # noqa: ANN401
     Example: harness ps
     """
     from harness.procs import describe_exit  # noqa: PLC0415
-    from harness.runs import kept  # noqa: PLC0415
     from harness.runs.environment import changer  # noqa: PLC0415
+    from harness.verbs import up_down as kept  # noqa: PLC0415
 
     settings = _settings(engine=engine)
     holder = changer(settings)
@@ -389,7 +389,7 @@ def logs(_: Any, service: str = "", engine: str = "", follow: bool = False, sinc
     """
     from harness.durations import parse_duration  # noqa: PLC0415
     from harness.errors import ConfigError  # noqa: PLC0415
-    from harness.runs.tailing import logs as tail  # noqa: PLC0415
+    from harness.verbs.logs import logs as tail  # noqa: PLC0415
 
     try:
         seconds = parse_duration(since) if since else None
@@ -405,7 +405,7 @@ def endpoints(_: Any, engine: str = "", env: bool = False, json: bool = False) -
 
     Example: export $(harness endpoints --env)
     """
-    from harness.runs import kept  # noqa: PLC0415
+    from harness.verbs import up_down as kept  # noqa: PLC0415
 
     settings = _settings(engine=engine)
     lines = kept.listed_or_none(settings) if json else kept.listed(settings)
@@ -414,7 +414,7 @@ def endpoints(_: Any, engine: str = "", env: bool = False, json: bool = False) -
         _say(f"these are of engine {used[0].engine}, which `test` uses too; --engine chooses another that is up")
     found = {name: address for one in used for name, address in one.endpoints.items()}
     if env:
-        from harness.runs.commands import variables  # noqa: PLC0415
+        from harness.verbs.run import variables  # noqa: PLC0415
 
         found = variables(found)
     if json:
@@ -450,11 +450,11 @@ def config(  # noqa: PLR0913, PLR0917
     Example: harness config --stack kafka --rendered
     """
     if schema:
-        from harness.runs.schemas import schema as schema_of  # noqa: PLC0415
+        from harness.verbs.schema import schema as schema_of  # noqa: PLC0415
 
         print(schema_of(schema), end="")
         return
-    from harness.runs import explaining  # noqa: PLC0415
+    from harness.verbs import explain as explaining  # noqa: PLC0415
 
     settings = _settings(stack=stack, engine=engine, system=system, profile=profile, local_build=local_build)
     stacks = explaining.rendered(settings) if rendered else explaining.written(settings)
@@ -471,7 +471,7 @@ def report(_: Any, run: str = "", json: bool = False) -> None:  # noqa: ANN401
 
     Example: harness report
     """
-    from harness.runs.showing import show_run  # noqa: PLC0415
+    from harness.verbs.report import show_run  # noqa: PLC0415
 
     shown = show_run(_settings(), run)
     if json:
@@ -486,7 +486,7 @@ def doctor(_: Any, engine: str = "", json: bool = False) -> None:  # noqa: ANN40
 
     Example: harness doctor
     """
-    from harness.runs.doctor import examine  # noqa: PLC0415
+    from harness.verbs.doctor import examine  # noqa: PLC0415
 
     found = examine(_settings(engine=engine))
     with _reader_may_leave(sys.stdout):
@@ -510,7 +510,7 @@ def exec(_: Any, service: str = "", engine: str = "") -> None:  # noqa: ANN401, 
 
     Example: harness exec --service kafka -- ls /tmp
     """
-    from harness.runs import touching  # noqa: PLC0415
+    from harness.verbs import act as touching  # noqa: PLC0415
 
     settings, argv = _settings(engine=engine), _remainder()
     _needed(service, "--service NAME")
@@ -525,7 +525,7 @@ def restart(_: Any, service: str = "", engine: str = "") -> None:  # noqa: ANN40
 
     Example: harness restart --service kafka
     """
-    from harness.runs import touching  # noqa: PLC0415
+    from harness.verbs import act as touching  # noqa: PLC0415
 
     settings = _settings(engine=engine)
     _needed(service, "--service NAME")
@@ -539,7 +539,7 @@ def seed(_: Any, stack: str = "", engine: str = "", fresh: bool = False) -> None
 
     Example: harness seed
     """
-    from harness.runs import touching  # noqa: PLC0415
+    from harness.verbs import act as touching  # noqa: PLC0415
 
     planted = touching.seed(_settings(engine=engine), _say, fresh=fresh, stack=stack)
     for name in planted:
@@ -568,7 +568,7 @@ def build(
 
     Example: harness build --subject forwarder
     """
-    from harness.runs.building import build as build_images  # noqa: PLC0415
+    from harness.verbs.build import build as build_images  # noqa: PLC0415
 
     settings = _settings(stack=stack, engine=engine, system=system, profile=profile)
     for service, image in build_images(settings, _say, subject=subject).items():
@@ -595,7 +595,7 @@ def gc(
     Example: harness gc --dry-run
     """
     from harness.errors import ConfigError  # noqa: PLC0415
-    from harness.runs import tidying  # noqa: PLC0415
+    from harness.verbs import gc as tidying  # noqa: PLC0415
 
     settings = _settings(engine=engine)
     if json and not dry_run:
@@ -630,7 +630,7 @@ def new(_: Any, stack: str = "", image: str = "") -> None:  # noqa: ANN401
 
     Example: harness new --stack web
     """
-    from harness.runs.scaffold import new_stack  # noqa: PLC0415
+    from harness.verbs.new import new_stack  # noqa: PLC0415
 
     settings = _settings()
     _needed(stack, "--stack NAME")

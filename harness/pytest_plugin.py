@@ -394,7 +394,7 @@ class Session:
 
     def _mark(self, item: pytest.Item, moment: str) -> None:
         if self.environment is not None:
-            from harness.runs import diagnostics  # noqa: PLC0415 - not for plain tests
+            from harness.runs import evidence as diagnostics  # noqa: PLC0415 - not for plain tests
 
             item.stash.setdefault(_MARK, {})[moment] = diagnostics.mark(self.environment)
 
@@ -490,7 +490,7 @@ class Session:
             _show(item, report, "harness", f"no evidence: {type(error).__name__}: {error}")
 
     def _show_logs(self, environment: Environment, item: pytest.Item, report: pytest.TestReport) -> None:
-        from harness.runs import diagnostics  # noqa: PLC0415 - not for plain tests
+        from harness.runs import evidence as diagnostics  # noqa: PLC0415 - not for plain tests
 
         use = self._begin_use(item)
         if use is None or self._judge is None:
@@ -511,7 +511,7 @@ class Session:
         for subject, text in heard.items():
             _show(item, report, subject, text)
         if self.environment is not None:
-            from harness.runs import diagnostics  # noqa: PLC0415 - not for plain tests
+            from harness.runs import evidence as diagnostics  # noqa: PLC0415 - not for plain tests
 
             diagnostics.save_testimony(self.environment, item.nodeid, heard)
 

@@ -13,12 +13,13 @@ import pytest
 import yaml
 
 from harness import procs
-from harness.engine import ContainerPlan, Endpoint, Image, ProcessPlan, embedded
-from harness.engine.addresses import Layout, Local, Stranger, dry_layout, endpoints, needs
-from harness.engine.compose import DROPPED, MAX_LOG, NAME, PIDS, Identity, plan_stack
+from harness.engine import ContainerPlan, Endpoint, Image, ProcessPlan
+from harness.engine.compose.plan import DROPPED, MAX_LOG, NAME, PIDS, Identity, plan_stack
+from harness.engine.layout import Layout, Local, Stranger, dry_layout, endpoints, needs
 from harness.engine.mounts import is_missing
+from harness.engine.process import plan as embedded
 from harness.errors import ConfigError
-from harness.ownership.networks import Network
+from harness.keeper.networks import Network
 from harness.ownership.objects import sealed
 from harness.stack import compose_environment, find_compose, read_tree
 

@@ -15,8 +15,9 @@ from projects import run_json
 from harness import clock
 from harness.errors import BrokenStack, ConfigError, HarnessError
 from harness.helpers import http
-from harness.ownership.bounding import LIMIT
-from harness.runs import kept, running
+from harness.keeper.bounding import LIMIT
+from harness.runs import running
+from harness.verbs import up_down as kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -20,11 +20,13 @@ from projects import run_in, run_json
 from harness import clock, procs
 from harness.daemon import Api, Reply, find_daemon
 from harness.errors import BrokenStack, ConfigError, HarnessError, LeftoverError
+from harness.keeper.client import KeeperLink
 from harness.ownership import ledger, objects
-from harness.ownership.client import KeeperLink
 from harness.ownership.identity import this_process
 from harness.ownership.sweep import sweep
-from harness.runs import kept, running, touching
+from harness.runs import running
+from harness.verbs import act as touching
+from harness.verbs import up_down as kept
 
 if TYPE_CHECKING:
     from pathlib import Path

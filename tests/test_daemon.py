@@ -15,8 +15,8 @@ from servers import free_port, raw_server
 
 from harness import clock
 from harness.daemon import DEFAULT_HOST, Api, Daemon, connect, find_daemon
+from harness.engine.choice import Compose, Embedded, choose_engine
 from harness.errors import BrokenStack, ConfigError, EngineUnreachableError
-from harness.runs.wiring import Compose, Embedded, choose_engine
 
 if TYPE_CHECKING:
     import threading

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from projects import Project, run_in
 
-from harness.runs import diagnostics
+from harness.runs import evidence as diagnostics
 
 if TYPE_CHECKING:
     from harness import procs

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from harness.engine import Endpoint, embedded
-from harness.engine.addresses import Layout, Stranger, dry_layout, find_strangers, needs
-from harness.engine.embedded import NAME
+from harness.engine import Endpoint
+from harness.engine.layout import Layout, Stranger, dry_layout, find_strangers, needs
+from harness.engine.process import plan as embedded
+from harness.engine.process.plan import NAME
 from harness.errors import ConfigError
 from harness.stack import read_tree
 

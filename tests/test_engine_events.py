@@ -16,8 +16,9 @@ import pytest
 from fake_engine import EARLIER, ENV, FITS, KEY, LATER, FakeEngine, name_of, with_seal
 
 from harness import clock
-from harness.ownership import containers, objects
-from harness.ownership.containers import ENGINE_FILE, NOT_ALL, STARTS_AT_ONCE, Container, Engine
+from harness.keeper import containers
+from harness.keeper.containers import ENGINE_FILE, NOT_ALL, STARTS_AT_ONCE, Container, Engine
+from harness.ownership import objects
 from harness.ownership.proof import seal
 
 if TYPE_CHECKING:

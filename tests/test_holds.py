@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from harness.ownership.holds import KEPT, Answer, Holds, Outcome, Request, State
+from harness.keeper.holds import KEPT, Answer, Holds, Outcome, Request, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

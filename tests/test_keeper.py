@@ -19,15 +19,17 @@ from projects import Project, run_in, service, web
 
 from harness import clock, procs
 from harness.errors import BrokenStack, ConfigError, HarnessError
+from harness.keeper.addresses import Leases
+from harness.keeper.client import EnvironmentId, KeeperLink, KeeperToBe, start_keeper
 from harness.ownership import ledger
-from harness.ownership.client import EnvironmentId, KeeperLink, KeeperToBe, start_keeper
 from harness.ownership.identity import Owner, is_proven_dead, this_process
-from harness.ownership.leases import Leases
 from harness.ownership.locks import locked
 from harness.ownership.objects import sealed
 from harness.ownership.removal import CUT_SHORT
 from harness.ownership.sweep import Swept, sweep
-from harness.runs import kept, running, tailing
+from harness.runs import running
+from harness.verbs import logs as tailing
+from harness.verbs import up_down as kept
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -131,7 +133,7 @@ def test_a_keeper_that_is_not_wanted_makes_nothing(project: Project) -> None:
 TO_BE = """
 import os, signal, sys
 from pathlib import Path
-from harness.ownership.client import EnvironmentId, KeeperToBe
+from harness.keeper.client import EnvironmentId, KeeperToBe
 state, root = map(Path, sys.argv[1:])
 KeeperToBe(EnvironmentId("e", state / "harness", root / "logs" / "e", str(root), "embedded"))
 os.kill(os.getpid(), signal.SIGKILL)
@@ -151,7 +153,7 @@ BEGUN = """
 import json, os, signal, sys
 from pathlib import Path
 from harness.daemon import Daemon
-from harness.ownership.client import EnvironmentId, KeeperToBe
+from harness.keeper.client import EnvironmentId, KeeperToBe
 state, root, host = sys.argv[1:]
 folder = Path(root, "logs", "e")
 folder.mkdir(parents=True)
@@ -241,7 +243,7 @@ def test_a_network_whose_keeper_did_not_come_up_goes(
 ) -> None:
     """Where the keeper fails while the network is being made, the run must remove it."""
     dies = "import os,sys\nos.write(int(sys.argv[4]), b'%d' % os.getpid())\nos.read(int(sys.argv[3]), 99)"
-    monkeypatch.setattr("harness.ownership.client._BOOT", dies)
+    monkeypatch.setattr("harness.keeper.client._BOOT", dies)
     with pytest.raises(BrokenStack, match="did not start"):
         project.run().open()
     assert slow.did("POST") == ["/networks/create"]
@@ -581,7 +583,7 @@ def test_the_keeper_is_a_process_of_its_own(project: Project) -> None:
 
 CLEARED = """
 import asyncio, json, os, sys
-from harness.ownership.keeper import Keeper
+from harness.keeper.keeper import Keeper
 async def main():
     keeper = Keeper(json.loads(sys.argv[1]))
     seen = [keeper._is_cleared(), await keeper._remove_all(), keeper._is_cleared()]
@@ -594,8 +596,8 @@ asyncio.run(main())
 WALKS = """
 import asyncio, json, sys
 from harness import clock, procs
-from harness.ownership.holds import Request
-from harness.ownership.keeper import Keeper, Stack
+from harness.keeper.holds import Request
+from harness.keeper.keeper import Keeper, Stack
 async def main():
     keeper = Keeper(json.loads(sys.argv[1]))
     asyncio.get_running_loop().add_signal_handler(17, keeper.reap)
@@ -622,7 +624,7 @@ def test_the_walks_that_a_teardown_takes_do_not_grow_with_its_services(tmp_path:
 
 SYNCS = """
 import asyncio, json, os, sys
-from harness.ownership.keeper import Keeper
+from harness.keeper.keeper import Keeper
 async def main():
     sync, synced = os.fdatasync, []
     os.fdatasync = lambda fd: synced.append(1) or sync(fd)

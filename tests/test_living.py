@@ -18,9 +18,9 @@ from projects import Project, run_in, web
 
 from harness import clock, procs
 from harness.errors import BrokenStack
+from harness.keeper.client import HungKeeperError, KeeperLink
+from harness.keeper.living import find_living, find_one, listening
 from harness.ownership import ledger
-from harness.ownership.client import HungKeeperError, KeeperLink
-from harness.ownership.living import find_living, find_one, listening
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

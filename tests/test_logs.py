@@ -11,11 +11,13 @@ import pytest
 from projects import Project, run_in, service
 
 from harness import artifacts, clock
-from harness.ownership import bounding
-from harness.ownership.bounding import HEAD, LIMIT, STEP, LogBounds
+from harness.keeper import bounding
+from harness.keeper.bounding import HEAD, LIMIT, STEP, LogBounds
 from harness.readiness import Target, start_probe
-from harness.runs import kept, running, tailing
+from harness.runs import running
 from harness.stack import Probe
+from harness.verbs import logs as tailing
+from harness.verbs import up_down as kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable

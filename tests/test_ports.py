@@ -10,8 +10,8 @@ import pytest
 from projects import Project, run_in, service
 
 from harness.engine import Endpoint
-from harness.engine.addresses import Local
-from harness.engine.attach import locate
+from harness.engine.attach.plan import locate
+from harness.engine.layout import Local
 from harness.stack import Port, Service, Stack, Tree, by_number, numbers_of
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from harness.ownership.identity import this_process
 from harness.ownership.locks import Holder, holder_of, locked
 from harness.ownership.removal import MARK, mark_work_folder
 from harness.ownership.sweep import find_dead, sweep
-from harness.runs import kept
+from harness.verbs import up_down as kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

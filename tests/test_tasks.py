@@ -17,11 +17,11 @@ from projects import Project, run_in, service, web
 from harness import procs
 from harness.artifacts import private_folder
 from harness.clock import Deadline, now, poll
+from harness.engine.fingerprint import differences
 from harness.ownership import ledger
 from harness.ownership.identity import this_process
 from harness.runs import running
-from harness.runs.fingerprint import differences
-from harness.runs.schemas import schemas
+from harness.verbs.schema import schemas
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -487,8 +487,8 @@ def test_schemas_are_current() -> None:
 
 def test_what_starts_pytest_loads_nothing_that_only_pytest_needs() -> None:
     """The process that starts a suite's pytest must not load what runs stacks: each test waits for it."""
-    heavy = ["pydantic", "docker", "yaml", "psutil", "pytest", "harness.runs.lifecycle", "harness.stack"]
-    script = f"import sys, harness.config, harness.runs.suites; print([one for one in {heavy} if one in sys.modules])"
+    heavy = ["pydantic", "docker", "yaml", "psutil", "pytest", "harness.runs.run", "harness.stack"]
+    script = f"import sys, harness.config, harness.verbs.test; print([one for one in {heavy} if one in sys.modules])"
     done = procs.run([sys.executable, "-c", script], timeout=30, cwd=ROOT)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
 

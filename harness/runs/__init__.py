@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from harness.runs.lifecycle import Run, running
+    from harness.runs.run import Run, running
     from harness.runs.stack import Service, Stack
 
 __all__ = ["Run", "Service", "Stack", "running", "stack_up"]
 
 _WHERE = {
-    "Run": "harness.runs.lifecycle",
-    "running": "harness.runs.lifecycle",
+    "Run": "harness.runs.run",
+    "running": "harness.runs.run",
     "Service": "harness.runs.stack",
     "Stack": "harness.runs.stack",
 }
@@ -44,7 +44,7 @@ def stack_up(stack: str = "", *, engine: str | None = None, system: str | None =
         LeftoverError: something of ours could not be removed.
     """
     from harness.config import load_settings, read_sources  # noqa: PLC0415 - tasks load this package for less
-    from harness.runs.lifecycle import Run, running  # noqa: PLC0415
+    from harness.runs.run import Run, running  # noqa: PLC0415
 
     settings = load_settings(read_sources(), {"engine": engine, "system": system, "stack": stack or None})
     run = Run(settings, lambda line: print(f"harness: {line}", file=sys.stderr))

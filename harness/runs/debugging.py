@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from harness import procs
 from harness.clock import LIFTED, Deadline, poll
-from harness.engine.embedded import start
+from harness.engine.process.plan import start
 from harness.errors import ConfigError
 
 if TYPE_CHECKING:

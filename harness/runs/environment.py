@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from harness import artifacts, procs
 from harness.daemon import connect
-from harness.engine import attach
+from harness.engine.attach import plan as attach
 from harness.errors import BrokenStack, HarnessError, LeftoverError
 from harness.interrupts import Interrupted
+from harness.keeper.client import NETWORK_BUDGET, EnvironmentId, KeeperLink, KeeperToBe, start_keeper
+from harness.keeper.living import find_living, find_one, is_alive
+from harness.keeper.networks import Network
 from harness.last_words import LOOKED_AT
-from harness.ownership.client import NETWORK_BUDGET, EnvironmentId, KeeperLink, KeeperToBe, start_keeper
-from harness.ownership.living import find_living, find_one, is_alive
 from harness.ownership.locks import holder_of, locked
-from harness.ownership.networks import Network
 from harness.ownership.removal import LOG
 from harness.ownership.sweep import sweep
 from harness.readiness import Stop, ask_once
@@ -38,12 +38,12 @@ if TYPE_CHECKING:
 
     from harness.config import Settings
     from harness.daemon import Daemon
+    from harness.engine.choice import Engine
     from harness.ownership.ledger import LedgerRecord
     from harness.ownership.locks import Holder
     from harness.readiness import Asker
     from harness.readiness.reasons import Variables
     from harness.runs.debugging import Debugger
-    from harness.runs.wiring import Engine
 
 KEEPER_BUDGET = 10.0
 OPEN_BUDGET = 60.0

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import procs, sockets
-from harness.engine import ContainerPlan, ProcessPlan, containers
+from harness.engine import ContainerPlan, ProcessPlan
+from harness.engine.compose import hands as containers
 from harness.errors import HarnessError
 from harness.ownership.identity import RUN_COOKIE, SERVICE_COOKIE
 from harness.readiness.reasons import Variables

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from harness import artifacts
 from harness.clock import LIFTED, YOUNG, Aside, Deadline, add_guard, now, poll
 from harness.durations import parse_duration
-from harness.engine import AttachedPlan, ContainerPlan, ProcessPlan, containers, embedded
+from harness.engine import AttachedPlan, ContainerPlan, ProcessPlan
+from harness.engine.compose import hands as containers
+from harness.engine.process import plan as embedded
 from harness.errors import BrokenStack, ConfigError, HarnessError
 from harness.last_words import LOOKED_AT, last_line
 from harness.readiness import (

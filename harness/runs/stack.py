@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from harness import artifacts, procs
 from harness.artifacts import mapped_path
-from harness.engine import Endpoint, containers
+from harness.engine import Endpoint
+from harness.engine.compose import hands as containers
 from harness.errors import ConfigError, HarnessError, Unsupported
 from harness.stack import by_number
 

@@ -15,14 +15,14 @@ from harness import procs
 from harness.clock import Deadline, now, poll
 from harness.errors import BrokenStack, EngineUnreachableError, HarnessError
 from harness.readiness import ask_once
-from harness.runs.diagnostics import Noise, request_for
+from harness.runs.evidence import Noise, request_for
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from harness.readiness import Asker
     from harness.runs.environment import Environment, Use
-    from harness.runs.lifecycle import Run
+    from harness.runs.run import Run
 
 DOUBT = 0.5  # seconds in which a service whose connection was lost may turn out to be dead
 TOLD = 5.0  # seconds in which the end of a process that is known to end is told

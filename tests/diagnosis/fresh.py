@@ -22,11 +22,11 @@ from harness import invoke_tasks, procs
 
 LOADED = (
     "docker",
-    "harness.engine.containers",
+    "harness.engine.compose.hands",
     "harness.helpers.kafka",
-    "harness.runs.commands",
+    "harness.verbs.run",
     "harness.runs.launching",
-    "harness.runs.lifecycle",
+    "harness.runs.run",
 )
 
 

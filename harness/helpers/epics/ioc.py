@@ -18,7 +18,7 @@ from harness.clock import Deadline, add_guard, poll, remove_guard
 from harness.errors import BrokenStack, ConfigError
 from harness.helpers.epics.client import Epics
 from harness.helpers.epics.reading import refusal
-from harness.ownership.leases import Leases
+from harness.keeper.addresses import Leases
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

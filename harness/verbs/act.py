@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 from harness import procs
 from harness.clock import Deadline, now
 from harness.daemon import connect
-from harness.engine import containers
+from harness.engine.compose import hands as containers
 from harness.errors import BrokenStack, ConfigError, HarnessError
 from harness.runs.environment import changing
-from harness.runs.kept import linked, one_service, records_here
-from harness.runs.lifecycle import Run, running
+from harness.runs.run import Run, running
 from harness.runs.settling import Settling, plant_within
 from harness.runs.stack import Known, Stack
 from harness.seeding import Surroundings
 from harness.stack import broker_of, by_number, read_tree
+from harness.verbs.up_down import linked, one_service, records_here
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from harness.engine.addresses import LOOPBACK, endpoints, moved_ports, process_of, variables, visible_ports
+from harness.engine.layout import LOOPBACK, endpoints, moved_ports, process_of, variables, visible_ports
 from harness.engine.mounts import folders_to_make, missing_sources
 from harness.engine.plan import FileCopy, ProcessPlan, StackPlan
 from harness.engine.rendering import Names
@@ -22,7 +22,7 @@ from harness.stack import by_number, numbers_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from harness.engine.addresses import Layout
+    from harness.engine.layout import Layout
     from harness.stack import Mount, Port, Probe, Process, Seed, Service, Stack, Tree
 
 NAME = "embedded"

@@ -6,13 +6,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.engine import attach
+from harness.engine.attach import plan as attach
 from harness.errors import OK, BrokenStack, ConfigError, HarnessError, nearest, refuse_leftovers
-from harness.ownership.client import HungKeeperError, KeeperLink
-from harness.ownership.living import find_living
+from harness.keeper.client import HungKeeperError, KeeperLink
+from harness.keeper.living import find_living
 from harness.ownership.sweep import Swept, sweep
 from harness.runs.environment import KEEPER_BUDGET, all_kept, changing, checkout_of, finish, kept_here
-from harness.runs.lifecycle import Run, running
+from harness.runs.run import Run, running
 from harness.runs.stack import Known
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def _reason_to_start_anew(settings: Settings, engine: str, say: Callable[[str], 
     if fresh:
         return "--fresh"
     if settings.build == "always":
-        from harness.runs.building import build, outdated  # noqa: PLC0415 - seldom, and with an engine
+        from harness.verbs.build import build, outdated  # noqa: PLC0415 - seldom, and with an engine
 
         build(settings, say)
         old = outdated(settings)

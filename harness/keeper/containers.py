@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 from harness import clock
 from harness.daemon import PING_BUDGET, Api, Daemon, ask, query
 from harness.errors import BrokenStack, EngineUnreachableError, HarnessError
+from harness.keeper.networks import Network, make_network
 from harness.ownership import objects
-from harness.ownership.networks import Network, make_network
 from harness.ownership.objects import NUMBER, RUN, SERVICE, STACK, Claim, Object, as_object
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ LOG_BUDGET = 1.0
 ATTACH_BUDGET = 10.0
 SUBSCRIBE_BUDGET = 10.0
 STOP_BUDGET = 60.0  # beyond the grace that a container is given
-ENGINE_FILE = 60 << 20  # bytes after which the engine's first file of a log is about full (64 MiB: ``engine.compose``)
+ENGINE_FILE = 60 << 20  # bytes after which the engine's first file of a log is about full (64 MiB: ``compose.plan``)
 PER_MESSAGE = 28  # bytes that its driver "local" adds to each line
 NOT_ALL = b"\n... harness: the engine may not have given all of this log ...\n"
 MOST_AT_ONCE = 1 << 20

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from harness import procs
 from harness.engine.plan import Endpoint
 from harness.engine.rendering import named_ports
-from harness.ownership.networks import Network
+from harness.keeper.networks import Network
 from harness.stack import Process, by_number
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from harness.engine import StackPlan
-    from harness.engine.addresses import Local
+    from harness.engine.layout import Local
     from harness.stack import Stack
 
 _LARGEST = 16 * 1024 * 1024  # bytes of a mounted file that are looked at

@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from harness.engine import lint
-from harness.engine.addresses import endpoints, moved_ports, process_of, variables, visible_ports
-from harness.engine.embedded import grace_of, names_inside, plan_process, planned_seeds
+from harness.engine.compose import lint
+from harness.engine.layout import endpoints, moved_ports, process_of, variables, visible_ports
 from harness.engine.mounts import folders_to_make, missing_sources
 from harness.engine.plan import ContainerPlan, Containers, Image, ServicePlan, StackPlan
+from harness.engine.process.plan import grace_of, names_inside, plan_process, planned_seeds
 from harness.errors import ConfigError
 from harness.ownership.objects import CHECKOUT, CHECKOUT_PATH, STACK, sealed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from harness.engine.addresses import Layout
+    from harness.engine.layout import Layout
     from harness.stack import Probe, Service, Stack, Tree
 
 NAME = "compose"

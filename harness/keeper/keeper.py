@@ -32,15 +32,16 @@ from harness import clock, procs
 from harness.artifacts import FULL
 from harness.daemon import Daemon
 from harness.errors import BrokenStack, ConfigError, HarnessError
-from harness.ownership import holding, objects, removal
-from harness.ownership.bounding import LogBounds
-from harness.ownership.containers import Container, Engine
-from harness.ownership.holds import KEPT, Answer, Holds, Outcome, Request, State
+from harness.keeper import held as holding
+from harness.keeper.addresses import Leases
+from harness.keeper.bounding import LogBounds
+from harness.keeper.containers import Container, Engine
+from harness.keeper.holds import KEPT, Answer, Holds, Outcome, Request, State
+from harness.keeper.marks import LogMarks
+from harness.keeper.networks import Network, first_name
+from harness.ownership import objects, removal
 from harness.ownership.identity import RUN_COOKIE, SERVICE_COOKIE, this_process
-from harness.ownership.leases import Leases
 from harness.ownership.ledger import SUFFIX, LedgerWriter
-from harness.ownership.marks import LogMarks
-from harness.ownership.networks import Network, first_name
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -17,20 +17,21 @@ from typing import TYPE_CHECKING, Any
 
 from harness.artifacts import file_size, full_disk_told, last_lines
 from harness.clock import add_guard, lift_deadlines, remove_guard
-from harness.engine import AttachedPlan, ProcessPlan, embedded
-from harness.engine.addresses import Layout, Local, dry_layout, endpoints, find_strangers, free_port_of, needs
-from harness.engine.compose import Identity
+from harness.engine import AttachedPlan, ProcessPlan
+from harness.engine.choice import choose_engine
+from harness.engine.compose.plan import Identity
+from harness.engine.fingerprint import parts_of, started_otherwise
+from harness.engine.layout import Layout, Local, dry_layout, endpoints, find_strangers, free_port_of, needs
+from harness.engine.process import plan as embedded
 from harness.errors import BrokenStack, ConfigError, HarnessError, nearest, refuse_leftovers
-from harness.ownership.client import KeeperToBe
+from harness.keeper.client import KeeperToBe
 from harness.ownership.removal import WORK
 from harness.ownership.sweep import sweep
 from harness.runs.debugging import Debugger, find_terminal
 from harness.runs.environment import Environment, Share, all_kept, checkout_of, new_environment, note_failure
-from harness.runs.fingerprint import parts_of, started_otherwise
 from harness.runs.launching import BUILD_BUDGET, Launch, images_of, refuse_remote, refuse_skipped
 from harness.runs.settling import PortTaken, Settling
 from harness.runs.stack import Known, Stack
-from harness.runs.wiring import choose_engine
 from harness.seeding import Surroundings
 from harness.stack import broker_of, by_number, read_tree
 
@@ -39,14 +40,14 @@ if TYPE_CHECKING:
 
     from harness.config import Settings
     from harness.engine import Image, ServicePlan, StackPlan
-    from harness.engine.addresses import Stranger
-    from harness.ownership.networks import Network
+    from harness.engine.layout import Stranger
+    from harness.keeper.networks import Network
     from harness.stack import Service, Tree
     from harness.stack import Stack as Declared
 
 PORTS_TRIED = 5  # for one service, when others take them between their lease and the service's start
 ANSWER_BUDGET = 3.0  # for the probes of what was left up, before it is used
-KEPT = "kept"  # the hold that ``up`` adds (``ownership.keeper``)
+KEPT = "kept"  # the hold that ``up`` adds (``keeper.keeper``)
 ACQUIRE_BUDGET = BUILD_BUDGET + 600.0  # somebody else may be building, pulling and starting it
 
 

@@ -22,14 +22,14 @@ import psutil
 from harness import procs
 from harness.clock import Deadline, poll
 from harness.daemon import AUTO_BUDGET, connect, find_daemon, in_words
-from harness.engine.addresses import find_strangers
+from harness.engine.choice import choose_engine
+from harness.engine.layout import find_strangers
 from harness.errors import HarnessError
 from harness.images import builder
 from harness.images.built import BuiltImage, built_images
 from harness.ownership.identity import this_process
 from harness.ownership.objects import labels_of, sealed
 from harness.ownership.proof import environment_key, user_key
-from harness.runs.wiring import choose_engine
 from harness.stack import compose_environment, find_compose, read_tree
 
 if TYPE_CHECKING:

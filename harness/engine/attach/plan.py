@@ -10,16 +10,16 @@ import ipaddress
 import re
 from typing import TYPE_CHECKING
 
-from harness.engine.addresses import endpoints, process_of
-from harness.engine.embedded import plan_process
+from harness.engine.layout import endpoints, process_of
 from harness.engine.plan import AttachedPlan, Endpoint, ServicePlan, StackPlan
+from harness.engine.process.plan import plan_process
 from harness.errors import ConfigError
 from harness.stack import numbers_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from harness.engine.addresses import Layout, Local
+    from harness.engine.layout import Layout, Local
     from harness.stack import Port, Service, Tree
 
 NAME = "attach"

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from harness import procs
 from harness.daemon import Daemon
 from harness.errors import BrokenStack, HarnessError
+from harness.keeper.client import ANSWER_BUDGET, HungKeeperError, KeeperLink, UnansweredError, connect
 from harness.ownership import ledger, removal
-from harness.ownership.client import ANSWER_BUDGET, HungKeeperError, KeeperLink, UnansweredError, connect
 from harness.ownership.identity import this_process
 
 if TYPE_CHECKING:

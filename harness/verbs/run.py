@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from harness import procs
 from harness.errors import BROKEN_STACK, TEST_RESIDUE, BrokenStack, ConfigError
-from harness.runs.lifecycle import Run, running
 from harness.runs.orphans import end_left_by_command
+from harness.runs.run import Run, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from harness.daemon import AUTO_BUDGET, Daemon, ask, find_daemon
-from harness.engine import attach, compose, embedded
-from harness.engine.addresses import Local
+from harness.engine.attach import plan as attach
+from harness.engine.compose import plan as compose
+from harness.engine.layout import Local
+from harness.engine.process import plan as embedded
 from harness.errors import ConfigError, EngineUnreachableError
 from harness.stack import find_compose
 
@@ -17,8 +19,8 @@ if TYPE_CHECKING:
 
     from harness.config import Settings
     from harness.engine import Endpoint, Image, StackPlan
-    from harness.engine.addresses import Layout
-    from harness.engine.compose import Identity
+    from harness.engine.compose.plan import Identity
+    from harness.engine.layout import Layout
     from harness.stack import Tree
 
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from harness.artifacts import file_size, printable, read_on
 from harness.clock import Deadline, poll
 from harness.errors import BrokenStack, ConfigError, nearest
-from harness.runs.kept import linked, listed, records_here
+from harness.verbs.up_down import linked, listed, records_here
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from harness.config import Settings
-    from harness.runs.kept import ServiceLine
+    from harness.verbs.up_down import ServiceLine
 
 CHUNK = 1 << 20
 LOOK_EVERY = 1.0

@@ -7,14 +7,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from harness.daemon import connect, in_words
-from harness.engine.addresses import dry_layout
-from harness.engine.compose import NAME, Identity
+from harness.engine.compose.plan import NAME, Identity
+from harness.engine.layout import dry_layout
 from harness.errors import BrokenStack, ConfigError, nearest
 from harness.images import image_id
 from harness.runs.environment import Environment, all_kept, checkout_of
-from harness.runs.kept import linked
 from harness.runs.launching import Launch, images_of, refuse_skipped
-from harness.runs.lifecycle import ACQUIRE_BUDGET, Run, running
+from harness.runs.run import ACQUIRE_BUDGET, Run, running
+from harness.verbs.up_down import linked
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 from harness.artifacts import printable
 from harness.engine import ProcessPlan
-from harness.engine.compose import Identity
-from harness.ownership.networks import Network
+from harness.engine.compose.plan import Identity
+from harness.engine.fingerprint import differences, parts_of
+from harness.keeper.networks import Network
 from harness.procs import describe_exit
 from harness.runs.environment import all_kept, checkout_of
-from harness.runs.fingerprint import differences, parts_of
-from harness.runs.kept import linked
 from harness.runs.launching import images_of
-from harness.runs.lifecycle import Run
+from harness.runs.run import Run
 from harness.stack import show_config
+from harness.verbs.up_down import linked
 
 if TYPE_CHECKING:
     from harness.config import Settings
     from harness.engine import StackPlan
-    from harness.engine.addresses import Stranger
+    from harness.engine.layout import Stranger
     from harness.stack import Tree
 
 

@@ -21,9 +21,9 @@ from harness.artifacts import NO_ROOM
 from harness.clock import Deadline, now, poll
 from harness.daemon import Api
 from harness.errors import BrokenStack, ConfigError, EngineUnreachableError, HarnessError
+from harness.keeper.networks import Network, first_name, make_network
 from harness.ownership.identity import RUN_COOKIE, SERVICE_COOKIE, Owner, this_process
 from harness.ownership.locks import peer_of
-from harness.ownership.networks import Network, first_name, make_network
 from harness.ownership.objects import Claim, labels_of
 from harness.ownership.proof import environment_key, user_key
 from harness.ownership.removal import LOG
@@ -52,7 +52,7 @@ _BOOT = (
     "if os.fork(): os._exit(0)\n"
     "os.write(int(sys.argv[4]), b'%d' % os.getpid())\n"
     "sys.path.insert(0, sys.argv.pop(1))\n"
-    "from harness.ownership.keeper import main\n"
+    "from harness.keeper.keeper import main\n"
     "os._exit(main(sys.argv[1:]))"
 )
 

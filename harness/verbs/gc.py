@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from harness.daemon import connect, find_daemon
 from harness.errors import EngineUnreachableError, HarnessError, LeftoverError
+from harness.keeper.living import Hung, end, find_hung, find_living
 from harness.ownership.ledger import SUFFIX, keeper_is_alive
-from harness.ownership.living import Hung, end, find_hung, find_living
 from harness.ownership.sweep import Cleared, Dead, Swept, find_dead, sweep
 from harness.ownership.sweep import forget as forget_dead
 

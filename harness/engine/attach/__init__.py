@@ -1,0 +1,1 @@
+"""Services that somebody else has started."""

@@ -1,0 +1,1 @@
+"""The process that keeps an environment, and how it is spoken to."""
