@@ -182,11 +182,11 @@ def check(
     __tracebackhide__ = True
     if isinstance(message, bytes | bytearray | memoryview):
         message = decode(bytes(message))
-    found = differences(message, {**(fields or {}), **more}, tolerance=tolerance, relative=relative, alarm=alarm)
-    if found:
-        what = message.schema if isinstance(message, Decoded) else type(message).__name__
-        count = "1 difference" if len(found) == 1 else f"{len(found)} differences"
-        raise AssertionError("\n  ".join([f"{what}: {count}", *found]))
+    lines = differences(message, {**(fields or {}), **more}, tolerance=tolerance, relative=relative, alarm=alarm)
+    if lines:
+        subject = message.schema if isinstance(message, Decoded) else type(message).__name__
+        count = "1 difference" if len(lines) == 1 else f"{len(lines)} differences"
+        raise AssertionError("\n  ".join([f"{subject}: {count}", *lines]))
 
 
 def differences(
@@ -202,12 +202,12 @@ def differences(
         message = decode(bytes(message))
     value = message.value if isinstance(message, Decoded) else message
     comparison = _Comparison(tolerance, relative)
-    found = []
+    lines = []
     for path, needed in fields.items():
-        found += comparison.at(value, path, needed)
+        lines += comparison.at(value, path, needed)
     if alarm is not None:
-        found += comparison.alarm(value, alarm)
-    return found
+        lines += comparison.alarm(value, alarm)
+    return lines
 
 
 class _Missing(Exception):
@@ -220,7 +220,7 @@ def in_words(message: Decoded) -> Any:  # noqa: ANN401 - whatever its codec made
     if fields is None:
         return message.value
     names = _NAMED.get(type(message.value), {})
-    return {key: names.get(key, {}).get(one, one) if key in names else one for key, one in fields.items()}
+    return {key: names.get(key, {}).get(value, value) if key in names else value for key, value in fields.items()}
 
 
 def _fields_of(value: object) -> dict[str, Any] | None:
@@ -230,7 +230,7 @@ def _fields_of(value: object) -> dict[str, Any] | None:
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
         return dict(value._asdict())
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {one.name: getattr(value, one.name) for one in dataclasses.fields(value)}
+        return {field_.name: getattr(value, field_.name) for field_ in dataclasses.fields(value)}
     return None
 
 
@@ -240,9 +240,9 @@ def _step(owner: object, name: str) -> Plain:
         raise _Missing(f"{_shown(owner)} seen, which has no field {name!r}")
     if name not in fields:
         raise _Missing(f"no such field{nearest(name, fields)} (has: {', '.join(fields)})")
-    found = fields[name]
+    value = fields[name]
     names = _NAMED.get(type(owner), {}).get(name)
-    return _Number(found, names) if names and isinstance(found, int) else found
+    return _Number(value, names) if names and isinstance(value, int) else value
 
 
 def _element(owner: Plain, index: int) -> Plain:
@@ -257,9 +257,9 @@ class _Number(int):
     name: str
 
     def __new__(cls, number: int, names: Mapping[int, str]) -> Self:
-        made = super().__new__(cls, number)
-        made.name = names.get(number, str(number))
-        return made
+        named = super().__new__(cls, number)
+        named.name = names.get(number, str(number))
+        return named
 
     def __repr__(self) -> str:
         return self.name
@@ -290,16 +290,16 @@ class _Comparison:
         """Return how the alarm of a message differs."""
         fields = _fields_of(value) or {}
         status, severity = (None, needed) if isinstance(needed, str) else needed
-        found = []
-        for what, name in (("status", status), ("severity", severity)):
+        lines = []
+        for part, name in (("status", status), ("severity", severity)):
             if name is None:
                 continue
-            here = next((one for one in (f"alarm_{what}", what) if one in fields), None)
+            here = next((key for key in (f"alarm_{part}", part) if key in fields), None)
             if here is None:
-                found.append(f"alarm {what}: no such field, {name} needed (has: {', '.join(fields)})")
+                lines.append(f"alarm {part}: no such field, {name} needed (has: {', '.join(fields)})")
             else:
-                found += self.at(value, here, name)
-        return found
+                lines += self.at(value, here, name)
+        return lines
 
     def compare(self, path: str, seen: Plain, needed: Plain) -> Iterator[str]:
         """Return the differences of one value, or of all in it."""
@@ -311,9 +311,9 @@ class _Comparison:
         elif isinstance(needed, Array):
             yield from _Comparison(needed.tolerance, needed.relative).array(path, seen, needed.values, needed.dtype)
         elif (fields := _fields_of(needed)) is not None:
-            for name, one in fields.items():
+            for name, wanted in fields.items():
                 try:
-                    yield from self.compare(f"{path}.{name}", _step(seen, name), one)
+                    yield from self.compare(f"{path}.{name}", _step(seen, name), wanted)
                 except _Missing as error:
                     yield f"{path}.{name}: {error}"
         elif isinstance(needed, np.ndarray) or _is_list(needed):
@@ -356,21 +356,21 @@ class _Comparison:
         if not (_numeric(seen) and _numeric(needed)):
             yield from self._list(path, list(seen), list(needed))
             return
-        one, other = np.asarray(seen), np.asarray(needed)
-        kinds = f" (dtype {one.dtype} seen, {other.dtype} needed)" if one.dtype != other.dtype else ""
-        if one.shape != other.shape:
-            yield f"{path}: shape {one.shape} seen, {other.shape} needed{kinds}"
+        left, right = np.asarray(seen), np.asarray(needed)
+        kinds = f" (dtype {left.dtype} seen, {right.dtype} needed)" if left.dtype != right.dtype else ""
+        if left.shape != right.shape:
+            yield f"{path}: shape {left.shape} seen, {right.shape} needed{kinds}"
             return
-        wrong = ~_close(one, other, self.tolerance, self.relative)
+        wrong = ~_close(left, right, self.tolerance, self.relative)
         if not wrong.any():
             return
         places = np.argwhere(wrong)
-        apart = np.where(wrong, _difference(one, other), -1)
+        apart = np.where(wrong, _difference(left, right), -1)
         greatest = np.unravel_index(np.argmax(np.where(np.isnan(apart), np.inf, apart)), apart.shape)
         first = tuple(places[0])
         yield (
-            f"{path}: {len(places)} of {one.size} elements differ, first at {_index(first)}: "
-            f"{one[first].item()!r} seen, {other[first].item()!r} needed; greatest difference "
+            f"{path}: {len(places)} of {left.size} elements differ, first at {_index(first)}: "
+            f"{left[first].item()!r} seen, {right[first].item()!r} needed; greatest difference "
             f"{apart[greatest]:g} at {_index(greatest)}{self._allowed()}{kinds}"
         )
 
@@ -379,8 +379,8 @@ class _Comparison:
             yield f"{path}: {len(seen)} elements seen, {len(needed)} needed"
         lines = [
             line
-            for at, (one, other) in enumerate(zip(seen, needed, strict=False))
-            for line in self.compare(f"{path}[{at}]", one, other)
+            for at, (element, wanted) in enumerate(zip(seen, needed, strict=False))
+            for line in self.compare(f"{path}[{at}]", element, wanted)
         ]
         yield from lines[:_LISTED]
         if len(lines) > _LISTED:
@@ -392,11 +392,11 @@ def _close(seen: Plain, needed: Plain, tolerance: float, relative: float) -> Pla
     equal = seen == needed
     if not np.all(equal):
         with np.errstate(invalid="ignore", over="ignore"):
-            one, other = np.asarray(seen, np.longdouble), np.asarray(needed, np.longdouble)
-            equal = equal | (np.isnan(one) & np.isnan(other))
+            left, right = np.asarray(seen, np.longdouble), np.asarray(needed, np.longdouble)
+            equal = equal | (np.isnan(left) & np.isnan(right))
             if tolerance or relative:
-                finite = np.isfinite(one) & np.isfinite(other)
-                equal = equal | (finite & (np.abs(one - other) <= tolerance + relative * np.abs(other)))
+                finite = np.isfinite(left) & np.isfinite(right)
+                equal = equal | (finite & (np.abs(left - right) <= tolerance + relative * np.abs(right)))
     return equal
 
 

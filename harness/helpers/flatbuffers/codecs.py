@@ -66,9 +66,9 @@ class _Strict(bytes):
 
 
 def _strict(message: bytes) -> _Strict:
-    made = _Strict(message)
-    made.left = amount_allowed(len(message))
-    return made
+    reader = _Strict(message)
+    reader.left = amount_allowed(len(message))
+    return reader
 
 
 @dataclass(frozen=True)
@@ -149,23 +149,25 @@ def decode(buffer: bytes, *, schema: str = "", size_prefixed: bool = False) -> D
         BadBuffer: it is too short, of an unknown or another schema, truncated or malformed.
     """
     message = without_size(buffer) if size_prefixed else buffer
-    found = file_identifier(message)
+    identifier = file_identifier(message)
     head = head_of(message)
     prefixed = "it looks size-prefixed: size_prefixed=True" if looks_size_prefixed(message) else ""
-    if schema and found != schema:
-        raise BadBuffer(f"A message of schema {found!r} came, {schema!r} was needed (head: {head})", hint=prefixed)
-    decoder = _decoders.get(found)
+    if schema and identifier != schema:
+        raise BadBuffer(f"A message of schema {identifier!r} came, {schema!r} was needed (head: {head})", hint=prefixed)
+    decoder = _decoders.get(identifier)
     if decoder is None:
-        known = f"known: {', '.join(sorted(_decoders))}"
-        raise BadBuffer(f"Schema {found!r} is not known (head: {head})", hint=prefixed or known)
+        raise BadBuffer(
+            f"Schema {identifier!r} is not known (head: {head})",
+            hint=prefixed or f"known: {', '.join(sorted(_decoders))}",
+        )
     try:
         _check_root(message)
-        return Decoded(found, decoder(_strict(message)))
+        return Decoded(identifier, decoder(_strict(message)))
     except BadBuffer:
         raise
     except Exception as error:  # decoders raise whatever they trip over; all of it means a bad buffer
         raise BadBuffer(
-            f"A {found} message of {len(message)} bytes is malformed or truncated: {error} (head: {head})"
+            f"A {identifier} message of {len(message)} bytes is malformed or truncated: {error} (head: {head})"
         ) from error
 
 

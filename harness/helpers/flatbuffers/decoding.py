@@ -85,7 +85,7 @@ class Decoder:
         self._structs: dict[int, _Struct] = {}
         self._root = self._table(root)
 
-    def decode(self, buffer: bytes, what: str) -> dict[str, Any]:
+    def decode(self, buffer: bytes, schema: str) -> dict[str, Any]:
         """Return the root table of ``buffer``, a message of schema ``what``.
 
         Raises:
@@ -97,7 +97,7 @@ class Decoder:
             value: dict[str, Any] = self._root(cursor, *_UINT32(data, 0), DEPTH)
         except (_Malformed, *_TRIPPED) as error:
             raise BadBuffer(
-                f"A {what} message of {len(data)} bytes is malformed or truncated: {error} (head: {head_of(data)})"
+                f"A {schema} message of {len(data)} bytes is malformed or truncated: {error} (head: {head_of(data)})"
             ) from error
         return value
 
@@ -142,17 +142,17 @@ class Decoder:
         if kind.base == Base.VECTOR:
             if field.nested >= 0:
                 return _nested(self._table(field.nested))
-            return self._vector(kind.one)
+            return self._vector(kind.item)
         if kind.base == Base.OBJ and self._model.objects[kind.index].is_struct:
             return self.struct(kind.index).read
         return _at_offset(self.target(kind))
 
-    def _vector(self, one: Type) -> Reader:
-        if one.base in FORMATS:
-            return _scalars(one.base, self.enum(one))
-        if one.base == Base.OBJ and self._model.objects[one.index].is_struct:
-            return self.struct(one.index).read_vector
-        return _offsets(self.target(one))
+    def _vector(self, item: Type) -> Reader:
+        if item.base in FORMATS:
+            return _scalars(item.base, self.enum(item))
+        if item.base == Base.OBJ and self._model.objects[item.index].is_struct:
+            return self.struct(item.index).read_vector
+        return _offsets(self.target(item))
 
 
 class _Table:
@@ -161,8 +161,8 @@ class _Table:
     def __init__(self, object_: Object) -> None:
         self._object = object_
         self._plan: list[tuple[str, int, Any, Any, Any]] = []
-        self._required = [(one.slot, one.name) for one in object_.usable.values() if one.required]
-        self._slots = max((one.slot for one in object_.fields), default=-1) + 1
+        self._required = [(field.slot, field.name) for field in object_.usable.values() if field.required]
+        self._slots = max((field.slot for field in object_.fields), default=-1) + 1
         self._vtables = [struct.Struct(f"<{count}H").unpack_from for count in range(self._slots + 1)]
         self._cost = 8 + len(object_.usable)
 
@@ -191,20 +191,20 @@ class _Table:
         cursor.spend(self._cost)
         data = cursor.data
         slots = self._filled(cursor, position)
-        found: dict[str, Plain] = {}
+        fields: dict[str, Plain] = {}
         name = ""
         try:
             for name, slot, unpack, read, absent in self._plan:
                 offset = slots[slot]
                 if not offset:
-                    found[name] = absent() if callable(absent) else absent
+                    fields[name] = absent() if callable(absent) else absent
                 elif unpack is not None:
-                    (found[name],) = unpack(data, position + offset)
+                    (fields[name],) = unpack(data, position + offset)
                 elif read.__class__ is _Union:
                     kinds = slots[slot - 1]  # a union's type is the field before it
-                    found[name] = read.read(cursor, position + offset, position + kinds if kinds else 0, depth - 1)
+                    fields[name] = read.read(cursor, position + offset, position + kinds if kinds else 0, depth - 1)
                 else:
-                    found[name] = read(cursor, position + offset, depth - 1)
+                    fields[name] = read(cursor, position + offset, depth - 1)
         except _Malformed as error:
             error.path.append(f".{name}")
             raise
@@ -213,7 +213,7 @@ class _Table:
         for slot, name in self._required:
             if not slots[slot]:
                 raise _at("is required, and absent", f".{name}")
-        return found
+        return fields
 
     def _filled(self, cursor: _Cursor, position: int) -> tuple[int, ...]:
         """Return where in the table at ``position`` each slot has its field, 0 for absent ones."""
@@ -247,8 +247,8 @@ class _Struct:
     def read(self, cursor: _Cursor, position: int, _: int) -> dict[str, Any]:
         """Return the struct at ``position``."""
         cursor.spend(self._cost)
-        made: dict[str, Plain] = self._build(iter(self._packed.unpack_from(cursor.data, position)))
-        return made
+        fields: dict[str, Plain] = self._build(iter(self._packed.unpack_from(cursor.data, position)))
+        return fields
 
     def read_vector(self, cursor: _Cursor, position: int, _: int) -> list[dict[str, Any]]:
         """Return the vector of structs that ``position`` points to."""
@@ -264,14 +264,14 @@ def _struct_plan(model: Model, object_: Object) -> tuple[str, _Maker]:
     parts: list[tuple[str, _Maker]] = []
     for field in object_.fields:
         kind = field.type
-        one, count = (kind.one, kind.length) if kind.base == Base.ARRAY else (kind, 1)
-        if one.base == Base.OBJ:
-            inner = model.objects[one.index]
+        item, count = (kind.item, kind.length) if kind.base == Base.ARRAY else (kind, 1)
+        if item.base == Base.OBJ:
+            inner = model.objects[item.index]
             letter, make = _struct_plan(model, inner)
             width = inner.size
         else:
-            letter = FORMATS[one.base]
-            make = _next_of(one.base, model.enums[one.index] if one.index >= 0 else None)
+            letter = FORMATS[item.base]
+            make = _next_of(item.base, model.enums[item.index] if item.index >= 0 else None)
             width = struct.calcsize("<" + letter)
         start, end = end, field.start + width * count
         if not start <= field.start <= end <= object_.size or not width:
@@ -306,12 +306,12 @@ def _shown(enum: Enum) -> Callable[[int], Any]:
         return lambda number: names.get(number, number)
 
     def flags(number: int) -> list[str | int]:
-        found: list[str | int] = [name for bit, name in names.items() if bit and number & bit == bit]
-        known = 0
+        shown: list[str | int] = [name for bit, name in names.items() if bit and number & bit == bit]
+        named = 0
         for bit in names:
-            known |= bit
-        rest = number & ~known
-        return [*found, rest] if rest else found
+            named |= bit
+        rest = number & ~named
+        return [*shown, rest] if rest else shown
 
     return flags
 
@@ -375,17 +375,17 @@ def _at_offset(target: Reader) -> Reader:
 def _offsets(target: Reader) -> Reader:
     def read(cursor: _Cursor, position: int, depth: int) -> list[Plain]:
         start, count = cursor.vector(position, 4)
-        found: list[Plain] = []
-        add = found.append
+        items: list[Plain] = []
+        add = items.append
         try:
             for place in range(start, start + 4 * count, 4):
                 add(target(cursor, place + _UINT32(cursor.data, place)[0], depth))
         except _Malformed as error:
-            error.path.append(f"[{len(found)}]")
+            error.path.append(f"[{len(items)}]")
             raise
         except _TRIPPED as error:
-            raise _at(error, f"[{len(found)}]") from error
-        return found
+            raise _at(error, f"[{len(items)}]") from error
+        return items
 
     return read
 
@@ -414,16 +414,16 @@ class _Union:
         """Return the union whose offset is at ``position`` and whose type is at ``kinds`` (0: absent)."""
         data = cursor.data
         if not self._vector:
-            return self._one(cursor, position, data[kinds] if kinds else 0, depth)
+            return self._value(cursor, position, data[kinds] if kinds else 0, depth)
         start, count = cursor.vector(position, 4)
         if not kinds:
             raise _Malformed("a vector of unions without one of types")
         kinds, how_many = cursor.vector(kinds, 1)
         if count != how_many:
             raise _Malformed(f"{count} unions with {how_many} types")
-        return [self._one(cursor, start + 4 * one, data[kinds + one], depth) for one in range(count)]
+        return [self._value(cursor, start + 4 * index, data[kinds + index], depth) for index in range(count)]
 
-    def _one(self, cursor: _Cursor, position: int, kind: int, depth: int) -> Plain:
+    def _value(self, cursor: _Cursor, position: int, kind: int, depth: int) -> Plain:
         if kind == 0:
             return None
         if kind not in self._readers:

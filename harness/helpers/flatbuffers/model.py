@@ -72,7 +72,7 @@ class Type:
     length: int = 0
 
     @property
-    def one(self) -> Type:
+    def item(self) -> Type:
         """The type of one element of a vector or array."""
         return Type(self.element, index=self.index)
 
@@ -118,12 +118,12 @@ class Object:
     @cached_property
     def key(self) -> Field | None:
         """The field that vectors of this are sorted by, if one is declared."""
-        return next((one for one in self.fields if one.key), None)
+        return next((field_ for field_ in self.fields if field_.key), None)
 
     @cached_property
     def usable(self) -> dict[str, Field]:
         """The fields that are read and written, by name."""
-        return {one.name: one for one in self.fields if not one.deprecated}
+        return {field_.name: field_ for field_ in self.fields if not field_.deprecated}
 
 
 @dataclass(frozen=True)

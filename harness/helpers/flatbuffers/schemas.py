@@ -106,57 +106,57 @@ _REFLECTION = Model(
 )
 
 
-def _type(found: Mapping[str, Any] | None) -> Type:
-    if found is None:
+def _type(reflected: Mapping[str, Any] | None) -> Type:
+    if reflected is None:
         return Type(Base.NONE)
-    return Type(Base(found["base_type"]), Base(found["element"]), found["index"], found["fixed_length"])
+    return Type(Base(reflected["base_type"]), Base(reflected["element"]), reflected["index"], reflected["fixed_length"])
 
 
-def _attributes(found: Mapping[str, Any]) -> dict[str, str]:
-    return {one["key"]: one["value"] or "" for one in found["attributes"] or ()}
+def _attributes(reflected: Mapping[str, Any]) -> dict[str, str]:
+    return {attribute["key"]: attribute["value"] or "" for attribute in reflected["attributes"] or ()}
 
 
-def _field(found: Mapping[str, Any], tables: Sequence[str]) -> Field:
-    attributes, kind = _attributes(found), _type(found["type"])
-    if found["offset64"] or Base.VECTOR64 in (kind.base, kind.element):
-        raise ValueError(f"field {found['name']} has 64-bit offsets, which cannot be read here")
+def _field(reflected: Mapping[str, Any], tables: Sequence[str]) -> Field:
+    attributes, kind = _attributes(reflected), _type(reflected["type"])
+    if reflected["offset64"] or Base.VECTOR64 in (kind.base, kind.element):
+        raise ValueError(f"field {reflected['name']} has 64-bit offsets, which cannot be read here")
     nested = attributes.get("nested_flatbuffer", "")
     matches = [name for name in tables if nested and (name == nested or name.endswith(f".{nested}"))]
     return Field(
-        found["name"],
+        reflected["name"],
         kind,
-        slot=found["id"],
-        start=found["offset"],
-        default=found["default_real"] if kind.base in (Base.FLOAT, Base.DOUBLE) else found["default_integer"],
-        deprecated=found["deprecated"],
-        required=found["required"],
-        key=found["key"],
-        optional=found["optional"],
+        slot=reflected["id"],
+        start=reflected["offset"],
+        default=reflected["default_real"] if kind.base in (Base.FLOAT, Base.DOUBLE) else reflected["default_integer"],
+        deprecated=reflected["deprecated"],
+        required=reflected["required"],
+        key=reflected["key"],
+        optional=reflected["optional"],
         nested=tables.index(min(matches, key=len)) if matches else -1,
         align=int(attributes.get("force_align", "1")),
     )
 
 
-def _enum(found: Mapping[str, Any]) -> Enum:
-    members = found["values"]
+def _enum(reflected: Mapping[str, Any]) -> Enum:
+    members = reflected["values"]
     # Numbers of an unsigned 64-bit enum are kept in a signed field.
-    mask = (1 << 64) - 1 if _type(found["underlying_type"]).base == Base.ULONG else -1
+    mask = (1 << 64) - 1 if _type(reflected["underlying_type"]).base == Base.ULONG else -1
     return Enum(
-        found["name"],
-        {one["value"] & mask: one["name"] for one in members},
-        is_union=found["is_union"],
-        is_flags="bit_flags" in _attributes(found),
-        types={one["value"]: _type(one["union_type"]) for one in members} if found["is_union"] else {},
+        reflected["name"],
+        {member["value"] & mask: member["name"] for member in members},
+        is_union=reflected["is_union"],
+        is_flags="bit_flags" in _attributes(reflected),
+        types={member["value"]: _type(member["union_type"]) for member in members} if reflected["is_union"] else {},
     )
 
 
-def _object(found: Mapping[str, Any], tables: Sequence[str]) -> Object:
+def _object(reflected: Mapping[str, Any], tables: Sequence[str]) -> Object:
     return Object(
-        found["name"],
-        tuple(_field(one, tables) for one in sorted(found["fields"], key=lambda one: int(one["id"]))),
-        is_struct=found["is_struct"],
-        align=found["minalign"],
-        size=found["bytesize"],
+        reflected["name"],
+        tuple(_field(field_, tables) for field_ in sorted(reflected["fields"], key=lambda field_: int(field_["id"]))),
+        is_struct=reflected["is_struct"],
+        align=reflected["minalign"],
+        size=reflected["bytesize"],
     )
 
 
@@ -164,13 +164,13 @@ def _model(bfbs: bytes) -> Model:
     """Return the schema in a ``.bfbs``. Raises BadBuffer or, as it trips, others for what is none."""
     if file_identifier(bfbs) != "BFBS":
         raise BadBuffer(f"A file identifier {file_identifier(bfbs)!r} was seen, 'BFBS' was needed")
-    found = Decoder(_REFLECTION, 0).decode(bfbs, "BFBS")
-    names = [one["name"] for one in found["objects"]]
-    root = found["root_table"]
+    schema = Decoder(_REFLECTION, 0).decode(bfbs, "BFBS")
+    names = [object_["name"] for object_ in schema["objects"]]
+    root = schema["root_table"]
     return Model(
-        tuple(_object(one, names) for one in found["objects"]),
-        tuple(_enum(one) for one in found["enums"]),
-        found["file_ident"] or "",
+        tuple(_object(object_, names) for object_ in schema["objects"]),
+        tuple(_enum(enum) for enum in schema["enums"]),
+        schema["file_ident"] or "",
         names.index(root["name"]) if root else -1,
     )
 
@@ -209,11 +209,11 @@ class Schema:
             BadBuffer: it has another identifier, is truncated or malformed.
         """
         message = without_size(buffer) if size_prefixed else buffer
-        found = file_identifier(message)
-        if self.identifier and found != self.identifier:
+        identifier = file_identifier(message)
+        if self.identifier and identifier != self.identifier:
             hint = "it looks size-prefixed: size_prefixed=True" if looks_size_prefixed(message) else ""
             raise BadBuffer(
-                f"A message of schema {found!r} came, {self.identifier!r} was needed (head: {head_of(message)})",
+                f"A message of schema {identifier!r} came, {self.identifier!r} was needed (head: {head_of(message)})",
                 hint=hint,
             )
         return self._decoder.decode(message, self.identifier or self.root)
@@ -265,7 +265,7 @@ def read_schema(
 
 
 def _root(model: Model, name: str, path: Path) -> int:
-    tables = {one.name: index for index, one in enumerate(model.objects) if not one.is_struct}
+    tables = {table.name: index for index, table in enumerate(model.objects) if not table.is_struct}
     if not name and model.root >= 0:
         return model.root
     if not name:
@@ -290,6 +290,6 @@ def _compiled(path: Path, include: Sequence[str | Path]) -> bytes:
         argv = [flatc, "-b", "--schema", "--bfbs-builtins", *folders, "-o", out, str(path)]
         done = procs.run(argv, timeout=COMPILE_TIMEOUT)
         if done.code != 0:
-            what = "took too long" if done.code is None else "was refused by flatc"
-            raise ConfigError(f"Schema {path} {what}", details=(done.stdout + done.stderr).strip().splitlines()[:20])
+            fault = "took too long" if done.code is None else "was refused by flatc"
+            raise ConfigError(f"Schema {path} {fault}", details=(done.stdout + done.stderr).strip().splitlines()[:20])
         return (Path(out) / f"{path.stem}.bfbs").read_bytes()
