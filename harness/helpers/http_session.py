@@ -17,7 +17,7 @@ from urllib3.exceptions import ConnectTimeoutError, HTTPError, MaxRetryError, Ne
 
 from harness.clock import Deadline, poll
 from harness.errors import ConfigError, HarnessError, WaitTimeout
-from harness.helpers.http import (
+from harness.helpers.http_plain import (
     BODY_LIMIT,
     Answer,
     DeadlineSocket,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
     from urllib3.connectionpool import ConnectionPool
 
-    from harness.helpers.http import Conditions
+    from harness.helpers.http_plain import Conditions
 
 HELD = 64 * 1024 * 1024
 """Bytes of one answer that a session holds in memory; with ``stream=True`` there may be more."""
@@ -69,13 +69,13 @@ class _Connection(urllib3.connection.HTTPConnection):
 
     def _new_conn(self) -> DeadlineSocket:
         try:
-            made = connect(self.host, self.port, _exchange.get().deadline)
+            connection = connect(self.host, self.port, _exchange.get().deadline)
         except TimeoutError as error:
             raise ConnectTimeoutError(self, "no connection in time") from error
         except OSError as error:
             raise NewConnectionError(self, str(error)) from error
-        made.allowance = _exchange.get().allowance
-        return made
+        connection.allowance = _exchange.get().allowance
+        return connection
 
     def request(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as urllib3 has them
         # Never on a connection that was used: the service may just be closing it, or was restarted since.
@@ -208,7 +208,7 @@ class Session(requests.Session):
     def wait_for(self, path: str, *, timeout: float = 10.0, **conditions: Unpack[Conditions]) -> requests.Response:
         """Get ``path`` until the answer is as wanted, and return it; arguments and errors as ``http.wait_for`` has."""
         __tracebackhide__ = True
-        came: list[requests.Response] = []
+        responses: list[requests.Response] = []
 
         def get(budget: float) -> Answer:
             try:
@@ -217,7 +217,7 @@ class Session(requests.Session):
                 return Answer(0, problem=f"no answer in {budget:.2g} s")
             except NoAnswer as error:
                 return Answer(0, problem=error.details[-1].strip())
-            came[:] = [response]
+            responses[:] = [response]
             headers = {name.lower(): value for name, value in response.headers.items()}
             return Answer(response.status_code, response.content[:BODY_LIMIT], headers)
 
@@ -225,7 +225,7 @@ class Session(requests.Session):
             wait_until(get, self.base + path, Wanted(**conditions), timeout)
         except WaitTimeout as error:
             raise WaitTimeout(self._hidden(error.summary), details=[*map(self._hidden, error.details)]) from None
-        return came[0]
+        return responses[0]
 
     def _is_here(self, url: str) -> bool:
         parts = urlsplit(url)
@@ -239,10 +239,10 @@ class Session(requests.Session):
         last = problem_of(_root(error))
         tries = [*exchange.failed, *([] if exchange.failed and exchange.failed[-1] == last else [last])]
         who = f"{request.method} {mask(request.url or '')}"
-        kind, what = (TooLate, f"no answer in {exchange.deadline.budget:g} s") if late else (NoAnswer, last)
+        kind, reason = (TooLate, f"no answer in {exchange.deadline.budget:g} s") if late else (NoAnswer, last)
         sent = _credentials(request.headers)
         raised = kind(
-            self._hidden(f"{who}: {what}", sent), details=[self._hidden(f"  {one}", sent) for one in tries[-10:]]
+            self._hidden(f"{who}: {reason}", sent), details=[self._hidden(f"  {line}", sent) for line in tries[-10:]]
         )
         raised.request = request
         return raised
@@ -284,11 +284,11 @@ def _repetition(retries: Retries) -> _Repetition:
 
 def _root(error: BaseException) -> Exception:
     """Return what requests and urllib3 have wrapped up."""
-    found: BaseException | None = error
-    while found is not None:
-        error = found
-        inner = (one for one in (*reversed(error.args), error.__cause__) if isinstance(one, Exception))
-        found = getattr(error, "reason", None) or next(inner, None)
-        if not isinstance(found, Exception) or isinstance(error, http.client.HTTPException):
+    inner: BaseException | None = error
+    while inner is not None:
+        error = inner
+        causes = (cause for cause in (*reversed(error.args), error.__cause__) if isinstance(cause, Exception))
+        inner = getattr(error, "reason", None) or next(causes, None)
+        if not isinstance(inner, Exception) or isinstance(error, http.client.HTTPException):
             break
     return error if isinstance(error, Exception) else Exception(str(error))

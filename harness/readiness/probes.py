@@ -17,6 +17,7 @@ from harness import clock, procs
 from harness.artifacts import mapped_path, read_on
 from harness.errors import BrokenStack, HarnessError
 from harness.helpers import http
+from harness.helpers.http_plain import mask
 from harness.refusals import missing_for_good
 from harness.stack import HealthCheck
 
@@ -31,7 +32,7 @@ KAFKA_SLICE, LONGEST_KAFKA_SLICE = 0.25, 2.0  # seconds for one answer of a brok
 FAILURES_OF_A_CLIENT = 2
 EXEC_BUDGET = 5.0
 BODY_SHOWN = 80
-_TLS = "\\x15\\x03"  # the head of an alert, as ``http.problem_of`` writes it (RFC 8446, section 5.1)
+_TLS = "\\x15\\x03"  # the head of an alert, as ``problem_of`` writes it (RFC 8446, section 5.1)
 LOG_AT_ONCE, LOG_PARTS = 1 << 20, 16
 LOG_AGAIN = 1 << 16  # bytes that are looked at twice: a match may have come in pieces, and have several lines
 # What a check raises because it is written wrongly: no waiting will change that.
@@ -262,11 +263,11 @@ def _http(probe: HttpProbe, target: Target) -> Patient:
             return f"{host}:{port}{probe.path}: {_in_words(answer.problem)}"
         if answer.status not in probe.status:
             needed = " or ".join(map(str, probe.status))
-            return f"{probe.path}: status {answer.status}, {needed} was needed: {http.mask(answer.text)[:BODY_SHOWN]!r}"
+            return f"{probe.path}: status {answer.status}, {needed} was needed: {mask(answer.text)[:BODY_SHOWN]!r}"
         try:
             mismatch = http.json_mismatch(answer.json(), probe.json_) if probe.json_ else ""
         except ValueError:
-            return f"{probe.path}: the answer is no JSON: {http.mask(answer.text)[:BODY_SHOWN]!r}"
+            return f"{probe.path}: the answer is no JSON: {mask(answer.text)[:BODY_SHOWN]!r}"
         if not mismatch:
             target.refuse_stranger(host, port)
         return mismatch

@@ -8,7 +8,7 @@ import signal
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from harness.helpers.http import mask
+from harness.helpers.http_plain import mask
 from harness.last_words import cause_of, last_line
 from harness.procs import describe_exit
 from harness.refusals import missing_program

@@ -18,7 +18,7 @@ import caproto
 from harness.clock import Deadline, check_guards, poll
 from harness.errors import HarnessError, WaitTimeout
 from harness.helpers.epics.reading import Lost, Reading, refusal
-from harness.helpers.http import problem_of
+from harness.helpers.http_plain import problem_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from harness.clock import Deadline, now
 from harness.errors import HarnessError
-from harness.helpers.http import mask
+from harness.helpers.http_plain import mask
 from harness.helpers.kafka.connection import Connection, in_background
 from harness.helpers.kafka.consumer import KafkaConsumer
 from harness.helpers.kafka.messages import short
