@@ -48,13 +48,13 @@ class Circuit:
         problem = ""
         for _ in poll(self._deadline):
             try:
-                made = socket.create_connection(self._address, timeout=_SLICE)
+                connection = socket.create_connection(self._address, timeout=_SLICE)
                 # Small messages both ways: without this each waits 40 ms for an acknowledgement of the one before.
-                made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             except OSError as error:
                 problem = str(error)
             else:
-                return made
+                return connection
         raise WaitTimeout(f"IOC at {self._where} did not accept in {self._timeout:g} s: {problem}")
 
     @property
@@ -103,7 +103,7 @@ class Circuit:
             raise HarnessError(f"IOC at {self._where} does not speak Channel Access: {problem_of(error)}") from error
         return True
 
-    def _next(self, what: str) -> Any:  # noqa: ANN401 - untyped library
+    def _next(self, subject: str) -> Any:  # noqa: ANN401 - untyped library
         """Return what came first and was not looked at, None when nothing has."""
         if not self._came:
             return None
@@ -111,23 +111,23 @@ class Circuit:
         if isinstance(command, Lost):
             raise command
         if isinstance(command, caproto.CreateChFailResponse):
-            raise HarnessError(f"IOC at {self._where} has no {what}")
+            raise HarnessError(f"IOC at {self._where} has no {subject}")
         if isinstance(command, caproto.ServerDisconnResponse):
             raise Lost(f"IOC at {self._where} closed the channel")
         if isinstance(command, caproto.ErrorResponse):
-            raise HarnessError(f"IOC at {self._where} refused, {what} was awaited: {command}")
+            raise HarnessError(f"IOC at {self._where} refused, {subject} was awaited: {command}")
         return command
 
-    def _await(self, what: str, wanted: Callable[[Any], bool]) -> Any:  # noqa: ANN401 - untyped library
+    def _await(self, subject: str, wanted: Callable[[Any], bool]) -> Any:  # noqa: ANN401 - untyped library
         for _ in poll(self._deadline, pause=False):
             try:
                 self._receive(0.0 if self._came else 0.1)
             except Lost as error:
-                raise Lost(f"{error.summary}, {what} was awaited") from error
-            while (command := self._next(what)) is not None:
+                raise Lost(f"{error.summary}, {subject} was awaited") from error
+            while (command := self._next(subject)) is not None:
                 if wanted(command):
                     return command
-        raise WaitTimeout(f"IOC at {self._where} did not send {what} in {self._timeout:g} s")
+        raise WaitTimeout(f"IOC at {self._where} did not send {subject} in {self._timeout:g} s")
 
     def _channel(self, name: str) -> Any:  # noqa: ANN401 - untyped library
         channel = caproto.ClientChannel(name, self._circuit)
@@ -144,7 +144,7 @@ class Circuit:
         if channel.native_data_type != caproto.ChannelType.ENUM:
             return ()
         answer = self._read(name, channel, caproto.field_types["control"][channel.native_data_type])
-        return tuple(_text(one) for one in answer.metadata.enum_strings)
+        return tuple(_text(state) for state in answer.metadata.enum_strings)
 
     def _read(self, name: str, channel: Any, kind: Any) -> Any:  # noqa: ANN401 - untyped library
         request = channel.read(data_type=kind)
@@ -174,7 +174,7 @@ class Circuit:
 
     def updates(self, seconds: float) -> list[Reading]:
         """Return the updates that have come, or else come in ``seconds``. Raises Lost, HarnessError."""
-        found: list[Reading] = []
+        readings: list[Reading] = []
         # Bounded: a PV that changes faster than it is read must not hold the caller.
         try:
             for turn in range(_BATCH):
@@ -183,13 +183,13 @@ class Circuit:
         except Lost as error:
             self._came.append(error)
         # A loss waits for the next call: what came before it goes before it.
-        while not (found and self._came and isinstance(self._came[0], _ENDS)):
+        while not (readings and self._came and isinstance(self._came[0], _ENDS)):
             if (command := self._next("an update")) is None:
                 break
             if isinstance(command, caproto.EventAddResponse):
                 self._check_status(command, "the subscription")
-                found.append(_reading(command, *self._subscribed))
-        return found
+                readings.append(_reading(command, *self._subscribed))
+        return readings
 
     def write(self, name: str, value: Any) -> None:  # noqa: ANN401 - what the record takes
         """Write a PV and wait until it is processed."""
@@ -213,9 +213,9 @@ class Circuit:
         )
         self._check_status(answer, f"{value!r} for {name}")
 
-    def _check_status(self, answer: Any, what: str) -> None:  # noqa: ANN401 - untyped library
+    def _check_status(self, answer: Any, request: str) -> None:  # noqa: ANN401 - untyped library
         if not answer.status.success:
-            raise HarnessError(f"IOC at {self._where} refused {what}: {answer.status.description}")
+            raise HarnessError(f"IOC at {self._where} refused {request}: {answer.status.description}")
 
 
 def _plain(data: Any) -> list[Any]:  # noqa: ANN401 - an array of whatever the record holds
@@ -258,14 +258,14 @@ class CaFeed:
                 self._connect(deadline)
             if self._circuit is None:
                 return []
-            found = self._circuit.updates(deadline.remaining())
+            readings = self._circuit.updates(deadline.remaining())
         except (Lost, WaitTimeout) as error:
             self._drop()
             self.problem = error.summary
             return []
-        if found:
+        if readings:
             self.problem = ""
-        return found
+        return readings
 
     def _connect(self, deadline: Deadline) -> None:
         for _ in poll(deadline):

@@ -187,20 +187,20 @@ class Monitor:
         """
         __tracebackhide__ = True
         timeout = self._patience if timeout is None else timeout
-        found: list[Reading] = []
+        readings: list[Reading] = []
         looked_at: deque[str] = deque(maxlen=_KEPT)
         for _ in poll(Deadline.patient(timeout), pause=False):
             self._receive(0.0 if self._waiting else _SLICE)
-            while self._waiting and len(found) < count:
+            while self._waiting and len(readings) < count:
                 reading = self._waiting.popleft()
                 looked_at.append(f"  {reading}")
                 if wanted(reading):
-                    found.append(reading)
-            if len(found) >= count:
-                return found
+                    readings.append(reading)
+            if len(readings) >= count:
+                return readings
         state = f"; not connected: {self._feed.problem}" if self._feed.problem else ""
         raise WaitTimeout(
-            f"{self._who}: {len(found)} of {count} {what} in {timeout:g} s{state}",
+            f"{self._who}: {len(readings)} of {count} {what} in {timeout:g} s{state}",
             details=[*(looked_at or ["  no update at all"]), *self._history],
         )
 
@@ -248,5 +248,5 @@ class Monitor:
             self._connected = True
             self._note("connected")
 
-    def _note(self, what: str) -> None:
-        self._history.append(f"  {now() - self._begin:.2f} s after the subscription: {what}")
+    def _note(self, event: str) -> None:
+        self._history.append(f"  {now() - self._begin:.2f} s after the subscription: {event}")

@@ -50,17 +50,17 @@ class Pva:
             raise HarnessError(f"PV {name} at {self._address} (pva) refused {value!r}: {error}") from error
 
     def _get(self, name: str, timeout: float, deadline: Deadline) -> Any:  # noqa: ANN401 - untyped library
-        made, patience, problem = now(), _FIRST_RENEWAL, ""
+        begun, patience, problem = now(), _FIRST_RENEWAL, ""
         for _ in poll(deadline):
             if self._context is None:
                 problem = refusal(self._address, deadline)
                 if problem:
                     continue
-                self._context, made = _context(self._address), now()
+                self._context, begun = _context(self._address), now()
             try:
                 return self._context.get(name, timeout=max(0.05, min(_SLICE, deadline.remaining())))
             except TimeoutError:
-                if now() - made >= patience:
+                if now() - begun >= patience:
                     self.close()
                     patience *= 2
             except RemoteError as error:
@@ -88,25 +88,25 @@ class PvaFeed:
 
     def receive(self, deadline: Deadline) -> list[Reading]:
         """Return what has come; see ``Feed``."""
-        found: list[Reading] = []
+        readings: list[Reading] = []
         for _ in poll(deadline, wake=self._wake):
             while self._came:
                 # Not beyond a loss, which must be seen also when the next connection is there already.
-                if self._take(self._came.popleft(), found):
-                    return found
-            if found or self._closed:
+                if self._take(self._came.popleft(), readings):
+                    return readings
+            if readings or self._closed:
                 break
             if self.problem:
                 self._renew(deadline)
-        return found
+        return readings
 
-    def _take(self, update: Any, found: list[Reading]) -> bool:  # noqa: ANN401 - untyped library
-        """Take one thing that was told. Returns whether it is that the connection is lost."""
+    def _take(self, update: Any, readings: list[Reading]) -> bool:  # noqa: ANN401 - untyped library
+        """Take an update of a subscription. Returns whether it says that the connection is lost."""
         if isinstance(update, RemoteError):
             raise HarnessError(f"PV {self._name} at {self._address} (pva) refused: {update}") from update
         if not isinstance(update, Exception):
             self.problem = ""
-            found.append(reading_of(update))
+            readings.append(reading_of(update))
             return False
         # The first thing that a subscription tells is that it is not connected yet.
         if self.problem:

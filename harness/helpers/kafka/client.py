@@ -170,11 +170,11 @@ class Kafka:
         """Ask about all topics at once, and again about each whose error passes by itself. Raises KafkaFailure."""
         first = dict(request(self._connection.admin, names, deadline.budget))  # a copy: the library needs its own
 
-        def one(name: str, admin: Any, seconds: float) -> Any:  # noqa: ANN401 - untyped library
+        def about(name: str, admin: Any, seconds: float) -> Any:  # noqa: ANN401 - untyped library
             return first.pop(name, None) or request(admin, [name], seconds)[name]
 
         for name in names:
-            self._connection.ask(partial(one, name), f"{verb} topic {name!r}", accept=accept, deadline=deadline)
+            self._connection.ask(partial(about, name), f"{verb} topic {name!r}", accept=accept, deadline=deadline)
 
     def watermarks(self, topic: str) -> dict[int, tuple[int, int]]:
         """Return partition -> (first offset, offset after the last) of all partitions. Raises KafkaFailure."""
@@ -218,10 +218,10 @@ class Kafka:
             lambda admin, seconds: admin.list_consumer_group_offsets([wanted], request_timeout=seconds)[group],
             f"tell the offsets of group {group!r}",
         )
-        failed = next((one for one in answer.topic_partitions if one.error is not None), None)
+        failed = next((place for place in answer.topic_partitions if place.error is not None), None)
         if failed:
             raise KafkaFailure(f"No offsets of group {group!r} in {topic}[{failed.partition}]: {failed.error}")
-        places = {one.partition: one.offset for one in answer.topic_partitions}
+        places = {place.partition: place.offset for place in answer.topic_partitions}
         starts, ends = self._connection.starts(parts), self._connection.ends(parts)
         return {part[1]: max(0, ends[part] - max(starts[part], places.get(part[1], -1))) for part in parts}
 
@@ -304,10 +304,10 @@ class Kafka:
         errors: list[str] = []
         journal = self._journal
         queued = 0
-        told: list[str] = []  # of our own messages: other threads use the same producer
+        reported: list[str] = []  # of our own messages: other threads use the same producer
 
         def delivered(error: Any, message: Any) -> None:  # noqa: ANN401 - untyped library
-            told.append(message.topic())
+            reported.append(message.topic())
             if error is not None:
                 errors.append(f"{message.topic()}: {error.str()}")
             elif journal:
@@ -324,9 +324,9 @@ class Kafka:
         for _ in poll(Deadline.after(self.timeout + 1), pause=False):
             producer.flush(SLICE)
             self._connection.check()
-            if len(told) == queued:
+            if len(reported) == queued:
                 break
-        left = queued - len(told)
+        left = queued - len(reported)
         if errors or left:
             raise KafkaFailure(
                 f"Broker {self.bootstrap} did not take a message: {errors[0] if errors else f'{left} undelivered'}",
@@ -369,25 +369,25 @@ class Kafka:
         """
         if not isinstance(start, int) and start not in ("start", "end"):
             raise ValueError(f"start is {start!r}; 'start', 'end' or a time in ms was needed")
-        made = KafkaConsumer(
+        consumer = KafkaConsumer(
             self._connection,
             topics,
             patience=self.patience,
             journal=self._journal,
             on_close=self._consumers.discard,
         )
-        self._consumers.add(made)
+        self._consumers.add(consumer)
         try:
             if isinstance(start, int):
-                made.seek_to_time(start)
+                consumer.seek_to_time(start)
             elif start == "end":
-                made.seek_to_end()
+                consumer.seek_to_end()
             else:
-                made.seek_to_start()
+                consumer.seek_to_start()
         except BaseException:
-            made.close()
+            consumer.close()
             raise
-        return made
+        return consumer
 
     def messages(self, topic: str, *, timeout: float | None = None, count: int | None = None) -> list[Message]:
         """Return the messages that a topic has now, from its start on; see ``KafkaConsumer.drain``."""
@@ -406,7 +406,9 @@ class Kafka:
         """
         with KafkaConsumer(self._connection, (topic,), patience=self.timeout, journal=self._journal) as consumer:
             newest = {message.partition: message for message in consumer.tail(1, partition)}
-        return max(newest.values(), key=lambda one: (one.timestamp, one.offset, one.partition), default=None)
+        return max(
+            newest.values(), key=lambda message: (message.timestamp, message.offset, message.partition), default=None
+        )
 
 
 def missing_leaders(leaders: Mapping[str, Mapping[int, bool]], topics: Mapping[str, int]) -> str:

@@ -98,7 +98,7 @@ class Connection:
 
     def open_client(self, kind: Callable[[dict[str, Any]], T], **settings: object) -> T:
         """Return a client of the library with our settings. Raises KafkaFailure when it does not take them."""
-        made = {
+        options = {
             **_TUNED,
             "bootstrap.servers": self.bootstrap,
             "error_cb": self._notice,
@@ -106,7 +106,7 @@ class Connection:
             **{name.replace("_", "."): value for name, value in settings.items()},
         }
         try:
-            return kind(made)
+            return kind(options)
         except (KafkaException, ValueError, TypeError) as error:
             said = error.args[0].str() if isinstance(error, KafkaException) else error
             # Not chained: the frames of the library hold the settings.
@@ -171,7 +171,7 @@ class Connection:
     def ask(
         self,
         request: Callable[[Any, float], Any],
-        what: str,
+        action: str,
         *,
         accept: int | None = None,
         deadline: Deadline | None = None,
@@ -193,12 +193,12 @@ class Connection:
                 if last.code() == accept:
                     return None
                 if last.code() not in PASSING:
-                    raise KafkaFailure(f"Broker {self.bootstrap} did not {what}: {last.str()}") from error
+                    raise KafkaFailure(f"Broker {self.bootstrap} did not {action}: {last.str()}") from error
             except TimeoutError:
                 break
         said = f": {last.str()}" if last is not None else f" in {deadline.budget:g} s"
         raise KafkaFailure(
-            f"Broker {self.bootstrap} did not {what}{said}", details=[f"  client: {self.security}", *self.trouble()]
+            f"Broker {self.bootstrap} did not {action}{said}", details=[f"  client: {self.security}", *self.trouble()]
         )
 
     def leaders(self, timeout: float | None = None) -> dict[str, dict[int, bool]]:
@@ -216,12 +216,12 @@ class Connection:
 
     def partitions(self, topics: Iterable[str]) -> list[Part]:
         """Return all partitions of ``topics``. Raises KafkaFailure when one does not exist, and names those that do."""
-        known = self.leaders()
+        leaders = self.leaders()
         for topic in topics:
-            if topic not in known:
-                there = ", ".join(sorted(known)) or "none"
+            if topic not in leaders:
+                there = ", ".join(sorted(leaders)) or "none"
                 raise KafkaFailure(f"Topic {topic!r} does not exist on {self.bootstrap}; there are: {there}")
-        return [(topic, number) for topic in topics for number in sorted(known[topic])]
+        return [(topic, number) for topic in topics for number in sorted(leaders[topic])]
 
     def starts(self, parts: Iterable[Part]) -> dict[Part, int]:
         """Return the first offsets. Raises KafkaFailure."""
@@ -240,18 +240,18 @@ class Connection:
         """Return the offsets of the first messages at ``timestamp`` (ms since the epoch) or later, else the ends."""
         parts = list(parts)
         ends = self.ends(parts)  # before: what comes in between must not be lost
-        found = self._offsets(dict.fromkeys(parts, OffsetSpec.for_timestamp(timestamp)))
-        return {part: at if at >= 0 else ends[part] for part, at in found.items()}
+        offsets = self._offsets(dict.fromkeys(parts, OffsetSpec.for_timestamp(timestamp)))
+        return {part: at if at >= 0 else ends[part] for part, at in offsets.items()}
 
     def _offsets(self, wanted: Mapping[Part, Any], *, committed: bool = False) -> dict[Part, int]:
         level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
         deadline = Deadline.after(self.timeout)
-        found: dict[Part, int] = {}
+        offsets: dict[Part, int] = {}
         last = "no answer"
         for _ in poll(deadline):
-            left = {part: spec for part, spec in wanted.items() if part not in found}
+            left = {part: spec for part, spec in wanted.items() if part not in offsets}
             if not left:
-                return found
+                return offsets
             futures = self.admin.list_offsets(
                 {TopicPartition(*part): spec for part, spec in left.items()},
                 isolation_level=level,
@@ -262,7 +262,7 @@ class Connection:
                     offset = int(self.wait(future, deadline).offset)
                     # A broker that falls silent is no error to the client library: it then says -1001.
                     if offset >= _NOWHERE:
-                        found[part.topic, part.partition] = offset
+                        offsets[part.topic, part.partition] = offset
                 except KafkaException as error:
                     last = error.args[0].str()
                     code = error.args[0].code()
@@ -273,7 +273,7 @@ class Connection:
                     raise KafkaFailure(f"No watermarks of {part.topic}[{part.partition}]: {last}") from error
                 except TimeoutError:
                     break
-        topic, number = next(part for part in wanted if part not in found)
+        topic, number = next(part for part in wanted if part not in offsets)
         raise KafkaFailure(
             f"No watermarks of {topic}[{number}] in {self.timeout:g} s from {self.bootstrap}: {last}",
             details=self.trouble(),

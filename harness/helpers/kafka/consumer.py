@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict, deque
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
@@ -14,12 +14,20 @@ from harness.helpers.kafka.connection import PASSING, SLICE, Connection, KafkaFa
 from harness.helpers.kafka.messages import Message, UnexpectedMessage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
-
-    from harness.helpers.kafka.evidence import Journal
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
 _BATCH = 100  # messages looked at between two looks at the clock
 _KEPT = 20  # messages that a time-out lists
+
+
+class Journal(Protocol):
+    """Who notes which topics are read, and what came."""
+
+    def touch(self, topics: Iterable[str]) -> None:
+        """Note that somebody waits for messages of ``topics``."""
+
+    def note(self, message: Message) -> None:
+        """Note a message that was received."""
 
 
 class KafkaConsumer:
@@ -205,18 +213,18 @@ class KafkaConsumer:
         Raises:
             WaitTimeout: the ends were not reached in time. What came is not returned: it would look like everything.
         """
-        found: list[Message] = []
+        messages: list[Message] = []
 
         def keep(message: Message) -> bool:
-            found.append(message)
-            return len(found) == count
+            messages.append(message)
+            return len(messages) == count
 
         timeout = self._patience if timeout is None else timeout
         if count != 0 and not self._look_to_end(Deadline.after(timeout), keep):
             raise WaitTimeout(
-                f"Topic {self._name}: its end was not reached in {timeout:g} s; {len(found)} messages came"
+                f"Topic {self._name}: its end was not reached in {timeout:g} s; {len(messages)} messages came"
             )
-        return found
+        return messages
 
     def tail(self, count: int, partition: int | None = None) -> list[Message]:
         """Return the last ``count`` messages of every partition, or of one; those of a partition in their order.
@@ -231,10 +239,10 @@ class KafkaConsumer:
             there = ", ".join(str(part[1]) for part in self._parts)
             raise KafkaFailure(f"Topic {self._name} has no partition {partition}; there are: {there}")
         starts, ends = self._connection.starts(parts), self._connection.ends(parts, committed=True)
-        found: defaultdict[Part, deque[Message]] = defaultdict(lambda: deque(maxlen=count))
+        messages: defaultdict[Part, deque[Message]] = defaultdict(lambda: deque(maxlen=count))
 
         def keep(message: Message) -> None:
-            found[message.topic, message.partition].append(message)
+            messages[message.topic, message.partition].append(message)
 
         left = {part for part in parts if ends[part] > starts[part]}
         step = count
@@ -243,15 +251,15 @@ class KafkaConsumer:
             # Offsets without a message may lie before the end, so step back, farther each time.
             self.assign({part: max(starts[part], ends[part] - step) for part in left})
             for part in left:
-                found[part].clear()
+                messages[part].clear()
             if not self._look_to_end(deadline, keep):
                 raise KafkaFailure(
                     f"Topic {self._name} was not read to its end in {self._patience:g} s",
                     details=self._connection.trouble(),
                 )
-            left = {part for part in left if len(found[part]) < count and ends[part] - step > starts[part]}
+            left = {part for part in left if len(messages[part]) < count and ends[part] - step > starts[part]}
             step *= 8
-        return [message for part in parts for message in found[part]]
+        return [message for part in parts for message in messages[part]]
 
     # -- waiting ------------------------------------------------------------------------------------------------
 
@@ -281,20 +289,20 @@ class KafkaConsumer:
         """
         __tracebackhide__ = True
         timeout = self._patience if timeout is None else timeout
-        found: list[Message] = []
+        messages: list[Message] = []
         before = self._count
 
         def enough(message: Message) -> bool:
             if wanted(message):
-                found.append(message)
-            return len(found) == count
+                messages.append(message)
+            return len(messages) == count
 
         if self._look(Deadline.patient(timeout), enough):
-            return found
+            return messages
         came = self._count - before
         want = what or "messages"
         raise WaitTimeout(
-            f"Topic {self._name}: {len(found)} of {count} {want} came in {timeout:g} s, {came} in all",
+            f"Topic {self._name}: {len(messages)} of {count} {want} came in {timeout:g} s, {came} in all",
             details=[
                 *([f"  {message}" for message in list(self._seen)[-came:]] if came else ["  none at all"]),
                 *([] if came else self._connection.trouble()),
@@ -337,10 +345,10 @@ class KafkaConsumer:
             if message.schema == schema:
                 return True
             if passed is not None and message.schema not in passed:
-                found = f"schema {message.schema!r}" if message.schema.isalnum() else "no schema"
+                came = f"schema {message.schema!r}" if message.schema.isalnum() else "no schema"
                 skipped = f" or {', '.join(sorted(passed))}" if passed else ""
                 raise UnexpectedMessage(
-                    f"Topic {message.topic}: a message of {found} came, {schema}{skipped} was needed", message
+                    f"Topic {message.topic}: a message of {came} came, {schema}{skipped} was needed", message
                 )
             return False
 

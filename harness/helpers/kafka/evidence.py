@@ -89,7 +89,7 @@ class Journal:
         """
         with self._lock:
             used = {name: traffic for name, traffic in self._topics.items() if traffic.touched >= since}
-            kept = {name: [one for at, one in traffic.last if at >= since] for name, traffic in used.items()}
+            kept = {name: [message for at, message in traffic.last if at >= since] for name, traffic in used.items()}
         names = sorted(list(used)[-_TOPICS:])  # the last ones used
         if not names:
             return ""
@@ -126,9 +126,9 @@ class _Cut(bytes):
 
     def __new__(cls, head: bytes, full: int) -> Self:
         """Return the head of ``full`` bytes."""
-        made = super().__new__(cls, head)
-        made.full = full
-        return made
+        cut = super().__new__(cls, head)
+        cut.full = full
+        return cut
 
 
 def _tails(about: Connection, names: list[str], into: dict[str, list[Message]], deadline: Deadline) -> None:
@@ -140,9 +140,9 @@ def _tails(about: Connection, names: list[str], into: dict[str, list[Message]], 
             if name not in there or deadline.expired():
                 continue
             with KafkaConsumer(connection, (name,), patience=deadline.remaining()) as consumer:
-                into_this = consumer.tail(SHOWN)
+                messages = consumer.tail(SHOWN)
             if not deadline.expired():
-                into[name] = in_order(into_this)[-SHOWN:]
+                into[name] = in_order(messages)[-SHOWN:]
     finally:
         connection.close()
 
@@ -151,10 +151,11 @@ def in_order(messages: Iterable[Message]) -> list[Message]:
     """Return messages by time; those of one partition keep its order, whatever time stamps their producer gave them."""
     latest: dict[int, int] = {}
     placed = []
-    for one in sorted(messages, key=lambda one: (one.partition, one.offset)):
-        latest[one.partition] = max(one.timestamp, latest.get(one.partition, one.timestamp))
-        placed.append((latest[one.partition], one.partition, one.offset, one))
-    return [one for *_, one in sorted(placed, key=lambda place: place[:3])]
+    for message in sorted(messages, key=lambda message: (message.partition, message.offset)):
+        part = message.partition
+        latest[part] = max(message.timestamp, latest.get(part, message.timestamp))
+        placed.append((latest[part], part, message.offset, message))
+    return [message for *_, message in sorted(placed, key=lambda place: place[:3])]
 
 
 def _block(title: str, messages: list[Message]) -> list[str]:
@@ -210,7 +211,7 @@ def _as_flatbuffer(value: bytes) -> str:
     try:
         from harness.helpers import flatbuffers  # noqa: PLC0415 - with numpy, for messages that look like it only
 
-        found: Any = flatbuffers.decode(value)
+        message: Any = flatbuffers.decode(value)
     except (ImportError, HarnessError):
         return ""
-    return f"{found.schema} {' '.join(repr(flatbuffers.in_words(found)).split())}"
+    return f"{message.schema} {' '.join(repr(flatbuffers.in_words(message)).split())}"

@@ -56,10 +56,10 @@ class Message:
         return head.decode("ascii", errors="replace") if len(head) == 4 else ""  # noqa: PLR2004 - its length by format
 
     def __str__(self) -> str:
-        what = "tombstone" if self.value is None else f"{len(self.value)} bytes"
+        payload = "tombstone" if self.value is None else f"{len(self.value)} bytes"
         if self.schema.isalnum():
-            what += f", schema {self.schema}"
-        return f"{self.topic}[{self.partition}]@{self.offset} key={short(self.key)} {what}"
+            payload += f", schema {self.schema}"
+        return f"{self.topic}[{self.partition}]@{self.offset} key={short(self.key)} {payload}"
 
 
 class UnexpectedMessage(HarnessError):
@@ -99,12 +99,12 @@ def check_key_order(messages: Iterable[Message], sent: Iterable[tuple[bytes | st
     for key, value in sent:
         if key is not None:
             wanted[_raw(key)].append(None if value is None else _raw(value))
-    wrong = {key: found for key in dict.fromkeys([*wanted, *came]) if (found := _differences(came[key], wanted[key]))}
+    wrong = {key: faults for key in dict.fromkeys([*wanted, *came]) if (faults := _differences(came[key], wanted[key]))}
     if wrong:
-        key, found = next(iter(wrong.items()))
-        lines = [f"  key {key!r}: {line}" for key, found in wrong.items() for line in found]
+        key, faults = next(iter(wrong.items()))
+        lines = [f"  key {key!r}: {line}" for key, faults in wrong.items() for line in faults]
         raise WrongOrder(
-            f"{len(wrong)} of {len(came.keys() | wanted.keys())} keys out of order; key {key!r}: {found[0]}",
+            f"{len(wrong)} of {len(came.keys() | wanted.keys())} keys out of order; key {key!r}: {faults[0]}",
             details=lines,
         )
 
@@ -132,7 +132,7 @@ def _differences(came: list[Message], wanted: list[bytes | None]) -> list[str]:
     for value, count in missing.items():
         lines.append(f"{short(value)} was sent {Counter(wanted)[value]}x, {count} missing")
     for value, count in extra.items():
-        where = ", ".join(f"[{one.partition}]@{one.offset}" for one in came if one.value == value)
+        where = ", ".join(f"[{message.partition}]@{message.offset}" for message in came if message.value == value)
         lines.append(f"{short(value)} was sent {Counter(wanted)[value]}x, {count} too many ({where})")
     if not missing and not extra:
         places = [at for at, (got, want) in enumerate(zip(values, wanted, strict=True)) if got != want]

@@ -59,13 +59,15 @@ class Security:
         if self.protocol.startswith("SASL_") and not self.password:
             problems.append(f"Kafka security: protocol {self.protocol} needs a password, there is none")
         files = {name: getattr(self, name) for name in ("ca_file", "certificate_file", "key_file")}
-        given = {name: path for name, path in files.items() if path is not None}
-        if given and not self.protocol.endswith("SSL"):
-            problems.append(f"Kafka security: {', '.join(given)} needs SSL or SASL_SSL, protocol is {self.protocol}")
+        written = {name: path for name, path in files.items() if path is not None}
+        if written and not self.protocol.endswith("SSL"):
+            problems.append(f"Kafka security: {', '.join(written)} needs SSL or SASL_SSL, protocol is {self.protocol}")
         problems += [
-            f"Kafka security: {name} {path} does not exist" for name, path in given.items() if not Path(path).is_file()
+            f"Kafka security: {name} {path} does not exist"
+            for name, path in written.items()
+            if not Path(path).is_file()
         ]
-        if ("certificate_file" in given) != ("key_file" in given):
+        if ("certificate_file" in written) != ("key_file" in written):
             problems.append("Kafka security: certificate_file and key_file go together, one is missing")
         if problems:
             raise ConfigError.of(problems)
@@ -79,19 +81,19 @@ class Security:
 
         https://github.com/confluentinc/librdkafka/blob/master/CONFIGURATION.md
         """
-        made: dict[str, object] = {"security.protocol": self.protocol}
+        options: dict[str, object] = {"security.protocol": self.protocol}
         if self.mechanism:
-            made |= {"sasl.mechanism": self.mechanism, "sasl.username": self.user, "sasl.password": self.password}
+            options |= {"sasl.mechanism": self.mechanism, "sasl.username": self.user, "sasl.password": self.password}
         if self.protocol.endswith("SSL"):
-            made["ssl.endpoint.identification.algorithm"] = "https" if self.check_host else "none"
+            options["ssl.endpoint.identification.algorithm"] = "https" if self.check_host else "none"
         for name, path in (
             ("ssl.ca.location", self.ca_file),
             ("ssl.certificate.location", self.certificate_file),
             ("ssl.key.location", self.key_file),
         ):
             if path is not None:
-                made[name] = str(path)
-        return made
+                options[name] = str(path)
+        return options
 
 
 def _mismatches(protocol: str, mechanism: str, user: str) -> list[str]:
@@ -169,7 +171,7 @@ def parse_uri(text: str) -> BrokerUri:
         problems.append(f"{seen}: topic {topic!r} is none; needed: {_FORM}, of letters, digits, '.', '_' and '-'")
     problems += [f"{seen}: {problem}" for host in hosts.split(",") if (problem := _bad_host(host))]
     if not problems:
-        problems = [f"{seen}: {one}" for one in _mismatches(protocol or "PLAINTEXT", mechanism, user)]
+        problems = [f"{seen}: {problem}" for problem in _mismatches(protocol or "PLAINTEXT", mechanism, user)]
     if problems:
         raise ConfigError.of(problems)
     return BrokerUri(hosts, topic, protocol or "PLAINTEXT", mechanism, user)
