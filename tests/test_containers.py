@@ -15,7 +15,7 @@ from projects import run_json
 from harness import clock
 from harness.errors import BrokenStack, ConfigError, HarnessError
 from harness.helpers import http
-from harness.keeper.bounding import LIMIT
+from harness.keeper.logs import LIMIT
 from harness.runs import running
 from harness.verbs import up_down as kept
 

@@ -504,7 +504,7 @@ def test_a_stranger_cannot_talk_the_keeper_into_a_crash(project: Project) -> Non
         stack = run.bring("s")
         assert run.environment is not None
         link = run.environment.link
-        with pytest.raises(HarnessError, match="has no attribute 'do_nothing'"):
+        with pytest.raises(HarnessError, match="KeyError: 'nothing'"):
             link.ask("nothing")
         with pytest.raises(HarnessError, match="missing 1 required keyword-only argument: 'stack'"):
             link.ask("release")
@@ -586,9 +586,9 @@ import asyncio, json, os, sys
 from harness.keeper.keeper import Keeper
 async def main():
     keeper = Keeper(json.loads(sys.argv[1]))
-    seen = [keeper._is_cleared(), await keeper._remove_all(), keeper._is_cleared()]
-    keeper._intend("start", service="s/late")
-    print(json.dumps([*seen, keeper._is_cleared()]))
+    seen = [keeper.intents.is_cleared, await keeper.remove_all(), keeper.intents.is_cleared]
+    keeper.intents.intend("start", service="s/late")
+    print(json.dumps([*seen, keeper.intents.is_cleared]))
 asyncio.run(main())
 """
 
@@ -597,19 +597,21 @@ WALKS = """
 import asyncio, json, sys
 from harness import clock, procs
 from harness.keeper.holds import Request
-from harness.keeper.keeper import Keeper, Stack
+from harness.keeper.keeper import Keeper
+from harness.keeper.stacks import Stack
 async def main():
     keeper = Keeper(json.loads(sys.argv[1]))
-    asyncio.get_running_loop().add_signal_handler(17, keeper.reap)
-    keeper.holds.acquire(Request(1, "run-1", "s"))
-    keeper.stacks["s"] = Stack("s")
+    asyncio.get_running_loop().add_signal_handler(17, keeper.processes.reap)
+    keeper.stacks.holds.acquire(Request(1, "run-1", "s"))
+    stack = keeper.stacks.known["s"] = Stack("s")
     spec = {"argv": ["tail", "-f", "/dev/null"], "env": {}, "cwd": "/", "grace": 0, "stop": [], "hold": False}
+    spec["log"] = json.loads(sys.argv[1])["folder"] + "/log"
     for number in range(20):
         # Every second one is a subject, which is asked to end first.
-        await keeper.do_start(None, stack="s", service=str(number), spec=spec | {"grace": number % 2})
+        keeper.processes.start("s", str(number), spec | {"grace": number % 2})
     look, walks = procs.all_pids, []
     procs.all_pids = lambda: walks.append(1) or look()
-    left = await keeper._remove(keeper.stacks["s"], clock.Deadline.after(7))
+    left = await keeper.remove(stack, clock.Deadline.after(7))
     print(json.dumps([left, len(walks)]))
 asyncio.run(main())
 """
@@ -634,9 +636,9 @@ async def main():
     keeper = Keeper(json.loads(sys.argv[1]))
     counts = {"header": taken()}
     for act in ("start", "network", "compose"):
-        keeper._intend(act)
+        keeper.intents.intend(act)
         counts[act] = taken()
-    keeper.ledger.note("started", pid=1, start=2, service="s/x")
+    keeper.intents.ledger.note("started", pid=1, start=2, service="s/x")
     counts["started"] = taken()
     with open(sys.argv[2]) as file:
         kinds = [json.loads(line)["kind"] for line in file]

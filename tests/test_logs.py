@@ -11,8 +11,8 @@ import pytest
 from projects import Project, run_in, service
 
 from harness import artifacts, clock
-from harness.keeper import bounding
-from harness.keeper.bounding import HEAD, LIMIT, STEP, LogBounds
+from harness.keeper import logs as keeper_logs
+from harness.keeper.logs import HEAD, LIMIT, STEP, LogBounds
 from harness.readiness import Target, start_probe
 from harness.runs import running
 from harness.stack import Probe
@@ -134,7 +134,7 @@ def test_a_filesystem_without_holes_is_told_of_once(tmp_path: Path, monkeypatch:
         ctypes.set_errno(errno.EOPNOTSUPP)
         return -1
 
-    monkeypatch.setattr(bounding, "_fallocate", refuse)  # no such filesystem can be counted on
+    monkeypatch.setattr(keeper_logs, "_fallocate", refuse)  # no such filesystem can be counted on
     (tmp_path / "one.log").write_bytes(bytes(70 * MIB))
     said: list[str] = []
     bounds = LogBounds(tmp_path, said.append)
