@@ -394,9 +394,9 @@ class Session:
 
     def _mark(self, item: pytest.Item, moment: str) -> None:
         if self.environment is not None:
-            from harness.runs import evidence as diagnostics  # noqa: PLC0415 - not for plain tests
+            from harness.runs import evidence  # noqa: PLC0415 - not for plain tests
 
-            item.stash.setdefault(_MARK, {})[moment] = diagnostics.mark(self.environment)
+            item.stash.setdefault(_MARK, {})[moment] = evidence.mark(self.environment)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, None, None]:
@@ -490,13 +490,13 @@ class Session:
             _show(item, report, "harness", f"no evidence: {type(error).__name__}: {error}")
 
     def _show_logs(self, environment: Environment, item: pytest.Item, report: pytest.TestReport) -> None:
-        from harness.runs import evidence as diagnostics  # noqa: PLC0415 - not for plain tests
+        from harness.runs import evidence  # noqa: PLC0415 - not for plain tests
 
         use = self._begin_use(item)
         if use is None or self._judge is None:
             return
-        marks = diagnostics.Marks(**{"begin": diagnostics.Mark(), **item.stash.get(_MARK, {})})
-        for name, lines in diagnostics.save_evidence(environment, item.nodeid, marks, self._judge.noise(use)).items():
+        marks = evidence.Marks(**{"begin": evidence.Mark(), **item.stash.get(_MARK, {})})
+        for name, lines in evidence.save_evidence(environment, item.nodeid, marks, self._judge.noise(use)).items():
             _show(item, report, f"service {name}", lines)
 
     def _hear_witnesses(self, item: pytest.Item, report: pytest.TestReport) -> None:
@@ -511,9 +511,9 @@ class Session:
         for subject, text in heard.items():
             _show(item, report, subject, text)
         if self.environment is not None:
-            from harness.runs import evidence as diagnostics  # noqa: PLC0415 - not for plain tests
+            from harness.runs import evidence  # noqa: PLC0415 - not for plain tests
 
-            diagnostics.save_testimony(self.environment, item.nodeid, heard)
+            evidence.save_testimony(self.environment, item.nodeid, heard)
 
     def _relabel(self, item: pytest.Item, report: pytest.TestReport, error: HarnessError, was: str = "") -> None:
         """Have pytest count the report as an error (E), as it counts a fault of set-up."""

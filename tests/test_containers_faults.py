@@ -25,8 +25,7 @@ from harness.ownership import ledger, objects
 from harness.ownership.identity import this_process
 from harness.ownership.sweep import sweep
 from harness.runs import running
-from harness.verbs import act as touching
-from harness.verbs import up_down as kept
+from harness.verbs import act, up_down
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -212,13 +211,13 @@ def test_a_container_that_dies_while_others_settle_is_named(dock: Dock, included
     assert noticed - float(told.split()[0]) < 8  # removal of the other one included
 
 
-@pytest.mark.parametrize("act", ["kill", "pause", "stop"])
-def test_a_kept_container_of_no_use_is_told_with_the_way_out(dock: Dock, act: str) -> None:
+@pytest.mark.parametrize("deed", ["kill", "pause", "stop"])
+def test_a_kept_container_of_no_use_is_told_with_the_way_out(dock: Dock, deed: str) -> None:
     """A kept container that ended, is paused or stopped must be refused with the way out, and a restart mend it."""
     dock.stack("s", {"web": dock.web("polite")})
     settings = dock.settings(stack="s")
-    kept.up(settings, dock.said.append, ttl=600)
-    if act == "kill":
+    up_down.up(settings, dock.said.append, ttl=600)
+    if deed == "kill":
         dock.client.kill(dock.containers()["web"], signal="TERM")
         for _ in clock.poll(clock.Deadline.after(20)):
             if dock.container("web")["State"]["Status"] == "exited":
@@ -226,15 +225,15 @@ def test_a_kept_container_of_no_use_is_told_with_the_way_out(dock: Dock, act: st
     else:
         run = dock.run()
         with running(run):
-            getattr(run.bring("s").service("web"), act)()
+            getattr(run.bring("s").service("web"), deed)()
     with pytest.raises(BrokenStack) as caught:
-        kept.up(settings, dock.said.append, ttl=600)
-    wanted = {"kill": "ended with exit code 0", "pause": "was left paused", "stop": "was left stopped"}[act]
+        up_down.up(settings, dock.said.append, ttl=600)
+    wanted = {"kill": "ended with exit code 0", "pause": "was left paused", "stop": "was left stopped"}[deed]
     assert f"Service 'web' {wanted}" in caught.value.summary
     assert caught.value.hint == "`harness restart --service web` starts it again"
-    touching.restart(settings, dock.said.append, "web")
-    kept.up(settings, dock.said.append, ttl=600)
-    kept.down(settings, dock.said.append)
+    act.restart(settings, dock.said.append, "web")
+    up_down.up(settings, dock.said.append, ttl=600)
+    up_down.down(settings, dock.said.append)
 
 
 def test_a_full_address_pool_is_told(dock: Dock) -> None:
@@ -410,7 +409,7 @@ def test_down_with_a_foreign_container_on_our_network_is_fourteen(dock: Dock) ->
     """``down`` must end with 14 and name who is in the way; after he is gone, ``down`` must clear the rest."""
     dock.stack("s", {"web": dock.up()})
     settings = dock.settings(stack="s")
-    kept.up(settings, dock.said.append, ttl=600)
+    up_down.up(settings, dock.said.append, ttl=600)
     (network,) = [one for one in dock.objects() if one.kind == "network"]
     dock.bystander({}, network=network.name)
     done = run_in(dock, *HARNESS, "down")
@@ -428,7 +427,7 @@ def test_bystanders_with_labels_like_ours_are_untouched(dock: Dock) -> None:
     """Nothing with labels like ours, but without our nonce or a dead owner, may be touched by runs, down or sweep."""
     dock.stack("s", {"web": dock.web()})
     settings = dock.settings(stack="s")
-    kept.up(settings, dock.said.append, ttl=600)
+    up_down.up(settings, dock.said.append, ttl=600)
     labels = dict(dock.container("web")["Config"]["Labels"])
     labels.pop(objects.CHECKOUT)  # by which this test finds what is left
     alike = [
@@ -443,7 +442,7 @@ def test_bystanders_with_labels_like_ours_are_untouched(dock: Dock) -> None:
     with running(run):
         run.bring("s")
     sweep(settings.state)
-    kept.down(settings, dock.said.append)
+    up_down.down(settings, dock.said.append)
     with running(dock.run()) as again:
         again.bring("s")
     running_now = [one["Id"] for one in dock.client.containers()]

@@ -72,6 +72,7 @@ class Clients:
     def __init__(self, stacks: Stacks, processes: Processes, ledger: LedgerWriter, finished: asyncio.Event) -> None:
         self.connections: list[Connection] = []
         self.sponsors: dict[str, Sponsor] = {}
+        self.last_use = clock.now()
         self.came = False  # whether anybody has ever held a lease
         self._stacks = stacks
         self._processes = processes

@@ -15,20 +15,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
-import json
-import os
-import resource
-import select
 import signal
-import socket
-import sys
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import clock, procs
-from harness.artifacts import FULL
 from harness.daemon import Daemon
 from harness.errors import HarnessError
 from harness.keeper.addresses import Leases
@@ -39,22 +30,19 @@ from harness.keeper.intents import REFRESH, Intents
 from harness.keeper.logs import Logs, say, wait_for
 from harness.keeper.networks import Networks, first_name
 from harness.keeper.processes import Processes, Service
-from harness.keeper.requests import ServiceRequests, StackRequests
-from harness.keeper.server import Server
 from harness.keeper.stacks import Stack, Stacks, hurry
 from harness.ownership import objects, removal
 from harness.ownership.identity import this_process
 from harness.ownership.ledger import SUFFIX, LedgerWriter
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Coroutine
 
-FIRST_LEASE_WITHIN = 5.0
-SWITCH_EVERY = 0.0005  # seconds that a thread, such as one that reads a log, may hold up answers
-RETRY_FOR, RETRY_EVERY = 120.0, 2.0
-PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
+    from harness.keeper.server import Server
 
-_libc = ctypes.CDLL(None, use_errno=True)
+FIRST_LEASE_WITHIN = 5.0
+RETRY_FOR, RETRY_EVERY = 120.0, 2.0
 
 
 class Keeper:
@@ -84,13 +72,12 @@ class Keeper:
         self.networks = Networks(first_name(self.env), self.intents, awaited=header["awaits_network"])
         self.processes = Processes(self.env, self.intents, self._tell_all, threads=bool(header["daemon"]))
         self.clients = Clients(self.stacks, self.processes, ledger, self.finished)
-        self.server = Server(self.clients, StackRequests(self).handlers() | ServiceRequests(self).handlers())
         self._clearing = asyncio.Lock()
 
     # -- life ---------------------------------------------------------------------------------------------------
 
-    async def serve(self, listener: socket.socket) -> None:
-        """Answer clients until nothing is needed any more, then remove everything."""
+    async def serve(self, server: Server, listener: socket.socket) -> None:
+        """Have clients answered until nothing is needed any more, then remove everything."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGCHLD, self.processes.reap)
         loop.add_signal_handler(signal.SIGTERM, self._terminated)
@@ -98,7 +85,7 @@ class Keeper:
             self.engine = Engine(Daemon(**self.header["daemon"]), self.claim, self.header["networks"], self._tell, say)
             if self.networks.awaited:
                 self.intents.intend("network", name=self.networks.first)
-        server = await self.server.listen(listener)
+        listening = await server.listen(listener)
         loop.call_later(FIRST_LEASE_WITHIN, self._end_if_nobody_came)
         watched: list[Coroutine[Any, Any, None]] = [
             self._watch_idle(),
@@ -120,7 +107,7 @@ class Keeper:
         for connection in self.clients.connections:
             with contextlib.suppress(OSError, RuntimeError, ConnectionError):
                 await asyncio.wait_for(connection.writer.drain(), 1)
-        server.close()
+        listening.close()
 
     def _terminated(self) -> None:
         say("TERM: ending")
@@ -135,7 +122,7 @@ class Keeper:
         """End a kept environment that nobody used for its ``ttl``."""
         while not self.finished.is_set():
             await wait_for(self.finished, 30)
-            if self.ttl and not self.clients.leases() and clock.now() - self.server.last_use > self.ttl:
+            if self.ttl and not self.clients.leases() and clock.now() - self.clients.last_use > self.ttl:
                 say(f"idle for {self.ttl:g} s: ending")
                 self.finished.set()
                 return
@@ -237,71 +224,3 @@ class Keeper:
         async with self.networks.making:  # one that is being made for a lost run is there by then
             # A run that was killed may have asked the engine for a network that is not there yet.
             return await self._remove_containers(None, settle=removal.CUT_SHORT if self.networks.awaited else 0.0)
-
-
-def _become(header: dict[str, Any]) -> tuple[Keeper, socket.socket]:
-    """Make the keeper of an environment, and the socket on which it listens.
-
-    Raises:
-        OSError: its files cannot be written, or its name is taken; then there is no ledger.
-        HarnessError: there is no network for it.
-    """
-    with Path(header["folder"], removal.LOG).open("ab") as log:
-        os.dup2(log.fileno(), sys.stdout.fileno())
-        os.dup2(log.fileno(), sys.stderr.fileno())
-    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind("\0" + header["socket"])
-    keeper = Keeper(header)
-    try:
-        removal.mark_work_folder(keeper.folder, keeper.env)
-    except OSError:
-        keeper.intents.ledger.delete()
-        raise
-    listener.listen(64)
-    return keeper, listener
-
-
-def _why(error: OSError | HarnessError) -> str:
-    """Return why no keeper could be made, for the run that wanted one."""
-    if isinstance(error, HarnessError):
-        return error.summary
-    return f"{error.strerror or error}" + (f" ({error.filename})" if error.filename else "")
-
-
-def main(argv: list[str]) -> int:
-    """Become the keeper that ``argv`` describes.
-
-    Args:
-        argv: a JSON header, and two descriptors. From the first comes the rest of the header when it is to begin; its
-            end without that means that no keeper is wanted. The second takes the acknowledgement.
-    """
-    header, begin, ack = json.loads(argv[0]), int(argv[1]), int(argv[2])
-    sys.setswitchinterval(SWITCH_EVERY)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    os.chdir("/")
-    os.umask(0o077)
-    order = os.read(begin, select.PIPE_BUF)
-    if not order:
-        return 0
-    header |= json.loads(order)
-    os.close(begin)
-    try:
-        keeper, listener = _become(header)
-    except (OSError, HarnessError) as error:
-        with contextlib.suppress(OSError):
-            traceback.print_exc()  # before it is told: whoever hears of it reads this
-        with contextlib.suppress(BrokenPipeError):
-            os.write(ack, json.dumps({"error": _why(error), "full": getattr(error, "errno", 0) in FULL}).encode())
-        return 1
-    owner = this_process()
-    # A run that was killed meanwhile reads nothing; then nobody comes, and the keeper ends by itself.
-    with contextlib.suppress(BrokenPipeError):
-        os.write(ack, json.dumps({"pid": owner.pid, "start": owner.start}).encode())
-    os.close(ack)
-    say(f"keeping {keeper.env} on {keeper.addresses.network}.0/24")
-    asyncio.run(keeper.serve(listener))
-    say("ended" + (f", left: {keeper.left}" if keeper.left else ", nothing left"))
-    return 1 if keeper.left else 0

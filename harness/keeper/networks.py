@@ -15,11 +15,12 @@ from harness.keeper.logs import say
 from harness.ownership.objects import sealed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from harness.daemon import Api
-    from harness.keeper.containers import Engine
     from harness.keeper.intents import Intents
+
+    Make = Callable[[str, dict[str, str]], Awaitable["Network"]]
     from harness.ownership.objects import Claim
 
 
@@ -148,10 +149,12 @@ class Networks:
         """Return a network, None before it is made."""
         return self._networks.get(name)
 
-    async def make(self, engine: Engine, name: str, labels: dict[str, str]) -> Network:
-        """Make a network. Raises HarnessError as ``make_network`` does."""
+    async def make(
+        self, make: Callable[[str, dict[str, str]], Awaitable[Network]], name: str, labels: dict[str, str]
+    ) -> Network:
+        """Have a network made, and take it. Raises what ``make`` does."""
         self._intents.intend("network", name=name)
-        network = await engine.make_network(name, labels)
+        network = await make(name, labels)
         self.take(network)
         return network
 

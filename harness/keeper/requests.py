@@ -228,9 +228,8 @@ class ServiceRequests:
                 if connection.closed:
                     raise HarnessError(f"{connection.id} is gone")
                 own = name != networks.first
-                network = await networks.make(
-                    engine, name, self._keeper.labels(**({objects.STACK: stack} if own else {}))
-                )
+                labels = self._keeper.labels(**({objects.STACK: stack} if own else {}))
+                network = await networks.make(engine.make_network, name, labels)
                 below = self._stacks.holds.below(stack) if own else set()
                 for container in engine.containers.values():
                     if container.stack in below and container.container:

@@ -39,7 +39,6 @@ class Server:
     """
 
     def __init__(self, clients: Clients, handlers: Mapping[str, Handler]) -> None:
-        self.last_use = clock.now()
         self._clients = clients
         self._handlers = handlers
         self._numbers = 0
@@ -61,7 +60,7 @@ class Server:
         self._clients.connections.append(connection)
         try:
             while line := await reader.readline():
-                self.last_use = clock.now()
+                self._clients.last_use = clock.now()
                 self._clients.in_background(self._answer(connection, line))
         except (ConnectionError, ValueError, asyncio.CancelledError):
             say(f"{connection.id}: the connection ended")

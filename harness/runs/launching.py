@@ -14,7 +14,7 @@ from harness import artifacts
 from harness.artifacts import last_lines
 from harness.daemon import in_words
 from harness.engine import ContainerPlan, Image
-from harness.engine.compose.plan import BUILT
+from harness.engine.identity import BUILT
 from harness.errors import BrokenStack, ConfigError, HarnessError, SkippedStack
 from harness.images import build_arguments, build_error, builder, choose, choose_base, ensure_image, image_id
 from harness.refusals import why_not_started

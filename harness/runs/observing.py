@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import procs, sockets
 from harness.engine import ContainerPlan, ProcessPlan
-from harness.engine.compose import hands as containers
+from harness.engine.compose import hands
 from harness.errors import HarnessError
 from harness.ownership.identity import RUN_COOKIE, SERVICE_COOKIE
 from harness.readiness.reasons import Variables
@@ -89,7 +89,7 @@ def _of_container(environment: Environment, plan: ContainerPlan, container: str)
     else:
         try:
             argv = ("cat", "/proc/net/tcp", "/proc/net/tcp6")
-            done = containers.execute(environment.client, container, argv, LOOK_BUDGET)
+            done = hands.execute(environment.client, container, argv, LOOK_BUDGET)
         except HarnessError:
             return None
         if not done.stdout:

@@ -19,16 +19,17 @@ from harness.artifacts import file_size, full_disk_told, last_lines
 from harness.clock import add_guard, lift_deadlines, remove_guard
 from harness.engine import AttachedPlan, ProcessPlan
 from harness.engine.choice import choose_engine
-from harness.engine.compose.plan import Identity
 from harness.engine.fingerprint import parts_of, started_otherwise
+from harness.engine.identity import Identity
 from harness.engine.layout import Layout, Local, dry_layout, endpoints, find_strangers, free_port_of, needs
-from harness.engine.process import plan as embedded
+from harness.engine.process.plan import NAME as EMBEDDED
 from harness.errors import BrokenStack, ConfigError, HarnessError, nearest, refuse_leftovers
 from harness.keeper.client import KeeperToBe
 from harness.ownership.removal import WORK
 from harness.ownership.sweep import sweep
 from harness.runs.debugging import Debugger, find_terminal
-from harness.runs.environment import Environment, Share, all_kept, checkout_of, new_environment, note_failure
+from harness.runs.environment import Environment, Share, new_environment, note_failure
+from harness.runs.known import all_kept, checkout_of
 from harness.runs.launching import BUILD_BUDGET, Launch, images_of, refuse_remote, refuse_skipped
 from harness.runs.settling import PortTaken, Settling
 from harness.runs.stack import Known, Stack
@@ -129,7 +130,7 @@ class Run:
                 problems += error.problems
         if problems:
             services = [one for stack in tree.stacks for one in stack.services]
-            alone = self.settings.engine == "auto" and self.engine.name == embedded.NAME
+            alone = self.settings.engine == "auto" and self.engine.name == EMBEDDED
             if alone and not any(one.settings.embedded for one in services):
                 # Written for containers only: what is missing is the engine, not words about how to do without it.
                 raise ConfigError(

@@ -14,8 +14,8 @@ from harness import artifacts
 from harness.clock import LIFTED, YOUNG, Aside, Deadline, add_guard, now, poll
 from harness.durations import parse_duration
 from harness.engine import AttachedPlan, ContainerPlan, ProcessPlan
-from harness.engine.compose import hands as containers
-from harness.engine.process import plan as embedded
+from harness.engine.compose import hands
+from harness.engine.process import plan as process_plan
 from harness.errors import BrokenStack, ConfigError, HarnessError
 from harness.last_words import LOOKED_AT, last_line
 from harness.readiness import (
@@ -453,7 +453,7 @@ class Settling:
             if self.environment.debugger and plan.subject:
                 return self.environment.debugger.start(plan, self.environment, lambda: self.stop.stopped)
             try:
-                return embedded.start(plan, self.environment.link)
+                return process_plan.start(plan, self.environment.link)
             except HarnessError as error:
                 why = why_not_started(error.summary)
                 raise BrokenStack(
@@ -636,7 +636,7 @@ class Settling:
                 say(f"service {service.name!r} is attached, so its probe {probe.kind!r} is left out")
                 continue
             if probe.healthy and not plan.has_health:
-                what = "embedded.healthcheck" if isinstance(plan, ProcessPlan) else "healthcheck"
+                what = "process_plan.healthcheck" if isinstance(plan, ProcessPlan) else "healthcheck"
                 say(f"service {service.name!r}: no {what}, so the probe 'healthy' is left out")
                 continue
             if probe.kafka and probe.kafka.topics:
@@ -702,8 +702,8 @@ class Settling:
             env=plan.env,
             silence=silence.asked,
             refuted=silence.accepted,
-            execute=lambda argv, timeout: containers.execute(environment.client, container(), argv, timeout),
-            exists=lambda path: containers.exists(environment.client, container(), path),
+            execute=lambda argv, timeout: hands.execute(environment.client, container(), argv, timeout),
+            exists=lambda path: hands.exists(environment.client, container(), path),
             healthy=ContainerHealth(environment, stack, name, _health_line(self.stack.service(name))),
         )
 
