@@ -24,7 +24,7 @@ from harness.daemon import Daemon
 from harness.errors import HarnessError
 from harness.keeper.addresses import Leases
 from harness.keeper.clients import Clients
-from harness.keeper.containers import Container, Engine
+from harness.keeper.containers import Engine
 from harness.keeper.holds import State
 from harness.keeper.intents import REFRESH, Intents
 from harness.keeper.logs import Logs, say, wait_for
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from harness.keeper.server import Server
+    from harness.keeper.watch import Container
 
 FIRST_LEASE_WITHIN = 5.0
 RETRY_FOR, RETRY_EVERY = 120.0, 2.0

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from harness import procs
 from harness.errors import HarnessError
-from harness.keeper.containers import Container
 from harness.keeper.holds import KEPT, State
 from harness.keeper.networks import Network
 from harness.keeper.processes import Service
 from harness.keeper.stacks import hurry
+from harness.keeper.watch import Container
 from harness.ownership import objects
 from harness.ownership.identity import this_process
 
