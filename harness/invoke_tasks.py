@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from invoke import Collection, Exit, ParseError, Program, task
 
-from harness.errors import HarnessError, lay_out, nearest
+from harness.errors import ConfigError, HarnessError, lay_out, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -119,8 +119,6 @@ def _stack_in(root: str, word: str) -> str:
 
 def _building(*, build: bool, no_build: bool) -> str:
     if build and no_build:
-        from harness.errors import ConfigError  # noqa: PLC0415
-
         raise ConfigError("--build and --no-build exclude each other; give one of them")
     return "always" if build else "never" if no_build else ""
 
@@ -214,7 +212,7 @@ def up(  # noqa: PLR0913, PLR0917 - as many as there are flags
 
     Example: harness up --stack kafka
     """
-    from harness.verbs import up_down as kept  # noqa: PLC0415
+    from harness.verbs import up_down  # noqa: PLC0415
 
     settings = _settings(
         stack=stack,
@@ -231,7 +229,7 @@ def up(  # noqa: PLR0913, PLR0917 - as many as there are flags
     if explain:
         _explain(settings, fresh=fresh, json=json)
         return
-    found = kept.up(settings, _say, fresh=fresh)
+    found = up_down.up(settings, _say, fresh=fresh)
     if json:
         _print_json("endpoints", endpoints=found)
     else:
@@ -279,18 +277,18 @@ def test(  # noqa: PLR0913, PLR0917
 
     Example: harness test -- -k alarms -x
     """
-    from harness.verbs import test as suites  # noqa: PLC0415
+    from harness.verbs.test import ALL, run_suites  # noqa: PLC0415
 
     options = {"engine": engine, "keep": keep, "local_build": local_build, "profile": profile}
     rest = {"pull": pull, "wait_timeout": wait_timeout}
-    one = "" if system == suites.ALL else system
+    one = "" if system == ALL else system
     settings = _settings(stack=stack, local=local, system=one, **options, **rest)
     # The plugin has no options for these.
     environ = {**os.environ, **{f"HARNESS_{name.upper()}": value for name, value in rest.items() if value}}
     given = {**options, "system": system, "stack": settings.stack if stack else ""}
     more = [f"--harness-local={one}" for one in local or ()]
     more += ["--harness-wait-to-attach-debugger"] if wait_to_attach_debugger else []
-    if code := suites.run_suites(settings, _say, given, [*more, *_remainder()], environ):
+    if code := run_suites(settings, _say, given, [*more, *_remainder()], environ):
         raise Exit(code=code)
 
 
@@ -311,11 +309,11 @@ def run(  # noqa: PLR0913, PLR0917
 
     Example: harness run --stack kafka -- ./suite.sh --verbose
     """
-    from harness.verbs import run as commands  # noqa: PLC0415
+    from harness.verbs.run import run_command  # noqa: PLC0415
 
     options = {"engine": engine, "system": system, "keep": keep, "local_build": local_build, "profile": profile}
     settings = _settings(stack=stack, local=local, **options, pull=pull, wait_timeout=wait_timeout)
-    if code := commands.run_command(settings, _say, _remainder()):
+    if code := run_command(settings, _say, _remainder()):
         raise Exit(code=code)
 
 
@@ -331,15 +329,14 @@ def down(_: Any, stack: str = "", engine: str = "", all: bool = False) -> None: 
 
     Example: harness down
     """
-    from harness.errors import ConfigError  # noqa: PLC0415
-    from harness.verbs import up_down as kept  # noqa: PLC0415
+    from harness.verbs import up_down  # noqa: PLC0415
 
     if all and stack:
         raise ConfigError("--all and --stack exclude each other; give one of them")
     if all:
-        kept.down_all(_settings(engine=engine), _say)
+        up_down.down_all(_settings(engine=engine), _say)
     else:
-        kept.down(_settings(engine=engine), _say, stack=stack)
+        up_down.down(_settings(engine=engine), _say, stack=stack)
 
 
 # -- look ------------------------------------------------------------------------------------------------------------
@@ -352,19 +349,18 @@ def ps(_: Any, engine: str = "", json: bool = False) -> None:  # noqa: ANN401
     Example: harness ps
     """
     from harness.procs import describe_exit  # noqa: PLC0415
-    from harness.runs.environment import changer  # noqa: PLC0415
-    from harness.verbs import up_down as kept  # noqa: PLC0415
+    from harness.runs import known  # noqa: PLC0415
 
     settings = _settings(engine=engine)
-    holder = changer(settings)
+    holder = known.changer(settings)
     if json:
         changed = {"by": holder.pid, "purpose": holder.purpose, "seconds": round(holder.age, 1)} if holder else None
-        _print_json("ps", services=[vars(one) for one in kept.listed_or_none(settings)], being_changed=changed)
+        _print_json("ps", services=[vars(line) for line in known.listed_or_none(settings)], being_changed=changed)
         return
     rows: list[tuple[str, ...]] = [("ENGINE", "STACK", "SERVICE", "STATE", "PID", "ENDPOINTS")]
     if holder:
         print(f"being {holder.purpose or 'changed'} by {holder}")
-    lines = kept.listed_or_none(settings) if holder else kept.listed(settings)
+    lines = known.listed_or_none(settings) if holder else known.listed(settings)
     if holder and not lines:
         return
     for one in lines:
@@ -388,14 +384,13 @@ def logs(_: Any, service: str = "", engine: str = "", follow: bool = False, sinc
     Example: harness logs --service kafka --follow --since 30s
     """
     from harness.durations import parse_duration  # noqa: PLC0415
-    from harness.errors import ConfigError  # noqa: PLC0415
-    from harness.verbs.logs import logs as tail  # noqa: PLC0415
+    from harness.verbs.logs import logs as lines_of  # noqa: PLC0415
 
     try:
         seconds = parse_duration(since) if since else None
     except ValueError as error:
         raise ConfigError(f"--since {since!r}: {error}") from error
-    for line in tail(_settings(engine=engine), service, since=seconds, follow=follow):
+    for line in lines_of(_settings(engine=engine), service, since=seconds, follow=follow):
         print(line, flush=follow)
 
 
@@ -405,10 +400,10 @@ def endpoints(_: Any, engine: str = "", env: bool = False, json: bool = False) -
 
     Example: export $(harness endpoints --env)
     """
-    from harness.verbs import up_down as kept  # noqa: PLC0415
+    from harness.runs import known  # noqa: PLC0415
 
     settings = _settings(engine=engine)
-    lines = kept.listed_or_none(settings) if json else kept.listed(settings)
+    lines = known.listed_or_none(settings) if json else known.listed(settings)
     used = [one for one in lines if one.environment == lines[0].environment]  # the one that `test` and `run` use
     if len(used) < len(lines):
         _say(f"these are of engine {used[0].engine}, which `test` uses too; --engine chooses another that is up")
@@ -454,15 +449,15 @@ def config(  # noqa: PLR0913, PLR0917
 
         print(schema_of(schema), end="")
         return
-    from harness.verbs import explain as explaining  # noqa: PLC0415
+    from harness.verbs import explain  # noqa: PLC0415
 
     settings = _settings(stack=stack, engine=engine, system=system, profile=profile, local_build=local_build)
-    stacks = explaining.rendered(settings) if rendered else explaining.written(settings)
+    stacks = explain.rendered(settings) if rendered else explain.written(settings)
     if json:
         _print_json("rendered" if rendered else "config", stacks=stacks)
         return
     for one in stacks:
-        print(explaining.in_words(one))
+        print(explain.in_words(one))
 
 
 @_task(help={"run": "its id or a part of it (default: the newest)", **_JSON})
@@ -510,12 +505,12 @@ def exec(_: Any, service: str = "", engine: str = "") -> None:  # noqa: ANN401, 
 
     Example: harness exec --service kafka -- ls /tmp
     """
-    from harness.verbs import act as touching  # noqa: PLC0415
+    from harness.verbs import act  # noqa: PLC0415
 
     settings, argv = _settings(engine=engine), _remainder()
     _needed(service, "--service NAME")
     _needed(argv, "-- COMMAND")
-    if code := touching.execute(settings, service, argv):
+    if code := act.execute(settings, service, argv):
         raise Exit(code=code)
 
 
@@ -525,11 +520,11 @@ def restart(_: Any, service: str = "", engine: str = "") -> None:  # noqa: ANN40
 
     Example: harness restart --service kafka
     """
-    from harness.verbs import act as touching  # noqa: PLC0415
+    from harness.verbs import act  # noqa: PLC0415
 
     settings = _settings(engine=engine)
     _needed(service, "--service NAME")
-    seconds = touching.restart(settings, _say, service)
+    seconds = act.restart(settings, _say, service)
     _say(f"service {service!r} was restarted and is ready ({seconds:.1f} s)")
 
 
@@ -539,9 +534,9 @@ def seed(_: Any, stack: str = "", engine: str = "", fresh: bool = False) -> None
 
     Example: harness seed
     """
-    from harness.verbs import act as touching  # noqa: PLC0415
+    from harness.verbs import act  # noqa: PLC0415
 
-    planted = touching.seed(_settings(engine=engine), _say, fresh=fresh, stack=stack)
+    planted = act.seed(_settings(engine=engine), _say, fresh=fresh, stack=stack)
     for name in planted:
         print(name)
     if not planted:
@@ -550,8 +545,6 @@ def seed(_: Any, stack: str = "", engine: str = "", fresh: bool = False) -> None
 
 def _needed(given: object, what: str) -> None:
     if not given:
-        from harness.errors import ConfigError  # noqa: PLC0415
-
         raise ConfigError(f"{what} was not given, and is needed")
 
 
@@ -594,8 +587,7 @@ def gc(
 
     Example: harness gc --dry-run
     """
-    from harness.errors import ConfigError  # noqa: PLC0415
-    from harness.verbs import gc as tidying  # noqa: PLC0415
+    from harness.verbs import gc as verb  # noqa: PLC0415
 
     settings = _settings(engine=engine)
     if json and not dry_run:
@@ -603,16 +595,16 @@ def gc(
     if forget and dry_run:
         raise ConfigError("--forget does not go with --dry-run")
     if forget:
-        print(tidying.forget(settings, forget))
+        print(verb.forget(settings, forget))
         return
     if not dry_run:
-        for line in tidying.gc(settings, _say, hung=hung).lines() or ["nothing is left of dead runs"]:
+        for line in verb.gc(settings, _say, hung=hung).lines() or ["nothing is left of dead runs"]:
             print(line)
-        for image, why in tidying.images(settings, remove=True).items() if images else ():
+        for image, why in verb.images(settings, remove=True).items() if images else ():
             print(f"{image}: {why or 'removed'}")
         return
-    found = tidying.look(settings)
-    old = list(tidying.images(settings, remove=False)) if images else []
+    found = verb.look(settings)
+    old = list(verb.images(settings, remove=False)) if images else []
     if json:
         dead = [{**vars(one), "things": list(one.things)} for one in found.dead]
         stuck = [

@@ -28,8 +28,9 @@ from harness.ownership.objects import sealed
 from harness.ownership.removal import CUT_SHORT
 from harness.ownership.sweep import Swept, sweep
 from harness.runs import running
-from harness.verbs import logs as tailing
-from harness.verbs import up_down as kept
+from harness.runs.known import listed
+from harness.verbs import up_down
+from harness.verbs.logs import logs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -448,49 +449,49 @@ def test_up_is_used_by_runs_and_left_up(project: Project) -> None:
     project.stack("base", {"web": web()})
     project.stack("more", {"more": web()}, include=["base.yaml"])
     settings = project.settings(stack="base")
-    kept.up(settings, project.said.append, ttl=600)
-    pids = {one.service: one.pid for one in kept.listed(settings)}
+    up_down.up(settings, project.said.append, ttl=600)
+    pids = {one.service: one.pid for one in listed(settings)}
     for _ in range(2):
         run = project.run()
         with running(run):
             assert run.bring("base").service("web").pid == pids["web"]
             assert run.bring("more").service("more").state == "running"
-        assert {one.service: one.pid for one in kept.listed(settings)} == pids
+        assert {one.service: one.pid for one in listed(settings)} == pids
         assert (project.latest / "services" / "web.log").is_symlink()
-    assert kept.up(settings, project.said.append, ttl=600) == {
-        name: address for one in kept.listed(settings) for name, address in one.endpoints.items()
+    assert up_down.up(settings, project.said.append, ttl=600) == {
+        name: address for one in listed(settings) for name, address in one.endpoints.items()
     }
-    assert {one.service: one.pid for one in kept.listed(settings)} == pids
-    kept.down(settings, project.said.append)
+    assert {one.service: one.pid for one in listed(settings)} == pids
+    up_down.down(settings, project.said.append)
     assert project.processes() == {}
     assert project.ledgers() == []
     with pytest.raises(ConfigError, match="Nothing is up here"):
-        kept.listed(settings)
+        listed(settings)
 
 
 def test_up_starts_a_changed_stack_anew(project: Project) -> None:
     """``up`` after a change of a stack's file must start it anew; an unchanged one must be left alone."""
     project.stack("s", {"web": web(words=("say:one",))})
     settings = project.settings(stack="s")
-    kept.up(settings, project.said.append, ttl=600)
-    before = kept.listed(settings)[0].pid
+    up_down.up(settings, project.said.append, ttl=600)
+    before = listed(settings)[0].pid
     project.stack("s", {"web": web(words=("say:two",))})
-    kept.up(settings, project.said.append, ttl=600)
-    assert kept.listed(settings)[0].pid != before
-    assert list(tailing.logs(settings, "web")) == ["two"]
+    up_down.up(settings, project.said.append, ttl=600)
+    assert listed(settings)[0].pid != before
+    assert list(logs(settings, "web")) == ["two"]
     assert "s: changed since it was started; everything is started anew" in project.said
-    kept.down(settings, project.said.append)
+    up_down.down(settings, project.said.append)
 
 
 def test_down_waits_for_nobody_but_tells_who_uses_it(project: Project) -> None:
     """``down`` must leave what a run still uses, say so, and it must be gone when that run ends."""
     project.stack("s", {"web": web()})
     settings = project.settings(stack="s")
-    kept.up(settings, project.said.append, ttl=600)
+    up_down.up(settings, project.said.append, ttl=600)
     run = project.run()
     with running(run):
         stack = run.bring("s")
-        kept.down(settings, project.said.append)
+        up_down.down(settings, project.said.append)
         assert f"(pid {os.getpid()})" in project.said[-1]
         assert stack.service("web").state == "running"
     assert project.wait_until_gone(10) == {}
@@ -698,8 +699,8 @@ def test_down_finishes_what_a_keeper_was_killed_over(project: Project) -> None:
     """When a keeper is killed while ``down`` waits for it, ``down`` must remove the rest itself, and say so."""
     project.stack("s", {"killer": assassin()})
     settings = project.settings(stack="s")
-    kept.up(settings, project.said.append, ttl=600)
-    kept.down(settings, project.said.append)
+    up_down.up(settings, project.said.append, ttl=600)
+    up_down.down(settings, project.said.append)
     assert "was killed; all that it kept is removed" in project.said[-1]
     assert project.processes() == {}
     assert project.ledgers() == []
@@ -709,7 +710,7 @@ def test_up_that_failed_finishes_what_its_keeper_was_killed_over(project: Projec
     """When the keeper is killed while it undoes a failed `up`, the cause must be told and nothing left."""
     project.stack("s", {"killer": assassin(), "bad": service("say:bad", "exit:3:0.5", ready=[{"log": "never"}])})
     with pytest.raises(BrokenStack, match="ended with exit code 3"):
-        kept.up(project.settings(stack="s"), project.said.append, ttl=600)
+        up_down.up(project.settings(stack="s"), project.said.append, ttl=600)
     assert project.processes() == {}
     assert project.ledgers() == []
 

@@ -16,8 +16,8 @@ from harness.keeper.bounding import HEAD, LIMIT, STEP, LogBounds
 from harness.readiness import Target, start_probe
 from harness.runs import running
 from harness.stack import Probe
-from harness.verbs import logs as tailing
-from harness.verbs import up_down as kept
+from harness.verbs import up_down
+from harness.verbs.logs import logs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,12 +76,12 @@ def test_logs_shows_a_hole_as_a_line(project: Project) -> None:
     """The task ``logs`` must show what a log has, and of what is left out a line."""
     project.stack("s", {"writer": service(f"loud:{LOUD}", "say:last", "wait", ready=[{"log": "^last$"}])})
     settings = project.settings(stack="s")
-    kept.up(settings, project.said.append, ttl=600)
+    up_down.up(settings, project.said.append, ttl=600)
     try:
         wait_until_bounded(project.latest / "services" / "writer.log")
-        shown = list(tailing.logs(settings, "writer"))
+        shown = list(logs(settings, "writer"))
     finally:
-        kept.down(settings, project.said.append)
+        up_down.down(settings, project.said.append)
     assert not [line for line in shown if "\\x00" in line]
     assert len([line for line in shown if line.startswith("... harness: bytes ")]) == 1
     assert (shown[0], shown[-1]) == (f"{0:0127d}", "last")

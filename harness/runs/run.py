@@ -28,7 +28,8 @@ from harness.keeper.client import KeeperToBe
 from harness.ownership.removal import WORK
 from harness.ownership.sweep import sweep
 from harness.runs.debugging import Debugger, find_terminal
-from harness.runs.environment import Environment, Share, all_kept, checkout_of, new_environment, note_failure
+from harness.runs.environment import Environment, Share, new_environment, note_failure
+from harness.runs.known import all_kept, checkout_of
 from harness.runs.launching import BUILD_BUDGET, Launch, images_of, refuse_remote, refuse_skipped
 from harness.runs.settling import PortTaken, Settling
 from harness.runs.stack import Known, Stack

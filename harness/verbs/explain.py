@@ -12,11 +12,10 @@ from harness.engine.compose.plan import Identity
 from harness.engine.fingerprint import differences, parts_of
 from harness.keeper.networks import Network
 from harness.procs import describe_exit
-from harness.runs.environment import all_kept, checkout_of
+from harness.runs.known import all_kept, checkout_of, services_of
 from harness.runs.launching import images_of
 from harness.runs.run import Run
 from harness.stack import show_config
-from harness.verbs.up_down import linked
 
 if TYPE_CHECKING:
     from harness.config import Settings
@@ -54,9 +53,8 @@ def explain(settings: Settings, *, fresh: bool = False) -> tuple[str, list[Expla
     stacks: dict[str, Any] = {}
     services: list[dict[str, Any]] = []
     if record:
-        with linked(record) as link:
-            answer = link.ask("services")
-            stacks, services = answer["stacks"], answer["services"]
+        answer = services_of(record)
+        stacks, services = answer["stacks"], answer["services"]
     found = []
     for stack, plan in zip(tree.stacks, _dry_plans(run, tree, strangers), strict=True):
         kept = stacks.get(stack.name, {}).get("record", {})
