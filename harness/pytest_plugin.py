@@ -238,12 +238,14 @@ class Session:
         """The run of this session, made at the first request."""
         if self._run is None:
             from harness.runs import Run  # noqa: PLC0415 - not for plain tests
+            from harness.runs.choice import choose  # noqa: PLC0415 - as above
 
             if self._unusable:
                 raise self._unusable
             try:
                 with self._past_capture():
-                    self._run = Run(self.settings, self.say, share=pytest_workers.share_of(self.config))
+                    share = pytest_workers.share_of(self.config)
+                    self._run = Run(choose(self.settings, share), self.say, share=share)
             except HarnessError as error:
                 self._unusable = error  # an engine that was silent once is not waited for by every test
                 raise
@@ -383,9 +385,11 @@ class Session:
                     f"mark.needs of {item.name}: engine {unknown!r} is not known; valid: {', '.join(_NEEDS)}"
                     f"{nearest(str(unknown), _NEEDS)}"
                 )
-            engine = self.run.engine.name
+            engine = self.run.choice.engine.name
             if engine not in marker.args:
-                item.add_marker(pytest.mark.skip(f"needs {' or '.join(marker.args)}: {engine} is used, {self.run.why}"))
+                item.add_marker(
+                    pytest.mark.skip(f"needs {' or '.join(marker.args)}: {engine} is used, {self.run.choice.why}")
+                )
         self._mark(item, "begin")
         item.stash[_SINCE] = witnesses.begin()
         use = self._begin_use(item)

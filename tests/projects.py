@@ -16,6 +16,7 @@ from harness.clock import Deadline, poll
 from harness.config import load_settings, read_sources
 from harness.ownership.identity import RUN_COOKIE
 from harness.runs import Run
+from harness.runs.choice import choose
 
 if TYPE_CHECKING:
     from harness.config import Settings
@@ -48,7 +49,7 @@ class Project:
 
     def run(self, **options: str) -> Run:
         """Return a run that is closed when the test is over."""
-        run = Run(self.settings(**options), self.said.append)
+        run = Run(choose(self.settings(**options)), self.said.append)
         self.runs.append(run)
         return run
 

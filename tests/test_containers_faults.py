@@ -25,7 +25,8 @@ from harness.ownership import ledger, objects
 from harness.ownership.identity import this_process
 from harness.ownership.sweep import sweep
 from harness.runs import running
-from harness.verbs import act, up_down
+from harness.verbs import up_down
+from harness.verbs.act import restart
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +39,8 @@ import sys, signal
 from pathlib import Path
 from harness.config import load_settings, read_sources
 from harness.runs import Run
-run = Run(load_settings(read_sources(Path(sys.argv[1]))), print)
+from harness.runs.choice import choose
+run = Run(choose(load_settings(read_sources(Path(sys.argv[1])))), print)
 run.open()
 print("OPEN", run.environment.link.facts["pid"], flush=True)
 run.bring("s")
@@ -211,13 +213,13 @@ def test_a_container_that_dies_while_others_settle_is_named(dock: Dock, included
     assert noticed - float(told.split()[0]) < 8  # removal of the other one included
 
 
-@pytest.mark.parametrize("deed", ["kill", "pause", "stop"])
-def test_a_kept_container_of_no_use_is_told_with_the_way_out(dock: Dock, deed: str) -> None:
+@pytest.mark.parametrize("act", ["kill", "pause", "stop"])
+def test_a_kept_container_of_no_use_is_told_with_the_way_out(dock: Dock, act: str) -> None:
     """A kept container that ended, is paused or stopped must be refused with the way out, and a restart mend it."""
     dock.stack("s", {"web": dock.web("polite")})
     settings = dock.settings(stack="s")
     up_down.up(settings, dock.said.append, ttl=600)
-    if deed == "kill":
+    if act == "kill":
         dock.client.kill(dock.containers()["web"], signal="TERM")
         for _ in clock.poll(clock.Deadline.after(20)):
             if dock.container("web")["State"]["Status"] == "exited":
@@ -225,13 +227,13 @@ def test_a_kept_container_of_no_use_is_told_with_the_way_out(dock: Dock, deed: s
     else:
         run = dock.run()
         with running(run):
-            getattr(run.bring("s").service("web"), deed)()
+            getattr(run.bring("s").service("web"), act)()
     with pytest.raises(BrokenStack) as caught:
         up_down.up(settings, dock.said.append, ttl=600)
-    wanted = {"kill": "ended with exit code 0", "pause": "was left paused", "stop": "was left stopped"}[deed]
+    wanted = {"kill": "ended with exit code 0", "pause": "was left paused", "stop": "was left stopped"}[act]
     assert f"Service 'web' {wanted}" in caught.value.summary
     assert caught.value.hint == "`harness restart --service web` starts it again"
-    act.restart(settings, dock.said.append, "web")
+    restart(settings, dock.said.append, "web")
     up_down.up(settings, dock.said.append, ttl=600)
     up_down.down(settings, dock.said.append)
 

@@ -40,7 +40,8 @@ import sys, signal
 from pathlib import Path
 from harness.config import load_settings, read_sources
 from harness.runs import Run
-run = Run(load_settings(read_sources(Path(sys.argv[1]))), print)
+from harness.runs.choice import choose
+run = Run(choose(load_settings(read_sources(Path(sys.argv[1])))), print)
 stack = run.bring("s")
 print("UP", stack.service("web").pid, run.environment.link.facts["pid"], flush=True)
 signal.pause()

@@ -23,13 +23,14 @@ if TYPE_CHECKING:
     from docker import APIClient
 
     from harness.config import Settings
+    from harness.runs.choice import Choice
 
 
-def build(settings: Settings, say: Callable[[str], None], *, subject: str = "") -> dict[str, str]:
+def build_images(choice: Choice, say: Callable[[str], None], *, subject: str = "") -> dict[str, str]:
     """Build the images of the chosen stack and of those that it includes; return service -> image.
 
     Args:
-        settings: what was asked for.
+        choice: what was asked for, and the engine.
         say: takes lines for the user.
         subject: only the services with this subject, or this name; "" for all.
 
@@ -37,13 +38,14 @@ def build(settings: Settings, say: Callable[[str], None], *, subject: str = "") 
         ConfigError: the engine has no images, or nothing of that name is built.
         BrokenStack: a build failed; its last lines are in the error.
     """
-    run = Run(settings, say)
-    if run.engine.name != NAME:
+    settings = choice.settings
+    run = Run(choice, say)
+    if choice.engine.name != NAME:
         raise ConfigError(
-            f"Engine {run.engine.name!r} builds no images ({run.why}); {NAME!r} was needed",
+            f"Engine {choice.engine.name!r} builds no images ({choice.why}); {NAME!r} was needed",
             hint=f"give --engine {NAME}",
         )
-    tree = run.read(settings.default_stack())
+    tree = choice.read(settings.default_stack())
     refuse_skipped(tree, settings.environ)
     run.plan(tree)
     wanted = {
@@ -59,18 +61,18 @@ def build(settings: Settings, say: Callable[[str], None], *, subject: str = "") 
             f"{nearest(subject, have)}"
         )
     built: dict[str, str] = {}
-    layout = dry_layout(tree, settings.environ, {}, NAME, local=run.local)
+    layout = dry_layout(tree, settings.environ, {}, NAME, local=choice.local)
     with running(run):
         run.check_engine()
         # Always an environment of its own: the generated files of one that is kept stay as they are.
-        environment = run.environment = Environment.create(settings, run.engine, run.why)
+        environment = run.environment = Environment.create(settings, choice.engine, choice.why)
         facts = environment.link.facts
         identity = Identity(checkout_of(settings), environment.env, facts["labels"], facts["key"])
         for stack in tree.stacks:
             answered = {"stack": stack.name, "includes": list(stack.includes)}
             environment.link.ask("acquire", timeout=ACQUIRE_BUDGET, **answered)
             images = images_of(tree, stack, settings.environ, environment.client)
-            plan = run.engine.plan(tree, stack.name, layout, identity, images)
+            plan = choice.engine.plan(tree, stack.name, layout, identity, images)
             containers = plan.containers
             names = tuple(name for name in containers.build if name in wanted) if containers else ()
             if containers and names:

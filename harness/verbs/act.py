@@ -12,6 +12,7 @@ from harness.clock import Deadline, now
 from harness.daemon import connect
 from harness.engine.compose import hands
 from harness.errors import BrokenStack, ConfigError, HarnessError
+from harness.runs.choice import choose
 from harness.runs.known import changing, find_service, records_here, services_of
 from harness.runs.run import Run, running
 from harness.runs.settling import Settling, plant_within
@@ -53,7 +54,7 @@ def execute(settings: Settings, service: str, argv: Sequence[str]) -> int:
 @contextmanager
 def _using(settings: Settings, record: LedgerRecord, say: Callable[[str], None]) -> Iterator[tuple[Run, Environment]]:
     """Open a run on a kept environment, with a folder of its own."""
-    run = Run(replace(settings, engine=record.engine), say)
+    run = Run(choose(replace(settings, engine=record.engine)), say)
     with changing(settings, "restarted or seeded", say), running(run):
         environment = run.open()
         if environment.env != record.env:

@@ -8,9 +8,10 @@ from harness.engine.attach.plan import NAME as ATTACH
 from harness.errors import OK, BrokenStack, ConfigError, HarnessError, nearest, refuse_leftovers
 from harness.keeper.living import find_living
 from harness.ownership.sweep import Swept, sweep
-from harness.runs.building import build, outdated
+from harness.runs.building import build_images, outdated
+from harness.runs.choice import choose
 from harness.runs.environment import KEEPER_BUDGET, finish
-from harness.runs.known import all_kept, changing, checkout_of, kept_here, linked, records_on_engine, services_of
+from harness.runs.known import changing, checkout_of, kept_here, linked, records_on_engine, services_of
 from harness.runs.run import Run, running
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from harness.config import Settings
     from harness.ownership.ledger import LedgerRecord
+    from harness.runs.choice import Choice
     from harness.runs.stack import Stack
 
 BROUGHT_UP, TAKEN_DOWN = "brought up", "taken down"
@@ -44,9 +46,10 @@ def up(
         raise ConfigError("Engine attach starts nothing, so there is nothing that `up` could leave up")
     name = settings.default_stack()
     with changing(settings, BROUGHT_UP, say):
-        run = Run(settings, say, new_run=False)  # the only one until something is taken down: an engine is asked once
-        engine = run.engine.name
-        anew = _reason_to_start_anew(settings, engine, say, fresh=fresh)
+        choice = choose(settings)  # once until something is taken down
+        run = Run(choice, say, new_run=False)
+        engine = choice.engine.name
+        anew = _reason_to_start_anew(choice, say, fresh=fresh)
         if not anew:
             with running(run):
                 stack = run.bring(name)
@@ -55,7 +58,7 @@ def up(
             anew = f"{', '.join(run.changed)}: changed since it was started"
         say(f"{anew}; everything is started anew")
         _down(settings, say, [record for record in records_on_engine(settings) if record.engine == engine])
-        run = Run(settings, say, new_run=False)
+        run = Run(choose(settings), say, new_run=False)
         with running(run):
             return _leave_up(run, run.bring(name), ttl)
 
@@ -68,17 +71,17 @@ def _leave_up(run: Run, stack: Stack, ttl: float | None) -> dict[str, str]:
     return stack.endpoints()
 
 
-def _reason_to_start_anew(settings: Settings, engine: str, say: Callable[[str], None], *, fresh: bool) -> str:
+def _reason_to_start_anew(choice: Choice, say: Callable[[str], None], *, fresh: bool) -> str:
     """Return why what is up cannot be used, "" when it can or nothing is up."""
-    if engine not in all_kept(settings):
-        for other in all_kept(settings).values():
+    if not choice.is_up:
+        for other in choice.kept.values():
             say(f"{other.env} is up as well, on engine {other.engine}; --engine says which one tasks and tests use")
         return ""
     if fresh:
         return "--fresh"
-    if settings.build == "always":
-        build(settings, say)
-        old = outdated(settings)
+    if choice.settings.build == "always":
+        build_images(choice, say)
+        old = outdated(choice.settings)
         if old:
             return f"{', '.join(old)}: the image is another one now"
     return ""
