@@ -723,7 +723,7 @@ def _show(item: pytest.Item, report: pytest.TestReport, title: str, text: str) -
 
 
 def _blame(report: pytest.TestReport) -> tuple[str, int]:
-    """Return (error type, exit code) that a report carries, ("", 0) for a real failure or a success."""
+    """Return (error type, exit code) that a report carries, ("", 0) for a real failure, a success or a collection."""
     kind, _, code = str(dict(getattr(report, "user_properties", ())).get(_ERROR, "")).partition(":")
     return kind, int(code or 0)
 
