@@ -636,7 +636,7 @@ class Settling:
                 say(f"service {service.name!r} is attached, so its probe {probe.kind!r} is left out")
                 continue
             if probe.healthy and not plan.has_health:
-                what = "process_plan.healthcheck" if isinstance(plan, ProcessPlan) else "healthcheck"
+                what = "embedded.healthcheck" if isinstance(plan, ProcessPlan) else "healthcheck"
                 say(f"service {service.name!r}: no {what}, so the probe 'healthy' is left out")
                 continue
             if probe.kafka and probe.kafka.topics:
