@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from harness.artifacts import file_size, full_disk_told, last_lines
 from harness.clock import add_guard, lift_deadlines, remove_guard
-from harness.engine import AttachedPlan, ProcessPlan
 from harness.engine.fingerprint import parts_of, started_otherwise
 from harness.engine.identity import Identity
 from harness.engine.layout import Layout, endpoints, find_strangers, free_port_of, needs
@@ -28,9 +27,10 @@ from harness.ownership.sweep import sweep
 from harness.runs.choice import Choice, choose
 from harness.runs.debugging import Debugger, find_terminal
 from harness.runs.environment import Environment, Share, new_environment, note_failure
+from harness.runs.hosts import PortTaken
 from harness.runs.known import all_kept, checkout_of
 from harness.runs.launching import BUILD_BUDGET, Launch, images_of, refuse_remote
-from harness.runs.settling import PortTaken, Settling
+from harness.runs.settling import Settling
 from harness.runs.stack import Known, Stack
 from harness.seeding import Surroundings
 from harness.stack import broker_of, by_number
@@ -96,7 +96,7 @@ class Run:
         strangers, planned = self.choice.check(tree)
         has_subject = any(service.settings.subject for stack in tree.stacks for service in stack.services)
         others = len(tree.stacks) == 1 and not has_subject and bool(self.settings.systems)  # such as a broker's stack
-        held = any(isinstance(one, ProcessPlan) and one.subject for one in planned)
+        held = any(service.can_be_held for service in planned)
         if self.debugger and not held and not others:
             self._say_once(
                 f"warning: --wait-to-attach-debugger holds nothing: no subject of stack {tree.root.name!r} runs as a "
@@ -324,7 +324,7 @@ class Run:
         plan = self._plan(environment, tree, stack, layout, images)
         parts = parts_of(stack, plan, self.choice.local)
         if not answer["build"]:
-            if self.debugger and any(isinstance(one, ProcessPlan) and one.subject for one in plan.services):
+            if self.debugger and any(service.can_be_held for service in plan.services):
                 self._say_once(f"warning: stack {stack.name!r} is up already, so its subject is not held; `down` first")
             self._settling(environment, tree, stack, plan, layout)
             return self._use(environment, stack.name, answer["record"], parts)
@@ -575,11 +575,9 @@ def _address_in(tree: Tree, stack: Declared, layout: Layout, service: str, port:
     return end.host, end.port
 
 
-def _known_one(one: ServicePlan, container: str) -> Known:
-    if isinstance(one, ProcessPlan):
-        return Known(one.stack, one.service, one.endpoints, dict(one.env), str(one.cwd), dict(one.mounts), one.grace)
-    attached = isinstance(one, AttachedPlan)
-    return Known(one.stack, one.service, one.endpoints, dict(one.env), "", {}, one.grace, container, attached)
+def _known_one(plan: ServicePlan, container: str) -> Known:
+    ports, env, attached = plan.endpoints, dict(plan.env), not plan.ours
+    return Known(plan.stack, plan.service, ports, env, plan.folder, dict(plan.paths), plan.grace, container, attached)
 
 
 @contextlib.contextmanager

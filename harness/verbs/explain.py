@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.artifacts import printable
-from harness.engine import ProcessPlan
 from harness.engine.fingerprint import differences, parts_of
 from harness.engine.identity import Identity
 from harness.keeper.networks import Network
@@ -142,9 +141,8 @@ def rendered(settings: Settings) -> list[dict[str, Any]]:
     for plan in _dry_plans(choice, tree, strangers, shown=True):
         files = {
             str(copy.target): {"source": str(copy.source), "content": printable(copy.content)}
-            for one in plan.services
-            if isinstance(one, ProcessPlan)
-            for copy in one.copies
+            for service in plan.services
+            for copy in service.files
         }
         override = plan.containers.override if plan.containers else ""
         made.append(
