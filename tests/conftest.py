@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import containers
 import pytest
+from fresh import Starter
 from projects import Project
 
 from harness.errors import HarnessError
@@ -45,13 +46,22 @@ def _interruptible() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(scope="session")
+def starter(tmp_path_factory: pytest.TempPathFactory, _interruptible: None) -> Iterator[Starter]:
+    """What runs commands of Python without loading all that they need each time."""
+    starter = Starter(tmp_path_factory.mktemp("fresh"))
+    yield starter
+    starter.close()
+
+
 @pytest.fixture
-def project(tmp_path: Path) -> Iterator[Project]:
+def project(tmp_path: Path, starter: Starter) -> Iterator[Project]:
     """An empty project. At the end of the test nothing of it may be left."""
     root, state = tmp_path / "project", tmp_path / "state"
     root.mkdir()
     state.mkdir(mode=0o700)
     made = Project(root, state)
+    made.starter = starter
     yield made
     for run in made.runs:
         run.close()
@@ -72,7 +82,7 @@ def engine_client() -> Iterator[APIClient]:
 
 
 @pytest.fixture(scope="session")
-def make_dock(engine_client: APIClient) -> Callable[[Path], containers.Dock]:
+def make_dock(engine_client: APIClient, starter: Starter) -> Callable[[Path], containers.Dock]:
     """Return what makes a project on the compose engine in a folder."""
     image = containers.actor_image(engine_client)
 
@@ -80,7 +90,9 @@ def make_dock(engine_client: APIClient) -> Callable[[Path], containers.Dock]:
         root, state = folder / "project", folder / "state"
         root.mkdir()
         state.mkdir(mode=0o700)
-        return containers.Dock(root, state, containers.find_engine(), image)
+        dock = containers.Dock(root, state, containers.find_engine(), image)
+        dock.starter = starter
+        return dock
 
     return make
 
