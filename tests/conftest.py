@@ -2,21 +2,44 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import containers
+import fresh_server
 import pytest
 from fresh import Starter
 from projects import Project
 
+from harness import procs
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from docker import APIClient
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Where no compiled code may be kept beside its sources, keep it in a folder, for all that is started by tests.
+
+    There it is only read, so that a file that a test writes twice within a second is never taken for its older self.
+    """
+    if not sys.dont_write_bytecode or sys.pycache_prefix or hasattr(config, "workerinput"):
+        return
+    folder = tempfile.TemporaryDirectory(prefix="harness-compiled-")
+    config.add_cleanup(folder.cleanup)
+    code, empty = Path(folder.name, "code"), Path(folder.name, "empty")
+    empty.mkdir()
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    load = [sys.executable, fresh_server.__file__, "--load", str(empty)]
+    done = procs.run(load, timeout=120, env=environ | {"PYTHONPYCACHEPREFIX": str(code)}, cwd=empty)
+    assert done.code == 0, done.stderr
+    os.environ["PYTHONPYCACHEPREFIX"] = str(code)  # also for workers
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

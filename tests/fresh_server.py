@@ -1,5 +1,7 @@
 """Runs Python commands in children of its own, having loaded what they need once: ``fresh_server.py SOCKET``.
 
+With ``--load FOLDER`` it only loads that, and what services need, for the sake of the compiled code that is left.
+
 A request is one line of JSON, a ``Request``, with the three standard streams of the command. The answer is its exit
 code, negative for a signal, null when its time was up.
 """
@@ -37,6 +39,8 @@ LOADED = (
     "harness.verbs.run",
     "nox.__main__",
 )
+BESIDE = ("actor", "multiprocessing.popen_fork", "xdist.remote")
+"""What services and other processes load besides, which are no children of this one."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,11 @@ def _wait_for_command(connection: socket.socket) -> Request:
 
 
 if __name__ == "__main__":
+    if sys.argv[1] == "--load":
+        load(Path(sys.argv[2]))
+        for name in BESIDE:
+            import_module(name)
+        raise SystemExit
     with socket.socket(socket.AF_UNIX) as own:
         own.bind(sys.argv[1])
         load(Path(sys.argv[1]).parent)
