@@ -21,7 +21,7 @@ from harness import clock, procs
 from harness.artifacts import file_size
 from harness.engine.compose.plan import MAX_LOG
 from harness.errors import BrokenStack
-from harness.keeper.bounding import LIMIT
+from harness.keeper.logs import LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable

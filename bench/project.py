@@ -21,6 +21,7 @@ from harness.errors import BrokenStack
 from harness.interrupts import Interrupted
 from harness.ownership import ledger
 from harness.runs import Run, running
+from harness.runs.choice import choose
 from harness.stack.compose import find_compose
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class Project:
 
     def run(self, engine: str) -> Run:
         """Return a run that says nothing; give it to ``running``."""
-        return Run(load_settings(read_sources(self.root, self.environ), {"engine": engine}), lambda _: None)
+        return Run(choose(load_settings(read_sources(self.root, self.environ), {"engine": engine})), lambda _: None)
 
     @contextlib.contextmanager
     def stack_up(self, name: str, engine: str) -> Iterator[Stack]:

@@ -235,7 +235,7 @@ def read_log(path: Path, start: int = 0, end: int | None = None) -> bytes:
     """Return what a log has between two offsets, of much the first and the last part; b'' when it does not exist.
 
     Lines in between say how many bytes are left out, here or by the keeper, which bounds logs by holes in them
-    (``keeper.bounding``). So no more than ``FIRST_BYTES`` and ``LAST_BYTES`` are returned, and never a hole's zeros.
+    (``keeper.logs``). So no more than ``FIRST_BYTES`` and ``LAST_BYTES`` are returned, and never a hole's zeros.
     """
     try:
         with path.open("rb", buffering=0) as file:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from invoke import Collection, Exit, ParseError, Program, task
 
-from harness.errors import HarnessError, lay_out, nearest
+from harness import verbs
+from harness.errors import ConfigError, HarnessError, lay_out, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -119,8 +120,6 @@ def _stack_in(root: str, word: str) -> str:
 
 def _building(*, build: bool, no_build: bool) -> str:
     if build and no_build:
-        from harness.errors import ConfigError  # noqa: PLC0415
-
         raise ConfigError("--build and --no-build exclude each other; give one of them")
     return "always" if build else "never" if no_build else ""
 
@@ -214,8 +213,6 @@ def up(  # noqa: PLR0913, PLR0917 - as many as there are flags
 
     Example: harness up --stack kafka
     """
-    from harness.verbs import up_down as kept  # noqa: PLC0415
-
     settings = _settings(
         stack=stack,
         engine=engine,
@@ -231,7 +228,7 @@ def up(  # noqa: PLR0913, PLR0917 - as many as there are flags
     if explain:
         _explain(settings, fresh=fresh, json=json)
         return
-    found = kept.up(settings, _say, fresh=fresh)
+    found = verbs.up_down.up(settings, _say, fresh=fresh)
     if json:
         _print_json("endpoints", endpoints=found)
     else:
@@ -240,9 +237,7 @@ def up(  # noqa: PLR0913, PLR0917 - as many as there are flags
 
 
 def _explain(settings: Settings, *, fresh: bool, json: bool) -> None:
-    from harness.verbs.explain import explain  # noqa: PLC0415
-
-    engine, stacks = explain(settings, fresh=fresh)
+    engine, stacks = verbs.explain.explain(settings, fresh=fresh)
     if json:
         _print_json("explain", engine=engine, stacks=[{**vars(one), "reasons": list(one.reasons)} for one in stacks])
         return
@@ -279,18 +274,16 @@ def test(  # noqa: PLR0913, PLR0917
 
     Example: harness test -- -k alarms -x
     """
-    from harness.verbs import test as suites  # noqa: PLC0415
-
     options = {"engine": engine, "keep": keep, "local_build": local_build, "profile": profile}
     rest = {"pull": pull, "wait_timeout": wait_timeout}
-    one = "" if system == suites.ALL else system
+    one = "" if system == verbs.test.ALL else system
     settings = _settings(stack=stack, local=local, system=one, **options, **rest)
     # The plugin has no options for these.
     environ = {**os.environ, **{f"HARNESS_{name.upper()}": value for name, value in rest.items() if value}}
     given = {**options, "system": system, "stack": settings.stack if stack else ""}
     more = [f"--harness-local={one}" for one in local or ()]
     more += ["--harness-wait-to-attach-debugger"] if wait_to_attach_debugger else []
-    if code := suites.run_suites(settings, _say, given, [*more, *_remainder()], environ):
+    if code := verbs.test.run_suites(settings, _say, given, [*more, *_remainder()], environ):
         raise Exit(code=code)
 
 
@@ -311,11 +304,9 @@ def run(  # noqa: PLR0913, PLR0917
 
     Example: harness run --stack kafka -- ./suite.sh --verbose
     """
-    from harness.verbs import run as commands  # noqa: PLC0415
-
     options = {"engine": engine, "system": system, "keep": keep, "local_build": local_build, "profile": profile}
     settings = _settings(stack=stack, local=local, **options, pull=pull, wait_timeout=wait_timeout)
-    if code := commands.run_command(settings, _say, _remainder()):
+    if code := verbs.run.run_command(settings, _say, _remainder()):
         raise Exit(code=code)
 
 
@@ -331,15 +322,12 @@ def down(_: Any, stack: str = "", engine: str = "", all: bool = False) -> None: 
 
     Example: harness down
     """
-    from harness.errors import ConfigError  # noqa: PLC0415
-    from harness.verbs import up_down as kept  # noqa: PLC0415
-
     if all and stack:
         raise ConfigError("--all and --stack exclude each other; give one of them")
     if all:
-        kept.down_all(_settings(engine=engine), _say)
+        verbs.up_down.down_all(_settings(engine=engine), _say)
     else:
-        kept.down(_settings(engine=engine), _say, stack=stack)
+        verbs.up_down.down(_settings(engine=engine), _say, stack=stack)
 
 
 # -- look ------------------------------------------------------------------------------------------------------------
@@ -352,19 +340,18 @@ def ps(_: Any, engine: str = "", json: bool = False) -> None:  # noqa: ANN401
     Example: harness ps
     """
     from harness.procs import describe_exit  # noqa: PLC0415
-    from harness.runs.environment import changer  # noqa: PLC0415
-    from harness.verbs import up_down as kept  # noqa: PLC0415
+    from harness.runs import known  # noqa: PLC0415
 
     settings = _settings(engine=engine)
-    holder = changer(settings)
+    holder = known.changer(settings)
     if json:
         changed = {"by": holder.pid, "purpose": holder.purpose, "seconds": round(holder.age, 1)} if holder else None
-        _print_json("ps", services=[vars(one) for one in kept.listed_or_none(settings)], being_changed=changed)
+        _print_json("ps", services=[vars(line) for line in known.listed_or_none(settings)], being_changed=changed)
         return
     rows: list[tuple[str, ...]] = [("ENGINE", "STACK", "SERVICE", "STATE", "PID", "ENDPOINTS")]
     if holder:
         print(f"being {holder.purpose or 'changed'} by {holder}")
-    lines = kept.listed_or_none(settings) if holder else kept.listed(settings)
+    lines = known.listed_or_none(settings) if holder else known.listed(settings)
     if holder and not lines:
         return
     for one in lines:
@@ -388,14 +375,12 @@ def logs(_: Any, service: str = "", engine: str = "", follow: bool = False, sinc
     Example: harness logs --service kafka --follow --since 30s
     """
     from harness.durations import parse_duration  # noqa: PLC0415
-    from harness.errors import ConfigError  # noqa: PLC0415
-    from harness.verbs.logs import logs as tail  # noqa: PLC0415
 
     try:
         seconds = parse_duration(since) if since else None
     except ValueError as error:
         raise ConfigError(f"--since {since!r}: {error}") from error
-    for line in tail(_settings(engine=engine), service, since=seconds, follow=follow):
+    for line in verbs.logs.logs(_settings(engine=engine), service, since=seconds, follow=follow):
         print(line, flush=follow)
 
 
@@ -405,18 +390,16 @@ def endpoints(_: Any, engine: str = "", env: bool = False, json: bool = False) -
 
     Example: export $(harness endpoints --env)
     """
-    from harness.verbs import up_down as kept  # noqa: PLC0415
+    from harness.runs import known  # noqa: PLC0415
 
     settings = _settings(engine=engine)
-    lines = kept.listed_or_none(settings) if json else kept.listed(settings)
+    lines = known.listed_or_none(settings) if json else known.listed(settings)
     used = [one for one in lines if one.environment == lines[0].environment]  # the one that `test` and `run` use
     if len(used) < len(lines):
         _say(f"these are of engine {used[0].engine}, which `test` uses too; --engine chooses another that is up")
     found = {name: address for one in used for name, address in one.endpoints.items()}
     if env:
-        from harness.verbs.run import variables  # noqa: PLC0415
-
-        found = variables(found)
+        found = verbs.run.variables(found)
     if json:
         _print_json("endpoints", endpoints=found)
         return
@@ -450,19 +433,15 @@ def config(  # noqa: PLR0913, PLR0917
     Example: harness config --stack kafka --rendered
     """
     if schema:
-        from harness.verbs.schema import schema as schema_of  # noqa: PLC0415
-
-        print(schema_of(schema), end="")
+        print(verbs.schema.schema(schema), end="")
         return
-    from harness.verbs import explain as explaining  # noqa: PLC0415
-
     settings = _settings(stack=stack, engine=engine, system=system, profile=profile, local_build=local_build)
-    stacks = explaining.rendered(settings) if rendered else explaining.written(settings)
+    stacks = verbs.explain.rendered(settings) if rendered else verbs.explain.written(settings)
     if json:
         _print_json("rendered" if rendered else "config", stacks=stacks)
         return
     for one in stacks:
-        print(explaining.in_words(one))
+        print(verbs.explain.in_words(one))
 
 
 @_task(help={"run": "its id or a part of it (default: the newest)", **_JSON})
@@ -471,9 +450,7 @@ def report(_: Any, run: str = "", json: bool = False) -> None:  # noqa: ANN401
 
     Example: harness report
     """
-    from harness.verbs.report import show_run  # noqa: PLC0415
-
-    shown = show_run(_settings(), run)
+    shown = verbs.report.show_run(_settings(), run)
     if json:
         _print_json("report", **shown.as_dict())
     else:
@@ -486,9 +463,7 @@ def doctor(_: Any, engine: str = "", json: bool = False) -> None:  # noqa: ANN40
 
     Example: harness doctor
     """
-    from harness.verbs.doctor import examine  # noqa: PLC0415
-
-    found = examine(_settings(engine=engine))
+    found = verbs.doctor.examine(_settings(engine=engine))
     with _reader_may_leave(sys.stdout):
         if json:
             _print_json("doctor", findings=[one.as_dict() for one in found])
@@ -510,12 +485,10 @@ def exec(_: Any, service: str = "", engine: str = "") -> None:  # noqa: ANN401, 
 
     Example: harness exec --service kafka -- ls /tmp
     """
-    from harness.verbs import act as touching  # noqa: PLC0415
-
     settings, argv = _settings(engine=engine), _remainder()
     _needed(service, "--service NAME")
     _needed(argv, "-- COMMAND")
-    if code := touching.execute(settings, service, argv):
+    if code := verbs.act.execute(settings, service, argv):
         raise Exit(code=code)
 
 
@@ -525,11 +498,9 @@ def restart(_: Any, service: str = "", engine: str = "") -> None:  # noqa: ANN40
 
     Example: harness restart --service kafka
     """
-    from harness.verbs import act as touching  # noqa: PLC0415
-
     settings = _settings(engine=engine)
     _needed(service, "--service NAME")
-    seconds = touching.restart(settings, _say, service)
+    seconds = verbs.act.restart(settings, _say, service)
     _say(f"service {service!r} was restarted and is ready ({seconds:.1f} s)")
 
 
@@ -539,9 +510,7 @@ def seed(_: Any, stack: str = "", engine: str = "", fresh: bool = False) -> None
 
     Example: harness seed
     """
-    from harness.verbs import act as touching  # noqa: PLC0415
-
-    planted = touching.seed(_settings(engine=engine), _say, fresh=fresh, stack=stack)
+    planted = verbs.act.seed(_settings(engine=engine), _say, fresh=fresh, stack=stack)
     for name in planted:
         print(name)
     if not planted:
@@ -550,8 +519,6 @@ def seed(_: Any, stack: str = "", engine: str = "", fresh: bool = False) -> None
 
 def _needed(given: object, what: str) -> None:
     if not given:
-        from harness.errors import ConfigError  # noqa: PLC0415
-
         raise ConfigError(f"{what} was not given, and is needed")
 
 
@@ -568,10 +535,8 @@ def build(
 
     Example: harness build --subject forwarder
     """
-    from harness.verbs.build import build as build_images  # noqa: PLC0415
-
     settings = _settings(stack=stack, engine=engine, system=system, profile=profile)
-    for service, image in build_images(settings, _say, subject=subject).items():
+    for service, image in verbs.build.build(settings, _say, subject=subject).items():
         print(f"{service} {image}")
 
 
@@ -594,25 +559,22 @@ def gc(
 
     Example: harness gc --dry-run
     """
-    from harness.errors import ConfigError  # noqa: PLC0415
-    from harness.verbs import gc as tidying  # noqa: PLC0415
-
     settings = _settings(engine=engine)
     if json and not dry_run:
         raise ConfigError("--json goes with --dry-run")
     if forget and dry_run:
         raise ConfigError("--forget does not go with --dry-run")
     if forget:
-        print(tidying.forget(settings, forget))
+        print(verbs.gc.forget(settings, forget))
         return
     if not dry_run:
-        for line in tidying.gc(settings, _say, hung=hung).lines() or ["nothing is left of dead runs"]:
+        for line in verbs.gc.gc(settings, _say, hung=hung).lines() or ["nothing is left of dead runs"]:
             print(line)
-        for image, why in tidying.images(settings, remove=True).items() if images else ():
+        for image, why in verbs.gc.images(settings, remove=True).items() if images else ():
             print(f"{image}: {why or 'removed'}")
         return
-    found = tidying.look(settings)
-    old = list(tidying.images(settings, remove=False)) if images else []
+    found = verbs.gc.look(settings)
+    old = list(verbs.gc.images(settings, remove=False)) if images else []
     if json:
         dead = [{**vars(one), "things": list(one.things)} for one in found.dead]
         stuck = [
@@ -630,11 +592,9 @@ def new(_: Any, stack: str = "", image: str = "") -> None:  # noqa: ANN401
 
     Example: harness new --stack web
     """
-    from harness.verbs.new import new_stack  # noqa: PLC0415
-
     settings = _settings()
     _needed(stack, "--stack NAME")
-    made = new_stack(settings, stack, image=image)
+    made = verbs.new.new_stack(settings, stack, image=image)
     for path in made.files:
         print(os.path.relpath(path))
     for note in made.notes:

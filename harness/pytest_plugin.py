@@ -238,12 +238,14 @@ class Session:
         """The run of this session, made at the first request."""
         if self._run is None:
             from harness.runs import Run  # noqa: PLC0415 - not for plain tests
+            from harness.runs.choice import choose  # noqa: PLC0415 - as above
 
             if self._unusable:
                 raise self._unusable
             try:
                 with self._past_capture():
-                    self._run = Run(self.settings, self.say, share=pytest_workers.share_of(self.config))
+                    share = pytest_workers.share_of(self.config)
+                    self._run = Run(choose(self.settings, share), self.say, share=share)
             except HarnessError as error:
                 self._unusable = error  # an engine that was silent once is not waited for by every test
                 raise
@@ -383,9 +385,11 @@ class Session:
                     f"mark.needs of {item.name}: engine {unknown!r} is not known; valid: {', '.join(_NEEDS)}"
                     f"{nearest(str(unknown), _NEEDS)}"
                 )
-            engine = self.run.engine.name
+            engine = self.run.choice.engine.name
             if engine not in marker.args:
-                item.add_marker(pytest.mark.skip(f"needs {' or '.join(marker.args)}: {engine} is used, {self.run.why}"))
+                item.add_marker(
+                    pytest.mark.skip(f"needs {' or '.join(marker.args)}: {engine} is used, {self.run.choice.why}")
+                )
         self._mark(item, "begin")
         item.stash[_SINCE] = witnesses.begin()
         use = self._begin_use(item)
@@ -394,9 +398,9 @@ class Session:
 
     def _mark(self, item: pytest.Item, moment: str) -> None:
         if self.environment is not None:
-            from harness.runs import evidence as diagnostics  # noqa: PLC0415 - not for plain tests
+            from harness.runs import evidence  # noqa: PLC0415 - not for plain tests
 
-            item.stash.setdefault(_MARK, {})[moment] = diagnostics.mark(self.environment)
+            item.stash.setdefault(_MARK, {})[moment] = evidence.mark(self.environment)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, None, None]:
@@ -490,13 +494,13 @@ class Session:
             _show(item, report, "harness", f"no evidence: {type(error).__name__}: {error}")
 
     def _show_logs(self, environment: Environment, item: pytest.Item, report: pytest.TestReport) -> None:
-        from harness.runs import evidence as diagnostics  # noqa: PLC0415 - not for plain tests
+        from harness.runs import evidence  # noqa: PLC0415 - not for plain tests
 
         use = self._begin_use(item)
         if use is None or self._judge is None:
             return
-        marks = diagnostics.Marks(**{"begin": diagnostics.Mark(), **item.stash.get(_MARK, {})})
-        for name, lines in diagnostics.save_evidence(environment, item.nodeid, marks, self._judge.noise(use)).items():
+        marks = evidence.Marks(**{"begin": evidence.Mark(), **item.stash.get(_MARK, {})})
+        for name, lines in evidence.save_evidence(environment, item.nodeid, marks, self._judge.noise(use)).items():
             _show(item, report, f"service {name}", lines)
 
     def _hear_witnesses(self, item: pytest.Item, report: pytest.TestReport) -> None:
@@ -511,9 +515,9 @@ class Session:
         for subject, text in heard.items():
             _show(item, report, subject, text)
         if self.environment is not None:
-            from harness.runs import evidence as diagnostics  # noqa: PLC0415 - not for plain tests
+            from harness.runs import evidence  # noqa: PLC0415 - not for plain tests
 
-            diagnostics.save_testimony(self.environment, item.nodeid, heard)
+            evidence.save_testimony(self.environment, item.nodeid, heard)
 
     def _relabel(self, item: pytest.Item, report: pytest.TestReport, error: HarnessError, was: str = "") -> None:
         """Have pytest count the report as an error (E), as it counts a fault of set-up."""
@@ -719,8 +723,8 @@ def _show(item: pytest.Item, report: pytest.TestReport, title: str, text: str) -
 
 
 def _blame(report: pytest.TestReport) -> tuple[str, int]:
-    """Return (error type, exit code) that a report carries, ("", 0) for a real failure or a success."""
-    kind, _, code = str(dict(report.user_properties).get(_ERROR, "")).partition(":")
+    """Return (error type, exit code) that a report carries, ("", 0) for a real failure, a success or a collection."""
+    kind, _, code = str(dict(getattr(report, "user_properties", ())).get(_ERROR, "")).partition(":")
     return kind, int(code or 0)
 
 

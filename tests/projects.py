@@ -16,8 +16,11 @@ from harness.clock import Deadline, poll
 from harness.config import load_settings, read_sources
 from harness.ownership.identity import RUN_COOKIE
 from harness.runs import Run
+from harness.runs.choice import choose
 
 if TYPE_CHECKING:
+    from fresh import Starter
+
     from harness.config import Settings
 
 ACTOR = Path(__file__).parent / "actor.py"
@@ -31,6 +34,7 @@ class Project:
         self.state = state
         self.said: list[str] = []
         self.prefix: tuple[str, ...] = ()  # what commands are run by, such as in a namespace
+        self.starter: Starter | None = None  # who runs them else
         self.runs: list[Run] = []
         self.environ = {**os.environ, "XDG_RUNTIME_DIR": str(state), "HARNESS_ENGINE": "embedded"}
         (root / "compose").mkdir()
@@ -48,7 +52,7 @@ class Project:
 
     def run(self, **options: str) -> Run:
         """Return a run that is closed when the test is over."""
-        run = Run(self.settings(**options), self.said.append)
+        run = Run(choose(self.settings(**options)), self.said.append)
         self.runs.append(run)
         return run
 
@@ -107,7 +111,9 @@ def web(delay: float = 0.0, **harness: Any) -> dict[str, Any]:
 
 
 def run_in(project: Project, *argv: str, timeout: float = 60) -> procs.Finished:
-    """Run a command in the project's folder."""
+    """Run a command of Python in the project's folder."""
+    if project.starter and not project.prefix:
+        return project.starter.run(argv, timeout=timeout, env=project.environ, cwd=project.root)
     return procs.run([*project.prefix, sys.executable, *argv], timeout=timeout, env=project.environ, cwd=project.root)
 
 

@@ -13,6 +13,7 @@ from projects import ACTOR, Project, run_in, run_json, web
 from harness import procs
 from harness.errors import BrokenStack, ConfigError, Unsupported
 from harness.runs import Run, running
+from harness.runs.choice import choose
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -180,7 +181,7 @@ def test_a_subject_may_run_here_against_what_is_there(project: Project, somebody
     compose = {"environment": {"DB": "db:8080"}}
     project.stack("s", {"web": web(compose=compose), "db": web()})
     line = f"web={sys.executable} {ACTOR} serve:{{address}}:{{port:8080}}:0 wait"
-    run = Run(load_settings(read_sources(project.root, project.environ), local=[line]), project.said.append)
+    run = Run(choose(load_settings(read_sources(project.root, project.environ), local=[line])), project.said.append)
     project.runs.append(run)
     with running(run):
         assert ask(run.bring("s"), "web")["env"]["DB"] == where

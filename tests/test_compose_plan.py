@@ -14,7 +14,8 @@ import yaml
 
 from harness import procs
 from harness.engine import ContainerPlan, Endpoint, Image, ProcessPlan
-from harness.engine.compose.plan import DROPPED, MAX_LOG, NAME, PIDS, Identity, plan_stack
+from harness.engine.compose.plan import DROPPED, MAX_LOG, NAME, PIDS, plan_stack
+from harness.engine.identity import Identity
 from harness.engine.layout import Layout, Local, Stranger, dry_layout, endpoints, needs
 from harness.engine.mounts import is_missing
 from harness.engine.process import plan as embedded

@@ -15,9 +15,9 @@ from projects import run_json
 from harness import clock
 from harness.errors import BrokenStack, ConfigError, HarnessError
 from harness.helpers import http
-from harness.keeper.bounding import LIMIT
+from harness.keeper.logs import LIMIT
 from harness.runs import running
-from harness.verbs import up_down as kept
+from harness.verbs import up_down
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -632,9 +632,9 @@ def test_up_is_used_by_runs_and_left_up(dock: Dock) -> None:
     dock.stack("base", {"web": dock.web()})
     dock.stack("more", {"more": dock.up()}, include=["base.yaml"])
     settings = dock.settings(stack="base")
-    ends = kept.up(settings, dock.said.append, ttl=600)
+    ends = up_down.up(settings, dock.said.append, ttl=600)
     ids = dock.containers()
-    assert kept.up(settings, dock.said.append, ttl=600) == ends
+    assert up_down.up(settings, dock.said.append, ttl=600) == ends
     assert dock.containers() == ids
     run = dock.run()
     with running(run):
@@ -644,7 +644,7 @@ def test_up_is_used_by_runs_and_left_up(dock: Dock) -> None:
         assert json.loads(stack.service("more").exec(fetch("http://web:80")).stdout)["status"] == "green"
         assert stack.service("web").exec(["true"]).code == 0
     assert dock.containers() == ids
-    kept.down(settings, dock.said.append)
+    up_down.down(settings, dock.said.append)
     assert "is down, nothing is left" in dock.said[-1]
     assert dock.left() == []
 
@@ -653,12 +653,12 @@ def test_up_starts_a_changed_stack_anew(dock: Dock) -> None:
     """``up`` after a change of a stack's file must start it anew."""
     dock.stack("s", {"web": dock.web(environment={"N": "1"})})
     settings = dock.settings(stack="s")
-    kept.up(settings, dock.said.append, ttl=600)
+    up_down.up(settings, dock.said.append, ttl=600)
     ids = dock.containers()
     dock.stack("s", {"web": dock.web(environment={"N": "2"})})
-    kept.up(settings, dock.said.append, ttl=600)
+    up_down.up(settings, dock.said.append, ttl=600)
     assert dock.containers()["web"] != ids["web"]
     assert "N=2" in dock.container("web")["Config"]["Env"]
     assert "s: changed since it was started; everything is started anew" in dock.said
-    kept.down(settings, dock.said.append)
+    up_down.down(settings, dock.said.append)
     assert dock.left() == []

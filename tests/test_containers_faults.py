@@ -25,8 +25,8 @@ from harness.ownership import ledger, objects
 from harness.ownership.identity import this_process
 from harness.ownership.sweep import sweep
 from harness.runs import running
-from harness.verbs import act as touching
-from harness.verbs import up_down as kept
+from harness.verbs import up_down
+from harness.verbs.act import restart
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +39,8 @@ import sys, signal
 from pathlib import Path
 from harness.config import load_settings, read_sources
 from harness.runs import Run
-run = Run(load_settings(read_sources(Path(sys.argv[1]))), print)
+from harness.runs.choice import choose
+run = Run(choose(load_settings(read_sources(Path(sys.argv[1])))), print)
 run.open()
 print("OPEN", run.environment.link.facts["pid"], flush=True)
 run.bring("s")
@@ -217,7 +218,7 @@ def test_a_kept_container_of_no_use_is_told_with_the_way_out(dock: Dock, act: st
     """A kept container that ended, is paused or stopped must be refused with the way out, and a restart mend it."""
     dock.stack("s", {"web": dock.web("polite")})
     settings = dock.settings(stack="s")
-    kept.up(settings, dock.said.append, ttl=600)
+    up_down.up(settings, dock.said.append, ttl=600)
     if act == "kill":
         dock.client.kill(dock.containers()["web"], signal="TERM")
         for _ in clock.poll(clock.Deadline.after(20)):
@@ -228,13 +229,13 @@ def test_a_kept_container_of_no_use_is_told_with_the_way_out(dock: Dock, act: st
         with running(run):
             getattr(run.bring("s").service("web"), act)()
     with pytest.raises(BrokenStack) as caught:
-        kept.up(settings, dock.said.append, ttl=600)
+        up_down.up(settings, dock.said.append, ttl=600)
     wanted = {"kill": "ended with exit code 0", "pause": "was left paused", "stop": "was left stopped"}[act]
     assert f"Service 'web' {wanted}" in caught.value.summary
     assert caught.value.hint == "`harness restart --service web` starts it again"
-    touching.restart(settings, dock.said.append, "web")
-    kept.up(settings, dock.said.append, ttl=600)
-    kept.down(settings, dock.said.append)
+    restart(settings, dock.said.append, "web")
+    up_down.up(settings, dock.said.append, ttl=600)
+    up_down.down(settings, dock.said.append)
 
 
 def test_a_full_address_pool_is_told(dock: Dock) -> None:
@@ -410,7 +411,7 @@ def test_down_with_a_foreign_container_on_our_network_is_fourteen(dock: Dock) ->
     """``down`` must end with 14 and name who is in the way; after he is gone, ``down`` must clear the rest."""
     dock.stack("s", {"web": dock.up()})
     settings = dock.settings(stack="s")
-    kept.up(settings, dock.said.append, ttl=600)
+    up_down.up(settings, dock.said.append, ttl=600)
     (network,) = [one for one in dock.objects() if one.kind == "network"]
     dock.bystander({}, network=network.name)
     done = run_in(dock, *HARNESS, "down")
@@ -428,7 +429,7 @@ def test_bystanders_with_labels_like_ours_are_untouched(dock: Dock) -> None:
     """Nothing with labels like ours, but without our nonce or a dead owner, may be touched by runs, down or sweep."""
     dock.stack("s", {"web": dock.web()})
     settings = dock.settings(stack="s")
-    kept.up(settings, dock.said.append, ttl=600)
+    up_down.up(settings, dock.said.append, ttl=600)
     labels = dict(dock.container("web")["Config"]["Labels"])
     labels.pop(objects.CHECKOUT)  # by which this test finds what is left
     alike = [
@@ -443,7 +444,7 @@ def test_bystanders_with_labels_like_ours_are_untouched(dock: Dock) -> None:
     with running(run):
         run.bring("s")
     sweep(settings.state)
-    kept.down(settings, dock.said.append)
+    up_down.down(settings, dock.said.append)
     with running(dock.run()) as again:
         again.bring("s")
     running_now = [one["Id"] for one in dock.client.containers()]

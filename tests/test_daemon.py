@@ -15,7 +15,9 @@ from servers import free_port, raw_server
 
 from harness import clock
 from harness.daemon import DEFAULT_HOST, Api, Daemon, connect, find_daemon
-from harness.engine.choice import Compose, Embedded, choose_engine
+from harness.engine.choice import choose_engine
+from harness.engine.compose.driver import Compose
+from harness.engine.process.driver import Embedded
 from harness.errors import BrokenStack, ConfigError, EngineUnreachableError
 
 if TYPE_CHECKING:

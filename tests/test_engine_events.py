@@ -16,8 +16,9 @@ import pytest
 from fake_engine import EARLIER, ENV, FITS, KEY, LATER, FakeEngine, name_of, with_seal
 
 from harness import clock
-from harness.keeper import containers
-from harness.keeper.containers import ENGINE_FILE, NOT_ALL, STARTS_AT_ONCE, Container, Engine
+from harness.keeper import watch as watching
+from harness.keeper.containers import STARTS_AT_ONCE, Engine
+from harness.keeper.watch import ENGINE_FILE, NOT_ALL, Container
 from harness.ownership import objects
 from harness.ownership.proof import seal
 
@@ -87,8 +88,8 @@ class Watch:
         self.engine.close()
         for stream in self.fake.streams:
             stream.put(None)
-        if self.engine._listener:
-            await asyncio.to_thread(self.engine._listener.join, BUDGET)
+        if self.engine.watch.listener:
+            await asyncio.to_thread(self.engine.watch.listener.join, BUDGET)
 
 
 def watch(fake: FakeEngine, folder: Path, scenario: Callable[[Watch], Any]) -> Watch:
@@ -346,7 +347,7 @@ def test_a_quiet_stream_that_breaks_is_no_lost_engine(
     fake: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An engine whose stream was silent for long and breaks off must be asked again before it counts as lost."""
-    monkeypatch.setattr(containers, "LOST_AFTER", 0.3)
+    monkeypatch.setattr(watching, "LOST_AFTER", 0.3)
 
     async def scenario(made: Watch) -> None:
         await _pause(0.5)
@@ -359,8 +360,8 @@ def test_a_quiet_stream_that_breaks_is_no_lost_engine(
 
 def test_an_engine_that_says_nothing_is_lost(fake: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine that goes on accepting but answers nothing must be told as lost as soon as one that is gone."""
-    monkeypatch.setattr(containers, "LOST_AFTER", 0.3)
-    monkeypatch.setattr(containers, "PING_BUDGET", 0.1)
+    monkeypatch.setattr(watching, "LOST_AFTER", 0.3)
+    monkeypatch.setattr(watching, "PING_BUDGET", 0.1)
 
     async def scenario(made: Watch) -> None:
         made.fake.path.rename(tmp_path / "away.sock")
@@ -377,7 +378,7 @@ def test_an_engine_that_says_nothing_is_lost(fake: FakeEngine, tmp_path: Path, m
 
 def test_an_engine_that_is_gone_is_lost_and_may_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine that does not answer for long must be told as lost once, and as back when it answers again."""
-    monkeypatch.setattr(containers, "LOST_AFTER", 0.3)
+    monkeypatch.setattr(watching, "LOST_AFTER", 0.3)
     folder = tmp_path / "run"
     folder.mkdir()
     first = FakeEngine(folder / "docker.sock")

@@ -28,8 +28,9 @@ from harness.ownership.objects import sealed
 from harness.ownership.removal import CUT_SHORT
 from harness.ownership.sweep import Swept, sweep
 from harness.runs import running
-from harness.verbs import logs as tailing
-from harness.verbs import up_down as kept
+from harness.runs.known import listed
+from harness.verbs import up_down
+from harness.verbs.logs import logs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +40,8 @@ import sys, signal
 from pathlib import Path
 from harness.config import load_settings, read_sources
 from harness.runs import Run
-run = Run(load_settings(read_sources(Path(sys.argv[1]))), print)
+from harness.runs.choice import choose
+run = Run(choose(load_settings(read_sources(Path(sys.argv[1])))), print)
 stack = run.bring("s")
 print("UP", stack.service("web").pid, run.environment.link.facts["pid"], flush=True)
 signal.pause()
@@ -448,49 +450,49 @@ def test_up_is_used_by_runs_and_left_up(project: Project) -> None:
     project.stack("base", {"web": web()})
     project.stack("more", {"more": web()}, include=["base.yaml"])
     settings = project.settings(stack="base")
-    kept.up(settings, project.said.append, ttl=600)
-    pids = {one.service: one.pid for one in kept.listed(settings)}
+    up_down.up(settings, project.said.append, ttl=600)
+    pids = {one.service: one.pid for one in listed(settings)}
     for _ in range(2):
         run = project.run()
         with running(run):
             assert run.bring("base").service("web").pid == pids["web"]
             assert run.bring("more").service("more").state == "running"
-        assert {one.service: one.pid for one in kept.listed(settings)} == pids
+        assert {one.service: one.pid for one in listed(settings)} == pids
         assert (project.latest / "services" / "web.log").is_symlink()
-    assert kept.up(settings, project.said.append, ttl=600) == {
-        name: address for one in kept.listed(settings) for name, address in one.endpoints.items()
+    assert up_down.up(settings, project.said.append, ttl=600) == {
+        name: address for one in listed(settings) for name, address in one.endpoints.items()
     }
-    assert {one.service: one.pid for one in kept.listed(settings)} == pids
-    kept.down(settings, project.said.append)
+    assert {one.service: one.pid for one in listed(settings)} == pids
+    up_down.down(settings, project.said.append)
     assert project.processes() == {}
     assert project.ledgers() == []
     with pytest.raises(ConfigError, match="Nothing is up here"):
-        kept.listed(settings)
+        listed(settings)
 
 
 def test_up_starts_a_changed_stack_anew(project: Project) -> None:
     """``up`` after a change of a stack's file must start it anew; an unchanged one must be left alone."""
     project.stack("s", {"web": web(words=("say:one",))})
     settings = project.settings(stack="s")
-    kept.up(settings, project.said.append, ttl=600)
-    before = kept.listed(settings)[0].pid
+    up_down.up(settings, project.said.append, ttl=600)
+    before = listed(settings)[0].pid
     project.stack("s", {"web": web(words=("say:two",))})
-    kept.up(settings, project.said.append, ttl=600)
-    assert kept.listed(settings)[0].pid != before
-    assert list(tailing.logs(settings, "web")) == ["two"]
+    up_down.up(settings, project.said.append, ttl=600)
+    assert listed(settings)[0].pid != before
+    assert list(logs(settings, "web")) == ["two"]
     assert "s: changed since it was started; everything is started anew" in project.said
-    kept.down(settings, project.said.append)
+    up_down.down(settings, project.said.append)
 
 
 def test_down_waits_for_nobody_but_tells_who_uses_it(project: Project) -> None:
     """``down`` must leave what a run still uses, say so, and it must be gone when that run ends."""
     project.stack("s", {"web": web()})
     settings = project.settings(stack="s")
-    kept.up(settings, project.said.append, ttl=600)
+    up_down.up(settings, project.said.append, ttl=600)
     run = project.run()
     with running(run):
         stack = run.bring("s")
-        kept.down(settings, project.said.append)
+        up_down.down(settings, project.said.append)
         assert f"(pid {os.getpid()})" in project.said[-1]
         assert stack.service("web").state == "running"
     assert project.wait_until_gone(10) == {}
@@ -504,7 +506,7 @@ def test_a_stranger_cannot_talk_the_keeper_into_a_crash(project: Project) -> Non
         stack = run.bring("s")
         assert run.environment is not None
         link = run.environment.link
-        with pytest.raises(HarnessError, match="has no attribute 'do_nothing'"):
+        with pytest.raises(HarnessError, match="KeyError: 'nothing'"):
             link.ask("nothing")
         with pytest.raises(HarnessError, match="missing 1 required keyword-only argument: 'stack'"):
             link.ask("release")
@@ -586,9 +588,9 @@ import asyncio, json, os, sys
 from harness.keeper.keeper import Keeper
 async def main():
     keeper = Keeper(json.loads(sys.argv[1]))
-    seen = [keeper._is_cleared(), await keeper._remove_all(), keeper._is_cleared()]
-    keeper._intend("start", service="s/late")
-    print(json.dumps([*seen, keeper._is_cleared()]))
+    seen = [keeper.intents.is_cleared, await keeper.remove_all(), keeper.intents.is_cleared]
+    keeper.intents.intend("start", service="s/late")
+    print(json.dumps([*seen, keeper.intents.is_cleared]))
 asyncio.run(main())
 """
 
@@ -597,19 +599,21 @@ WALKS = """
 import asyncio, json, sys
 from harness import clock, procs
 from harness.keeper.holds import Request
-from harness.keeper.keeper import Keeper, Stack
+from harness.keeper.keeper import Keeper
+from harness.keeper.stacks import Stack
 async def main():
     keeper = Keeper(json.loads(sys.argv[1]))
-    asyncio.get_running_loop().add_signal_handler(17, keeper.reap)
-    keeper.holds.acquire(Request(1, "run-1", "s"))
-    keeper.stacks["s"] = Stack("s")
+    asyncio.get_running_loop().add_signal_handler(17, keeper.processes.reap)
+    keeper.stacks.holds.acquire(Request(1, "run-1", "s"))
+    stack = keeper.stacks.known["s"] = Stack("s")
     spec = {"argv": ["tail", "-f", "/dev/null"], "env": {}, "cwd": "/", "grace": 0, "stop": [], "hold": False}
+    spec["log"] = json.loads(sys.argv[1])["folder"] + "/log"
     for number in range(20):
         # Every second one is a subject, which is asked to end first.
-        await keeper.do_start(None, stack="s", service=str(number), spec=spec | {"grace": number % 2})
+        keeper.processes.start("s", str(number), spec | {"grace": number % 2})
     look, walks = procs.all_pids, []
     procs.all_pids = lambda: walks.append(1) or look()
-    left = await keeper._remove(keeper.stacks["s"], clock.Deadline.after(7))
+    left = await keeper.remove(stack, clock.Deadline.after(7))
     print(json.dumps([left, len(walks)]))
 asyncio.run(main())
 """
@@ -634,9 +638,9 @@ async def main():
     keeper = Keeper(json.loads(sys.argv[1]))
     counts = {"header": taken()}
     for act in ("start", "network", "compose"):
-        keeper._intend(act)
+        keeper.intents.intend(act)
         counts[act] = taken()
-    keeper.ledger.note("started", pid=1, start=2, service="s/x")
+    keeper.intents.ledger.note("started", pid=1, start=2, service="s/x")
     counts["started"] = taken()
     with open(sys.argv[2]) as file:
         kinds = [json.loads(line)["kind"] for line in file]
@@ -698,8 +702,8 @@ def test_down_finishes_what_a_keeper_was_killed_over(project: Project) -> None:
     """When a keeper is killed while ``down`` waits for it, ``down`` must remove the rest itself, and say so."""
     project.stack("s", {"killer": assassin()})
     settings = project.settings(stack="s")
-    kept.up(settings, project.said.append, ttl=600)
-    kept.down(settings, project.said.append)
+    up_down.up(settings, project.said.append, ttl=600)
+    up_down.down(settings, project.said.append)
     assert "was killed; all that it kept is removed" in project.said[-1]
     assert project.processes() == {}
     assert project.ledgers() == []
@@ -709,7 +713,7 @@ def test_up_that_failed_finishes_what_its_keeper_was_killed_over(project: Projec
     """When the keeper is killed while it undoes a failed `up`, the cause must be told and nothing left."""
     project.stack("s", {"killer": assassin(), "bad": service("say:bad", "exit:3:0.5", ready=[{"log": "never"}])})
     with pytest.raises(BrokenStack, match="ended with exit code 3"):
-        kept.up(project.settings(stack="s"), project.said.append, ttl=600)
+        up_down.up(project.settings(stack="s"), project.said.append, ttl=600)
     assert project.processes() == {}
     assert project.ledgers() == []
 

@@ -15,6 +15,7 @@ from harness import procs
 from harness.config import load_settings, read_sources
 from harness.errors import ConfigError
 from harness.runs import Run, running
+from harness.runs.choice import choose
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +28,7 @@ SERVE = f"{sys.executable} {ACTOR} 'say:it is me' serve:{{address}}:{{port:8080}
 
 def run_with(project: Project, *local: str) -> Run:
     """Return a run with services of its user's."""
-    run = Run(load_settings(read_sources(project.root, project.environ), local=local), project.said.append)
+    run = Run(choose(load_settings(read_sources(project.root, project.environ), local=local)), project.said.append)
     project.runs.append(run)
     return run
 

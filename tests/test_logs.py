@@ -11,13 +11,13 @@ import pytest
 from projects import Project, run_in, service
 
 from harness import artifacts, clock
-from harness.keeper import bounding
-from harness.keeper.bounding import HEAD, LIMIT, STEP, LogBounds
+from harness.keeper import logs as keeper_logs
+from harness.keeper.logs import HEAD, LIMIT, STEP, LogBounds
 from harness.readiness import Target, start_probe
 from harness.runs import running
 from harness.stack import Probe
-from harness.verbs import logs as tailing
-from harness.verbs import up_down as kept
+from harness.verbs import up_down
+from harness.verbs.logs import logs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,12 +76,12 @@ def test_logs_shows_a_hole_as_a_line(project: Project) -> None:
     """The task ``logs`` must show what a log has, and of what is left out a line."""
     project.stack("s", {"writer": service(f"loud:{LOUD}", "say:last", "wait", ready=[{"log": "^last$"}])})
     settings = project.settings(stack="s")
-    kept.up(settings, project.said.append, ttl=600)
+    up_down.up(settings, project.said.append, ttl=600)
     try:
         wait_until_bounded(project.latest / "services" / "writer.log")
-        shown = list(tailing.logs(settings, "writer"))
+        shown = list(logs(settings, "writer"))
     finally:
-        kept.down(settings, project.said.append)
+        up_down.down(settings, project.said.append)
     assert not [line for line in shown if "\\x00" in line]
     assert len([line for line in shown if line.startswith("... harness: bytes ")]) == 1
     assert (shown[0], shown[-1]) == (f"{0:0127d}", "last")
@@ -134,7 +134,7 @@ def test_a_filesystem_without_holes_is_told_of_once(tmp_path: Path, monkeypatch:
         ctypes.set_errno(errno.EOPNOTSUPP)
         return -1
 
-    monkeypatch.setattr(bounding, "_fallocate", refuse)  # no such filesystem can be counted on
+    monkeypatch.setattr(keeper_logs, "_fallocate", refuse)  # no such filesystem can be counted on
     (tmp_path / "one.log").write_bytes(bytes(70 * MIB))
     said: list[str] = []
     bounds = LogBounds(tmp_path, said.append)

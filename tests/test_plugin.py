@@ -343,6 +343,20 @@ def test_tests_that_need_another_engine_are_skipped_and_counted(project: Project
     assert "engine 'compoes' is not known; valid: attach, compose, embedded; did you mean 'compose'?" in done.stdout
 
 
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "workers"])
+def test_a_module_that_cannot_be_imported_is_told_as_pytest_tells_it(
+    project: Project, workers: tuple[str, ...]
+) -> None:
+    """An error of collection must be shown as such and counted, with pytest's own exit code."""
+    (project.root / "suite").mkdir()
+    (project.root / "suite" / "test_wrong.py").write_text("import no_such_module\n")
+    done = pytest_in(project, *workers)
+    assert done.code == (1 if workers else 2), done.stdout
+    assert "ModuleNotFoundError: No module named 'no_such_module'" in done.stdout
+    assert "1 error" in done.stdout
+    assert "INTERNALERROR" not in done.stdout + done.stderr
+
+
 def test_an_error_in_a_fixture_shows_that_only(project: Project) -> None:
     """The traceback of a fixture that fails by itself must have nothing of ours in it."""
     suite(project, "import pytest\n@pytest.fixture\ndef bad(): raise RuntimeError('mine')\ndef test_it(bad): pass\n")
@@ -391,6 +405,7 @@ def test_suites_for_pytest_docker_work(project: Project) -> None:
 
 def test_the_plugin_loads_nothing_for_plain_tests(project: Project) -> None:
     """Plain tests must load no library that pytest does not, and of ours only what the plugin itself is."""
+    project.starter = None  # there they are loaded already
     suite(
         project,
         "import sys\ndef test_plain():\n"

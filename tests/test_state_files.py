@@ -22,7 +22,7 @@ from harness.ownership.identity import this_process
 from harness.ownership.locks import Holder, holder_of, locked
 from harness.ownership.removal import MARK, mark_work_folder
 from harness.ownership.sweep import find_dead, sweep
-from harness.verbs import up_down as kept
+from harness.verbs import up_down
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -283,7 +283,7 @@ def test_report_tells_why_an_up_failed(project: Project) -> None:
     shown = harness(project, "report").stdout
     assert "exit code: 0 (ok)" in shown
     assert "reason:" not in shown
-    kept.down(project.settings(), project.said.append)
+    up_down.down(project.settings(), project.said.append)
 
 
 # -- full disks ------------------------------------------------------------------------------------------------------

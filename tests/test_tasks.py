@@ -493,6 +493,17 @@ def test_what_starts_pytest_loads_nothing_that_only_pytest_needs() -> None:
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
 
 
+def test_two_tasks_in_one_call(project: Project) -> None:
+    """Each task of a command line must get its own flags, also those that may come again."""
+    for name in ("one", "two"):
+        project.stack(name, {name: web()})
+    shown = harness(project, "config", "--stack", "one", "config", "--stack", "two").stdout
+    assert [line.split(":")[0] for line in shown.splitlines() if line.startswith("# stack")] == [
+        "# stack one",
+        "# stack two",
+    ]
+
+
 def test_every_task_has_an_example_and_loads_nothing_heavy() -> None:
     """Help must come without loading what runs stacks, and show an example for each task."""
     heavy = ["pydantic", "docker", "pytest", "confluent_kafka", "harness.runs", "harness.config", "psutil"]

@@ -8,8 +8,6 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.engine import ContainerPlan, ProcessPlan
-
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -70,10 +68,10 @@ def parts_of(stack: Stack, plan: StackPlan, local: Local) -> dict[str, str]:
         if one.service in local.commands:
             words = "\0".join([str(Path.cwd()), *local.commands[one.service]])
             parts[f"service {one.service}{_LOCAL}"] = _digest(words.encode())
-        elif local.build and isinstance(one, ProcessPlan) and one.service in built:
+        elif local.build and not one.contained and one.ours and one.service in built:
             parts[f"service {one.service}{_LOCAL_BUILD}"] = _digest(str(local.build).encode())
-        if isinstance(one, ContainerPlan):
-            parts[f"service {one.service}: image"] = _digest(one.image.encode())
+    for container in plan.in_containers:
+        parts[f"service {container.service}: image"] = _digest(container.image.encode())
     return parts
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from harness.stack import by_number
 
@@ -68,10 +68,37 @@ class ServicePlan:
     grace: float = 0.0
     ready: tuple[Probe, ...] = ()
 
+    ours: ClassVar[bool] = True
+    """Whether it is started, and ended, by us."""
+    contained: ClassVar[bool] = False
+    """Whether it has a network and files of its own, and an engine that starts it in its order."""
+    health_key: ClassVar[str] = "healthcheck"
+    """Where a stack file says how its health is told."""
+
     @property
     def has_health(self) -> bool:
         """Whether its health can be told."""
         return False
+
+    @property
+    def can_be_held(self) -> bool:
+        """Whether a debugger can hold it: a subject as a local process."""
+        return False
+
+    @property
+    def folder(self) -> str:
+        """The folder that it runs in, "" where that is not of this machine."""
+        return ""
+
+    @property
+    def paths(self) -> Mapping[str, str]:
+        """Path that it knows -> path here, of files that are mounted by us."""
+        return {}
+
+    @property
+    def files(self) -> tuple[FileCopy, ...]:
+        """The files that are written for it."""
+        return ()
 
     def endpoint(self, number: int) -> Endpoint | None:
         """Return the endpoint that ``number`` means, None for none."""
@@ -111,10 +138,32 @@ class ProcessPlan(ServicePlan):
     subject: bool = False
     loopback: str = ""
 
+    health_key: ClassVar[str] = "embedded.healthcheck"
+
     @property
     def has_health(self) -> bool:
         """Whether a command tells its health."""
         return bool(self.health)
+
+    @property
+    def can_be_held(self) -> bool:
+        """Whether it is a subject."""
+        return self.subject
+
+    @property
+    def folder(self) -> str:
+        """The folder that it runs in."""
+        return str(self.cwd)
+
+    @property
+    def paths(self) -> Mapping[str, str]:
+        """Its mounts."""
+        return self.mounts
+
+    @property
+    def files(self) -> tuple[FileCopy, ...]:
+        """The copies of what is mounted."""
+        return self.copies
 
     def lines(self) -> list[str]:
         """Return what is planned, for people."""
@@ -143,6 +192,8 @@ class ContainerPlan(ServicePlan):
     log_file: Path | None = None
     folders: tuple[Path, ...] = ()
 
+    contained: ClassVar[bool] = True
+
     @property
     def has_health(self) -> bool:
         """Whether a healthcheck is declared."""
@@ -156,6 +207,8 @@ class ContainerPlan(ServicePlan):
 @dataclass(frozen=True)
 class AttachedPlan(ServicePlan):
     """One service that somebody else has started."""
+
+    ours: ClassVar[bool] = False
 
     def lines(self) -> list[str]:
         """Return what is planned, for people."""
@@ -221,6 +274,11 @@ class StackPlan:
     notes: tuple[str, ...] = ()
     containers: Containers | None = None
     seeds: tuple[Seed, ...] = ()
+
+    @property
+    def in_containers(self) -> tuple[ContainerPlan, ...]:
+        """Those of its services that are containers."""
+        return tuple(service for service in self.services if isinstance(service, ContainerPlan))
 
     def __str__(self) -> str:
         lines = [f"stack {self.stack} on {self.engine}"]

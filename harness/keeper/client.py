@@ -52,7 +52,7 @@ _BOOT = (
     "if os.fork(): os._exit(0)\n"
     "os.write(int(sys.argv[4]), b'%d' % os.getpid())\n"
     "sys.path.insert(0, sys.argv.pop(1))\n"
-    "from harness.keeper.keeper import main\n"
+    "from harness.keeper.main import main\n"
     "os._exit(main(sys.argv[1:]))"
 )
 

@@ -37,7 +37,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 KEPT = "kept"
 
@@ -131,6 +131,12 @@ class Held:
         if sponsor:
             self.holders.add(sponsor)
 
+    def let_go(self, holder: str) -> None:
+        """Take a holder off it."""
+        self.holders.discard(holder)
+        if self.owner == holder:
+            self.owner = ""
+
 
 class Holds:
     """The stacks of an environment, and the requests that wait for them."""
@@ -159,7 +165,7 @@ class Holds:
 
     def holders_of(self, name: str) -> list[str]:
         """Return who holds a stack, and ``stack-NAME`` for each that stands on it."""
-        return sorted([*self.stacks[name].holders, *(f"stack-{user.name}" for user in self._users(name))])
+        return sorted([*self.stacks[name].holders, *(f"stack-{user.name}" for user in _users(self.stacks, name))])
 
     # -- what happens -------------------------------------------------------------------------------------------
 
@@ -190,13 +196,13 @@ class Holds:
     def release(self, holder: str, name: str) -> Outcome:
         """Take a holder off one stack."""
         if name in self.stacks:
-            self._let_go(holder, self.stacks[name])
+            self.stacks[name].let_go(holder)
         return self._advance()
 
     def leave(self, holder: str) -> Outcome:
         """Take a holder off everything, because it is gone or wants nothing more; so it waits for nothing either."""
         for stack in self.stacks.values():
-            self._let_go(holder, stack)
+            stack.let_go(holder)
             if stack.sponsor == holder:
                 stack.sponsor = ""
         refused = self._refuse(
@@ -239,13 +245,13 @@ class Holds:
         """Have the stacks that nobody needs go; return their names."""
         for stack in list(self.stacks.values()):
             if stack.is_abandoned:
-                for fallen in (stack, *self._above(stack.name)):
+                for fallen in (stack, *_above(self.stacks, stack.name)):
                     fallen.holders.clear()
                     fallen.owner = ""
         going = [
             stack
             for stack in self.stacks.values()
-            if stack.state is not State.REMOVING and not stack.holders and not self._users(stack.name)
+            if stack.state is not State.REMOVING and not stack.holders and not _users(self.stacks, stack.name)
         ]
         for stack in going:
             stack.state = State.REMOVING
@@ -318,20 +324,17 @@ class Holds:
         self.waiting = [request for request in self.waiting if request.ticket not in tickets]
         return refused
 
-    def _let_go(self, holder: str, stack: Held) -> None:
-        stack.holders.discard(holder)
-        if stack.owner == holder:
-            stack.owner = ""
 
-    def _users(self, name: str) -> list[Held]:
-        """Return the stacks that include a stack, those that are being removed as well."""
-        return [stack for stack in self.stacks.values() if name in stack.includes]
+def _users(stacks: Mapping[str, Held], name: str) -> list[Held]:
+    """Return the stacks that include a stack, those that are being removed as well."""
+    return [stack for stack in stacks.values() if name in stack.includes]
 
-    def _above(self, name: str) -> Iterator[Held]:
-        """Yield the stacks that stand on a stack, directly or not."""
-        for user in self._users(name):
-            yield user
-            yield from self._above(user.name)
+
+def _above(stacks: Mapping[str, Held], name: str) -> Iterator[Held]:
+    """Yield the stacks that stand on a stack, directly or not."""
+    for user in _users(stacks, name):
+        yield user
+        yield from _above(stacks, user.name)
 
 
 def _refused(request: Request, why: str) -> Answer:

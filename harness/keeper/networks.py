@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ipaddress
 import random
@@ -10,12 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import BrokenStack
+from harness.keeper.logs import say
 from harness.ownership.objects import sealed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from harness.daemon import Api
+    from harness.keeper.intents import Intents
+
+    Make = Callable[[str, dict[str, str]], Awaitable["Network"]]
     from harness.ownership.objects import Claim
 
 
@@ -109,3 +114,60 @@ def _routes() -> list[ipaddress.IPv4Network]:
             address, mask = (int.from_bytes(bytes.fromhex(words[i]), "little") for i in (1, 7))
             found.append(ipaddress.IPv4Network((address, mask.bit_count())))
     return found
+
+
+class Networks:
+    """The networks of one environment, and the names of services on each.
+
+    Args:
+        first: the name of the environment's own.
+        intents: where it is written down before one is made.
+        awaited: whether the run has asked the engine for the first one, and has not told of it yet.
+    """
+
+    def __init__(self, first: str, intents: Intents, *, awaited: bool) -> None:
+        self.first = first
+        self.awaited = awaited
+        self.making = asyncio.Lock()
+        self._intents = intents
+        self._networks: dict[str, Network] = {}
+        self._names: dict[str, dict[str, str]] = {}  # network -> service -> the stack that it is of
+
+    def name_for(self, stack: str, services: Iterable[str]) -> str:
+        """Return the name of the network that a stack's containers join, and take their names on it.
+
+        It is the environment's; a stack with a service name that is taken there gets one of its own. Its name sorts
+        after the first: a container that joins a network whose name sorts before would lose its open connections.
+        """
+        taken = self._names.setdefault(self.first, {})
+        is_taken = any(taken.get(service, stack) != stack for service in services)
+        name = f"{self.first}-{stack}" if is_taken else self.first
+        self._names.setdefault(name, {}).update(dict.fromkeys(services, stack))
+        return name
+
+    def get(self, name: str) -> Network | None:
+        """Return a network, None before it is made."""
+        return self._networks.get(name)
+
+    async def make(
+        self, make: Callable[[str, dict[str, str]], Awaitable[Network]], name: str, labels: dict[str, str]
+    ) -> Network:
+        """Have a network made, and take it. Raises what ``make`` does."""
+        self._intents.intend("network", name=name)
+        network = await make(name, labels)
+        self.take(network)
+        return network
+
+    def take(self, network: Network) -> None:
+        """Take a network that was made."""
+        self._networks[network.name] = network
+        say(f"network {network.name}: {network.subnet}")
+
+    def forget(self, stack: str) -> None:
+        """Forget the names of a stack's services, and its own network."""
+        for names in self._names.values():
+            for service in [service for service, owner in names.items() if owner == stack]:
+                del names[service]
+        own = f"{self.first}-{stack}"
+        self._networks.pop(own, None)
+        self._names.pop(own, None)

@@ -44,9 +44,10 @@ def stack_up(stack: str = "", *, engine: str | None = None, system: str | None =
         LeftoverError: something of ours could not be removed.
     """
     from harness.config import load_settings, read_sources  # noqa: PLC0415 - tasks load this package for less
+    from harness.runs.choice import choose  # noqa: PLC0415
     from harness.runs.run import Run, running  # noqa: PLC0415
 
     settings = load_settings(read_sources(), {"engine": engine, "system": system, "stack": stack or None})
-    run = Run(settings, lambda line: print(f"harness: {line}", file=sys.stderr))
+    run = Run(choose(settings), lambda line: print(f"harness: {line}", file=sys.stderr))
     with running(run):
         yield run.bring(settings.default_stack(), keep_includes=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import signal
@@ -19,89 +18,38 @@ from harness.engine.attach import plan as attach
 from harness.errors import BrokenStack, HarnessError, LeftoverError
 from harness.interrupts import Interrupted
 from harness.keeper.client import NETWORK_BUDGET, EnvironmentId, KeeperLink, KeeperToBe, start_keeper
-from harness.keeper.living import find_living, find_one, is_alive
+from harness.keeper.living import find_one, is_alive
 from harness.keeper.networks import Network
 from harness.last_words import LOOKED_AT
-from harness.ownership.locks import holder_of, locked
+from harness.ownership.locks import locked
 from harness.ownership.removal import LOG
 from harness.ownership.sweep import sweep
 from harness.readiness import Stop, ask_once
 from harness.readiness.reasons import NO_VARIABLES, how_ended, why_ended
 from harness.reporting import RunFolder, WorkerFolder
+from harness.runs.known import all_kept, checkout_lock, checkout_of
 from harness.runs.pruning import prune_soon
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
-    from contextlib import AbstractContextManager
 
     from docker import APIClient
 
     from harness.config import Settings
     from harness.daemon import Daemon
-    from harness.engine.choice import Engine
+    from harness.engine.driver import Driver
     from harness.ownership.ledger import LedgerRecord
-    from harness.ownership.locks import Holder
     from harness.readiness import Asker
     from harness.readiness.reasons import Variables
     from harness.runs.debugging import Debugger
 
 KEEPER_BUDGET = 10.0
 OPEN_BUDGET = 60.0
-CHANGE_BUDGET = 2400.0  # another `up` of this checkout may be building, pulling and starting
 EXPLAIN_BUDGET = 5.0
 ONE_SHOT = "a service that is done when it has ended with 0 says so: x-harness: {role: oneshot}"
 KILLED = 137  # how a container's exit code tells SIGKILL
 LINES_SHOWN = 20
 _NO_WORDS = frozenset([0, KILLED, -signal.SIGKILL])  # ends that no program has a last word about
-
-
-def checkout_of(settings: Settings) -> str:
-    """Return the real path of the project: kept environments belong to it."""
-    return str(settings.root.resolve())
-
-
-def checkout_lock(settings: Settings, what: str = "checkout") -> Path:
-    """Return the lock that serialises ``up`` and ``down`` of one checkout, or ``what`` else is done one at a time."""
-    return artifacts.private_folder(settings.state) / _lock_name(settings, what)
-
-
-def _lock_name(settings: Settings, what: str = "checkout") -> str:
-    return f"{what}-{hashlib.sha256(checkout_of(settings).encode()).hexdigest()[:16]}.lock"
-
-
-def changing(settings: Settings, purpose: str, say: Callable[[str], None]) -> AbstractContextManager[None]:
-    """Hold the lock of what this checkout keeps, for as long as it is changed.
-
-    Args:
-        settings: whose; ``wait_timeout`` is how long another one is waited for.
-        purpose: what is done to it: "brought up", "taken down"...
-        say: told at once when another one is waited for.
-
-    Raises:
-        ConfigError: another one was not done in time.
-    """
-    timeout = settings.wait_timeout or CHANGE_BUDGET
-
-    def waiting(holder: Holder) -> None:
-        work = f" is being {holder.purpose}" if holder.purpose else " is being changed"
-        say(f"what is up here{work} by {holder}; waiting for at most {timeout:g} s")
-
-    return locked(checkout_lock(settings), timeout, everywhere=True, purpose=purpose, waiting=waiting)
-
-
-def changer(settings: Settings) -> Holder | None:
-    """Return who changes now what this checkout keeps, None when nobody does."""
-    return holder_of(settings.state / _lock_name(settings), everywhere=True)
-
-
-def kept_here(settings: Settings) -> list[LedgerRecord]:
-    """Return the living kept environments of this checkout, on any engine."""
-    return [record for record in find_living(settings.state, checkout_of(settings)) if record.kept]
-
-
-def all_kept(settings: Settings) -> dict[str, LedgerRecord]:
-    """Return the living kept environments of this checkout, by engine; the newest where one has several."""
-    return {record.engine: record for record in kept_here(settings)}
 
 
 @dataclass(frozen=True)
@@ -197,7 +145,7 @@ class Environment:
         self._engine_lost = self._engine_lost or bool(self.link.facts["engine_lost"])
 
     @classmethod
-    def create(cls, settings: Settings, engine: Engine, why: str, keeper: KeeperToBe | None = None) -> Environment:
+    def create(cls, settings: Settings, engine: Driver, why: str, keeper: KeeperToBe | None = None) -> Environment:
         """Open a new environment, whose folder is the run's folder.
 
         Args:
@@ -245,7 +193,7 @@ class Environment:
         return made
 
     @classmethod
-    def join(cls, settings: Settings, engine: Engine, why: str, share: Share) -> Environment:
+    def join(cls, settings: Settings, engine: Driver, why: str, share: Share) -> Environment:
         """Use the environment of all workers of a pytest, as one of them; the first one opens it.
 
         Raises:
@@ -621,7 +569,7 @@ def note_failure(report: RunFolder, error: BaseException) -> None:
             report.note("exit_code", code)
 
 
-def new_environment(settings: Settings, engine: Engine) -> EnvironmentId:
+def new_environment(settings: Settings, engine: Driver) -> EnvironmentId:
     """Return what a new environment would be called and where it would be; nothing is made."""
     return _environment_id(settings, engine, artifacts.new_run_id())
 
@@ -633,7 +581,7 @@ def _make_run_folder(settings: Settings, run: str) -> Path:
     return folder
 
 
-def _environment_id(settings: Settings, engine: Engine, run: str) -> EnvironmentId:
+def _environment_id(settings: Settings, engine: Driver, run: str) -> EnvironmentId:
     return EnvironmentId(
         run,
         settings.state,

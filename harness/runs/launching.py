@@ -14,7 +14,7 @@ from harness import artifacts
 from harness.artifacts import last_lines
 from harness.daemon import in_words
 from harness.engine import ContainerPlan, Image
-from harness.engine.compose.plan import BUILT
+from harness.engine.identity import BUILT
 from harness.errors import BrokenStack, ConfigError, HarnessError, SkippedStack
 from harness.images import build_arguments, build_error, builder, choose, choose_base, ensure_image, image_id
 from harness.refusals import why_not_started
@@ -106,22 +106,21 @@ class Launch:
         if self.containers.build and settings.build != "never":
             self.build(say)
         client: Any = self.environment.client  # its stubs leave out what is asked for here
-        services: list[ServicePlan] = []
-        known: dict[str, dict[str, Any]] = {}
-        for one in self.plan.services:
-            if isinstance(one, ContainerPlan):
-                with in_words(f"Image {one.image!r} of service {one.service!r}"):
-                    if one.image not in known:
-                        self._get(client, one)
-                        known[one.image] = client.inspect_image(one.image)
-                told = known[one.image]
-                check = (told.get("Config") or {}).get("Healthcheck") or {}
-                self.environment.report.image(one.image, told["Id"])
-                declared = bool(check.get("Test")) and check.get("Test") != ["NONE"]
-                services.append(replace(one, healthcheck=one.healthcheck or (declared and not one.health_off)))
-            else:
-                services.append(one)
-        return replace(self.plan, services=tuple(services))
+        images: dict[str, dict[str, Any]] = {}
+        prepared: dict[str, ServicePlan] = {}
+        for plan in self.plan.in_containers:
+            with in_words(f"Image {plan.image!r} of service {plan.service!r}"):
+                if plan.image not in images:
+                    self._get(client, plan)
+                    images[plan.image] = client.inspect_image(plan.image)
+            image = images[plan.image]
+            check = (image.get("Config") or {}).get("Healthcheck") or {}
+            self.environment.report.image(plan.image, image["Id"])
+            declared = bool(check.get("Test")) and check.get("Test") != ["NONE"]
+            has_check = plan.healthcheck or (declared and not plan.health_off)
+            prepared[plan.service] = replace(plan, healthcheck=has_check)
+        services = tuple(prepared.get(plan.service, plan) for plan in self.plan.services)
+        return replace(self.plan, services=services)
 
     def _get(self, client: Any, one: ContainerPlan) -> None:  # noqa: ANN401 - as in ``prepare``
         """Have the engine have a service's image. Raises BrokenStack."""
@@ -177,14 +176,16 @@ class Launch:
     def begin(self, names: Sequence[str], failed: Callable[[], None], timeout: float) -> None:
         """Start services; returns at once. ``failed`` is called when Compose could not start them all."""
         graces = {one.service: one.grace for one in self.plan.services if one.service in names}
-        for one in self.plan.services:
-            for folder in one.folders if isinstance(one, ContainerPlan) and one.service in names else ():
+        for plan in self.plan.in_containers:
+            if plan.service not in names:
+                continue
+            for folder in plan.folders:
                 with contextlib.suppress(OSError):  # then the engine makes it, of its own user
                     folder.mkdir(parents=True, exist_ok=True)
-            if isinstance(one, ContainerPlan) and one.log_file and one.service in names:
+            if plan.log_file:
                 # The engine would make a folder of it. Whoever the container runs as must be able to write it.
-                one.log_file.touch()
-                one.log_file.chmod(0o666)
+                plan.log_file.touch()
+                plan.log_file.chmod(0o666)
         # Compose starts one container after the other; where the order does not matter, the keeper starts many at once.
         how = "--no-start" if self.containers.free.issuperset(names) else "--detach"
         words = ["up", how, "--no-deps", "--no-build", "--pull", "never", *names]

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import procs, sockets
-from harness.engine import ContainerPlan, ProcessPlan
-from harness.engine.compose import hands as containers
+from harness.engine.compose import hands
 from harness.errors import HarnessError
 from harness.ownership.identity import RUN_COOKIE, SERVICE_COOKIE
 from harness.readiness.reasons import Variables
@@ -57,39 +56,26 @@ def _own_names(table: Mapping[str, Any]) -> set[str]:
     return names
 
 
-def listening_of(environment: Environment, plan: ServicePlan, facts: Mapping[str, Any]) -> tuple[Listener, ...] | None:
-    """Return what a service listens on, None when it cannot be seen.
-
-    Args:
-        environment: where it is.
-        plan: the service.
-        facts: of its start.
-    """
-    if isinstance(plan, ProcessPlan):
-        return tuple(_of_process(environment.env, f"{plan.stack}/{plan.service}", int(facts.get("pid") or 0)))
-    if isinstance(plan, ContainerPlan):
-        return _of_container(environment, plan, str(facts.get("container") or ""))
-    return None
-
-
-def _of_process(env: str, service: str, pid: int) -> list[Listener]:
+def listening_of_process(env: str, service: str, pid: int) -> tuple[Listener, ...]:
     """Return what a process, its descendants and what has left them listen on."""
-    mine = {
-        one for one, (_, name) in procs.with_cookies(f"{RUN_COOKIE}={env}", SERVICE_COOKIE).items() if name == service
-    }
+    carriers = procs.with_cookies(f"{RUN_COOKIE}={env}", SERVICE_COOKIE).items()
+    mine = {carrier for carrier, (_, name) in carriers if name == service}
     inodes = sockets.sockets_of({pid, *mine, *procs.descendants(pid)})
-    return [one for one in sockets.listeners() if one.inode in inodes]
+    return tuple(listener for listener in sockets.listeners() if listener.inode in inodes)
 
 
-def _of_container(environment: Environment, plan: ContainerPlan, container: str) -> tuple[Listener, ...] | None:
-    """Return what listens in a container's network: by /proc, or by a look in it where its process is not seen here."""
+def listening_in_container(environment: Environment, plan: ServicePlan, container: str) -> tuple[Listener, ...] | None:
+    """Return what listens in a container's network, None when it cannot be seen.
+
+    By /proc, or by a look in it where its process is not seen here.
+    """
     pid = int(environment.explain(plan.stack, plan.service).get("pid") or 0)
     if pid and container and container in _cgroups(pid):
         found = sockets.listeners(pid)
     else:
         try:
             argv = ("cat", "/proc/net/tcp", "/proc/net/tcp6")
-            done = containers.execute(environment.client, container, argv, LOOK_BUDGET)
+            done = hands.execute(environment.client, container, argv, LOOK_BUDGET)
         except HarnessError:
             return None
         if not done.stdout:

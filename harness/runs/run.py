@@ -17,33 +17,32 @@ from typing import TYPE_CHECKING, Any
 
 from harness.artifacts import file_size, full_disk_told, last_lines
 from harness.clock import add_guard, lift_deadlines, remove_guard
-from harness.engine import AttachedPlan, ProcessPlan
-from harness.engine.choice import choose_engine
-from harness.engine.compose.plan import Identity
 from harness.engine.fingerprint import parts_of, started_otherwise
-from harness.engine.layout import Layout, Local, dry_layout, endpoints, find_strangers, free_port_of, needs
-from harness.engine.process import plan as embedded
-from harness.errors import BrokenStack, ConfigError, HarnessError, nearest, refuse_leftovers
+from harness.engine.identity import Identity
+from harness.engine.layout import Layout, endpoints, find_strangers, free_port_of, needs
+from harness.errors import BrokenStack, ConfigError, HarnessError, refuse_leftovers
 from harness.keeper.client import KeeperToBe
 from harness.ownership.removal import WORK
 from harness.ownership.sweep import sweep
+from harness.runs.choice import Choice, choose
 from harness.runs.debugging import Debugger, find_terminal
-from harness.runs.environment import Environment, Share, all_kept, checkout_of, new_environment, note_failure
-from harness.runs.launching import BUILD_BUDGET, Launch, images_of, refuse_remote, refuse_skipped
-from harness.runs.settling import PortTaken, Settling
+from harness.runs.environment import Environment, Share, new_environment, note_failure
+from harness.runs.hosts import PortTaken
+from harness.runs.known import all_kept, checkout_of
+from harness.runs.launching import BUILD_BUDGET, Launch, images_of, refuse_remote
+from harness.runs.settling import Settling
 from harness.runs.stack import Known, Stack
 from harness.seeding import Surroundings
-from harness.stack import broker_of, by_number, read_tree
+from harness.stack import broker_of, by_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from harness.config import Settings
     from harness.engine import Image, ServicePlan, StackPlan
     from harness.engine.layout import Stranger
     from harness.keeper.networks import Network
-    from harness.stack import Service, Tree
     from harness.stack import Stack as Declared
+    from harness.stack import Tree
 
 PORTS_TRIED = 5  # for one service, when others take them between their lease and the service's start
 ANSWER_BUDGET = 3.0  # for the probes of what was left up, before it is used
@@ -63,24 +62,23 @@ class Run:
     """One run: an environment that is opened when the first stack is wanted, and the stacks brought up in it.
 
     Args:
-        settings: what was asked for.
+        choice: what was asked for, and the engine; see ``choose``.
         say: takes lines for the user.
         new_run: whether a kept environment is used with a run folder of its own (a test run) or as it is (``up``).
         share: what this run has in common with others that work for the same process, None when it is alone.
     """
 
     def __init__(
-        self, settings: Settings, say: Callable[[str], None], *, new_run: bool = True, share: Share | None = None
+        self, choice: Choice, say: Callable[[str], None], *, new_run: bool = True, share: Share | None = None
     ) -> None:
-        self.settings = settings
+        self.choice = choice
+        self.settings = settings = choice.settings
         self.say = say
         self._share = share
-        self._choose()
-        self.local = Local(settings.local_build, settings.local)
         self.debugger = Debugger(find_terminal(), self.say) if settings.wait_to_attach_debugger else None
         if self.debugger:
             lift_deadlines(lifted=True)
-        if self.engine.daemon and not self._is_up:
+        if self.choice.engine.daemon and not self.choice.is_up:
             # The SDK takes a quarter of a second to load; meanwhile Compose parses and the keeper starts.
             threading.Thread(target=import_module, args=("docker",), name="harness-load-sdk", daemon=True).start()
         self.environment: Environment | None = None
@@ -93,111 +91,18 @@ class Run:
         self._unusable: HarnessError | None = None
         self.settled: dict[str, Settling] = {}  # stack -> how it settled, or would have
 
-    def _choose(self) -> None:
-        shared = self._share.record(self.settings) if self._share else None
-        known = {shared.engine: shared} if shared else all_kept(self.settings)
-        self.engine, self.why = choose_engine(self.settings, {name: one.env for name, one in known.items()})
-        self._is_up = self.engine.name in known
-
-    # -- read and plan: nothing is created ----------------------------------------------------------------------
-
-    def read(self, stack: str) -> Tree:
-        """Return the tree of a stack, by name or file. Raises ConfigError with all that is wrong with it."""
-        settings = self.settings
-        return read_tree(settings.stack_files(stack), settings.environ, profiles=settings.profiles)
-
     def plan(self, tree: Tree) -> dict[tuple[int, str], Stranger]:
-        """Check that every stack of ``tree`` can be planned on this engine; return who is in the way of its ports.
-
-        Raises:
-            ConfigError: with everything in its files that cannot work.
-            SkippedStack: a variable leaves out a service of it.
-        """
-        environ = self.settings.environ
-        refuse_skipped(tree, environ)
-        strangers = find_strangers(tree)
-        self._check_local(tree)
-        layout = self.dry_layout(tree, strangers)
-        identity = Identity(checkout_of(self.settings), "dry", {})
-        problems: list[str] = []
-        planned: list[ServicePlan] = []
-        for stack in tree.stacks:
-            try:
-                plan = self.engine.plan(tree, stack.name, layout, identity, images_of(tree, stack, environ, None))
-                planned += plan.services
-            except ConfigError as error:
-                problems += error.problems
-        if problems:
-            services = [one for stack in tree.stacks for one in stack.services]
-            alone = self.settings.engine == "auto" and self.engine.name == embedded.NAME
-            if alone and not any(one.settings.embedded for one in services):
-                # Written for containers only: what is missing is the engine, not words about how to do without it.
-                raise ConfigError(
-                    f"Stack {tree.root.name!r} needs a Docker engine ({self.why})",
-                    hint="start one or set DOCKER_HOST; or say under x-harness.embedded how its services run without",
-                )
-            chosen = f"engine {self.engine.name} was chosen, {self.why}" if self.settings.engine == "auto" else ""
-            raise ConfigError.of(problems, hint=chosen)
+        """Check a tree as ``Choice.check`` does; return who is in the way of its ports."""
+        strangers, planned = self.choice.check(tree)
         has_subject = any(service.settings.subject for stack in tree.stacks for service in stack.services)
         others = len(tree.stacks) == 1 and not has_subject and bool(self.settings.systems)  # such as a broker's stack
-        held = any(isinstance(one, ProcessPlan) and one.subject for one in planned)
+        held = any(service.can_be_held for service in planned)
         if self.debugger and not held and not others:
             self._say_once(
                 f"warning: --wait-to-attach-debugger holds nothing: no subject of stack {tree.root.name!r} runs as a "
-                f"local process on engine {self.engine.name}; --local-build or --local makes it one"
+                f"local process on engine {self.choice.engine.name}; --local-build or --local makes it one"
             )
         return strangers
-
-    def dry_layout(self, tree: Tree, strangers: dict[tuple[int, str], Stranger]) -> Layout:
-        """Return a layout of ``tree`` with addresses that stand for those of an environment."""
-        made = dry_layout(
-            tree,
-            self.settings.environ,
-            strangers,
-            self.engine.name,
-            local=self.local,
-            container_addresses=self.settings.addresses == "container",
-        )
-        return replace(made, located=self.engine.locate(tree))
-
-    def _check_local(self, tree: Tree) -> None:
-        """Do nothing when everything that shall run as a local process can, in this stack or another.
-
-        Raises:
-            ConfigError: a service of ``--local`` does not exist, or nothing can run from ``--local-build``.
-        """
-        here = [service for stack in tree.stacks for service in stack.services]
-        unknown = self.local.commands.keys() - {service.name for service in here}
-        idle = bool(self.local.build) and not any(service.settings.local for service in here)
-        subjects = [service.name for service in here if service.settings.subject]
-        if not unknown and not idle:
-            return
-        everywhere = [*here, *self._services_of_others(tree)]
-        names = {service.name for service in everywhere}
-        for name in sorted(unknown - names):
-            raise ConfigError(
-                f"--local {name}=...: there is no service {name!r}; there are: {', '.join(sorted(names))}"
-                f"{nearest(name, names)}"
-            )
-        # A stack without any subject, such as a broker's, is nobody's to build; that of another is meant.
-        if idle and (subjects or not any(service.settings.local for service in everywhere)):
-            origin = self.settings.origins["local_build"]
-            given = "--local-build" if origin == "command line" else origin
-            whose = f"subject {subjects[0]!r}" if subjects else "no service"
-            has = "has no x-harness.local" if subjects else "has x-harness.local"
-            raise ConfigError(
-                f"{given} {self.local.build}: {whose} of stack {tree.root.name!r} {has}, so nothing would run from it",
-                hint="say under x-harness.local of the subject how it runs from there; or use --local NAME=COMMAND",
-            )
-
-    def _services_of_others(self, tree: Tree) -> list[Service]:
-        """Return the services of the project's other stacks, as far as these can be read."""
-        services: list[Service] = []
-        for path in self.settings.stack_folder.glob("*.y*ml"):
-            if path.stem != tree.root.name:
-                with contextlib.suppress(ConfigError):  # it is told of when it is used
-                    services += [service for stack in self.read(path.stem).stacks for service in stack.services]
-        return services
 
     # -- bring a stack up ---------------------------------------------------------------------------------------
 
@@ -213,18 +118,18 @@ class Run:
             ConfigError: something written is wrong; nothing was created.
             BrokenStack: it did not settle; what was started for it is gone.
         """
-        if self.environment is None and self._share is None and not self._is_up:
+        if self.environment is None and self._share is None and not self.choice.is_up:
             # It loads while files are read; nothing is created before they are right.
-            self._keeper = KeeperToBe(new_environment(self.settings, self.engine))
+            self._keeper = KeeperToBe(new_environment(self.settings, self.choice.engine))
         try:
-            tree = self.read(name)
-            strangers, engine = self.plan(tree), self.engine
+            tree = self.choice.read(name)
+            strangers, engine = self.plan(tree), self.choice.engine
             environment = self.open()
         finally:
             if self._keeper:
                 self._keeper.dismiss()
                 self._keeper = None
-        if self.engine is not engine:
+        if self.choice.engine is not engine:
             strangers = self.plan(tree)
         brought = _Brought()
         try:
@@ -248,13 +153,13 @@ class Run:
             self.check_engine()
             self._say_sources()
             self._sweep()
-            kept = all_kept(self.settings).get(self.engine.name)
+            kept = all_kept(self.settings).get(self.choice.engine.name)
             if kept:
-                self._say_once(f"engine: {self.engine.name} (the environment that `up` left, {kept.env})")
-                self.environment = Environment.attach(self.settings, kept, self.why, new_run=self._new_run)
+                self._say_once(f"engine: {self.choice.engine.name} (the environment that `up` left, {kept.env})")
+                self.environment = Environment.attach(self.settings, kept, self.choice.why, new_run=self._new_run)
             else:
-                self._say_once(f"engine: {self.engine.name} ({self.why})")
-                self.environment = Environment.create(self.settings, self.engine, self.why, self._keeper)
+                self._say_once(f"engine: {self.choice.engine.name} ({self.choice.why})")
+                self.environment = Environment.create(self.settings, self.choice.engine, self.choice.why, self._keeper)
             self.environment.debugger = self.debugger
         return self.environment
 
@@ -263,16 +168,16 @@ class Run:
         if share.record(self.settings) is None:
             self.check_engine()
             self._sweep()
-            self._say_once(f"engine: {self.engine.name} ({self.why})")
-        self.environment = Environment.join(self.settings, self.engine, self.why, share)
-        if self.environment.engine != self.engine.name:
-            self._choose()  # ``auto``, and another worker was there first and saw it otherwise
+            self._say_once(f"engine: {self.choice.engine.name} ({self.choice.why})")
+        self.environment = Environment.join(self.settings, self.choice.engine, self.choice.why, share)
+        if self.environment.engine != self.choice.engine.name:
+            self.choice = choose(self.settings, share)  # ``auto``, and the worker that was first saw it otherwise
         return self.environment
 
     def _sweep(self) -> None:
         """Clear what dead runs left."""
         if self.settings.state.is_dir():
-            swept = sweep(self.settings.state, daemon=self.engine.daemon, keys=self.settings.keys)
+            swept = sweep(self.settings.state, daemon=self.choice.engine.daemon, keys=self.settings.keys)
             for line in swept.news(checkout_of(self.settings)):
                 self.say(line)
 
@@ -280,7 +185,7 @@ class Run:
         """See once whether the engine can be used; whoever asks again gets the same answer at once."""
         if self._unusable is None:
             try:
-                self.engine.check()
+                self.choice.engine.check()
             except HarnessError as error:
                 self._unusable = error
         if self._unusable is not None:
@@ -370,7 +275,7 @@ class Run:
         return self._bring_stack(environment, tree, stack, layout, brought, alone=alone)
 
     def _layout(self, environment: Environment, tree: Tree, strangers: dict[tuple[int, str], Stranger]) -> Layout:
-        wanted = needs(tree, strangers, environment.engine, self.local)
+        wanted = needs(tree, strangers, environment.engine, self.choice.local)
         leased = environment.link.ask("lease", services=list(wanted.addresses), ports=list(wanted.ports))
         return Layout(
             engine=environment.engine,
@@ -380,8 +285,8 @@ class Run:
             addresses=leased["addresses"],
             ports=leased["ports"],
             strangers=strangers,
-            local=self.local,
-            located=self.engine.locate(tree),
+            local=self.choice.local,
+            located=self.choice.engine.locate(tree),
             container_addresses=self.settings.addresses == "container",
         )
 
@@ -417,9 +322,9 @@ class Run:
             if layout.local or layout.container_addresses:
                 refuse_remote(network.gateway)
         plan = self._plan(environment, tree, stack, layout, images)
-        parts = parts_of(stack, plan, self.local)
+        parts = parts_of(stack, plan, self.choice.local)
         if not answer["build"]:
-            if self.debugger and any(isinstance(one, ProcessPlan) and one.subject for one in plan.services):
+            if self.debugger and any(service.can_be_held for service in plan.services):
                 self._say_once(f"warning: stack {stack.name!r} is up already, so its subject is not held; `down` first")
             self._settling(environment, tree, stack, plan, layout)
             return self._use(environment, stack.name, answer["record"], parts)
@@ -451,7 +356,7 @@ class Run:
     ) -> StackPlan:
         facts = environment.link.facts
         identity = Identity(checkout_of(self.settings), environment.env, facts["labels"], facts["key"])
-        return self.engine.plan(tree, stack.name, layout, identity, images)
+        return self.choice.engine.plan(tree, stack.name, layout, identity, images)
 
     def plan_in(self, environment: Environment, tree: Tree, stack: Declared) -> StackPlan:
         """Return what a stack of ``tree`` that is up would be now, with the addresses that it has there."""
@@ -670,11 +575,9 @@ def _address_in(tree: Tree, stack: Declared, layout: Layout, service: str, port:
     return end.host, end.port
 
 
-def _known_one(one: ServicePlan, container: str) -> Known:
-    if isinstance(one, ProcessPlan):
-        return Known(one.stack, one.service, one.endpoints, dict(one.env), str(one.cwd), dict(one.mounts), one.grace)
-    attached = isinstance(one, AttachedPlan)
-    return Known(one.stack, one.service, one.endpoints, dict(one.env), "", {}, one.grace, container, attached)
+def _known_one(plan: ServicePlan, container: str) -> Known:
+    ports, env, attached = plan.endpoints, dict(plan.env), not plan.ours
+    return Known(plan.stack, plan.service, ports, env, plan.folder, dict(plan.paths), plan.grace, container, attached)
 
 
 @contextlib.contextmanager

@@ -11,35 +11,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import artifacts
-from harness.clock import LIFTED, YOUNG, Aside, Deadline, add_guard, now, poll
+from harness.clock import LIFTED, Aside, Deadline, add_guard, now, poll
 from harness.durations import parse_duration
-from harness.engine import AttachedPlan, ContainerPlan, ProcessPlan
-from harness.engine.compose import hands as containers
-from harness.engine.process import plan as embedded
-from harness.errors import BrokenStack, ConfigError, HarnessError
+from harness.errors import BrokenStack, HarnessError
 from harness.last_words import LOOKED_AT, last_line
 from harness.readiness import (
-    Family,
-    Hopeless,
     Stop,
     Target,
-    is_silent,
     start_again,
     start_check,
     start_probe,
-    stranger_at,
     wait_until_ready,
 )
 from harness.readiness.reasons import Seen, why_not_ready
-from harness.refusals import missing_for_good, why_not_started
-from harness.runs.observing import listening_of, variables_of
+from harness.runs.hosts import Addresses, Around, Host, host_of
+from harness.runs.observing import variables_of
 from harness.seeding import apply, too_long
 from harness.stack import Probe, broker_of, by_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from harness.engine import Endpoint, ServicePlan
+    from harness.engine import ServicePlan
     from harness.readiness import Asker, Waited
     from harness.runs.environment import Environment
     from harness.runs.launching import Launch
@@ -51,97 +44,6 @@ EXPLAIN_BUDGET = 5.0
 DEFAULT_INTERVAL = "30s"  # of a healthcheck of Docker
 HEALTH_LOOK = 1.0  # seconds after which the engine is asked what the checks of a container say
 _NEEDS_A_HAND = ("log", "exec", "file", "healthy")  # probes that look into a service
-
-
-class ContainerHealth:
-    """What the engine says of a container's health, and, once a while, why: a check may be one that cannot succeed.
-
-    Args:
-        environment: where it is.
-        stack: its stack.
-        service: its name.
-        line: its healthcheck as its file has it, "" where its image has it.
-    """
-
-    def __init__(self, environment: Environment, stack: str, service: str, line: str) -> None:
-        self._environment = environment
-        self._stack = stack
-        self._service = service
-        self._line = line
-        self._next_look = now() + HEALTH_LOOK
-
-    def __call__(self) -> str:
-        """Return "" when it is healthy, else what is said. Raises Hopeless when its check has no program to run."""
-        health = self._environment.health(self._stack, self._service)
-        if health == "healthy":
-            return ""
-        said = f"its healthcheck says: {health or 'nothing yet'}"
-        if self._environment.started(self._stack, self._service) and now() >= self._next_look:
-            checks = self._environment.explain(self._stack, self._service).get("health_log", ())
-            self._next_look = now() + HEALTH_LOOK
-            if any(missing_for_good(self._line, check) for check in checks):
-                raise Hopeless(f"{said}, {checks[-1]}")
-        return said
-
-
-class Silence:
-    """Whether anything listens in a container, once it has been asked in vain for a while, or has accepted.
-
-    The proxy of a published port accepts for a container in which nothing listens; who asks on keeps it busy.
-    """
-
-    def __init__(self, environment: Environment, plan: ServicePlan) -> None:
-        self._environment = environment
-        self._plan = plan
-        self._container = ""
-        self._look_from = 0.0
-        self._first_process = 0
-
-    def asked(self, host: str, port: int) -> str:
-        """Return why an address need not be asked, "" when it may answer, that cannot be seen or it is early."""
-        return self._look(host, port, early=False)
-
-    def accepted(self, host: str, port: int) -> str:
-        """Return why a connection that was accepted counts for nothing, "" when it may count or that cannot be seen."""
-        return self._look(host, port, early=True)
-
-    def _look(self, host: str, port: int, *, early: bool) -> str:
-        end = next((end for end in self._plan.endpoints if (end.host, end.port) == (host, port)), None)
-        facts = self._environment.started(self._plan.stack, self._plan.service)
-        if end is None or facts is None:
-            return ""
-        if facts["container"] != self._container:
-            self._container, self._look_from, self._first_process = facts["container"], now() + YOUNG, 0
-        if now() < self._look_from and not early:
-            return ""
-        self._first_process = self._first_process or self._pid()
-        silent = is_silent(self._first_process, self._container, end.right)
-        return f"{end}: nothing listens on port {end.right} in the container" if silent else ""
-
-    def _pid(self) -> int:
-        plan = self._plan
-        with suppress(HarnessError):
-            for facts in self._environment.link.ask("services", timeout=EXPLAIN_BUDGET)["services"]:
-                if (facts["stack"], facts["service"]) == (plan.stack, plan.service):
-                    return int(facts["pid"])
-        return 0
-
-
-def _health_line(service: Service | None) -> str:
-    test = ((service.compose.get("healthcheck") or {}) if service else {}).get("test") or ""
-    return test if isinstance(test, str) else " ".join(test)
-
-
-class PortTaken(BrokenStack):
-    """Somebody else listens where a service should.
-
-    Attributes:
-        endpoint: the address.
-    """
-
-    def __init__(self, service: str, endpoint: Endpoint, who: str) -> None:
-        super().__init__(f"Service {service!r}: its address {endpoint} is held by {who}", service=service)
-        self.endpoint = endpoint
 
 
 @dataclass
@@ -217,7 +119,8 @@ class Settling:
         wanted = environment.settings.wait_timeout
         self.up = Deadline.after(self._patience(wanted or stack.settings.timeouts.up))
         self.ready = self._patience(wanted or stack.settings.timeouts.ready)
-        self.facts: dict[str, dict[str, Any]] = {}
+        self.around = Around(environment, stack, self.up, self.stop, launch)
+        self.facts = self.around.facts
         self._errors: list[BaseException] = []
         self._lock = threading.Lock()
         self._logs: dict[str, tuple[Path, int]] = {}
@@ -256,7 +159,7 @@ class Settling:
         wanted = [name for name in names if name in self.plans]
         if not wanted:
             return
-        in_containers = [name for name in wanted if isinstance(self.plans[name], ContainerPlan)]
+        in_containers = [name for name in wanted if self.plans[name].contained]
         self._ask_before(in_containers)
         if self.launch and in_containers:
             self.launch.begin(in_containers, self.stop.notify, self.up.remaining())
@@ -342,12 +245,7 @@ class Settling:
             "act", timeout=grace + 60, stack=self.stack.name, service=name, act="restart", grace=grace
         )
         try:
-            if isinstance(plan, ProcessPlan):
-                ended = self.environment.exit_of(self.stack.name, name)
-                if ended and ended["starts"] < facts["starts"]:  # the end that was asked for
-                    self.environment.forget(self.stack.name, name)
-            else:
-                facts = self._start(plan) or facts
+            facts = self._host(name).restarted(facts)
             target.log, target.log_start = self._logs[name] = Path(facts["log"]), facts["log_start"]
             self.progress.started.add(name)
             self._await_ready(name, askers)
@@ -397,7 +295,7 @@ class Settling:
             if self.stop.stopped:
                 return
             # Compose keeps the order of containers by itself.
-            if isinstance(self.plans[name], ContainerPlan) or self._may_start(service):
+            if self.plans[name].contained or self._may_start(service):
                 break
         else:
             raise BrokenStack(
@@ -419,11 +317,11 @@ class Settling:
             with self._lock:
                 self.progress.started.add(name)
             self.moved.notify()
-            if not isinstance(plan, AttachedPlan):
+            if plan.ours:
                 # Log probes look from here on; what an earlier life of the service wrote does not count.
                 target.log, target.log_start = self._logs[name] = Path(facts["log"]), facts["log_start"]
                 self.environment.report.log_range(f"{self.stack.name}/{name}", target.log, target.log_start)
-            if name in self.oneshots and isinstance(plan, AttachedPlan):
+            if name in self.oneshots and not plan.ours:
                 self.progress.done.add(name)
             elif name in self.oneshots:
                 self._await_done(name)
@@ -443,35 +341,15 @@ class Settling:
         )
 
     def _start(self, plan: ServicePlan) -> dict[str, Any] | None:
-        """Start a process, or wait until Compose has started a container; None when the wait was given up."""
+        """Start a service, or wait until it was started; None when the wait was given up."""
         if plan.service in self.oneshots:
             self.environment.expect_end(self.stack.name, plan.service)
-        if isinstance(plan, AttachedPlan):
-            return {}
-        if isinstance(plan, ProcessPlan):
-            self.environment.forget(self.stack.name, plan.service)
-            if self.environment.debugger and plan.subject:
-                return self.environment.debugger.start(plan, self.environment, lambda: self.stop.stopped)
-            try:
-                return embedded.start(plan, self.environment.link)
-            except HarnessError as error:
-                why = why_not_started(error.summary)
-                raise BrokenStack(
-                    f"Service {plan.service!r} could not be started: {why}", service=plan.service
-                ) from error
-        for _ in poll(self.up, wake=self.stop.subscribe()):
-            if facts := self.environment.started(self.stack.name, plan.service):
-                return facts
-            if self.launch and self.launch.failed:
-                raise self.launch.failed
-            if self.stop.stopped:
-                return None
-        raise BrokenStack(
-            f"Service {plan.service!r} was not started in {self.up.budget:g} s "
-            f"({self.environment.show(self.launch.log) if self.launch else ''})",
-            service=plan.service,
-            details=[f"  {line}" for line in artifacts.last_lines(self.launch.log)] if self.launch else [],
-        )
+        return self._host(plan.service).start()
+
+    def _host(self, name: str) -> Host:
+        service = self.stack.service(name)
+        assert service is not None  # names come from this stack
+        return host_of(self.plans[name], service, self.around)
 
     def _await_done(self, name: str) -> None:
         deadline = self.up.sooner(self.ready)
@@ -495,7 +373,7 @@ class Settling:
         )
 
     def _await_ready(self, name: str, askers: list[Asker]) -> None:
-        if not askers and not isinstance(self.plans[name], AttachedPlan):
+        if not askers and self.plans[name].ours:
             self._steady[name] = now() + self.environment.settings.steady
         deadline = self.up.sooner(self.ready)
         waited = wait_until_ready(
@@ -505,7 +383,7 @@ class Settling:
             stop=self.stop,
         )
         if waited.dead or waited.hopeless or not (waited.ready or self.stop.stopped):
-            self._refuse_strangers(name)
+            self._host(name).refuse_strangers()
         if waited.dead:
             facts = self.environment.exit_of(self.stack.name, name)
             assert facts is not None  # that is what dead means
@@ -525,25 +403,6 @@ class Settling:
         if facts["exit_code"] == 0:
             error.hint = "one that is meant to end has `x-harness: {role: oneshot}`; others stay in the foreground"
         return error
-
-    def _refuse_strangers(self, name: str) -> None:
-        """Do nothing when nobody else has the addresses of a process.
-
-        Raises:
-            PortTaken: somebody has one of them, who is named.
-            ConfigError: the same, and its file says that it is fixed.
-        """
-        plan, service = self.plans[name], self.stack.service(name)
-        if not isinstance(plan, ProcessPlan) or service is None:
-            return
-        for end in plan.endpoints:
-            who = stranger_at(end.host, end.port, self._family(name)) if end.protocol == "tcp" else ""
-            if who and service.settings.fixed:
-                raise ConfigError(
-                    f"Service {name!r}: its address {end} is held by {who}, and it cannot move: it is fixed"
-                )
-            if who:
-                raise PortTaken(name, end, who)
 
     def _with_history(self, error: BrokenStack, waited: Waited) -> BrokenStack:
         if waited.observation:
@@ -579,7 +438,6 @@ class Settling:
         log, log_start = self._logs.get(name, (None, 0))
         port = waited.port or self._own_broker(service, waited)
         at = plan.endpoint(port) if port else None
-        contained = isinstance(plan, ContainerPlan)
         kind = waited.probe.partition(" ")[0]
         interval = str((service.compose.get("healthcheck") or {}).get("interval") or DEFAULT_INTERVAL)
         known = self.environment.explain(self.stack.name, name, ask=kind == "healthy")  # its log is complete then
@@ -588,12 +446,12 @@ class Settling:
             observation=waited.observation,
             history=waited.history,
             host=at.host if at else "",
-            port=(at.right if contained else at.port) if at else None,
-            listening=listening_of(self.environment, plan, self.facts.get(name, {})) if at else None,
-            contained=contained,
+            port=(at.right if plan.contained else at.port) if at else None,
+            listening=self._host(name).listening(self.facts.get(name, {})) if at else None,
+            contained=plan.contained,
             log=tuple(artifacts.last_lines(log, LOOKED_AT, log_start)) if log else (),
             checks=tuple(known.get("health_log", ())),
-            interval=interval if contained and kind == "healthy" and _is_longer(interval, waited.seconds) else "",
+            interval=interval if plan.contained and kind == "healthy" and _is_longer(interval, waited.seconds) else "",
             variables=variables_of(service, self.tree, self.stack.name),
         )
 
@@ -632,12 +490,11 @@ class Settling:
         """Return the probes to ask before the stack's seeds are planted."""
         probes: list[tuple[int, Probe]] = []
         for index, probe in enumerate(plan.ready):
-            if isinstance(plan, AttachedPlan) and probe.kind in _NEEDS_A_HAND:
+            if not plan.ours and probe.kind in _NEEDS_A_HAND:
                 say(f"service {service.name!r} is attached, so its probe {probe.kind!r} is left out")
                 continue
             if probe.healthy and not plan.has_health:
-                what = "embedded.healthcheck" if isinstance(plan, ProcessPlan) else "healthcheck"
-                say(f"service {service.name!r}: no {what}, so the probe 'healthy' is left out")
+                say(f"service {service.name!r}: no {plan.health_key}, so the probe 'healthy' is left out")
                 continue
             if probe.kafka and probe.kafka.topics:
                 rest = {topic: n for topic, n in probe.kafka.topics.items() if topic not in self._seeded}
@@ -660,52 +517,7 @@ class Settling:
             for index, probe in enumerate(service.settings.ready)
             if probe.kafka
         }
-        if isinstance(plan, AttachedPlan):
-            return Target(service=service.name, stack=self.stack.name, address=address, brokers=brokers, env=plan.env)
-        if not isinstance(plan, ProcessPlan):
-            return self._container_target(plan, address, brokers)
-        # A path that is here already stays, also where a mount's target is above it, such as /tmp.
-        here = {str(path): str(path) for path in (*plan.mounts.values(), *plan.folders)}
-        return Target(
-            service=service.name,
-            stack=self.stack.name,
-            address=address,
-            brokers=brokers,
-            env=plan.env,
-            cwd=plan.cwd,
-            mounts={**plan.mounts, **here},
-            health=plan.health,
-            check=plan.check,
-            is_awaited=any(one.depends_on.get(service.name) == "service_healthy" for one in self.stack.services),
-            stranger=lambda host, port: stranger_at(host, port, self._family(service.name)),
-        )
-
-    def _family(self, name: str) -> Family:
-        """Return the processes among which who listens for a service must be."""
-        facts = self.facts.get(name) or self.environment.started(self.stack.name, name) or {}
-        return Family(self.environment.env, self.environment.link.facts["pid"], facts.get("pid", 0))
-
-    def _container_target(
-        self, plan: ServicePlan, address: dict[int, tuple[str, int]], brokers: dict[int, str]
-    ) -> Target:
-        environment, stack, name = self.environment, self.stack.name, plan.service
-        silence = Silence(environment, plan)
-
-        def container() -> str:
-            return str((environment.started(stack, name) or {}).get("container", ""))
-
-        return Target(
-            service=name,
-            stack=stack,
-            address=address,
-            brokers=brokers,
-            env=plan.env,
-            silence=silence.asked,
-            refuted=silence.accepted,
-            execute=lambda argv, timeout: containers.execute(environment.client, container(), argv, timeout),
-            exists=lambda path: containers.exists(environment.client, container(), path),
-            healthy=ContainerHealth(environment, stack, name, _health_line(self.stack.service(name))),
-        )
+        return self._host(service.name).target(Addresses(address, brokers))
 
     def await_seeded_topics(self) -> None:
         """Ask for the topics that probes name and seeds made. Raises BrokenStack as ``settle`` does."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from harness import artifacts, procs
 from harness.artifacts import mapped_path
 from harness.engine import Endpoint
-from harness.engine.compose import hands as containers
+from harness.engine.compose import hands
 from harness.errors import ConfigError, HarnessError, Unsupported
 from harness.stack import by_number
 
@@ -83,7 +83,7 @@ class Known:
         """Run a command as ``execute`` does, whose paths are those of this machine where it is a process."""
         self.refuse_attached("running a command in it")
         if self.container:
-            return containers.execute(environment.client, self.container, words, timeout)
+            return hands.execute(environment.client, self.container, words, timeout)
         try:
             return procs.run(words, timeout=timeout, env=self.env, cwd=self.cwd)
         except OSError as error:
@@ -229,7 +229,7 @@ class Service:
         """
         self._known.refuse_attached("copying out of it")
         if self._known.container:
-            return containers.copy_out(self._environment.client, self._known.container, path, to)
+            return hands.copy_out(self._environment.client, self._known.container, path, to)
         source = self._known.map_path(path)
         try:
             if source.is_dir():

@@ -1,1 +1,18 @@
-"""One module for each command, by its name."""
+"""One module for each command, by its name; each is loaded when it is first used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harness.verbs import act, build, doctor, explain, gc, logs, new, report, run, schema, test, up_down
+
+__all__ = ["act", "build", "doctor", "explain", "gc", "logs", "new", "report", "run", "schema", "test", "up_down"]
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in __all__:
+        return import_module(f"harness.verbs.{name}")
+    raise AttributeError(f"module 'harness.verbs' has no attribute {name!r}")

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import procs
 from harness.clock import Deadline, now
 from harness.daemon import connect
-from harness.engine.compose import hands as containers
+from harness.engine.compose import hands
 from harness.errors import BrokenStack, ConfigError, HarnessError
-from harness.runs.environment import changing
+from harness.runs.choice import choose
+from harness.runs.known import changing, find_service, records_here, services_of
 from harness.runs.run import Run, running
 from harness.runs.settling import Settling, plant_within
 from harness.runs.stack import Known, Stack
 from harness.seeding import Surroundings
 from harness.stack import broker_of, by_number, read_tree
-from harness.verbs.up_down import linked, one_service, records_here
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -38,7 +39,7 @@ def execute(settings: Settings, service: str, argv: Sequence[str]) -> int:
     Raises:
         ConfigError: nothing is up, there is no such service, or the command cannot be run.
     """
-    record, known = one_service(settings, service)
+    record, known = find_service(settings, service)
     if not known.container:
         words = [str(known.map_path(word)) if word.startswith("/") else word for word in argv]
         try:
@@ -47,15 +48,13 @@ def execute(settings: Settings, service: str, argv: Sequence[str]) -> int:
             raise ConfigError(f"{words[0]!r} cannot be run in service {known.service!r}: {error.strerror}") from error
     assert record.daemon is not None  # where containers are
     with closing(connect(record.daemon, timeout=None)) as client:
-        return containers.attach(client, known.container, argv)
+        return hands.attach(client, known.container, argv)
 
 
 @contextmanager
 def _using(settings: Settings, record: LedgerRecord, say: Callable[[str], None]) -> Iterator[tuple[Run, Environment]]:
     """Open a run on a kept environment, with a folder of its own."""
-    from dataclasses import replace  # noqa: PLC0415
-
-    run = Run(replace(settings, engine=record.engine), say)
+    run = Run(choose(replace(settings, engine=record.engine)), say)
     with changing(settings, "restarted or seeded", say), running(run):
         environment = run.open()
         if environment.env != record.env:
@@ -75,9 +74,8 @@ def restart(settings: Settings, say: Callable[[str], None], service: str) -> flo
         ConfigError: nothing is up, or there is no such service.
         BrokenStack: it ended, or did not become ready.
     """
-    record, known = one_service(settings, service)
-    with linked(record) as link:
-        stacks = link.ask("services")["stacks"]
+    record, known = find_service(settings, service)
+    stacks = services_of(record)["stacks"]
     tree = _tree(settings, stacks[known.stack]["record"])
     if tree.root.service(known.service) is None:
         raise ConfigError(f"Service {known.service!r} is no longer in {tree.root.files[0]}", hint="`up` starts anew")
@@ -88,7 +86,7 @@ def restart(settings: Settings, say: Callable[[str], None], service: str) -> flo
             environment,
             tree,
             tree.root,
-            {one.service: one for one in plan.services},
+            {service.service: service for service in plan.services},
             lambda name, port: "{}:{}".format(*_address(_everything(stacks), name, port)),
             say,
         )
@@ -124,8 +122,7 @@ def seed(settings: Settings, say: Callable[[str], None], *, fresh: bool = False,
     """
     planted: list[str] = []
     for kept in records_here(settings):
-        with linked(kept) as link:
-            stacks = link.ask("services")["stacks"]
+        stacks = services_of(kept)["stacks"]
         if stack and stack not in stacks:
             raise ConfigError(f"Stack {stack!r} is not up; there are: {', '.join(stacks)}")
         for name, facts in stacks.items():
@@ -139,13 +136,12 @@ def _plant(
 ) -> list[str]:
     tree = _tree(settings, record)
     done = set() if fresh else set(record["seeds"])
-    todo = [one.key for one in tree.root.settings.seed if one.key not in done]
+    todo = [declared.key for declared in tree.root.settings.seed if declared.key not in done]
     if not todo:
         return []
     known = {name: Known.from_dict(table) for name, table in record["services"].items()}
     with _using(settings, kept, say) as (run, environment):
-        with linked(kept) as link:
-            everything = _everything(link.ask("services")["stacks"]) | known
+        everything = _everything(services_of(kept)["stacks"]) | known
         around = Surroundings(
             folder=tree.root.folder,
             broker=lambda written: "{}:{}".format(

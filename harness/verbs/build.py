@@ -1,98 +1,18 @@
-"""Images by themselves: built without starting anything, and compared with what is up."""
+"""The images of a stack, built without starting anything."""
 
 from __future__ import annotations
 
-from contextlib import closing
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from harness.daemon import connect, in_words
-from harness.engine.compose.plan import NAME, Identity
-from harness.engine.layout import dry_layout
-from harness.errors import BrokenStack, ConfigError, nearest
-from harness.images import image_id
-from harness.runs.environment import Environment, all_kept, checkout_of
-from harness.runs.launching import Launch, images_of, refuse_skipped
-from harness.runs.run import ACQUIRE_BUDGET, Run, running
-from harness.verbs.up_down import linked
+from harness.runs.building import build_images
+from harness.runs.choice import choose
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from docker import APIClient
 
     from harness.config import Settings
 
 
 def build(settings: Settings, say: Callable[[str], None], *, subject: str = "") -> dict[str, str]:
-    """Build the images of the chosen stack and of those that it includes; return service -> image.
-
-    Args:
-        settings: what was asked for.
-        say: takes lines for the user.
-        subject: only the services with this subject, or this name; "" for all.
-
-    Raises:
-        ConfigError: the engine has no images, or nothing of that name is built.
-        BrokenStack: a build failed; its last lines are in the error.
-    """
-    run = Run(settings, say)
-    if run.engine.name != NAME:
-        raise ConfigError(
-            f"Engine {run.engine.name!r} builds no images ({run.why}); {NAME!r} was needed",
-            hint=f"give --engine {NAME}",
-        )
-    tree = run.read(settings.default_stack())
-    refuse_skipped(tree, settings.environ)
-    run.plan(tree)
-    wanted = {
-        service.name
-        for stack in tree.stacks
-        for service in stack.services
-        if service.compose.get("build") and subject in ("", service.name, service.settings.subject)
-    }
-    if not wanted:
-        have = sorted({one.name for stack in tree.stacks for one in stack.services if one.compose.get("build")})
-        raise ConfigError(
-            f"No image of {subject or tree.root.name!r} is built; built are: {', '.join(have) or 'none'}"
-            f"{nearest(subject, have)}"
-        )
-    built: dict[str, str] = {}
-    layout = dry_layout(tree, settings.environ, {}, NAME, local=run.local)
-    with running(run):
-        run.check_engine()
-        # Always an environment of its own: the generated files of one that is kept stay as they are.
-        environment = run.environment = Environment.create(settings, run.engine, run.why)
-        facts = environment.link.facts
-        identity = Identity(checkout_of(settings), environment.env, facts["labels"], facts["key"])
-        for stack in tree.stacks:
-            answered = {"stack": stack.name, "includes": list(stack.includes)}
-            environment.link.ask("acquire", timeout=ACQUIRE_BUDGET, **answered)
-            images = images_of(tree, stack, settings.environ, environment.client)
-            plan = run.engine.plan(tree, stack.name, layout, identity, images)
-            containers = plan.containers
-            names = tuple(name for name in containers.build if name in wanted) if containers else ()
-            if containers and names:
-                Launch(environment, replace(plan, containers=replace(containers, build=names))).build(say)
-                built |= {name: identity.image(name) for name in names}
-    return built
-
-
-def outdated(settings: Settings) -> list[str]:
-    """Return the services that are up in containers whose image's name stands for another image now."""
-    record = all_kept(settings).get(NAME)
-    if record is None or record.daemon is None:
-        return []
-    with linked(record) as link:
-        services = link.ask("services")["services"]
-    with closing(connect(record.daemon)) as client, in_words("looking at images"):
-        return [one["service"] for one in services if one["container"] and _is_outdated(client, one["container"])]
-
-
-def _is_outdated(client: APIClient, container: str) -> bool:
-    facts = client.inspect_container(container)
-    try:
-        now = image_id(client, facts["Config"]["Image"])
-    except BrokenStack:
-        return False
-    return now is not None and now != facts["Image"]
+    """Build the images of the chosen stack, as ``build_images`` does; return service -> image."""
+    return build_images(choose(settings), say, subject=subject)

@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.artifacts import printable
-from harness.engine import ProcessPlan
-from harness.engine.compose.plan import Identity
 from harness.engine.fingerprint import differences, parts_of
+from harness.engine.identity import Identity
 from harness.keeper.networks import Network
 from harness.procs import describe_exit
-from harness.runs.environment import all_kept, checkout_of
+from harness.runs.choice import Choice, choose
+from harness.runs.known import checkout_of, services_of
 from harness.runs.launching import images_of
-from harness.runs.run import Run
 from harness.stack import show_config
-from harness.verbs.up_down import linked
 
 if TYPE_CHECKING:
     from harness.config import Settings
@@ -46,23 +44,22 @@ def explain(settings: Settings, *, fresh: bool = False) -> tuple[str, list[Expla
     Raises:
         ConfigError: something written is wrong.
     """
-    run = Run(settings, lambda _: None, new_run=False)
-    tree = run.read(settings.default_stack())
-    strangers = run.plan(tree)
-    chosen = f"{run.engine.name} ({run.why})"
-    record = all_kept(settings).get(run.engine.name)
+    choice = choose(settings)
+    tree = choice.read(settings.default_stack())
+    strangers, _ = choice.check(tree)
+    chosen = f"{choice.engine.name} ({choice.why})"
+    record = choice.kept.get(choice.engine.name)
     stacks: dict[str, Any] = {}
     services: list[dict[str, Any]] = []
     if record:
-        with linked(record) as link:
-            answer = link.ask("services")
-            stacks, services = answer["stacks"], answer["services"]
+        answer = services_of(record)
+        stacks, services = answer["stacks"], answer["services"]
     found = []
-    for stack, plan in zip(tree.stacks, _dry_plans(run, tree, strangers), strict=True):
+    for stack, plan in zip(tree.stacks, _dry_plans(choice, tree, strangers), strict=True):
         kept = stacks.get(stack.name, {}).get("record", {})
         if not kept:
             found.append(Explained(stack.name, "start", ("it is not up",)))
-        elif reasons := differences(kept["parts"], parts_of(stack, plan, run.local)):
+        elif reasons := differences(kept["parts"], parts_of(stack, plan, choice.local)):
             found.append(Explained(stack.name, "start anew", tuple(reasons)))
         elif down := _down(services, stack.name, kept):
             found.append(Explained(stack.name, "refuse", tuple(down)))
@@ -92,11 +89,11 @@ def _down(services: list[dict[str, Any]], stack: str, record: dict[str, Any]) ->
 
 
 def _dry_plans(
-    run: Run, tree: Tree, strangers: dict[tuple[int, str], Stranger], *, shown: bool = False
+    choice: Choice, tree: Tree, strangers: dict[tuple[int, str], Stranger], *, shown: bool = False
 ) -> list[StackPlan]:
     """Return the plan of each stack, with addresses that stand for those of an environment."""
-    settings = run.settings
-    layout = run.dry_layout(tree, strangers)
+    settings = choice.settings
+    layout = choice.dry_layout(tree, strangers)
     if shown:
         addresses = {name: f"127.16.0.{number % 250 + 2}" for number, name in enumerate(layout.addresses)}
         ports = {name: 15000 + number for number, name in enumerate(layout.ports)}
@@ -106,7 +103,7 @@ def _dry_plans(
             layout = replace(layout, network=Network("harness-RUN", "10.213.0.0/24", "10.213.0.1"))
     identity = Identity(checkout_of(settings), "RUN", {})
     return [
-        run.engine.plan(tree, stack.name, layout, identity, images_of(tree, stack, settings.environ, None))
+        choice.engine.plan(tree, stack.name, layout, identity, images_of(tree, stack, settings.environ, None))
         for stack in tree.stacks
     ]
 
@@ -117,7 +114,7 @@ def written(settings: Settings) -> list[dict[str, Any]]:
     Raises:
         ConfigError: something in its files is wrong.
     """
-    tree = Run(settings, lambda _: None).read(settings.default_stack())
+    tree = choose(settings).read(settings.default_stack())
     return [
         {
             "stack": stack.name,
@@ -137,16 +134,15 @@ def rendered(settings: Settings) -> list[dict[str, Any]]:
     Raises:
         ConfigError: something in its files cannot work on this engine.
     """
-    run = Run(settings, lambda _: None)
-    tree = run.read(settings.default_stack())
-    strangers = run.plan(tree)
+    choice = choose(settings)
+    tree = choice.read(settings.default_stack())
+    strangers, _ = choice.check(tree)
     made = []
-    for plan in _dry_plans(run, tree, strangers, shown=True):
+    for plan in _dry_plans(choice, tree, strangers, shown=True):
         files = {
             str(copy.target): {"source": str(copy.source), "content": printable(copy.content)}
-            for one in plan.services
-            if isinstance(one, ProcessPlan)
-            for copy in one.copies
+            for service in plan.services
+            for copy in service.files
         }
         override = plan.containers.override if plan.containers else ""
         made.append(

@@ -6,7 +6,8 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from harness.daemon import connect, find_daemon
+from harness.artifacts import private_folder
+from harness.daemon import AUTO_BUDGET, connect, find_daemon
 from harness.errors import EngineUnreachableError, HarnessError, LeftoverError
 from harness.keeper.living import Hung, end, find_hung, find_living
 from harness.ownership.ledger import SUFFIX, keeper_is_alive
@@ -58,8 +59,6 @@ def look(settings: Settings) -> Found:
 
 
 def _daemon(settings: Settings) -> tuple[Daemon | None, list[str]]:
-    from harness.daemon import AUTO_BUDGET  # noqa: PLC0415
-
     if settings.engine == "embedded":
         return None, []
     try:
@@ -85,8 +84,6 @@ def gc(settings: Settings, say: Callable[[str], None], *, hung: bool = False) ->
     Raises:
         LeftoverError: something of it could not be removed.
     """
-    from harness.artifacts import private_folder  # noqa: PLC0415
-
     found = look(settings)
     for line in found.lines():
         say(line)
@@ -121,8 +118,6 @@ def forget(settings: Settings, env: str) -> str:
         ConfigError: there is none, or it is not proven dead; nothing was touched.
         LeftoverError: something of it on this machine could not be removed.
     """
-    from harness.artifacts import private_folder  # noqa: PLC0415
-
     daemon, _ = _daemon(settings)
     state = private_folder(settings.state)
     cleared = forget_dead(state, env, daemon=daemon)

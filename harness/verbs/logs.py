@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from harness.artifacts import file_size, printable, read_on
 from harness.clock import Deadline, poll
 from harness.errors import BrokenStack, ConfigError, nearest
-from harness.verbs.up_down import linked, listed, records_here
+from harness.runs.known import linked, listed, records_here
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from harness.config import Settings
-    from harness.verbs.up_down import ServiceLine
+    from harness.runs.known import ServiceLine
 
 CHUNK = 1 << 20
 LOOK_EVERY = 1.0
@@ -74,7 +74,7 @@ def logs(settings: Settings, service: str = "", *, since: float | None = None, f
         if look.expired():
             look = Deadline.after(LOOK_EVERY)
             try:
-                found = _tails([one for one in listed(settings) if service in ("", one.service)], service)
+                found = _tails([line for line in listed(settings) if service in ("", line.service)], service)
             except (ConfigError, BrokenStack, OSError):  # it is down, or going down
                 break
             for path, tail in found.items():
@@ -84,16 +84,16 @@ def logs(settings: Settings, service: str = "", *, since: float | None = None, f
 
 
 def _chosen(lines: list[ServiceLine], service: str) -> list[ServiceLine]:
-    chosen = [one for one in lines if service in ("", one.service)]
+    chosen = [line for line in lines if service in ("", line.service)]
     if not chosen and service:
-        names = [one.service for one in lines]
+        names = [line.service for line in lines]
         raise ConfigError(f"Service {service!r} is not up; there are: {', '.join(names)}{nearest(service, names)}")
     return chosen
 
 
 def _tails(chosen: list[ServiceLine], service: str) -> dict[str, _Tail]:
-    width = max((len(one.service) for one in chosen), default=0)
-    return {one.log: _Tail(Path(one.log), "" if service else f"{one.service:<{width}} | ", 0) for one in chosen}
+    width = max((len(line.service) for line in chosen), default=0)
+    return {line.log: _Tail(Path(line.log), "" if service else f"{line.service:<{width}} | ", 0) for line in chosen}
 
 
 def _sizes(settings: Settings, since: float) -> dict[str, int]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from harness import procs
 from harness.errors import BROKEN_STACK, TEST_RESIDUE, BrokenStack, ConfigError
+from harness.runs.choice import choose
 from harness.runs.orphans import end_left_by_command
 from harness.runs.run import Run, running
 
@@ -45,7 +46,7 @@ def run_command(settings: Settings, say: Callable[[str], None], argv: Sequence[s
         raise ConfigError("No command was given; words after -- were needed", hint="harness run -- COMMAND WORD ...")
     if not shutil.which(argv[0], path=settings.environ.get("PATH")):
         raise ConfigError(f"Command {argv[0]!r} was not found in PATH, or cannot be executed")
-    run = Run(settings, say)
+    run = Run(choose(settings), say)
     code = 0
     try:
         with running(run):

@@ -1,49 +1,28 @@
-"""Kept environments: what ``up`` leaves, ``ps`` shows and ``down`` removes."""
+"""Kept environments: what ``up`` leaves and ``down`` removes."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from harness.engine.attach import plan as attach
+from harness.engine.attach.plan import NAME as ATTACH
 from harness.errors import OK, BrokenStack, ConfigError, HarnessError, nearest, refuse_leftovers
-from harness.keeper.client import HungKeeperError, KeeperLink
 from harness.keeper.living import find_living
 from harness.ownership.sweep import Swept, sweep
-from harness.runs.environment import KEEPER_BUDGET, all_kept, changing, checkout_of, finish, kept_here
+from harness.runs.building import build_images, outdated
+from harness.runs.choice import choose
+from harness.runs.environment import KEEPER_BUDGET, finish
+from harness.runs.known import changing, checkout_of, kept_here, linked, records_on_engine, services_of
 from harness.runs.run import Run, running
-from harness.runs.stack import Known
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from harness.config import Settings
     from harness.ownership.ledger import LedgerRecord
+    from harness.runs.choice import Choice
     from harness.runs.stack import Stack
 
 BROUGHT_UP, TAKEN_DOWN = "brought up", "taken down"
-
-
-@dataclass(frozen=True)
-class ServiceLine:
-    """One service of a kept environment, for a table. ``endpoints`` is ``SERVICE:PORT`` -> ``host:port``."""
-
-    environment: str
-    engine: str
-    stack: str
-    service: str
-    state: str
-    health: str
-    pid: int
-    exit_code: int | None
-    restarts: int
-    container: str
-    endpoints: dict[str, str]
-    log: str
-
-
-# -- up and down -----------------------------------------------------------------------------------------------------
 
 
 def up(
@@ -63,13 +42,14 @@ def up(
         ConfigError: something written is wrong; nothing was created.
         BrokenStack: the stack did not settle; what was started for it is gone.
     """
-    if settings.engine == attach.NAME:
+    if settings.engine == ATTACH:
         raise ConfigError("Engine attach starts nothing, so there is nothing that `up` could leave up")
     name = settings.default_stack()
     with changing(settings, BROUGHT_UP, say):
-        run = Run(settings, say, new_run=False)  # the only one until something is taken down: an engine is asked once
-        engine = run.engine.name
-        anew = _reason_to_start_anew(settings, engine, say, fresh=fresh)
+        choice = choose(settings)  # once until something is taken down
+        run = Run(choice, say, new_run=False)
+        engine = choice.engine.name
+        anew = _reason_to_start_anew(choice, say, fresh=fresh)
         if not anew:
             with running(run):
                 stack = run.bring(name)
@@ -77,8 +57,8 @@ def up(
                     return _leave_up(run, stack, ttl)
             anew = f"{', '.join(run.changed)}: changed since it was started"
         say(f"{anew}; everything is started anew")
-        _down(settings, say, [one for one in _records(settings) if one.engine == engine])
-        run = Run(settings, say, new_run=False)
+        _down(settings, say, [record for record in records_on_engine(settings) if record.engine == engine])
+        run = Run(choose(settings), say, new_run=False)
         with running(run):
             return _leave_up(run, run.bring(name), ttl)
 
@@ -91,19 +71,17 @@ def _leave_up(run: Run, stack: Stack, ttl: float | None) -> dict[str, str]:
     return stack.endpoints()
 
 
-def _reason_to_start_anew(settings: Settings, engine: str, say: Callable[[str], None], *, fresh: bool) -> str:
+def _reason_to_start_anew(choice: Choice, say: Callable[[str], None], *, fresh: bool) -> str:
     """Return why what is up cannot be used, "" when it can or nothing is up."""
-    if engine not in all_kept(settings):
-        for other in all_kept(settings).values():
+    if not choice.is_up:
+        for other in choice.kept.values():
             say(f"{other.env} is up as well, on engine {other.engine}; --engine says which one tasks and tests use")
         return ""
     if fresh:
         return "--fresh"
-    if settings.build == "always":
-        from harness.verbs.build import build, outdated  # noqa: PLC0415 - seldom, and with an engine
-
-        build(settings, say)
-        old = outdated(settings)
+    if choice.settings.build == "always":
+        build_images(choice, say)
+        old = outdated(choice.settings)
         if old:
             return f"{', '.join(old)}: the image is another one now"
     return ""
@@ -126,7 +104,7 @@ def down(settings: Settings, say: Callable[[str], None], *, stack: str = "") -> 
         return
     with changing(settings, TAKEN_DOWN, say):
         swept = _sweep(settings, say)
-        records = _records(settings)
+        records = records_on_engine(settings)
         here = [dead for dead in swept.uncleared if dead.checkout == checkout_of(settings)]
         if not records and not here:
             say("nothing is up here")
@@ -176,7 +154,7 @@ def _down(
         names: set[str] = set()
         for record in records:
             try:
-                stacks = _asked(record)["stacks"]
+                stacks = services_of(record)["stacks"]
             except BrokenStack as error:
                 left.append(_in_one_line(error))
                 continue
@@ -196,16 +174,6 @@ def _down(
 
 def _in_one_line(error: HarnessError) -> str:
     return f"{error.summary}; {error.hint}" if error.hint else error.summary
-
-
-def _records(settings: Settings) -> list[LedgerRecord]:
-    """Return the kept environments of this checkout, on the engine that was asked for or on any."""
-    return [record for record in kept_here(settings) if settings.engine in ("auto", record.engine)]
-
-
-def _asked(record: LedgerRecord) -> dict[str, Any]:
-    with linked(record) as link:
-        return link.ask("services")
 
 
 def _down_one(settings: Settings, record: LedgerRecord, say: Callable[[str], None], stack: str) -> list[str]:
@@ -230,95 +198,3 @@ def _down_one(settings: Settings, record: LedgerRecord, say: Callable[[str], Non
         elif not left:
             say(f"{what} is down, nothing is left")
     return left
-
-
-# -- looking ---------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def linked(record: LedgerRecord) -> Iterator[KeeperLink]:
-    """Connect to a keeper without holding anything of it.
-
-    Raises:
-        HungKeeperError: it does not answer.
-        BrokenStack: it is gone.
-    """
-    try:
-        link = KeeperLink(record.socket, lease=False)
-    except HungKeeperError as error:
-        raise HungKeeperError(record.socket, error.pid or record.keeper.pid) from None
-    try:
-        yield link
-    finally:
-        link.close()
-
-
-def records_here(settings: Settings) -> list[LedgerRecord]:
-    """Return the kept environments of this checkout, at least one. Raises ConfigError when nothing is up."""
-    records = _records(settings)
-    if not records:
-        raise ConfigError("Nothing is up here", hint="`harness up` starts the stack")
-    return records
-
-
-def listed(settings: Settings) -> list[ServiceLine]:
-    """Return the services of the kept environments of this checkout. Raises ConfigError when nothing is up."""
-    lines = []
-    for record in records_here(settings):
-        answer = _asked(record)
-        for one in answer["services"]:
-            table = answer["stacks"].get(one["stack"], {}).get("record", {}).get("services", {}).get(one["service"])
-            known = Known.from_dict(table) if table else None
-            lines.append(
-                ServiceLine(
-                    environment=record.env,
-                    engine=record.engine,
-                    stack=one["stack"],
-                    service=one["service"],
-                    state=one["state"],
-                    health=one["health"],
-                    pid=one["pid"],
-                    exit_code=one["exit_code"],
-                    restarts=one["restarts"],
-                    container=one["container"],
-                    endpoints=known.addresses() if known else {},
-                    log=one["log"],
-                )
-            )
-    return lines
-
-
-def listed_or_none(settings: Settings) -> list[ServiceLine]:
-    """Return the same, and nothing when nothing is up."""
-    with suppress(ConfigError):
-        return listed(settings)
-    return []
-
-
-def one_service(settings: Settings, service: str) -> tuple[LedgerRecord, Known]:
-    """Return a service that is up by its name, or ``STACK/SERVICE``, and the environment that it is in.
-
-    Raises:
-        ConfigError: nothing is up, there is no such service, or there are several.
-    """
-    found: list[tuple[LedgerRecord, Known]] = []
-    names: list[str] = []
-    for record in records_here(settings):
-        for name, stack in _asked(record)["stacks"].items():
-            for table in stack["record"].get("services", {}).values():
-                one = Known.from_dict(table)
-                if one.stack == name:
-                    names.append(one.service)
-                    if service in (one.service, f"{one.stack}/{one.service}"):
-                        found.append((record, one))
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise ConfigError(
-            f"Service {service!r} is up more than once: "
-            + ", ".join(f"{one.stack}/{one.service} on {record.engine}" for record, one in found),
-            hint="give --service STACK/SERVICE, or --engine",
-        )
-    raise ConfigError(
-        f"Service {service!r} is not up; there are: {', '.join(sorted(set(names))) or 'none'}{nearest(service, names)}"
-    )

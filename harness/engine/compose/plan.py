@@ -6,10 +6,7 @@ that name it, and what must be built or fetched first. The stack's own files are
 
 from __future__ import annotations
 
-import hashlib
-import re
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -20,16 +17,16 @@ from harness.engine.mounts import folders_to_make, missing_sources
 from harness.engine.plan import ContainerPlan, Containers, Image, ServicePlan, StackPlan
 from harness.engine.process.plan import grace_of, names_inside, plan_process, planned_seeds
 from harness.errors import ConfigError
-from harness.ownership.objects import CHECKOUT, CHECKOUT_PATH, STACK, sealed
+from harness.ownership.objects import CHECKOUT, CHECKOUT_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from harness.engine.identity import Identity
     from harness.engine.layout import Layout
     from harness.stack import Probe, Service, Stack, Tree
 
 NAME = "compose"
-BUILT = "harness-build/"
 MAX_LOG = "64m"
 PIDS = 4096
 # Capabilities that Docker gives by default and that hardly any service of a test needs.
@@ -49,46 +46,6 @@ _CREATED = frozenset([
     "storage_opt", "sysctls", "tmpfs", "tty", "ulimits", "user", "userns_mode", "uts", "volumes", "working_dir",
 ])
 # fmt: on
-
-
-@dataclass(frozen=True)
-class Identity:
-    """Whose a stack's containers are.
-
-    Attributes:
-        checkout: real path of the project.
-        env: the environment's id.
-        labels: labels of everything that is made.
-        key: what seals them, "" where nothing is made.
-    """
-
-    checkout: str
-    env: str
-    labels: Mapping[str, str]
-    key: str = field(default="", repr=False)
-
-    def labels_of(self, kind: str, name: str, stack: str) -> dict[str, str]:
-        """Return the labels of one container, network or volume of a stack."""
-        labels = {**self.labels, STACK: stack}
-        return sealed(labels, self.key, kind, name) if self.key else labels
-
-    def container(self, stack: str, service: str) -> str:
-        """Return the name that Compose gives to the container of a service."""
-        return f"{self.project(stack)}-{service}-1"
-
-    def project(self, stack: str) -> str:
-        """Return the Compose project name of a stack."""
-        slug = re.sub(r"[^a-z0-9]+", "-", Path(self.checkout).name.lower()).strip("-")[:20] or "project"
-        run, stack = self.env.rpartition("-")[2], re.sub(r"[^a-z0-9_-]+", "-", stack.lower())
-        return f"{slug}-{_digest(self.checkout)}-{run}-{stack}"
-
-    def image(self, service: str) -> str:
-        """Return the name of the image that this checkout builds for a service; another checkout has another."""
-        return f"{BUILT}{re.sub(r'[^a-z0-9]+', '-', service.lower())}:{_digest(self.checkout)}"
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 class _Override(yaml.SafeDumper):

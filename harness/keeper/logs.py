@@ -1,4 +1,4 @@
-"""Keeps service logs bounded while they are written, without moving a byte that stays.
+"""The logs of an environment: where they are, how large each was when, and that none grows without a bound.
 
 What a log has too much is taken out of its middle: a hole is punched (fallocate(2)), which gives the blocks back and
 leaves the size, so that writers need not know and every offset that was noted stays right. The beginning stays, for it
@@ -7,18 +7,25 @@ says how a service was started, and the end, for it says what happened last. Whe
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ctypes
 import os
 import stat
+import sys
+from collections import deque
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness import artifacts, clock
 from harness.artifacts import LARGEST_BLOCK, next_data
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Iterator
 
+LOOK_EVERY = 1.0
+AGAIN = 0.1  # seconds after which logs are looked at again while one grows beyond its bound
+MOST = 4096  # changes that are remembered of each log; older ones are forgotten, so that more is shown, never less
 LIMIT = 64 << 20  # bytes of a log on disk: as much as the engine's own file of a container's output
 HEAD = 1 << 20  # of them from its beginning
 STEP = 8 << 20  # taken out at a time: some 3 ms of work, in which a writer of this log waits
@@ -115,3 +122,81 @@ def _mark(log: int, end: int) -> None:
     line = f"\n... harness: bytes {HEAD} to {end} of this log are left out here ...\n"
     with contextlib.suppress(OSError):  # a full disk: there is room now, and the next look says it
         os.pwrite(log, line.encode(), HEAD)
+
+
+class LogMarks:
+    """The sizes of log files over time, noted once in a while."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, deque[tuple[float, int]]] = {}
+
+    def note(self, log: str) -> None:
+        """Note the size of a log if it has changed."""
+        marks = self._known.setdefault(log, deque(maxlen=MOST))
+        size = artifacts.file_size(Path(log))
+        if not marks or marks[-1][1] != size:
+            marks.append((clock.now(), size))
+
+    def since(self, log: str, seconds: float) -> int:
+        """Return the size that a log had ``seconds`` ago, or a little less: from there on all is newer."""
+        found = 0
+        for at, size in self._known.get(log, ()):
+            if at > clock.now() - seconds:
+                break
+            found = size
+        return found
+
+
+class Logs:
+    """The logs of the services in one folder, minded while the keeper lives.
+
+    Args:
+        folder: where they are.
+        ended: set when they are to be minded no longer.
+    """
+
+    def __init__(self, folder: Path, ended: asyncio.Event) -> None:
+        self.marks = LogMarks()
+        self._folder = folder
+        self._bounds = LogBounds(folder, say)
+        self._ended = ended
+        self._owners: dict[str, str] = {}
+
+    def path_of(self, stack: str, service: str) -> str:
+        """Return the log of a service: ``NAME.log``, for a second stack with that service ``NAME@STACK.log``."""
+        owner = self._owners.setdefault(service, stack)
+        name = service if owner == stack else f"{service}@{stack}"
+        return str(self._folder / f"{name}.log")
+
+    async def mark(self, logs: Callable[[], Iterable[str]]) -> None:
+        """Note the sizes of logs each second, so that a client can ask what was written since when."""
+        while not self._ended.is_set():
+            for log in logs():
+                self.marks.note(log)
+            await wait_for(self._ended, LOOK_EVERY)
+
+    async def bound(self) -> None:
+        """Keep logs bounded: what was too much is soon off the disk, most of it before it was ever written there."""
+        while not self._ended.is_set():
+            steps = await self.bound_once()
+            await wait_for(self._ended, AGAIN if steps else LOOK_EVERY)
+
+    async def bound_once(self) -> int:
+        """Bound every log; return in how many steps."""
+        steps = 0
+        for _ in self._bounds.look():
+            steps += 1
+            await asyncio.sleep(0)  # whoever asks something is answered between the steps
+        return steps
+
+
+async def wait_for(event: asyncio.Event, seconds: float) -> None:
+    """Return when something has happened, or ``seconds`` are over."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)
+
+
+def say(text: str) -> None:
+    """Write a line to the keeper's own log. A full disk must not keep it from removing things."""
+    with contextlib.suppress(OSError):
+        print(f"{clock.now():.3f} {text}", file=sys.stderr, flush=True)

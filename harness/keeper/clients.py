@@ -1,0 +1,180 @@
+"""The clients of a keeper: their connections, the processes that they work for, and what their going means."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from harness import clock, procs
+from harness.errors import HarnessError
+from harness.keeper.logs import say
+from harness.keeper.processes import KILL_BUDGET, wait_gone
+from harness.keeper.stacks import hurry
+from harness.ownership.identity import this_process
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from harness.keeper.processes import Processes
+    from harness.keeper.stacks import Stacks
+    from harness.ownership.ledger import LedgerWriter
+
+CLOSING = 1.0  # seconds between the end of a client's connection and that of its process, at most
+
+
+class Sponsor:
+    """A process for which several clients work, a pytest with workers: what they share is held until it is gone."""
+
+    def __init__(self, pid: int, start: int) -> None:
+        self.id = f"sponsor-{pid}-{start}"
+        self.pid = pid
+        self.pidfd = os.pidfd_open(pid)
+
+
+class Connection:
+    """A client; one of kind ``run`` holds a lease."""
+
+    def __init__(self, number: int, writer: asyncio.StreamWriter) -> None:
+        self.id = f"run-{number}"
+        self.writer = writer
+        self.is_lease = False
+        self.sponsor: Sponsor | None = None
+        self.pid = 0
+        self.start = 0
+        self.pidfd = -1
+        self.closed = False
+
+    @property
+    def run(self) -> str:
+        """The run that it is of: its sponsor's, else its own."""
+        return self.sponsor.id if self.sponsor else self.id
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Write a message; a client that is gone is no error."""
+        if not self.closed:
+            with contextlib.suppress(OSError, RuntimeError):
+                self.writer.write(json.dumps(message).encode() + b"\n")
+
+
+class Clients:
+    """Everybody who is connected, and for whom they work.
+
+    Args:
+        stacks: what they hold.
+        processes: what they may have left.
+        ledger: who holds a lease stands there.
+        finished: set when nobody is left who holds anything.
+    """
+
+    def __init__(self, stacks: Stacks, processes: Processes, ledger: LedgerWriter, finished: asyncio.Event) -> None:
+        self.connections: list[Connection] = []
+        self.sponsors: dict[str, Sponsor] = {}
+        self.last_use = clock.now()
+        self.came = False  # whether anybody has ever held a lease
+        self._stacks = stacks
+        self._processes = processes
+        self._ledger = ledger
+        self._finished = finished
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def leases(self) -> list[Connection | Sponsor]:
+        """Return who holds a lease."""
+        return [*(client for client in self.connections if client.is_lease), *self.sponsors.values()]
+
+    def tell_all(self, message: dict[str, Any]) -> None:
+        """Pass an event to every client; of the clients of one run the first is to write it down."""
+        runs: set[str] = set()
+        for connection in self.connections:
+            connection.send({**message, "record": connection.run not in runs})
+            runs.add(connection.run)
+
+    def in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something that nobody waits for."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def sponsor(self, pid: int, start: int) -> Sponsor:
+        """Return the process for which clients work. Raises HarnessError when it is gone."""
+        known = next((one for one in self.sponsors.values() if one.id == f"sponsor-{pid}-{start}"), None)
+        if known:
+            return known
+        if not procs.is_alive(pid, start):
+            raise HarnessError(f"pid {pid}, for which this run works, is gone")
+        sponsor = Sponsor(pid, start)
+        self.sponsors[sponsor.id] = sponsor
+        self._ledger.write("holder", owner=this_process().as_dict() | {"pid": pid, "start": start})
+        asyncio.get_running_loop().add_reader(sponsor.pidfd, lambda: self.in_background(self._sponsor_ended(sponsor)))
+        return sponsor
+
+    def lease(self, connection: Connection, pid: int, start: int) -> None:
+        """Let a client hold what it acquires until its process is gone. Raises HarnessError if it is another one."""
+        # A second sense beside the end of the stream, which a forked child of the client would delay.
+        with contextlib.suppress(OSError):
+            connection.pidfd = os.pidfd_open(connection.pid)
+            if procs.start_time_of(pid) not in (start, None):
+                raise HarnessError(f"pid {pid} is not who it says")
+            asyncio.get_running_loop().add_reader(connection.pidfd, lambda: self.in_background(self.lost(connection)))
+        connection.is_lease, connection.start = True, start
+        self.came = True
+        self._ledger.write("holder", owner=this_process().as_dict() | {"pid": pid, "start": start})
+
+    async def lost(self, connection: Connection) -> None:
+        """Drop what a client held, because it closed its connection or its process is gone."""
+        if connection.closed:
+            return
+        connection.closed = True
+        loop = asyncio.get_running_loop()
+        if connection.pidfd >= 0:
+            loop.remove_reader(connection.pidfd)
+            os.close(connection.pidfd)
+        self.connections.remove(connection)
+        connection.writer.close()
+        if connection.is_lease:
+            say(f"{connection.id} (pid {connection.pid}) is gone")
+            self._ledger.note("released", pid=connection.pid)
+            removed = self._stacks.carry_out(self._stacks.holds.leave(connection.id), hurry())
+            await asyncio.gather(self._end_children(connection), removed)
+            if connection.sponsor and connection.id == connection.sponsor.id:
+                await self.lost_sponsor(connection.sponsor)
+            await self._end_if_unused()
+
+    async def _end_children(self, connection: Connection) -> None:
+        """End what was to end with a client that did not say goodbye: the command that it ran, and all of its."""
+        pid, start = connection.pid, connection.start
+        await wait_gone(pid, start, clock.Deadline.after(CLOSING))
+        if start and not procs.is_alive(pid, start):
+            orphans = procs.carriers(procs.parent_of_children(pid, start))
+            await self._processes.kill_all(orphans, clock.Deadline.after(KILL_BUDGET))
+
+    async def _sponsor_ended(self, sponsor: Sponsor) -> None:
+        say(f"{sponsor.id} is gone")
+        await self.lost_sponsor(sponsor)
+        await self._end_if_unused()
+
+    async def lost_sponsor(self, sponsor: Sponsor, *, hurried: bool = True) -> list[str]:
+        """Drop what a sponsor's clients share, and the clients: they work for nobody. Return what is left."""
+        if self.sponsors.pop(sponsor.id, None) is None:
+            return []
+        asyncio.get_running_loop().remove_reader(sponsor.pidfd)
+        os.close(sponsor.pidfd)
+        self._ledger.note("released", pid=sponsor.pid)
+        clients = [client for client in self.connections if client.sponsor is sponsor and client.id != sponsor.id]
+        budget = hurry() if hurried else None
+        holders = [*(client.id for client in clients), sponsor.id]
+        removals = [
+            task for holder in holders for task in self._stacks.follow(self._stacks.holds.leave(holder), budget)
+        ]
+        closing = asyncio.gather(*(self.lost(client) for client in clients))  # which may take a moment longer
+        left = await asyncio.gather(*removals)
+        await closing
+        return [line for lines in left for line in lines]
+
+    async def _end_if_unused(self) -> None:
+        """End, once what goes is gone, if nobody is left: who asked for a removal may not be there any more."""
+        await self._stacks.removals_over()
+        if self.came and not self.leases() and not self._stacks.holds.stacks:
+            self._finished.set()

@@ -1,0 +1,349 @@
+"""The processes of an environment: its services, Compose, and whatever they leave; all are children of the keeper."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness import clock, procs
+from harness.keeper import held
+from harness.keeper.logs import say, wait_for
+from harness.ownership.identity import RUN_COOKIE, SERVICE_COOKIE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    from harness.keeper.intents import Intents
+
+KILL_BUDGET = 10.0
+UNREAPED = 0.5  # seconds in which a dead child is ours to collect, unless a debugger has not looked yet
+PR_SET_PDEATHSIG = 1  # prctl(2)
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _die_with_keeper() -> None:
+    """Run in a service between fork and exec: the kernel kills it should its keeper die first."""
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+# The same for a keeper with threads, in which no Python may run between fork and exec.
+_LAUNCH = (
+    f"import ctypes,os,sys; ctypes.CDLL(None).prctl({PR_SET_PDEATHSIG}, {int(signal.SIGKILL)}, 0, 0, 0); "
+    "os.execvp(sys.argv[1], sys.argv[1:])"
+)
+_LAUNCHER = (sys.executable, "-ISc", _LAUNCH)
+
+
+class Service:
+    """One service process, and the next one after a restart."""
+
+    def __init__(self, stack: str, name: str, spec: dict[str, Any]) -> None:
+        self.stack = stack
+        self.name = name
+        self.spec = spec
+        self.process: procs.Popen[bytes] | None = None
+        self.pid = 0
+        self.start_time = 0
+        self.exit_code: int | None = None
+        self.expected = False
+        self.under = ""  # what ran when it ended, in words
+        self.paused = False
+        self.held = False
+        self.starts = 0
+        self.log_start = 0
+        self.gone = asyncio.Event()
+        self._stdin = -1
+
+    @property
+    def id(self) -> str:
+        """``stack/service``."""
+        return f"{self.stack}/{self.name}"
+
+    @property
+    def running(self) -> bool:
+        """Whether its process lives."""
+        return self.process is not None and self.exit_code is None
+
+    def launch(self, env: str, *, threads: bool) -> None:
+        """Start a process for it; with ``threads`` in this process, by way of one that has none.
+
+        Where its spec says ``hold``, it is held at its first instruction.
+
+        Raises:
+            OSError: it cannot be executed.
+        """
+        spec = self.spec
+        launcher = held.LAUNCHER if spec.get("hold") else _LAUNCHER if threads else ()
+        log = Path(spec["log"])
+        log.parent.mkdir(parents=True, exist_ok=True)
+        read_end, write_end = os.pipe()
+        try:
+            with log.open("ab") as output:
+                self.log_start = output.tell()
+                self.process = procs.spawn(
+                    [*launcher, *spec["argv"]],
+                    env=spec["env"] | {RUN_COOKIE: env, SERVICE_COOKIE: self.id},
+                    cwd=spec["cwd"],
+                    stdin=read_end,
+                    output=output,
+                    umask=0o077,
+                    before_exec=None if launcher else _die_with_keeper,
+                )
+        except BaseException:
+            os.close(write_end)
+            raise
+        finally:
+            os.close(read_end)
+        self._stdin = write_end
+        self.pid = self.process.pid
+        self.start_time = procs.start_time_of(self.pid) or 0
+        self.exit_code, self.expected, self.under, self.paused = None, False, "", False
+        self.held = bool(spec.get("hold")) and held.hold(self.pid)
+        self.starts += 1
+        self.gone = asyncio.Event()
+
+    def go(self) -> None:
+        """Let it run, when it is held."""
+        if self.held and self.running:
+            procs.kill_group(self.pid, signal.SIGCONT)
+        self.held = False
+
+    def ended(self, code: int) -> None:
+        """Take note of its end."""
+        self.exit_code = code
+        self.held = False
+        if self._stdin >= 0:
+            os.close(self._stdin)
+            self._stdin = -1
+        self.gone.set()
+
+    def spawn_stop_command(self) -> procs.Popen[bytes]:
+        """Start the command that asks it to stop. Raises OSError."""
+        with Path(self.spec["log"]).open("ab") as output:
+            return procs.spawn(self.spec["stop"], env=self.spec["env"], cwd=self.spec["cwd"], output=output)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what clients may know."""
+        state = "running" if self.running else "exited"
+        return {
+            "stack": self.stack,
+            "service": self.name,
+            "state": "held" if self.held else "paused" if self.paused and self.running else state,
+            "pid": self.pid,
+            "start_time": self.start_time,
+            "exit_code": self.exit_code,
+            "expected": self.expected,
+            "under": self.under,
+            "starts": self.starts,
+            "restarts": max(0, self.starts - 1),
+            "log": self.spec["log"],
+            "log_start": self.log_start,
+            "container": "",
+            "health": "",
+            "oom": False,
+        }
+
+
+class Command:
+    """A child that does something for a stack: Compose."""
+
+    def __init__(self, stack: str, process: procs.Popen[bytes]) -> None:
+        self.stack = stack
+        self.process = process
+        self.code: int | None = None
+        self.gone = asyncio.Event()
+
+
+class Processes:
+    """The services and commands of one environment.
+
+    Args:
+        env: the environment's id, by which whatever they fork is found.
+        intents: where it is written down before one is started.
+        threads: whether this process has threads, so that no Python may run between fork and exec.
+        tell: takes the event of a service's end.
+    """
+
+    def __init__(self, env: str, intents: Intents, tell: Callable[[dict[str, Any]], None], *, threads: bool) -> None:
+        self.services: dict[str, Service] = {}
+        self.commands: dict[int, Command] = {}
+        self._env = env
+        self._intents = intents
+        self._threads = threads
+        self._tell = tell
+
+    def of_stack(self, stack: str) -> list[Service]:
+        """Return the services of a stack."""
+        return [service for service in self.services.values() if service.stack == stack]
+
+    def start(self, stack: str, name: str, spec: dict[str, Any]) -> Service:
+        """Start a service and return it. Raises OSError when it cannot be executed."""
+        service = Service(stack, name, spec)
+        self.services[service.id] = service
+        self.launch(service)
+        return service
+
+    def launch(self, service: Service) -> None:
+        """Start the process of a service. Raises OSError when it cannot be executed."""
+        self._intents.intend("start", service=service.id)
+        service.launch(self._env, threads=self._threads)
+        self._intents.ledger.note("started", pid=service.pid, start=service.start_time, service=service.id)
+        say(f"{service.id}: started as pid {service.pid}")
+
+    def spawn(self, stack: str, argv: list[str], env: dict[str, str], cwd: str, log: Path) -> Command:
+        """Start a command that does something for a stack. Raises OSError."""
+        with log.open("ab") as output:
+            # Without ``_die_with_keeper``: between fork and exec nothing may run in a process with threads. Should the
+            # keeper be killed, the sweep finds Compose by its cookie.
+            process = procs.spawn(argv, env=env | {RUN_COOKIE: self._env}, cwd=cwd, output=output)
+        command = self.commands[process.pid] = Command(stack, process)
+        return command
+
+    def reap(self) -> None:
+        """Collect every child that ended: services, and orphans that came to us as subreaper."""
+        while True:
+            try:
+                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if found is None:
+                return
+            service = next((one for one in self.services.values() if one.pid == found.si_pid and one.running), None)
+            command = self.commands.pop(found.si_pid, None)
+            if command is not None:
+                command.code = command.process.wait()
+                command.gone.set()
+                continue
+            if service is None or service.process is None:
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(found.si_pid, os.WNOHANG)
+                continue
+            self._ended(service, service.process.wait())
+
+    def _ended(self, service: Service, code: int) -> None:
+        service.ended(code)
+        self._intents.ledger.note("ended", pid=service.pid, code=code)
+        say(f"{service.id}: {procs.describe_exit(code)}{'' if service.expected else ', not asked for'}")
+        self._tell({"event": "exit", **service.facts()})
+
+    def forget(self, services: Collection[Service]) -> None:
+        """Know no more of services that were removed."""
+        for service in services:
+            del self.services[service.id]
+
+    async def end_commands(self, stack: str) -> bool:
+        """Kill the commands of a stack; return whether there were any."""
+        commands = [command for command in self.commands.values() if command.stack == stack]
+        for command in commands:
+            procs.kill_group(command.process.pid, signal.SIGKILL)
+        for command in commands:
+            await wait_for(command.gone, KILL_BUDGET)
+        return bool(commands)
+
+    def left_of(self, services: Collection[Service]) -> dict[int, int]:
+        """Return ``{pid: start time}`` of what lives of services, by one walk through /proc."""
+        names = {service.id for service in services}
+        found = procs.with_cookies(f"{RUN_COOKIE}={self._env}", SERVICE_COOKIE) if names else {}
+        return {pid: start for pid, (start, name) in found.items() if name in names}
+
+    async def stop(self, graces: Mapping[Service, float]) -> None:
+        """End services side by side, each asked to for its seconds of grace first, then whatever they forked."""
+        for service in graces:
+            service.expected = True
+        running = [service.pid for service in graces if service.running]
+        families = procs.families(running) if running else {}
+        await asyncio.gather(
+            *(self._end(service, grace, families.get(service.pid, {})) for service, grace in graces.items())
+        )
+        known = {pid: start for family in families.values() for pid, start in family.items()}
+        deadline = clock.Deadline.after(KILL_BUDGET)
+        while not deadline.expired():  # again, because what is killed may fork until it is dead
+            rest = {pid: start for pid, start in known.items() if procs.is_alive(pid, start)}
+            rest |= self.left_of(graces)
+            if not rest:
+                return
+            await self.kill_all(rest, deadline)
+
+    async def _end(self, service: Service, grace: float, family: dict[int, int]) -> None:
+        """Walk the ladder: declared command, TERM, KILL."""
+        if service.running and grace > 0:
+            deadline = clock.Deadline.after(grace)
+            if service.spec.get("stop"):
+                await self._run_stop_command(service, deadline.remaining())
+            elif service.running:
+                procs.kill_group(service.pid, signal.SIGTERM)
+                procs.kill_group(service.pid, signal.SIGCONT)
+            await wait_for(service.gone, deadline.remaining())
+            for pid, start in _of_group(family, service.pid).items():  # a launcher may end before what it launched
+                await wait_gone(pid, start, deadline)
+        if service.running:
+            procs.kill_group(service.pid, signal.SIGKILL)
+            await self._wait_until_ended(service)
+
+    async def _wait_until_ended(self, service: Service) -> None:
+        """Wait until it is dead. A debugger that has not looked yet keeps its end from us: it is over all the same."""
+        await wait_gone(service.pid, service.start_time, clock.Deadline.after(KILL_BUDGET))
+        await wait_for(service.gone, UNREAPED)
+        if service.running and not procs.is_alive(service.pid, service.start_time):
+            self._ended(service, -signal.SIGKILL)
+
+    async def _run_stop_command(self, service: Service, seconds: float) -> None:
+        try:
+            process = service.spawn_stop_command()
+        except OSError as error:
+            say(f"{service.id}: stop command failed: {error}")
+            return
+        start = procs.start_time_of(process.pid) or 0
+        await wait_for(service.gone, seconds)
+        procs.kill(process.pid, signal.SIGKILL, start_time=start)
+        process.returncode = 0  # ``reap`` collects it, like any orphan
+
+    async def kill_all(self, pids: dict[int, int], deadline: clock.Deadline) -> None:
+        """Kill processes, given as ``{pid: start time}``, and wait until they are gone."""
+        for pid, start in pids.items():
+            say(f"killing pid {pid} ({procs.command_of(pid)}), which was left")
+            procs.kill(pid, signal.SIGKILL, start_time=start)
+        for pid, start in pids.items():
+            await wait_gone(pid, start, deadline)
+
+    async def remove_strays(self) -> list[str]:
+        """End what services left running; return what would not end."""
+        found = procs.with_cookie(f"{RUN_COOKIE}={self._env}") | procs.descendants(os.getpid())
+        if found:
+            await self.kill_all(found, clock.Deadline.after(KILL_BUDGET))
+            found = procs.with_cookie(f"{RUN_COOKIE}={self._env}")
+        return [f"process {pid} ({procs.command_of(pid)})" for pid in found]
+
+
+def _of_group(pids: dict[int, int], group: int) -> dict[int, int]:
+    """Return those of ``pids`` that are in a process group, so that they got its TERM as well."""
+    found = {}
+    for pid, start in pids.items():
+        with contextlib.suppress(ProcessLookupError):
+            if os.getpgid(pid) == group:
+                found[pid] = start
+    return found
+
+
+async def wait_gone(pid: int, start: int, deadline: clock.Deadline) -> None:
+    """Wait until a process has ended, whoever its parent is."""
+    try:
+        handle = os.pidfd_open(pid)
+    except OSError:
+        return
+    ended, loop = asyncio.Event(), asyncio.get_running_loop()
+    loop.add_reader(handle, ended.set)
+    try:
+        if procs.is_alive(pid, start):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), deadline.remaining())
+    finally:
+        loop.remove_reader(handle)
+        os.close(handle)

@@ -1,0 +1,159 @@
+"""What a command works with: its settings and the engine, chosen once; and what can be told of a stack by these."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from harness.engine.choice import choose_engine
+from harness.engine.identity import Identity
+from harness.engine.layout import Layout, Local, dry_layout, find_strangers
+from harness.engine.process.plan import NAME as EMBEDDED
+from harness.errors import ConfigError, nearest
+from harness.runs.known import all_kept, checkout_of
+from harness.runs.launching import images_of, refuse_skipped
+from harness.stack import read_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.config import Settings
+    from harness.engine import ServicePlan
+    from harness.engine.driver import Driver
+    from harness.engine.layout import Stranger
+    from harness.ownership.ledger import LedgerRecord
+    from harness.runs.environment import Share
+    from harness.stack import Service, Tree
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The engine that a command was given, and what it was asked for. Nothing of it is created.
+
+    Attributes:
+        settings: what was asked for.
+        engine: the engine.
+        why: it is that one, in a few words.
+        kept: engine -> the environment that is up there and may be used.
+    """
+
+    settings: Settings
+    engine: Driver
+    why: str
+    kept: Mapping[str, LedgerRecord]
+
+    @property
+    def is_up(self) -> bool:
+        """Whether there is an environment on the engine already."""
+        return self.engine.name in self.kept
+
+    @property
+    def local(self) -> Local:
+        """What runs as a local process on every engine."""
+        return Local(self.settings.local_build, self.settings.local)
+
+    def read(self, stack: str) -> Tree:
+        """Return the tree of a stack, by name or file. Raises ConfigError with all that is wrong with it."""
+        settings = self.settings
+        return read_tree(settings.stack_files(stack), settings.environ, profiles=settings.profiles)
+
+    def check(self, tree: Tree) -> tuple[dict[tuple[int, str], Stranger], list[ServicePlan]]:
+        """Check that every stack of ``tree`` can be planned on this engine.
+
+        Returns:
+            Who is in the way of its ports, and its services as planned.
+
+        Raises:
+            ConfigError: with everything in its files that cannot work.
+            SkippedStack: a variable leaves out a service of it.
+        """
+        environ = self.settings.environ
+        refuse_skipped(tree, environ)
+        strangers = find_strangers(tree)
+        self._check_local(tree)
+        layout = self.dry_layout(tree, strangers)
+        identity = Identity(checkout_of(self.settings), "dry", {})
+        problems: list[str] = []
+        planned: list[ServicePlan] = []
+        for stack in tree.stacks:
+            try:
+                plan = self.engine.plan(tree, stack.name, layout, identity, images_of(tree, stack, environ, None))
+                planned += plan.services
+            except ConfigError as error:
+                problems += error.problems
+        if problems:
+            services = [one for stack in tree.stacks for one in stack.services]
+            alone = self.settings.engine == "auto" and self.engine.name == EMBEDDED
+            if alone and not any(one.settings.embedded for one in services):
+                # Written for containers only: what is missing is the engine, not words about how to do without it.
+                raise ConfigError(
+                    f"Stack {tree.root.name!r} needs a Docker engine ({self.why})",
+                    hint="start one or set DOCKER_HOST; or say under x-harness.embedded how its services run without",
+                )
+            chosen = f"engine {self.engine.name} was chosen, {self.why}" if self.settings.engine == "auto" else ""
+            raise ConfigError.of(problems, hint=chosen)
+        return strangers, planned
+
+    def dry_layout(self, tree: Tree, strangers: dict[tuple[int, str], Stranger]) -> Layout:
+        """Return a layout of ``tree`` with addresses that stand for those of an environment."""
+        made = dry_layout(
+            tree,
+            self.settings.environ,
+            strangers,
+            self.engine.name,
+            local=self.local,
+            container_addresses=self.settings.addresses == "container",
+        )
+        return replace(made, located=self.engine.locate(tree))
+
+    def _check_local(self, tree: Tree) -> None:
+        """Do nothing when everything that shall run as a local process can, in this stack or another.
+
+        Raises:
+            ConfigError: a service of ``--local`` does not exist, or nothing can run from ``--local-build``.
+        """
+        here = [service for stack in tree.stacks for service in stack.services]
+        unknown = self.local.commands.keys() - {service.name for service in here}
+        idle = bool(self.local.build) and not any(service.settings.local for service in here)
+        subjects = [service.name for service in here if service.settings.subject]
+        if not unknown and not idle:
+            return
+        everywhere = [*here, *self._services_of_others(tree)]
+        names = {service.name for service in everywhere}
+        for name in sorted(unknown - names):
+            raise ConfigError(
+                f"--local {name}=...: there is no service {name!r}; there are: {', '.join(sorted(names))}"
+                f"{nearest(name, names)}"
+            )
+        # A stack without any subject, such as a broker's, is nobody's to build; that of another is meant.
+        if idle and (subjects or not any(service.settings.local for service in everywhere)):
+            origin = self.settings.origins["local_build"]
+            given = "--local-build" if origin == "command line" else origin
+            whose = f"subject {subjects[0]!r}" if subjects else "no service"
+            has = "has no x-harness.local" if subjects else "has x-harness.local"
+            raise ConfigError(
+                f"{given} {self.local.build}: {whose} of stack {tree.root.name!r} {has}, so nothing would run from it",
+                hint="say under x-harness.local of the subject how it runs from there; or use --local NAME=COMMAND",
+            )
+
+    def _services_of_others(self, tree: Tree) -> list[Service]:
+        """Return the services of the project's other stacks, as far as these can be read."""
+        services: list[Service] = []
+        for path in self.settings.stack_folder.glob("*.y*ml"):
+            if path.stem != tree.root.name:
+                with contextlib.suppress(ConfigError):  # it is told of when it is used
+                    services += [service for stack in self.read(path.stem).stacks for service in stack.services]
+        return services
+
+
+def choose(settings: Settings, share: Share | None = None) -> Choice:
+    """Choose the engine of a command, as ``choose_engine`` does.
+
+    Args:
+        settings: what was asked for.
+        share: what a run has in common with others that work for the same process, None when it is alone.
+    """
+    shared = share.record(settings) if share else None
+    kept = {shared.engine: shared} if shared else all_kept(settings)
+    return Choice(settings, *choose_engine(settings, {name: record.env for name, record in kept.items()}), kept)

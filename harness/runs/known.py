@@ -1,0 +1,194 @@
+"""What this checkout keeps up: who may change it, which environments, and what their keepers tell of their services."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.artifacts import private_folder
+from harness.errors import ConfigError, nearest
+from harness.keeper.client import HungKeeperError, KeeperLink
+from harness.keeper.living import find_living
+from harness.ownership.locks import holder_of, locked
+from harness.runs.stack import Known
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    from harness.config import Settings
+    from harness.ownership.ledger import LedgerRecord
+    from harness.ownership.locks import Holder
+
+CHANGE_BUDGET = 2400.0  # another `up` of this checkout may be building, pulling and starting
+
+
+@dataclass(frozen=True)
+class ServiceLine:
+    """One service of a kept environment, for a table. ``endpoints`` is ``SERVICE:PORT`` -> ``host:port``."""
+
+    environment: str
+    engine: str
+    stack: str
+    service: str
+    state: str
+    health: str
+    pid: int
+    exit_code: int | None
+    restarts: int
+    container: str
+    endpoints: dict[str, str]
+    log: str
+
+
+def checkout_of(settings: Settings) -> str:
+    """Return the real path of the project: kept environments belong to it."""
+    return str(settings.root.resolve())
+
+
+def checkout_lock(settings: Settings, what: str = "checkout") -> Path:
+    """Return the lock that serialises ``up`` and ``down`` of one checkout, or ``what`` else is done one at a time."""
+    return private_folder(settings.state) / _lock_name(settings, what)
+
+
+def _lock_name(settings: Settings, what: str = "checkout") -> str:
+    return f"{what}-{hashlib.sha256(checkout_of(settings).encode()).hexdigest()[:16]}.lock"
+
+
+def changing(settings: Settings, purpose: str, say: Callable[[str], None]) -> AbstractContextManager[None]:
+    """Hold the lock of what this checkout keeps, for as long as it is changed.
+
+    Args:
+        settings: whose; ``wait_timeout`` is how long another one is waited for.
+        purpose: what is done to it: "brought up", "taken down"...
+        say: told at once when another one is waited for.
+
+    Raises:
+        ConfigError: another one was not done in time.
+    """
+    timeout = settings.wait_timeout or CHANGE_BUDGET
+
+    def waiting(holder: Holder) -> None:
+        work = f" is being {holder.purpose}" if holder.purpose else " is being changed"
+        say(f"what is up here{work} by {holder}; waiting for at most {timeout:g} s")
+
+    return locked(checkout_lock(settings), timeout, everywhere=True, purpose=purpose, waiting=waiting)
+
+
+def changer(settings: Settings) -> Holder | None:
+    """Return who changes now what this checkout keeps, None when nobody does."""
+    return holder_of(settings.state / _lock_name(settings), everywhere=True)
+
+
+def kept_here(settings: Settings) -> list[LedgerRecord]:
+    """Return the living kept environments of this checkout, on any engine."""
+    return [record for record in find_living(settings.state, checkout_of(settings)) if record.kept]
+
+
+def all_kept(settings: Settings) -> dict[str, LedgerRecord]:
+    """Return the living kept environments of this checkout, by engine; the newest where one has several."""
+    return {record.engine: record for record in kept_here(settings)}
+
+
+def records_on_engine(settings: Settings) -> list[LedgerRecord]:
+    """Return the kept environments of this checkout, on the engine that was asked for or on any."""
+    return [record for record in kept_here(settings) if settings.engine in ("auto", record.engine)]
+
+
+def services_of(record: LedgerRecord) -> dict[str, Any]:
+    """Return what a keeper tells of its ``services`` and ``stacks``. Raises BrokenStack when it does not."""
+    with linked(record) as link:
+        return link.ask("services")
+
+
+@contextmanager
+def linked(record: LedgerRecord) -> Iterator[KeeperLink]:
+    """Connect to a keeper without holding anything of it.
+
+    Raises:
+        HungKeeperError: it does not answer.
+        BrokenStack: it is gone.
+    """
+    try:
+        link = KeeperLink(record.socket, lease=False)
+    except HungKeeperError as error:
+        raise HungKeeperError(record.socket, error.pid or record.keeper.pid) from None
+    try:
+        yield link
+    finally:
+        link.close()
+
+
+def records_here(settings: Settings) -> list[LedgerRecord]:
+    """Return the kept environments of this checkout, at least one. Raises ConfigError when nothing is up."""
+    records = records_on_engine(settings)
+    if not records:
+        raise ConfigError("Nothing is up here", hint="`harness up` starts the stack")
+    return records
+
+
+def listed(settings: Settings) -> list[ServiceLine]:
+    """Return the services of the kept environments of this checkout. Raises ConfigError when nothing is up."""
+    lines = []
+    for record in records_here(settings):
+        answer = services_of(record)
+        for facts in answer["services"]:
+            record_of_stack = answer["stacks"].get(facts["stack"], {}).get("record", {})
+            table = record_of_stack.get("services", {}).get(facts["service"])
+            known = Known.from_dict(table) if table else None
+            lines.append(
+                ServiceLine(
+                    environment=record.env,
+                    engine=record.engine,
+                    stack=facts["stack"],
+                    service=facts["service"],
+                    state=facts["state"],
+                    health=facts["health"],
+                    pid=facts["pid"],
+                    exit_code=facts["exit_code"],
+                    restarts=facts["restarts"],
+                    container=facts["container"],
+                    endpoints=known.addresses() if known else {},
+                    log=facts["log"],
+                )
+            )
+    return lines
+
+
+def listed_or_none(settings: Settings) -> list[ServiceLine]:
+    """Return the same, and nothing when nothing is up."""
+    with suppress(ConfigError):
+        return listed(settings)
+    return []
+
+
+def find_service(settings: Settings, service: str) -> tuple[LedgerRecord, Known]:
+    """Return a service that is up by its name, or ``STACK/SERVICE``, and the environment that it is in.
+
+    Raises:
+        ConfigError: nothing is up, there is no such service, or there are several.
+    """
+    found: list[tuple[LedgerRecord, Known]] = []
+    names: list[str] = []
+    for record in records_here(settings):
+        for name, stack in services_of(record)["stacks"].items():
+            for table in stack["record"].get("services", {}).values():
+                known = Known.from_dict(table)
+                if known.stack == name:
+                    names.append(known.service)
+                    if service in (known.service, f"{known.stack}/{known.service}"):
+                        found.append((record, known))
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ConfigError(
+            f"Service {service!r} is up more than once: "
+            + ", ".join(f"{known.stack}/{known.service} on {record.engine}" for record, known in found),
+            hint="give --service STACK/SERVICE, or --engine",
+        )
+    raise ConfigError(
+        f"Service {service!r} is not up; there are: {', '.join(sorted(set(names))) or 'none'}{nearest(service, names)}"
+    )
