@@ -29,8 +29,8 @@ class Family:
 
 def answering(host: str, port: int) -> list[Listener]:
     """Return the sockets that get a connection to an address: one that is bound to just it goes before the others."""
-    there = [one for one in listeners() if one.takes(host, port)]
-    return [one for one in there if not one.everywhere] or there
+    takers = [listener for listener in listeners() if listener.takes(host, port)]
+    return [listener for listener in takers if not listener.everywhere] or takers
 
 
 def is_silent(pid: int, container: str, port: int) -> bool:
@@ -48,7 +48,7 @@ def is_silent(pid: int, container: str, port: int) -> bool:
         os.stat(f"/proc/{pid}/net/tcp")  # noqa: PTH116
     except OSError:
         return False
-    return all(one.port != port for one in listeners(pid))
+    return all(listener.port != port for listener in listeners(pid))
 
 
 def stranger_at(host: str, port: int, family: Family) -> str:

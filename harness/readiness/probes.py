@@ -273,15 +273,15 @@ def _http(probe: HttpProbe, target: Target) -> Patient:
         return mismatch
 
     # A JSON predicate proves use; a bare status may come from a server that is only half up.
-    asked = next(number for number, at in target.address.items() if at == (host, port))
-    return Patient(f"http {probe.path}", ask, needed=1 if probe.json_ else 2, port=asked)
+    number = next(number for number, at in target.address.items() if at == (host, port))
+    return Patient(f"http {probe.path}", ask, needed=1 if probe.json_ else 2, port=number)
 
 
 def _in_words(problem: str) -> str:
     """Return why there was no HTTP answer, without the names that Python has for it."""
-    kind, _, said = problem.partition(": ")
+    kind, _, rest = problem.partition(": ")
     if kind == "BadStatusLine":
-        return "it speaks TLS, not plain HTTP" if said.startswith(_TLS) else f"it does not speak HTTP: {said}"
+        return "it speaks TLS, not plain HTTP" if rest.startswith(_TLS) else f"it does not speak HTTP: {rest}"
     if kind == "RemoteDisconnected":
         return "it closed the connection and answered nothing"
     return re.sub(r"^\w+: \[Errno -?\d+\] ", "", problem)
@@ -308,8 +308,8 @@ def _tcp(host: str, port: int, target: Target) -> str:
 
 
 def _file(path: str, target: Target) -> str:
-    found = target.exists(path) if target.exists else target.map_path(path).exists()
-    return "" if found else f"{path} does not exist"
+    exists = target.exists(path) if target.exists else target.map_path(path).exists()
+    return "" if exists else f"{path} does not exist"
 
 
 def _exec(argv: tuple[str, ...], target: Target, budget: float, given_up: threading.Event) -> str:
@@ -319,23 +319,23 @@ def _exec(argv: tuple[str, ...], target: Target, budget: float, given_up: thread
         else:
             done = procs.run(argv, timeout=budget, env=target.env, cwd=target.cwd, given_up=given_up)
     except HarnessError as error:
-        said = error.summary
+        problem = error.summary
     except OSError as error:
-        said = f"{error.filename or argv[0]}: {error.strerror}"
+        problem = f"{error.filename or argv[0]}: {error.strerror}"
     else:
-        said = _outcome(argv, done, budget)
-    if missing_for_good(" ".join(argv), said):
-        raise Hopeless(said)
-    return said
+        problem = _outcome(argv, done, budget)
+    if missing_for_good(" ".join(argv), problem):
+        raise Hopeless(problem)
+    return problem
 
 
 def _outcome(argv: tuple[str, ...], done: procs.Finished, budget: float) -> str:
     """Return "" for a command that succeeded, else how it ended and the last line that it wrote."""
     if done.code == 0:
         return ""
-    said = (done.stderr or done.stdout).strip().splitlines()
+    lines = (done.stderr or done.stdout).strip().splitlines()
     how = f"no end in {budget:g} s" if done.code is None else procs.describe_exit(done.code)
-    return f"{argv[0]}: {how}" + (f": {said[-1]}" if said else "")
+    return f"{argv[0]}: {how}" + (f": {lines[-1]}" if lines else "")
 
 
 def _healthy(target: Target) -> Asker:
@@ -373,9 +373,9 @@ class HealthAsker:
         if clock.now() < self._next:
             return self._said
         begun = clock.now() - self._start
-        said = _exec(self._target.health, self._target, self._check.timeout, self._given_up)
+        problem = _exec(self._target.health, self._target, self._check.timeout, self._given_up)
         self._next = clock.now() + self._interval(begun)
-        self._said = self._count(said, begun) if said else ""
+        self._said = self._count(problem, begun) if problem else ""
         return self._said
 
     def _interval(self, begun: float) -> float:
@@ -383,17 +383,17 @@ class HealthAsker:
         starting = begun < (check.start_period or 0.0)
         return (check.start_interval if starting else None) or check.interval or 0.0
 
-    def _count(self, said: str, begun: float) -> str:
+    def _count(self, problem: str, begun: float) -> str:
         check = self._check
         # Compose's first check comes an interval after the start: what failed before that does not count.
         if begun >= (check.start_period or 0.0) and begun >= (check.interval or 0.0):
             self._failures += 1
         if check.retries is None or self._failures < check.retries:
-            return said
-        said = f"unhealthy, {self._failures} checks in a row failed: {said}"
+            return problem
+        problem = f"unhealthy, {self._failures} checks in a row failed: {problem}"
         if self._target.is_awaited:
-            raise Hopeless(said)
-        return said
+            raise Hopeless(problem)
+        return problem
 
     def cancel(self) -> None:
         """End a check that is under way."""
@@ -548,15 +548,15 @@ class KafkaAsker:
                 return f"topic {wanted.topic!r} does not exist"
             self._consumer = kafka.consumer(wanted.topic, start="start")
             self._consumer.assign({(wanted.topic, n): self._before.get(n, 0) for n in range(partitions)})
-        seen = "none came"
+        last = "none came"
         message = self._consumer.poll(0.05)
         while message:
             if not wanted.schema_ or message.schema == wanted.schema_:
                 return ""
-            seen = f"last was {message}"
+            last = f"last was {message}"
             message = self._consumer.poll(0)
-        what = f" with schema {wanted.schema_}" if wanted.schema_ else ""
-        return f"no message{what} on {wanted.topic!r}: {seen}"
+        schema = f" with schema {wanted.schema_}" if wanted.schema_ else ""
+        return f"no message{schema} on {wanted.topic!r}: {last}"
 
     def cancel(self) -> None:
         """Do nothing: each question to a broker has a bound of its own."""

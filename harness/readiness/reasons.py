@@ -115,9 +115,9 @@ def why_not_ready(seen: Seen) -> Reason:
     sentence = seen.observation or "no probe answered"
     if seen.port is not None and _REFUSED.search(sentence) and seen.listening == ():
         sentence = f"{sentence.removesuffix(' in the container')}; it listens on no port"
-    told = unknown_host(seen.variables, seen.log) or mask(cause_of(seen.log))
-    if told and _REFUSED.search(seen.observation):
-        return Reason(f"{told}; {sentence}", "its log and its variables say why it is not ready")
+    cause = unknown_host(seen.variables, seen.log) or mask(cause_of(seen.log))
+    if cause and _REFUSED.search(seen.observation):
+        return Reason(f"{cause}; {sentence}", "its log and its variables say why it is not ready")
     return Reason(sentence)
 
 
@@ -137,7 +137,7 @@ def how_ended(code: int, *, contained: bool = False, known: bool = False) -> str
         known: whether the cause follows, so that what a code usually means needs not be said.
     """
     number = code - _SIGNALLED
-    signals = {int(one): one.name for one in signal.Signals}
+    signals = {int(member): member.name for member in signal.Signals}
     if number in signals and contained:
         return describe_exit(-number)
     usual = {_NOT_FOUND: "command not found", _NOT_EXECUTABLE: "command cannot be executed"}
@@ -152,16 +152,16 @@ def _elsewhere(seen: Seen) -> Reason | None:
     """It listens, and not where it is asked."""
     if seen.port is None or not seen.listening or not _REFUSED.search(seen.observation):
         return None
-    there = [one for one in seen.listening if one.port == seen.port]
-    if any(_reached(one, seen) for one in there):
+    same_port = [listener for listener in seen.listening if listener.port == seen.port]
+    if any(_reached(listener, seen) for listener in same_port):
         return None
-    if there:
-        at = f"{there[0].host}:{seen.port}" if ":" not in there[0].host else str(there[0])
+    if same_port:
+        at = f"{same_port[0].host}:{seen.port}" if ":" not in same_port[0].host else str(same_port[0])
         if seen.contained:
             needed = f"0.0.0.0:{seen.port} was needed"
             return Reason(f"it listens on {at} only, which nobody outside its container can reach; {needed}", _ADDRESS)
         return Reason(f"it listens on {at} only, {seen.host}:{seen.port} was needed", _ADDRESS)
-    ports = ", ".join(dict.fromkeys(str(one) for one in seen.listening[:4]))
+    ports = ", ".join(dict.fromkeys(str(listener) for listener in seen.listening[:4]))
     return Reason(f"nothing listens on {seen.port}; it listens on {ports}", _PORT)
 
 
@@ -181,31 +181,33 @@ def _by_status(seen: Seen) -> Reason | None:
     if seen.kind != "http" or not last:
         return None
     statuses = {match[1] for line in (*seen.history, seen.observation) if (match := _STATUS.search(line))}
-    said = _STATUS_SAYS.get(int(last[1]), "")
-    if len(statuses) > 1 or not said:
+    meaning = _STATUS_SAYS.get(int(last[1]), "")
+    if len(statuses) > 1 or not meaning:
         return None
     before, after = seen.observation[: last.end()], seen.observation[last.end() :]
-    return Reason(f"{before} every time ({said}){after}", "see `path` and `status` of the probe")
+    return Reason(f"{before} every time ({meaning}){after}", "see `path` and `status` of the probe")
 
 
 def _by_health(seen: Seen) -> Reason | None:
     """It has a healthcheck, which cannot be run, fails or does not end."""
     if seen.kind != "healthy":
         return None
-    said = seen.checks[-1] if seen.checks else seen.observation
+    check = seen.checks[-1] if seen.checks else seen.observation
     if seen.interval and not seen.checks:
         return Reason(
             f"its healthcheck was not asked yet: its interval is {seen.interval}", "give it a shorter `interval`"
         )
-    if missing := missing_program(said):
+    if missing := missing_program(check):
         return Reason(f"its healthcheck cannot be run: there is no {missing!r}", "see `healthcheck` in its stack file")
-    if "exceeded timeout" in said or "no end in" in said:
+    if "exceeded timeout" in check or "no end in" in check:
         return Reason("its healthcheck does not end in its time", "see `timeout` of its healthcheck, and its command")
-    if failed := _FAILED.search(said):
+    if failed := _FAILED.search(check):
         lines = failed["said"].splitlines()
         words = mask(cause_of(lines) or last_line(lines)) or "it says nothing"
-        told = unknown_host(seen.variables, seen.log)
-        return Reason(f"its healthcheck fails with {failed['how']}: {words}{f'; {told}' if told else ''}", _HEALTH)
+        unknown = unknown_host(seen.variables, seen.log)
+        return Reason(
+            f"its healthcheck fails with {failed['how']}: {words}{f'; {unknown}' if unknown else ''}", _HEALTH
+        )
     return None
 
 
@@ -225,8 +227,8 @@ def _by_log(seen: Seen) -> Reason | None:
         return None
     if not any(line.strip() for line in seen.log):
         return Reason(f"{seen.observation}: it wrote nothing", "see where it writes its log")
-    if told := unknown_host(seen.variables, seen.log) or mask(cause_of(seen.log)):
-        return Reason(f"{seen.observation}: {told}", "its log says why it is not ready")
+    if cause := unknown_host(seen.variables, seen.log) or mask(cause_of(seen.log)):
+        return Reason(f"{seen.observation}: {cause}", "its log says why it is not ready")
     return Reason(f"{seen.observation}; its last line is {last_line(seen.log)!r}", "see `log` of the probe")
 
 
@@ -257,8 +259,8 @@ def unknown_host(variables: Variables, log: Sequence[str] = ()) -> str:
             if near:
                 return f"{key} names {host!r}; there is {near[0]!r}"
             if any(re.search(rf"\b{re.escape(host)}\b", line) for line in unresolved):
-                there = ", ".join(sorted(variables.services))
-                return f"{key} names {host!r}, which is no service; there are: {there}"
+                names = ", ".join(sorted(variables.services))
+                return f"{key} names {host!r}, which is no service; there are: {names}"
     return ""
 
 

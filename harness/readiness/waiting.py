@@ -122,11 +122,11 @@ class _Asking:
             self.probe, self.port = asker.name, asker.port
             if self._streak and clock.now() - self._last_success < BETWEEN_SUCCESSES:
                 return
-            seen = self._ask(asker, patience)
-            if seen is None:
+            answer = self._ask(asker, patience)
+            if answer is None:
                 return
-            if seen:
-                self._note(seen)
+            if answer:
+                self._note(answer)
                 return
             self._streak, self._last_success = self._streak + 1, clock.now()
             if self._streak >= asker.needed:
@@ -142,11 +142,11 @@ class _Asking:
         question, self.question = self.question, None
         return question.result()
 
-    def _note(self, seen: str) -> None:
+    def _note(self, answer: str) -> None:
         self._streak = 0
-        if (self.probe, seen) != self._last_seen:
-            self.history.append(f"{clock.now() - self.start:.2f} s {self.probe}: {seen}")
-        self._last_seen, self.observation = (self.probe, seen), seen
+        if (self.probe, answer) != self._last_seen:
+            self.history.append(f"{clock.now() - self.start:.2f} s {self.probe}: {answer}")
+        self._last_seen, self.observation = (self.probe, answer), answer
 
     def ended(self, *, ready: bool, dead: bool = False) -> Waited:
         seen, seconds = self.observation, clock.now() - self.start
@@ -196,15 +196,15 @@ def ask_once(askers: Mapping[str, Sequence[Asker]], within: float) -> dict[str, 
         Service -> "" when each of its probes holds, else which did not and what it answered.
     """
     deadline = Deadline.after(within)
-    asked = [(service, asker, Aside(asker.ask)) for service, probes in askers.items() for asker in probes]
+    questions = [(service, asker, Aside(asker.ask)) for service, probes in askers.items() for asker in probes]
     answers = dict.fromkeys(askers, "")
-    for service, asker, question in asked:
-        seen = _answer(question, deadline)
-        if seen is None:
-            seen = f"no answer in {within:g} s"
+    for service, asker, question in questions:
+        answer = _answer(question, deadline)
+        if answer is None:
+            answer = f"no answer in {within:g} s"
             _give_up(asker)
-        if seen and not answers[service]:
-            answers[service] = f"{asker.name}: {seen}"
+        if answer and not answers[service]:
+            answers[service] = f"{asker.name}: {answer}"
     return answers
 
 
