@@ -95,10 +95,10 @@ class Recipe:
     @property
     def digest(self) -> str:
         """A short hash of all of it and of the steps that make it."""
-        told = hashlib.sha256(f"{RECIPE} {self.suite} {sorted(self.packages)}".encode())
+        digest = hashlib.sha256(f"{RECIPE} {self.suite} {sorted(self.packages)}".encode())
         for fingerprint in sorted(_fingerprints(self.certificates)):
-            told.update(fingerprint.encode())
-        return told.hexdigest()[:12]
+            digest.update(fingerprint.encode())
+        return digest.hexdigest()[:12]
 
     @property
     def tag(self) -> str:
@@ -122,25 +122,25 @@ def read_certificates(environ: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _fingerprints(certificates: Sequence[str]) -> dict[str, str]:
-    found = {}
+    fingerprints = {}
     for pem in certificates:
         with contextlib.suppress(ValueError):  # damaged: nobody can trust it
-            found[hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()] = pem
-    return found
+            fingerprints[hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()] = pem
+    return fingerprints
 
 
 def only_in(wanted: Sequence[str], known: Sequence[str]) -> dict[str, str]:
     """Return ``{fingerprint: PEM}`` of the certificates of ``wanted`` that are not among ``known``."""
-    there = _fingerprints(known)
-    return {fingerprint: pem for fingerprint, pem in _fingerprints(wanted).items() if fingerprint not in there}
+    excluded = _fingerprints(known)
+    return {fingerprint: pem for fingerprint, pem in _fingerprints(wanted).items() if fingerprint not in excluded}
 
 
 def find_base(client: APIClient) -> str | None:
     """Return the tag of the newest base image on the engine, or None."""
-    found = [image for image in client.images(name=NAME) if image.get("RepoTags")]
-    if not found:
+    images = [image for image in client.images(name=NAME) if image.get("RepoTags")]
+    if not images:
         return None
-    newest = max(found, key=lambda image: int(image["Created"]))
+    newest = max(images, key=lambda image: int(image["Created"]))
     return min(str(tag) for tag in newest["RepoTags"] if tag.startswith(f"{NAME}:"))
 
 
@@ -256,15 +256,15 @@ def _load(client: APIClient, archive: Path, recipe: Recipe, deadline: Deadline) 
 
 
 def _call(
-    argv: Sequence[str], what: str, environ: Mapping[str, str], deadline: Deadline, *, log: Path | None = None
+    argv: Sequence[str], step: str, environ: Mapping[str, str], deadline: Deadline, *, log: Path | None = None
 ) -> None:
     done = procs.run(argv, timeout=max(1.0, deadline.remaining()), env={**environ, "LC_ALL": "C"})
     if done.code == 0:
         return
     ended = f"no end in {deadline.budget:g} s" if done.code is None else procs.describe_exit(done.code)
-    said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    output = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
     logged = last_lines(log, _TAIL) if log and log.is_file() else []
-    raise ConfigError(f"Base image: {what} failed: {ended}", details=[*said[-_TAIL:], *logged])
+    raise ConfigError(f"Base image: {step} failed: {ended}", details=[*output[-_TAIL:], *logged])
 
 
 @contextlib.contextmanager
@@ -296,9 +296,9 @@ def remove_tree(folder: Path, say: Callable[[str], None]) -> None:
     table = Path("/proc/self/mountinfo")
     for point in mounts_below(folder, table.read_text(encoding="utf-8", errors="surrogateescape")):
         procs.run(["umount", point], timeout=30)
-    left = mounts_below(folder, table.read_text(encoding="utf-8", errors="surrogateescape"))
-    if left:
-        say(f"{folder} is left: {left[0]} is mounted there; unmount it and remove the folder")
+    mounted = mounts_below(folder, table.read_text(encoding="utf-8", errors="surrogateescape"))
+    if mounted:
+        say(f"{folder} is left: {mounted[0]} is mounted there; unmount it and remove the folder")
         return
     for _ in poll(Deadline.after(_REMOVAL)):  # children that were killed may still be ending
         shutil.rmtree(folder, ignore_errors=True)

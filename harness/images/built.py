@@ -70,13 +70,13 @@ def remove_orphans(client: APIClient) -> dict[str, str]:
 
     Raises HarnessError as ``daemon.in_words`` does.
     """
-    told = {}
+    reasons = {}
     for image in built_images(client):
         if image.is_orphan:
-            told[str(image)] = ""
+            reasons[str(image)] = ""
             try:
                 with in_words(image.name):
                     client.remove_image(image.name)
             except BrokenStack as error:  # such as a container that uses it
-                told[str(image)] = error.summary
-    return told
+                reasons[str(image)] = error.summary
+    return reasons

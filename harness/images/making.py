@@ -62,7 +62,7 @@ def image_id(client: APIClient, image: str) -> str | None:
         raise BrokenStack(f"Image {image!r} was refused by the engine: {error.explanation or error}") from error
 
 
-def ensure_image(  # noqa: PLR0913 - who needs it is two names, and a pull has two limits
+def ensure_image(
     client: APIClient,
     image: str,
     *,
@@ -70,7 +70,6 @@ def ensure_image(  # noqa: PLR0913 - who needs it is two names, and a pull has t
     variable: str,
     pull: Literal["missing", "never"] = "missing",
     within: float = PULL_ANSWER,
-    budget: float = PULL_BUDGET,
 ) -> str:
     """Return the id of ``image``, after pulling it when the engine does not have it. It is tried once.
 
@@ -81,31 +80,28 @@ def ensure_image(  # noqa: PLR0913 - who needs it is two names, and a pull has t
         variable: what would choose another image, "" for nothing.
         pull: whether it may be pulled.
         within: seconds for the registry's first answer.
-        budget: seconds for all of it.
 
     Raises:
         BrokenStack: it is not there and did not come; the error has the engine's own words.
     """
-    found = image_id(client, image)
-    if found:
-        return found
+    if present := image_id(client, image):
+        return present
     if pull == "never":
         raise _missing(image, service, variable, "is not on the engine, and pulling is switched off", ())
-    words = _pull(client, image, within, budget)
+    words = _pull(client, image, within)
     if words:
         raise _missing(image, service, variable, "is not on the engine and could not be pulled", (words,))
-    found = image_id(client, image)
-    if not found:
-        raise _missing(image, service, variable, "was pulled and is not on the engine", ())
-    return found
+    if pulled := image_id(client, image):
+        return pulled
+    raise _missing(image, service, variable, "was pulled and is not on the engine", ())
 
 
-def _missing(image: str, service: str, variable: str, seen: str, details: Sequence[str]) -> BrokenStack:
+def _missing(image: str, service: str, variable: str, problem: str, details: Sequence[str]) -> BrokenStack:
     ways = [f"docker load an archive that has {image}"]
     if variable:
         ways.append(f"set {variable}=prebuilt=NAME:TAG to an image that the engine has")
     return BrokenStack(
-        f"Service {service!r}: image {image!r} {seen}", service=service, details=details, hint=", or ".join(ways)
+        f"Service {service!r}: image {image!r} {problem}", service=service, details=details, hint=", or ".join(ways)
     )
 
 
@@ -150,21 +146,21 @@ class _Pull:
         return None
 
 
-def _pull(client: APIClient, image: str, within: float, budget: float) -> str:
+def _pull(client: APIClient, image: str, within: float = PULL_ANSWER) -> str:
     """Pull ``image`` and return "", or the engine's words for why it did not come.
 
     The guards of this context end the wait, such as when the run is given up.
     """
-    deadline, pull = Deadline.after(budget), _Pull(client, image)
+    deadline, pull = Deadline.after(PULL_BUDGET), _Pull(client, image)
     for _ in poll(deadline.sooner(within), wake=pull.came):
         if not pull.events.empty():
             break
     else:
-        return f"no answer of the registry in {min(within, budget):g} s"
+        return f"no answer of the registry in {within:g} s"
     for _ in poll(deadline, wake=pull.came):
         if (result := pull.result()) is not None:
             return result
-    return f"pull not complete in {budget:g} s"
+    return f"pull not complete in {PULL_BUDGET:g} s"
 
 
 # -- builds ----------------------------------------------------------------------------------------------------------
@@ -194,10 +190,10 @@ def builder(environ: Mapping[str, str], *, folders: Sequence[Path] = PLUGIN_FOLD
     if plugin is None:
         return _classic("no buildx plugin was found")
     try:
-        asked = procs.run([str(plugin), "version"], timeout=_VERSION_BUDGET, env=environ)
+        answer = procs.run([str(plugin), "version"], timeout=_VERSION_BUDGET, env=environ)
     except OSError as error:
         return _classic(f"{plugin} cannot be run: {error.strerror}")
-    match = re.search(r"\bv?(\d+)\.(\d+)", asked.stdout.partition(" ")[2]) if asked.code == 0 else None
+    match = re.search(r"\bv?(\d+)\.(\d+)", answer.stdout.partition(" ")[2]) if answer.code == 0 else None
     if match is None:
         return _classic(f"{plugin} does not say its version")
     version, oldest = f"{match[1]}.{match[2]}", ".".join(map(str, OLDEST_BUILDX))
@@ -238,11 +234,11 @@ def build_arguments(service: Service, environ: Mapping[str, str], base: str | No
     if not section:
         return {}
     written = section.get("args") or {}
-    given = set(written) if isinstance(written, dict) else {str(one).partition("=")[0] for one in written}
+    names = set(written) if isinstance(written, dict) else {str(item).partition("=")[0] for item in written}
     added = {name: environ[name] for name in _PROXY_VARIABLES if environ.get(name)}
     if base and base_argument(dockerfile_of(service)) is not None:
         added[BASE_ARGUMENT] = base
-    return {name: value for name, value in added.items() if name not in given}
+    return {name: value for name, value in added.items() if name not in names}
 
 
 def choose_base(client: APIClient, environ: Mapping[str, str], *, dockerfile: Path) -> str | None:
@@ -258,9 +254,9 @@ def choose_base(client: APIClient, environ: Mapping[str, str], *, dockerfile: Pa
         return chosen
     if default and image_id(client, default):
         return None
-    if found := find_base(client):
-        return found
-    words = _pull(client, default, PULL_ANSWER, PULL_BUDGET) if default else "ARG BASE_IMAGE has no default"
+    if newest := find_base(client):
+        return newest
+    words = _pull(client, default) if default else "ARG BASE_IMAGE has no default"
     if not words:
         return None
     raise BrokenStack(
