@@ -69,10 +69,10 @@ class RunFolder:
     @classmethod
     def of_controller(cls, path: Path, began: float) -> RunFolder:
         """Return the folder that workers write to, as the process sees it that sums up. Raises OSError, ValueError."""
-        made = cls.__new__(cls)
-        made._begin(path, json.loads((path / "run.json").read_text(encoding="utf-8")), began)  # noqa: SLF001 - its own
-        made._read = 0  # noqa: SLF001 - its own
-        return made
+        folder = cls.__new__(cls)
+        folder._begin(path, json.loads((path / "run.json").read_text(encoding="utf-8")), began)  # noqa: SLF001 - its own
+        folder._read = 0  # noqa: SLF001 - its own
+        return folder
 
     @property
     def facts(self) -> Mapping[str, Any]:

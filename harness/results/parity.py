@@ -86,7 +86,7 @@ class Parity:
     @property
     def holds(self) -> bool:
         """Whether both engines did the same, but for declared differences."""
-        return not self.problems and not any(one.counts for one in self.differences)
+        return not self.problems and not any(difference.counts for difference in self.differences)
 
     def __str__(self) -> str:
         width = max(len(side.engine) for side in self.sides)
@@ -95,7 +95,7 @@ class Parity:
             counts = ", ".join(f"{side.counts()[status]} {status}" for status in get_args(Status))
             code = "did not end" if side.exit_code is None else f"exit code {side.exit_code}"
             lines.append(f"{side.engine:<{width}}  {counts}; {code}")
-        declared = sum(not one.counts for one in self.differences)
+        declared = sum(not difference.counts for difference in self.differences)
         lines.append(f"same ids: {self.same}; differences: {len(self.differences)}, declared: {declared}")
         lines += self._table()
         lines += [f"problem: {problem}" for problem in self.problems]
@@ -105,7 +105,7 @@ class Parity:
         if not self.differences:
             return []
         rows = [("test", self.sides[0].engine, self.sides[1].engine, "declared")]
-        rows += [(one.test, *one.statuses, one.reason or "no") for one in self.differences]
+        rows += [(difference.test, *difference.statuses, difference.reason or "no") for difference in self.differences]
         widths = [max(len(row[column]) for row in rows) for column in range(3)]
         return [
             "  ".join([*(f"{cell:<{width}}" for cell, width in zip(row[:3], widths, strict=True)), row[3]])
@@ -229,14 +229,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--system", required=True, help="whose declared differences count")
     parser.add_argument("--pyproject", type=Path, default=Path("pyproject.toml"), help="where they are declared")
     parser.add_argument("--part", action="store_true", help="only a part of the suite ran")
-    given = parser.parse_args(argv)
+    options = parser.parse_args(argv)
     try:
-        declared = declared_differences(given.pyproject, given.system)
-        parity = compare(read_side(given.first), read_side(given.second), declared, whole=not given.part)
+        declared = declared_differences(options.pyproject, options.system)
+        parity = compare(read_side(options.first), read_side(options.second), declared, whole=not options.part)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return CONFIGURATION
-    print(f"parity of {given.system}\n{parity}")
+    print(f"parity of {options.system}\n{parity}")
     return OK if parity.holds else TESTS_FAILED
 
 

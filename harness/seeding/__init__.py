@@ -61,8 +61,8 @@ def apply(seed: Seed, around: Surroundings) -> None:
     except BrokenStack:
         raise
     except (HarnessError, OSError) as error:
-        said = error.summary if isinstance(error, HarnessError) else str(error)
-        raise BrokenStack(f"Seed {seed.key!r} was not planted: {said}") from error
+        reason = error.summary if isinstance(error, HarnessError) else str(error)
+        raise BrokenStack(f"Seed {seed.key!r} was not planted: {reason}") from error
 
 
 def too_long(seed: Seed, seconds: float) -> BrokenStack:
@@ -93,12 +93,12 @@ def _apply(seed: Seed, around: Surroundings) -> None:
     elif seed.exec is not None:
         done = around.execute(seed.exec.service, seed.exec.command, EXEC_BUDGET)
         if done.code != 0:
-            what = procs.describe_exit(done.code) if done.code is not None else f"no end in {EXEC_BUDGET:g} s"
+            ending = procs.describe_exit(done.code) if done.code is not None else f"no end in {EXEC_BUDGET:g} s"
             lines = (done.stderr or done.stdout).splitlines()
             missing = missing_program(" ".join(lines))
-            said = f"there is no program {missing!r}" if missing else cause_of(lines) or last_line(lines)
+            cause = f"there is no program {missing!r}" if missing else cause_of(lines) or last_line(lines)
             raise BrokenStack(
-                f"Seed {seed.key!r} in {seed.exec.service!r}: {what}{f': {said}' if said else ''}",
+                f"Seed {seed.key!r} in {seed.exec.service!r}: {ending}{f': {cause}' if cause else ''}",
                 details=[f"command: {' '.join(seed.exec.command)}", *lines[-10:]],
             )
     elif seed.python is not None:
