@@ -44,16 +44,16 @@ def private_folder(path: Path) -> Path:
     """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = path.lstat()
+        status = path.lstat()
     except OSError as error:
         raise unwritable(f"State folder {path} cannot be made", error) from error
-    if not stat.S_ISDIR(found.st_mode):
+    if not stat.S_ISDIR(status.st_mode):
         raise ConfigError(f"State folder {path} is a link or a file, a folder was needed")
-    if found.st_uid != os.getuid():
-        raise ConfigError(f"State folder {path} belongs to user {found.st_uid}, not to you ({os.getuid()})")
-    if found.st_mode & 0o077:
+    if status.st_uid != os.getuid():
+        raise ConfigError(f"State folder {path} belongs to user {status.st_uid}, not to you ({os.getuid()})")
+    if status.st_mode & 0o077:
         raise ConfigError(
-            f"State folder {path} has mode {stat.S_IMODE(found.st_mode):04o}, 0700 was needed",
+            f"State folder {path} has mode {stat.S_IMODE(status.st_mode):04o}, 0700 was needed",
             hint=f"chmod 700 {path}",
         )
     return path

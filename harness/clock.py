@@ -86,7 +86,7 @@ def add_guard(guard: Callable[[], None]) -> None:
 
 def remove_guard(guard: Callable[[], None]) -> None:
     """Stop calling ``guard``; unknown ones are ignored."""
-    _guards.set(tuple(known for known in _guards.get() if known != guard))
+    _guards.set(tuple(other for other in _guards.get() if other != guard))
 
 
 def check_guards() -> None:

@@ -172,8 +172,8 @@ class Reply:
         """Why the engine refused, in its own words; "" when it did not."""
         if self.status < REFUSED:
             return ""
-        told = self.document.get("message") if isinstance(self.document, dict) else self.document
-        return str(told or f"status {self.status}")
+        message = self.document.get("message") if isinstance(self.document, dict) else self.document
+        return str(message or f"status {self.status}")
 
 
 class Api:
@@ -427,7 +427,7 @@ def cause_of(error: BaseException) -> str:
     seen: list[BaseException] = []
     while error not in seen:
         seen.append(error)
-        inner = [one for one in error.args if isinstance(one, BaseException)]
+        inner = [wrapped for wrapped in error.args if isinstance(wrapped, BaseException)]
         error = inner[-1] if inner else getattr(error, "reason", None) or error.__cause__ or error.__context__ or error
         if not isinstance(error, BaseException):
             return str(error)

@@ -79,7 +79,7 @@ def _checkout() -> str:
     """Return the nearest folder upwards that is the top of a checkout, else the current one; "" when there is none."""
     try:
         here = Path.cwd()
-        tops = (one for one in (here, *here.parents) if any((one / name).exists() for name in _CHECKOUT))
+        tops = (folder for folder in (here, *here.parents) if any((folder / name).exists() for name in _CHECKOUT))
         return str(next(tops, here)).rstrip("/")
     except OSError:
         return ""

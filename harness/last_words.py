@@ -106,15 +106,15 @@ def _python(lines: Sequence[str]) -> tuple[int, str] | None:
         if line.strip().endswith("Traceback (most recent call last):") and not _IN_GROUP.match(line)
     ]
     if not starts:
-        found = [at for at, line in enumerate(lines) if _PYTHON_ENDS.match(line)]
-        return (found[-1], lines[found[-1]]) if found else None
+        places = [at for at, line in enumerate(lines) if _PYTHON_ENDS.match(line)]
+        return (places[-1], lines[places[-1]]) if places else None
     indent = len(lines[starts[-1]]) - len(lines[starts[-1]].lstrip())
     for at in range(starts[-1] + 1, len(lines)):
         line = lines[at]
         if line.strip() and len(line) - len(line.lstrip()) <= indent:
             if len([after for after in lines[at:] if after.strip()]) > _NEAR_THE_END and _telling_line(lines):
                 return None  # the program lived on, and told of something else at its end
-            more = [one.strip() for one in lines[at + 1 : at + 3]]
+            more = [line.strip() for line in lines[at + 1 : at + 3]]
             if counted := _COUNTED.match(line.strip()):  # pydantic: which field and what of it, in lines of their own
                 return at, _PACKAGE.sub("", f"{counted[1]}: {' '.join(more)}")
             return at, _PACKAGE.sub("", " ".join([line.strip(), *(more if line.endswith(":") else ())]))
@@ -152,20 +152,22 @@ def _framed(lines: Sequence[str]) -> tuple[int, str] | None:
 
 
 def _go(lines: Sequence[str]) -> tuple[int, str] | None:
-    found = [at for at, line in enumerate(lines) if _GO.match(line)]
-    return (found[-1], lines[found[-1]].strip()) if found else None
+    places = [at for at, line in enumerate(lines) if _GO.match(line)]
+    return (places[-1], lines[places[-1]].strip()) if places else None
 
 
 def _ruby(lines: Sequence[str]) -> tuple[int, str] | None:
-    found = [(at, f"{match['kind']}: {match['said']}") for at, line in enumerate(lines) if (match := _RUBY.match(line))]
-    return found[-1] if found else None
+    panics = [
+        (at, f"{match['kind']}: {match['said']}") for at, line in enumerate(lines) if (match := _RUBY.match(line))
+    ]
+    return panics[-1] if panics else None
 
 
 def _rust(lines: Sequence[str]) -> tuple[int, str] | None:
     for at in range(len(lines) - 1, -1, -1):
         if match := _RUST.match(lines[at]):
-            said = match["said"] or (lines[at + 1] if at + 1 < len(lines) else "")
-            return at, f"panic: {said}"
+            message = match["said"] or (lines[at + 1] if at + 1 < len(lines) else "")
+            return at, f"panic: {message}"
     return None
 
 

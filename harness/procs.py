@@ -242,9 +242,9 @@ class Activity:
 
 def activity_of(pid: int) -> Activity:
     """Return what a process and its descendants are doing; one that is gone has no state."""
-    stats = {one: _stat(one) for one in (pid, *descendants(pid))}
+    stats = {member: _stat(member) for member in (pid, *descendants(pid))}
     ticks = sum(int(fields[USER_FIELD]) + int(fields[SYSTEM_FIELD]) for fields in stats.values() if fields)
-    states = {one: fields[STATE_FIELD] for one, fields in stats.items() if fields}
+    states = {member: fields[STATE_FIELD] for member, fields in stats.items() if fields}
     return Activity(states, ticks / os.sysconf("SC_CLK_TCK"))
 
 
@@ -372,19 +372,19 @@ def with_cookie(cookie: str) -> dict[int, int]:
 
 def with_cookies(cookie: str, other: str) -> dict[int, tuple[int, str]]:
     """Return the same in one walk as ``{pid: (start time, value of the variable other)}``, "" where it has none."""
-    wanted, prefix, found = cookie.encode(), f"{other}=".encode(), {}
+    encoded, prefix, starts = cookie.encode(), f"{other}=".encode(), {}
     for pid in _pids_again_and_again():
         data = _contents(pid, "environ")
-        if wanted not in data:
+        if encoded not in data:
             continue
         entries = data.split(b"\0")
-        if wanted not in entries:
+        if encoded not in entries:
             continue
         start = _living(pid)
         if start is not None:
             value = next((entry[len(prefix) :] for entry in entries if entry.startswith(prefix)), b"")
-            found[pid] = start, value.decode(errors="replace")
-    return found
+            starts[pid] = start, value.decode(errors="replace")
+    return starts
 
 
 def descendants(root: int) -> dict[int, int]:
@@ -399,16 +399,16 @@ def families(roots: Iterable[int]) -> dict[int, dict[int, int]]:
         fields = _stat(pid)
         if fields:
             children.setdefault(int(fields[PARENT_FIELD]), []).append(pid)
-    found: dict[int, dict[int, int]] = {}
+    trees: dict[int, dict[int, int]] = {}
     for root in roots:
-        family, todo = found.setdefault(root, {}), [root]
+        family, todo = trees.setdefault(root, {}), [root]
         while todo:
             for pid in children.get(todo.pop(), ()):
                 start = _living(pid)
                 if start is not None:
                     family[pid] = start
                 todo.append(pid)
-    return found
+    return trees
 
 
 def describe_exit(code: int | None) -> str:

@@ -112,7 +112,7 @@ def docker_compose_file(pytestconfig: pytest.Config) -> str | list[str]:
 def docker_services(request: pytest.FixtureRequest, docker_compose_file: str | list[str]) -> Iterator[Services]:
     """The default stack, or that of the suite's own ``docker_compose_file``, as pytest-docker offers it."""
     files = [docker_compose_file] if isinstance(docker_compose_file, (str, os.PathLike)) else docker_compose_file
-    written = os.pathsep.join(str(one) for one in files if str(one))
+    written = os.pathsep.join(str(file) for file in files if str(file))
     if written and not written.endswith((".yml", ".yaml")):
         raise ConfigError(f"docker_compose_file {written!r} is no Compose file (.yml or .yaml)")
     bring = request.getfixturevalue("harness_stack_named")

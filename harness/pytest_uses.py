@@ -41,9 +41,9 @@ class Uses:
 
     def _is_for(self, fixture: pytest.FixtureDef[Any], item: pytest.Item) -> bool:
         """Return whether a fixture that is set up is so with the parameter that a test wants."""
-        wanted = getattr(getattr(item, "callspec", None), "params", {})
+        parameters = getattr(getattr(item, "callspec", None), "params", {})
         # By identity, as pytest does it: an array has no single answer to "equal?".
-        return fixture.argname not in wanted or wanted[fixture.argname] is self._parameter.get(fixture)
+        return fixture.argname not in parameters or parameters[fixture.argname] is self._parameter.get(fixture)
 
     @pytest.hookimpl(hookwrapper=True)  # through a new-style wrapper a fixture's own error would pass, and show it
     def pytest_fixture_setup(

@@ -32,12 +32,12 @@ def is_worker(config: pytest.Config) -> bool:
 
 def share_of(config: pytest.Config) -> Share | None:
     """Return what the controller decided for this worker, None in any other process."""
-    given = getattr(config, "workerinput", {}).get(KEY)
-    if given is None:
+    share = getattr(config, "workerinput", {}).get(KEY)
+    if share is None:
         return None
     from harness.runs.environment import Share  # noqa: PLC0415 - not for plain tests
 
-    return Share(**given)
+    return Share(**share)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -68,7 +68,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
         def remove_node(self, node: Any) -> str | None:  # noqa: ANN401 - as xdist has it
             """Do not give the test that killed its worker to the next one: it would kill them all, one by one."""
             units = self.assigned_work.get(node, {}).values()
-            killer = next((one for unit in units for one, completed in unit.items() if not completed), None)
+            killer = next((test for unit in units for test, completed in unit.items() if not completed), None)
             for unit in units:
                 if killer in unit:
                     unit[killer] = True
@@ -84,8 +84,8 @@ def _has_stacks(config: pytest.Config) -> bool:
         if "harness" in tomllib.loads(text).get("tool", {}):
             return True
     plugins = config.pluginmanager.get_plugins()
-    conftests = [one for one in plugins if str(getattr(one, "__file__", "")).endswith("conftest.py")]
-    values = [value for one in conftests for value in list(vars(one).values())]
+    conftests = [plugin for plugin in plugins if str(getattr(plugin, "__file__", "")).endswith("conftest.py")]
+    values = [value for plugin in conftests for value in list(vars(plugin).values())]
     return any(DECLARES in getattr(value, "__dict__", ()) for value in values)
 
 
@@ -118,9 +118,9 @@ class Workers:
     def pytest_testnodedown(self, node: Any, error: object) -> None:  # noqa: ANN401
         """Take what a worker has to say at its end."""
         self.crashed = self.crashed or bool(error)
-        said = (getattr(node, "workeroutput", None) or {}).get(KEY, {})
-        self.lines += said.get("lines", ())
-        self.left += said.get("left", ())
+        news = (getattr(node, "workeroutput", None) or {}).get(KEY, {})
+        self.lines += news.get("lines", ())
+        self.left += news.get("left", ())
 
     def interrupt(self) -> None:
         """Have workers end their tests now: xdist would wait for them, and kill them after 10 s."""

@@ -69,11 +69,11 @@ def _address(text: str) -> tuple[str, int]:
 
 def listeners(pid: int | None = None) -> list[Listener]:
     """Return every TCP socket that listens in the network namespace of a process (default: this one)."""
-    found: list[Listener] = []
+    sockets: list[Listener] = []
     for name in ("tcp", "tcp6"):
         with suppress(OSError):
-            found += parse_listeners(Path(f"/proc/{pid or 'self'}/net/{name}").read_text(encoding="ascii"))
-    return found
+            sockets += parse_listeners(Path(f"/proc/{pid or 'self'}/net/{name}").read_text(encoding="ascii"))
+    return sockets
 
 
 def sockets_of(pids: Iterable[int]) -> frozenset[int]:
@@ -94,4 +94,4 @@ def _sockets(pid: int) -> Iterator[int]:
 def listeners_of(pid: int) -> list[Listener]:
     """Return what a process and its descendants listen on."""
     inodes = sockets_of([pid, *procs.descendants(pid)])
-    return [one for one in listeners(pid) if one.inode in inodes]
+    return [listener for listener in listeners(pid) if listener.inode in inodes]

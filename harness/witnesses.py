@@ -42,7 +42,7 @@ def call(witness: Witness) -> None:
 def begin() -> float:
     """Let go of witnesses that have seen all they will; return the moment from which on the next test is told of."""
     with _lock:
-        _called[:] = [one for one in _called if not one.over]
+        _called[:] = [witness for witness in _called if not witness.over]
     return now()
 
 
@@ -54,14 +54,16 @@ def hear(since: float, *, ask: bool = True) -> dict[str, str]:
         ask: whether they may ask services, for ``BUDGET`` seconds in all.
     """
     deadline = Deadline.after(BUDGET) if ask else None
-    found: dict[str, str] = {}
+    testimony: dict[str, str] = {}
     with _lock:
         called = list(_called)
     for witness in called:
         try:
-            said = witness.tell(since, deadline)
+            words = witness.tell(since, deadline)
         except Exception as error:  # noqa: BLE001 - a report must not lose its own failure to its evidence
-            said = f"no evidence: {type(error).__name__}: {error}"
-        if said:
-            found[witness.subject] = f"{found[witness.subject]}\n{said}" if witness.subject in found else said
-    return found
+            words = f"no evidence: {type(error).__name__}: {error}"
+        if words:
+            testimony[witness.subject] = (
+                f"{testimony[witness.subject]}\n{words}" if witness.subject in testimony else words
+            )
+    return testimony
