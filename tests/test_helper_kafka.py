@@ -170,7 +170,7 @@ def test_a_message_that_is_too_large_is_an_error(kafka: Kafka, size: int, config
 
 def test_an_unknown_partition_is_an_error(kafka: Kafka, topic: str) -> None:
     """Sending to a partition that does not exist must raise with the client's words."""
-    with pytest.raises(KafkaFailure, match=r"did not take a message: .*Unknown partition"):
+    with pytest.raises(KafkaFailure, match=r"(?s)did not take a message: .*Unknown partition"):
         kafka.send(topic, "v", partition=7)
 
 

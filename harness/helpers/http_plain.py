@@ -291,8 +291,8 @@ def ask(  # noqa: PLR0913 - an HTTP request has this many parts
 
 def problem_of(error: Exception) -> str:
     """Return an error as one line of bounded length: it may quote what the server sent."""
-    said = str(error).strip()[:200].encode("unicode_escape").decode()
-    return f"{type(error).__name__}: {said}".rstrip(": ")
+    text = str(error).strip()[:200].encode("unicode_escape").decode()
+    return f"{type(error).__name__}: {text}".rstrip(": ")
 
 
 def json_mismatch(document: Any, wanted: Mapping[str, Any]) -> str:  # noqa: ANN401 - any JSON value

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import threading
 import uuid
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import NewTopic
 
 from harness import witnesses
 from harness.clock import Deadline, poll
 from harness.errors import WaitTimeout
-from harness.helpers.kafka.connection import SLICE, Connection, KafkaFailure
+from harness.helpers.kafka.connection import Connection, KafkaFailure
 from harness.helpers.kafka.consumer import KafkaConsumer
 from harness.helpers.kafka.evidence import Journal
-from harness.helpers.kafka.messages import Message
+from harness.helpers.kafka.reader import TopicReader
+from harness.helpers.kafka.sending import Sender, Sent
 
 if TYPE_CHECKING:
+    from harness.helpers.kafka.messages import Message
     from harness.helpers.kafka.security import Security
-
-_ANY_SIZE = 1_000_000_000  # the most that the library can: what is too large is the broker's to say
-Headers = tuple[tuple[str, bytes | None], ...]
 
 
 class Kafka:
@@ -53,10 +51,9 @@ class Kafka:
         self.timeout = timeout
         self.patience = patience
         self._connection = Connection(bootstrap, timeout, security)
-        self._producer: Any = None
-        self._consumers: set[KafkaConsumer] = set()
-        self._lock = threading.Lock()
+        self._consumers: set[TopicReader] = set()
         self._journal = Journal(self._connection) if evidence else None
+        self._sender = Sender(self._connection, self._journal)
         if self._journal:
             witnesses.call(self._journal)
             weakref.finalize(self, self._journal.leave)  # for those who forget to close it
@@ -74,14 +71,8 @@ class Kafka:
         """
         for consumer in list(self._consumers):
             consumer.close()
-        self._drop_producer()
+        self._sender.drop()
         self._connection.close()
-
-    def _drop_producer(self) -> None:
-        with self._lock:
-            producer, self._producer = self._producer, None
-        if producer is not None:
-            producer.flush(1)
 
     # -- topics -------------------------------------------------------------------------------------------------
 
@@ -151,13 +142,15 @@ class Kafka:
             deadline,
         )
         # A producer goes on believing in the partitions that it knows, also when a topic of that name is made again.
-        self._drop_producer()
-        left: list[str] = []
+        self._sender.drop()
+        listed: list[str] = []
         for _ in poll(deadline):
-            left = sorted(set(names) & self.leaders().keys())
-            if not left:
+            listed = sorted(set(names) & self.leaders().keys())
+            if not listed:
                 return
-        raise WaitTimeout(f"Broker {self.bootstrap}: topic {left[0]!r} is there {self.timeout:g} s after its deletion")
+        raise WaitTimeout(
+            f"Broker {self.bootstrap}: topic {listed[0]!r} is there {self.timeout:g} s after its deletion"
+        )
 
     def _ask_each(
         self,
@@ -212,10 +205,10 @@ class Kafka:
             KafkaFailure: the topic does not exist, or the broker does not say.
         """
         parts = self._connection.partitions([topic])
-        wanted = ConsumerGroupTopicPartitions(group, [TopicPartition(*part) for part in parts])
+        request = ConsumerGroupTopicPartitions(group, [TopicPartition(*part) for part in parts])
         # Before the ends: a group that goes on meanwhile would seem to be ahead of them.
         answer = self._connection.ask(
-            lambda admin, seconds: admin.list_consumer_group_offsets([wanted], request_timeout=seconds)[group],
+            lambda admin, seconds: admin.list_consumer_group_offsets([request], request_timeout=seconds)[group],
             f"tell the offsets of group {group!r}",
         )
         failed = next((place for place in answer.topic_partitions if place.error is not None), None)
@@ -281,78 +274,15 @@ class Kafka:
         Raises:
             KafkaFailure: the broker does not take it.
         """
-        extra = {} if timestamp is None else {"timestamp": timestamp}
-        self._send([(topic, value, key, partition, tuple(headers))], **extra)
+        self._sender.send([(topic, value, key, partition, tuple(headers))], self.timeout, timestamp)
 
-    def send_all(
-        self,
-        messages: Iterable[tuple[str, bytes | str | None, bytes | str | None, int | None, Headers]],
-    ) -> None:
+    def send_all(self, messages: Iterable[Sent]) -> None:
         """Send (topic, value, key, partition, headers) in order and wait until the broker has them all.
 
         Raises:
             KafkaFailure: the first delivery error, or that not all were delivered before the time-out.
         """
-        self._send(messages)
-
-    def _send(
-        self,
-        messages: Iterable[tuple[str, bytes | str | None, bytes | str | None, int | None, Headers]],
-        **more: int,
-    ) -> None:
-        producer = self._open_producer()
-        errors: list[str] = []
-        journal = self._journal
-        queued = 0
-        reported: list[str] = []  # of our own messages: other threads use the same producer
-
-        def delivered(error: Any, message: Any) -> None:  # noqa: ANN401 - untyped library
-            reported.append(message.topic())
-            if error is not None:
-                errors.append(f"{message.topic()}: {error.str()}")
-            elif journal:
-                journal.note(Message.of(message))
-
-        for topic, value, key, partition, headers in messages:
-            extra: dict[str, Any] = {**more, **({} if partition is None else {"partition": partition})}
-            try:
-                self._produce(producer, topic, value, key=key, headers=list(headers), on_delivery=delivered, **extra)
-            except (KafkaException, BufferError) as error:
-                errors.append(f"{topic}: {error.args[0].str() if isinstance(error, KafkaException) else error}")
-                break
-            queued += 1
-        for _ in poll(Deadline.after(self.timeout + 1), pause=False):
-            producer.flush(SLICE)
-            self._connection.check()
-            if len(reported) == queued:
-                break
-        left = queued - len(reported)
-        if errors or left:
-            raise KafkaFailure(
-                f"Broker {self.bootstrap} did not take a message: {errors[0] if errors else f'{left} undelivered'}",
-                details=self._connection.trouble(),
-            )
-
-    def _open_producer(self) -> Any:  # noqa: ANN401 - untyped library
-        self._connection.check()
-        with self._lock:
-            if self._producer is None:
-                self._producer = self._connection.open_client(
-                    Producer, message_timeout_ms=int(self.timeout * 1000), message_max_bytes=_ANY_SIZE
-                )
-            return self._producer
-
-    def _produce(self, producer: Any, topic: str, value: bytes | str | None, **more: Any) -> None:  # noqa: ANN401
-        """Queue one message; while the queue is full, wait for it to empty."""
-        for _ in poll(Deadline.after(self.timeout), pause=False):
-            try:
-                producer.produce(topic, value, **more)
-            except BufferError:
-                producer.poll(SLICE)
-                self._connection.check()
-            else:
-                return
-        raise BufferError("the queue of messages to send stays full")
+        self._sender.send(messages, self.timeout)
 
     # -- consuming ----------------------------------------------------------------------------------------------
 
@@ -404,7 +334,7 @@ class Kafka:
         Raises:
             KafkaFailure: the topic does not exist, or it could not be read to its end in ``timeout`` seconds.
         """
-        with KafkaConsumer(self._connection, (topic,), patience=self.timeout, journal=self._journal) as consumer:
+        with TopicReader(self._connection, (topic,), patience=self.timeout, journal=self._journal) as consumer:
             newest = {message.partition: message for message in consumer.tail(1, partition)}
         return max(
             newest.values(), key=lambda message: (message.timestamp, message.offset, message.partition), default=None

@@ -108,9 +108,9 @@ class Connection:
         try:
             return kind(options)
         except (KafkaException, ValueError, TypeError) as error:
-            said = error.args[0].str() if isinstance(error, KafkaException) else error
+            reason = error.args[0].str() if isinstance(error, KafkaException) else error
             # Not chained: the frames of the library hold the settings.
-            raise KafkaFailure(f"No client for broker {self.bootstrap} ({self.security}): {said}") from None
+            raise KafkaFailure(f"No client for broker {self.bootstrap} ({self.security}): {reason}") from None
 
     def _notice(self, error: Any) -> None:  # noqa: ANN401 - untyped library
         """Remember what a client's thread reports; it is called while something waits in the library."""
@@ -196,9 +196,9 @@ class Connection:
                     raise KafkaFailure(f"Broker {self.bootstrap} did not {action}: {last.str()}") from error
             except TimeoutError:
                 break
-        said = f": {last.str()}" if last is not None else f" in {deadline.budget:g} s"
+        reason = f": {last.str()}" if last is not None else f" in {deadline.budget:g} s"
         raise KafkaFailure(
-            f"Broker {self.bootstrap} did not {action}{said}", details=[f"  client: {self.security}", *self.trouble()]
+            f"Broker {self.bootstrap} did not {action}{reason}", details=[f"  client: {self.security}", *self.trouble()]
         )
 
     def leaders(self, timeout: float | None = None) -> dict[str, dict[int, bool]]:
@@ -219,8 +219,8 @@ class Connection:
         leaders = self.leaders()
         for topic in topics:
             if topic not in leaders:
-                there = ", ".join(sorted(leaders)) or "none"
-                raise KafkaFailure(f"Topic {topic!r} does not exist on {self.bootstrap}; there are: {there}")
+                names = ", ".join(sorted(leaders)) or "none"
+                raise KafkaFailure(f"Topic {topic!r} does not exist on {self.bootstrap}; there are: {names}")
         return [(topic, number) for topic in topics for number in sorted(leaders[topic])]
 
     def starts(self, parts: Iterable[Part]) -> dict[Part, int]:

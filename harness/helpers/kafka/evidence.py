@@ -13,8 +13,8 @@ from harness.clock import Deadline, now
 from harness.errors import HarnessError
 from harness.helpers.http_plain import mask
 from harness.helpers.kafka.connection import Connection, in_background
-from harness.helpers.kafka.consumer import KafkaConsumer
 from harness.helpers.kafka.messages import short
+from harness.helpers.kafka.reader import TopicReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -94,15 +94,15 @@ class Journal:
         if not names:
             return ""
         fetched: dict[str, list[Message]] = {}
-        said = "the broker was not asked"
+        reason = "the broker was not asked"
         if deadline is not None:
-            said = self._fetch(names, fetched, deadline)
+            reason = self._fetch(names, fetched, deadline)
         lines = []
         for name in names:
             if name in fetched:
                 lines += _block(f"topic {name}: its last messages", fetched[name])
             else:
-                lines += _block(f"topic {name}: last sent or received by the test ({said})", kept[name])
+                lines += _block(f"topic {name}: last sent or received by the test ({reason})", kept[name])
         dropped = len(used) - len(names)
         return "\n".join([*lines, *([f"and {dropped} more topics"] if dropped else [])])
 
@@ -135,11 +135,11 @@ def _tails(about: Connection, names: list[str], into: dict[str, list[Message]], 
     """Put the last messages of topics into ``into``, topic by topic."""
     connection = Connection(about.bootstrap, max(deadline.remaining(), 0.05), about.security)
     try:
-        there = connection.leaders()
+        topics = connection.leaders()
         for name in names:
-            if name not in there or deadline.expired():
+            if name not in topics or deadline.expired():
                 continue
-            with KafkaConsumer(connection, (name,), patience=deadline.remaining()) as consumer:
+            with TopicReader(connection, (name,), patience=deadline.remaining()) as consumer:
                 messages = consumer.tail(SHOWN)
             if not deadline.expired():
                 into[name] = in_order(messages)[-SHOWN:]
@@ -182,9 +182,9 @@ def decoded(value: bytes | None) -> str:
         return "tombstone"
     if isinstance(value, _Cut):
         return f"{value.full} bytes, head {value.hex(' ')}"
-    said = mask((_as_json(value) or _as_flatbuffer(value) or _as_text(value))[: 4 * _WIDTH])  # cut: it takes its time
-    if said:
-        return said if len(said) <= _WIDTH else f"{said[:_WIDTH]}... ({len(value)} bytes)"
+    words = mask((_as_json(value) or _as_flatbuffer(value) or _as_text(value))[: 4 * _WIDTH])  # cut: it takes its time
+    if words:
+        return words if len(words) <= _WIDTH else f"{words[:_WIDTH]}... ({len(value)} bytes)"
     return f"{len(value)} bytes, head {value[:_HEAD].hex(' ')}"
 
 

@@ -157,21 +157,21 @@ def parse_uri(text: str) -> BrokerUri:
         raise ConfigError(
             f"Broker URI {shown!r}: a password does not belong into a URI, which logs and process lists show"
         )
-    seen = f"Broker URI {text!r}"
+    uri = f"Broker URI {text!r}"
     head, backslash, rest = text.rpartition("\\")
     protocol, plus, mechanism = head.partition("+")
     if (backslash and not protocol) or (plus and not mechanism):
-        raise ConfigError(f"{seen}: no protocol or mechanism before '\\'; needed: {_FORM}")
+        raise ConfigError(f"{uri}: no protocol or mechanism before '\\'; needed: {_FORM}")
     user, at, place = rest.removeprefix("//").rpartition("@")
     hosts, slash, topic = place.partition("/")
     problems = []
     if at and not user:
-        problems.append(f"{seen}: no user before '@'; needed: {_FORM}")
+        problems.append(f"{uri}: no user before '@'; needed: {_FORM}")
     if not slash or not _TOPIC.fullmatch(topic) or topic in (".", ".."):
-        problems.append(f"{seen}: topic {topic!r} is none; needed: {_FORM}, of letters, digits, '.', '_' and '-'")
-    problems += [f"{seen}: {problem}" for host in hosts.split(",") if (problem := _bad_host(host))]
+        problems.append(f"{uri}: topic {topic!r} is none; needed: {_FORM}, of letters, digits, '.', '_' and '-'")
+    problems += [f"{uri}: {problem}" for host in hosts.split(",") if (problem := _bad_host(host))]
     if not problems:
-        problems = [f"{seen}: {problem}" for problem in _mismatches(protocol or "PLAINTEXT", mechanism, user)]
+        problems = [f"{uri}: {problem}" for problem in _mismatches(protocol or "PLAINTEXT", mechanism, user)]
     if problems:
         raise ConfigError.of(problems)
     return BrokerUri(hosts, topic, protocol or "PLAINTEXT", mechanism, user)
