@@ -41,11 +41,6 @@ _LONG_PATH = re.compile(rf"(?<![\w./'-]){_PATH}|(?<=')/[^'\s]+(?=')|(?<=unix://)
 _PATH_SHOWN = 30
 
 
-def first_line(text: str) -> str:
-    """Return the line that ``text`` is told by: at most 120 characters."""
-    return lay_out(text)[0]
-
-
 def lay_out(text: str) -> list[str]:
     """Return a sentence as lines, the first with at most 120 characters and the cause in it; nothing is lost or twice.
 

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness import procs
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -89,9 +87,3 @@ def _sockets(pid: int) -> Iterator[int]:
                 target = os.readlink(f"{folder}/{entry}")  # noqa: PTH115 - as above
                 if target.startswith(_SOCKET):
                     yield int(target[len(_SOCKET) : -1])
-
-
-def listeners_of(pid: int) -> list[Listener]:
-    """Return what a process and its descendants listen on."""
-    inodes = sockets_of([pid, *procs.descendants(pid)])
-    return [listener for listener in listeners(pid) if listener.inode in inodes]

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from harness import clock, procs
-from harness.sockets import Listener, listeners, listeners_of, parse_listeners, sockets_of
+from harness.sockets import Listener, listeners, parse_listeners, sockets_of
 
 TABLE = """\
   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
@@ -60,10 +60,11 @@ def test_sockets_belong_to_who_holds_them() -> None:
             for _ in clock.poll(clock.Deadline.after(5)):
                 if procs.descendants(child.pid):
                     break
-            assert {one.port for one in listeners_of(child.pid)} == {port}
+            inodes = sockets_of([child.pid, *procs.descendants(child.pid)])
+            assert {listener.port for listener in listeners() if listener.inode in inodes} == {port}
             own = mine.getsockname()[1]
-            assert {own, port} <= {one.port for one in listeners()}
-            inode = next(one.inode for one in listeners() if one.port == own)
+            assert {own, port} <= {listener.port for listener in listeners()}
+            inode = next(listener.inode for listener in listeners() if listener.port == own)
             assert inode in sockets_of([os.getpid()])
             assert inode not in sockets_of([child.pid])
         finally:
