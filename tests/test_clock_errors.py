@@ -185,17 +185,17 @@ def test_guards_come_and_go() -> None:
     """A guard must be asked once a turn however often it is added, with the others, and no more when removed."""
 
     def check() -> None:
-        one, two = Guard(), Guard()
-        clock.add_guard(one)
-        clock.add_guard(one)
-        clock.add_guard(two)
+        first, second = Guard(), Guard()
+        clock.add_guard(first)
+        clock.add_guard(first)
+        clock.add_guard(second)
         clock.check_guards()
-        assert (one.calls, two.calls) == (1, 1)
-        clock.remove_guard(one)
-        clock.remove_guard(one)
+        assert (first.calls, second.calls) == (1, 1)
+        clock.remove_guard(first)
+        clock.remove_guard(first)
         clock.remove_guard(Guard())
         clock.check_guards()
-        assert (one.calls, two.calls) == (1, 2)
+        assert (first.calls, second.calls) == (1, 2)
 
     in_own_context(check)
 

@@ -135,11 +135,6 @@ def desk(project: Project) -> Iterator[Desk]:
         one.close()
 
 
-def state_of(pid: int) -> str:
-    """Return the state letter of a process."""
-    return procs._stat(pid)[procs.STATE_FIELD]
-
-
 def test_enter_lets_a_held_subject_go(desk: Desk) -> None:
     """A subject must stand before its first instruction, deadlines be lifted meanwhile, and run on at Enter."""
     desk.script("echo working; exec sleep 60")
@@ -147,7 +142,7 @@ def test_enter_lets_a_held_subject_go(desk: Desk) -> None:
     pid = terminal.held()
     assert f"gdb -p {pid} -ex 'handle SIGCONT SIGSTOP nostop noprint pass'" in terminal.read_until(r"gdb.*\n")[0]
     for _ in clock.poll(clock.Deadline.after(1.5)):  # longer than the stack would wait
-        assert state_of(pid) == "T"
+        assert procs.state_of(pid) == procs.STATES["T"]
         assert os.path.basename(os.readlink(f"/proc/{pid}/exe")) in ("dash", "bash", "sh")  # noqa: PTH115, PTH119
     assert (desk.project.latest / "services" / "subject.log").read_bytes() == b""
     terminal.press_enter()
@@ -239,7 +234,7 @@ def test_a_subject_that_a_debugger_has_stopped_is_removed(desk: Desk, tmp_path: 
         os.close(read_end)
     try:
         for _ in clock.poll(clock.Deadline.after(20)):
-            if state_of(pid) == "t" and b"(gdb)" in (tmp_path / "gdb.log").read_bytes():
+            if procs.state_of(pid) == procs.STATES["t"] and b"(gdb)" in (tmp_path / "gdb.log").read_bytes():
                 break
         began = clock.now()
         (tmp_path / "stop").touch()

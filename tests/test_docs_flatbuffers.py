@@ -33,8 +33,8 @@ def kafka(kafka_stack: harness.Stack) -> Iterator[Kafka]:
 def test_every_snippet_does_what_the_page_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kafka: Kafka) -> None:
     """Each Python snippet must run, its tests pass, and raise the very text that follows it, if any does."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(codecs, "_decoders", dict(codecs._decoders))
-    monkeypatch.setattr(codecs, "_encoders", dict(codecs._encoders))
+    monkeypatch.setattr(codecs, "decoders", dict(codecs.decoders))
+    monkeypatch.setattr(codecs, "encoders", dict(codecs.encoders))
     blocks = BLOCK.findall(PAGE.read_text())
     names: dict[str, Any] = {}
     done = {"fbs": 0, "python": 0, "text": 0, "tests": 0}
@@ -49,7 +49,7 @@ def test_every_snippet_does_what_the_page_says(tmp_path: Path, monkeypatch: pyte
             assert str(caught.value) == expected.rstrip("\n")
         elif kind == "python":
             exec(text, names)  # noqa: S102 - our own page
-            for name in [one for one in names if one.startswith("test_")]:
+            for name in [key for key in names if key.startswith("test_")]:
                 names.pop(name)(kafka)
                 done["tests"] += 1
     assert done == {"fbs": 1, "python": 7, "text": 4, "tests": 1}

@@ -93,7 +93,7 @@ def test_alarms_and_times_are_read(ioc: Epics, provider: Provider) -> None:
     for value in (0.0, 17.0):
         ioc.put("SIMPLE:DOUBLE", value, provider=provider)
         seen.append(ioc.get("SIMPLE:DOUBLE", provider=provider))
-    assert [(one.severity, one.status != 0) for one in seen] == [(0, False), (1, True)]
+    assert [(reading.severity, reading.status != 0) for reading in seen] == [(0, False), (1, True)]
     assert BEGIN < seen[0].seconds <= seen[1].seconds
 
 
@@ -367,7 +367,7 @@ def test_an_ioc_that_dies_ends_a_wait(database: Path, provider: Provider) -> Non
         os.kill(ioc.pid, signal.SIGKILL)
         start = now()
         with pytest.raises(BrokenStack) as caught:
-            updates.wait_for(lambda one: one.value == 99, timeout=20)
+            updates.wait_for(lambda reading: reading.value == 99, timeout=20)
     assert caught.value.summary == "IOC test.db ended by itself with signal 9 (SIGKILL)"
     assert any("IOC Running" in line for line in caught.value.details)
     assert now() - start < 5
@@ -408,8 +408,10 @@ def test_nothing_is_left_of_iocs_and_clients(own: Ioc, database: Path) -> None:
     """After all of it only the IOC of this module may be alive, and no repeater."""
     own.get("X:LONG", provider="ca")
     assert alive(str(database)) == [own.pid]
-    begun = [one for one in psutil.process_iter(["create_time", "cmdline"]) if one.info["create_time"] >= BEGIN]
-    assert not [one for one in begun if "repeater" in " ".join(one.info["cmdline"] or []).lower()]
+    begun = [
+        process for process in psutil.process_iter(["create_time", "cmdline"]) if process.info["create_time"] >= BEGIN
+    ]
+    assert not [process for process in begun if "repeater" in " ".join(process.info["cmdline"] or []).lower()]
 
 
 def test_the_libraries_are_loaded_late() -> None:
@@ -436,7 +438,7 @@ def test_a_put_is_never_repeated(own: Ioc, provider: Provider) -> None:
     with Epics(ca=own.ca, pva=own.pva, timeout=0.3) as client, pytest.raises(WaitTimeout):
         client.put("X:SLOW.A", 2, provider=provider)
     with own.monitor("X:COUNT") as count:
-        count.wait_for(lambda one: one.value == before + 1)
+        count.wait_for(lambda reading: reading.value == before + 1)
         own.put("X:SLOW.A", 3)
         assert own.get("X:COUNT").value == before + 2
 
@@ -514,7 +516,7 @@ def test_a_monitor_begins_with_the_present_state(own: Ioc, provider: Provider) -
     with own.monitor("X:LONG", provider=provider) as updates:
         for value in (2, 3):
             own.put("X:LONG", value)
-        assert [one.value for one in updates.wait_for_n(3)] == [1, 2, 3]
+        assert [reading.value for reading in updates.wait_for_n(3)] == [1, 2, 3]
         assert (updates.connected, updates.disconnects, updates.drain()) == (True, 0, [])
 
 
@@ -543,8 +545,8 @@ def test_waits_of_a_monitor_go_on_where_the_last_ended(own: Ioc, provider: Provi
     with own.monitor("X:LONG", provider=provider) as updates:
         for value in range(1, 7):
             own.put("X:LONG", value)
-        assert updates.wait_for(lambda one: one.value == 2).value == 2
-        assert [one.value for one in updates.wait_for_n(2, lambda one: one.value % 2 == 0)] == [4, 6]
+        assert updates.wait_for(lambda reading: reading.value == 2).value == 2
+        assert [reading.value for reading in updates.wait_for_n(2, lambda reading: reading.value % 2 == 0)] == [4, 6]
         assert updates.drain() == []
 
 
@@ -554,7 +556,7 @@ def test_no_update_is_lost(own: Ioc, provider: Provider) -> None:
     with own.monitor("X:LONG", provider=provider) as updates:
         for value in range(100):
             own.put("X:LONG", value)
-        assert [one.value for one in updates.wait_for_n(101)] == [*range(-1, 100)]
+        assert [reading.value for reading in updates.wait_for_n(101)] == [*range(-1, 100)]
 
 
 def test_a_monitor_outlives_a_garbage_collection(own: Ioc, provider: Provider) -> None:
@@ -563,7 +565,7 @@ def test_a_monitor_outlives_a_garbage_collection(own: Ioc, provider: Provider) -
     with own.monitor("X:LONG", provider=provider) as updates:
         gc.collect()
         own.put("X:LONG", 1)
-        assert [one.value for one in updates.wait_for_n(2)] == [0, 1]
+        assert [reading.value for reading in updates.wait_for_n(2)] == [0, 1]
 
 
 def test_a_wait_of_a_monitor_lists_what_came(own: Ioc, provider: Provider) -> None:
@@ -573,7 +575,7 @@ def test_a_wait_of_a_monitor_lists_what_came(own: Ioc, provider: Provider) -> No
         own.put("X:LONG", 2)
         start = now()
         with pytest.raises(WaitTimeout) as caught:
-            updates.wait_for(lambda one: one.value == 3, timeout=0.5, what="3")
+            updates.wait_for(lambda reading: reading.value == 3, timeout=0.5, what="3")
         spent = now() - start
     where = own.ca if provider == "ca" else own.pva
     assert caught.value.summary == f"PV X:LONG at {where} ({provider}): 0 of 1 3 in 0.5 s"
@@ -610,7 +612,7 @@ def test_a_monitor_goes_on_after_a_restart(database: Path, provider: Provider) -
         updates.wait_connected(10)
         spent = now() - start
         ioc.put("X:LONG", 8)
-        assert [one.value for one in updates.wait_for_n(2)] == [7, 8]
+        assert [reading.value for reading in updates.wait_for_n(2)] == [7, 8]
         assert (updates.connected, updates.disconnects) == (True, 1)
     assert spent < 3
 
@@ -627,7 +629,7 @@ def test_a_monitor_says_that_it_is_disconnected(database: Path, provider: Provid
         assert "; not connected: [Errno 111] Connection refused" in caught.value.summary
         assert any("after the subscription: disconnected: " in line for line in caught.value.details)
         ioc.start()
-        assert updates.wait_for(lambda one: one.value == 7, timeout=10).value == 7
+        assert updates.wait_for(lambda reading: reading.value == 7, timeout=10).value == 7
 
 
 def _is(value: int, seen: Reading) -> bool:
@@ -644,7 +646,7 @@ def test_what_came_before_a_loss_is_given(database: Path, provider: Provider, en
             ioc.put("X:LONG", value)
             other.wait_for(partial(_is, value))  # when it sends 3, the others have 1 and 2
         getattr(ioc, ending)()
-        assert [one.value for one in updates.wait_for_n(2)] == [1, 2]
+        assert [reading.value for reading in updates.wait_for_n(2)] == [1, 2]
         updates.wait_disconnected()
 
 
@@ -662,14 +664,14 @@ def test_a_monitor_goes_on_where_the_library_was_faster() -> None:
         variable.close(destroy=True)
         variable.open(2)
         for _ in poll(Deadline.after(5)):
-            told = list(updates._feed._came)  # type: ignore[attr-defined] # of pvAccess
-            if len(told) > 1:
+            events = list(updates._feed._came)  # type: ignore[attr-defined] # of pvAccess
+            if len(events) > 1:
                 break
-        assert [type(one).__name__ for one in told] == ["Disconnected", "Value"]
+        assert [type(event).__name__ for event in events] == ["Disconnected", "Value"]
         updates.wait_disconnected()
         updates.wait_connected()
         variable.post(3)
-        assert [one.value for one in updates.wait_for_n(2)] == [2, 3]
+        assert [reading.value for reading in updates.wait_for_n(2)] == [2, 3]
         assert updates.disconnects == 1
 
 

@@ -228,8 +228,8 @@ def test_any_bytes_like_buffer_decodes(kind: Callable[[bytes], Any]) -> None:
 
 def test_a_registered_codec_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """A codec of the user's own must decode and encode messages with its identifier."""
-    monkeypatch.setattr(codecs, "_decoders", dict(codecs._decoders))
-    monkeypatch.setattr(codecs, "_encoders", dict(codecs._encoders))
+    monkeypatch.setattr(codecs, "decoders", dict(codecs.decoders))
+    monkeypatch.setattr(codecs, "encoders", dict(codecs.encoders))
     table = bytes.fromhex("0c000000 6d696e65 04000400 04000000".replace(" ", ""))
     flatbuffers.register("mine", len, lambda **fields: repr(fields).encode())
     assert flatbuffers.decode(table, schema="mine").value == len(table)
@@ -241,7 +241,7 @@ def test_an_identifier_has_four_bytes(schema: str, length: int) -> None:
     """An identifier of another length must be refused, and change nothing."""
     with pytest.raises(ValueError, match=f"^a file identifier has four bytes, '{schema}' has {length}$"):
         flatbuffers.register(schema, bytes)
-    assert schema not in codecs._decoders
+    assert schema not in codecs.decoders
 
 
 def test_a_schema_without_an_encoder_is_named() -> None:

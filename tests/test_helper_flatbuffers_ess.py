@@ -62,10 +62,10 @@ def test_log_values_of_every_type_are_the_same_in_both(schema: str, member: str)
     # The f142 codec writes whatever the union's numbers say; names come from its generated code.
     for value, name in ((array[-1], member), (array[0], member), (array, f"Array{member}")):
         message = flatbuffers.encode(schema, source_name="é", value=value, timestamp_unix_ns=5)
-        found = SCHEMAS[schema].decode(message)
-        assert (found["source_name"], found["timestamp"], found["value_type"]) == ("é", 5, name)
-        assert listed(found["value"]["value"]) == listed(value)
-        again = ess(schema, SCHEMAS[schema].encode(found))
+        decoded = SCHEMAS[schema].decode(message)
+        assert (decoded["source_name"], decoded["timestamp"], decoded["value_type"]) == ("é", 5, name)
+        assert listed(decoded["value"]["value"]) == listed(value)
+        again = ess(schema, SCHEMAS[schema].encode(decoded))
         assert listed(again.value) == listed(value)
         assert np.asarray(again.value).dtype == dtype or name == member
         assert (again.source_name, again.timestamp_unix_ns) == ("é", 5)
@@ -74,9 +74,9 @@ def test_log_values_of_every_type_are_the_same_in_both(schema: str, member: str)
 @pytest.mark.parametrize(("value", "member"), [("Grüße", "String"), (["one", "zwei"], "ArrayString")])
 def test_texts_of_f142_are_the_same_in_both(value: Any, member: str) -> None:
     """Texts must have the same value and union member by codec and by reflection."""
-    found = SCHEMAS["f142"].decode(flatbuffers.encode("f142", source_name="", value=np.array(value)))
-    assert (found["value_type"], found["value"]) == (member, {"value": value})
-    assert listed(ess("f142", SCHEMAS["f142"].encode(found)).value) == value
+    decoded = SCHEMAS["f142"].decode(flatbuffers.encode("f142", source_name="", value=np.array(value)))
+    assert (decoded["value_type"], decoded["value"]) == (member, {"value": value})
+    assert listed(ess("f142", SCHEMAS["f142"].encode(decoded)).value) == value
 
 
 @pytest.mark.parametrize(
@@ -91,9 +91,9 @@ def test_alarms_of_f142_are_the_same_in_both(field: str, names: dict[int, str], 
     seen = {}
     for number in names:
         message = flatbuffers.encode("f142", source_name="", value=1.0, **{"alarm_status": 3, given: number})
-        found = SCHEMAS["f142"].decode(message)
-        seen[number] = found[field]
-        assert getattr(ess("f142", SCHEMAS["f142"].encode(found)), given) == number
+        decoded = SCHEMAS["f142"].decode(message)
+        seen[number] = decoded[field]
+        assert getattr(ess("f142", SCHEMAS["f142"].encode(decoded)), given) == number
     assert seen == names
     assert SCHEMAS["f142"].decode(flatbuffers.encode("f142", source_name="", value=1.0))[field] == "NO_CHANGE"
 
@@ -113,13 +113,17 @@ def test_ev44_is_the_same_in_both(
         time_of_flight=flight,
         pixel_id=pixels,
     )
-    found = SCHEMAS["ev44"].decode(message)
+    decoded = SCHEMAS["ev44"].decode(message)
     theirs = ess("ev44", message)._asdict()
-    assert {name: listed(one) for name, one in found.items()} == {name: listed(one) for name, one in theirs.items()}
-    again = ess("ev44", SCHEMAS["ev44"].encode(found))._asdict()
-    assert {name: listed(one) for name, one in again.items()} == {name: listed(one) for name, one in theirs.items()}
-    assert {name: one.dtype for name, one in found.items() if isinstance(one, np.ndarray)} == {
-        name: one.dtype for name, one in theirs.items() if isinstance(one, np.ndarray)
+    assert {name: listed(value) for name, value in decoded.items()} == {
+        name: listed(value) for name, value in theirs.items()
+    }
+    again = ess("ev44", SCHEMAS["ev44"].encode(decoded))._asdict()
+    assert {name: listed(value) for name, value in again.items()} == {
+        name: listed(value) for name, value in theirs.items()
+    }
+    assert {name: value.dtype for name, value in decoded.items() if isinstance(value, np.ndarray)} == {
+        name: value.dtype for name, value in theirs.items() if isinstance(value, np.ndarray)
     }
 
 
@@ -144,13 +148,13 @@ def test_x5f2_is_the_same_in_both(values: tuple[Any, ...]) -> None:
 )
 def test_rf5k_is_the_same_in_both(change: str, streams: list[tuple[str, str, str, int]]) -> None:
     """A command to the forwarder must be the same by codec and by reflection."""
-    given_streams = [StreamInfo(*one) for one in streams]
+    given_streams = [StreamInfo(*stream) for stream in streams]
     message = flatbuffers.encode("rf5k", config_change=getattr(UpdateType, change), streams=given_streams)
-    found = SCHEMAS["rf5k"].decode(message)
+    decoded = SCHEMAS["rf5k"].decode(message)
     names = codecs.names_of(Protocol)
-    wanted = [{**one._asdict(), "protocol": names[one.protocol]} for one in given_streams]
-    assert found["config_change"] == change
-    assert (found["streams"] or []) == wanted[::-1]  # the codec writes them back to front
+    wanted = [{**stream._asdict(), "protocol": names[stream.protocol]} for stream in given_streams]
+    assert decoded["config_change"] == change
+    assert (decoded["streams"] or []) == wanted[::-1]  # the codec writes them back to front
     again = ess("rf5k", SCHEMAS["rf5k"].encode({"config_change": change, "streams": wanted}))
     assert again == (getattr(UpdateType, change), given_streams)
 
@@ -160,9 +164,9 @@ def test_rf5k_is_the_same_in_both(change: str, streams: list[tuple[str, str, str
 def test_al00_is_the_same_in_both(source: str, when: int, severity: Severity, text: str) -> None:
     """An alarm must be the same by codec and by reflection."""
     message = flatbuffers.encode("al00", source=source, timestamp_ns=when, severity=severity, message=text)
-    found = SCHEMAS["al00"].decode(message)
-    assert found == {"source_name": source, "timestamp": when, "severity": severity.name, "message": text}
-    assert ess("al00", SCHEMAS["al00"].encode(found)) == ess("al00", message) == (source, when, severity, text)
+    decoded = SCHEMAS["al00"].decode(message)
+    assert decoded == {"source_name": source, "timestamp": when, "severity": severity.name, "message": text}
+    assert ess("al00", SCHEMAS["al00"].encode(decoded)) == ess("al00", message) == (source, when, severity, text)
 
 
 def test_texts_that_are_shared_without_end_are_refused() -> None:

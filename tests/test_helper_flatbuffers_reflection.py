@@ -66,8 +66,8 @@ def verify(buffer: bytes) -> None:
 @pytest.fixture
 def registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Put the registry back after the test."""
-    monkeypatch.setattr(codecs, "_decoders", dict(codecs._decoders))
-    monkeypatch.setattr(codecs, "_encoders", dict(codecs._encoders))
+    monkeypatch.setattr(codecs, "decoders", dict(codecs.decoders))
+    monkeypatch.setattr(codecs, "encoders", dict(codecs.encoders))
 
 
 # Values there and back
@@ -104,7 +104,7 @@ def test_what_flatc_wrote_is_decoded(tmp_path_factory: pytest.TempPathFactory, v
 
 def test_vectors_of_numbers_are_arrays_and_all_else_is_plain() -> None:
     """Each kind of field must come as the type that the documentation says."""
-    found = WIDE.decode(
+    decoded = WIDE.decode(
         WIDE.encode(
             {
                 "must": "ä",
@@ -118,12 +118,12 @@ def test_vectors_of_numbers_are_arrays_and_all_else_is_plain() -> None:
             }
         )
     )
-    assert isinstance(found["f64s"], np.ndarray)
-    assert (found["f64s"].dtype, found["flags"].dtype) == (np.dtype("float64"), np.dtype(bool))
-    assert (found["kinds"], found["cells"], found["colours"]) == (["Door"], [], ["Green", "Blue"])
-    assert (found["packed"], found["level"], found["maybe_i64"]) == ({"text": "in it", "stars": 3}, "Top", None)
-    assert "old" not in found
-    assert found["i64"] == -(2**63)
+    assert isinstance(decoded["f64s"], np.ndarray)
+    assert (decoded["f64s"].dtype, decoded["flags"].dtype) == (np.dtype("float64"), np.dtype(bool))
+    assert (decoded["kinds"], decoded["cells"], decoded["colours"]) == (["Door"], [], ["Green", "Blue"])
+    assert (decoded["packed"], decoded["level"], decoded["maybe_i64"]) == ({"text": "in it", "stars": 3}, "Top", None)
+    assert "old" not in decoded
+    assert decoded["i64"] == -(2**63)
 
 
 def test_shared_strings_and_vtables_are_written_once() -> None:
@@ -146,13 +146,13 @@ def test_a_forced_alignment_is_kept() -> None:
 
 def test_numbers_without_a_name_stay_numbers() -> None:
     """An enum's number that the schema does not know, as a newer sender may write, must be kept."""
-    found = WIDE.decode(WIDE.encode({"must": "", "kind": 12, "colours": ["Red", 128], "kinds": [7, 8]}))
-    assert (found["kind"], found["colours"], found["kinds"]) == (12, ["Red", 128], ["Door", 8])
+    decoded = WIDE.decode(WIDE.encode({"must": "", "kind": 12, "colours": ["Red", 128], "kinds": [7, 8]}))
+    assert (decoded["kind"], decoded["colours"], decoded["kinds"]) == (12, ["Red", 128], ["Door", 8])
 
 
 def test_keyed_vectors_are_sorted() -> None:
     """Vectors of what has a key must be written in its order, as receivers search them."""
-    found = WIDE.decode(
+    decoded = WIDE.decode(
         WIDE.encode(
             {
                 "must": "",
@@ -162,17 +162,17 @@ def test_keyed_vectors_are_sorted() -> None:
             }
         )
     )
-    assert [one["name"] for one in found["tags"]] == ["a", "b", "ä"]
-    assert [one["number"] for one in found["numbered"]] == [-1, 0, 3]
-    assert [one["id"] for one in found["smalls"]] == [3, 200]
+    assert [tag["name"] for tag in decoded["tags"]] == ["a", "b", "ä"]
+    assert [table["number"] for table in decoded["numbered"]] == [-1, 0, 3]
+    assert [table["id"] for table in decoded["smalls"]] == [3, 200]
 
 
 def test_arrays_that_fit_are_taken_and_others_refused() -> None:
     """An array of another type must be taken where no element can change, and refused where one would."""
-    found = WIDE.decode(
+    decoded = WIDE.decode(
         WIDE.encode({"must": "", "i64s": np.array([1, -2], np.int8), "f32s": np.array([0.5]), "u8s": b"a"})
     )
-    assert (found["i64s"].tolist(), found["f32s"].tolist(), found["u8s"].tolist()) == ([1, -2], [0.5], [97])
+    assert (decoded["i64s"].tolist(), decoded["f32s"].tolist(), decoded["u8s"].tolist()) == ([1, -2], [0.5], [97])
     with pytest.raises(BadValue) as caught:
         WIDE.encode({"must": "", "i8s": np.array([1, 2, 300])})
     assert str(caught.value) == "i8s[2]: 300 (int) was given, byte was needed"
@@ -351,8 +351,8 @@ def test_a_registered_schema_is_decoded_and_encoded_by_its_identifier(registry: 
     assert registry is None
     flatbuffers.load_schema(SCHEMAS / "wide.fbs")
     message = flatbuffers.encode("WIDE", must="here")
-    found = flatbuffers.decode(message)
-    assert (found.schema, found.value["must"]) == ("WIDE", "here")
+    decoded = flatbuffers.decode(message)
+    assert (decoded.schema, decoded.value["must"]) == ("WIDE", "here")
     with pytest.raises(BadValue) as caught:
         flatbuffers.encode("WIDE", must=1)
     assert caught.value.summary == "WIDE.must: 1 (int) was given, text was needed"

@@ -206,7 +206,7 @@ def test_a_document_is_compared_by_dotted_paths(document: Any, wanted: dict[str,
 def test_a_wait_ends_with_the_first_wanted_answer() -> None:
     """Answers with another status or content must be passed over until the wanted one comes."""
     with Web((503, b""), (503, b""), (200, b"no"), (200, b"yes"), (200, b"later")).running() as web:
-        answer = http.wait_for(web.endpoint, "/x", wanted=lambda one: one.body != b"no", timeout=5)
+        answer = http.wait_for(web.endpoint, "/x", wanted=lambda answer: answer.body != b"no", timeout=5)
     assert answer.body == b"yes"
     assert web.asked == [("GET", "/x", b"")] * 4
 
@@ -220,7 +220,7 @@ def test_a_wait_accepts_the_given_statuses() -> None:
 def test_a_wait_that_fails_tells_the_last_answer() -> None:
     """At the deadline the error must hold the URL, the time, what was not as wanted, and the last answer."""
     with Web((200, b"other"), (503, b"busy")).running() as web, pytest.raises(WaitTimeout) as caught:
-        http.wait_for(web.endpoint, "/x", status=(200, 204), wanted=lambda one: one.body == b"ready", timeout=0.2)
+        http.wait_for(web.endpoint, "/x", status=(200, 204), wanted=lambda answer: answer.body == b"ready", timeout=0.2)
     first, *lines, asked = str(caught.value).splitlines()
     assert first == f"http://{web.endpoint}/x in 0.2 s: status 503; status 200 or 204 was needed"
     assert lines[0] == "  last: status 503, 4 bytes"
@@ -260,15 +260,15 @@ def holds(_: object) -> bool:
         ({"body": re.compile("^x")}, "no /^x/ in the body"),
         ({"json": {"a": 1, "c.1": 5}}, ""),
         ({"json": {"a": 2}}, "a is 1, 2 was needed"),
-        ({"json": lambda one: one["c"][1] == 5}, ""),
-        ({"json": lambda one: one["none"]}, "the condition does not hold for the document: KeyError: 'none'"),
+        ({"json": lambda document: document["c"][1] == 5}, ""),
+        ({"json": lambda document: document["none"]}, "the condition does not hold for the document: KeyError: 'none'"),
         (
-            {"json": lambda one: one["c"][9]},
+            {"json": lambda document: document["c"][9]},
             "the condition does not hold for the document: IndexError: list index out of range",
         ),
-        ({"json": lambda one: one["a"]["b"]}, "the condition does not hold for the document: TypeError: "),
+        ({"json": lambda document: document["a"]["b"]}, "the condition does not hold for the document: TypeError: "),
         ({"json": holds}, "holds does not hold for the document"),
-        ({"wanted": lambda one: one.status == 200}, ""),
+        ({"wanted": lambda answer: answer.status == 200}, ""),
         ({"wanted": holds}, "holds does not hold for the answer"),
         ({"status": (200,), "body": "c", "json": {"a": 1}, "wanted": holds}, "holds does not hold for the answer"),
     ],
@@ -283,7 +283,7 @@ def test_an_answer_is_compared_with_what_is_wanted(conditions: http.Conditions, 
 def test_a_document_is_awaited_while_the_answer_is_none() -> None:
     """An answer that is no JSON, or not yet the document, must be passed over."""
     with Web((200, b"starting"), (200, b"{}"), (200, b'{"n": 1}'), (200, b'{"n": 2}')).running() as web:
-        answer = http.wait_for(f"http://{web.endpoint}/v1/", "/x", json=lambda one: one["n"] == 2, timeout=5)
+        answer = http.wait_for(f"http://{web.endpoint}/v1/", "/x", json=lambda document: document["n"] == 2, timeout=5)
     assert answer.json() == {"n": 2}
     assert web.asked == [("GET", "/v1/x", b"")] * 4
 
@@ -363,7 +363,7 @@ def test_a_session_keeps_cookies() -> None:
         session.get("/login")
         session.get("/")
         assert session.cookies["id"] == "42"
-    assert [b"Cookie: id=42" in one for one in came] == [False, True]
+    assert [b"Cookie: id=42" in request for request in came] == [False, True]
 
 
 def test_a_session_begins_each_request_on_a_connection_of_its_own() -> None:
@@ -625,8 +625,8 @@ def test_a_service_that_comes_late_is_reached() -> None:
             assert session.get("/", timeout=5).status_code == 204
     finally:
         timer.join()
-        for one in held:
-            one.close()
+        for connection in held:
+            connection.close()
 
 
 def test_repetitions_end_with_the_time_out() -> None:
@@ -675,7 +675,7 @@ def test_a_session_waits_with_its_credentials() -> None:
         http.Session(web.endpoint, headers={"Authorization": "Bearer s3cr3t"}) as session,
     ):
         assert session.wait_for("/x", json={"n": 2}, timeout=5).json() == {"n": 2}
-    assert [one["authorization"] for one in web.headers] == ["Bearer s3cr3t"] * 3
+    assert [headers["authorization"] for headers in web.headers] == ["Bearer s3cr3t"] * 3
 
 
 def test_a_redirect_with_a_password_is_told_without_it() -> None:
@@ -710,7 +710,7 @@ def test_a_session_hides_what_a_server_echoes() -> None:
         {"headers": {"X-Whatever": b"s3cr3t"}},
         {"cookies": {"id": "s3cr3t"}},
     ],
-    ids=lambda one: next(iter(one)),
+    ids=lambda options: next(iter(options)),
 )
 def test_a_session_hides_what_one_request_sent(more: dict[str, Any]) -> None:
     """Credentials of one request that a server sends back must not be in an error."""

@@ -68,7 +68,7 @@ def test_the_broker_says_what_is_too_large(kafka: Kafka, topic: str) -> None:
     name = f"test-{uuid.uuid4().hex}"
     kafka.create_topics({name: 1}, config={"max.message.bytes": "4000000"})
     kafka.send(name, value)
-    assert [one.value for one in kafka.messages(name)] == [value]
+    assert [message.value for message in kafka.messages(name)] == [value]
     kafka.delete_topics(name)
 
 
@@ -329,7 +329,10 @@ def test_everything_up_to_a_message_is_collected(kafka: Kafka, topic: str) -> No
     with kafka.consumer(topic) as consumer:
         for value in ("a", "b", "c"):
             kafka.send(topic, value, partition=0)
-        assert [one.value for one in consumer.collect_until(lambda one: one.value == b"b")] == [b"a", b"b"]
+        assert [message.value for message in consumer.collect_until(lambda message: message.value == b"b")] == [
+            b"a",
+            b"b",
+        ]
 
 
 def test_a_wait_for_a_schema_passes_over_others(kafka: Kafka, topic: str) -> None:
@@ -550,7 +553,10 @@ def test_a_guard_that_raises_ends_a_wait(kafka: Kafka, topic: str, act: str) -> 
 
 def test_a_broker_that_falls_silent_confirms_nothing(kafka_stack: harness.Stack, topic: str) -> None:
     """Where a broker does not say what it has, there must be an error, never "nothing came" or "nothing is there"."""
-    acts: list[Callable[[KafkaConsumer], object]] = [lambda one: one.expect_none(0), lambda one: one.drain(20)]
+    acts: list[Callable[[KafkaConsumer], object]] = [
+        lambda consumer: consumer.expect_none(0),
+        lambda consumer: consumer.drain(20),
+    ]
     # More than the five seconds after which the client library gives up a connection.
     with Kafka(kafka_stack.endpoint("kafka", 9092), timeout=6) as kafka:
         kafka.send(topic, "there")
@@ -561,10 +567,10 @@ def test_a_broker_that_falls_silent_confirms_nothing(kafka_stack: harness.Stack,
         broker.pause()
         try:
             with ThreadPoolExecutor(len(acts)) as pool:
-                done = [pool.submit(act, one) for act, one in zip(acts, consumers, strict=True)]
-                for one in done:
+                done = [pool.submit(act, consumer) for act, consumer in zip(acts, consumers, strict=True)]
+                for future in done:
                     with pytest.raises(KafkaFailure, match=rf"^No watermarks of {topic}"):
-                        one.result(20)
+                        future.result(20)
         finally:
             broker.unpause()
 

@@ -199,14 +199,14 @@ class Bystander:
 def test_a_witness_that_fails_hides_nothing() -> None:
     """What a witness trips over must become its words, beside those of the others; closed ones are let go of."""
     bystanders = [Bystander(), Bystander(fails=True)]
-    for one in bystanders:
-        witnesses.call(one)
+    for witness in bystanders:
+        witnesses.call(witness)
     try:
         assert witnesses.hear(1.0)["bystander"] == "1 True\nno evidence: OSError: speechless"
         assert witnesses.hear(1.0, ask=False)["bystander"].startswith("1 False")
     finally:
-        for one in bystanders:
-            one.over = True
+        for witness in bystanders:
+            witness.over = True
         witnesses.begin()
     assert "bystander" not in witnesses.hear(1.0)
 

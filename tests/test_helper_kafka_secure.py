@@ -69,7 +69,7 @@ def secured(make_dock: Callable[[Path], Dock], tmp_path_factory: pytest.TempPath
         leaf = authority.issue_cert(leased["addresses"]["kafka_secure/kafka"])
         key = load_pem_private_key(leaf.private_key_pem.bytes(), None)
         pkcs8 = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        chain = b"".join(one.bytes() for one in leaf.cert_chain_pems)
+        chain = b"".join(certificate.bytes() for certificate in leaf.cert_chain_pems)
         # The file's variables: those of the caller were read before there was an address.
         (dock.root / "compose" / ".env").write_text(
             f"KAFKA_IMAGE_FOLDER={ROOT / 'images' / 'kafka'}\n"

@@ -87,9 +87,9 @@ def test_a_bad_broker_uri_is_told(text: str, wanted: str) -> None:
 def test_a_uri_and_a_password_make_a_login() -> None:
     """What a URI says must be in the security value, and a password that is missing must be told."""
     uri = parse_uri("SASL_PLAINTEXT+SCRAM-SHA-512\\u@host:1/t")
-    made = uri.security("secret")
-    assert (made.protocol, made.mechanism, made.user) == ("SASL_PLAINTEXT", "SCRAM-SHA-512", "u")
-    assert made.settings()["sasl.password"] == "secret"
+    security = uri.security("secret")
+    assert (security.protocol, security.mechanism, security.user) == ("SASL_PLAINTEXT", "SCRAM-SHA-512", "u")
+    assert security.settings()["sasl.password"] == "secret"
     for missing in ("", os.environ.get("HARNESS_NO_SUCH_VARIABLE")):
         with pytest.raises(ConfigError, match="needs a password"):
             uri.security(missing)  # type: ignore[arg-type] # as a variable that is not set gives it
@@ -97,8 +97,8 @@ def test_a_uri_and_a_password_make_a_login() -> None:
 
 def test_a_password_is_in_no_repr() -> None:
     """Neither the value nor the settings made of it may show the password."""
-    made = Security("SASL_PLAINTEXT", "PLAIN", "u", "secret")
-    assert "secret" not in f"{made!r} {made} {made.settings()!r} {[made.password]}"
+    security = Security("SASL_PLAINTEXT", "PLAIN", "u", "secret")
+    assert "secret" not in f"{security!r} {security} {security.settings()!r} {[security.password]}"
 
 
 @pytest.mark.parametrize(
@@ -252,9 +252,9 @@ def test_a_client_of_a_whole_run_remembers_its_last_topics() -> None:
     for number in range(5000):
         journal.note(Message(f"t{number}", 0, 0, None, b"x" * 1000, 0))
         journal.touch(["t0"])
-    assert len(journal._topics) == 100
     said = journal.tell(0, None)
     assert "topic t0:" in said
     assert "topic t4999:" in said
+    assert said.endswith("and 80 more topics")
     assert said.count("topic t") == 20
     assert said.endswith("and 80 more topics")

@@ -78,12 +78,12 @@ def test_objects_tell_what_they_are(engine: FakeEngine, api: Api) -> None:
     engine.networks = {"n1": (MINE, [])}
     engine.volumes = {"v1": (MINE, []), "v2": ({objects.RUN: "another"}, [])}
     found = objects.find(api, LABEL)
-    assert [(str(one), one.id) for one in found] == [
+    assert [(str(owned), owned.id) for owned in found] == [
         ("container c1-name", "c1"),
         ("network n1-name", "n1"),
         ("volume v1", "v1"),
     ]
-    assert [one.id for one in objects.find(api, objects.RUN, ["volume"])] == ["v1", "v2"]
+    assert [owned.id for owned in objects.find(api, objects.RUN, ["volume"])] == ["v1", "v2"]
 
 
 def test_a_copied_label_proves_nothing(engine: FakeEngine, api: Api) -> None:

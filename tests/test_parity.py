@@ -80,7 +80,7 @@ def test_a_known_failure_declares_itself(other: str, reason: str, holds: bool, t
     second = Side("compose", 0, {**GOOD, B: other})
     parity = compare(*((second, first) if turned else (first, second)), {})
     assert parity.holds == holds
-    assert [one.reason for one in parity.differences] == ["no compaction" if holds else ""]
+    assert [difference.reason for difference in parity.differences] == ["no compaction" if holds else ""]
 
 
 def test_a_failure_that_is_known_on_both_engines_is_alike() -> None:
@@ -114,7 +114,7 @@ def test_a_test_on_one_engine_only_fails(declared: dict[str, str]) -> None:
     ):
         assert not parity.holds
         assert parity.same == 2
-        assert [one.statuses for one in parity.differences] == [seen]
+        assert [difference.statuses for difference in parity.differences] == [seen]
 
 
 @pytest.mark.parametrize(

@@ -56,10 +56,10 @@ def test_no_process_is_overlooked_because_it_forks(tmp_path: Path) -> None:
         assert procs.with_cookie(cookie), "the chain ended before it was looked for"
     finally:
         for _ in clock.poll(clock.Deadline.after(10)):
-            found = procs.with_cookie(cookie)
-            for pid, start in found.items():
+            processes = procs.with_cookie(cookie)
+            for pid, start in processes.items():
                 procs.kill(pid, signal.SIGKILL, start_time=start)
-            if not found:
+            if not processes:
                 break
     assert missed == 0
 
@@ -69,13 +69,14 @@ def test_one_walk_tells_whose_each_process_is() -> None:
     mine = f"TEST_WALK={os.getpid()}"
     environments = [{"NAME": "a/b"}, {"NAME": "c"}, {}, {"NAME": "d", "TEST_WALK": f"{os.getpid()}0"}]
     spawned = [
-        procs.spawn(["tail", "-f", "/dev/null"], env={"TEST_WALK": str(os.getpid()), **one}) for one in environments
+        procs.spawn(["tail", "-f", "/dev/null"], env={"TEST_WALK": str(os.getpid()), **environment})
+        for environment in environments
     ]
     try:
-        found = procs.with_cookies(mine, "NAME")
-        names = {process.pid: found[process.pid][1] for process in spawned if process.pid in found}
-        assert names == dict(zip([one.pid for one in spawned], ["a/b", "c", ""], strict=False))
-        assert all(procs.start_time_of(pid) == start for pid, (start, _) in found.items())
+        processes = procs.with_cookies(mine, "NAME")
+        names = {process.pid: processes[process.pid][1] for process in spawned if process.pid in processes}
+        assert names == dict(zip([process.pid for process in spawned], ["a/b", "c", ""], strict=False))
+        assert all(procs.start_time_of(pid) == start for pid, (start, _) in processes.items())
     finally:
         for process in spawned:
             process.kill()
@@ -91,7 +92,9 @@ def test_each_root_has_its_own_family() -> None:
         families: dict[int, dict[int, int]] = {}
         for _ in clock.poll(clock.Deadline.after(5)):
             families = procs.families(roots)
-            if all(sum(procs.command_of(pid).startswith("tail") for pid in one) == 1 for one in families.values()):
+            if all(
+                sum(procs.command_of(pid).startswith("tail") for pid in family) == 1 for family in families.values()
+            ):
                 break
         assert [sorted(procs.command_of(pid)[:4].strip() for pid in families[root]) for root in roots] == [
             ["sh -", "tail"]

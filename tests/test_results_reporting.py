@@ -84,15 +84,17 @@ def test_outcomes_are_told_apart(tmp_path: Path) -> None:
     assert (good.get("classname"), good.get("name"), good.get("time")) == ("tests.test_a", "test_good", "1.25")
     assert list(good) == []
     assert (bad.get("classname"), bad.get("name")) == ("tests.test_a", "TestX::test_bad[1]")
-    assert [(one.tag, one.get("type"), one.get("message"), one.text) for one in bad] == [
+    assert [(element.tag, element.get("type"), element.get("message"), element.text) for element in bad] == [
         ("failure", "AssertionError", "1 != 2", "the report")
     ]
     assert broken.get("classname") == "tests.sub.test_b"
-    assert [(one.tag, one.get("type"), one.get("message"), one.text) for one in broken] == [
+    assert [(element.tag, element.get("type"), element.get("message"), element.text) for element in broken] == [
         ("error", "BrokenStack", "kafka died", "its log")
     ]
-    assert [(one.tag, one.get("message")) for one in skipped] == [("skipped", "needs compose")]
-    assert [(one.tag, one.get("type"), one.get("message")) for one in known] == [("skipped", "xfail", "no compaction")]
+    assert [(element.tag, element.get("message")) for element in skipped] == [("skipped", "needs compose")]
+    assert [(element.tag, element.get("type"), element.get("message")) for element in known] == [
+        ("skipped", "xfail", "no compaction")
+    ]
 
 
 @pytest.mark.parametrize("bad", ["\x00", "\x1b", "\x08", "\x0b", "\udcff", "\ufffe", "\uffff"])

@@ -26,14 +26,14 @@ TABLE = """\
 @pytest.mark.skipif(sys.byteorder != "little", reason="the table was written by a machine of the other byte order")
 def test_the_kernels_table_is_read() -> None:
     """Sockets that listen, and no others, must be read with address, port and inode from both tables."""
-    assert [str(one) for one in parse_listeners(TABLE)] == [
+    assert [str(listener) for listener in parse_listeners(TABLE)] == [
         "127.0.0.1:8000",
         "0.0.0.0:8080",
         "[::]:80",
         "127.0.0.1:81",
         "[::1]:82",
     ]
-    assert [one.inode for one in parse_listeners(TABLE)] == [101, 102, 104, 105, 106]
+    assert [listener.inode for listener in parse_listeners(TABLE)] == [101, 102, 104, 105, 106]
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,7 @@ def test_what_may_hold_a_secret_is_not_kept(files: Files, what: str) -> None:
         files.write(name, content)
     for _ in range(2):
         files.asked = 0
-        services = {one.name: one for stack in files.read().stacks for one in stack.services}
+        services = {service.name: service for stack in files.read().stacks for service in stack.services}
         assert CANARY in str(services["web"].compose)
         assert files.asked >= 1
         assert not [path for path in files.kept() if CANARY in path.read_text()]

@@ -147,7 +147,7 @@ TREE = Tree(
 )
 def test_a_stack_sees_what_it_stands_on(name: str, below: list[str], visible: set[str]) -> None:
     """A stack must see its own services and those of what it includes, and start after these."""
-    assert [one.name for one in TREE.below(name)] == below
+    assert [stack.name for stack in TREE.below(name)] == below
     assert set(TREE.visible(name)) == visible
 
 

@@ -643,7 +643,7 @@ def test_mounts_have_absolute_sources(folder: Path) -> None:
     """A bind mount must have an absolute source, from the file's folder, and a volume its name."""
     text = WEB + "    volumes: ['./a.ini:/etc/a.ini:ro', 'data:/data']\n    tmpfs: [/scratch]\nvolumes: {data: {}}\n"
     mounts = read_tree([write(folder, s=text)], {}).root.services[0].mounts
-    assert [(one.kind, one.source, one.target, one.read_only) for one in mounts] == [
+    assert [(mount.kind, mount.source, mount.target, mount.read_only) for mount in mounts] == [
         ("bind", str(folder.resolve() / "a.ini"), "/etc/a.ini", True),
         ("volume", "data", "/data", False),
     ]
@@ -709,7 +709,7 @@ def test_profiles_choose_services(folder: Path, profiles: Iterable[str], chosen:
         folder,
         s=WEB + "  debug: {image: x, profiles: [debug, trace]}\n  trace: {image: x, profiles: [trace]}\n",
     )
-    assert sorted(one.name for one in read_tree([root], {}, profiles=profiles).root.services) == chosen
+    assert sorted(service.name for service in read_tree([root], {}, profiles=profiles).root.services) == chosen
 
 
 def test_a_diamond_of_includes_has_its_foot_once(folder: Path) -> None:

@@ -28,7 +28,7 @@ TEXT = st.text(max_size=8)
 DOUBLE = st.floats()
 FLOAT = st.floats(width=32)
 KIND = st.sampled_from(KINDS)
-FLAGS = st.sets(st.sampled_from(COLOURS)).map(lambda found: [one for one in COLOURS if one in found])
+FLAGS = st.sets(st.sampled_from(COLOURS)).map(lambda chosen: [name for name in COLOURS if name in chosen])
 POINT = st.fixed_dictionaries({"x": FLOAT, "y": DOUBLE})
 CELL = st.fixed_dictionaries(
     {
@@ -58,9 +58,9 @@ THING = st.one_of(
 )
 
 
-def several(one: st.SearchStrategy[Any], key: str = "") -> st.SearchStrategy[Any]:
+def several(element: st.SearchStrategy[Any], key: str = "") -> st.SearchStrategy[Any]:
     """Return absent, empty and short vectors, of unlike keys: the order of like ones is nobody's promise."""
-    return st.none() | st.lists(one, max_size=4, unique_by=(lambda item: item[key]) if key else None)
+    return st.none() | st.lists(element, max_size=4, unique_by=(lambda item: item[key]) if key else None)
 
 
 FIELDS: dict[str, st.SearchStrategy[Any]] = {
@@ -103,7 +103,7 @@ def _with_things(drawn: tuple[dict[str, Any], tuple[str, Any] | None, list[tuple
     value, thing, things = drawn
     value["thing_type"], value["thing"] = thing or ("NONE", None)
     value["things_type"] = None if things is None else [name for name, _ in things]
-    value["things"] = None if things is None else [one for _, one in things]
+    value["things"] = None if things is None else [thing for _, thing in things]
     return value
 
 
@@ -117,14 +117,14 @@ def plain(value: Any) -> Any:
     if isinstance(value, float):
         return "nan" if value != value else f"{value!r}"  # noqa: PLR0124 - only NaN differs from itself
     if isinstance(value, list):
-        return [plain(one) for one in value]
+        return [plain(item) for item in value]
     if not isinstance(value, dict):
         return value
     return {
-        name: sorted(plain(one), key=lambda item: _key_of(item[KEYED[name]]))
-        if name in KEYED and one is not None
-        else plain(one)
-        for name, one in value.items()
+        name: sorted(plain(item), key=lambda part: _key_of(part[KEYED[name]]))
+        if name in KEYED and item is not None
+        else plain(item)
+        for name, item in value.items()
     }
 
 
@@ -138,23 +138,23 @@ _WORDS = {"inf": "Infinity", "-inf": "-Infinity", "nan": "NaN", "-nan": "NaN"}
 
 def from_json(text: str) -> Any:
     """Read JSON as flatc writes it: infinities and NaN have other names there."""
-    return json.loads(_WORD.sub(lambda found: _WORDS.get(found[0], found[0]), text))
+    return json.loads(_WORD.sub(lambda match: _WORDS.get(match[0], match[0]), text))
 
 
 def to_json(value: dict[str, Any]) -> str:
     """Write a value as flatc reads it: absent fields left out, flags as words in one text."""
 
-    def shaped(one: Any, name: str = "") -> Any:
+    def shaped(value: Any, name: str = "") -> Any:
         if name == "colours":
-            return " ".join(one) or 0
+            return " ".join(value) or 0
         if name == "colour_list":
-            return [" ".join(item) or 0 for item in one]
-        if isinstance(one, dict):
-            return {label: shaped(item, label) for label, item in one.items() if item is not None}
-        return [shaped(item) for item in one] if isinstance(one, list) else one
+            return [" ".join(item) or 0 for item in value]
+        if isinstance(value, dict):
+            return {label: shaped(item, label) for label, item in value.items() if item is not None}
+        return [shaped(item) for item in value] if isinstance(value, list) else value
 
     text = json.dumps(shaped(value))
-    return re.sub(r'"(?:[^"\\]|\\.)*"|-?Infinity|NaN', lambda found: found[0].replace("Infinity", "inf"), text).replace(
+    return re.sub(r'"(?:[^"\\]|\\.)*"|-?Infinity|NaN', lambda match: match[0].replace("Infinity", "inf"), text).replace(
         "NaN", "nan"
     )
 
@@ -166,13 +166,13 @@ def agrees(seen: Any, needed: Any, name: str = "") -> bool:
     if name in {"colours", "colour_list"} and isinstance(needed, list):
         seen = seen or []
     if isinstance(needed, dict):
-        return isinstance(seen, dict) and all(agrees(seen.get(one), needed[one], one) for one in needed)
+        return isinstance(seen, dict) and all(agrees(seen.get(name), needed[name], name) for name in needed)
     if isinstance(needed, list):
         inner = "colours" if name == "colour_list" else ""
         return (
             isinstance(seen, list)
             and len(seen) == len(needed)
-            and all(agrees(one, other, inner) for one, other in zip(seen, needed, strict=True))
+            and all(agrees(item, other, inner) for item, other in zip(seen, needed, strict=True))
         )
     if isinstance(seen, float) and isinstance(needed, str):
         number = float(needed)

@@ -84,8 +84,8 @@ class Decoded:
     value: Any
 
 
-_decoders: dict[str, Callable[[bytes], Any]] = dict(DESERIALISERS)
-_encoders: dict[str, Callable[..., bytes]] = dict(SERIALISERS)
+decoders: dict[str, Callable[[bytes], Any]] = dict(DESERIALISERS)
+encoders: dict[str, Callable[..., bytes]] = dict(SERIALISERS)
 
 
 def register(schema: str, decoder: Callable[[bytes], Any], encoder: Callable[..., bytes] | None = None) -> None:
@@ -96,9 +96,9 @@ def register(schema: str, decoder: Callable[[bytes], Any], encoder: Callable[...
     """
     if len(schema.encode()) != 4:  # noqa: PLR2004 - by format
         raise ValueError(f"a file identifier has four bytes, {schema!r} has {len(schema.encode())}")
-    _decoders[schema] = decoder
+    decoders[schema] = decoder
     if encoder:
-        _encoders[schema] = encoder
+        encoders[schema] = encoder
 
 
 def _check_root(buffer: bytes) -> None:
@@ -154,11 +154,11 @@ def decode(buffer: bytes, *, schema: str = "", size_prefixed: bool = False) -> D
     prefixed = "it looks size-prefixed: size_prefixed=True" if looks_size_prefixed(message) else ""
     if schema and identifier != schema:
         raise BadBuffer(f"A message of schema {identifier!r} came, {schema!r} was needed (head: {head})", hint=prefixed)
-    decoder = _decoders.get(identifier)
+    decoder = decoders.get(identifier)
     if decoder is None:
         raise BadBuffer(
             f"Schema {identifier!r} is not known (head: {head})",
-            hint=prefixed or f"known: {', '.join(sorted(_decoders))}",
+            hint=prefixed or f"known: {', '.join(sorted(decoders))}",
         )
     try:
         _check_root(message)
@@ -178,9 +178,9 @@ def encode(schema: str, /, **fields: object) -> bytes:
         BadBuffer: the schema has no encoder.
         BadValue: a field is unknown, missing, or holds what its type cannot.
     """
-    encoder = _encoders.get(schema)
+    encoder = encoders.get(schema)
     if encoder is None:
-        raise BadBuffer(f"Schema {schema!r} has no encoder", hint=f"known: {', '.join(sorted(_encoders))}")
+        raise BadBuffer(f"Schema {schema!r} has no encoder", hint=f"known: {', '.join(sorted(encoders))}")
     signature = inspect.signature(encoder)
     try:
         signature.bind(**fields)
