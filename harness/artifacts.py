@@ -166,7 +166,7 @@ def append(path: Path, text: str) -> None:
 
 
 def _end_line(path: Path, at: int) -> None:
-    """Have what was written until ``at`` be a line of its own, in place: there is no room for more."""
+    """Make what was written until ``at`` a line of its own, in place: there is no room for more."""
     with suppress(OSError), path.open("r+b", buffering=0) as file:
         os.pwrite(file.fileno(), b"\n", at)
 
@@ -177,7 +177,7 @@ def new_run_id() -> str:
 
 
 def _ignore_in_git(logs: Path) -> None:
-    """Have a folder of runs ignore itself, unless something else is in it: then each run does that."""
+    """Make a folder of runs ignore itself, unless something else is in it: then each run does that."""
     ours = re.compile(r"\.?(latest|pruned)?-?(\d{8}-\d{6}-[0-9a-f]{8})?")
     if all(ours.fullmatch(name) for name in os.listdir(logs)):  # noqa: PTH208 - names only
         append(logs / ".gitignore", "*\n")

@@ -74,12 +74,12 @@ class Deadline:
 
 
 def lift_deadlines(*, lifted: bool) -> None:
-    """Have waits for something that must come, in this context, go on until it comes; or no longer."""
+    """Let waits of this context for something that must come last until it comes; or no longer."""
     _lifted.set(lifted)
 
 
 def add_guard(guard: Callable[[], None]) -> None:
-    """Have ``guard`` called on every turn of every poll loop in this context; it raises to end the wait."""
+    """Call ``guard`` on every turn of every poll loop in this context; it raises to end the wait."""
     if guard not in _guards.get():
         _guards.set((*_guards.get(), guard))
 

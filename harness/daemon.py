@@ -280,7 +280,7 @@ def _reply(daemon: Daemon, status: int, content: bytes) -> Reply:
 
 @contextlib.contextmanager
 def _told(daemon: Daemon, within: float) -> Iterator[None]:
-    """Have it told in words when an engine does not answer. Raises EngineUnreachableError."""
+    """Raise EngineUnreachableError when an engine does not answer in this block."""
     from http.client import HTTPException  # noqa: PLC0415 - every keeper loads this module, few of them an engine
 
     try:
@@ -390,8 +390,8 @@ def connect(daemon: Daemon, *, within: float = PING_BUDGET, timeout: float | Non
 
 
 @contextlib.contextmanager
-def in_words(what: str) -> Iterator[None]:
-    """Have what the engine refuses or does not answer in this block told as an error that begins with ``what``.
+def in_words(subject: str) -> Iterator[None]:
+    """Raise what the engine refuses or does not answer in this block as an error that begins with ``subject``.
 
     Raises:
         BrokenStack: it refused, with its own words.
@@ -403,9 +403,9 @@ def in_words(what: str) -> Iterator[None]:
         from docker.errors import APIError  # noqa: PLC0415 - loaded where an engine is in use
 
         if isinstance(error, APIError):
-            raise BrokenStack(f"{what}: the engine refused: {error.explanation or error}") from error
+            raise BrokenStack(f"{subject}: the engine refused: {error.explanation or error}") from error
         if is_no_answer(error):
-            raise EngineUnreachableError(f"{what}: the engine did not answer: {cause_of(error)}") from error
+            raise EngineUnreachableError(f"{subject}: the engine did not answer: {cause_of(error)}") from error
         raise
 
 

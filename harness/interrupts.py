@@ -32,7 +32,7 @@ class Interrupted(BaseException):
 
 @contextlib.contextmanager
 def interruptible(say: Callable[[str], None]) -> Iterator[None]:
-    """Have INT, TERM, HUP and QUIT end the block by Interrupted, and this process by that very signal after it.
+    """End the block by Interrupted at INT, TERM, HUP or QUIT, and this process by that very signal after it.
 
     The first is raised in the main thread. The next says what is under way, the one after that ends this process at
     once; the keeper of its environment then finishes by itself. A signal that was ignored before stays so.

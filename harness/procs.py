@@ -58,6 +58,10 @@ class Finished:
     stdout: str
     stderr: str
 
+    def ending(self, budget: float) -> str:
+        """Return how it ended, in words; ``budget`` is its time-out in seconds."""
+        return f"no end in {budget:g} s" if self.code is None else describe_exit(self.code)
+
 
 def run(
     argv: Sequence[str],
@@ -292,7 +296,7 @@ _ends_with: set[str] = set()  # the parents that this process watches
 
 
 def end_with_parent(environ: Mapping[str, str]) -> None:
-    """Have this process end when the one that ``environ`` names as its parent is gone; without a name do nothing.
+    """End this process when the one that ``environ`` names as its parent is gone; without a name do nothing.
 
     It gets TERM, as from whoever would have told it to end, and soon after that KILL, with all that have the same
     parent. A thread waits for that, and costs nothing.

@@ -123,7 +123,7 @@ class Workers:
         self.left += news.get("left", ())
 
     def interrupt(self) -> None:
-        """Have workers end their tests now: xdist would wait for them, and kill them after 10 s."""
+        """Make workers end their tests now: xdist would wait for them, and kill them after 10 s."""
         for node in self._nodes:
             # The popen of execnet's gateway; workers on other machines have none and no stacks of ours.
             process = getattr(getattr(node.gateway, "_io", None), "popen", None)

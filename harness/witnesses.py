@@ -34,7 +34,7 @@ _lock = threading.Lock()
 
 
 def call(witness: Witness) -> None:
-    """Have ``witness`` asked when a test fails, until the test after that in which it was over."""
+    """Ask ``witness`` when a test fails, until the test after that in which it was over."""
     with _lock:
         _called.append(witness)
 

@@ -261,10 +261,9 @@ def _call(
     done = procs.run(argv, timeout=max(1.0, deadline.remaining()), env={**environ, "LC_ALL": "C"})
     if done.code == 0:
         return
-    ended = f"no end in {deadline.budget:g} s" if done.code is None else procs.describe_exit(done.code)
     output = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
     logged = last_lines(log, _TAIL) if log and log.is_file() else []
-    raise ConfigError(f"Base image: {step} failed: {ended}", details=[*output[-_TAIL:], *logged])
+    raise ConfigError(f"Base image: {step} failed: {done.ending(deadline.budget)}", details=[*output[-_TAIL:], *logged])
 
 
 @contextlib.contextmanager

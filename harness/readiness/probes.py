@@ -125,7 +125,7 @@ class Slow(Protocol):
     """An asker whose answer may take longer than a wait can be held up; it is asked in a thread of its own."""
 
     def cancel(self) -> None:
-        """Have an answer that is under way come soon, from another thread: nobody wants it any more."""
+        """End a question that is under way, from another thread: nobody wants its answer any more."""
         ...
 
 
@@ -153,7 +153,7 @@ class Patient(Simple):
     given_up: threading.Event = field(default_factory=threading.Event)
 
     def cancel(self) -> None:
-        """Have it end what it does."""
+        """End what it does."""
         self.given_up.set()
 
     def close(self) -> None:
@@ -334,8 +334,7 @@ def _outcome(argv: tuple[str, ...], done: procs.Finished, budget: float) -> str:
     if done.code == 0:
         return ""
     lines = (done.stderr or done.stdout).strip().splitlines()
-    how = f"no end in {budget:g} s" if done.code is None else procs.describe_exit(done.code)
-    return f"{argv[0]}: {how}" + (f": {lines[-1]}" if lines else "")
+    return f"{argv[0]}: {done.ending(budget)}" + (f": {lines[-1]}" if lines else "")
 
 
 def _healthy(target: Target) -> Asker:
@@ -519,7 +518,7 @@ class KafkaAsker:
             kafka.delete_topics(topic)
 
     def _begin_again(self) -> None:
-        """Have a new client ask after some failures: one that was sent to an address without a broker stays there.
+        """Ask by a new client after some failures: one that was sent to an address without a broker stays there.
 
         Each gets more time for an answer than the one before: a busy broker must be heard some time.
         """

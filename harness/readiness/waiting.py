@@ -38,7 +38,7 @@ class Stop:
         return event
 
     def tell(self, other: Stop) -> None:
-        """Pass on to ``other`` what comes from now on; that the waits shall give up, also when it came before."""
+        """Pass on to ``other`` what comes from now on, and the end of the waits also when it came before."""
         with self._lock:
             self._others.append(other)
         if self.stopped:
@@ -50,7 +50,7 @@ class Stop:
             self._others.remove(other)
 
     def notify(self) -> None:
-        """Have every wait look again: a service ended or became ready."""
+        """Wake every wait: a service ended or became ready."""
         with self._lock:
             others = list(self._others)
             for event in self._events:
@@ -59,7 +59,7 @@ class Stop:
             other.notify()
 
     def stop(self) -> None:
-        """Have every wait give up."""
+        """End every wait."""
         self.stopped = True
         with self._lock:
             others = list(self._others)
@@ -94,7 +94,7 @@ class Waited:
 
 
 def _give_up(asker: Asker) -> None:
-    """Have a probe end what it does for an answer that nobody wants any more."""
+    """End what a probe does for an answer that nobody wants any more."""
     if isinstance(asker, Slow):
         asker.cancel()
 

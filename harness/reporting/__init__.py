@@ -26,7 +26,7 @@ SAVE_EVERY = 1.0  # seconds; the events themselves are on disk at once
 
 
 def _hold(owner: object, path: Path) -> None:
-    """Let it be known, while this process and ``owner`` live, that somebody writes in a run's folder."""
+    """Show, while this process and ``owner`` live, that somebody writes in a run's folder."""
     with suppress(OSError):
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         weakref.finalize(owner, os.close, fd)
@@ -135,9 +135,9 @@ class RunFolder:
             counts = self._facts["outcomes"]
             counts[line["status"]] = counts.get(line["status"], 0) + 1
 
-    def event(self, what: str, **facts: object) -> None:
+    def event(self, name: str, /, **facts: object) -> None:
         """Append a line to events.jsonl; ``t`` is seconds since the run began."""
-        line = {"t": round(clock.now() - self._began, 4), "event": what, **facts}
+        line = {"t": round(clock.now() - self._began, 4), "event": name, **facts}
         text = json.dumps(line) + "\n"
         with self._lock:
             is_written = self._try(self.path / EVENTS, lambda path: artifacts.append(path, text))

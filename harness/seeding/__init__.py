@@ -8,7 +8,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness import procs
 from harness.errors import BrokenStack, HarnessError
 from harness.helpers import http
 from harness.last_words import cause_of, last_line
@@ -17,6 +16,7 @@ from harness.refusals import missing_program
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from harness.procs import Finished
     from harness.stack import Seed
 
 EXEC_BUDGET = 60.0
@@ -37,7 +37,7 @@ class Surroundings:
     folder: Path
     broker: Callable[[str | None], str]
     address: Callable[[str, int], tuple[str, int]]
-    execute: Callable[[str, tuple[str, ...], float], procs.Finished]
+    execute: Callable[[str, tuple[str, ...], float], Finished]
     stack: object
 
 
@@ -93,12 +93,12 @@ def _apply(seed: Seed, around: Surroundings) -> None:
     elif seed.exec is not None:
         done = around.execute(seed.exec.service, seed.exec.command, EXEC_BUDGET)
         if done.code != 0:
-            ending = procs.describe_exit(done.code) if done.code is not None else f"no end in {EXEC_BUDGET:g} s"
             lines = (done.stderr or done.stdout).splitlines()
             missing = missing_program(" ".join(lines))
             cause = f"there is no program {missing!r}" if missing else cause_of(lines) or last_line(lines)
+            ending = f"{done.ending(EXEC_BUDGET)}{f': {cause}' if cause else ''}"
             raise BrokenStack(
-                f"Seed {seed.key!r} in {seed.exec.service!r}: {ending}{f': {cause}' if cause else ''}",
+                f"Seed {seed.key!r} in {seed.exec.service!r}: {ending}",
                 details=[f"command: {' '.join(seed.exec.command)}", *lines[-10:]],
             )
     elif seed.python is not None:

@@ -96,6 +96,14 @@ def compose_environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in environ.items() if not key.startswith("COMPOSE_") and not _OURS.match(key)}
 
 
+def _reading(files: Sequence[Path], environ: Mapping[str, str], project_directory: Path | None) -> list[str]:
+    """Return the beginning of a command that reads ``files`` with all their profiles."""
+    argv = [find_compose(environ), "--profile", "*"]
+    for file in files:
+        argv += ["-f", str(file)]
+    return [*argv, "--project-directory", str(project_directory)] if project_directory else argv
+
+
 def run_config(
     files: Sequence[Path],
     environ: Mapping[str, str],
@@ -103,16 +111,12 @@ def run_config(
     project_directory: Path | None = None,
     env_files: Sequence[Path] = (),
 ) -> tuple[dict[str, Any], list[str], str]:
-    """Have Compose parse and merge ``files``, unless it is known what it makes of them.
+    """Parse and merge ``files`` by Compose, or recall what it made of them before.
 
     Returns:
         The merged document, the names of variables that are unset without default, and Compose's error ("": none).
     """
-    argv = [find_compose(environ), "--profile", "*"]
-    for file in files:
-        argv += ["-f", str(file)]
-    if project_directory:
-        argv += ["--project-directory", str(project_directory)]
+    argv = _reading(files, environ, project_directory)
     for file in env_files:
         argv += ["--env-file", str(file)]
     argv, env = [*argv, "config"], compose_environment(environ)
@@ -139,13 +143,13 @@ def show_config(files: Sequence[Path], environ: Mapping[str, str], project_direc
     Raises:
         ConfigError: Compose refuses them, with its words.
     """
-    argv = [find_compose(environ), "--profile", "*"]
-    for file in files:
-        argv += ["-f", str(file)]
-    if project_directory:
-        argv += ["--project-directory", str(project_directory)]
-    argv += ["config", "--no-interpolate", "--no-env-resolution"]
-    done = procs.run(argv, timeout=CONFIG_BUDGET, env=compose_environment(environ), cwd=ANYWHERE)
+    argv = _reading(files, environ, project_directory)
+    done = procs.run(
+        [*argv, "config", "--no-interpolate", "--no-env-resolution"],
+        timeout=CONFIG_BUDGET,
+        env=compose_environment(environ),
+        cwd=ANYWHERE,
+    )
     if done.code != 0:
         problem = " ".join(done.stderr.split()) or f"no end in {CONFIG_BUDGET:g} s"
         raise ConfigError(f"{files[0]}: Compose cannot show it: {problem}")

@@ -66,15 +66,15 @@ class KafkaProbe(Frozen):
     message: MessageWanted | None = None
 
 
-def _one_key(model: type[Frozen], value: Any, keys: tuple[str, ...], what: str) -> Any:  # noqa: ANN401 - as written
-    known = {field.alias or name for name, field in model.model_fields.items()}
+def _one_key(model: type[Frozen], value: Any, keys: tuple[str, ...], owner: str) -> Any:  # noqa: ANN401 - as written
+    fields = {field.alias or name for name, field in model.model_fields.items()}
     # A key that is not known is the more useful thing to say, and pydantic says it.
-    if isinstance(value, dict) and known.issuperset(value):
+    if isinstance(value, dict) and fields.issuperset(value):
         present = [key for key in keys if key in value]
         if len(present) != 1:
-            raise ValueError(f"{what} has {', '.join(present) or 'none'}; exactly one is needed of: {', '.join(keys)}")
+            raise ValueError(f"{owner} has {', '.join(present) or 'none'}; exactly one is needed of: {', '.join(keys)}")
         if value[present[0]] is None and present[0] != "json":
-            raise ValueError(f"{what} needs a value for {present[0]}; it has none")
+            raise ValueError(f"{owner} needs a value for {present[0]}; it has none")
     return value
 
 

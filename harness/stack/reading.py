@@ -199,7 +199,7 @@ def _included(entry: object, folder: Path, place: str, problems: list[str]) -> _
 
 
 def _parse(unit: _Unit, environ: Mapping[str, str]) -> list[str]:
-    """Have Compose parse a unit; return its problems."""
+    """Parse a unit by Compose; return its problems."""
     problems = [line for source in unit.sources for line in _near_misses(source)]
     document, unset, error = run_config(
         unit.files, environ, project_directory=unit.project_directory, env_files=unit.env_files
@@ -232,7 +232,7 @@ def _near_misses(source: Source) -> list[str]:
 
 
 def _place_error(unit: _Unit, error: str) -> str:
-    """Give Compose's error a file and a line, as far as its words tell the place."""
+    """Return Compose's error with file and line, as far as its words tell the place."""
     named = [source for source in unit.sources if str(source.path) in error]
     source = (named or list(unit.sources))[0]
     line, hint = 1, ""
@@ -487,7 +487,7 @@ def _no_port(service: Service, number: int) -> str:
 
 
 def _twofold(tree: Tree, stack: Stack) -> list[str]:
-    """Say which names of services mean two services of different stacks that ``stack`` includes."""
+    """Return, in sentences, the names that mean services of several stacks that ``stack`` includes."""
     owners: dict[str, list[str]] = {}
     for included in tree.below(stack.name):
         for service in included.services:

@@ -176,7 +176,7 @@ class Kafka:
         return {part[1]: (starts[part], ends[part]) for part in parts}
 
     def delete_records(self, topic: str, before: int | None = None, *, partition: int = 0) -> int:
-        """Have the broker forget the messages of a partition before an offset; return the first that is left.
+        """Delete the messages of a partition before an offset; return the first offset that is left.
 
         Args:
             topic: the topic.
