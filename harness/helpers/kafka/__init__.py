@@ -6,7 +6,8 @@ Threads: one ``Kafka`` may be used by several threads at once; a ``KafkaConsumer
 each thread its own.
 """
 
-from harness.helpers.kafka.client import Kafka, missing_leaders
+from harness.helpers.kafka.admin import missing_leaders
+from harness.helpers.kafka.client import Kafka
 from harness.helpers.kafka.connection import KafkaFailure
 from harness.helpers.kafka.consumer import KafkaConsumer
 from harness.helpers.kafka.messages import Message, UnexpectedMessage, WrongOrder, check_key_order

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import uuid
 import weakref
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
-from typing import TYPE_CHECKING, Any, Self
-
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import NewTopic
+from typing import TYPE_CHECKING, Self
 
 from harness import witnesses
 from harness.clock import Deadline, poll
 from harness.errors import WaitTimeout
-from harness.helpers.kafka.connection import Connection, KafkaFailure
+from harness.helpers.kafka import admin
+from harness.helpers.kafka.connection import Connection
 from harness.helpers.kafka.consumer import KafkaConsumer
 from harness.helpers.kafka.evidence import Journal
 from harness.helpers.kafka.reader import TopicReader
 from harness.helpers.kafka.sending import Sender, Sent
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from harness.helpers.kafka.messages import Message
     from harness.helpers.kafka.security import Security
 
@@ -106,23 +103,8 @@ class Kafka:
             KafkaFailure: the broker refused one.
             WaitTimeout: a leader is missing at the deadline.
         """
-        if not topics:
-            return
-        deadline = Deadline.after(self.timeout)
-        new = {name: NewTopic(name, count, 1, config=dict(config or {})) for name, count in topics.items()}
-        self._ask_each(
-            "create",
-            list(topics),
-            lambda admin, names, seconds: admin.create_topics([new[name] for name in names], operation_timeout=seconds),
-            KafkaError.TOPIC_ALREADY_EXISTS,
-            deadline,
-        )
-        missing = ""
-        for _ in poll(deadline):
-            missing = missing_leaders(self.leaders(), topics)
-            if not missing:
-                return
-        raise WaitTimeout(f"Broker {self.bootstrap}: {missing} {self.timeout:g} s after it was created")
+        if topics:
+            admin.create(self._connection, topics, config or {}, Deadline.after(self.timeout))
 
     def delete_topics(self, *names: str) -> None:
         """Delete topics and wait until the broker lists them no more; unknown ones are no error.
@@ -134,40 +116,10 @@ class Kafka:
         if not names:
             return
         deadline = Deadline.after(self.timeout)
-        self._ask_each(
-            "delete",
-            list(names),
-            lambda admin, names, seconds: admin.delete_topics(names, operation_timeout=seconds),
-            KafkaError.UNKNOWN_TOPIC_OR_PART,
-            deadline,
-        )
+        admin.delete(self._connection, names, deadline)
         # A producer goes on believing in the partitions that it knows, also when a topic of that name is made again.
         self._sender.drop()
-        listed: list[str] = []
-        for _ in poll(deadline):
-            listed = sorted(set(names) & self.leaders().keys())
-            if not listed:
-                return
-        raise WaitTimeout(
-            f"Broker {self.bootstrap}: topic {listed[0]!r} is there {self.timeout:g} s after its deletion"
-        )
-
-    def _ask_each(
-        self,
-        verb: str,
-        names: list[str],
-        request: Callable[[Any, list[str], float], dict[str, Any]],
-        accept: int,
-        deadline: Deadline,
-    ) -> None:
-        """Ask about all topics at once, and again about each whose error passes by itself. Raises KafkaFailure."""
-        first = dict(request(self._connection.admin, names, deadline.budget))  # a copy: the library needs its own
-
-        def about(name: str, admin: Any, seconds: float) -> Any:  # noqa: ANN401 - untyped library
-            return first.pop(name, None) or request(admin, [name], seconds)[name]
-
-        for name in names:
-            self._connection.ask(partial(about, name), f"{verb} topic {name!r}", accept=accept, deadline=deadline)
+        admin.wait_until_gone(self._connection, names, deadline)
 
     def watermarks(self, topic: str) -> dict[int, tuple[int, int]]:
         """Return partition -> (first offset, offset after the last) of all partitions. Raises KafkaFailure."""
@@ -186,12 +138,7 @@ class Kafka:
         Raises:
             KafkaFailure: the broker refused it.
         """
-        part = TopicPartition(topic, partition, -1 if before is None else before)
-        answer = self._connection.ask(
-            lambda admin, seconds: admin.delete_records([part], operation_timeout=seconds)[part],
-            f"delete records of {topic}[{partition}]",
-        )
-        return int(answer.low_watermark)
+        return admin.delete_records(self._connection, topic, before, partition)
 
     # -- groups -------------------------------------------------------------------------------------------------
 
@@ -204,19 +151,7 @@ class Kafka:
         Raises:
             KafkaFailure: the topic does not exist, or the broker does not say.
         """
-        parts = self._connection.partitions([topic])
-        request = ConsumerGroupTopicPartitions(group, [TopicPartition(*part) for part in parts])
-        # Before the ends: a group that goes on meanwhile would seem to be ahead of them.
-        answer = self._connection.ask(
-            lambda admin, seconds: admin.list_consumer_group_offsets([request], request_timeout=seconds)[group],
-            f"tell the offsets of group {group!r}",
-        )
-        failed = next((place for place in answer.topic_partitions if place.error is not None), None)
-        if failed:
-            raise KafkaFailure(f"No offsets of group {group!r} in {topic}[{failed.partition}]: {failed.error}")
-        places = {place.partition: place.offset for place in answer.topic_partitions}
-        starts, ends = self._connection.starts(parts), self._connection.ends(parts)
-        return {part[1]: max(0, ends[part] - max(starts[part], places.get(part[1], -1))) for part in parts}
+        return admin.lags(self._connection, group, topic)
 
     def wait_for_lag(self, group: str, topic: str, at_most: int = 0, timeout: float | None = None) -> dict[int, int]:
         """Wait until ``group`` is at most ``at_most`` offsets behind, over all partitions; return the lags then.
@@ -239,15 +174,7 @@ class Kafka:
 
     def committed_reachable(self, timeout: float) -> bool:
         """Return whether a group coordinator answers, by asking for the offsets of a group that does not exist."""
-        self._connection.check()
-        probe: Any = self._connection.open_client(Consumer, group_id=f"harness-{uuid.uuid4().hex}")
-        try:
-            probe.committed([TopicPartition("harness-none", 0)], timeout=timeout)
-        except KafkaException as error:
-            return bool(error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART)
-        finally:
-            probe.close()
-        return True
+        return admin.is_coordinated(self._connection, timeout)
 
     # -- producing ----------------------------------------------------------------------------------------------
 
@@ -339,17 +266,3 @@ class Kafka:
         return max(
             newest.values(), key=lambda message: (message.timestamp, message.offset, message.partition), default=None
         )
-
-
-def missing_leaders(leaders: Mapping[str, Mapping[int, bool]], topics: Mapping[str, int]) -> str:
-    """Return what of ``topics`` (name -> partitions) is not there with a leader, as words; "" when all is."""
-    for name, count in topics.items():
-        partitions = leaders.get(name)
-        if partitions is None:
-            return f"topic {name!r} does not exist"
-        if len(partitions) < count:
-            return f"topic {name!r} has {len(partitions)} of {count} partitions"
-        without = [number for number, has in partitions.items() if not has]
-        if without:
-            return f"topic {name!r} has no leader for partition {without[0]}"
-    return ""
