@@ -89,7 +89,12 @@ def main(argv: list[str]) -> int:
         return 2
     # Most of them wait most of the time.
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        verdicts = list(pool.map(lambda name: run(system, name, declared, tests), chosen or declared["mutants"]))
+        looks = list(pool.map(lambda name: run(system, name, declared, tests), chosen or declared["mutants"]))
+    # Beside others a test may come too late that has nothing to do with the mutant; alone it does not.
+    verdicts = [run(system, look.mutant, declared, tests) if look.problems else look for look in looks]
+    for look in looks:
+        for problem in look.problems:
+            print(f"{look.mutant}: looked at again, alone: {problem}")
     for verdict in verdicts:
         print(f"{verdict.mutant}: {'SURVIVED' if verdict.problems else 'caught'} by {', '.join(verdict.caught_by)}")
         print(f"  {verdict.said[:160]}")

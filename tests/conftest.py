@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import containers
+import fresh_server
 import pytest
+from fresh import Starter
 from projects import Project
 
+from harness import procs
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from docker import APIClient
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Where no compiled code may be kept beside its sources, keep it in a folder, for all that is started by tests.
+
+    There it is only read, so that a file that a test writes twice within a second is never taken for its older self.
+    """
+    if not sys.dont_write_bytecode or sys.pycache_prefix or hasattr(config, "workerinput"):
+        return
+    folder = tempfile.TemporaryDirectory(prefix="harness-compiled-")
+    config.add_cleanup(folder.cleanup)
+    code, empty = Path(folder.name, "code"), Path(folder.name, "empty")
+    empty.mkdir()
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    load = [sys.executable, fresh_server.__file__, "--load", str(empty)]
+    done = procs.run(load, timeout=120, env=environ | {"PYTHONPYCACHEPREFIX": str(code)}, cwd=empty)
+    assert done.code == 0, done.stderr
+    os.environ["PYTHONPYCACHEPREFIX"] = str(code)  # also for workers
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -45,13 +69,22 @@ def _interruptible() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(scope="session")
+def starter(tmp_path_factory: pytest.TempPathFactory, _interruptible: None) -> Iterator[Starter]:
+    """What runs commands of Python without loading all that they need each time."""
+    starter = Starter(tmp_path_factory.mktemp("fresh"))
+    yield starter
+    starter.close()
+
+
 @pytest.fixture
-def project(tmp_path: Path) -> Iterator[Project]:
+def project(tmp_path: Path, starter: Starter) -> Iterator[Project]:
     """An empty project. At the end of the test nothing of it may be left."""
     root, state = tmp_path / "project", tmp_path / "state"
     root.mkdir()
     state.mkdir(mode=0o700)
     made = Project(root, state)
+    made.starter = starter
     yield made
     for run in made.runs:
         run.close()
@@ -72,7 +105,7 @@ def engine_client() -> Iterator[APIClient]:
 
 
 @pytest.fixture(scope="session")
-def make_dock(engine_client: APIClient) -> Callable[[Path], containers.Dock]:
+def make_dock(engine_client: APIClient, starter: Starter) -> Callable[[Path], containers.Dock]:
     """Return what makes a project on the compose engine in a folder."""
     image = containers.actor_image(engine_client)
 
@@ -80,7 +113,9 @@ def make_dock(engine_client: APIClient) -> Callable[[Path], containers.Dock]:
         root, state = folder / "project", folder / "state"
         root.mkdir()
         state.mkdir(mode=0o700)
-        return containers.Dock(root, state, containers.find_engine(), image)
+        dock = containers.Dock(root, state, containers.find_engine(), image)
+        dock.starter = starter
+        return dock
 
     return make
 

@@ -19,6 +19,8 @@ from harness.runs import Run
 from harness.runs.choice import choose
 
 if TYPE_CHECKING:
+    from fresh import Starter
+
     from harness.config import Settings
 
 ACTOR = Path(__file__).parent / "actor.py"
@@ -32,6 +34,7 @@ class Project:
         self.state = state
         self.said: list[str] = []
         self.prefix: tuple[str, ...] = ()  # what commands are run by, such as in a namespace
+        self.starter: Starter | None = None  # who runs them else
         self.runs: list[Run] = []
         self.environ = {**os.environ, "XDG_RUNTIME_DIR": str(state), "HARNESS_ENGINE": "embedded"}
         (root / "compose").mkdir()
@@ -108,7 +111,9 @@ def web(delay: float = 0.0, **harness: Any) -> dict[str, Any]:
 
 
 def run_in(project: Project, *argv: str, timeout: float = 60) -> procs.Finished:
-    """Run a command in the project's folder."""
+    """Run a command of Python in the project's folder."""
+    if project.starter and not project.prefix:
+        return project.starter.run(argv, timeout=timeout, env=project.environ, cwd=project.root)
     return procs.run([*project.prefix, sys.executable, *argv], timeout=timeout, env=project.environ, cwd=project.root)
 
 

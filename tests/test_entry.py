@@ -16,6 +16,7 @@ HARNESS = ("-c", "from harness.invoke_tasks import main; main()")
 
 def test_up_ps_endpoints_logs_test_down(project: Project) -> None:
     """The tasks must do in turn what they say, with the same addresses, and leave nothing."""
+    project.starter = None  # each is a process that loads for itself what it needs
     project.stack("s", {"web": web(words=("say:hello",))})
     (project.root / "pyproject.toml").write_text(
         '[tool.harness.systems.it]\ntests = "suite"\nstacks = ["s"]\ndefault = "s"\n'

@@ -405,6 +405,7 @@ def test_suites_for_pytest_docker_work(project: Project) -> None:
 
 def test_the_plugin_loads_nothing_for_plain_tests(project: Project) -> None:
     """Plain tests must load no library that pytest does not, and of ours only what the plugin itself is."""
+    project.starter = None  # there they are loaded already
     suite(
         project,
         "import sys\ndef test_plain():\n"

@@ -99,6 +99,23 @@ class Broker:
         low, high = self.consumer().get_watermark_offsets(TopicPartition(topic, partition), timeout=PATIENCE)
         return low, high
 
+    def wait_until_decided(self, topic: str, partition: int = 0) -> None:
+        """Wait until no transaction is open on a partition.
+
+        A commit or abort returns when the coordinator has noted it; the partitions are told after that, so that a
+        consumer of committed messages may be at its end (the last stable offset) before them.
+        """
+        for _ in poll(Deadline.patient(PATIENCE)):
+            stable, end = (
+                self.consumer(isolation_level=level).get_watermark_offsets(
+                    TopicPartition(topic, partition), timeout=PATIENCE
+                )[1]
+                for level in ("read_committed", "read_uncommitted")
+            )
+            if stable == end:
+                return
+        raise WaitTimeout(f"Topic {topic!r} has a transaction that is open {PATIENCE:g} s after it ended")
+
     # -- producing ----------------------------------------------------------------------------------------------
 
     def producer(self, **config: object) -> Any:

@@ -120,7 +120,7 @@ def full_disk(project: Project) -> Iterator[None]:
     """Have a file system that takes nothing more for the folder of runs."""
     (project.root / "logs").mkdir()
     disk = ["mount", "-t", "tmpfs", "-o", "nr_inodes=1", "tmpfs", "logs"]
-    project.before = [
+    project.prefix = (
         "unshare",
         "--user",
         "--map-root-user",
@@ -129,7 +129,7 @@ def full_disk(project: Project) -> Iterator[None]:
         "-c",
         f'{" ".join(disk)} && exec "$@"',
         "sh",
-    ]
+    )
     yield
 
 

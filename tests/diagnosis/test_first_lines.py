@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from docker import APIClient
+    from fresh import Starter
 
 CASES = [Case(fault, engine) for fault in FAULTS for engine in fault.engines]
 MOST = 110 / 119
@@ -30,12 +31,15 @@ def image(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def trials(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trials]:
+def trials(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, starter: Starter
+) -> Iterator[Trials]:
     """All faults of this session, tried out some at a time."""
     made = Trials(
         items_of(request.session),
         tmp_path_factory.mktemp,
         lambda: str(request.getfixturevalue("image")),
+        starter,
     )
     yield made
     made.close()

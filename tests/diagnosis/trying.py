@@ -4,31 +4,29 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import fresh
 import places
 import yaml
-from projects import Project
-
-from harness import procs
-from harness.clock import Deadline, poll
+from projects import Project, run_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from faults import Fault
+    from fresh import Starter
+
+    from harness import procs
 
 AT_ONCE = 6
 """Faults that are tried side by side: most of them wait for a deadline most of the time."""
 
 AHEAD = 2 * AT_ONCE
 BUDGET = 60.0
-HARNESS = (sys.executable, "-c", "from harness.invoke_tasks import main; main()")
+HARNESS = ("-c", "from harness.invoke_tasks import main; main()")
 
 
 @dataclass(frozen=True)
@@ -43,14 +41,13 @@ class Case:
 
 
 class Plot(Project):
-    """A project with a fault. ``before`` are words before the command."""
+    """A project with a fault."""
 
     def __init__(self, folder: Path, case: Case, image: str) -> None:
         root, state = folder / "project", folder / "state"
         root.mkdir()
         state.mkdir(mode=0o700)
         super().__init__(root, state)
-        self.before: list[str] = []
         self.environ |= {"HARNESS_ENGINE": case.engine, **case.fault.environ}
         fault = case.fault
         texts = dict(fault.files)
@@ -81,22 +78,13 @@ class Told:
     root: str
 
 
-def try_out(case: Case, folder: Path, image: str, server: str = "") -> Told:
-    """Have a command run into a fault, by the program that listens at ``server`` (``fresh``) if there is one."""
+def try_out(case: Case, folder: Path, image: str, starter: Starter) -> Told:
+    """Have a command run into a fault."""
     project = Plot(folder, case, image)
+    project.starter = starter
     with getattr(places, case.fault.place or "nothing")(project):
-        done = _done(project, case.fault.argv, server)
+        done = run_in(project, *HARNESS, *case.fault.argv, timeout=BUDGET)
     return Told(done.code, first_line_of(done, case), f"{done.stdout}{done.stderr}", os.fspath(project.root))
-
-
-def _done(project: Plot, words: tuple[str, ...], server: str) -> procs.Finished:
-    if project.before or not server:
-        argv = [*project.before, *HARNESS, *words]
-        return procs.run(argv, timeout=BUDGET, env=project.environ, cwd=project.root)
-    out, err = project.root.parent / "stdout", project.root.parent / "stderr"
-    request = fresh.Request(words, str(project.root), project.environ, str(out), str(err), BUDGET)
-    code = fresh.ask(server, request)
-    return procs.Finished(words, code, out.read_text(errors="replace"), err.read_text(errors="replace"))
 
 
 def first_line_of(done: procs.Finished, case: Case) -> str:
@@ -115,17 +103,15 @@ def first_line_of(done: procs.Finished, case: Case) -> str:
 class Trials:
     """Tries cases out some ahead of the test that asks for them, in the order of the tests."""
 
-    def __init__(self, cases: Sequence[Case], make_folder: Callable[[str], Path], image: Callable[[], str]) -> None:
+    def __init__(
+        self, cases: Sequence[Case], make_folder: Callable[[str], Path], image: Callable[[], str], starter: Starter
+    ) -> None:
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="fault")
         self._todo: Iterator[Case] = iter(cases)
         self._futures: dict[str, Future[Told]] = {}
         self._make_folder = make_folder
         self._image = image
-        self._socket = str(make_folder("fresh") / "socket")
-        self._server = procs.spawn([sys.executable, fresh.__file__, self._socket])
-        for _ in poll(Deadline.after(BUDGET)):
-            if Path(self._socket).exists() or self._server.poll() is not None:
-                break
+        self._starter = starter
 
     def ask(self, case: Case) -> Told:
         """Return what was said of a case; begin with those that come after it."""
@@ -135,14 +121,12 @@ class Trials:
                 break
             image = self._image() if following.engine == "compose" else "actor"
             folder = self._make_folder("fault")
-            self._futures[str(following)] = self._pool.submit(try_out, following, folder, image, self._socket)
+            self._futures[str(following)] = self._pool.submit(try_out, following, folder, image, self._starter)
         return self._futures[str(case)].result()
 
     def close(self) -> None:
         """Wait for what was begun."""
         self._pool.shutdown(cancel_futures=True)
-        self._server.terminate()
-        self._server.wait(10)
 
 
 def items_of(session: Any) -> list[Case]:

@@ -25,6 +25,7 @@ def transact(broker: Broker, producer: Any, topic: str, payloads: list[bytes], *
     producer.begin_transaction()
     broker.send(topic, payloads, producer=producer)
     (producer.commit_transaction if commit else producer.abort_transaction)(PATIENCE)
+    broker.wait_until_decided(topic)
 
 
 def read_committed(broker: Broker, topic: str) -> list[Any]:
@@ -59,6 +60,7 @@ def test_open(broker: Broker, ns: str) -> None:
     broker.send(ns, [b"after"])
     assert values(read_committed(broker, ns)) == [b"before"]
     producer.commit_transaction(PATIENCE)
+    broker.wait_until_decided(ns)
     assert values(read_committed(broker, ns)) == [b"before", b"inside", b"after"]
 
 
@@ -81,6 +83,8 @@ def test_two_topics(broker: Broker, ns: str) -> None:
         for topic in topics:
             broker.send(topic, [payload], producer=producer)
         end(PATIENCE)
+        for topic in topics:
+            broker.wait_until_decided(topic)
     assert [values(read_committed(broker, topic)) for topic in topics] == [[b"committed"], [b"committed"]]
 
 
