@@ -613,7 +613,7 @@ def test_a_port_held_on_the_leased_address_is_named(dock: Dock) -> None:
     """A stranger on exactly the address and port of a service must break its stack, with service and address named."""
     dock.stack("s", {"web": dock.web(), "other": dock.up()})
     run = dock.run()
-    leased = run.open().link.ask(Lease(["s/other", "s/web"]))["addresses"]["s/web"]
+    leased = run.open().link.ask(Lease(["s/other", "s/web"], []))["addresses"]["s/web"]
     with socket.socket() as stranger:
         stranger.bind((leased, 8080))
         stranger.listen()

@@ -66,7 +66,7 @@ def secured(make_dock: Callable[[Path], Dock], tmp_path_factory: pytest.TempPath
         ca_file = folder / "ca.pem"
         authority.cert_pem.write_to_path(str(ca_file))
         run = dock.run()
-        leased = run.open().link.ask(Lease(["kafka_secure/kafka"]))
+        leased = run.open().link.ask(Lease(["kafka_secure/kafka"], []))
         leaf = authority.issue_cert(leased["addresses"]["kafka_secure/kafka"])
         key = load_pem_private_key(leaf.private_key_pem.bytes(), None)
         pkcs8 = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

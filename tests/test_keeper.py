@@ -10,7 +10,6 @@ import socket
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -500,23 +499,24 @@ def test_down_waits_for_nobody_but_tells_who_uses_it(project: Project) -> None:
     assert project.wait_until_gone(10) == {}
 
 
-@dataclass(frozen=True)
 class _Nonsense(Request[Any]):
     do = "nothing"
 
 
-@dataclass(frozen=True)
 class _Lacking(Request[Any]):
     do = "release"
 
 
-@dataclass(frozen=True)
+class _Unknown(Request[Any]):
+    do = "look"
+    at: str
+
+
 class _Echo(Request[Any]):
     do = "x"
     of: int | None = None
 
 
-@dataclass(frozen=True)
 class _Die(Request[Any]):
     do = "die"
 
@@ -531,8 +531,10 @@ def test_a_stranger_cannot_talk_the_keeper_into_a_crash(project: Project) -> Non
         link = run.environment.link
         with pytest.raises(HarnessError, match="KeyError: 'nothing'"):
             link.ask(_Nonsense())
-        with pytest.raises(HarnessError, match="missing 1 required positional argument: 'stack'"):
+        with pytest.raises(HarnessError, match="TypeError: Request 'release': lacks 'stack'"):
             link.ask(_Lacking())
+        with pytest.raises(HarnessError, match="TypeError: Request 'look': no field 'at'"):
+            link.ask(_Unknown("x"))
         with pytest.raises(HarnessError, match="KeyError: 's/x'"):
             link.ask(Act("s", "x", "kill"))
         assert stack.service("web").state == "running"

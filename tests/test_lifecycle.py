@@ -616,7 +616,7 @@ def test_a_stranger_at_a_service_s_address_is_not_taken_for_it(project: Project,
     """Who listens where a service should must be named with pid, and its answers must not count."""
     project.stack("s", {"web": service(*words, ports=("8080",), ready=[{"tcp": 8080}])}, **QUIET)
     run = project.run()
-    leased = run.open().link.ask(Lease(["s/web"]))["addresses"]["s/web"]
+    leased = run.open().link.ask(Lease(["s/web"], []))["addresses"]["s/web"]
     with _stranger_on((leased, 8080)), pytest.raises(BrokenStack) as caught:
         run.bring("s")
     assert caught.value.summary.startswith(f"Service 'web': its address {leased}:8080 is held by pid {os.getpid()} (")
@@ -628,7 +628,7 @@ def test_a_stranger_at_a_fixed_address_is_a_matter_of_configuration(project: Pro
     one = service("wait", ports=("8080",), ready=[{"tcp": 8080}], fixed=True)
     project.stack("s", {"web": one}, **QUIET)
     run = project.run()
-    leased = run.open().link.ask(Lease(["s/web"]))["addresses"]["s/web"]
+    leased = run.open().link.ask(Lease(["s/web"], []))["addresses"]["s/web"]
     says = rf"(?s)is held by pid {os.getpid()} .* it is fixed"
     with _stranger_on((leased, 8080)), pytest.raises(ConfigError, match=says):
         run.bring("s")
@@ -647,7 +647,7 @@ def test_a_free_port_that_was_taken_is_replaced(project: Project) -> None:
         with running(run):
             link = run.open().link
             name = f"s/web:{port}"
-            first = link.ask(Lease(ports=[name]))["ports"][name]
+            first = link.ask(Lease([], [name]))["ports"][name]
             strangers.enter_context(_stranger_on(("127.0.0.1", first)))
             stack = run.bring("s")
             end = stack.endpoint("web", port)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from harness import procs
 from harness.errors import HarnessError
@@ -74,9 +74,10 @@ class StackRequests:
             "engine_lost": bool(self._keeper.engine and self._keeper.engine.lost),
         }
 
-    async def ledger(self, _: Connection, __: messages.Ledger) -> messages.Told:
+    async def ledger(self, _: Connection, __: messages.Ledger) -> messages.LedgerLines:
         """Return where the ledger is, or should be, and its lines; {} when nothing is left that it would tell of."""
-        return cast("messages.Told", self._ledger.told())
+        ledger = self._ledger
+        return {} if ledger.is_deleted else {"path": str(ledger.path), "lines": ledger.lines()}
 
     async def lease(self, _: Connection, request: messages.Lease) -> messages.Leased:
         """Return addresses for ``stack/service`` names and numbers for named ports; with ``anew`` other numbers."""
@@ -265,7 +266,7 @@ class ServiceRequests:
                     request.stack, lambda: known.stopped or not self._stacks.holds.is_needed(request.stack)
                 )
             await engine.refresh()
-        return {"code": command.code or 0, "refused": refused}
+        return {"code": command.code, "refused": refused}
 
     async def stop_compose(self, _: Connection, request: messages.StopCompose) -> None:
         """End what Compose does for a stack now, and what it has us do: it is of no use any more."""

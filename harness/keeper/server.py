@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from harness.keeper.clients import Clients
 
-    Handler = Callable[[Connection, Any], Awaitable[Any]]
+    Handler = Callable[[Connection, Any], Awaitable[Mapping[str, object] | None]]  # Any: the request that it is for
 
 LIMIT = 16 * 1024 * 1024
 

@@ -461,7 +461,8 @@ class Environment:
             variables: what it was told about others.
         """
         when = when or facts.get("under") or self._under(facts["stack"])
-        log, code = Path(facts["log"]), facts["exit_code"] or 0
+        log, code = Path(facts["log"]), facts["exit_code"]
+        assert code is not None  # it has ended
         # Only a container that was killed can have a reason that the engine alone knows.
         known = self.explain(facts["stack"], facts["service"], ask=code == KILLED)
         lines = artifacts.last_lines(log, LOOKED_AT, facts["log_start"])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from harness import artifacts
 from harness.clock import YOUNG, Deadline, now, poll
@@ -15,7 +15,7 @@ from harness.engine import AttachedPlan, ContainerPlan, ProcessPlan
 from harness.engine.compose import hands
 from harness.engine.process.plan import start
 from harness.errors import BrokenStack, ConfigError, HarnessError
-from harness.keeper.messages import ServiceFacts, Services, no_facts
+from harness.keeper.messages import ServiceFacts, Services
 from harness.readiness import Family, Hopeless, Stop, Target, is_silent, stranger_at
 from harness.refusals import missing_for_good, why_not_started
 from harness.runs.observing import listening_in_container, listening_of_process
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 EXPLAIN_BUDGET = 5.0
 HEALTH_LOOK = 1.0  # seconds after which the engine is asked what the checks of a container say
+_NO_FACTS = cast("ServiceFacts", {})  # of a service that no keeper knows
 
 
 @dataclass(frozen=True)
@@ -259,7 +260,7 @@ class _Attached:
 
     def start(self) -> ServiceFacts | None:
         """It is there already."""
-        return no_facts(self._plan.stack, self._plan.service)
+        return _NO_FACTS
 
     def restarted(self, facts: ServiceFacts) -> ServiceFacts:
         """It cannot be restarted from here."""

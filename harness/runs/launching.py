@@ -227,7 +227,7 @@ class Launch:
             details=[f"  {line}" for line in lines],
         )
 
-    def _error(self, code: int, lines: list[str]) -> BrokenStack:
+    def _error(self, code: int | None, lines: list[str]) -> BrokenStack:
         """Return the error for an ``up`` that failed, blaming the service that its cause names."""
         said = [line for line in lines if "level=warning" not in line]
         cause = next((line.strip() for line in reversed(said) if line.strip()), f"exit code {code}")

@@ -271,7 +271,7 @@ class Run:
                 self._say_once(f"{error.summary}; another one is tried")
                 brought.stacks.remove(stack.name)
                 self._release(environment, stack.name)
-                again = environment.link.ask(Lease(ports=[name], anew=True))
+                again = environment.link.ask(Lease([], [name], anew=True))
                 layout = replace(layout, ports={**layout.ports, **again["ports"]})
         return self._bring_stack(environment, tree, stack, layout, brought, alone=alone)
 

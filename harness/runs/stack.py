@@ -311,7 +311,7 @@ class Stack:
         listed = self._environment.link.ask(Services())["services"]
         return {
             one["service"]: {
-                **{key: value for key, value in one.items() if key in _DUMPED},
+                **_dumped(one),
                 "endpoints": [str(end) for end in self._known[one["service"]].endpoints],
                 "last_lines": artifacts.last_lines(Path(one["log"]), 10, one["log_start"]),
             }
@@ -322,3 +322,7 @@ class Stack:
     def release(self) -> list[str]:
         """Stop using it; it is removed when nobody else does. Return what could not be removed."""
         return self._release()
+
+
+def _dumped(facts: Mapping[str, object]) -> dict[str, object]:
+    return {key: facts[key] for key in _DUMPED}
