@@ -16,6 +16,7 @@ from harness import clock
 from harness.errors import BrokenStack, ConfigError, HarnessError
 from harness.helpers import http
 from harness.keeper.logs import LIMIT
+from harness.keeper.messages import Lease
 from harness.runs import running
 from harness.verbs import up_down
 
@@ -612,7 +613,7 @@ def test_a_port_held_on_the_leased_address_is_named(dock: Dock) -> None:
     """A stranger on exactly the address and port of a service must break its stack, with service and address named."""
     dock.stack("s", {"web": dock.web(), "other": dock.up()})
     run = dock.run()
-    leased = run.open().link.ask("lease", services=["s/other", "s/web"], ports=[])["addresses"]["s/web"]
+    leased = run.open().link.ask(Lease(["s/other", "s/web"], []))["addresses"]["s/web"]
     with socket.socket() as stranger:
         stranger.bind((leased, 8080))
         stranger.listen()

@@ -21,6 +21,7 @@ from harness import clock, procs
 from harness.daemon import Api, Reply, find_daemon
 from harness.errors import BrokenStack, ConfigError, HarnessError, LeftoverError
 from harness.keeper.client import KeeperLink
+from harness.keeper.messages import Services
 from harness.ownership import ledger, objects
 from harness.ownership.identity import this_process
 from harness.ownership.sweep import sweep
@@ -641,7 +642,7 @@ def test_a_run_finishes_what_its_keeper_was_killed_over(dock: Dock) -> None:
     with closing(other), ThreadPoolExecutor(1) as pool:
         closed = pool.submit(run.close)
         for _ in clock.poll(clock.Deadline.after(20)):
-            if any(one["expected"] for one in other.ask("services")["services"]):
+            if any(one["expected"] for one in other.ask(Services())["services"]):
                 break
         procs.kill(facts["pid"], signal.SIGKILL, start_time=facts["start"])
         began = clock.now()

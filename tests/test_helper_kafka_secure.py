@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from harness.clock import Deadline, now, poll
 from harness.helpers.kafka import Kafka, KafkaFailure, Security
+from harness.keeper.messages import Lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -65,7 +66,7 @@ def secured(make_dock: Callable[[Path], Dock], tmp_path_factory: pytest.TempPath
         ca_file = folder / "ca.pem"
         authority.cert_pem.write_to_path(str(ca_file))
         run = dock.run()
-        leased = run.open().link.ask("lease", services=["kafka_secure/kafka"], ports=[])
+        leased = run.open().link.ask(Lease(["kafka_secure/kafka"], []))
         leaf = authority.issue_cert(leased["addresses"]["kafka_secure/kafka"])
         key = load_pem_private_key(leaf.private_key_pem.bytes(), None)
         pkcs8 = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

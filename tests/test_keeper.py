@@ -11,7 +11,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from fake_engine import FakeEngine
@@ -21,6 +21,7 @@ from harness import clock, procs
 from harness.errors import BrokenStack, ConfigError, HarnessError
 from harness.keeper.addresses import Leases
 from harness.keeper.client import EnvironmentId, KeeperLink, KeeperToBe, start_keeper
+from harness.keeper.messages import Act, Release, Request, Services
 from harness.ownership import ledger
 from harness.ownership.identity import Owner, is_proven_dead, this_process
 from harness.ownership.locks import locked
@@ -270,7 +271,7 @@ def test_a_keeper_that_is_killed_while_a_stack_settles_ends_the_wait(project: Pr
     with ThreadPoolExecutor(1) as pool:
         bringing = pool.submit(run.bring, "s")
         for _ in clock.poll(clock.Deadline.after(20)):
-            if run.environment and len(run.environment.link.ask("services")["services"]) == 2:
+            if run.environment and len(run.environment.link.ask(Services())["services"]) == 2:
                 break
         assert run.environment is not None
         os.kill(run.environment.link.facts["pid"], signal.SIGKILL)
@@ -498,6 +499,28 @@ def test_down_waits_for_nobody_but_tells_who_uses_it(project: Project) -> None:
     assert project.wait_until_gone(10) == {}
 
 
+class _Nonsense(Request[Any]):
+    do = "nothing"
+
+
+class _Lacking(Request[Any]):
+    do = "release"
+
+
+class _Unknown(Request[Any]):
+    do = "look"
+    at: str
+
+
+class _Echo(Request[Any]):
+    do = "x"
+    of: int | None = None
+
+
+class _Die(Request[Any]):
+    do = "die"
+
+
 def test_a_stranger_cannot_talk_the_keeper_into_a_crash(project: Project) -> None:
     """Requests that make no sense must be answered with an error, and the keeper must go on."""
     project.stack("s", {"web": web()})
@@ -507,14 +530,16 @@ def test_a_stranger_cannot_talk_the_keeper_into_a_crash(project: Project) -> Non
         assert run.environment is not None
         link = run.environment.link
         with pytest.raises(HarnessError, match="KeyError: 'nothing'"):
-            link.ask("nothing")
-        with pytest.raises(HarnessError, match="missing 1 required keyword-only argument: 'stack'"):
-            link.ask("release")
+            link.ask(_Nonsense())
+        with pytest.raises(HarnessError, match="TypeError: Request 'release': lacks 'stack'"):
+            link.ask(_Lacking())
+        with pytest.raises(HarnessError, match="TypeError: Request 'look': no field 'at'"):
+            link.ask(_Unknown("x"))
         with pytest.raises(HarnessError, match="KeyError: 's/x'"):
-            link.ask("act", stack="s", service="x", act="kill")
+            link.ask(Act("s", "x", "kill"))
         assert stack.service("web").state == "running"
         again = KeeperLink(f"harness-{os.getuid()}-{run.environment.env}", lease=False)
-        assert len(again.ask("services")["services"]) == 1
+        assert len(again.ask(Services())["services"]) == 1
         again.close()
 
 
@@ -550,21 +575,21 @@ def test_requests_wait_side_by_side_each_for_its_own_answer(backwards: str) -> N
     """A request must be sent while others wait, get the answer to it alone, and end at once with the keeper."""
     link = KeeperLink(backwards, lease=False)
     with ThreadPoolExecutor(3) as pool:
-        assert list(pool.map(lambda of: link.ask("x", of=of)["of"], range(3))) == [0, 1, 2]
+        assert list(pool.map(lambda of: link.ask(_Echo(of))["of"], range(3))) == [0, 1, 2]
         with pytest.raises(BrokenStack, match=r"did not answer 'x' in 0\.1 s"):
-            link.ask("x", timeout=0.1)
-        unanswered = [pool.submit(link.ask, "x", of=of) for of in range(2)]  # with them it is answered, too late
+            link.ask(_Echo(), timeout=0.1)
+        unanswered = [pool.submit(link.ask, _Echo(of)) for of in range(2)]  # with them it is answered, too late
         assert [one.result(5)["of"] for one in unanswered] == [0, 1]
-        unanswered = [pool.submit(link.ask, "x", of=of) for of in range(2)]
+        unanswered = [pool.submit(link.ask, _Echo(of)) for of in range(2)]
         began = clock.now()
         with pytest.raises(BrokenStack, match="is gone"):
-            link.ask("die")
+            link.ask(_Die())
         for one in unanswered:
             with pytest.raises(BrokenStack, match="is gone"):
                 one.result(5)
         assert clock.now() - began < 3
     with pytest.raises(BrokenStack, match="is gone"):
-        link.ask("x")
+        link.ask(_Echo())
     link.close()
 
 
@@ -751,9 +776,9 @@ def test_a_run_that_goes_while_its_stack_is_removed_leaves_no_keeper(project: Pr
     run.bring("s")
     assert run.environment is not None
     link = run.environment.link
-    removal = clock.Aside(lambda: link.ask("release", stack="s"))
+    removal = clock.Aside(lambda: link.ask(Release("s")))
     for _ in clock.poll(clock.Deadline.after(10)):
-        if not link.ask("services")["stacks"]["s"]["settled"]:
+        if not link.ask(Services())["stacks"]["s"]["settled"]:
             break
     assert not removal.is_over()
     link.close()

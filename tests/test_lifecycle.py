@@ -15,6 +15,7 @@ from projects import Project, run_json, service, web
 from harness import clock, procs
 from harness.errors import BrokenStack, ConfigError, HarnessError, LeftoverError
 from harness.helpers import http
+from harness.keeper.messages import Lease, Services
 from harness.ownership.identity import RUN_COOKIE
 from harness.runs import running
 
@@ -79,7 +80,7 @@ def test_a_service_that_ends_ends_the_wait(project: Project, words: tuple[str, .
     assert "  last words" in caught.value.details
     assert (caught.value.service, caught.value.exit_code) == ("dies", 12)
     assert run.environment is not None
-    assert run.environment.link.ask("services")["services"] == []
+    assert run.environment.link.ask(Services())["services"] == []
 
 
 def test_a_service_that_never_gets_ready_is_named_with_what_was_seen(project: Project) -> None:
@@ -285,7 +286,7 @@ def test_an_included_stack_is_shared_and_goes_with_its_last_user(project: Projec
         assert two.service("web").state == "running"
         two.release()
         assert run.environment is not None
-        assert run.environment.link.ask("services")["services"] == []
+        assert run.environment.link.ask(Services())["services"] == []
 
 
 def test_a_stack_that_fails_takes_no_shared_one_with_it(project: Project) -> None:
@@ -311,7 +312,7 @@ def test_a_stack_used_twice_goes_with_the_second_release(project: Project) -> No
         assert second.service("web").state == "running"
         second.release()
         assert run.environment is not None
-        assert run.environment.link.ask("services")["services"] == []
+        assert run.environment.link.ask(Services())["services"] == []
 
 
 def test_a_service_that_dies_under_a_test_ends_its_waits(project: Project) -> None:
@@ -615,7 +616,7 @@ def test_a_stranger_at_a_service_s_address_is_not_taken_for_it(project: Project,
     """Who listens where a service should must be named with pid, and its answers must not count."""
     project.stack("s", {"web": service(*words, ports=("8080",), ready=[{"tcp": 8080}])}, **QUIET)
     run = project.run()
-    leased = run.open().link.ask("lease", services=["s/web"], ports=[])["addresses"]["s/web"]
+    leased = run.open().link.ask(Lease(["s/web"], []))["addresses"]["s/web"]
     with _stranger_on((leased, 8080)), pytest.raises(BrokenStack) as caught:
         run.bring("s")
     assert caught.value.summary.startswith(f"Service 'web': its address {leased}:8080 is held by pid {os.getpid()} (")
@@ -627,7 +628,7 @@ def test_a_stranger_at_a_fixed_address_is_a_matter_of_configuration(project: Pro
     one = service("wait", ports=("8080",), ready=[{"tcp": 8080}], fixed=True)
     project.stack("s", {"web": one}, **QUIET)
     run = project.run()
-    leased = run.open().link.ask("lease", services=["s/web"], ports=[])["addresses"]["s/web"]
+    leased = run.open().link.ask(Lease(["s/web"], []))["addresses"]["s/web"]
     says = rf"(?s)is held by pid {os.getpid()} .* it is fixed"
     with _stranger_on((leased, 8080)), pytest.raises(ConfigError, match=says):
         run.bring("s")
@@ -646,7 +647,7 @@ def test_a_free_port_that_was_taken_is_replaced(project: Project) -> None:
         with running(run):
             link = run.open().link
             name = f"s/web:{port}"
-            first = link.ask("lease", services=[], ports=[name])["ports"][name]
+            first = link.ask(Lease([], [name]))["ports"][name]
             strangers.enter_context(_stranger_on(("127.0.0.1", first)))
             stack = run.bring("s")
             end = stack.endpoint("web", port)

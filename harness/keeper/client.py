@@ -21,6 +21,7 @@ from harness.artifacts import NO_ROOM
 from harness.clock import Deadline, now, poll
 from harness.daemon import Api
 from harness.errors import BrokenStack, ConfigError, EngineUnreachableError, HarnessError
+from harness.keeper.messages import AnswerT, AskGraces, Event, Hello, Request
 from harness.keeper.networks import Network, first_name, make_network
 from harness.ownership.identity import RUN_COOKIE, SERVICE_COOKIE, Owner, this_process
 from harness.ownership.locks import peer_of
@@ -39,7 +40,6 @@ STOPPED_BUDGET = 1.0  # in which one that was stopped may go on
 LOOKED_AFTER = 1.0  # without an answer it is looked whether it was stopped
 NETWORK_BUDGET = 20.0
 REMOVAL_BUDGET = 60.0  # seconds beyond the grace that services are given
-_BRINGS_UP = frozenset(["acquire", "compose", "network", "settled", "start"])
 _KINDS: dict[str, type[HarnessError]] = {
     kind.__name__: kind for kind in (BrokenStack, ConfigError, EngineUnreachableError)
 }
@@ -362,7 +362,7 @@ class KeeperLink:
         *,
         lease: bool,
         sponsor: tuple[int, int] | None = None,
-        on_event: Callable[[dict[str, Any]], None] = lambda _: None,
+        on_event: Callable[[Event], None] = lambda _: None,
         on_lost: Callable[[], None] = lambda: None,
     ) -> None:
         self._name = name
@@ -381,9 +381,7 @@ class KeeperLink:
         self._reader.start()
         start = procs.start_time_of(os.getpid()) or 0
         try:
-            self.facts = self.ask(
-                "hello", timeout=ANSWER_BUDGET, pid=os.getpid(), start=start, lease=lease, sponsor=sponsor
-            )
+            self.facts = self.ask(Hello(os.getpid(), start, lease, sponsor), timeout=ANSWER_BUDGET)
         except UnansweredError:
             self.close()
             raise HungKeeperError(name, self.pid) from None
@@ -414,13 +412,13 @@ class KeeperLink:
         if not self._closing:
             self._on_lost()
 
-    def _tell(self, message: dict[str, Any]) -> None:
+    def _tell(self, message: Event) -> None:
         try:
             self._on_event(message)
         except Exception:  # noqa: BLE001 - answers must go on being read; the mistake is shown where people look
             traceback.print_exc()
 
-    def ask(self, do: str, *, timeout: float = 30.0, **arguments: object) -> dict[str, Any]:
+    def ask(self, request: Request[AnswerT], *, timeout: float = 30.0) -> AnswerT:
         """Send a request and return its answer.
 
         Raises:
@@ -428,21 +426,22 @@ class KeeperLink:
             BrokenStack: the keeper is gone or did not answer in ``timeout`` seconds.
             HarnessError: the keeper refused, with its reason; of the kind that the keeper met.
         """
+        do = request.do
         mine: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
         with self._lock:
             if self.lost:
                 raise BrokenStack(f"The keeper is gone, {do!r} was not done")
-            if self._given_up and do in _BRINGS_UP:
+            if self._given_up and request.brings_up:
                 raise BrokenStack(f"This run was given up, {do!r} was not done")
             self._number += 1
             number = self._number
             self._waiting[number] = mine
-            if do in _BRINGS_UP:
+            if request.brings_up:
                 self._bringing.add(number)
         try:
-            request = json.dumps({"id": number, "do": do, **arguments}).encode() + b"\n"
+            line = json.dumps({"id": number, "do": do, **request.words()}).encode() + b"\n"
             with self._sending:
-                self._socket.sendall(request)
+                self._socket.sendall(line)
             answer = self._await(mine, timeout)
         except OSError as error:
             self.lost = True
@@ -458,7 +457,7 @@ class KeeperLink:
         if "error" in answer:
             kind = _KINDS.get(str(answer.get("kind")), HarnessError)
             raise kind(str(answer["error"]))
-        result: dict[str, Any] = answer["ok"]
+        result: AnswerT = answer["ok"]
         return result
 
     def _await(self, answers: SimpleQueue[dict[str, Any] | None], timeout: float) -> dict[str, Any] | None:
@@ -486,13 +485,13 @@ class KeeperLink:
             for number in self._bringing:
                 self._waiting[number].put(None)
 
-    def ask_to_remove(self, do: str, **arguments: object) -> dict[str, Any]:
+    def ask_to_remove(self, request: Request[AnswerT]) -> AnswerT:
         """Send a request that may end services; it is waited for as long as they all are given, and some more.
 
         Raises as ``ask`` does.
         """
-        graces = float(self.ask("graces")["seconds"])
-        return self.ask(do, timeout=graces + REMOVAL_BUDGET, **arguments)
+        graces = self.ask(AskGraces())["seconds"]
+        return self.ask(request, timeout=graces + REMOVAL_BUDGET)
 
     def wait_until_keeper_ended(self, timeout: float) -> bool:
         """Wait until the keeper's process is gone; return whether it is after ``timeout`` seconds."""

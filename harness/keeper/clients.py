@@ -16,8 +16,9 @@ from harness.keeper.stacks import hurry
 from harness.ownership.identity import this_process
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Mapping
 
+    from harness.keeper.messages import ServiceFacts
     from harness.keeper.processes import Processes
     from harness.keeper.stacks import Stacks
     from harness.ownership.ledger import LedgerWriter
@@ -52,7 +53,7 @@ class Connection:
         """The run that it is of: its sponsor's, else its own."""
         return self.sponsor.id if self.sponsor else self.id
 
-    def send(self, message: dict[str, Any]) -> None:
+    def send(self, message: Mapping[str, object]) -> None:
         """Write a message; a client that is gone is no error."""
         if not self.closed:
             with contextlib.suppress(OSError, RuntimeError):
@@ -84,11 +85,11 @@ class Clients:
         """Return who holds a lease."""
         return [*(client for client in self.connections if client.is_lease), *self.sponsors.values()]
 
-    def tell_all(self, message: dict[str, Any]) -> None:
+    def tell_all(self, event: str, facts: ServiceFacts | None) -> None:
         """Pass an event to every client; of the clients of one run the first is to write it down."""
         runs: set[str] = set()
         for connection in self.connections:
-            connection.send({**message, "record": connection.run not in runs})
+            connection.send({"event": event, **(facts or {}), "record": connection.run not in runs})
             runs.add(connection.run)
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> None:

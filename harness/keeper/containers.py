@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness import clock
 from harness.errors import BrokenStack, HarnessError
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from harness.daemon import Daemon
+    from harness.keeper.messages import Explained
 
 EVENT_BUDGET = 5.0
 START_BUDGET = 10.0
@@ -169,7 +170,7 @@ class Engine:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(one.followed.wait(), LOG_BUDGET)
 
-    async def explain(self, one: Container) -> dict[str, Any]:
+    async def explain(self, one: Container) -> Explained:
         """Return what the engine knows of a container now: state, flags, its last health checks."""
         if not one.container:
             return {}

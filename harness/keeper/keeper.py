@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Coroutine
 
+    from harness.keeper.messages import ServiceFacts
     from harness.keeper.server import Server
     from harness.keeper.watch import Container
 
@@ -71,7 +72,7 @@ class Keeper:
         self.logs = Logs(self.folder / "services", self.finished)
         self.stacks = Stacks(self.remove)
         self.networks = Networks(first_name(self.env), self.intents, awaited=header["awaits_network"])
-        self.processes = Processes(self.env, self.intents, self._tell_all, threads=bool(header["daemon"]))
+        self.processes = Processes(self.env, self.intents, self._tell_process, threads=bool(header["daemon"]))
         self.clients = Clients(self.stacks, self.processes, ledger, self.finished)
         self._clearing = asyncio.Lock()
 
@@ -152,13 +153,13 @@ class Keeper:
 
     def _tell(self, event: str, about: Container | None) -> None:
         """Pass on what happened to a container."""
-        facts = about.facts() if about else {}
-        if event == "exit":
+        facts = about.facts() if about else None
+        if facts and event == "exit":
             self.intents.ledger.note("container-ended", service=facts["service"], code=facts["exit_code"])
-        self._tell_all({"event": event, **facts})
+        self.clients.tell_all(event, facts)
 
-    def _tell_all(self, message: dict[str, Any]) -> None:
-        self.clients.tell_all(message)
+    def _tell_process(self, event: str, facts: ServiceFacts) -> None:
+        self.clients.tell_all(event, facts)
 
     # -- removal ------------------------------------------------------------------------------------------------
 

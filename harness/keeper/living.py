@@ -19,6 +19,7 @@ from harness import procs
 from harness.daemon import Daemon
 from harness.errors import BrokenStack, HarnessError
 from harness.keeper.client import ANSWER_BUDGET, HungKeeperError, KeeperLink, UnansweredError, connect
+from harness.keeper.messages import Ledger
 from harness.ownership import ledger, removal
 from harness.ownership.identity import this_process
 
@@ -171,7 +172,7 @@ def _told_by_keeper(name: str, checkout: str) -> LedgerRecord | None:
         return None
     try:
         with closing(KeeperLink(name, lease=False)) as link:
-            told = link.ask("ledger", timeout=ANSWER_BUDGET)
+            told = link.ask(Ledger(), timeout=ANSWER_BUDGET)
     except UnansweredError:
         return _seen(keeper)
     except BrokenStack:

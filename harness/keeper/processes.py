@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness import clock, procs
 from harness.keeper import held
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from harness.keeper.intents import Intents
+    from harness.keeper.messages import LoggedSpec, ServiceFacts
 
 KILL_BUDGET = 10.0
 UNREAPED = 0.5  # seconds in which a dead child is ours to collect, unless a debugger has not looked yet
@@ -44,7 +45,7 @@ _LAUNCHER = (sys.executable, "-ISc", _LAUNCH)
 class Service:
     """One service process, and the next one after a restart."""
 
-    def __init__(self, stack: str, name: str, spec: dict[str, Any]) -> None:
+    def __init__(self, stack: str, name: str, spec: LoggedSpec) -> None:
         self.stack = stack
         self.name = name
         self.spec = spec
@@ -129,7 +130,7 @@ class Service:
         with Path(self.spec["log"]).open("ab") as output:
             return procs.spawn(self.spec["stop"], env=self.spec["env"], cwd=self.spec["cwd"], output=output)
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> ServiceFacts:
         """Return what clients may know."""
         state = "running" if self.running else "exited"
         return {
@@ -171,7 +172,7 @@ class Processes:
         tell: takes the event of a service's end.
     """
 
-    def __init__(self, env: str, intents: Intents, tell: Callable[[dict[str, Any]], None], *, threads: bool) -> None:
+    def __init__(self, env: str, intents: Intents, tell: Callable[[str, ServiceFacts], None], *, threads: bool) -> None:
         self.services: dict[str, Service] = {}
         self.commands: dict[int, Command] = {}
         self._env = env
@@ -183,7 +184,7 @@ class Processes:
         """Return the services of a stack."""
         return [service for service in self.services.values() if service.stack == stack]
 
-    def start(self, stack: str, name: str, spec: dict[str, Any]) -> Service:
+    def start(self, stack: str, name: str, spec: LoggedSpec) -> Service:
         """Start a service and return it. Raises OSError when it cannot be executed."""
         service = Service(stack, name, spec)
         self.services[service.id] = service
@@ -231,7 +232,7 @@ class Processes:
         service.ended(code)
         self._intents.ledger.note("ended", pid=service.pid, code=code)
         say(f"{service.id}: {procs.describe_exit(code)}{'' if service.expected else ', not asked for'}")
-        self._tell({"event": "exit", **service.facts()})
+        self._tell("exit", service.facts())
 
     def forget(self, services: Collection[Service]) -> None:
         """Know no more of services that were removed."""

@@ -1,4 +1,4 @@
-"""What clients ask a keeper for, one method each, by the word that asks for it."""
+"""What a keeper does for each request of its clients (``messages`` says what they mean)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import procs
 from harness.errors import HarnessError
+from harness.keeper import messages
 from harness.keeper.holds import KEPT, State
 from harness.keeper.networks import Network
 from harness.keeper.processes import Service
@@ -34,35 +35,33 @@ class StackRequests:
         self._stacks, self._clients = keeper.stacks, keeper.clients
         self._ledger, self._addresses = keeper.intents.ledger, keeper.addresses
 
-    def handlers(self) -> dict[str, Handler]:
-        """Return what can be asked for, by the word for it."""
+    def handlers(self) -> dict[type[messages.Request[Any]], Handler]:
+        """Return what does which request."""
         return {
-            "hello": self.hello,
-            "ledger": self.ledger,
-            "lease": self.lease,
-            "acquire": self.acquire,
-            "settled": self.settled,
-            "release": self.release,
-            "keep": self.keep,
-            "down": self.down,
-            "graces": self.graces,
-            "goodbye": self.goodbye,
+            messages.Hello: self.hello,
+            messages.Ledger: self.ledger,
+            messages.Lease: self.lease,
+            messages.Acquire: self.acquire,
+            messages.Settled: self.settled,
+            messages.Release: self.release,
+            messages.Keep: self.keep,
+            messages.Down: self.down,
+            messages.AskGraces: self.graces,
+            messages.Goodbye: self.goodbye,
         }
 
-    async def hello(
-        self, connection: Connection, *, pid: int, start: int, lease: bool, sponsor: tuple[int, int] | None = None
-    ) -> dict[str, Any]:
+    async def hello(self, connection: Connection, request: messages.Hello) -> messages.EnvironmentFacts:
         """Take a client's name; with ``lease`` it holds what it acquires until its process is gone.
 
         What clients share is held for their ``sponsor`` (pid, start time) as well; when that is the client itself, it
         takes over this hold.
         """
-        if sponsor:
-            connection.sponsor = self._clients.sponsor(*sponsor)
-            if sponsor[0] == pid:
+        if request.sponsor:
+            connection.sponsor = self._clients.sponsor(*request.sponsor)
+            if request.sponsor[0] == request.pid:
                 connection.id = connection.sponsor.id
-        if lease:
-            self._clients.lease(connection, pid, start)
+        if request.lease:
+            self._clients.lease(connection, request.pid, request.start)
         me = this_process()
         return {
             "env": self._keeper.env,
@@ -75,24 +74,21 @@ class StackRequests:
             "engine_lost": bool(self._keeper.engine and self._keeper.engine.lost),
         }
 
-    async def ledger(self, _: Connection) -> dict[str, Any]:
+    async def ledger(self, _: Connection, __: messages.Ledger) -> messages.LedgerLines:
         """Return where the ledger is, or should be, and its lines; {} when nothing is left that it would tell of."""
-        return self._ledger.told()
+        ledger = self._ledger
+        return {} if ledger.is_deleted else {"path": str(ledger.path), "lines": ledger.lines()}
 
-    async def lease(
-        self, _: Connection, *, services: list[str], ports: list[str], anew: bool = False
-    ) -> dict[str, Any]:
+    async def lease(self, _: Connection, request: messages.Lease) -> messages.Leased:
         """Return addresses for ``stack/service`` names and numbers for named ports; with ``anew`` other numbers."""
-        for name in ports if anew else ():
+        for name in request.ports if request.anew else ():
             self._addresses.forget_port(name)
         return {
-            "addresses": {name: self._addresses.address(name) for name in services},
-            "ports": {name: self._addresses.port(name) for name in ports},
+            "addresses": {name: self._addresses.address(name) for name in request.services},
+            "ports": {name: self._addresses.port(name) for name in request.ports},
         }
 
-    async def acquire(
-        self, connection: Connection, *, stack: str, includes: list[str], alone: bool = False
-    ) -> dict[str, Any]:
+    async def acquire(self, connection: Connection, request: messages.Acquire) -> messages.Acquired:
         """Hold a stack. The first one to ask is told to build it, others wait until it is settled.
 
         A client with a sponsor shares it with that sponsor's other clients to the sponsor's end; or has it ``alone``:
@@ -102,43 +98,47 @@ class StackRequests:
             raise HarnessError(f"{connection.id} holds no lease, and so no stack")
         sponsor = connection.sponsor
         run = sponsor.id if sponsor and sponsor.id in self._clients.sponsors else ""
-        return await self._stacks.acquire(connection.id, stack, tuple(includes), alone=alone, sponsor=run)
+        return await self._stacks.acquire(
+            connection.id, request.stack, tuple(request.includes), alone=request.alone, sponsor=run
+        )
 
-    async def settled(self, connection: Connection, *, stack: str, record: dict[str, Any]) -> None:
+    async def settled(self, connection: Connection, request: messages.Settled) -> None:
         """Take the word of the builder that its stack is ready and seeded."""
-        if not self._stacks.holds.is_needed(stack):
-            raise HarnessError(f"Stack {stack!r} is gone")
-        self._stacks.known[stack].record = record
-        self._stacks.follow(self._stacks.holds.settled(connection.id, stack))
+        if not self._stacks.holds.is_needed(request.stack):
+            raise HarnessError(f"Stack {request.stack!r} is gone")
+        self._stacks.known[request.stack].record = request.record
+        self._stacks.follow(self._stacks.holds.settled(connection.id, request.stack))
 
-    async def release(self, connection: Connection, *, stack: str) -> dict[str, Any]:
+    async def release(self, connection: Connection, request: messages.Release) -> messages.Left:
         """Stop holding a stack; what nobody holds any more is removed and verified."""
-        return {"left": await self._stacks.carry_out(self._stacks.holds.release(connection.id, stack))}
+        return {"left": await self._stacks.carry_out(self._stacks.holds.release(connection.id, request.stack))}
 
-    async def keep(self, connection: Connection, *, ttl: float, stacks: list[str] | None = None) -> None:
+    async def keep(self, connection: Connection, request: messages.Keep) -> None:
         """Let stacks (default: all that the client holds) stay without a run, until ``down`` or ``ttl`` s unused."""
         held = [one.name for one in self._stacks.holds.stacks.values() if connection.id in one.holders]
-        wanted = held if stacks is None else stacks
+        wanted = held if request.stacks is None else request.stacks
         if gone := [name for name in wanted if not self._stacks.holds.is_needed(name)]:
             raise HarnessError(f"Stack {gone[0]!r} is gone")
         self._stacks.follow(self._stacks.holds.keep(wanted))
-        self._keeper.ttl = ttl
+        self._keeper.ttl = request.ttl
         self._ledger.write("kept", value=True)
 
-    async def down(self, _: Connection, *, stack: str = "") -> dict[str, Any]:
+    async def down(self, _: Connection, request: messages.Down) -> messages.Downed:
         """Stop keeping one stack, or all; what nobody holds any more is removed and verified.
 
         ``held_by`` names the runs that still use something, ``kept`` the stacks that stay up because of ``up``.
         """
         stacks = self._stacks.holds.stacks
-        if stack and stack not in stacks:
-            raise HarnessError(f"Stack {stack!r} is not up; there are: {', '.join(stacks)}")
-        kept = sorted(one.name for one in stacks.values() if KEPT in one.holders and stack not in ("", one.name))
+        if request.stack and request.stack not in stacks:
+            raise HarnessError(f"Stack {request.stack!r} is not up; there are: {', '.join(stacks)}")
+        kept = sorted(
+            one.name for one in stacks.values() if KEPT in one.holders and request.stack not in ("", one.name)
+        )
         if not kept:
             with contextlib.suppress(OSError):  # a full disk does not keep it up
                 self._ledger.write("kept", value=False)
         left = await self._stacks.carry_out(
-            self._stacks.holds.release(KEPT, stack) if stack else self._stacks.holds.leave(KEPT)
+            self._stacks.holds.release(KEPT, request.stack) if request.stack else self._stacks.holds.leave(KEPT)
         )
         await self._stacks.removals_over()
         if not kept:
@@ -154,7 +154,7 @@ class StackRequests:
             "held_by": [f"{one.id} (pid {one.pid})" for one in self._clients.leases() if one.id in held],
         }
 
-    async def graces(self, _: Connection) -> dict[str, Any]:
+    async def graces(self, _: Connection, __: messages.AskGraces) -> messages.Graces:
         """Return how many seconds all services have to end when they are asked to, one stack after the other."""
         graces: dict[str, float] = {}
         for one in self._keeper.services():
@@ -162,11 +162,13 @@ class StackRequests:
             graces[one.stack] = max(grace, graces.get(one.stack, 0.0))
         return {"seconds": sum(graces.values())}
 
-    async def goodbye(self, connection: Connection, *, hurried: bool = False) -> dict[str, Any]:
+    async def goodbye(self, connection: Connection, request: messages.Goodbye) -> messages.Ended:
         """End a run: drop all its holds, and report what could not be removed. A signal is in a hurry."""
-        left = await self._stacks.carry_out(self._stacks.holds.leave(connection.id), hurry() if hurried else None)
+        left = await self._stacks.carry_out(
+            self._stacks.holds.leave(connection.id), hurry() if request.hurried else None
+        )
         if connection.sponsor and connection.id == connection.sponsor.id:
-            left += await self._clients.lost_sponsor(connection.sponsor, hurried=hurried)
+            left += await self._clients.lost_sponsor(connection.sponsor, hurried=request.hurried)
         await self._stacks.removals_over()
         connection.is_lease = False
         self._ledger.note("released", pid=connection.pid)
@@ -186,68 +188,60 @@ class ServiceRequests:
         self._stacks, self._processes = keeper.stacks, keeper.processes
         self._networks, self._logs, self._intents = keeper.networks, keeper.logs, keeper.intents
 
-    def handlers(self) -> dict[str, Handler]:
-        """Return what can be asked for, by the word for it."""
+    def handlers(self) -> dict[type[messages.Request[Any]], Handler]:
+        """Return what does which request."""
         return {
-            "start": self.start,
-            "take_network": self.take_network,
-            "network": self.network,
-            "compose": self.compose,
-            "stop_compose": self.stop_compose,
-            "explain": self.explain,
-            "exposed": self.exposed,
-            "services": self.services,
-            "look": self.look,
-            "blame": self.blame,
-            "logs_since": self.logs_since,
-            "act": self.act,
+            messages.Start: self.start,
+            messages.TakeNetwork: self.take_network,
+            messages.JoinNetwork: self.network,
+            messages.Compose: self.compose,
+            messages.StopCompose: self.stop_compose,
+            messages.Explain: self.explain,
+            messages.AskExposed: self.exposed,
+            messages.Services: self.services,
+            messages.Look: self.look,
+            messages.Blame: self.blame,
+            messages.LogsSince: self.logs_since,
+            messages.Act: self.act,
         }
 
-    async def start(self, _: Connection, *, stack: str, service: str, spec: dict[str, Any]) -> dict[str, Any]:
+    async def start(self, _: Connection, request: messages.Start) -> messages.ServiceFacts:
         """Start a service: argv, env, cwd, log (a wish, which may get a suffix), subject, grace, stop, hold."""
-        self._stacks.refuse_what_goes(stack, f"service {service!r} was not started")
-        return self._processes.start(stack, service, spec | {"log": self._logs.path_of(stack, service)}).facts()
+        self._stacks.refuse_what_goes(request.stack, f"service {request.service!r} was not started")
+        log = self._logs.path_of(request.stack, request.service)
+        return self._processes.start(
+            request.stack, request.service, messages.LoggedSpec(**request.spec, log=log)
+        ).facts()
 
-    async def take_network(self, _: Connection, *, made: dict[str, str] | None) -> None:
+    async def take_network(self, _: Connection, request: messages.TakeNetwork) -> None:
         """Take the environment's network from the run that has made it; None when the engine refused it."""
         async with self._networks.making:
-            if made:
-                self._networks.take(Network(**made))
+            if request.made:
+                self._networks.take(Network(**request.made))
             self._networks.awaited = False
 
-    async def network(self, connection: Connection, *, stack: str, services: list[str]) -> dict[str, str]:
+    async def network(self, connection: Connection, request: messages.JoinNetwork) -> messages.MadeNetwork:
         """Return the network that a stack's containers join.
 
         The containers of the stacks that it includes join it too.
         """
         engine, networks = self._keeper.containers(), self._networks
         async with networks.making:
-            name = networks.name_for(stack, services)
+            name = networks.name_for(request.stack, request.services)
             network = networks.get(name)
             if network is None:
                 if connection.closed:
                     raise HarnessError(f"{connection.id} is gone")
                 own = name != networks.first
-                labels = self._keeper.labels(**({objects.STACK: stack} if own else {}))
+                labels = self._keeper.labels(**({objects.STACK: request.stack} if own else {}))
                 network = await networks.make(engine.make_network, name, labels)
-                below = self._stacks.holds.below(stack) if own else set()
+                below = self._stacks.holds.below(request.stack) if own else set()
                 for container in engine.containers.values():
                     if container.stack in below and container.container:
                         await engine.connect_to(network, container.container, [container.name])
-            return network.as_dict()
+            return {"name": network.name, "subnet": network.subnet, "gateway": network.gateway, "id": network.id}
 
-    async def compose(  # noqa: PLR0913 - a command, and what it is about to start
-        self,
-        connection: Connection,
-        *,
-        stack: str,
-        argv: list[str],
-        env: dict[str, str],
-        cwd: str,
-        log: str,
-        services: dict[str, float],
-        start: bool = False,
-    ) -> dict[str, Any]:
+    async def compose(self, connection: Connection, request: messages.Compose) -> messages.Composed:
         """Run Compose for a stack to its end; return its exit code.
 
         ``services`` is what it is about to start -> grace in seconds. With ``start`` it only creates, and then all is
@@ -255,48 +249,48 @@ class ServiceRequests:
         """
         engine = self._keeper.containers()
         await engine.opened()  # its events are subscribed to before anything can happen
-        for name, grace in services.items():
-            made = Container(stack, name, self._logs.path_of(stack, name), grace)
+        for name, grace in request.services.items():
+            made = Container(request.stack, name, self._logs.path_of(request.stack, name), grace)
             engine.containers[made.id] = made
         if connection.closed:
             raise HarnessError(f"{connection.id} is gone")
-        self._stacks.refuse_what_goes(stack, "Compose was not run")
-        self._intents.intend("compose", stack=stack, services=sorted(services))
-        command = self._processes.spawn(stack, argv, env, cwd, Path(log))
+        self._stacks.refuse_what_goes(request.stack, "Compose was not run")
+        self._intents.intend("compose", stack=request.stack, services=sorted(request.services))
+        command = self._processes.spawn(request.stack, request.argv, request.env, request.cwd, Path(request.log))
         await command.gone.wait()
-        known, refused = self._stacks.known.get(stack), {}
-        if services and known:
+        known, refused = self._stacks.known.get(request.stack), {}
+        if request.services and known:
             known.unsure = known.unsure or command.code != 0
-            if start and command.code == 0:
+            if request.start and command.code == 0:
                 refused = await engine.start_created(
-                    stack, lambda: known.stopped or not self._stacks.holds.is_needed(stack)
+                    request.stack, lambda: known.stopped or not self._stacks.holds.is_needed(request.stack)
                 )
             await engine.refresh()
         return {"code": command.code, "refused": refused}
 
-    async def stop_compose(self, _: Connection, *, stack: str) -> None:
+    async def stop_compose(self, _: Connection, request: messages.StopCompose) -> None:
         """End what Compose does for a stack now, and what it has us do: it is of no use any more."""
-        if stack in self._stacks.known:
-            self._stacks.known[stack].stopped = True
-        await self._keeper.end_commands(stack)
+        if request.stack in self._stacks.known:
+            self._stacks.known[request.stack].stopped = True
+        await self._keeper.end_commands(request.stack)
 
-    async def explain(self, _: Connection, *, stack: str, service: str, ask: bool = True) -> dict[str, Any]:
+    async def explain(self, _: Connection, request: messages.Explain) -> messages.Explained:
         """Return what the engine knows of a container: OOM flag, error, last health checks; {} for a process.
 
         With ``ask`` false the engine is not asked (which takes it a tenth of a second); the log is complete afterwards.
         """
         engine = self._keeper.engine
-        one = engine.containers.get(f"{stack}/{service}") if engine else None
+        one = engine.containers.get(f"{request.stack}/{request.service}") if engine else None
         if engine is None or one is None:
             return {}
         await engine.log_complete(one)
-        return await engine.explain(one) if ask else {}
+        return await engine.explain(one) if request.ask else {}
 
-    async def exposed(self, _: Connection) -> dict[str, Any]:
+    async def exposed(self, _: Connection, __: messages.AskExposed) -> messages.Exposed:
         """Return bindings of containers that are not on loopback."""
         return {"exposed": await self._keeper.containers().exposed()}
 
-    async def services(self, _: Connection) -> dict[str, Any]:
+    async def services(self, _: Connection, __: messages.Services) -> messages.Listed:
         """Return the facts of all services and the state of all stacks."""
         containers = list(self._keeper.engine.containers.values()) if self._keeper.engine else []
         unknown = [one for one in containers if one.running and not one.pid]
@@ -315,7 +309,7 @@ class ServiceRequests:
             },
         }
 
-    async def look(self, _: Connection) -> dict[str, Any]:
+    async def look(self, _: Connection, __: messages.Look) -> messages.Looked:
         """Look which services have ended, and tell of it before this is answered: their ends may not be known yet.
 
         ``late`` tells that the engine did not answer in time.
@@ -328,33 +322,35 @@ class ServiceRequests:
             return {"late": True}
         return {"late": False}
 
-    async def blame(self, _: Connection, *, stack: str, service: str, under: str) -> None:
+    async def blame(self, _: Connection, request: messages.Blame) -> None:
         """Note what ran when a service ended, for everybody who finds it so later on; who comes first knows best."""
         for one in self._keeper.services():
-            if one.id == f"{stack}/{service}" and not one.running:
-                one.under = one.under or under
+            if one.id == f"{request.stack}/{request.service}" and not one.running:
+                one.under = one.under or request.under
 
-    async def logs_since(self, _: Connection, *, seconds: float) -> dict[str, Any]:
+    async def logs_since(self, _: Connection, request: messages.LogsSince) -> messages.Sizes:
         """Return log -> the size that it had ``seconds`` ago."""
         logs = [facts["log"] for facts in (one.facts() for one in self._keeper.services())]
-        return {"sizes": {log: self._logs.marks.since(log, seconds) for log in logs}}
+        return {"sizes": {log: self._logs.marks.since(log, request.seconds) for log in logs}}
 
-    async def act(self, _: Connection, *, stack: str, service: str, act: str, grace: float = 2.0) -> dict[str, Any]:
+    async def act(self, _: Connection, request: messages.Act) -> messages.ServiceFacts:
         """Do to one service what a test asks for: kill, stop, start, restart, pause, unpause, go."""
-        if act in ("start", "restart"):
-            self._stacks.refuse_what_goes(stack, f"service {service!r} was not started")
-        if self._keeper.engine and (container := self._keeper.engine.containers.get(f"{stack}/{service}")):
-            await self._keeper.engine.act(container, act, grace)
+        if request.act in ("start", "restart"):
+            self._stacks.refuse_what_goes(request.stack, f"service {request.service!r} was not started")
+        if self._keeper.engine and (
+            container := self._keeper.engine.containers.get(f"{request.stack}/{request.service}")
+        ):
+            await self._keeper.engine.act(container, request.act, request.grace)
             return container.facts()
-        one = self._processes.services[f"{stack}/{service}"]
-        if act in ("kill", "stop", "restart") and one.running:
-            await self._processes.stop({one: 0 if act == "kill" else grace})
-        if act in ("start", "restart") and not one.running:
-            self._stacks.refuse_what_goes(stack, f"service {service!r} was not started")
+        one = self._processes.services[f"{request.stack}/{request.service}"]
+        if request.act in ("kill", "stop", "restart") and one.running:
+            await self._processes.stop({one: 0 if request.act == "kill" else request.grace})
+        if request.act in ("start", "restart") and not one.running:
+            self._stacks.refuse_what_goes(request.stack, f"service {request.service!r} was not started")
             self._processes.launch(one)
-        if act == "go":
+        if request.act == "go":
             one.go()
-        if act in ("pause", "unpause") and one.running:
-            one.paused = act == "pause"
+        if request.act in ("pause", "unpause") and one.running:
+            one.paused = request.act == "pause"
             procs.kill_group(one.pid, signal.SIGSTOP if one.paused else signal.SIGCONT)
         return one.facts()

@@ -19,13 +19,14 @@ from harness.artifacts import FULL
 from harness.errors import BrokenStack, HarnessError
 from harness.keeper.clients import Connection
 from harness.keeper.logs import say
+from harness.keeper.messages import Request, read_request
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from harness.keeper.clients import Clients
 
-    Handler = Callable[..., Awaitable[dict[str, Any] | None]]
+    Handler = Callable[[Connection, Any], Awaitable[Mapping[str, object] | None]]  # Any: the request that it is for
 
 LIMIT = 16 * 1024 * 1024
 
@@ -35,10 +36,10 @@ class Server:
 
     Args:
         clients: takes who comes, and who has gone.
-        handlers: what can be asked for -> what does it, given the connection and the words of the request.
+        handlers: kind of a request -> what does it.
     """
 
-    def __init__(self, clients: Clients, handlers: Mapping[str, Handler]) -> None:
+    def __init__(self, clients: Clients, handlers: Mapping[type[Request[Any]], Handler]) -> None:
         self._clients = clients
         self._handlers = handlers
         self._numbers = 0
@@ -72,8 +73,9 @@ class Server:
             if connection.closed:
                 return  # what it asks for on its deathbed would be held for nobody
             message = json.loads(line)
-            number = message.pop("id", None)
-            result = await self._handlers[message.pop("do")](connection, **message)
+            number = message.get("id")
+            request = read_request(message)
+            result = await self._handlers[type(request)](connection, request)
             connection.send({"id": number, "ok": result or {}})
         except HarnessError as error:
             connection.send({"id": number, "error": error.summary, "kind": type(error).__name__})

@@ -14,6 +14,8 @@ from harness.keeper.logs import say
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from harness.keeper.messages import Acquired
+
 STOP_BUDGET = 7.0
 
 
@@ -39,12 +41,12 @@ class Stacks:
         self.known: dict[str, Stack] = {}
         self._remove = remove
         self._tickets = 0
-        self._requests: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._requests: dict[int, asyncio.Future[Acquired]] = {}
         self._removals: set[asyncio.Task[list[str]]] = set()
 
     async def acquire(
         self, client: str, stack: str, includes: tuple[str, ...], *, alone: bool, sponsor: str
-    ) -> dict[str, Any]:
+    ) -> Acquired:
         """Have a client hold a stack; return whether it is to build it, else its record, once that is known.
 
         Raises:
@@ -53,7 +55,7 @@ class Stacks:
         """
         self._tickets += 1
         request = Request(self._tickets, client, stack, includes, alone, sponsor)
-        waiting: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        waiting: asyncio.Future[Acquired] = asyncio.get_running_loop().create_future()
         self._requests[request.ticket] = waiting
         self.follow(self.holds.acquire(request))
         return await waiting
@@ -72,8 +74,10 @@ class Stacks:
             if answer.refusal:
                 waiting.set_exception(_refusal(answer))
             else:
-                record = {} if answer.build else {"record": self.known[answer.stack].record}
-                waiting.set_result({"build": answer.build, **record})
+                acquired: Acquired = {"build": answer.build}
+                if not answer.build:
+                    acquired["record"] = self.known[answer.stack].record
+                waiting.set_result(acquired)
         removals = [asyncio.create_task(self._remove_and_follow(self.known[name], budget)) for name in outcome.removals]
         for task in removals:
             self._removals.add(task)

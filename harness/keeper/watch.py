@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from http.client import HTTPResponse
 
     from harness.keeper.calls import Calls
+    from harness.keeper.messages import ServiceFacts
 
 LOST_AFTER = 10.0
 RETRY = 0.2
@@ -131,7 +132,7 @@ class Container:
         """Whether it runs (a paused one does)."""
         return self.state in ("running", "paused")
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> ServiceFacts:
         """Return what clients may know."""
         return {
             "stack": self.stack,

@@ -42,7 +42,7 @@ class LedgerWriter:
     """
 
     def __init__(self, path: Path, header: dict[str, Any]) -> None:
-        self._path = path
+        self.path = path
         self._contents = Contents({"kind": "header", "schema": SCHEMA, **header})
         self._is_deleted = self._torn = False
         self._fd = -1
@@ -65,7 +65,7 @@ class LedgerWriter:
             self._torn = False
         except OSError as error:
             self._torn = True  # a part of it may be there
-            raise OSError(error.errno, error.strerror, str(self._path)) from error
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
         finally:
             self._stamp = _stamp(os.fstat(self._fd))
 
@@ -78,7 +78,7 @@ class LedgerWriter:
         """Remove the file; the lock goes with the process."""
         self._is_deleted = True
         with contextlib.suppress(OSError):  # of what somebody else has put there instead
-            self._path.unlink(missing_ok=True)
+            self.path.unlink(missing_ok=True)
 
     def restore(self) -> bool:
         """Write the file again if it is not there as it was written; return whether it was not.
@@ -89,27 +89,27 @@ class LedgerWriter:
         """
         if self._is_in_place():
             return False
-        if self._path.parent.parent.is_dir():  # without that, its user is not logged in
-            private_folder(self._path.parent)
+        if self.path.parent.parent.is_dir():  # without that, its user is not logged in
+            private_folder(self.path.parent)
         self._place()
         return True
 
     def _is_in_place(self) -> bool:
         try:
-            return _stamp(self._path.lstat()) == self._stamp
+            return _stamp(self.path.lstat()) == self._stamp
         except OSError:
             return False
 
     def _place(self) -> None:
         """Put a file in place that is whole and locked from when it is there. Raises OSError."""
-        scratch = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        scratch = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         scratch.unlink(missing_ok=True)
         fd = open_regular(scratch, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _append(fd, self._contents.lines())
             os.fdatasync(fd)
-            scratch.replace(self._path)
+            scratch.replace(self.path)
         except OSError:
             os.close(fd)
             scratch.unlink(missing_ok=True)
@@ -123,9 +123,9 @@ class LedgerWriter:
         """Whether it was deleted because nothing is left that it would tell of."""
         return self._is_deleted
 
-    def told(self) -> dict[str, Any]:
-        """Return where the file is and the lines that it adds up to, {} when it is deleted."""
-        return {} if self._is_deleted else {"path": str(self._path), "lines": self._contents.lines()}
+    def lines(self) -> list[dict[str, Any]]:
+        """Return the lines that the file adds up to."""
+        return self._contents.lines()
 
 
 def _append(fd: int, lines: list[dict[str, Any]], *, torn: bool = False) -> None:

@@ -12,6 +12,7 @@ from harness.engine.identity import Identity
 from harness.engine.layout import dry_layout
 from harness.errors import BrokenStack, ConfigError, nearest
 from harness.images import image_id
+from harness.keeper.messages import Acquire
 from harness.runs.environment import Environment
 from harness.runs.known import all_kept, checkout_of, services_of
 from harness.runs.launching import Launch, images_of, refuse_skipped
@@ -69,8 +70,7 @@ def build_images(choice: Choice, say: Callable[[str], None], *, subject: str = "
         facts = environment.link.facts
         identity = Identity(checkout_of(settings), environment.env, facts["labels"], facts["key"])
         for stack in tree.stacks:
-            answered = {"stack": stack.name, "includes": list(stack.includes)}
-            environment.link.ask("acquire", timeout=ACQUIRE_BUDGET, **answered)
+            environment.link.ask(Acquire(stack.name, list(stack.includes)), timeout=ACQUIRE_BUDGET)
             images = images_of(tree, stack, settings.environ, environment.client)
             plan = choice.engine.plan(tree, stack.name, layout, identity, images)
             containers = plan.containers

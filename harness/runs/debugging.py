@@ -18,6 +18,7 @@ from harness import procs
 from harness.clock import LIFTED, Deadline, poll
 from harness.engine.process.plan import start
 from harness.errors import ConfigError
+from harness.keeper.messages import Act, ServiceFacts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -65,7 +66,7 @@ class Debugger:
         self.terminal = terminal
         self.say = say
 
-    def start(self, plan: ProcessPlan, environment: Environment, stopped: Callable[[], bool]) -> dict[str, Any]:
+    def start(self, plan: ProcessPlan, environment: Environment, stopped: Callable[[], bool]) -> ServiceFacts:
         """Start a subject, held; return the keeper's facts about it once it goes on or ``stopped`` says to give up."""
         address = _debugpy_address(plan)
         if address is None:
@@ -87,7 +88,7 @@ class Debugger:
         ):
             return facts
         # Without a client it would never go on. It has done nothing yet: once more, as it is without debugpy.
-        environment.link.ask("act", stack=plan.stack, service=plan.service, act="kill")
+        environment.link.ask(Act(plan.stack, plan.service, "kill"))
         environment.forget(plan.stack, plan.service)
         return start(plan, environment.link)
 
@@ -102,7 +103,7 @@ class Debugger:
         self.say(f"  gdb -p {pid} -ex 'handle SIGCONT SIGSTOP nostop noprint pass'")
         self._say_how()
         if self._wait(facts, environment, lambda: _tracer(pid), stopped):
-            environment.link.ask("act", stack=facts["stack"], service=service, act="go")
+            environment.link.ask(Act(facts["stack"], service, "go"))
 
     def _say_how(self) -> None:
         self.say("  it goes on when a debugger has attached, or when Enter is pressed here; deadlines are lifted")

@@ -19,6 +19,17 @@ from harness.errors import BrokenStack, HarnessError, LeftoverError
 from harness.interrupts import Interrupted
 from harness.keeper.client import NETWORK_BUDGET, EnvironmentId, KeeperLink, KeeperToBe, start_keeper
 from harness.keeper.living import find_one, is_alive
+from harness.keeper.messages import (
+    Blame,
+    Event,
+    Explain,
+    Explained,
+    Goodbye,
+    JoinNetwork,
+    Keep,
+    ServiceFacts,
+    TakeNetwork,
+)
 from harness.keeper.networks import Network
 from harness.last_words import LOOKED_AT
 from harness.ownership.locks import locked
@@ -128,10 +139,10 @@ class Environment:
         # STACK/SERVICE -> its probes, made anew, as far as they tell more than that it has started.
         self.askers: dict[str, Callable[[], list[Asker]]] = {}
         self._oneshots: set[str] = set()
-        self._exits: dict[str, Any] = {}
+        self._exits: dict[str, ServiceFacts] = {}
         self._lock = threading.Lock()
-        self._health: dict[str, Any] = {}
-        self._started: dict[str, Any] = {}
+        self._health: dict[str, str] = {}
+        self._started: dict[str, ServiceFacts] = {}
         self._engine_lost = False
         self._client: APIClient | None = None
         self._keeper_lost = False
@@ -251,7 +262,7 @@ class Environment:
 
     # -- news ---------------------------------------------------------------------------------------------------
 
-    def _on_event(self, message: dict[str, Any]) -> None:
+    def _on_event(self, message: Event) -> None:
         kind = message["event"]
         if kind in ("engine-lost", "engine-back"):
             self._engine_lost = kind == "engine-lost"
@@ -267,7 +278,7 @@ class Environment:
                     self._exits.pop(key, None)
                 elif kind == "exit":
                     self._exits[key] = message
-            facts = {"service": message["service"], "stack": message["stack"]}
+            facts: dict[str, object] = {"service": message["service"], "stack": message["stack"]}
             if kind == "exit":
                 facts |= {"code": message["exit_code"], "asked": message["expected"], "under": message.get("under", "")}
             elif kind == "health":
@@ -281,17 +292,15 @@ class Environment:
         self._keeper_lost = True
         self.news.notify()
 
-    def exit_of(self, stack: str, service: str) -> dict[str, Any] | None:
+    def exit_of(self, stack: str, service: str) -> ServiceFacts | None:
         """Return the facts of a service's end, None while it runs."""
         with self._lock:
-            facts: dict[str, Any] | None = self._exits.get(f"{stack}/{service}")
-        return facts
+            return self._exits.get(f"{stack}/{service}")
 
-    def started(self, stack: str, service: str) -> dict[str, Any] | None:
+    def started(self, stack: str, service: str) -> ServiceFacts | None:
         """Return the facts of a container's start, None before it."""
         with self._lock:
-            facts: dict[str, Any] | None = self._started.get(f"{stack}/{service}")
-        return facts
+            return self._started.get(f"{stack}/{service}")
 
     def health(self, stack: str, service: str) -> str:
         """Return the health of a container as the engine told it last: "", starting, healthy or unhealthy."""
@@ -310,19 +319,19 @@ class Environment:
     def network(self, stack: str, services: Sequence[str]) -> Network:
         """Return the network that a stack's containers join, made if need be. Raises HarnessError."""
         self._hand_over()
-        return Network(**self.link.ask("network", stack=stack, services=services))
+        return Network(**self.link.ask(JoinNetwork(stack, list(services))))
 
     def _hand_over(self, within: float = NETWORK_BUDGET) -> None:
         """Give the keeper the network that was made while it was loading. Raises HarnessError."""
         with self._handing:
             if self._keeper:
-                self.link.ask("take_network", made=self._keeper.network(within))
+                self.link.ask(TakeNetwork(self._keeper.network(within)))
                 self._keeper = None
 
-    def blame(self, facts: dict[str, Any]) -> None:
+    def blame(self, facts: ServiceFacts) -> None:
         """Have everybody who finds a dead service later on told what ran when it ended."""
         with suppress(HarnessError):
-            self.link.ask("blame", stack=facts["stack"], service=facts["service"], under=facts["under"])
+            self.link.ask(Blame(facts["stack"], facts["service"], facts["under"]))
 
     def forget(self, stack: str, service: str) -> None:
         """A service is about to be started: what an earlier life of it left does not count."""
@@ -339,7 +348,7 @@ class Environment:
         """Return the services of a stack that were told to ``expect_end``."""
         return sorted(name.rpartition("/")[2] for name in self._oneshots if name.rpartition("/")[0] == stack)
 
-    def deaths(self, stacks: Collection[str] | None = None) -> list[dict[str, Any]]:
+    def deaths(self, stacks: Collection[str] | None = None) -> list[ServiceFacts]:
         """Return the facts of ends that nobody asked for, oldest first; a one-shot's with exit code 0 is none.
 
         Args:
@@ -355,11 +364,11 @@ class Environment:
             and (stacks is None or (facts["stack"] in stacks and facts["stack"] in self.brought))
         ]
 
-    def may_have_ended(self, facts: dict[str, Any]) -> bool:
+    def may_have_ended(self, facts: ServiceFacts) -> bool:
         """Return whether a service is a one-shot that ended well."""
         return f"{facts['stack']}/{facts['service']}" in self._oneshots and facts["exit_code"] == 0
 
-    def learn(self, facts: dict[str, Any]) -> None:
+    def learn(self, facts: ServiceFacts) -> None:
         """Take over what the keeper knows of a service that was started before this run came."""
         key, log = f"{facts['stack']}/{facts['service']}", Path(facts["log"])
         self.taken.setdefault(log, artifacts.file_size(log))
@@ -443,7 +452,7 @@ class Environment:
         if self.news.stopped:
             raise BrokenStack("This run was given up")
 
-    def died(self, facts: dict[str, Any], when: str = "", variables: Variables = NO_VARIABLES) -> BrokenStack:
+    def died(self, facts: ServiceFacts, when: str = "", variables: Variables = NO_VARIABLES) -> BrokenStack:
         """Return the error for a service that ended, with its exit code, its reason and its last lines.
 
         Args:
@@ -452,7 +461,8 @@ class Environment:
             variables: what it was told about others.
         """
         when = when or facts.get("under") or self._under(facts["stack"])
-        log, code = Path(facts["log"]), int(facts["exit_code"])
+        log, code = Path(facts["log"]), facts["exit_code"]
+        assert code is not None  # it has ended
         # Only a container that was killed can have a reason that the engine alone knows.
         known = self.explain(facts["stack"], facts["service"], ask=code == KILLED)
         lines = artifacts.last_lines(log, LOOKED_AT, facts["log_start"])
@@ -469,16 +479,16 @@ class Environment:
             hint=ONE_SHOT if code == 0 else "",
         )
 
-    def last_words(self, facts: dict[str, Any]) -> list[str]:
+    def last_words(self, facts: ServiceFacts) -> list[str]:
         """Return the last lines of a service's present life, for an error."""
         return _shown(artifacts.last_lines(Path(facts["log"]), start=facts["log_start"]))
 
-    def explain(self, stack: str, service: str, *, ask: bool = True) -> dict[str, Any]:
+    def explain(self, stack: str, service: str, *, ask: bool = True) -> Explained:
         """Return what the engine knows of a container, {} of a process or when it is not asked or does not say."""
         if self.daemon is None:
             return {}
         with suppress(HarnessError):
-            return self.link.ask("explain", timeout=EXPLAIN_BUDGET, stack=stack, service=service, ask=ask)
+            return self.link.ask(Explain(stack, service, ask), timeout=EXPLAIN_BUDGET)
         return {}
 
     def show(self, log: Path) -> str:
@@ -503,7 +513,7 @@ class Environment:
         """Let stacks (default: all of this run) stay after it, until ``down`` or ``ttl`` seconds without use."""
         if self.engine == attach.NAME:
             return  # nothing of it is ours
-        self.link.ask("keep", ttl=ttl, stacks=stacks)
+        self.link.ask(Keep(ttl, None if stacks is None else list(stacks)))
 
     def close(self, *, hurried: bool = False) -> list[str]:
         """Give back what this run holds. Return what should be gone and is not, in words.
@@ -520,7 +530,7 @@ class Environment:
             with suppress(HarnessError):
                 self._hand_over(KEEPER_BUDGET)
         try:
-            answer = self.link.ask_to_remove("goodbye", hurried=hurried)
+            answer = self.link.ask_to_remove(Goodbye(hurried))
         except HarnessError as error:
             return self._finish() if self.link.lost else [error.summary]
         finally:
@@ -599,7 +609,7 @@ def _dismiss(settings: Settings, wanted: EnvironmentId) -> None:
     with suppress(OSError, HarnessError):
         link = KeeperLink(wanted.socket, lease=True)
         with suppress(HarnessError):
-            link.ask("goodbye")
+            link.ask(Goodbye())
         lost = link.lost
         if link.wait_until_keeper_ended(KEEPER_BUDGET) and lost:
             finish(settings, wanted.env, link.facts["pid"], link.facts["start"])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from harness import artifacts
 from harness.clock import YOUNG, Deadline, now, poll
@@ -15,6 +15,7 @@ from harness.engine import AttachedPlan, ContainerPlan, ProcessPlan
 from harness.engine.compose import hands
 from harness.engine.process.plan import start
 from harness.errors import BrokenStack, ConfigError, HarnessError
+from harness.keeper.messages import ServiceFacts, Services
 from harness.readiness import Family, Hopeless, Stop, Target, is_silent, stranger_at
 from harness.refusals import missing_for_good, why_not_started
 from harness.runs.observing import listening_in_container, listening_of_process
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 EXPLAIN_BUDGET = 5.0
 HEALTH_LOOK = 1.0  # seconds after which the engine is asked what the checks of a container say
+_NO_FACTS = cast("ServiceFacts", {})  # of a service that no keeper knows
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Around:
     up: Deadline
     stop: Stop
     launch: Launch | None = None
-    facts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    facts: dict[str, ServiceFacts] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Addresses:
 class Host(Protocol):
     """What a service runs as."""
 
-    def start(self) -> dict[str, Any] | None:
+    def start(self) -> ServiceFacts | None:
         """Start it, or wait until it was; return the keeper's facts, None when the wait was given up.
 
         Raises:
@@ -77,7 +79,7 @@ class Host(Protocol):
         """
         ...
 
-    def restarted(self, facts: dict[str, Any]) -> dict[str, Any]:
+    def restarted(self, facts: ServiceFacts) -> ServiceFacts:
         """Return the facts of a new life, given what the keeper answered when it was asked for. Raises as ``start``."""
         ...
 
@@ -124,7 +126,7 @@ class _Process:
         self._service = service
         self._around = around
 
-    def start(self) -> dict[str, Any] | None:
+    def start(self) -> ServiceFacts | None:
         """Have the keeper start it, or a debugger hold it."""
         plan, environment = self._plan, self._around.environment
         environment.forget(plan.stack, plan.service)
@@ -136,7 +138,7 @@ class _Process:
             why = why_not_started(error.summary)
             raise BrokenStack(f"Service {plan.service!r} could not be started: {why}", service=plan.service) from error
 
-    def restarted(self, facts: dict[str, Any]) -> dict[str, Any]:
+    def restarted(self, facts: ServiceFacts) -> ServiceFacts:
         """Return the same facts, and forget the end that was asked for."""
         plan, environment = self._plan, self._around.environment
         ended = environment.exit_of(plan.stack, plan.service)
@@ -167,8 +169,8 @@ class _Process:
     def _family(self) -> Family:
         """Return the processes among which who listens for it must be."""
         plan, environment = self._plan, self._around.environment
-        facts = self._around.facts.get(plan.service) or environment.started(plan.stack, plan.service) or {}
-        return Family(environment.env, environment.link.facts["pid"], facts.get("pid", 0))
+        facts = self._around.facts.get(plan.service) or environment.started(plan.stack, plan.service)
+        return Family(environment.env, environment.link.facts["pid"], facts["pid"] if facts else 0)
 
     def refuse_strangers(self) -> None:
         """Look who listens on each of its TCP addresses."""
@@ -198,7 +200,7 @@ class _Container:
         self._service = service
         self._around = around
 
-    def start(self) -> dict[str, Any] | None:
+    def start(self) -> ServiceFacts | None:
         """Wait until Compose has started it."""
         plan, around = self._plan, self._around
         launch = around.launch
@@ -216,7 +218,7 @@ class _Container:
             details=[f"  {line}" for line in artifacts.last_lines(launch.log)] if launch else [],
         )
 
-    def restarted(self, facts: dict[str, Any]) -> dict[str, Any]:
+    def restarted(self, facts: ServiceFacts) -> ServiceFacts:
         """Wait until its start was told."""
         return self.start() or facts
 
@@ -226,7 +228,8 @@ class _Container:
         silence = Silence(environment, plan)
 
         def container() -> str:
-            return str((environment.started(plan.stack, plan.service) or {}).get("container", ""))
+            facts = environment.started(plan.stack, plan.service)
+            return facts["container"] if facts else ""
 
         return Target(
             service=plan.service,
@@ -255,11 +258,11 @@ class _Attached:
     def __init__(self, plan: AttachedPlan, _: Service, __: Around) -> None:
         self._plan = plan
 
-    def start(self) -> dict[str, Any] | None:
+    def start(self) -> ServiceFacts | None:
         """It is there already."""
-        return {}
+        return _NO_FACTS
 
-    def restarted(self, facts: dict[str, Any]) -> dict[str, Any]:
+    def restarted(self, facts: ServiceFacts) -> ServiceFacts:
         """It cannot be restarted from here."""
         return facts
 
@@ -309,7 +312,7 @@ class ContainerHealth:
             return ""
         said = f"its healthcheck says: {health or 'nothing yet'}"
         if self._environment.started(self._stack, self._service) and now() >= self._next_look:
-            checks = self._environment.explain(self._stack, self._service).get("health_log", ())
+            checks = self._environment.explain(self._stack, self._service).get("health_log", [])
             self._next_look = now() + HEALTH_LOOK
             if any(missing_for_good(self._line, check) for check in checks):
                 raise Hopeless(f"{said}, {checks[-1]}")
@@ -353,7 +356,7 @@ class Silence:
     def _pid(self) -> int:
         plan = self._plan
         with suppress(HarnessError):
-            for facts in self._environment.link.ask("services", timeout=EXPLAIN_BUDGET)["services"]:
+            for facts in self._environment.link.ask(Services(), timeout=EXPLAIN_BUDGET)["services"]:
                 if (facts["stack"], facts["service"]) == (plan.stack, plan.service):
                     return int(facts["pid"])
         return 0

@@ -12,11 +12,12 @@ from harness.artifacts import private_folder
 from harness.errors import ConfigError, nearest
 from harness.keeper.client import HungKeeperError, KeeperLink
 from harness.keeper.living import find_living
+from harness.keeper.messages import Listed, Services, StackFacts
 from harness.ownership.locks import holder_of, locked
 from harness.runs.stack import Known
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from harness.config import Settings
@@ -98,10 +99,10 @@ def records_on_engine(settings: Settings) -> list[LedgerRecord]:
     return [record for record in kept_here(settings) if settings.engine in ("auto", record.engine)]
 
 
-def services_of(record: LedgerRecord) -> dict[str, Any]:
+def services_of(record: LedgerRecord) -> Listed:
     """Return what a keeper tells of its ``services`` and ``stacks``. Raises BrokenStack when it does not."""
     with linked(record) as link:
-        return link.ask("services")
+        return link.ask(Services())
 
 
 @contextmanager
@@ -130,13 +131,19 @@ def records_here(settings: Settings) -> list[LedgerRecord]:
     return records
 
 
+def record_in(stacks: Mapping[str, StackFacts], name: str) -> dict[str, Any]:
+    """Return what its builder has said of a stack, {} when it is not there."""
+    facts = stacks.get(name)
+    return facts["record"] if facts else {}
+
+
 def listed(settings: Settings) -> list[ServiceLine]:
     """Return the services of the kept environments of this checkout. Raises ConfigError when nothing is up."""
     lines = []
     for record in records_here(settings):
         answer = services_of(record)
         for facts in answer["services"]:
-            record_of_stack = answer["stacks"].get(facts["stack"], {}).get("record", {})
+            record_of_stack = record_in(answer["stacks"], facts["stack"])
             table = record_of_stack.get("services", {}).get(facts["service"])
             known = Known.from_dict(table) if table else None
             lines.append(

@@ -17,6 +17,7 @@ from harness.engine import ContainerPlan, Image
 from harness.engine.identity import BUILT
 from harness.errors import BrokenStack, ConfigError, HarnessError, SkippedStack
 from harness.images import build_arguments, build_error, builder, choose, choose_base, ensure_image, image_id
+from harness.keeper.messages import Compose, Composed, StopCompose
 from harness.refusals import why_not_started
 from harness.stack import ANYWHERE, compose_environment, find_compose
 
@@ -213,7 +214,7 @@ class Launch:
 
     def stop(self) -> None:
         """End what Compose does now."""
-        self.environment.link.ask("stop_compose", stack=self.plan.stack)
+        self.environment.link.ask(StopCompose(self.plan.stack))
 
     def _not_started(self, refused: dict[str, str]) -> BrokenStack:
         """Return the error for containers that the engine did not start, and write its words where Compose's are."""
@@ -226,7 +227,7 @@ class Launch:
             details=[f"  {line}" for line in lines],
         )
 
-    def _error(self, code: int, lines: list[str]) -> BrokenStack:
+    def _error(self, code: int | None, lines: list[str]) -> BrokenStack:
         """Return the error for an ``up`` that failed, blaming the service that its cause names."""
         said = [line for line in lines if "level=warning" not in line]
         cause = next((line.strip() for line in reversed(said) if line.strip()), f"exit code {code}")
@@ -261,7 +262,7 @@ class Launch:
 
     def _compose(
         self, words: list[str], log: Path, services: dict[str, float], env: Mapping[str, str], timeout: float
-    ) -> dict[str, Any]:
+    ) -> Composed:
         environ = self.environment.settings.environ
         daemon = self.environment.daemon
         assert daemon is not None  # an environment with containers has one
@@ -278,15 +279,16 @@ class Launch:
         if "DOCKER_CONFIG" in environ:
             child["DOCKER_CONFIG"] = environ["DOCKER_CONFIG"]
         return self.environment.link.ask(
-            "compose",
+            Compose(
+                self.plan.stack,
+                argv,
+                env={**child, **daemon.environment(), **self.containers.env, **env},
+                cwd=ANYWHERE,
+                log=str(log),
+                services=services,
+                start="--no-start" in words,
+            ),
             timeout=timeout,
-            stack=self.plan.stack,
-            argv=argv,
-            env={**child, **daemon.environment(), **self.containers.env, **env},
-            cwd=ANYWHERE,
-            log=str(log),
-            services=services,
-            start="--no-start" in words,
         )
 
 

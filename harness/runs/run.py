@@ -22,6 +22,7 @@ from harness.engine.identity import Identity
 from harness.engine.layout import Layout, endpoints, find_strangers, free_port_of, needs
 from harness.errors import BrokenStack, ConfigError, HarnessError, refuse_leftovers
 from harness.keeper.client import KeeperToBe
+from harness.keeper.messages import Acquire, AskExposed, Lease, Release, ServiceFacts, Services, Settled
 from harness.ownership.removal import WORK
 from harness.ownership.sweep import sweep
 from harness.runs.choice import Choice, choose
@@ -270,13 +271,13 @@ class Run:
                 self._say_once(f"{error.summary}; another one is tried")
                 brought.stacks.remove(stack.name)
                 self._release(environment, stack.name)
-                again = environment.link.ask("lease", services=[], ports=[name], anew=True)
+                again = environment.link.ask(Lease([], [name], anew=True))
                 layout = replace(layout, ports={**layout.ports, **again["ports"]})
         return self._bring_stack(environment, tree, stack, layout, brought, alone=alone)
 
     def _layout(self, environment: Environment, tree: Tree, strangers: dict[tuple[int, str], Stranger]) -> Layout:
         wanted = needs(tree, strangers, environment.engine, self.choice.local)
-        leased = environment.link.ask("lease", services=list(wanted.addresses), ports=list(wanted.ports))
+        leased = environment.link.ask(Lease(list(wanted.addresses), list(wanted.ports)))
         return Layout(
             engine=environment.engine,
             work=environment.folder / WORK,
@@ -301,9 +302,7 @@ class Run:
         alone: bool,
     ) -> dict[str, Known]:
         """Bring up one stack, or use the one that is there."""
-        answer = environment.link.ask(
-            "acquire", timeout=ACQUIRE_BUDGET, stack=stack.name, includes=list(stack.includes), alone=alone
-        )
+        answer = environment.link.ask(Acquire(stack.name, list(stack.includes), alone), timeout=ACQUIRE_BUDGET)
         for name in answer.get("record", {}).get("oneshots", ()):
             environment.expect_end(stack.name, name)
         if answer["build"]:
@@ -343,7 +342,7 @@ class Run:
             "files": [str(file) for file in stack.files],
             "profiles": list(self.settings.profiles),
         }
-        environment.link.ask("settled", stack=stack.name, record=record)
+        environment.link.ask(Settled(stack.name, record))
         return known
 
     def _network(self, environment: Environment, stack: Declared) -> Network:
@@ -384,10 +383,7 @@ class Run:
         address = partial(_address_in, tree, stack, layout)
 
         def known() -> dict[str, Known]:
-            return {
-                one.service: _known_one(one, settling.facts.get(one.service, {}).get("container", ""))
-                for one in plan.services
-            }
+            return {one.service: _known_one(one, settling.container_of(one.service)) for one in plan.services}
 
         settling = self._settling(environment, tree, stack, plan, layout, launch)
         brought.settlings.append(settling)
@@ -440,7 +436,7 @@ class Run:
 
     def _refuse_exposed(self, environment: Environment) -> None:
         """Do nothing when the engine has published everything on loopback. Raises BrokenStack."""
-        exposed = environment.link.ask("exposed")["exposed"]
+        exposed = environment.link.ask(AskExposed())["exposed"]
         if exposed:
             raise BrokenStack(f"Ports are published beyond loopback: {', '.join(exposed)}")
 
@@ -460,7 +456,7 @@ class Run:
             if not self._new_run:
                 return known  # whatever became of it, it is started anew
             self._say_once(f"stack {stack!r} was changed after it was started; it is used as it was")
-        answer = environment.link.ask("services")
+        answer = environment.link.ask(Services())
         listed = [
             facts
             for facts in answer["services"]
@@ -479,13 +475,13 @@ class Run:
         self._asked.add(stack)  # from now on it is as this run makes it
         return known
 
-    def _refuse_dead(self, environment: Environment, listed: list[dict[str, Any]]) -> None:
+    def _refuse_dead(self, environment: Environment, listed: list[ServiceFacts]) -> None:
         """Do nothing when no service has ended by itself. Raises BrokenStack."""
         for facts in listed:
             if facts["state"] == "exited" and not facts["expected"] and not environment.may_have_ended(facts):
                 raise _with_way_out(self._died_before(environment, facts), facts)
 
-    def _died_before(self, environment: Environment, facts: dict[str, Any]) -> BrokenStack:
+    def _died_before(self, environment: Environment, facts: ServiceFacts) -> BrokenStack:
         """Return the error for a service that had ended when its stack was asked for."""
         seen = environment.exit_of(facts["stack"], facts["service"])
         under = facts.get("under", "")
@@ -497,7 +493,7 @@ class Run:
             return environment.died(facts, "under a test of another worker")
         return environment.died(facts, f"{under} before this run came".lstrip())
 
-    def _refuse_deaf(self, environment: Environment, listed: list[dict[str, Any]]) -> None:
+    def _refuse_deaf(self, environment: Environment, listed: list[ServiceFacts]) -> None:
         """Do nothing when every service runs and answers its probes. Raises BrokenStack."""
         for facts in listed:
             if facts["state"] in ("exited", "paused") and not environment.may_have_ended(facts):
@@ -525,7 +521,7 @@ class Run:
             return []
         del environment.brought[name]
         with contextlib.suppress(BrokenStack):
-            left: list[str] = environment.link.ask_to_remove("release", stack=name)["left"]
+            left: list[str] = environment.link.ask_to_remove(Release(name))["left"]
             self.left += left
             return left
         return []
@@ -551,7 +547,7 @@ class Run:
 
 def _settled_below(environment: Environment, tree: Tree, stack: Declared) -> dict[str, Known]:
     """Return service -> what is known of it, of the stacks that a stack includes and that are settled, as they are."""
-    stacks = environment.link.ask("services")["stacks"]
+    stacks = environment.link.ask(Services())["stacks"]
     records = [stacks[one.name]["record"] for one in tree.below(stack.name) if one is not stack and one.name in stacks]
     return {name: Known.from_dict(table) for one in records for name, table in one.get("services", {}).items()}
 
@@ -561,7 +557,7 @@ def _is_alone(holders: Sequence[str]) -> bool:
     return KEPT in holders and sum(holder.startswith("run-") for holder in holders) == 1
 
 
-def _with_way_out(error: BrokenStack, facts: dict[str, Any]) -> BrokenStack:
+def _with_way_out(error: BrokenStack, facts: ServiceFacts) -> BrokenStack:
     error.hint = f"`harness restart --service {facts['service']}` starts it again"
     return error
 

@@ -8,12 +8,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness import artifacts
 from harness.clock import LIFTED, Aside, Deadline, add_guard, now, poll
 from harness.durations import parse_duration
 from harness.errors import BrokenStack, HarnessError
+from harness.keeper.messages import Act, ServiceFacts
 from harness.last_words import LOOKED_AT, last_line
 from harness.readiness import (
     Stop,
@@ -140,6 +141,11 @@ class Settling:
         """Return how long to wait for something: for ever, nearly, while somebody looks with a debugger."""
         return LIFTED if self.environment.debugger else seconds
 
+    def container_of(self, name: str) -> str:
+        """Return the id of a service's container, "" of a process or before its start."""
+        facts = self.facts.get(name)
+        return facts["container"] if facts else ""
+
     def held_back(self) -> set[str]:
         """Return the services that a seed must precede, with their dependents."""
         held = {seed.before for seed in self.stack.settings.seed if seed.before}
@@ -193,7 +199,7 @@ class Settling:
                 break
         self.stop.stop()
 
-    def _first_death(self) -> dict[str, Any] | None:
+    def _first_death(self) -> ServiceFacts | None:
         """Return the facts of the first end that nobody asked for, here or in a stack that is brought up with this."""
         others = {stack.name for stack in self.tree.stacks if stack.name in self.environment.brought} - {
             self.stack.name
@@ -241,9 +247,7 @@ class Settling:
         target = self._target(service, plan)
         askers = [start_probe(probe, index, target) for index, probe in self._probes(service, plan, self.say)]
         self.environment.forget(self.stack.name, name)
-        facts = self.environment.link.ask(
-            "act", timeout=grace + 60, stack=self.stack.name, service=name, act="restart", grace=grace
-        )
+        facts = self.environment.link.ask(Act(self.stack.name, name, "restart", grace), timeout=grace + 60)
         try:
             facts = self._host(name).restarted(facts)
             target.log, target.log_start = self._logs[name] = Path(facts["log"]), facts["log_start"]
@@ -340,7 +344,7 @@ class Settling:
             if name in self.plans
         )
 
-    def _start(self, plan: ServicePlan) -> dict[str, Any] | None:
+    def _start(self, plan: ServicePlan) -> ServiceFacts | None:
         """Start a service, or wait until it was started; None when the wait was given up."""
         if plan.service in self.oneshots:
             self.environment.expect_end(self.stack.name, plan.service)
@@ -395,7 +399,7 @@ class Settling:
         with self._lock:
             self.progress.ready.add(name)
 
-    def _died(self, facts: dict[str, Any], when: str = "before its stack was settled") -> BrokenStack:
+    def _died(self, facts: ServiceFacts, when: str = "before its stack was settled") -> BrokenStack:
         stack = self.tree.stack(facts["stack"])  # this one, or one that it stands on
         service = stack.service(facts["service"])
         assert service is not None  # it was started for that stack

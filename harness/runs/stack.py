@@ -12,6 +12,7 @@ from harness.artifacts import mapped_path
 from harness.engine import Endpoint
 from harness.engine.compose import hands
 from harness.errors import ConfigError, HarnessError, Unsupported
+from harness.keeper.messages import Act, ServiceFacts, Services
 from harness.stack import by_number
 
 if TYPE_CHECKING:
@@ -114,14 +115,14 @@ class Service:
             state = error.summary
         return f"<Service {self.stack}/{self.name} {state}>"
 
-    def _facts(self) -> dict[str, Any]:
+    def _facts(self) -> ServiceFacts:
         self._known.refuse_attached("to know its state or log")
         if self._environment.closed:
             raise _GivenBackError(self.name, "released")
-        listed = self._environment.link.ask("services")["services"]
+        listed = self._environment.link.ask(Services())["services"]
         for facts in listed:
             if (facts["stack"], facts["service"]) == (self.stack, self.name):
-                return dict(facts)
+                return facts
         raise _GivenBackError(self.name, "removed")
 
     @property
@@ -182,9 +183,7 @@ class Service:
         self._known.refuse_attached(f"to {act} it")
         if act in ("start", "restart"):
             self._environment.forget(self.stack, self.name)
-        facts = self._environment.link.ask(
-            "act", timeout=grace + ACT_BUDGET, stack=self.stack, service=self.name, act=act, grace=grace
-        )
+        facts = self._environment.link.ask(Act(self.stack, self.name, act, grace), timeout=grace + ACT_BUDGET)
         key = f"{self.stack}/{self.name}"
         if act == "pause":
             self._environment.paused.add(key)
@@ -309,10 +308,10 @@ class Stack:
 
     def dump(self) -> dict[str, Any]:
         """Return the state of its services for a report: pid, state, exit code, endpoints, last log lines."""
-        listed = self._environment.link.ask("services")["services"]
+        listed = self._environment.link.ask(Services())["services"]
         return {
             one["service"]: {
-                **{key: one[key] for key in _DUMPED},
+                **_dumped(one),
                 "endpoints": [str(end) for end in self._known[one["service"]].endpoints],
                 "last_lines": artifacts.last_lines(Path(one["log"]), 10, one["log_start"]),
             }
@@ -323,3 +322,7 @@ class Stack:
     def release(self) -> list[str]:
         """Stop using it; it is removed when nobody else does. Return what could not be removed."""
         return self._release()
+
+
+def _dumped(facts: Mapping[str, object]) -> dict[str, object]:
+    return {key: facts[key] for key in _DUMPED}

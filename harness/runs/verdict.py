@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness import procs
 from harness.clock import Deadline, now, poll
 from harness.errors import BrokenStack, EngineUnreachableError, HarnessError
+from harness.keeper.messages import Look, ServiceFacts, Services
 from harness.readiness import ask_once
 from harness.runs.evidence import Noise, request_for
 
@@ -101,7 +102,7 @@ class Judge:
     def noise(self, use: Use) -> Noise:
         """Return what of the logs does not belong in the report of a test."""
         try:
-            listed = self._environment.link.ask("services", timeout=LOOK_BUDGET)["services"]
+            listed = self._environment.link.ask(Services(), timeout=LOOK_BUDGET)["services"]
         except HarnessError:  # then the logs are shown as they are
             return Noise()
         others = {Path(facts["log"]) for facts in listed if facts["stack"] not in use.stacks}
@@ -130,7 +131,7 @@ class Judge:
     def _look(self) -> None:
         """Have the keeper collect what has ended, and ask the engine. Raises EngineUnreachableError."""
         try:
-            self._environment.link.ask("look", timeout=LOOK_BUDGET)
+            self._environment.link.ask(Look(), timeout=LOOK_BUDGET)
         except EngineUnreachableError:
             raise
         except HarnessError:  # an older keeper, or one that is slow: events tell as well
@@ -172,8 +173,8 @@ class Judge:
             self._listed = wanted
         return self._processes
 
-    def _facts(self, stacks: Collection[str]) -> dict[str, dict[str, Any]]:
-        listed = self._environment.link.ask("services", timeout=LOOK_BUDGET)["services"]
+    def _facts(self, stacks: Collection[str]) -> dict[str, ServiceFacts]:
+        listed = self._environment.link.ask(Services(), timeout=LOOK_BUDGET)["services"]
         return {f"{one['stack']}/{one['service']}": one for one in listed if one["stack"] in stacks}
 
     # -- hung ---------------------------------------------------------------------------------------------------
@@ -202,7 +203,7 @@ class Judge:
             raise error
         return []
 
-    def _asked_for(self, facts: dict[str, dict[str, Any]]) -> Iterator[str]:
+    def _asked_for(self, facts: dict[str, ServiceFacts]) -> Iterator[str]:
         for key, one in facts.items():
             if one["state"] == "paused" and key in self._environment.paused:
                 yield f"service {one['service']!r} was paused by service.pause(), so it is not asked whether it answers"
@@ -230,7 +231,7 @@ class Judge:
         process = self._processes.get(key)
         return process is not None and STOPPED in procs.activity_of(process.pid).states.values()
 
-    def _no_answer(self, use: Use, key: str, facts: dict[str, Any] | None, seen: list[str]) -> BrokenStack:
+    def _no_answer(self, use: Use, key: str, facts: ServiceFacts | None, seen: list[str]) -> BrokenStack:
         service = key.partition("/")[2]
         environment = self._environment
         where, lines = "attached", []
@@ -240,7 +241,7 @@ class Judge:
         return BrokenStack(summary, service=service, details=lines)
 
 
-def _process_of(facts: dict[str, Any]) -> Process | None:
+def _process_of(facts: ServiceFacts) -> Process | None:
     """Return the process of a service that runs; None where it cannot be seen from here, such as from a container."""
     pid = int(facts["pid"])
     if not pid or (facts["container"] and not procs.is_in_container(pid, facts["container"])):
@@ -249,7 +250,7 @@ def _process_of(facts: dict[str, Any]) -> Process | None:
     return Process(pid, start) if start else None
 
 
-def _doing(facts: dict[str, Any], before: procs.Activity, seconds: float) -> str:
+def _doing(facts: ServiceFacts, before: procs.Activity, seconds: float) -> str:
     """Return in words what the processes of a service do, and what processor time they take."""
     activity = procs.activity_of(facts["pid"])
     state = next((one for one in WORST_FIRST if one in activity.states.values()), "S")

@@ -12,6 +12,7 @@ from harness.clock import Deadline, now
 from harness.daemon import connect
 from harness.engine.compose import hands
 from harness.errors import BrokenStack, ConfigError, HarnessError
+from harness.keeper.messages import Settled, StackFacts
 from harness.runs.choice import choose
 from harness.runs.known import changing, find_service, records_here, services_of
 from harness.runs.run import Run, running
@@ -94,7 +95,7 @@ def restart(settings: Settings, say: Callable[[str], None], service: str) -> flo
     return now() - began
 
 
-def _everything(stacks: dict[str, Any]) -> dict[str, Known]:
+def _everything(stacks: dict[str, StackFacts]) -> dict[str, Known]:
     """Return service -> what is known of it, of all stacks that are up."""
     tables = [table for stack in stacks.values() for table in stack["record"].get("services", {}).values()]
     return {table["service"]: Known.from_dict(table) for table in tables}
@@ -158,7 +159,7 @@ def _plant(
             plant_within(Deadline.after(settings.wait_timeout or tree.root.settings.timeouts.up), one, around)
             ended()
             record["seeds"] = sorted({*record["seeds"], one.key})
-            environment.link.ask("settled", stack=tree.root.name, record=record)
+            environment.link.ask(Settled(tree.root.name, record))
     return todo
 
 

@@ -12,7 +12,7 @@ from harness.engine.identity import Identity
 from harness.keeper.networks import Network
 from harness.procs import describe_exit
 from harness.runs.choice import Choice, choose
-from harness.runs.known import checkout_of, services_of
+from harness.runs.known import checkout_of, record_in, services_of
 from harness.runs.launching import images_of
 from harness.stack import show_config
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from harness.config import Settings
     from harness.engine import StackPlan
     from harness.engine.layout import Stranger
+    from harness.keeper.messages import ServiceFacts, StackFacts
     from harness.stack import Tree
 
 
@@ -49,14 +50,14 @@ def explain(settings: Settings, *, fresh: bool = False) -> tuple[str, list[Expla
     strangers, _ = choice.check(tree)
     chosen = f"{choice.engine.name} ({choice.why})"
     record = choice.kept.get(choice.engine.name)
-    stacks: dict[str, Any] = {}
-    services: list[dict[str, Any]] = []
+    stacks: dict[str, StackFacts] = {}
+    services: list[ServiceFacts] = []
     if record:
         answer = services_of(record)
         stacks, services = answer["stacks"], answer["services"]
     found = []
     for stack, plan in zip(tree.stacks, _dry_plans(choice, tree, strangers), strict=True):
-        kept = stacks.get(stack.name, {}).get("record", {})
+        kept = record_in(stacks, stack.name)
         if not kept:
             found.append(Explained(stack.name, "start", ("it is not up",)))
         elif reasons := differences(kept["parts"], parts_of(stack, plan, choice.local)):
@@ -76,7 +77,7 @@ def explain(settings: Settings, *, fresh: bool = False) -> tuple[str, list[Expla
     return chosen, found
 
 
-def _down(services: list[dict[str, Any]], stack: str, record: dict[str, Any]) -> list[str]:
+def _down(services: list[ServiceFacts], stack: str, record: dict[str, Any]) -> list[str]:
     """Return what `up` refuses to leave as it is: services of a stack that do not run and should."""
     reasons = []
     for facts in services:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from harness.artifacts import file_size, printable, read_on
 from harness.clock import Deadline, poll
 from harness.errors import BrokenStack, ConfigError, nearest
+from harness.keeper.messages import LogsSince
 from harness.runs.known import linked, listed, records_here
 
 if TYPE_CHECKING:
@@ -100,5 +101,5 @@ def _sizes(settings: Settings, since: float) -> dict[str, int]:
     sizes: dict[str, int] = {}
     for record in records_here(settings):
         with linked(record) as link:
-            sizes |= link.ask("logs_since", seconds=since)["sizes"]
+            sizes |= link.ask(LogsSince(since))["sizes"]
     return sizes

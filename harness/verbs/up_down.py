@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from harness.engine.attach.plan import NAME as ATTACH
 from harness.errors import OK, BrokenStack, ConfigError, HarnessError, nearest, refuse_leftovers
 from harness.keeper.living import find_living
+from harness.keeper.messages import Down
 from harness.ownership.sweep import Swept, sweep
 from harness.runs.building import build_images, outdated
 from harness.runs.choice import choose
@@ -179,7 +180,7 @@ def _in_one_line(error: HarnessError) -> str:
 def _down_one(settings: Settings, record: LedgerRecord, say: Callable[[str], None], stack: str) -> list[str]:
     with linked(record) as link:
         try:
-            answer = link.ask_to_remove("down", stack=stack)
+            answer = link.ask_to_remove(Down(stack))
         except BrokenStack:
             if not link.lost:
                 raise

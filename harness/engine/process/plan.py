@@ -10,13 +10,14 @@ import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from harness.engine.layout import LOOPBACK, endpoints, moved_ports, process_of, variables, visible_ports
 from harness.engine.mounts import folders_to_make, missing_sources
 from harness.engine.plan import FileCopy, ProcessPlan, StackPlan
 from harness.engine.rendering import Names
 from harness.errors import ConfigError
+from harness.keeper.messages import ServiceFacts, Start
 from harness.stack import by_number, numbers_of
 
 if TYPE_CHECKING:
@@ -287,12 +288,12 @@ def _unused_port(service: Service, process: Process, copies: list[tuple[Path, Pa
 class Starter(Protocol):
     """The part of the keeper that this engine needs."""
 
-    def ask(self, do: str, *, timeout: float = ..., **arguments: object) -> dict[str, Any]:
+    def ask(self, request: Start, *, timeout: float = ...) -> ServiceFacts:
         """Send a request and return its answer."""
         ...
 
 
-def start(plan: ProcessPlan, keeper: Starter, *, hold: bool = False) -> dict[str, Any]:
+def start(plan: ProcessPlan, keeper: Starter, *, hold: bool = False) -> ServiceFacts:
     """Write the service's files and have the keeper start it; return the keeper's facts about it.
 
     With ``hold`` it stands at its first instruction until it is told to go.
@@ -308,15 +309,16 @@ def start(plan: ProcessPlan, keeper: Starter, *, hold: bool = False) -> dict[str
         copy.target.write_bytes(copy.content)
         copy.target.chmod(copy.source.stat().st_mode & 0o700)
     return keeper.ask(
-        "start",
-        stack=plan.stack,
-        service=plan.service,
-        spec={
-            "argv": list(plan.argv),
-            "env": dict(plan.env),
-            "cwd": str(plan.cwd),
-            "grace": plan.grace,
-            "stop": list(plan.stop),
-            "hold": hold,
-        },
+        Start(
+            plan.stack,
+            plan.service,
+            {
+                "argv": list(plan.argv),
+                "env": dict(plan.env),
+                "cwd": str(plan.cwd),
+                "grace": plan.grace,
+                "stop": list(plan.stop),
+                "hold": hold,
+            },
+        )
     )

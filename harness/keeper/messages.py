@@ -1,0 +1,426 @@
+"""What is said between a keeper and its clients: requests, their answers, and the facts of services.
+
+On the wire each is one JSON object a line (``server``). A request is a frozen value; answers and facts are what their
+JSON is. A field of a request that was left out has its default, so that a newer keeper understands an older client.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Generic, Required, TypedDict, TypeVar, dataclass_transform
+
+AnswerT = TypeVar("AnswerT")
+
+
+class ServiceFacts(TypedDict):
+    """What clients may know of a service.
+
+    ``state`` is running, held, paused, exited or (a container's) created; ``under`` what ran when it ended, in words;
+    ``log_start`` the size of its log when its present life began; ``container`` and ``health`` are "" of a process.
+    """
+
+    stack: str
+    service: str
+    state: str
+    pid: int
+    start_time: int
+    exit_code: int | None
+    expected: bool
+    under: str
+    starts: int
+    restarts: int
+    log: str
+    log_start: int
+    container: str
+    health: str
+    oom: bool
+
+
+class Event(ServiceFacts, total=False):
+    """Something that happened, told unasked; of the engine itself there are no facts.
+
+    ``event`` is started, exit, health, engine-lost or engine-back; ``record`` whether the client is the one of its run
+    that writes it down.
+    """
+
+    event: Required[str]
+    record: bool
+
+
+class StackFacts(TypedDict):
+    """What clients may know of a stack; ``record`` is what its builder has said of it."""
+
+    settled: bool
+    includes: list[str]
+    holders: list[str]
+    record: dict[str, Any]
+
+
+class EnvironmentFacts(TypedDict):
+    """What a client is told when it comes: the keeper's ``pid`` and ``start`` time, its loopback ``network``..."""
+
+    env: str
+    pid: int
+    start: int
+    network: str
+    connection: str
+    labels: dict[str, str]
+    key: str
+    engine_lost: bool
+
+
+class Nothing(TypedDict):
+    """An answer that only says that it was done."""
+
+
+class LedgerLines(TypedDict, total=False):
+    """Where a ledger is, or should be, and its lines; nothing when it is deleted."""
+
+    path: str
+    lines: list[dict[str, Any]]
+
+
+class Leased(TypedDict):
+    """``STACK/SERVICE`` -> address, and name -> port."""
+
+    addresses: dict[str, str]
+    ports: dict[str, int]
+
+
+class Acquired(TypedDict, total=False):
+    """Whether the client is to build the stack; else what its builder has said of it."""
+
+    build: bool
+    record: dict[str, Any]
+
+
+class Left(TypedDict):
+    """What could not be removed, in words."""
+
+    left: list[str]
+
+
+class Downed(TypedDict):
+    """What is left; the stacks that ``up`` keeps still, those that are there, and who holds something."""
+
+    left: list[str]
+    kept: list[str]
+    stacks: list[str]
+    held_by: list[str]
+
+
+class Ended(TypedDict):
+    """What is left, and whether the environment ends."""
+
+    left: list[str]
+    ended: bool
+
+
+class Graces(TypedDict):
+    """How many seconds all services have to end when they are asked to, one stack after the other."""
+
+    seconds: float
+
+
+class MadeNetwork(TypedDict):
+    """A network of containers."""
+
+    name: str
+    subnet: str
+    gateway: str
+    id: str
+
+
+class Composed(TypedDict):
+    """Compose's exit code, and service -> why the engine did not start it."""
+
+    code: int | None
+    refused: dict[str, str]
+
+
+class Explained(TypedDict, total=False):
+    """What an engine knows of a container; nothing of a process, or when it was not asked."""
+
+    oom: bool
+    pid: int
+    error: str
+    restarts: int
+    health: str
+    health_log: list[str]
+    memory: int
+
+
+class Exposed(TypedDict):
+    """Bindings that are not on loopback."""
+
+    exposed: list[str]
+
+
+class Listed(TypedDict):
+    """All services that were started, and all stacks."""
+
+    services: list[ServiceFacts]
+    stacks: dict[str, StackFacts]
+
+
+class Looked(TypedDict):
+    """Whether the engine did not answer in time."""
+
+    late: bool
+
+
+class Sizes(TypedDict):
+    """Log -> size in bytes."""
+
+    sizes: dict[str, int]
+
+
+class Spec(TypedDict):
+    """A process to start; ``grace`` in seconds, ``stop`` a command that asks it to end, () for TERM."""
+
+    argv: list[str]
+    env: dict[str, str]
+    cwd: str
+    grace: float
+    stop: list[str]
+    hold: bool
+
+
+class LoggedSpec(Spec):
+    """The same with the file that its output goes to."""
+
+    log: str
+
+
+@dataclass_transform(frozen_default=True)
+class Request(Generic[AnswerT]):
+    """Something that a client asks for: a frozen value of the fields that its class declares.
+
+    It is no dataclass: to make the classes of all requests took a start 25 ms.
+
+    Raises:
+        TypeError: a field is missing, or there is none of that name.
+    """
+
+    do: ClassVar[str]
+    brings_up: ClassVar[bool] = False
+    """Whether it is of no use any more once a run is given up."""
+
+    def __init__(self, *values: object, **named: object) -> None:
+        fields = type(self).__annotations__
+        given = dict(zip(fields, values, strict=False)) | named
+        wrong = [f"no field {name!r}" for name in given if name not in fields]
+        missing = [f"lacks {name!r}" for name in fields if name not in given and not hasattr(self, name)]
+        if wrong or missing:
+            raise TypeError(f"Request {self.do!r}: {', '.join(wrong + missing)}")
+        vars(self).update(given)
+
+    def words(self) -> dict[str, object]:
+        """Return the fields that it was given, as JSON values."""
+        return dict(vars(self))
+
+
+class Hello(Request[EnvironmentFacts]):
+    """Say who the client is; with ``lease`` it holds what it acquires until its process is gone.
+
+    What clients share is held for their ``sponsor`` (pid, start time) as well; when that is the client itself, it takes
+    over this hold.
+    """
+
+    do = "hello"
+    pid: int
+    start: int
+    lease: bool
+    sponsor: tuple[int, int] | None = None
+
+
+class Ledger(Request[LedgerLines]):
+    """Ask for the ledger."""
+
+    do = "ledger"
+
+
+class Lease(Request[Leased]):
+    """Ask for addresses of ``stack/service`` names and numbers of named ports; with ``anew`` other numbers."""
+
+    do = "lease"
+    services: list[str]
+    ports: list[str]
+    anew: bool = False
+
+
+class Acquire(Request[Acquired]):
+    """Hold a stack. The first one to ask is told to build it, others wait until it is settled.
+
+    A client with a sponsor shares it with that sponsor's other clients to the sponsor's end; or has it ``alone``: they
+    wait until it is given back, unless it is shared already.
+    """
+
+    do = "acquire"
+    brings_up = True
+    stack: str
+    includes: list[str]
+    alone: bool = False
+
+
+class Settled(Request[Nothing]):
+    """Say, as its builder, that a stack is ready and seeded."""
+
+    do = "settled"
+    brings_up = True
+    stack: str
+    record: dict[str, Any]
+
+
+class Release(Request[Left]):
+    """Stop holding a stack; what nobody holds any more is removed and verified."""
+
+    do = "release"
+    stack: str
+
+
+class Keep(Request[Nothing]):
+    """Let stacks (None: all that the client holds) stay without a run, until ``down`` or ``ttl`` seconds unused."""
+
+    do = "keep"
+    ttl: float
+    stacks: list[str] | None = None
+
+
+class Down(Request[Downed]):
+    """Stop keeping one stack, or all ("")."""
+
+    do = "down"
+    stack: str = ""
+
+
+class AskGraces(Request[Graces]):
+    """Ask how long a removal may take."""
+
+    do = "graces"
+
+
+class Goodbye(Request[Ended]):
+    """End a run: drop all its holds. A signal is in a hurry."""
+
+    do = "goodbye"
+    hurried: bool = False
+
+
+class Start(Request[ServiceFacts]):
+    """Start a process."""
+
+    do = "start"
+    brings_up = True
+    stack: str
+    service: str
+    spec: Spec
+
+
+class TakeNetwork(Request[Nothing]):
+    """Hand over the environment's network, made by the run; None when the engine refused it."""
+
+    do = "take_network"
+    made: dict[str, str] | None
+
+
+class JoinNetwork(Request[MadeNetwork]):
+    """Ask for the network that a stack's containers join."""
+
+    do = "network"
+    brings_up = True
+    stack: str
+    services: list[str]
+
+
+class Compose(Request[Composed]):
+    """Run Compose for a stack to its end.
+
+    ``services`` is what it is about to start -> grace in seconds. With ``start`` it only creates, and then all is
+    started by the keeper.
+    """
+
+    do = "compose"
+    brings_up = True
+    stack: str
+    argv: list[str]
+    env: dict[str, str]
+    cwd: str
+    log: str
+    services: dict[str, float]
+    start: bool = False
+
+
+class StopCompose(Request[Nothing]):
+    """End what Compose does for a stack, and what it has the keeper do: it is of no use any more."""
+
+    do = "stop_compose"
+    stack: str
+
+
+class Explain(Request[Explained]):
+    """Ask what the engine knows of a container. With ``ask`` false its log is only made complete."""
+
+    do = "explain"
+    stack: str
+    service: str
+    ask: bool = True
+
+
+class AskExposed(Request[Exposed]):
+    """Ask for bindings of containers that are not on loopback."""
+
+    do = "exposed"
+
+
+class Services(Request[Listed]):
+    """Ask for the facts of all services and the state of all stacks."""
+
+    do = "services"
+
+
+class Look(Request[Looked]):
+    """Have it seen which services have ended, and told of it before this is answered."""
+
+    do = "look"
+
+
+class Blame(Request[Nothing]):
+    """Note what ran when a service ended, for everybody who finds it so later on; who comes first knows best."""
+
+    do = "blame"
+    stack: str
+    service: str
+    under: str
+
+
+class LogsSince(Request[Sizes]):
+    """Ask how large each log was some seconds ago."""
+
+    do = "logs_since"
+    seconds: float
+
+
+class Act(Request[ServiceFacts]):
+    """Do to one service what a test asks for: kill, stop, start, restart, pause, unpause, go."""
+
+    do = "act"
+    stack: str
+    service: str
+    act: str
+    grace: float = 2.0
+
+
+_REQUESTS: dict[str, type[Request[Any]]] = {
+    request.do: request
+    for request in (
+        *(Hello, Ledger, Lease, Acquire, Settled, Release, Keep, Down, AskGraces, Goodbye),
+        *(Start, TakeNetwork, JoinNetwork, Compose, StopCompose, Explain, AskExposed, Services, Look, Blame),
+        *(LogsSince, Act),
+    )
+}
+
+
+def read_request(message: dict[str, Any]) -> Request[Any]:
+    """Return the request that a line of JSON is. Raises KeyError and TypeError for one that makes no sense."""
+    fields = {name: value for name, value in message.items() if name not in ("id", "do")}
+    return _REQUESTS[message["do"]](**fields)
