@@ -7,14 +7,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from harness.daemon import connect, in_words
+from harness.engine.compose.launch import Launch
 from harness.engine.compose.plan import NAME
 from harness.engine.identity import Identity
 from harness.engine.layout import dry_layout
 from harness.errors import BrokenStack, ConfigError, nearest
 from harness.images import image_id
 from harness.runs.environment import Environment
+from harness.runs.images import images_of, refuse_skipped
 from harness.runs.known import all_kept, checkout_of, services_of
-from harness.runs.launching import Launch, images_of, refuse_skipped
 from harness.runs.run import ACQUIRE_BUDGET, Run, running
 
 if TYPE_CHECKING:

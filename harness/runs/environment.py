@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from harness import artifacts, procs
 from harness.daemon import connect
 from harness.engine.attach import plan as attach
+from harness.engine.choice import DRIVERS, driver_of
 from harness.errors import BrokenStack, HarnessError, LeftoverError
 from harness.interrupts import Interrupted
 from harness.keeper.client import NETWORK_BUDGET, EnvironmentId, KeeperLink, KeeperToBe, start_keeper
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from harness.config import Settings
     from harness.daemon import Daemon
     from harness.engine.driver import Driver
+    from harness.engine.known import Known
+    from harness.engine.plan import ServicePlan
     from harness.ownership.ledger import LedgerRecord
     from harness.readiness import Asker
     from harness.readiness.reasons import Variables
@@ -141,7 +144,7 @@ class Environment:
         self._is_worker = bool(share and share.pid != os.getpid())
         procs.end_with_parent(os.environ)
         sponsor = (share.pid, share.start) if share else None
-        self.link = KeeperLink(socket, lease=True, sponsor=sponsor, on_event=self._on_event, on_lost=self._on_lost)
+        self.link = KeeperLink(socket, lease=True, sponsor=sponsor, on_event=self.hear, on_lost=self._on_lost)
         self._engine_lost = self._engine_lost or bool(self.link.facts["engine_lost"])
 
     @classmethod
@@ -251,7 +254,8 @@ class Environment:
 
     # -- news ---------------------------------------------------------------------------------------------------
 
-    def _on_event(self, message: dict[str, Any]) -> None:
+    def hear(self, message: dict[str, Any]) -> None:
+        """Take over an event of the engine or of a service, which the keeper tells, or an engine itself."""
         kind = message["event"]
         if kind in ("engine-lost", "engine-back"):
             self._engine_lost = kind == "engine-lost"
@@ -297,6 +301,14 @@ class Environment:
         """Return the health of a container as the engine told it last: "", starting, healthy or unhealthy."""
         with self._lock:
             return str(self._health.get(f"{stack}/{service}", ""))
+
+    def driver_of(self, service: ServicePlan | Known) -> Driver:
+        """Return the driver of a service in it."""
+        return driver_of(service, DRIVERS[self.engine](self.settings, self.daemon))
+
+    def execute(self, known: Known, argv: Sequence[str], timeout: float) -> procs.Finished:
+        """Run a command in a service, with paths as it knows them on its engine. Raises HarnessError."""
+        return self.driver_of(known).execute(known, argv, timeout, self)
 
     @property
     def client(self) -> APIClient:

@@ -17,9 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from harness.artifacts import file_size, full_disk_told, last_lines
 from harness.clock import add_guard, lift_deadlines, remove_guard
+from harness.engine.compose.launch import BUILD_BUDGET
+from harness.engine.driver import PortTaken
 from harness.engine.fingerprint import parts_of, started_otherwise
 from harness.engine.identity import Identity
-from harness.engine.layout import Layout, endpoints, find_strangers, free_port_of, needs
+from harness.engine.known import Known
+from harness.engine.layout import Layout, endpoints, find_strangers, free_port_of, needs, refuse_remote
 from harness.errors import BrokenStack, ConfigError, HarnessError, refuse_leftovers
 from harness.keeper.client import KeeperToBe
 from harness.ownership.removal import WORK
@@ -27,18 +30,18 @@ from harness.ownership.sweep import sweep
 from harness.runs.choice import Choice, choose
 from harness.runs.debugging import Debugger, find_terminal
 from harness.runs.environment import Environment, Share, new_environment, note_failure
-from harness.runs.hosts import PortTaken
+from harness.runs.images import images_of
 from harness.runs.known import all_kept, checkout_of
-from harness.runs.launching import BUILD_BUDGET, Launch, images_of, refuse_remote
 from harness.runs.settling import Settling
-from harness.runs.stack import Known, Stack
+from harness.runs.stack import Stack
 from harness.seeding import Surroundings
 from harness.stack import broker_of, by_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from harness.engine import Image, ServicePlan, StackPlan
+    from harness.engine import Image, StackPlan
+    from harness.engine.driver import Launch
     from harness.engine.layout import Stranger
     from harness.keeper.networks import Network
     from harness.stack import Stack as Declared
@@ -331,7 +334,7 @@ class Run:
         for note in plan.notes:
             self._say_once(note)
         environment.report.event("plan", stack=stack.name, plan=str(plan))
-        launch = Launch(environment, plan) if plan.containers else None
+        launch = self.choice.engine.launch(plan, environment)
         if launch:
             plan = launch.prepare(self._say_once)
         known = self._build(environment, tree, stack, plan, layout, launch, brought)
@@ -385,7 +388,7 @@ class Run:
 
         def known() -> dict[str, Known]:
             return {
-                one.service: _known_one(one, settling.facts.get(one.service, {}).get("container", ""))
+                one.service: Known.of(one, settling.facts.get(one.service, {}).get("container", ""))
                 for one in plan.services
             }
 
@@ -398,7 +401,7 @@ class Run:
                 folder=stack.folder,
                 broker=lambda written: "{}:{}".format(*address(*broker_of(written, None, tree, stack.name))),
                 address=address,
-                execute=lambda service, argv, timeout: visible[service].run(environment, argv, timeout),
+                execute=lambda service, argv, timeout: environment.execute(visible[service], argv, timeout),
                 stack=Stack(stack.name, visible, environment, list),
             )
 
@@ -573,11 +576,6 @@ def _address_in(tree: Tree, stack: Declared, layout: Layout, service: str, port:
     if end is None:
         raise BrokenStack(f"Service {service!r} publishes no port {port}")
     return end.host, end.port
-
-
-def _known_one(plan: ServicePlan, container: str) -> Known:
-    ports, env, attached = plan.endpoints, dict(plan.env), not plan.ours
-    return Known(plan.stack, plan.service, ports, env, plan.folder, dict(plan.paths), plan.grace, container, attached)
 
 
 @contextlib.contextmanager

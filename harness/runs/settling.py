@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from harness import artifacts
 from harness.clock import LIFTED, Aside, Deadline, add_guard, now, poll
 from harness.durations import parse_duration
+from harness.engine.driver import Addresses, Around
 from harness.errors import BrokenStack, HarnessError
 from harness.last_words import LOOKED_AT, last_line
 from harness.readiness import (
@@ -24,7 +25,6 @@ from harness.readiness import (
     wait_until_ready,
 )
 from harness.readiness.reasons import Seen, why_not_ready
-from harness.runs.hosts import Addresses, Around, Host, host_of
 from harness.runs.observing import variables_of
 from harness.seeding import apply, too_long
 from harness.stack import Probe, broker_of, by_number
@@ -33,16 +33,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from harness.engine import ServicePlan
+    from harness.engine.driver import Host, Launch
     from harness.readiness import Asker, Waited
     from harness.runs.environment import Environment
-    from harness.runs.launching import Launch
     from harness.seeding import Surroundings
     from harness.stack import Seed, Service, Stack, Tree
 
 
-EXPLAIN_BUDGET = 5.0
 DEFAULT_INTERVAL = "30s"  # of a healthcheck of Docker
-HEALTH_LOOK = 1.0  # seconds after which the engine is asked what the checks of a container say
 _NEEDS_A_HAND = ("log", "exec", "file", "healthy")  # probes that look into a service
 
 
@@ -241,11 +239,8 @@ class Settling:
         target = self._target(service, plan)
         askers = [start_probe(probe, index, target) for index, probe in self._probes(service, plan, self.say)]
         self.environment.forget(self.stack.name, name)
-        facts = self.environment.link.ask(
-            "act", timeout=grace + 60, stack=self.stack.name, service=name, act="restart", grace=grace
-        )
         try:
-            facts = self._host(name).restarted(facts)
+            facts = self._host(name).restart(grace)
             target.log, target.log_start = self._logs[name] = Path(facts["log"]), facts["log_start"]
             self.progress.started.add(name)
             self._await_ready(name, askers)
@@ -349,7 +344,8 @@ class Settling:
     def _host(self, name: str) -> Host:
         service = self.stack.service(name)
         assert service is not None  # names come from this stack
-        return host_of(self.plans[name], service, self.around)
+        plan = self.plans[name]
+        return self.environment.driver_of(plan).host(plan, service, self.around)
 
     def _await_done(self, name: str) -> None:
         deadline = self.up.sooner(self.ready)
