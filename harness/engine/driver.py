@@ -43,25 +43,8 @@ class Debugger(Protocol):
         ...
 
 
-class Place(Protocol):
-    """An environment as an engine sees it."""
-
-    settings: Settings
-    daemon: Daemon | None
-    env: str
-    folder: Path
-    link: KeeperLink
-    report: RunFolder
-
-    @property
-    def debugger(self) -> Debugger | None:
-        """Who holds subjects, None when nobody does."""
-        ...
-
-    @property
-    def client(self) -> APIClient:
-        """A client of the Docker engine. Raises EngineUnreachableError."""
-        ...
+class Lives(Protocol):
+    """When the services of an environment started and ended, as it is told."""
 
     def started(self, stack: str, service: str) -> dict[str, Any] | None:
         """Return the facts of a service's start, None before it was told."""
@@ -81,6 +64,32 @@ class Place(Protocol):
 
     def health(self, stack: str, service: str) -> str:
         """Return the health of a container as it was told last: "", starting, healthy or unhealthy."""
+        ...
+
+
+class Place(Protocol):
+    """An environment as an engine sees it."""
+
+    settings: Settings
+    daemon: Daemon | None
+    env: str
+    folder: Path
+    link: KeeperLink
+    report: RunFolder
+
+    @property
+    def lives(self) -> Lives:
+        """When its services started and ended."""
+        ...
+
+    @property
+    def debugger(self) -> Debugger | None:
+        """Who holds subjects, None when nobody does."""
+        ...
+
+    @property
+    def client(self) -> APIClient:
+        """A client of the Docker engine. Raises EngineUnreachableError."""
         ...
 
     def explain(self, stack: str, service: str, *, ask: bool = True) -> dict[str, Any]:

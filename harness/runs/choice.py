@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from harness.engine.driver import Driver
     from harness.engine.layout import Stranger
     from harness.ownership.ledger import LedgerRecord
-    from harness.runs.environment import Share
+    from harness.runs.share import Share
     from harness.stack import Service, Tree
 
 

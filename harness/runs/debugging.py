@@ -85,7 +85,7 @@ class Debugger:
             return facts
         # Without a client it would never go on. It has done nothing yet: once more, as it is without debugpy.
         place.link.ask("act", stack=plan.stack, service=plan.service, act="kill")
-        place.forget(plan.stack, plan.service)
+        place.lives.forget(plan.stack, plan.service)
         return start(plan, place.link)
 
     def let_go(self, facts: Mapping[str, Any], place: Place, stopped: Callable[[], bool] = lambda: False) -> None:
@@ -110,7 +110,7 @@ class Debugger:
                 terminal = os.open(self.terminal, os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK)
                 stack.callback(os.close, terminal)
             for _ in poll(Deadline.after(LIFTED), longest=LOOK_EVERY):
-                if stopped() or place.exit_of(facts["stack"], facts["service"]):
+                if stopped() or place.lives.exit_of(facts["stack"], facts["service"]):
                     return ""
                 seen = who() or (_ENTER if _enter_pressed(terminal) else "")
                 if seen:

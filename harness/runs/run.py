@@ -29,9 +29,11 @@ from harness.ownership.removal import WORK
 from harness.ownership.sweep import sweep
 from harness.runs.choice import Choice, choose
 from harness.runs.debugging import Debugger, find_terminal
-from harness.runs.environment import Environment, Share, new_environment, note_failure
+from harness.runs.evidence import died, note_failure
 from harness.runs.images import images_of
 from harness.runs.known import all_kept, checkout_of
+from harness.runs.opening import attach, create, join, new_environment
+from harness.runs.planned import Planned
 from harness.runs.settling import Settling
 from harness.runs.stack import Stack
 from harness.seeding import Surroundings
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
     from harness.engine.driver import Launch
     from harness.engine.layout import Stranger
     from harness.keeper.networks import Network
+    from harness.runs.environment import Environment
+    from harness.runs.share import Share
     from harness.stack import Stack as Declared
     from harness.stack import Tree
 
@@ -159,10 +163,10 @@ class Run:
             kept = all_kept(self.settings).get(self.choice.engine.name)
             if kept:
                 self._say_once(f"engine: {self.choice.engine.name} (the environment that `up` left, {kept.env})")
-                self.environment = Environment.attach(self.settings, kept, self.choice.why, new_run=self._new_run)
+                self.environment = attach(self.settings, kept, self.choice.why, new_run=self._new_run)
             else:
                 self._say_once(f"engine: {self.choice.engine.name} ({self.choice.why})")
-                self.environment = Environment.create(self.settings, self.choice.engine, self.choice.why, self._keeper)
+                self.environment = create(self.settings, self.choice.engine, self.choice.why, self._keeper)
             self.environment.debugger = self.debugger
         return self.environment
 
@@ -172,7 +176,7 @@ class Run:
             self.check_engine()
             self._sweep()
             self._say_once(f"engine: {self.choice.engine.name} ({self.choice.why})")
-        self.environment = Environment.join(self.settings, self.choice.engine, self.choice.why, share)
+        self.environment = join(self.settings, self.choice.engine, self.choice.why, share)
         if self.environment.engine != self.choice.engine.name:
             self.choice = choose(self.settings, share)  # ``auto``, and the worker that was first saw it otherwise
         return self.environment
@@ -308,10 +312,10 @@ class Run:
             "acquire", timeout=ACQUIRE_BUDGET, stack=stack.name, includes=list(stack.includes), alone=alone
         )
         for name in answer.get("record", {}).get("oneshots", ()):
-            environment.expect_end(stack.name, name)
+            environment.lives.expect_end(stack.name, name)
         if answer["build"]:
             for service in stack.services:
-                environment.forget(stack.name, service.name)
+                environment.lives.forget(stack.name, service.name)
         brought.stacks.append(stack.name)
         environment.brought[stack.name] += 1
         images = images_of(tree, stack, self.settings.environ, None)
@@ -341,7 +345,7 @@ class Run:
         record = {
             "services": {name: one.as_dict() for name, one in known.items()},
             "seeds": [seed.key for seed in stack.settings.seed],
-            "oneshots": environment.oneshots_of(stack.name),
+            "oneshots": environment.lives.oneshots_of(stack.name),
             "parts": parts,
             "files": [str(file) for file in stack.files],
             "profiles": list(self.settings.profiles),
@@ -405,7 +409,7 @@ class Run:
                 stack=Stack(stack.name, visible, environment, list),
             )
 
-        held = settling.held_back()
+        held = settling.planned.held_back
         settling.settle(one.service for one in plan.services if one.service not in held)
         early = [seed for seed in plan.seeds if seed.before]
         for seed in early:
@@ -429,16 +433,16 @@ class Run:
         layout: Layout,
         launch: Launch | None = None,
     ) -> Settling:
-        settling = self.settled[stack.name] = Settling(
+        planned = Planned(
             environment,
             tree,
             stack,
-            {one.service: one for one in plan.services},
+            {service.service: service for service in plan.services},
             lambda service, port: "{}:{}".format(*_address_in(tree, stack, layout, service, port)),
-            self._say_once,
             launch,
         )
-        settling.ask_later()
+        settling = self.settled[stack.name] = Settling(planned, self._say_once)
+        settling.probing.ask_later()
         return settling
 
     def _refuse_exposed(self, environment: Environment) -> None:
@@ -470,7 +474,7 @@ class Run:
             if facts["service"] in known and known[facts["service"]].stack == facts["stack"]
         ]
         for facts in listed:
-            environment.learn(facts)
+            environment.lives.learn(facts)
             environment.report.log_range(
                 f"{facts['stack']}/{facts['service']}",
                 environment.folder / "services" / facts["log"].rpartition("/")[2],
@@ -485,25 +489,25 @@ class Run:
     def _refuse_dead(self, environment: Environment, listed: list[dict[str, Any]]) -> None:
         """Do nothing when no service has ended by itself. Raises BrokenStack."""
         for facts in listed:
-            if facts["state"] == "exited" and not facts["expected"] and not environment.may_have_ended(facts):
+            if facts["state"] == "exited" and not facts["expected"] and not environment.lives.may_have_ended(facts):
                 raise _with_way_out(self._died_before(environment, facts), facts)
 
     def _died_before(self, environment: Environment, facts: dict[str, Any]) -> BrokenStack:
         """Return the error for a service that had ended when its stack was asked for."""
-        seen = environment.exit_of(facts["stack"], facts["service"])
+        seen = environment.lives.exit_of(facts["stack"], facts["service"])
         under = facts.get("under", "")
         if under and (seen or self._share):
-            return environment.died(facts, under)
+            return died(environment, facts, under)
         if seen:
-            return environment.died(seen)
+            return died(environment, seen)
         if self._share:
-            return environment.died(facts, "under a test of another worker")
-        return environment.died(facts, f"{under} before this run came".lstrip())
+            return died(environment, facts, "under a test of another worker")
+        return died(environment, facts, f"{under} before this run came".lstrip())
 
     def _refuse_deaf(self, environment: Environment, listed: list[dict[str, Any]]) -> None:
         """Do nothing when every service runs and answers its probes. Raises BrokenStack."""
         for facts in listed:
-            if facts["state"] in ("exited", "paused") and not environment.may_have_ended(facts):
+            if facts["state"] in ("exited", "paused") and not environment.lives.may_have_ended(facts):
                 state = "stopped" if facts["state"] == "exited" else facts["state"]
                 error = BrokenStack(f"Service {facts['service']!r} was left {state}", service=facts["service"])
                 raise _with_way_out(error, facts)

@@ -111,7 +111,7 @@ class Service:
     def _act(self, act: str, grace: float = 0.0) -> None:
         self._known.refuse_attached(f"to {act} it")
         if act in ("start", "restart"):
-            self._environment.forget(self.stack, self.name)
+            self._environment.lives.forget(self.stack, self.name)
         facts = self._environment.driver_of(self._known).act(self._known, act, grace, self._environment)
         key = f"{self.stack}/{self.name}"
         if act == "pause":

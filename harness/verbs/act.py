@@ -13,8 +13,10 @@ from harness.engine.known import Known
 from harness.errors import BrokenStack, ConfigError, HarnessError
 from harness.runs.choice import choose
 from harness.runs.known import changing, find_service, records_here, services_of
+from harness.runs.planned import Planned
+from harness.runs.planting import plant_within
 from harness.runs.run import Run, running
-from harness.runs.settling import Settling, plant_within
+from harness.runs.settling import Settling
 from harness.runs.stack import Stack
 from harness.seeding import Surroundings
 from harness.stack import broker_of, by_number, read_tree
@@ -74,15 +76,14 @@ def restart(settings: Settings, say: Callable[[str], None], service: str) -> flo
     began = now()
     with _using(settings, record, say) as (run, environment):
         plan = run.plan_in(environment, tree, tree.root)
-        settling = Settling(
+        planned = Planned(
             environment,
             tree,
             tree.root,
             {service.service: service for service in plan.services},
             lambda name, port: "{}:{}".format(*_address(_everything(stacks), name, port)),
-            say,
         )
-        settling.restart(known.service, known.grace or DEFAULT_GRACE)
+        Settling(planned, say).restart(known.service, known.grace or DEFAULT_GRACE)
     return now() - began
 
 

@@ -138,7 +138,7 @@ class RecordedHost:
         if name not in self.engine.dying:
             return ""
         end = {"event": "exit", "exit_code": 3, "expected": False, "oom": False}
-        place.hear({**_facts(self.plan.stack, name, place), **end})
+        place.lives.hear({**_facts(self.plan.stack, name, place), **end})
         return "it is dying"
 
     def refuse_strangers(self) -> None:

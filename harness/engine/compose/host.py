@@ -41,7 +41,7 @@ class ContainerHost:
         plan, around = self._plan, self._around
         launch = around.launch
         for _ in poll(around.up, wake=around.stop.subscribe()):
-            if facts := around.place.started(plan.stack, plan.service):
+            if facts := around.place.lives.started(plan.stack, plan.service):
                 return facts
             if launch and launch.failed:
                 raise launch.failed
@@ -65,7 +65,7 @@ class ContainerHost:
         silence = Silence(place, plan)
 
         def container() -> str:
-            return str((place.started(plan.stack, plan.service) or {}).get("container", ""))
+            return str((place.lives.started(plan.stack, plan.service) or {}).get("container", ""))
 
         return Target(
             service=plan.service,
@@ -107,11 +107,11 @@ class ContainerHealth:
 
     def __call__(self) -> str:
         """Return "" when it is healthy, else what is said. Raises Hopeless when its check has no program to run."""
-        health = self._place.health(self._stack, self._service)
+        health = self._place.lives.health(self._stack, self._service)
         if health == "healthy":
             return ""
         said = f"its healthcheck says: {health or 'nothing yet'}"
-        if self._place.started(self._stack, self._service) and now() >= self._next_look:
+        if self._place.lives.started(self._stack, self._service) and now() >= self._next_look:
             checks = self._place.explain(self._stack, self._service).get("health_log", ())
             self._next_look = now() + HEALTH_LOOK
             if any(missing_for_good(self._line, check) for check in checks):
@@ -142,7 +142,7 @@ class Silence:
 
     def _look(self, host: str, port: int, *, early: bool) -> str:
         end = next((end for end in self._plan.endpoints if (end.host, end.port) == (host, port)), None)
-        facts = self._place.started(self._plan.stack, self._plan.service)
+        facts = self._place.lives.started(self._plan.stack, self._plan.service)
         if end is None or facts is None:
             return ""
         if facts["container"] != self._container:

@@ -32,7 +32,7 @@ class ProcessHost:
     def start(self) -> dict[str, Any] | None:
         """Have the keeper start it, or a debugger hold it."""
         plan, place = self._plan, self._around.place
-        place.forget(plan.stack, plan.service)
+        place.lives.forget(plan.stack, plan.service)
         if place.debugger and plan.subject:
             return place.debugger.start(plan, place, lambda: self._around.stop.stopped)
         try:
@@ -45,9 +45,9 @@ class ProcessHost:
         """Have the keeper do it, and forget the end that was asked for."""
         plan, place = self._plan, self._around.place
         facts = act_by_keeper(plan, "restart", grace, place)
-        ended = place.exit_of(plan.stack, plan.service)
+        ended = place.lives.exit_of(plan.stack, plan.service)
         if ended and ended["starts"] < facts["starts"]:
-            place.forget(plan.stack, plan.service)
+            place.lives.forget(plan.stack, plan.service)
         return facts
 
     def target(self, addresses: Addresses) -> Target:
@@ -73,7 +73,7 @@ class ProcessHost:
     def _family(self) -> Family:
         """Return the processes among which who listens for it must be."""
         plan, place = self._plan, self._around.place
-        facts = self._around.facts.get(plan.service) or place.started(plan.stack, plan.service) or {}
+        facts = self._around.facts.get(plan.service) or place.lives.started(plan.stack, plan.service) or {}
         return Family(place.env, place.link.facts["pid"], facts.get("pid", 0))
 
     def refuse_strangers(self) -> None:
