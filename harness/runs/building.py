@@ -13,10 +13,11 @@ from harness.engine.identity import Identity
 from harness.engine.layout import dry_layout
 from harness.errors import BrokenStack, ConfigError, nearest
 from harness.images import image_id
+from harness.runs.bringing import ACQUIRE_BUDGET
 from harness.runs.images import images_of, refuse_skipped
 from harness.runs.known import all_kept, checkout_of, services_of
 from harness.runs.opening import create
-from harness.runs.run import ACQUIRE_BUDGET, Run, running
+from harness.runs.run import Run, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from harness.engine import ServicePlan
     from harness.engine.driver import Launch
     from harness.runs.environment import Environment
-    from harness.stack import Service, Stack, Tree
+    from harness.stack import Seed, Service, Stack, Tree
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Planned:
         plans: its services, by name.
         bootstrap: tells ``host:port`` of a port of a service that it sees. Raises BrokenStack.
         launch: what starts those of them that are started together, None where each is started by its host.
+        seeds: as planned.
     """
 
     environment: Environment
@@ -34,6 +35,7 @@ class Planned:
     plans: Mapping[str, ServicePlan]
     bootstrap: Callable[[str, int], str]
     launch: Launch | None = None
+    seeds: tuple[Seed, ...] = ()
 
     def service(self, name: str) -> Service:
         """Return what its file says of a service."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.clock import LIFTED, Deadline, add_guard, now, poll
 from harness.engine.driver import Around
+from harness.engine.known import Known
 from harness.errors import BrokenStack, HarnessError
 from harness.readiness import Stop, wait_until_ready
 from harness.runs.evidence import died_in, not_done, not_ready
@@ -61,19 +62,16 @@ class Settling:
         self.stop = Stop()
         self.moved = Stop()  # news of any kind, and that a service was started or is ready
         self.stop.tell(self.moved)
-        wanted = self.environment.settings.wait_timeout
-        self.up = Deadline.after(self._patience(wanted or self.stack.settings.timeouts.up))
-        self.ready = self._patience(wanted or self.stack.settings.timeouts.ready)
+        wanted, timeouts = self.environment.settings.wait_timeout, self.stack.settings.timeouts
+        lifted = self.environment.debugger is not None  # somebody looks: for ever, nearly
+        self.up = Deadline.after(LIFTED if lifted else wanted or timeouts.up)
+        self.ready = LIFTED if lifted else wanted or timeouts.ready
         around = Around(self.environment, self.stack, self.up, self.stop, planned.launch)
         self.probing = Probing(planned, around, say)
         self.facts = around.facts
         self._errors: list[BaseException] = []
         self._lock = threading.Lock()
         self._steady: dict[str, float] = {}  # service that cannot be asked -> when it has run for a moment
-
-    def _patience(self, seconds: float) -> float:
-        """Return how long to wait for something: for ever, nearly, while somebody looks with a debugger."""
-        return LIFTED if self.environment.debugger else seconds
 
     def settle(self, names: Iterable[str]) -> None:
         """Start these services and wait until each is ready or done.
@@ -165,6 +163,12 @@ class Settling:
         finally:
             for asker in askers:
                 asker.close()
+
+    def known(self) -> dict[str, Known]:
+        """Return service -> what is to be remembered of it."""
+        return {
+            name: Known.of(plan, self.facts.get(name, {}).get("container", "")) for name, plan in self.plans.items()
+        }
 
     def await_steady(self) -> None:
         """Wait until services that cannot be asked have run for a moment. Raises BrokenStack when one ended."""

@@ -14,6 +14,7 @@ from harness.errors import BrokenStack, ConfigError, HarnessError
 from harness.runs.choice import choose
 from harness.runs.known import changing, find_service, records_here, services_of
 from harness.runs.planned import Planned
+from harness.runs.planning import Site
 from harness.runs.planting import plant_within
 from harness.runs.run import Run, running
 from harness.runs.settling import Settling
@@ -75,7 +76,7 @@ def restart(settings: Settings, say: Callable[[str], None], service: str) -> flo
         raise ConfigError(f"Service {known.service!r} is no longer in {tree.root.files[0]}", hint="`up` starts anew")
     began = now()
     with _using(settings, record, say) as (run, environment):
-        plan = run.plan_in(environment, tree, tree.root)
+        plan = Site(run.choice, environment, tree).plan_again(tree.root)
         planned = Planned(
             environment,
             tree,
@@ -144,7 +145,7 @@ def _plant(
             execute=lambda service, argv, timeout: environment.execute(_known(everything, service), argv, timeout),
             stack=Stack(tree.root.name, everything, environment, list),
         )
-        for one in run.plan_in(environment, tree, tree.root).seeds:
+        for one in Site(run.choice, environment, tree).plan_again(tree.root).seeds:
             if one.key not in todo:
                 continue
             ended = environment.report.timed("seed", f"{tree.root.name}/{one.key}")
