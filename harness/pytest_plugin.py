@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     from harness.reporting import RunFolder
     from harness.results import Outcome
     from harness.runs import Run, Stack
-    from harness.runs.environment import Environment, Use
+    from harness.runs.environment import Environment
+    from harness.runs.lives import Use
     from harness.runs.verdict import Judge
 
 __all__ = ["pytest_cmdline_main", "pytest_xdist_make_scheduler"]  # the rest is found by pytest itself
@@ -281,11 +282,11 @@ class Session:
         """Have the environment know which stacks a test uses, as far as it is known; None without an environment."""
         if self.environment is None or self._run is None:
             return None
-        from harness.runs.environment import Use  # noqa: PLC0415 - not for plain tests
+        from harness.runs.lives import Use  # noqa: PLC0415 - not for plain tests
         from harness.runs.verdict import Judge  # noqa: PLC0415 - as above
 
         use = Use(item.nodeid, item.name, self.uses.of(item))
-        self.environment.begin_use(use)
+        self.environment.uses.begin(use)
         if self._judge is None:
             self._judge = Judge(self._run, self.environment)
         return use
@@ -436,7 +437,7 @@ class Session:
         if call.when == "teardown":
             self._item = None
             if self.environment:
-                self.environment.end_use()
+                self.environment.uses.end()
         if self._is_worker and (self._lines or self.environment):
             setattr(report, _LINES, self._lines)
             self._lines = []
@@ -661,14 +662,14 @@ class Session:
 
     def _close_shared(self, folder: RunFolder) -> list[str]:
         """Close what the workers shared."""
-        from harness.runs.environment import Environment  # noqa: PLC0415 - not for plain tests
+        from harness.runs.opening import conclude  # noqa: PLC0415 - not for plain tests
 
         share = self.workers.share
         assert share is not None  # there is a folder
         ended = folder.timed("stop", share.run)
         left = list(self.workers.left)
         try:
-            environment = Environment.conclude(self.settings, share, folder)
+            environment = conclude(self.settings, share, folder)
             self._keep(environment)
             left += environment.close(hurried=self._told is not None) if environment else []
         except HarnessError as error:

@@ -18,7 +18,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from harness.runs.environment import Share
+    from harness.runs.share import Share
 
 KEY = "harness"
 _BY_MODULE = pytest.StashKey[bool]()
@@ -35,7 +35,7 @@ def share_of(config: pytest.Config) -> Share | None:
     share = getattr(config, "workerinput", {}).get(KEY)
     if share is None:
         return None
-    from harness.runs.environment import Share  # noqa: PLC0415 - not for plain tests
+    from harness.runs.share import Share  # noqa: PLC0415 - not for plain tests
 
     return Share(**share)
 
@@ -108,7 +108,7 @@ class Workers:
             from harness import config, procs, reporting, results  # noqa: F401, PLC0415
             from harness.artifacts import new_run_id  # noqa: PLC0415
             from harness.clock import now  # noqa: PLC0415
-            from harness.runs.environment import Share  # noqa: PLC0415
+            from harness.runs.share import Share  # noqa: PLC0415
 
             self.share = Share(new_run_id(), os.getpid(), procs.start_time_of(os.getpid()) or 0, now())
         node.workerinput[KEY] = asdict(self.share)

@@ -34,7 +34,7 @@ LOADED = (
     "harness.engine.compose.hands",
     "harness.helpers.kafka",
     "harness.invoke_tasks",
-    "harness.runs.launching",
+    "harness.engine.compose.launch",
     "harness.runs.run",
     "harness.verbs.run",
     "nox.__main__",

@@ -14,10 +14,25 @@ from harness.engine.process.plan import NAME as EMBEDDED
 from harness.errors import EngineUnreachableError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from harness.config import Settings
+    from harness.daemon import Daemon
     from harness.engine.driver import Driver
+    from harness.engine.known import Known
+    from harness.engine.plan import ServicePlan
+
+DRIVERS: dict[str, Callable[[Settings, Daemon | None], Driver]] = {
+    ATTACH: lambda settings, _: Attach(settings),
+    COMPOSE: lambda settings, daemon: Compose(daemon or find_daemon(settings.environ)),
+    EMBEDDED: lambda _, __: Embedded(),
+}
+"""Engine -> what makes its driver, given the settings and the Docker engine that is in use already, if one is."""
+
+
+def driver_of(service: ServicePlan | Known, engine: Driver) -> Driver:
+    """Return the driver of one service in an environment on ``engine``: a local process is one on every engine."""
+    return Embedded() if service.is_local else engine
 
 
 def choose_engine(settings: Settings, kept: Mapping[str, str] | None = None) -> tuple[Driver, str]:
@@ -31,15 +46,10 @@ def choose_engine(settings: Settings, kept: Mapping[str, str] | None = None) -> 
         ConfigError: the Docker context does not exist.
         EngineUnreachableError: an engine was configured, on CI, and does not answer.
     """
-    if settings.engine == EMBEDDED:
-        return Embedded(), f"asked for by {settings.origins['engine']}"
-    if settings.engine == ATTACH:
-        return Attach(settings), f"asked for by {settings.origins['engine']}"
-    if settings.engine == COMPOSE:
-        return Compose(find_daemon(settings.environ)), f"asked for by {settings.origins['engine']}"
+    if settings.engine in DRIVERS:
+        return DRIVERS[settings.engine](settings, None), f"asked for by {settings.origins['engine']}"
     for name, env in (kept or {}).items():
-        why = f"auto: {env} is up"
-        return (Embedded(), why) if name == EMBEDDED else (Compose(find_daemon(settings.environ)), why)
+        return DRIVERS[name](settings, None), f"auto: {env} is up"
     daemon = find_daemon(settings.environ)
     if not daemon.is_local and not settings.environ.get("CI"):
         return Embedded(), f"auto: Docker engine {daemon.host} ({daemon.origin}) is not on this machine"

@@ -68,7 +68,7 @@ def parts_of(stack: Stack, plan: StackPlan, local: Local) -> dict[str, str]:
         if one.service in local.commands:
             words = "\0".join([str(Path.cwd()), *local.commands[one.service]])
             parts[f"service {one.service}{_LOCAL}"] = _digest(words.encode())
-        elif local.build and not one.contained and one.ours and one.service in built:
+        elif local.build and one.is_local and one.service in built:
             parts[f"service {one.service}{_LOCAL_BUILD}"] = _digest(str(local.build).encode())
     for container in plan.in_containers:
         parts[f"service {container.service}: image"] = _digest(container.image.encode())

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from harness import procs
 from harness.engine.plan import Endpoint
 from harness.engine.rendering import named_ports
+from harness.errors import ConfigError
 from harness.keeper.networks import Network
 from harness.stack import Process, by_number
 
@@ -290,3 +291,22 @@ def visible_ports(tree: Tree, stack: str, layout: Layout) -> dict[tuple[str, int
         meant = by_number(endpoints(owner.name, one, layout))
         ports |= {(name, number): (end.host, end.port) for number, end in meant.items()}
     return ports
+
+
+def refuse_remote(gateway: str) -> None:
+    """Do nothing when a container network's gateway is an address of this machine.
+
+    Without that, a container's address may be somebody else's, and what is sent there leaves this machine.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind((gateway, 0))
+        except OSError as error:
+            raise ConfigError(
+                f"The containers' network is not on this machine ({gateway}: {error.strerror}), "
+                "and container addresses or local builds need it to be",
+                hint="use addresses = published, and no --local-build, with this engine",
+            ) from error

@@ -72,6 +72,8 @@ class ServicePlan:
     """Whether it is started, and ended, by us."""
     contained: ClassVar[bool] = False
     """Whether it has a network and files of its own, and an engine that starts it in its order."""
+    is_local: ClassVar[bool] = False
+    """Whether it is a local process."""
     health_key: ClassVar[str] = "healthcheck"
     """Where a stack file says how its health is told."""
 
@@ -106,7 +108,7 @@ class ServicePlan:
 
     def lines(self) -> list[str]:
         """Return what is planned, for people."""
-        lines = [f"    {one.left} -> {one} ({one.protocol})" for one in self.endpoints]
+        lines = [f"    {end.left} -> {end} ({end.protocol})" for end in self.endpoints]
         return [*lines, f"    stop: {f'TERM, {self.grace:g} s, KILL' if self.grace else 'KILL'}"]
 
 
@@ -138,6 +140,7 @@ class ProcessPlan(ServicePlan):
     subject: bool = False
     loopback: str = ""
 
+    is_local: ClassVar[bool] = True
     health_key: ClassVar[str] = "embedded.healthcheck"
 
     @property

@@ -7,16 +7,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from harness.daemon import connect, in_words
+from harness.engine.compose.launch import Launch
 from harness.engine.compose.plan import NAME
 from harness.engine.identity import Identity
 from harness.engine.layout import dry_layout
 from harness.errors import BrokenStack, ConfigError, nearest
 from harness.images import image_id
 from harness.keeper.messages import Acquire
-from harness.runs.environment import Environment
+from harness.runs.bringing import ACQUIRE_BUDGET
+from harness.runs.images import images_of, refuse_skipped
 from harness.runs.known import all_kept, checkout_of, services_of
-from harness.runs.launching import Launch, images_of, refuse_skipped
-from harness.runs.run import ACQUIRE_BUDGET, Run, running
+from harness.runs.opening import create
+from harness.runs.run import Run, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,7 +68,7 @@ def build_images(choice: Choice, say: Callable[[str], None], *, subject: str = "
     with running(run):
         run.check_engine()
         # Always an environment of its own: the generated files of one that is kept stay as they are.
-        environment = run.environment = Environment.create(settings, choice.engine, choice.why)
+        environment = run.environment = create(settings, choice.engine, choice.why)
         facts = environment.link.facts
         identity = Identity(checkout_of(settings), environment.env, facts["labels"], facts["key"])
         for stack in tree.stacks:

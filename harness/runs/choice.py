@@ -11,8 +11,8 @@ from harness.engine.identity import Identity
 from harness.engine.layout import Layout, Local, dry_layout, find_strangers
 from harness.engine.process.plan import NAME as EMBEDDED
 from harness.errors import ConfigError, nearest
+from harness.runs.images import images_of, refuse_skipped
 from harness.runs.known import all_kept, checkout_of
-from harness.runs.launching import images_of, refuse_skipped
 from harness.stack import read_tree
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from harness.engine.driver import Driver
     from harness.engine.layout import Stranger
     from harness.ownership.ledger import LedgerRecord
-    from harness.runs.environment import Share
+    from harness.runs.share import Share
     from harness.stack import Service, Tree
 
 

@@ -16,16 +16,15 @@ from typing import TYPE_CHECKING
 
 from harness import procs
 from harness.clock import LIFTED, Deadline, poll
-from harness.engine.process.plan import start
+from harness.engine.process.host import start
 from harness.errors import ConfigError
 from harness.keeper.messages import Act, ServiceFacts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from typing import Any
+    from collections.abc import Callable, Sequence
 
     from harness.engine import ProcessPlan
-    from harness.runs.environment import Environment
+    from harness.engine.driver import Place
 
 DEBUGPY_PORT = 5678
 ASK_BUDGET = 10.0
@@ -66,15 +65,15 @@ class Debugger:
         self.terminal = terminal
         self.say = say
 
-    def start(self, plan: ProcessPlan, environment: Environment, stopped: Callable[[], bool]) -> ServiceFacts:
+    def start(self, plan: ProcessPlan, place: Place, stopped: Callable[[], bool]) -> ServiceFacts:
         """Start a subject, held; return the keeper's facts about it once it goes on or ``stopped`` says to give up."""
         address = _debugpy_address(plan)
         if address is None:
-            facts = start(plan, environment.link, hold=True)
-            self.let_go(facts, environment, stopped)
+            facts = start(plan, place.link, hold=True)
+            self.let_go(facts, place, stopped)
             return facts
         host, port = address
-        facts = start(replace(plan, argv=with_debugpy(plan.argv, host, port)), environment.link)
+        facts = start(replace(plan, argv=with_debugpy(plan.argv, host, port)), place.link)
         self.say(
             f"service {plan.service!r} is held by debugpy before its first line: pid {facts['pid']} ({plan.argv[0]})"
         )
@@ -82,19 +81,14 @@ class Debugger:
         how = {"name": plan.service, "type": "debugpy", "request": "attach", "connect": connect}
         self.say(f"  {json.dumps(how)}")
         self._say_how()
-        if (
-            self._wait(facts, environment, lambda: "a client of debugpy" if _connected(host, port) else "", stopped)
-            != _ENTER
-        ):
+        if self._wait(facts, place, lambda: "a client of debugpy" if _connected(host, port) else "", stopped) != _ENTER:
             return facts
         # Without a client it would never go on. It has done nothing yet: once more, as it is without debugpy.
-        environment.link.ask(Act(plan.stack, plan.service, "kill"))
-        environment.forget(plan.stack, plan.service)
-        return start(plan, environment.link)
+        place.link.ask(Act(stack=plan.stack, service=plan.service, act="kill"))
+        place.lives.forget(plan.stack, plan.service)
+        return start(plan, place.link)
 
-    def let_go(
-        self, facts: Mapping[str, Any], environment: Environment, stopped: Callable[[], bool] = lambda: False
-    ) -> None:
+    def let_go(self, facts: ServiceFacts, place: Place, stopped: Callable[[], bool] = lambda: False) -> None:
         """Wait until a debugger has attached to a held process or Enter was pressed, then have it run."""
         pid, service = facts["pid"], facts["service"]
         if facts["state"] != "held":
@@ -102,15 +96,13 @@ class Debugger:
         self.say(f"service {service!r} is held at its first instruction: pid {pid} ({_program(pid)})")
         self.say(f"  gdb -p {pid} -ex 'handle SIGCONT SIGSTOP nostop noprint pass'")
         self._say_how()
-        if self._wait(facts, environment, lambda: _tracer(pid), stopped):
-            environment.link.ask(Act(facts["stack"], service, "go"))
+        if self._wait(facts, place, lambda: _tracer(pid), stopped):
+            place.link.ask(Act(stack=facts["stack"], service=service, act="go"))
 
     def _say_how(self) -> None:
         self.say("  it goes on when a debugger has attached, or when Enter is pressed here; deadlines are lifted")
 
-    def _wait(
-        self, facts: Mapping[str, Any], environment: Environment, who: Callable[[], str], stopped: Callable[[], bool]
-    ) -> str:
+    def _wait(self, facts: ServiceFacts, place: Place, who: Callable[[], str], stopped: Callable[[], bool]) -> str:
         """Return what ended the wait, "" when the service has ended or the wait was given up."""
         with contextlib.ExitStack() as stack:
             terminal = -1
@@ -118,7 +110,7 @@ class Debugger:
                 terminal = os.open(self.terminal, os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK)
                 stack.callback(os.close, terminal)
             for _ in poll(Deadline.after(LIFTED), longest=LOOK_EVERY):
-                if stopped() or environment.exit_of(facts["stack"], facts["service"]):
+                if stopped() or place.lives.exit_of(facts["stack"], facts["service"]):
                     return ""
                 seen = who() or (_ENTER if _enter_pressed(terminal) else "")
                 if seen:

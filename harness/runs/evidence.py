@@ -1,18 +1,37 @@
-"""What explains a failed test: the part of every service's log that was written while it ran."""
+"""What explains a failure: how a service ended, and the part of every log that was written while a test ran."""
 
 from __future__ import annotations
 
 import re
+import signal
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness import artifacts
+from harness.durations import parse_duration
+from harness.errors import BrokenStack, HarnessError
+from harness.interrupts import Interrupted
+from harness.last_words import LOOKED_AT, last_line
+from harness.readiness.reasons import NO_VARIABLES, Seen, Variables, how_ended, why_ended, why_not_ready
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
+    from harness.keeper.messages import ServiceFacts
+    from harness.readiness import Waited
+    from harness.reporting import RunFolder
     from harness.runs.environment import Environment
+    from harness.runs.planned import Planned
+    from harness.runs.probing import Probing
+    from harness.stack import Service, Tree
+
+ONE_SHOT = "a service that is done when it has ended with 0 says so: x-harness: {role: oneshot}"
+KILLED = 137  # how a container's exit code tells SIGKILL
+LINES_SHOWN = 20
+DEFAULT_INTERVAL = "30s"  # of a healthcheck of Docker
+_NO_WORDS = frozenset([0, KILLED, -signal.SIGKILL])  # ends that no program has a last word about
 
 SHOWN_LINES = 40
 LONGEST_BLOCK = 60  # lines, of what is looked for again
@@ -80,7 +99,7 @@ def save_evidence(environment: Environment, test: str, marks: Marks, noise: Nois
     """
     told: dict[str, str] = {}
     for path in _logs(environment):
-        start = marks.begin.sizes.get(path, environment.taken.get(path, 0))
+        start = marks.begin.sizes.get(path, environment.lives.taken.get(path, 0))
         if path in noise.others or not (data := artifacts.read_log(path, start)):
             continue
         environment.report.evidence(test, path.name, data)
@@ -148,3 +167,180 @@ def _repeated(alike: list[str], at: int) -> tuple[int, int]:
         if size * again >= WORTH_IT:
             return size, again
     return 1, 0
+
+
+# -- why a service, or a run, ended -----------------------------------------------------------------------------
+
+
+def died(
+    environment: Environment, facts: ServiceFacts, when: str = "", variables: Variables = NO_VARIABLES
+) -> BrokenStack:
+    """Return the error for a service that ended, with its exit code, its reason and its last lines.
+
+    Args:
+        environment: where it was.
+        facts: of its end.
+        when: it ended; default: under the test that used its stack.
+        variables: what it was told about others.
+    """
+    when = when or facts.get("under") or environment.uses.under(facts["stack"])
+    log, code = Path(facts["log"]), facts["exit_code"]
+    assert code is not None  # it has ended
+    # Only a container that was killed can have a reason that the engine alone knows.
+    container = environment.explain(facts["stack"], facts["service"], ask=code == KILLED)
+    lines = artifacts.last_lines(log, LOOKED_AT, facts["log_start"])
+    why = "" if code in _NO_WORDS else why_ended(lines, variables)
+    how = how_ended(code, contained=bool(facts["container"]), known=bool(why))
+    if container.get("oom") or facts.get("oom"):
+        limit = f", limit {container['memory'] >> 20} MiB" if container.get("memory") else ""
+        how += f" (OOMKilled: out of memory{limit})"
+    return BrokenStack(
+        f"Service {facts['service']!r} ended with {how} {when}{': ' if why else ''}{why} ({environment.show(log)})",
+        service=facts["service"],
+        exit_code_seen=code,
+        details=shown_lines(lines),
+        hint=ONE_SHOT if code == 0 else "",
+    )
+
+
+def last_words(facts: ServiceFacts) -> list[str]:
+    """Return the last lines of a service's present life, for an error."""
+    return shown_lines(artifacts.last_lines(Path(facts["log"]), start=facts["log_start"]))
+
+
+def shown_lines(lines: Sequence[str]) -> list[str]:
+    """Return the last lines of a log as an error has them."""
+    return [f"  {line}" for line in lines[-LINES_SHOWN:]] or ["  it wrote nothing"]
+
+
+def note_failure(report: RunFolder, error: BaseException) -> None:
+    """Write into a run's folder why it fails, where that is known, and the exit code that it gets."""
+    code = 128 + error.number if isinstance(error, Interrupted) else None
+    if isinstance(error, HarnessError):
+        code = error.exit_code
+    if code is not None:
+        with suppress(OSError):
+            report.note("reason", str(error))
+            report.note("exit_code", code)
+
+
+def died_in(planned: Planned, facts: ServiceFacts, when: str = "before its stack was settled") -> BrokenStack:
+    """Return the error for a service of a stack, or of one that it stands on, that ended on its way up."""
+    tree = planned.tree
+    stack = tree.stack(facts["stack"])
+    service = stack.service(facts["service"])
+    assert service is not None  # it was started for that stack
+    error = died(planned.environment, facts, when, variables_of(service, tree, stack.name))
+    if facts["exit_code"] == 0:
+        error.hint = "one that is meant to end has `x-harness: {role: oneshot}`; others stay in the foreground"
+    return error
+
+
+def not_done(probing: Probing, name: str, seconds: float) -> BrokenStack:
+    """Return the error for a one-shot service that did not end in time."""
+    log, log_start = probing.logs[name]
+    lines = artifacts.last_lines(log, 10, log_start)
+    said = f"it wrote last {last_line(lines)!r}" if lines else "it wrote nothing"
+    return BrokenStack(
+        f"One-shot service {name!r} did not end in {seconds:g} s: {said} ({probing.planned.environment.show(log)})",
+        service=name,
+        details=[f"  {line}" for line in lines],
+    )
+
+
+def not_ready(probing: Probing, name: str, waited: Waited) -> BrokenStack:
+    """Return the error for a service whose probes did not hold in time."""
+    planned = probing.planned
+    environment, plan = planned.environment, planned.plans[name]
+    log, _ = probing.logs.get(name, (None, 0))
+    seen = _look(probing, name, waited)
+    reason = why_not_ready(seen)
+    guessed = not planned.service(name).settings.ready and not plan.has_health
+    advice = "a healthcheck, or x-harness.ready, says better when it is ready than its ports; " if guessed else ""
+    checks = [f"  {line}" for line in seen.checks] if seen.kind == "healthy" else []
+    return BrokenStack(
+        f"Service {name!r} did not settle in {waited.seconds:.1f} s: "
+        f"{reason.sentence} ({environment.show(log) if log else 'attached'})",
+        service=name,
+        details=[
+            f"probe: {waited.probe}",
+            *(f"  seen after {line}" for line in waited.history),
+            *(["last healthchecks:", *checks] if checks else []),
+            *(["last lines of its log:"] if log else []),
+            *([f"  {line}" for line in seen.log[-10:]] or (["  it wrote nothing"] if log else [])),
+        ],
+        hint=reason.hint or ("" if waited.hopeless else f"{advice}a longer time is given by {_longer(planned)}"),
+    )
+
+
+def _look(probing: Probing, name: str, waited: Waited) -> Seen:
+    """Look at a service whose probes did not hold in time."""
+    planned = probing.planned
+    plan, service = planned.plans[name], planned.service(name)
+    log, log_start = probing.logs.get(name, (None, 0))
+    port = waited.port or probing.own_broker(name, waited)
+    at = plan.endpoint(port) if port else None
+    kind = waited.probe.partition(" ")[0]
+    interval = str((service.compose.get("healthcheck") or {}).get("interval") or DEFAULT_INTERVAL)
+    # Its log is complete when the engine was asked.
+    container = planned.environment.explain(planned.stack.name, name, ask=kind == "healthy")
+    return Seen(
+        kind=kind,
+        observation=waited.observation,
+        history=waited.history,
+        host=at.host if at else "",
+        port=(at.right if plan.contained else at.port) if at else None,
+        listening=probing.host(name).listening(probing.around.facts.get(name, {})) if at else None,
+        contained=plan.contained,
+        log=tuple(artifacts.last_lines(log, LOOKED_AT, log_start)) if log else (),
+        checks=tuple(container.get("health_log", ())),
+        interval=interval if plan.contained and kind == "healthy" and _is_longer(interval, waited.seconds) else "",
+        variables=variables_of(service, planned.tree, planned.stack.name),
+    )
+
+
+def _longer(planned: Planned) -> str:
+    settings = planned.environment.settings
+    if settings.wait_timeout:
+        return f"wait-timeout ({settings.origins['wait_timeout']})"
+    return f"x-harness.timeouts.ready in {planned.stack.files[0].name}"
+
+
+def _is_longer(interval: str, seconds: float) -> bool:
+    """Return whether an interval, in Compose's words, is longer than a time."""
+    try:
+        return parse_duration(interval) > seconds
+    except ValueError:
+        return False
+
+
+def variables_of(service: Service, tree: Tree, stack: str) -> Variables:
+    """Return what a service of ``stack`` was told about others, from its file."""
+    process = service.settings.embedded
+    added = {key: str(value) for key, value in (process.environment if process else {}).items()}
+    words = [*_words(service.compose.get("command")), *(process.command if process else ())]
+    others = {service.name, *_own_names(service.compose)}
+    for _, known in tree.visible(stack).values():
+        others |= _own_names(known.compose)
+    return Variables(
+        texts={**service.environment, **added, "its command": " ".join(words)},
+        services=frozenset(tree.visible(stack)) - {service.name},
+        others=frozenset(others),
+    )
+
+
+def _words(command: object) -> list[str]:
+    return [str(word) for word in command] if isinstance(command, list) else [str(command or "")]
+
+
+def _own_names(table: Mapping[str, Any]) -> set[str]:
+    """Return further names of a service on its networks, and those that it gives to others for itself."""
+    names = {str(table[key]) for key in ("hostname", "container_name") if table.get(key)}
+    for network in (table.get("networks") or {}).values():
+        names.update((network or {}).get("aliases") or ())
+    for key in ("extra_hosts", "links"):
+        names.update(
+            str(entry).replace("=", ":").rpartition(":")[0 if key == "extra_hosts" else 2]
+            for entry in table.get(key) or ()
+        )
+    return names

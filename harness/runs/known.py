@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.artifacts import private_folder
+from harness.engine.known import Known
 from harness.errors import ConfigError, nearest
 from harness.keeper.client import HungKeeperError, KeeperLink
 from harness.keeper.living import find_living
 from harness.keeper.messages import Listed, Services, StackFacts
 from harness.ownership.locks import holder_of, locked
-from harness.runs.stack import Known
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

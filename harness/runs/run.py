@@ -7,56 +7,32 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import wait as wait_for_futures
-from dataclasses import dataclass, field, replace
-from functools import partial
 from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from harness.artifacts import file_size, full_disk_told, last_lines
 from harness.clock import add_guard, lift_deadlines, remove_guard
-from harness.engine.fingerprint import parts_of, started_otherwise
-from harness.engine.identity import Identity
-from harness.engine.layout import Layout, endpoints, find_strangers, free_port_of, needs
-from harness.errors import BrokenStack, ConfigError, HarnessError, refuse_leftovers
+from harness.errors import BrokenStack, HarnessError, refuse_leftovers
 from harness.keeper.client import KeeperToBe
-from harness.keeper.messages import Acquire, AskExposed, Lease, Release, ServiceFacts, Services, Settled
-from harness.ownership.removal import WORK
+from harness.keeper.messages import Release
 from harness.ownership.sweep import sweep
+from harness.runs.bringing import Bringing
 from harness.runs.choice import Choice, choose
 from harness.runs.debugging import Debugger, find_terminal
-from harness.runs.environment import Environment, Share, new_environment, note_failure
-from harness.runs.hosts import PortTaken
+from harness.runs.evidence import note_failure
 from harness.runs.known import all_kept, checkout_of
-from harness.runs.launching import BUILD_BUDGET, Launch, images_of, refuse_remote
-from harness.runs.settling import Settling
-from harness.runs.stack import Known, Stack
-from harness.seeding import Surroundings
-from harness.stack import broker_of, by_number
+from harness.runs.opening import attach, create, join, new_environment
+from harness.runs.planning import Site
+from harness.runs.reuse import Reuse
+from harness.runs.stack import Stack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
-    from harness.engine import Image, ServicePlan, StackPlan
     from harness.engine.layout import Stranger
-    from harness.keeper.networks import Network
-    from harness.stack import Stack as Declared
+    from harness.runs.environment import Environment
+    from harness.runs.settling import Settling
+    from harness.runs.share import Share
     from harness.stack import Tree
-
-PORTS_TRIED = 5  # for one service, when others take them between their lease and the service's start
-ANSWER_BUDGET = 3.0  # for the probes of what was left up, before it is used
-KEPT = "kept"  # the hold that ``up`` adds (``keeper.keeper``)
-ACQUIRE_BUDGET = BUILD_BUDGET + 600.0  # somebody else may be building, pulling and starting it
-
-
-@dataclass
-class _Brought:
-    """What was brought up for one request: stacks in their order, and those that were started for it."""
-
-    stacks: list[str] = field(default_factory=list)
-    settlings: list[Settling] = field(default_factory=list)
 
 
 class Run:
@@ -85,10 +61,9 @@ class Run:
         self.environment: Environment | None = None
         self._keeper: KeeperToBe | None = None
         self.left: list[str] = []
-        self.changed: list[str] = []
+        self.reuse = Reuse(self.say_once, new_run=new_run, alone=share is None)
         self._new_run = new_run
         self._said: set[str] = set()
-        self._asked: set[str] = set()  # stacks that were up and were looked at
         self._unusable: HarnessError | None = None
         self.settled: dict[str, Settling] = {}  # stack -> how it settled, or would have
 
@@ -99,7 +74,7 @@ class Run:
         others = len(tree.stacks) == 1 and not has_subject and bool(self.settings.systems)  # such as a broker's stack
         held = any(service.can_be_held for service in planned)
         if self.debugger and not held and not others:
-            self._say_once(
+            self.say_once(
                 f"warning: --wait-to-attach-debugger holds nothing: no subject of stack {tree.root.name!r} runs as a "
                 f"local process on engine {self.choice.engine.name}; --local-build or --local makes it one"
             )
@@ -119,32 +94,31 @@ class Run:
             ConfigError: something written is wrong; nothing was created.
             BrokenStack: it did not settle; what was started for it is gone.
         """
+        with self._keeper_to_be():
+            tree = self.choice.read(name)
+            engine, strangers = self.choice.engine, self.plan(tree)
+            environment = self.open()
+        if self.choice.engine is not engine:
+            strangers = self.plan(tree)
+        known = Bringing(self, Site(self.choice, environment, tree), alone=alone).bring(strangers)
+        if not keep_includes:
+            for included in tree.stacks[:-1]:
+                self.release(included.name)
+        add_guard(environment.check)
+        return Stack(tree.root.name, known, environment, lambda: self.release(tree.root.name))
+
+    @contextlib.contextmanager
+    def _keeper_to_be(self) -> Iterator[None]:
+        """Have the keeper of a new environment load meanwhile; one that was not needed goes."""
         if self.environment is None and self._share is None and not self.choice.is_up:
             # It loads while files are read; nothing is created before they are right.
             self._keeper = KeeperToBe(new_environment(self.settings, self.choice.engine))
         try:
-            tree = self.choice.read(name)
-            strangers, engine = self.plan(tree), self.choice.engine
-            environment = self.open()
+            yield
         finally:
             if self._keeper:
                 self._keeper.dismiss()
                 self._keeper = None
-        if self.choice.engine is not engine:
-            strangers = self.plan(tree)
-        brought = _Brought()
-        try:
-            with full_disk_told(environment.folder):
-                known = self._bring_all(environment, tree, strangers, brought, alone=alone)
-        except BaseException:
-            for one in reversed(brought.stacks):
-                self._release(environment, one)
-            raise
-        if not keep_includes:
-            for included in tree.stacks[:-1]:
-                self._release(environment, included.name)
-        add_guard(environment.check)
-        return Stack(tree.root.name, known, environment, lambda: self._release(environment, tree.root.name))
 
     def open(self) -> Environment:
         """Return the environment of this run: the kept one of this checkout, else a new one."""
@@ -156,11 +130,11 @@ class Run:
             self._sweep()
             kept = all_kept(self.settings).get(self.choice.engine.name)
             if kept:
-                self._say_once(f"engine: {self.choice.engine.name} (the environment that `up` left, {kept.env})")
-                self.environment = Environment.attach(self.settings, kept, self.choice.why, new_run=self._new_run)
+                self.say_once(f"engine: {self.choice.engine.name} (the environment that `up` left, {kept.env})")
+                self.environment = attach(self.settings, kept, self.choice.why, new_run=self._new_run)
             else:
-                self._say_once(f"engine: {self.choice.engine.name} ({self.choice.why})")
-                self.environment = Environment.create(self.settings, self.choice.engine, self.choice.why, self._keeper)
+                self.say_once(f"engine: {self.choice.engine.name} ({self.choice.why})")
+                self.environment = create(self.settings, self.choice.engine, self.choice.why, self._keeper)
             self.environment.debugger = self.debugger
         return self.environment
 
@@ -169,8 +143,8 @@ class Run:
         if share.record(self.settings) is None:
             self.check_engine()
             self._sweep()
-            self._say_once(f"engine: {self.choice.engine.name} ({self.choice.why})")
-        self.environment = Environment.join(self.settings, self.choice.engine, self.choice.why, share)
+            self.say_once(f"engine: {self.choice.engine.name} ({self.choice.why})")
+        self.environment = join(self.settings, self.choice.engine, self.choice.why, share)
         if self.environment.engine != self.choice.engine.name:
             self.choice = choose(self.settings, share)  # ``auto``, and the worker that was first saw it otherwise
         return self.environment
@@ -196,332 +170,34 @@ class Run:
         """Say what Compose's own variables decide, since they are easily forgotten."""
         settings = self.settings
         if settings.origins["logs"].startswith("default, "):
-            self._say_once(f"run folders are in {settings.logs} ({settings.origins['logs']})")
+            self.say_once(f"run folders are in {settings.logs} ({settings.origins['logs']})")
         if settings.environ.get("COMPOSE_PROJECT_NAME"):
             where = settings.origins.get("COMPOSE_PROJECT_NAME", "COMPOSE_PROJECT_NAME")
-            self._say_once(f"{where} is ignored: each environment has project names of its own")
+            self.say_once(f"{where} is ignored: each environment has project names of its own")
         if settings.profiles and settings.origins["profile"] != "command line":
-            self._say_once(f"profiles: {', '.join(settings.profiles)} ({settings.origins['profile']})")
+            self.say_once(f"profiles: {', '.join(settings.profiles)} ({settings.origins['profile']})")
         if not settings.stack and not settings.system and settings.environ.get("COMPOSE_FILE"):
-            self._say_once("stack: {} ({})".format(*settings.choose_stack()))
+            self.say_once("stack: {} ({})".format(*settings.choose_stack()))
 
-    def _say_once(self, line: str) -> None:
+    def say_once(self, line: str) -> None:
+        """Tell the user a line, unless it was told."""
         if line not in self._said:
             self._said.add(line)
             self.say(line)
 
-    def _bring_all(
-        self,
-        environment: Environment,
-        tree: Tree,
-        strangers: dict[tuple[int, str], Stranger],
-        brought: _Brought,
-        *,
-        alone: bool,
-    ) -> dict[str, Known]:
-        """Bring up every stack of ``tree``, each as soon as those that it includes are settled.
-
-        Returns the services that the last of them sees, included ones first.
-        """
-        layout = self._layout(environment, tree, strangers)
-        results: dict[str, Future[dict[str, Known]]] = {}
-        with ThreadPoolExecutor(max_workers=len(tree.stacks), thread_name_prefix="harness-stack") as pool:
-
-            def one(stack: Declared) -> dict[str, Known]:
-                add_guard(environment.check_kept)
-                add_guard(environment.check_wanted)
-                below = [known for name in stack.includes for known in results[name].result().values()]
-                settled = {f"{known.stack}/{known.service}": known.endpoints for known in below}
-                own = alone and stack is tree.root
-                where = replace(layout, settled=settled)
-                mine = self._bring_where_it_can_be(environment, tree, stack, where, brought, alone=own)
-                return {**{known.service: known for known in below}, **mine}
-
-            for stack in tree.stacks:
-                results[stack.name] = pool.submit(one, stack)
-            try:
-                wait_for_futures(results.values())
-            except BaseException:
-                environment.give_up()  # the pool waits for what they are at
-                raise
-        # The stack at the bottom of the tree is the cause; those above it only pass its error on.
-        known = [future.result() for future in results.values()]
-        for settling in brought.settlings:
-            settling.await_steady()
-        return known[-1]
-
-    def _bring_where_it_can_be(
-        self,
-        environment: Environment,
-        tree: Tree,
-        stack: Declared,
-        layout: Layout,
-        brought: _Brought,
-        *,
-        alone: bool,
-    ) -> dict[str, Known]:
-        """Bring up one stack; with another free port for each that somebody took before its service had bound it."""
-        for _ in range(PORTS_TRIED - 1):
-            try:
-                return self._bring_stack(environment, tree, stack, layout, brought, alone=alone)
-            except PortTaken as error:
-                name = free_port_of(stack.name, error.service, error.endpoint, layout)
-                if not name:
-                    raise
-                self._say_once(f"{error.summary}; another one is tried")
-                brought.stacks.remove(stack.name)
-                self._release(environment, stack.name)
-                again = environment.link.ask(Lease([], [name], anew=True))
-                layout = replace(layout, ports={**layout.ports, **again["ports"]})
-        return self._bring_stack(environment, tree, stack, layout, brought, alone=alone)
-
-    def _layout(self, environment: Environment, tree: Tree, strangers: dict[tuple[int, str], Stranger]) -> Layout:
-        wanted = needs(tree, strangers, environment.engine, self.choice.local)
-        leased = environment.link.ask(Lease(list(wanted.addresses), list(wanted.ports)))
-        return Layout(
-            engine=environment.engine,
-            work=environment.folder / WORK,
-            logs=environment.folder / "services",
-            environ=self.settings.environ,
-            addresses=leased["addresses"],
-            ports=leased["ports"],
-            strangers=strangers,
-            local=self.choice.local,
-            located=self.choice.engine.locate(tree),
-            container_addresses=self.settings.addresses == "container",
-        )
-
-    def _bring_stack(
-        self,
-        environment: Environment,
-        tree: Tree,
-        stack: Declared,
-        layout: Layout,
-        brought: _Brought,
-        *,
-        alone: bool,
-    ) -> dict[str, Known]:
-        """Bring up one stack, or use the one that is there."""
-        answer = environment.link.ask(Acquire(stack.name, list(stack.includes), alone), timeout=ACQUIRE_BUDGET)
-        for name in answer.get("record", {}).get("oneshots", ()):
-            environment.expect_end(stack.name, name)
-        if answer["build"]:
-            for service in stack.services:
-                environment.forget(stack.name, service.name)
-        brought.stacks.append(stack.name)
-        environment.brought[stack.name] += 1
-        images = images_of(tree, stack, self.settings.environ, None)
-        if environment.daemon:
-            with ThreadPoolExecutor(max_workers=1) as pool:
-                asked = pool.submit(self._network, environment, stack)
-                if answer["build"]:
-                    images = images_of(tree, stack, self.settings.environ, environment.client)
-            network = asked.result()
-            layout = replace(layout, network=network)
-            if layout.local or layout.container_addresses:
-                refuse_remote(network.gateway)
-        plan = self._plan(environment, tree, stack, layout, images)
-        parts = parts_of(stack, plan, self.choice.local)
-        if not answer["build"]:
-            if self.debugger and any(service.can_be_held for service in plan.services):
-                self._say_once(f"warning: stack {stack.name!r} is up already, so its subject is not held; `down` first")
-            self._settling(environment, tree, stack, plan, layout)
-            return self._use(environment, stack.name, answer["record"], parts)
-        for note in plan.notes:
-            self._say_once(note)
-        environment.report.event("plan", stack=stack.name, plan=str(plan))
-        launch = Launch(environment, plan) if plan.containers else None
-        if launch:
-            plan = launch.prepare(self._say_once)
-        known = self._build(environment, tree, stack, plan, layout, launch, brought)
-        record = {
-            "services": {name: one.as_dict() for name, one in known.items()},
-            "seeds": [seed.key for seed in stack.settings.seed],
-            "oneshots": environment.oneshots_of(stack.name),
-            "parts": parts,
-            "files": [str(file) for file in stack.files],
-            "profiles": list(self.settings.profiles),
-        }
-        environment.link.ask(Settled(stack.name, record))
-        return known
-
-    def _network(self, environment: Environment, stack: Declared) -> Network:
-        """Return the network that a stack's containers join, made if need be."""
-        names = [service.name for service in stack.services]
-        return environment.network(stack.name, names)
-
-    def _plan(
-        self, environment: Environment, tree: Tree, stack: Declared, layout: Layout, images: dict[str, Image]
-    ) -> StackPlan:
-        facts = environment.link.facts
-        identity = Identity(checkout_of(self.settings), environment.env, facts["labels"], facts["key"])
-        return self.choice.engine.plan(tree, stack.name, layout, identity, images)
-
-    def plan_in(self, environment: Environment, tree: Tree, stack: Declared) -> StackPlan:
-        """Return what a stack of ``tree`` that is up would be now, with the addresses that it has there."""
-        layout = self._layout(environment, tree, find_strangers(tree))
-        below = _settled_below(environment, tree, stack).values()
-        layout = replace(layout, settled={f"{known.stack}/{known.service}": known.endpoints for known in below})
-        images = images_of(tree, stack, self.settings.environ, None)
-        if environment.daemon:
-            layout = replace(layout, network=self._network(environment, stack))
-        return self._plan(environment, tree, stack, layout, images)
-
-    def _build(  # noqa: PLR0913, PLR0917 - a stack, and what surrounds it
-        self,
-        environment: Environment,
-        tree: Tree,
-        stack: Declared,
-        plan: StackPlan,
-        layout: Layout,
-        launch: Launch | None,
-        brought: _Brought,
-    ) -> dict[str, Known]:
-        """Start, settle and seed a stack."""
-        ended = environment.report.timed("stack", stack.name)
-
-        address = partial(_address_in, tree, stack, layout)
-
-        def known() -> dict[str, Known]:
-            return {one.service: _known_one(one, settling.container_of(one.service)) for one in plan.services}
-
-        settling = self._settling(environment, tree, stack, plan, layout, launch)
-        brought.settlings.append(settling)
-
-        def around() -> Surroundings:
-            visible = {**_settled_below(environment, tree, stack), **known()}
-            return Surroundings(
-                folder=stack.folder,
-                broker=lambda written: "{}:{}".format(*address(*broker_of(written, None, tree, stack.name))),
-                address=address,
-                execute=lambda service, argv, timeout: visible[service].run(environment, argv, timeout),
-                stack=Stack(stack.name, visible, environment, list),
-            )
-
-        held = settling.held_back()
-        settling.settle(one.service for one in plan.services if one.service not in held)
-        early = [seed for seed in plan.seeds if seed.before]
-        for seed in early:
-            settling.plant(seed, around())
-        settling.settle(one.service for one in plan.services if one.service in held)
-        for seed in plan.seeds:
-            if seed not in early:
-                settling.plant(seed, around())
-        settling.await_seeded_topics()
-        if launch:
-            self._refuse_exposed(environment)
-        ended()
-        return known()
-
-    def _settling(
-        self,
-        environment: Environment,
-        tree: Tree,
-        stack: Declared,
-        plan: StackPlan,
-        layout: Layout,
-        launch: Launch | None = None,
-    ) -> Settling:
-        settling = self.settled[stack.name] = Settling(
-            environment,
-            tree,
-            stack,
-            {one.service: one for one in plan.services},
-            lambda service, port: "{}:{}".format(*_address_in(tree, stack, layout, service, port)),
-            self._say_once,
-            launch,
-        )
-        settling.ask_later()
-        return settling
-
-    def _refuse_exposed(self, environment: Environment) -> None:
-        """Do nothing when the engine has published everything on loopback. Raises BrokenStack."""
-        exposed = environment.link.ask(AskExposed())["exposed"]
-        if exposed:
-            raise BrokenStack(f"Ports are published beyond loopback: {', '.join(exposed)}")
-
-    def _use(
-        self, environment: Environment, stack: str, record: dict[str, Any], parts: dict[str, str]
-    ) -> dict[str, Known]:
-        """Use a stack that is there already."""
-        known = {name: Known.from_dict(table) for name, table in record["services"].items()}
-        if self._new_run and (other := started_otherwise(record["parts"], parts)):
-            raise ConfigError(
-                f"Stack {stack!r} is up and was started otherwise: {', '.join(other)}",
-                hint="`harness down` first, or `harness up` with the same option, which starts it anew",
-            )
-        changed = record["parts"] != parts
-        if changed:
-            self.changed.append(stack)
-            if not self._new_run:
-                return known  # whatever became of it, it is started anew
-            self._say_once(f"stack {stack!r} was changed after it was started; it is used as it was")
-        answer = environment.link.ask(Services())
-        listed = [
-            facts
-            for facts in answer["services"]
-            if facts["service"] in known and known[facts["service"]].stack == facts["stack"]
-        ]
-        for facts in listed:
-            environment.learn(facts)
-            environment.report.log_range(
-                f"{facts['stack']}/{facts['service']}",
-                environment.folder / "services" / facts["log"].rpartition("/")[2],
-                file_size(Path(facts["log"])),
-            )
-        self._refuse_dead(environment, listed)
-        if stack not in self._asked and _is_alone(answer["stacks"][stack]["holders"]):
-            self._refuse_deaf(environment, listed)
-        self._asked.add(stack)  # from now on it is as this run makes it
-        return known
-
-    def _refuse_dead(self, environment: Environment, listed: list[ServiceFacts]) -> None:
-        """Do nothing when no service has ended by itself. Raises BrokenStack."""
-        for facts in listed:
-            if facts["state"] == "exited" and not facts["expected"] and not environment.may_have_ended(facts):
-                raise _with_way_out(self._died_before(environment, facts), facts)
-
-    def _died_before(self, environment: Environment, facts: ServiceFacts) -> BrokenStack:
-        """Return the error for a service that had ended when its stack was asked for."""
-        seen = environment.exit_of(facts["stack"], facts["service"])
-        under = facts.get("under", "")
-        if under and (seen or self._share):
-            return environment.died(facts, under)
-        if seen:
-            return environment.died(seen)
-        if self._share:
-            return environment.died(facts, "under a test of another worker")
-        return environment.died(facts, f"{under} before this run came".lstrip())
-
-    def _refuse_deaf(self, environment: Environment, listed: list[ServiceFacts]) -> None:
-        """Do nothing when every service runs and answers its probes. Raises BrokenStack."""
-        for facts in listed:
-            if facts["state"] in ("exited", "paused") and not environment.may_have_ended(facts):
-                state = "stopped" if facts["state"] == "exited" else facts["state"]
-                error = BrokenStack(f"Service {facts['service']!r} was left {state}", service=facts["service"])
-                raise _with_way_out(error, facts)
-        running = {f"{facts['stack']}/{facts['service']}": facts for facts in listed if facts["state"] == "running"}
-        for name, answer in environment.ask_once(running, ANSWER_BUDGET).items():
-            if answer:
-                facts = running[name]
-                seen = f"Service {facts['service']!r} is up and does not answer its probe: {answer}"
-                error = BrokenStack(
-                    f"{seen} ({environment.show(Path(facts['log']))})",
-                    service=facts["service"],
-                    details=[f"  {line}" for line in last_lines(Path(facts["log"]), start=facts["log_start"])],
-                )
-                raise _with_way_out(error, facts)
-
     # -- give it back -------------------------------------------------------------------------------------------
 
-    def _release(self, environment: Environment, name: str) -> list[str]:
+    def release(self, name: str) -> list[str]:
+        """Give a stack back; return what could not be removed."""
+        environment = self.environment
+        assert environment is not None  # the stack is in it
         # Several fixtures may use one stack: the keeper knows the run, the run knows how often.
         environment.brought[name] -= 1
         if environment.brought[name] > 0:
             return []
         del environment.brought[name]
         with contextlib.suppress(BrokenStack):
-            left: list[str] = environment.link.ask_to_remove(Release(name))["left"]
+            left: list[str] = environment.link.ask_to_remove(Release(stack=name))["left"]
             self.left += left
             return left
         return []
@@ -543,37 +219,6 @@ class Run:
         if self.debugger:
             lift_deadlines(lifted=False)
         return self.left
-
-
-def _settled_below(environment: Environment, tree: Tree, stack: Declared) -> dict[str, Known]:
-    """Return service -> what is known of it, of the stacks that a stack includes and that are settled, as they are."""
-    stacks = environment.link.ask(Services())["stacks"]
-    records = [stacks[one.name]["record"] for one in tree.below(stack.name) if one is not stack and one.name in stacks]
-    return {name: Known.from_dict(table) for one in records for name, table in one.get("services", {}).items()}
-
-
-def _is_alone(holders: Sequence[str]) -> bool:
-    """Return whether a stack that was left up is used by nobody but the one run that asks."""
-    return KEPT in holders and sum(holder.startswith("run-") for holder in holders) == 1
-
-
-def _with_way_out(error: BrokenStack, facts: ServiceFacts) -> BrokenStack:
-    error.hint = f"`harness restart --service {facts['service']}` starts it again"
-    return error
-
-
-def _address_in(tree: Tree, stack: Declared, layout: Layout, service: str, port: int) -> tuple[str, int]:
-    """Return where a port of a service that a stack sees is. Raises BrokenStack when it publishes no such port."""
-    owner, declared = tree.visible(stack.name)[service]
-    end = by_number(endpoints(owner.name, declared, layout)).get(port)
-    if end is None:
-        raise BrokenStack(f"Service {service!r} publishes no port {port}")
-    return end.host, end.port
-
-
-def _known_one(plan: ServicePlan, container: str) -> Known:
-    ports, env, attached = plan.endpoints, dict(plan.env), not plan.ours
-    return Known(plan.stack, plan.service, ports, env, plan.folder, dict(plan.paths), plan.grace, container, attached)
 
 
 @contextlib.contextmanager

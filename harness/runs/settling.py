@@ -6,45 +6,25 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness import artifacts
-from harness.clock import LIFTED, Aside, Deadline, add_guard, now, poll
-from harness.durations import parse_duration
+from harness.clock import LIFTED, Deadline, add_guard, now, poll
+from harness.engine.driver import Around
+from harness.engine.known import Known
 from harness.errors import BrokenStack, HarnessError
-from harness.keeper.messages import Act, ServiceFacts
-from harness.last_words import LOOKED_AT, last_line
-from harness.readiness import (
-    Stop,
-    Target,
-    start_again,
-    start_check,
-    start_probe,
-    wait_until_ready,
-)
-from harness.readiness.reasons import Seen, why_not_ready
-from harness.runs.hosts import Addresses, Around, Host, host_of
-from harness.runs.observing import variables_of
-from harness.seeding import apply, too_long
-from harness.stack import Probe, broker_of, by_number
+from harness.readiness import Stop, wait_until_ready
+from harness.runs.evidence import died_in, not_done, not_ready
+from harness.runs.planting import plant_within
+from harness.runs.probing import Probing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
-    from harness.engine import ServicePlan
-    from harness.readiness import Asker, Waited
-    from harness.runs.environment import Environment
-    from harness.runs.launching import Launch
+    from harness.keeper.messages import ServiceFacts
+    from harness.readiness import Asker
+    from harness.runs.planned import Planned
     from harness.seeding import Surroundings
-    from harness.stack import Seed, Service, Stack, Tree
-
-
-EXPLAIN_BUDGET = 5.0
-DEFAULT_INTERVAL = "30s"  # of a healthcheck of Docker
-HEALTH_LOOK = 1.0  # seconds after which the engine is asked what the checks of a container say
-_NEEDS_A_HAND = ("log", "exec", "file", "healthy")  # probes that look into a service
+    from harness.stack import Seed, Service
 
 
 @dataclass
@@ -63,98 +43,36 @@ class Progress:
             return service in self.ready
         return service in self.started
 
-
-def plant_within(
-    deadline: Deadline,
-    seed: Seed,
-    around: Surroundings,
-    *,
-    wake: threading.Event | None = None,
-    check: Callable[[], None] = lambda: None,
-) -> None:
-    """Plant a seed aside, so that it can be left.
-
-    Args:
-        deadline: when to give up.
-        seed: what to plant.
-        around: where.
-        wake: an event that is set when there is something to check.
-        check: raises to end the wait.
-
-    Raises:
-        BrokenStack: it was refused, or was not planted in time.
-    """
-    wake = wake or threading.Event()
-    planting = Aside(lambda: apply(seed, around), wake)
-    for _ in poll(deadline, wake=wake):
-        if planting.is_over():
-            return planting.result()
-        check()
-    raise too_long(seed, planting.seconds)
+    def lets_start(self, service: Service, among: Collection[str]) -> bool:
+        """Return whether all is there that a service depends on ``among`` those of its stack."""
+        return all(self.satisfies(condition, name) for name, condition in service.depends_on.items() if name in among)
 
 
 class Settling:
-    """One stack on its way up."""
+    """One stack on its way up.
 
-    def __init__(  # noqa: PLR0913, PLR0917 - a stack, and what surrounds it
-        self,
-        environment: Environment,
-        tree: Tree,
-        stack: Stack,
-        plans: dict[str, ServicePlan],
-        bootstrap: Callable[[str, int], str],
-        say: Callable[[str], None],
-        launch: Launch | None = None,
-    ) -> None:
-        self.environment = environment
-        self.tree = tree
-        self.stack = stack
-        self.plans = plans
-        self.bootstrap = bootstrap
-        self.say = say
-        self.launch = launch
+    Args:
+        planned: the stack.
+        say: takes lines for the user.
+    """
+
+    def __init__(self, planned: Planned, say: Callable[[str], None]) -> None:
+        self.planned = planned
+        self.environment, self.stack, self.plans = planned.environment, planned.stack, planned.plans
         self.progress = Progress()
         self.stop = Stop()
         self.moved = Stop()  # news of any kind, and that a service was started or is ready
         self.stop.tell(self.moved)
-        wanted = environment.settings.wait_timeout
-        self.up = Deadline.after(self._patience(wanted or stack.settings.timeouts.up))
-        self.ready = self._patience(wanted or stack.settings.timeouts.ready)
-        self.around = Around(environment, stack, self.up, self.stop, launch)
-        self.facts = self.around.facts
+        wanted, timeouts = self.environment.settings.wait_timeout, self.stack.settings.timeouts
+        lifted = self.environment.debugger is not None  # somebody looks: for ever, nearly
+        self.up = Deadline.after(LIFTED if lifted else wanted or timeouts.up)
+        self.ready = LIFTED if lifted else wanted or timeouts.ready
+        around = Around(self.environment, self.stack, self.up, self.stop, planned.launch)
+        self.probing = Probing(planned, around, say)
+        self.facts = around.facts
         self._errors: list[BaseException] = []
         self._lock = threading.Lock()
-        self._logs: dict[str, tuple[Path, int]] = {}
         self._steady: dict[str, float] = {}  # service that cannot be asked -> when it has run for a moment
-        self._targets: dict[str, Target] = {}
-        self._askers: dict[str, list[Asker]] = {}
-        self._seeded = {topic for seed in stack.settings.seed for topic in seed.topics or ()}
-        adopted = {
-            name
-            for service in stack.services
-            for name, condition in service.depends_on.items()
-            if condition == "service_completed_successfully"
-        }
-        self.oneshots = {s.name for s in stack.services if s.settings.role == "oneshot"} | adopted
-
-    def _patience(self, seconds: float) -> float:
-        """Return how long to wait for something: for ever, nearly, while somebody looks with a debugger."""
-        return LIFTED if self.environment.debugger else seconds
-
-    def container_of(self, name: str) -> str:
-        """Return the id of a service's container, "" of a process or before its start."""
-        facts = self.facts.get(name)
-        return facts["container"] if facts else ""
-
-    def held_back(self) -> set[str]:
-        """Return the services that a seed must precede, with their dependents."""
-        held = {seed.before for seed in self.stack.settings.seed if seed.before}
-        more = True
-        while more:
-            users = {s.name for s in self.stack.services if held & set(s.depends_on)} - held
-            held |= users
-            more = bool(users)
-        return {name for name in held if name}
 
     def settle(self, names: Iterable[str]) -> None:
         """Start these services and wait until each is ready or done.
@@ -166,12 +84,26 @@ class Settling:
         if not wanted:
             return
         in_containers = [name for name in wanted if self.plans[name].contained]
-        self._ask_before(in_containers)
-        if self.launch and in_containers:
-            self.launch.begin(in_containers, self.stop.notify, self.up.remaining())
+        launch = self.planned.launch if in_containers else None
+        for name in in_containers:  # Compose starts them all
+            self.environment.lives.forget(self.stack.name, name)
+            self.probing.begin(name)
+        if launch:
+            launch.begin(in_containers, self.stop.notify, self.up.remaining())
+        self._bring_all(wanted)
+        if error := self._cause():
+            if launch:
+                with suppress(HarnessError):  # the cause is what must be told
+                    launch.stop()
+            raise error
+        if self.stop.stopped:
+            raise BrokenStack(f"Stack {self.stack.name!r} was given up before it was settled")
+
+    def _bring_all(self, names: list[str]) -> None:
+        """Bring up these services, each in a thread of its own; what went wrong is in ``_errors``."""
         self.environment.news.tell(self.stop)  # a service that ended must end the waits of this stack
-        with ThreadPoolExecutor(max_workers=len(wanted), thread_name_prefix="harness-settle") as pool:
-            futures = [pool.submit(self._bring, name) for name in wanted]
+        with ThreadPoolExecutor(max_workers=len(names), thread_name_prefix="harness-settle") as pool:
+            futures = [pool.submit(self._bring, name) for name in names]
             for future in futures:
                 future.add_done_callback(lambda _: self.moved.notify())
             try:
@@ -181,14 +113,6 @@ class Settling:
                 raise
             finally:
                 self.environment.news.forget(self.stop)
-        error = self._cause()
-        if error:
-            if self.launch and in_containers:
-                with suppress(HarnessError):  # the cause is what must be told
-                    self.launch.stop()
-            raise error
-        if self.stop.stopped:
-            raise BrokenStack(f"Stack {self.stack.name!r} was given up before it was settled")
 
     def _await_all(self, futures: list[Future[None]]) -> None:
         """Wait until every service is there or one is found that will not be; then nobody waits any more."""
@@ -201,7 +125,7 @@ class Settling:
 
     def _first_death(self) -> ServiceFacts | None:
         """Return the facts of the first end that nobody asked for, here or in a stack that is brought up with this."""
-        others = {stack.name for stack in self.tree.stacks if stack.name in self.environment.brought} - {
+        others = {stack.name for stack in self.planned.tree.stacks if stack.name in self.environment.brought} - {
             self.stack.name
         }
         with self._lock:
@@ -209,7 +133,7 @@ class Settling:
         return next(
             (
                 facts
-                for facts in self.environment.deaths()
+                for facts in self.environment.lives.deaths()
                 if facts["stack"] in others or (facts["stack"] == self.stack.name and facts["service"] in mine)
             ),
             None,
@@ -221,19 +145,7 @@ class Settling:
         if gone is None:
             return self._errors[0] if self._errors else None
         own = [error for error in self._errors if getattr(error, "service", "") == gone["service"]]
-        return own[0] if own else self._died(gone)
-
-    def _ask_before(self, names: list[str]) -> None:
-        """Make the probes of containers before Compose starts any, so that old data is told from new."""
-        for name in names:
-            self.environment.forget(self.stack.name, name)
-            service = self.stack.service(name)
-            assert service is not None  # names come from this stack
-            self._targets[name] = self._target(service, self.plans[name])
-            self._askers[name] = [
-                start_probe(probe, index, self._targets[name])
-                for index, probe in self._probes(service, self.plans[name], self.say)
-            ]
+        return own[0] if own else died_in(self.planned, gone)
 
     def restart(self, name: str, grace: float) -> None:
         """Stop and start one service that is up, and wait until it is ready again.
@@ -241,16 +153,11 @@ class Settling:
         Raises:
             BrokenStack: it ended, or did not become ready.
         """
-        service = self.stack.service(name)
-        assert service is not None  # the caller looked
-        plan = self.plans[name]
-        target = self._target(service, plan)
-        askers = [start_probe(probe, index, target) for index, probe in self._probes(service, plan, self.say)]
-        self.environment.forget(self.stack.name, name)
-        facts = self.environment.link.ask(Act(self.stack.name, name, "restart", grace), timeout=grace + 60)
+        askers = self.probing.askers(name)
+        self.environment.lives.forget(self.stack.name, name)
         try:
-            facts = self._host(name).restarted(facts)
-            target.log, target.log_start = self._logs[name] = Path(facts["log"]), facts["log_start"]
+            facts = self.probing.host(name).restart(grace)
+            self.probing.has_started(name, facts)
             self.progress.started.add(name)
             self._await_ready(name, askers)
             self.await_steady()
@@ -258,12 +165,21 @@ class Settling:
             for asker in askers:
                 asker.close()
 
+    def known(self) -> dict[str, Known]:
+        """Return service -> what is to be remembered of it."""
+        return {name: Known.of(plan, self._container_of(name)) for name, plan in self.plans.items()}
+
+    def _container_of(self, name: str) -> str:
+        """Return the id of a service's container, "" of a process or before its start."""
+        facts = self.facts.get(name)
+        return facts["container"] if facts else ""
+
     def await_steady(self) -> None:
         """Wait until services that cannot be asked have run for a moment. Raises BrokenStack when one ended."""
         last = Deadline(max(self._steady.values(), default=0.0), self.environment.settings.steady)
-        for _ in poll(last, wake=self._hear()):
+        for _ in poll(last, wake=self.environment.news.subscribe()):
             if gone := self._first_death():
-                raise self._died(gone)
+                raise died_in(self.planned, gone)
 
     def plant(self, seed: Seed, around: Surroundings) -> None:
         """Plant a seed; whatever it does, the wait ends with the stack's time, when a service ends, and by signals.
@@ -271,17 +187,13 @@ class Settling:
         Raises:
             BrokenStack: it was refused, or was not planted in time.
         """
-        plant_within(self.up, seed, around, wake=self._hear(), check=self._check_planting)
+        plant_within(self.up, seed, around, wake=self.environment.news.subscribe(), check=self._check_planting)
 
     def _check_planting(self) -> None:
         if self.environment.news.stopped:
             raise BrokenStack(f"Stack {self.stack.name!r} was given up before it was settled")
         if gone := self._first_death():
-            raise self._died(gone)
-
-    def _hear(self) -> threading.Event:
-        """Return an event that is set by news of the environment."""
-        return self.environment.news.subscribe()
+            raise died_in(self.planned, gone)
 
     def _bring(self, name: str) -> None:
         add_guard(self.environment.check_kept)  # a service that dies with its keeper is told of by nobody
@@ -293,88 +205,69 @@ class Settling:
             self.stop.stop()
 
     def _bring_one(self, name: str) -> None:
-        service = self.stack.service(name)
-        assert service is not None  # names come from this stack
-        for _ in poll(self.up, wake=self.moved.subscribe()):
-            if self.stop.stopped:
-                return
-            # Compose keeps the order of containers by itself.
-            if self.plans[name].contained or self._may_start(service):
-                break
-        else:
-            raise BrokenStack(
-                f"Service {name!r} was not started in {self.up.budget:g} s: "
-                f"it waits for {', '.join(service.depends_on)}",
-                service=name,
-            )
+        """Start a service when it is its turn, and wait until it is ready or done."""
+        self._await_turn(name)
+        if self.stop.stopped:
+            return
         ended = self.environment.report.timed("settle", f"{self.stack.name}/{name}")
-        plan = self.plans[name]
-        target = self._targets.get(name) or self._target(service, plan)
-        askers = self._askers.pop(name, None)
-        if askers is None:
-            askers = [start_probe(probe, index, target) for index, probe in self._probes(service, plan, self.say)]
+        askers = self.probing.askers(name)
         try:
-            facts = self._start(plan)
+            facts = self._start(name)
             if facts is None:
                 return
-            self.facts[name] = facts
-            with self._lock:
-                self.progress.started.add(name)
-            self.moved.notify()
-            if plan.ours:
-                # Log probes look from here on; what an earlier life of the service wrote does not count.
-                target.log, target.log_start = self._logs[name] = Path(facts["log"]), facts["log_start"]
-                self.environment.report.log_range(f"{self.stack.name}/{name}", target.log, target.log_start)
-            if name in self.oneshots and not plan.ours:
-                self.progress.done.add(name)
-            elif name in self.oneshots:
+            if name not in self.planned.oneshots:
+                self._await_ready(name, askers)
+            elif self.plans[name].ours:
                 self._await_done(name)
             else:
-                self._await_ready(name, askers)
+                self.progress.done.add(name)
         finally:
             for asker in askers:
                 asker.close()
         ended()
         self.moved.notify()
 
-    def _may_start(self, service: Service) -> bool:
-        return all(
-            self.progress.satisfies(condition, name)
-            for name, condition in service.depends_on.items()
-            if name in self.plans
+    def _await_turn(self, name: str) -> None:
+        """Wait until a service may start, or nobody waits any more. Raises BrokenStack when the time is up."""
+        service = self.planned.service(name)
+        for _ in poll(self.up, wake=self.moved.subscribe()):
+            # Compose keeps the order of containers by itself.
+            if self.stop.stopped or self.plans[name].contained or self.progress.lets_start(service, self.plans):
+                return
+        raise BrokenStack(
+            f"Service {name!r} was not started in {self.up.budget:g} s: it waits for {', '.join(service.depends_on)}",
+            service=name,
         )
 
-    def _start(self, plan: ServicePlan) -> ServiceFacts | None:
+    def _start(self, name: str) -> ServiceFacts | None:
         """Start a service, or wait until it was started; None when the wait was given up."""
-        if plan.service in self.oneshots:
-            self.environment.expect_end(self.stack.name, plan.service)
-        return self._host(plan.service).start()
-
-    def _host(self, name: str) -> Host:
-        service = self.stack.service(name)
-        assert service is not None  # names come from this stack
-        return host_of(self.plans[name], service, self.around)
+        if name in self.planned.oneshots:
+            self.environment.lives.expect_end(self.stack.name, name)
+        facts = self.probing.host(name).start()
+        if facts is None:
+            return None
+        self.facts[name] = facts
+        with self._lock:
+            self.progress.started.add(name)
+        self.moved.notify()
+        if self.plans[name].ours:
+            self.probing.has_started(name, facts)
+            self.environment.report.log_range(f"{self.stack.name}/{name}", *self.probing.logs[name])
+        return facts
 
     def _await_done(self, name: str) -> None:
         deadline = self.up.sooner(self.ready)
         for _ in poll(deadline, wake=self.stop.subscribe()):
-            facts = self.environment.exit_of(self.stack.name, name)
+            facts = self.environment.lives.exit_of(self.stack.name, name)
             if facts:
                 if facts["exit_code"] != 0:
-                    raise self._died(facts, "and should have ended with exit code 0")
+                    raise died_in(self.planned, facts, "and should have ended with exit code 0")
                 with self._lock:
                     self.progress.done.add(name)
                 return
             if self.stop.stopped:
                 return
-        log, log_start = self._logs[name]
-        lines = artifacts.last_lines(log, 10, log_start)
-        said = f"it wrote last {last_line(lines)!r}" if lines else "it wrote nothing"
-        raise BrokenStack(
-            f"One-shot service {name!r} did not end in {deadline.budget:g} s: {said} ({self.environment.show(log)})",
-            service=name,
-            details=[f"  {line}" for line in lines],
-        )
+        raise not_done(self.probing, name, deadline.budget)
 
     def _await_ready(self, name: str, askers: list[Asker]) -> None:
         if not askers and self.plans[name].ours:
@@ -383,165 +276,30 @@ class Settling:
         waited = wait_until_ready(
             askers,
             deadline,
-            is_dead=lambda: self.environment.exit_of(self.stack.name, name) is not None,
+            is_dead=lambda: self.environment.lives.exit_of(self.stack.name, name) is not None,
             stop=self.stop,
         )
         if waited.dead or waited.hopeless or not (waited.ready or self.stop.stopped):
-            self._host(name).refuse_strangers()
+            self.probing.host(name).refuse_strangers()
         if waited.dead:
-            facts = self.environment.exit_of(self.stack.name, name)
+            facts = self.environment.lives.exit_of(self.stack.name, name)
             assert facts is not None  # that is what dead means
-            raise self._with_history(self._died(facts, "before it was ready"), waited)
+            error = died_in(self.planned, facts, "before it was ready")
+            if waited.observation:
+                error.details = (*error.details, f"last observation: {waited.probe}: {waited.observation}")
+            raise error
         if not waited.ready:
             if waited.hopeless or not self.stop.stopped:
-                raise self._not_ready(name, waited)
+                raise not_ready(self.probing, name, waited)
             return
         with self._lock:
             self.progress.ready.add(name)
 
-    def _died(self, facts: ServiceFacts, when: str = "before its stack was settled") -> BrokenStack:
-        stack = self.tree.stack(facts["stack"])  # this one, or one that it stands on
-        service = stack.service(facts["service"])
-        assert service is not None  # it was started for that stack
-        error = self.environment.died(facts, when, variables_of(service, self.tree, stack.name))
-        if facts["exit_code"] == 0:
-            error.hint = "one that is meant to end has `x-harness: {role: oneshot}`; others stay in the foreground"
-        return error
-
-    def _with_history(self, error: BrokenStack, waited: Waited) -> BrokenStack:
-        if waited.observation:
-            error.details = (*error.details, f"last observation: {waited.probe}: {waited.observation}")
-        return error
-
-    def _not_ready(self, name: str, waited: Waited) -> BrokenStack:
-        log, _ = self._logs.get(name, (None, 0))
-        seen = self._look(name, waited)
-        reason = why_not_ready(seen)
-        service = self.stack.service(name)
-        guessed = service and not service.settings.ready and not self.plans[name].has_health
-        told = "a healthcheck, or x-harness.ready, says better when it is ready than its ports; " if guessed else ""
-        checks = [f"  {line}" for line in seen.checks] if seen.kind == "healthy" else []
-        return BrokenStack(
-            f"Service {name!r} did not settle in {waited.seconds:.1f} s: "
-            f"{reason.sentence} ({self.environment.show(log) if log else 'attached'})",
-            service=name,
-            details=[
-                f"probe: {waited.probe}",
-                *(f"  seen after {line}" for line in waited.history),
-                *(["last healthchecks:", *checks] if checks else []),
-                *(["last lines of its log:"] if log else []),
-                *([f"  {line}" for line in seen.log[-10:]] or (["  it wrote nothing"] if log else [])),
-            ],
-            hint=reason.hint or ("" if waited.hopeless else f"{told}a longer time is given by {self._longer()}"),
-        )
-
-    def _look(self, name: str, waited: Waited) -> Seen:
-        """Look at a service whose probes did not hold in time."""
-        plan, service = self.plans[name], self.stack.service(name)
-        assert service is not None  # names come from this stack
-        log, log_start = self._logs.get(name, (None, 0))
-        port = waited.port or self._own_broker(service, waited)
-        at = plan.endpoint(port) if port else None
-        kind = waited.probe.partition(" ")[0]
-        interval = str((service.compose.get("healthcheck") or {}).get("interval") or DEFAULT_INTERVAL)
-        known = self.environment.explain(self.stack.name, name, ask=kind == "healthy")  # its log is complete then
-        return Seen(
-            kind=kind,
-            observation=waited.observation,
-            history=waited.history,
-            host=at.host if at else "",
-            port=(at.right if plan.contained else at.port) if at else None,
-            listening=self._host(name).listening(self.facts.get(name, {})) if at else None,
-            contained=plan.contained,
-            log=tuple(artifacts.last_lines(log, LOOKED_AT, log_start)) if log else (),
-            checks=tuple(known.get("health_log", ())),
-            interval=interval if plan.contained and kind == "healthy" and _is_longer(interval, waited.seconds) else "",
-            variables=variables_of(service, self.tree, self.stack.name),
-        )
-
-    def _own_broker(self, service: Service, waited: Waited) -> int | None:
-        """Return the port of the broker that a probe asked, None when it asked none or another service's."""
-        for probe in service.settings.ready:
-            if probe.kafka and waited.probe.startswith("kafka"):
-                owner, port = broker_of(probe.kafka.broker, service, self.tree, self.stack.name)
-                return port if owner == service.name else None
-        return None
-
-    def _longer(self) -> str:
-        if self.environment.settings.wait_timeout:
-            return f"wait-timeout ({self.environment.settings.origins['wait_timeout']})"
-        return f"x-harness.timeouts.ready in {self.stack.files[0].name}"
-
-    def ask_later(self) -> None:
-        """Have the environment know how the services of this stack are asked from now on."""
-        for name in self.plans:
-            self.environment.askers[f"{self.stack.name}/{name}"] = partial(self._askers_of, name, start_again)
-
-    def checks_of(self, name: str) -> list[Asker]:
-        """Return what tells whether a service of this stack, which was ready once, answers still, whatever it says."""
-        return self._askers_of(name, start_check)
-
-    def _askers_of(self, name: str, start: Callable[[Probe, int, Target], Asker | None]) -> list[Asker]:
-        service, plan = self.stack.service(name), self.plans[name]
-        if service is None or name in self.oneshots:
-            return []
-        target = self._target(service, plan)
-        probes = self._probes(service, plan, lambda _: None)
-        askers = [start(probe, index, target) for index, probe in probes]
-        return [asker for asker in askers if asker]
-
-    def _probes(self, service: Service, plan: ServicePlan, say: Callable[[str], None]) -> list[tuple[int, Probe]]:
-        """Return the probes to ask before the stack's seeds are planted."""
-        probes: list[tuple[int, Probe]] = []
-        for index, probe in enumerate(plan.ready):
-            if not plan.ours and probe.kind in _NEEDS_A_HAND:
-                say(f"service {service.name!r} is attached, so its probe {probe.kind!r} is left out")
-                continue
-            if probe.healthy and not plan.has_health:
-                say(f"service {service.name!r}: no {plan.health_key}, so the probe 'healthy' is left out")
-                continue
-            if probe.kafka and probe.kafka.topics:
-                rest = {topic: n for topic, n in probe.kafka.topics.items() if topic not in self._seeded}
-                probes.append((index, Probe(kafka=probe.kafka.model_copy(update={"topics": rest}))))
-            else:
-                probes.append((index, probe))
-        if probes or service.name in self.oneshots:
-            return probes
-        if plan.has_health:
-            return [(0, Probe(healthy=True))]
-        ports = [port.left for port in service.ports if port.protocol == "tcp"]
-        what = f"its ports {', '.join(map(str, ports))} listen" if ports else "it runs"
-        say(f"service {service.name!r} has no probe: it counts as ready when {what}")
-        return [(0, Probe(tcp=port)) for port in ports]
-
-    def _target(self, service: Service, plan: ServicePlan) -> Target:
-        address = {number: (end.host, end.port) for number, end in by_number(plan.endpoints).items()}
-        brokers = {
-            index: self.bootstrap(*broker_of(probe.kafka.broker, service, self.tree, self.stack.name))
-            for index, probe in enumerate(service.settings.ready)
-            if probe.kafka
-        }
-        return self._host(service.name).target(Addresses(address, brokers))
-
     def await_seeded_topics(self) -> None:
         """Ask for the topics that probes name and seeds made. Raises BrokenStack as ``settle`` does."""
-        for service in self.stack.services:
-            if service.name not in self.plans:
-                continue
-            target = self._target(service, self.plans[service.name])
-            for index, probe in enumerate(service.settings.ready):
-                if not (probe.kafka and self._seeded & set(probe.kafka.topics)):
-                    continue
-                asker = start_probe(probe, index, target)
+        for name in self.plans:
+            for asker in self.probing.seeded(name):
                 try:
-                    self._await_ready(service.name, [asker])
+                    self._await_ready(name, [asker])
                 finally:
                     asker.close()
-
-
-def _is_longer(interval: str, seconds: float) -> bool:
-    """Return whether an interval, in Compose's words, is longer than a time."""
-    try:
-        return parse_duration(interval) > seconds
-    except ValueError:
-        return False

@@ -2,93 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import artifacts, procs
-from harness.artifacts import mapped_path
-from harness.engine import Endpoint
-from harness.engine.compose import hands
-from harness.errors import ConfigError, HarnessError, Unsupported
-from harness.keeper.messages import Act, ServiceFacts, Services
+from harness import artifacts
+from harness.errors import ConfigError, HarnessError
+from harness.keeper.messages import ServiceFacts, Services
 from harness.stack import by_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from harness.engine.known import Known
+    from harness.procs import Finished
     from harness.runs.environment import Environment
 
 EXEC_BUDGET = 60.0
-ACT_BUDGET = 60.0  # seconds beyond the grace that it is given
 _DUMPED = ("stack", "state", "pid", "container", "exit_code", "oom", "health", "starts", "log")
-
-
-@dataclass(frozen=True)
-class Known:
-    """What the keeper remembers of a settled service, so that any later run can use it.
-
-    Attributes:
-        stack: its stack.
-        service: its name.
-        endpoints: its published ports.
-        env: its environment.
-        cwd: its folder, of a process.
-        mounts: container path -> path here, of a process.
-        grace: seconds between TERM and KILL.
-        container: full id of its container, "" for a process.
-        attached: whether somebody else has started it.
-    """
-
-    stack: str
-    service: str
-    endpoints: tuple[Endpoint, ...]
-    env: Mapping[str, str]
-    cwd: str
-    mounts: Mapping[str, str]
-    grace: float
-    container: str = ""
-    attached: bool = False
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON values."""
-        return {**vars(self), "endpoints": [vars(one) for one in self.endpoints]}
-
-    @classmethod
-    def from_dict(cls, table: Mapping[str, Any]) -> Known:
-        """Return it from JSON values."""
-        return cls(**{**table, "endpoints": tuple(Endpoint(**one) for one in table["endpoints"])})
-
-    def addresses(self) -> dict[str, str]:
-        """Return ``SERVICE:PORT`` -> ``host:port`` of its ports, by their left numbers."""
-        meant = by_number(self.endpoints)
-        return {f"{self.service}:{end.left}": str(meant[end.left]) for end in self.endpoints}
-
-    def refuse_attached(self, what: str) -> None:
-        """Do nothing when it runs in this environment. Raises Unsupported when somebody else has started it."""
-        if self.attached:
-            raise Unsupported(f"Service {self.service!r} is attached: {what} is for whoever started it")
-
-    def map_path(self, path: str) -> Path:
-        """Return a container path as a path here; one that is not mounted stays."""
-        return Path(mapped_path(path, self.mounts) or path)
-
-    def execute(self, environment: Environment, argv: Sequence[str], timeout: float) -> procs.Finished:
-        """Run a command in its container, or as the process would: with its environment, folder and mounted files."""
-        if self.container:
-            return self.run(environment, argv, timeout)
-        return self.run(environment, [str(self.map_path(w)) if w.startswith("/") else w for w in argv], timeout)
-
-    def run(self, environment: Environment, words: Sequence[str], timeout: float) -> procs.Finished:
-        """Run a command as ``execute`` does, whose paths are those of this machine where it is a process."""
-        self.refuse_attached("running a command in it")
-        if self.container:
-            return hands.execute(environment.client, self.container, words, timeout)
-        try:
-            return procs.run(words, timeout=timeout, env=self.env, cwd=self.cwd)
-        except OSError as error:
-            raise HarnessError(f"{words[0]!r} cannot be run in service {self.service!r}: {error.strerror}") from error
 
 
 class _GivenBackError(HarnessError):
@@ -182,8 +112,8 @@ class Service:
     def _act(self, act: str, grace: float = 0.0) -> None:
         self._known.refuse_attached(f"to {act} it")
         if act in ("start", "restart"):
-            self._environment.forget(self.stack, self.name)
-        facts = self._environment.link.ask(Act(self.stack, self.name, act, grace), timeout=grace + ACT_BUDGET)
+            self._environment.lives.forget(self.stack, self.name)
+        facts = self._environment.driver_of(self._known).act(self._known, act, grace, self._environment)
         key = f"{self.stack}/{self.name}"
         if act == "pause":
             self._environment.paused.add(key)
@@ -216,9 +146,9 @@ class Service:
         """Let it run on."""
         self._act("unpause")
 
-    def exec(self, argv: Sequence[str], *, timeout: float = EXEC_BUDGET) -> procs.Finished:
+    def exec(self, argv: Sequence[str], *, timeout: float = EXEC_BUDGET) -> Finished:
         """Run a command in its container, or as a process with its environment, folder and mounted files."""
-        return self._known.execute(self._environment, argv, timeout)
+        return self._environment.execute(self._known, self._known.map_words(argv), timeout)
 
     def copy_out(self, path: str, to: Path) -> Path:
         """Copy a file or folder of the service to ``to`` and return that.
@@ -226,17 +156,7 @@ class Service:
         Raises:
             HarnessError: there is no such file.
         """
-        self._known.refuse_attached("copying out of it")
-        if self._known.container:
-            return hands.copy_out(self._environment.client, self._known.container, path, to)
-        source = self._known.map_path(path)
-        try:
-            if source.is_dir():
-                shutil.copytree(source, to, dirs_exist_ok=True)
-            else:
-                shutil.copy2(source, to)
-        except OSError as error:
-            raise HarnessError(f"{path} of service {self.name!r} cannot be copied: {error.strerror}") from error
+        self._environment.driver_of(self._known).copy_out(self._known, path, to, self._environment)
         return to
 
 

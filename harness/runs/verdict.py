@@ -16,13 +16,14 @@ from harness.clock import Deadline, now, poll
 from harness.errors import BrokenStack, EngineUnreachableError, HarnessError
 from harness.keeper.messages import Look, ServiceFacts, Services
 from harness.readiness import ask_once
-from harness.runs.evidence import Noise, request_for
+from harness.runs.evidence import Noise, last_words, request_for
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from harness.readiness import Asker
-    from harness.runs.environment import Environment, Use
+    from harness.runs.environment import Environment
+    from harness.runs.lives import Use
     from harness.runs.run import Run
 
 DOUBT = 0.5  # seconds in which a service whose connection was lost may turn out to be dead
@@ -163,7 +164,7 @@ class Judge:
 
     def _first_processes(self, stacks: Collection[str]) -> dict[str, Process]:
         """Return the processes of services that run; asked for anew when something has started or ended."""
-        wanted = (self._environment.changes, frozenset(stacks))
+        wanted = (self._environment.lives.changes, frozenset(stacks))
         if self._listed != wanted:
             self._processes = {
                 key: process
@@ -215,7 +216,7 @@ class Judge:
 
     def _settled(self, stack: str) -> Collection[str]:
         settling = self._run.settled.get(stack) if stack in self._environment.brought else None  # given back: no more
-        return [name for name in settling.plans if name not in settling.oneshots] if settling else ()
+        return [name for name in settling.plans if name not in settling.planned.oneshots] if settling else ()
 
     def _ask(self, keys: list[str]) -> dict[str, str]:
         """Ask each service once whether it answers; return service -> "" or which probe was not answered."""
@@ -224,7 +225,7 @@ class Judge:
     def _checks_of(self, key: str) -> list[Asker]:
         stack, _, service = key.partition("/")
         settling = self._run.settled.get(stack)
-        return settling.checks_of(service) if settling and service in settling.plans else []
+        return settling.probing.checks_of(service) if settling and service in settling.plans else []
 
     def _is_stopped(self, key: str) -> bool:
         """Return whether a process of a service stands still by a signal."""
@@ -236,7 +237,7 @@ class Judge:
         environment = self._environment
         where, lines = "attached", []
         if facts:
-            where, lines = environment.show(Path(facts["log"])), environment.last_words(facts)
+            where, lines = environment.show(Path(facts["log"])), last_words(facts)
         summary = f"Service {service!r} no longer answers under {use.test}: {', '.join(seen)} ({where})"
         return BrokenStack(summary, service=service, details=lines)
 

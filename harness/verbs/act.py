@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import procs
 from harness.clock import Deadline, now
-from harness.daemon import connect
-from harness.engine.compose import hands
+from harness.engine.choice import DRIVERS, driver_of
+from harness.engine.known import Known
 from harness.errors import BrokenStack, ConfigError, HarnessError
 from harness.keeper.messages import Settled, StackFacts
 from harness.runs.choice import choose
 from harness.runs.known import changing, find_service, records_here, services_of
+from harness.runs.planned import Planned
+from harness.runs.planning import Site
+from harness.runs.planting import plant_within
 from harness.runs.run import Run, running
-from harness.runs.settling import Settling, plant_within
-from harness.runs.stack import Known, Stack
+from harness.runs.settling import Settling
+from harness.runs.stack import Stack
 from harness.seeding import Surroundings
 from harness.stack import broker_of, by_number, read_tree
 
@@ -41,15 +43,8 @@ def execute(settings: Settings, service: str, argv: Sequence[str]) -> int:
         ConfigError: nothing is up, there is no such service, or the command cannot be run.
     """
     record, known = find_service(settings, service)
-    if not known.container:
-        words = [str(known.map_path(word)) if word.startswith("/") else word for word in argv]
-        try:
-            return procs.run_attached(words, cwd=known.cwd, env=known.env)
-        except OSError as error:
-            raise ConfigError(f"{words[0]!r} cannot be run in service {known.service!r}: {error.strerror}") from error
-    assert record.daemon is not None  # where containers are
-    with closing(connect(record.daemon, timeout=None)) as client:
-        return hands.attach(client, known.container, argv)
+    driver = driver_of(known, DRIVERS[record.engine](settings, record.daemon))
+    return driver.execute_here(known, known.map_words(argv))
 
 
 @contextmanager
@@ -82,16 +77,15 @@ def restart(settings: Settings, say: Callable[[str], None], service: str) -> flo
         raise ConfigError(f"Service {known.service!r} is no longer in {tree.root.files[0]}", hint="`up` starts anew")
     began = now()
     with _using(settings, record, say) as (run, environment):
-        plan = run.plan_in(environment, tree, tree.root)
-        settling = Settling(
+        plan = Site(run.choice, environment, tree).plan_again(tree.root)
+        planned = Planned(
             environment,
             tree,
             tree.root,
             {service.service: service for service in plan.services},
             lambda name, port: "{}:{}".format(*_address(_everything(stacks), name, port)),
-            say,
         )
-        settling.restart(known.service, known.grace or DEFAULT_GRACE)
+        Settling(planned, say).restart(known.service, known.grace or DEFAULT_GRACE)
     return now() - began
 
 
@@ -149,10 +143,10 @@ def _plant(
                 *_address(everything, *broker_of(written, None, tree, tree.root.name))
             ),
             address=lambda service, port: _address(everything, service, port),
-            execute=lambda service, argv, timeout: _known(everything, service).run(environment, argv, timeout),
+            execute=lambda service, argv, timeout: environment.execute(_known(everything, service), argv, timeout),
             stack=Stack(tree.root.name, everything, environment, list),
         )
-        for one in run.plan_in(environment, tree, tree.root).seeds:
+        for one in Site(run.choice, environment, tree).plan_again(tree.root).seeds:
             if one.key not in todo:
                 continue
             ended = environment.report.timed("seed", f"{tree.root.name}/{one.key}")

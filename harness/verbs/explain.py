@@ -12,8 +12,8 @@ from harness.engine.identity import Identity
 from harness.keeper.networks import Network
 from harness.procs import describe_exit
 from harness.runs.choice import Choice, choose
+from harness.runs.images import images_of
 from harness.runs.known import checkout_of, record_in, services_of
-from harness.runs.launching import images_of
 from harness.stack import show_config
 
 if TYPE_CHECKING:

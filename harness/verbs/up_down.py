@@ -54,9 +54,9 @@ def up(
         if not anew:
             with running(run):
                 stack = run.bring(name)
-                if not run.changed:
+                if not run.reuse.changed:
                     return _leave_up(run, stack, ttl)
-            anew = f"{', '.join(run.changed)}: changed since it was started"
+            anew = f"{', '.join(run.reuse.changed)}: changed since it was started"
         say(f"{anew}; everything is started anew")
         _down(settings, say, [record for record in records_on_engine(settings) if record.engine == engine])
         run = Run(choose(settings), say, new_run=False)

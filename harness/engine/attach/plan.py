@@ -11,8 +11,8 @@ import re
 from typing import TYPE_CHECKING
 
 from harness.engine.layout import endpoints, process_of
+from harness.engine.local import plan_process
 from harness.engine.plan import AttachedPlan, Endpoint, ServicePlan, StackPlan
-from harness.engine.process.plan import plan_process
 from harness.errors import ConfigError
 from harness.stack import numbers_of
 

@@ -13,9 +13,9 @@ import yaml
 
 from harness.engine.compose import lint
 from harness.engine.layout import endpoints, moved_ports, process_of, variables, visible_ports
+from harness.engine.local import grace_of, names_inside, plan_process, planned_seeds
 from harness.engine.mounts import folders_to_make, missing_sources
 from harness.engine.plan import ContainerPlan, Containers, Image, ServicePlan, StackPlan
-from harness.engine.process.plan import grace_of, names_inside, plan_process, planned_seeds
 from harness.errors import ConfigError
 from harness.ownership.objects import CHECKOUT, CHECKOUT_PATH
 

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 from harness import artifacts
 from harness.artifacts import last_lines
 from harness.daemon import in_words
-from harness.engine import ContainerPlan, Image
 from harness.engine.identity import BUILT
-from harness.errors import BrokenStack, ConfigError, HarnessError, SkippedStack
-from harness.images import build_arguments, build_error, builder, choose, choose_base, ensure_image, image_id
+from harness.errors import BrokenStack, HarnessError
+from harness.images import build_error, builder, ensure_image, image_id
 from harness.keeper.messages import Compose, Composed, StopCompose
 from harness.refusals import why_not_started
 from harness.stack import ANYWHERE, compose_environment, find_compose
@@ -24,11 +23,8 @@ from harness.stack import ANYWHERE, compose_environment, find_compose
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from docker import APIClient
-
-    from harness.engine import ServicePlan, StackPlan
-    from harness.runs.environment import Environment
-    from harness.stack import Stack, Tree
+    from harness.engine import ContainerPlan, ServicePlan, StackPlan
+    from harness.engine.driver import Place
 
 BUILD_BUDGET = 1800.0
 ANSWER_BUDGET = 30.0  # whoever waits for the services gives up first, and says so better
@@ -38,58 +34,20 @@ _FAILS = re.compile(r"\b(?:Error|failed|unhealthy|exited|didn't complete)\b")
 _STEP = re.compile(rb"---> Running in ([0-9a-f]{12,64})\b")
 
 
-def refuse_skipped(tree: Tree, environ: Mapping[str, str]) -> None:
-    """Do nothing when every subject of ``tree`` is wanted.
-
-    Raises:
-        SkippedStack: a variable says that one is to be left out.
-        ConfigError: a variable says something that it cannot.
-    """
-    for stack in tree.stacks:
-        for service in stack.services:
-            choice = choose(service, environ)
-            if choice.kind == "skip":
-                raise SkippedStack(
-                    f"Stack {tree.root.name!r} is skipped: {choice.variable}=skip leaves out service {service.name!r}"
-                )
-
-
-def images_of(tree: Tree, stack: Stack, environ: Mapping[str, str], client: APIClient | None) -> dict[str, Image]:
-    """Return what is decided about the image of each service of a stack and of those that it includes.
-
-    Without a client, and of included ones, as far as nothing must be asked.
-
-    Raises:
-        BrokenStack: a Dockerfile's base is nowhere to be had.
-    """
-    made = {}
-    for owner, service in tree.visible(stack.name).values():
-        choice = choose(service, environ)
-        builds = bool(service.compose.get("build")) and choice.kind != "prebuilt"
-        base = None
-        if builds and client and owner is stack:
-            build = service.compose["build"]
-            dockerfile = Path(build.get("context", "."), build.get("dockerfile") or "Dockerfile")
-            base = choose_base(client, environ, dockerfile=dockerfile) if dockerfile.is_file() else None
-        arguments = build_arguments(service, environ, base) if builds else {}
-        made[service.name] = Image(choice.image or service.image, builds, arguments, choice.variable)
-    return made
-
-
 class Launch:
     """Compose at work for one stack.
 
     Args:
-        environment: where it happens.
+        place: where it happens.
         plan: what is to be started.
     """
 
-    def __init__(self, environment: Environment, plan: StackPlan) -> None:
+    def __init__(self, place: Place, plan: StackPlan) -> None:
         assert plan.containers is not None  # the caller looked
-        self.environment = environment
+        self.place = place
         self.plan = plan
         self.containers = plan.containers
-        folder = environment.folder / FOLDER
+        folder = place.folder / FOLDER
         folder.mkdir(mode=0o700, exist_ok=True)
         self.override = folder / f"{plan.stack}.override.yaml"
         self.log = folder / f"{plan.stack}.log"
@@ -103,10 +61,10 @@ class Launch:
         Raises:
             BrokenStack: a build failed, or an image is nowhere to be had.
         """
-        settings = self.environment.settings
+        settings = self.place.settings
         if self.containers.build and settings.build != "never":
             self.build(say)
-        client: Any = self.environment.client  # its stubs leave out what is asked for here
+        client: Any = self.place.client  # its stubs leave out what is asked for here
         images: dict[str, dict[str, Any]] = {}
         prepared: dict[str, ServicePlan] = {}
         for plan in self.plan.in_containers:
@@ -116,32 +74,32 @@ class Launch:
                     images[plan.image] = client.inspect_image(plan.image)
             image = images[plan.image]
             check = (image.get("Config") or {}).get("Healthcheck") or {}
-            self.environment.report.image(plan.image, image["Id"])
+            self.place.report.image(plan.image, image["Id"])
             declared = bool(check.get("Test")) and check.get("Test") != ["NONE"]
             has_check = plan.healthcheck or (declared and not plan.health_off)
             prepared[plan.service] = replace(plan, healthcheck=has_check)
         services = tuple(prepared.get(plan.service, plan) for plan in self.plan.services)
         return replace(self.plan, services=services)
 
-    def _get(self, client: Any, one: ContainerPlan) -> None:  # noqa: ANN401 - as in ``prepare``
+    def _get(self, client: Any, plan: ContainerPlan) -> None:  # noqa: ANN401 - as in ``prepare``
         """Have the engine have a service's image. Raises BrokenStack."""
-        settings = self.environment.settings
-        if not one.image.startswith(BUILT):
+        settings = self.place.settings
+        if not plan.image.startswith(BUILT):
             pull: Any = settings.pull
-            ensure_image(client, one.image, service=one.service, variable=one.variable, pull=pull)
-        elif image_id(client, one.image) is None:
+            ensure_image(client, plan.image, service=plan.service, variable=plan.variable, pull=pull)
+        elif image_id(client, plan.image) is None:
             off = ", and building is off" if settings.build == "never" else ""
             raise BrokenStack(
-                f"Service {one.service!r}: image {one.image!r} was never built here{off}",
-                service=one.service,
+                f"Service {plan.service!r}: image {plan.image!r} was never built here{off}",
+                service=plan.service,
                 hint="`harness build`, or leave out --no-build",
             )
 
     def build(self, say: Callable[[str], None]) -> None:
         """Build what is built. Raises BrokenStack with the last lines of the log."""
-        how = builder(self.environment.settings.environ)
+        how = builder(self.place.settings.environ)
         names = list(self.containers.build)
-        ended = self.environment.report.timed("build", self.plan.stack)
+        ended = self.place.report.timed("build", self.plan.stack)
         since = datetime.now(UTC)  # the engine is on this machine, and so is its clock
         say(f"building {', '.join(names)} ({how.reason})")
         try:
@@ -150,7 +108,7 @@ class Launch:
             with contextlib.suppress(HarnessError):
                 self.stop()
             lines = [f"  {line}" for line in last_lines(self.build_log, 12)]
-            error.details = (*error.details, f"the end of {self.environment.show(self.build_log)}:", *lines)
+            error.details = (*error.details, f"the end of {self.place.show(self.build_log)}:", *lines)
             raise
         ended()
         if answer["code"] != 0:
@@ -164,7 +122,7 @@ class Launch:
         the build began, from an image without a name as steps are, has ended, and carries no owner's label that its
         image has not brought along.
         """
-        client: Any = self.environment.client
+        client: Any = self.place.client
         for step in set(_STEP.findall(self.build_log.read_bytes())):
             with contextlib.suppress(HarnessError), in_words("step of a build"):
                 facts = client.inspect_container(step.decode())
@@ -176,7 +134,7 @@ class Launch:
 
     def begin(self, names: Sequence[str], failed: Callable[[], None], timeout: float) -> None:
         """Start services; returns at once. ``failed`` is called when Compose could not start them all."""
-        graces = {one.service: one.grace for one in self.plan.services if one.service in names}
+        graces = {plan.service: plan.grace for plan in self.plan.services if plan.service in names}
         for plan in self.plan.in_containers:
             if plan.service not in names:
                 continue
@@ -214,7 +172,7 @@ class Launch:
 
     def stop(self) -> None:
         """End what Compose does now."""
-        self.environment.link.ask(StopCompose(self.plan.stack))
+        self.place.link.ask(StopCompose(stack=self.plan.stack))
 
     def _not_started(self, refused: dict[str, str]) -> BrokenStack:
         """Return the error for containers that the engine did not start, and write its words where Compose's are."""
@@ -222,7 +180,7 @@ class Launch:
         artifacts.append(self.log, "\n".join([*lines, ""]))
         service, words = next(iter(refused.items()))
         return BrokenStack(
-            f"Service {service!r} could not be started: {why_not_started(words)} ({self.environment.show(self.log)})",
+            f"Service {service!r} could not be started: {why_not_started(words)} ({self.place.show(self.log)})",
             service=service,
             details=[f"  {line}" for line in lines],
         )
@@ -241,7 +199,7 @@ class Launch:
             who = f"Service {blamed!r}" if blamed else f"Stack {self.plan.stack!r}"
             head = f"{who} could not be started: {why_not_started(cause)}"
         return BrokenStack(
-            f"{head} ({self.environment.show(self.log)})",
+            f"{head} ({self.place.show(self.log)})",
             service=blamed,
             details=[
                 *(f"  {line}" for line in said),
@@ -252,19 +210,19 @@ class Launch:
 
     def _named(self, line: str) -> list[str]:
         """Return the services that a line of Compose names: by their containers, or in words."""
-        names = [one.service for one in self.plan.services]
+        names = [plan.service for plan in self.plan.services]
         project = re.escape(self.containers.project)
         return [name for name in names if re.search(rf"\b{project}-{re.escape(name)}-1\b|\"{re.escape(name)}\"", line)]
 
     def _checks(self, service: str) -> list[str]:
         """Return what the last healthchecks of a service said."""
-        return [str(check) for check in self.environment.explain(self.plan.stack, service).get("health_log", ())]
+        return [str(check) for check in self.place.explain(self.plan.stack, service).get("health_log", ())]
 
     def _compose(
         self, words: list[str], log: Path, services: dict[str, float], env: Mapping[str, str], timeout: float
     ) -> Composed:
-        environ = self.environment.settings.environ
-        daemon = self.environment.daemon
+        environ = self.place.settings.environ
+        daemon = self.place.daemon
         assert daemon is not None  # an environment with containers has one
         argv = [
             find_compose(environ),
@@ -278,10 +236,10 @@ class Launch:
         child = {key: value for key, value in compose_environment(environ).items() if not key.startswith("DOCKER_")}
         if "DOCKER_CONFIG" in environ:
             child["DOCKER_CONFIG"] = environ["DOCKER_CONFIG"]
-        return self.environment.link.ask(
+        return self.place.link.ask(
             Compose(
-                self.plan.stack,
-                argv,
+                stack=self.plan.stack,
+                argv=argv,
                 env={**child, **daemon.environment(), **self.containers.env, **env},
                 cwd=ANYWHERE,
                 log=str(log),
@@ -297,24 +255,3 @@ def _are_its_images(client: Any, facts: dict[str, Any]) -> bool:  # noqa: ANN401
     brought = client.inspect_image(facts["Image"])["Config"].get("Labels") or {}
     labels = facts["Config"]["Labels"]
     return all(brought.get(label) == labels.get(label) for label in _OWNED)
-
-
-def refuse_remote(gateway: str) -> None:
-    """Do nothing when a container network's gateway is an address of this machine.
-
-    Without that, a container's address may be somebody else's, and what is sent there leaves this machine.
-
-    Raises:
-        ConfigError: it is not.
-    """
-    import socket  # noqa: PLC0415
-
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        try:
-            probe.bind((gateway, 0))
-        except OSError as error:
-            raise ConfigError(
-                f"The containers' network is not on this machine ({gateway}: {error.strerror}), "
-                "and container addresses or local builds need it to be",
-                hint="use addresses = published, and no --local-build, with this engine",
-            ) from error

@@ -1,0 +1,196 @@
+"""A service as a container: how its start is seen, and how it is asked and looked at."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness import artifacts, sockets
+from harness.clock import YOUNG, now, poll
+from harness.engine.compose import hands
+from harness.engine.driver import act_by_keeper
+from harness.errors import BrokenStack, HarnessError
+from harness.keeper.messages import ServiceFacts, Services
+from harness.readiness import Hopeless, Target, is_silent
+from harness.refusals import missing_for_good
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.engine.driver import Addresses, Around, Place
+    from harness.engine.plan import ServicePlan
+    from harness.sockets import Listener
+    from harness.stack import Service
+
+EXPLAIN_BUDGET = 5.0
+HEALTH_LOOK = 1.0  # seconds after which the engine is asked what the checks of a container say
+LOOK_BUDGET = 2.0
+_DNS_OF_ENGINE = "127.0.0.11"  # Docker's own resolver, in every container on a network that was made
+
+
+class ContainerHost:
+    """A service as a container."""
+
+    def __init__(self, plan: ServicePlan, service: Service, around: Around) -> None:
+        self._plan = plan
+        self._service = service
+        self._around = around
+
+    def start(self) -> ServiceFacts | None:
+        """Wait until Compose has started it."""
+        plan, around = self._plan, self._around
+        launch = around.launch
+        for _ in poll(around.up, wake=around.stop.subscribe()):
+            if facts := around.place.lives.started(plan.stack, plan.service):
+                return facts
+            if launch and launch.failed:
+                raise launch.failed
+            if around.stop.stopped:
+                return None
+        raise BrokenStack(
+            f"Service {plan.service!r} was not started in {around.up.budget:g} s "
+            f"({around.place.show(launch.log) if launch else ''})",
+            service=plan.service,
+            details=[f"  {line}" for line in artifacts.last_lines(launch.log)] if launch else [],
+        )
+
+    def restart(self, grace: float) -> ServiceFacts:
+        """Have the keeper do it, and wait until its start was told."""
+        facts = act_by_keeper(self._plan, "restart", grace, self._around.place)
+        return self.start() or facts
+
+    def target(self, addresses: Addresses) -> Target:
+        """Return a target that is asked by way of the engine."""
+        plan, place = self._plan, self._around.place
+        silence = Silence(place, plan)
+
+        def container() -> str:
+            facts = place.lives.started(plan.stack, plan.service)
+            return facts["container"] if facts else ""
+
+        return Target(
+            service=plan.service,
+            stack=plan.stack,
+            address=addresses.own,
+            brokers=addresses.brokers,
+            env=plan.env,
+            silence=silence.asked,
+            refuted=silence.accepted,
+            execute=lambda argv, timeout: hands.execute(place.client, container(), argv, timeout),
+            exists=lambda path: hands.exists(place.client, container(), path),
+            healthy=ContainerHealth(place, plan.stack, plan.service, _health_line(self._service)),
+        )
+
+    def refuse_strangers(self) -> None:
+        """Its ports are the engine's to publish."""
+
+    def listening(self, facts: Mapping[str, Any]) -> tuple[Listener, ...] | None:
+        """Look into its network."""
+        return _listening(self._around.place, self._plan, str(facts.get("container") or ""))
+
+
+class ContainerHealth:
+    """What the engine says of a container's health, and, once a while, why: a check may be one that cannot succeed.
+
+    Args:
+        place: where it is.
+        stack: its stack.
+        service: its name.
+        line: its healthcheck as its file has it, "" where its image has it.
+    """
+
+    def __init__(self, place: Place, stack: str, service: str, line: str) -> None:
+        self._place = place
+        self._stack = stack
+        self._service = service
+        self._line = line
+        self._next_look = now() + HEALTH_LOOK
+
+    def __call__(self) -> str:
+        """Return "" when it is healthy, else what is said. Raises Hopeless when its check has no program to run."""
+        health = self._place.lives.health(self._stack, self._service)
+        if health == "healthy":
+            return ""
+        said = f"its healthcheck says: {health or 'nothing yet'}"
+        if self._place.lives.started(self._stack, self._service) and now() >= self._next_look:
+            checks = self._place.explain(self._stack, self._service).get("health_log", [])
+            self._next_look = now() + HEALTH_LOOK
+            if any(missing_for_good(self._line, check) for check in checks):
+                raise Hopeless(f"{said}, {checks[-1]}")
+        return said
+
+
+class Silence:
+    """Whether anything listens in a container, once it has been asked in vain for a while, or has accepted.
+
+    The proxy of a published port accepts for a container in which nothing listens; who asks on keeps it busy.
+    """
+
+    def __init__(self, place: Place, plan: ServicePlan) -> None:
+        self._place = place
+        self._plan = plan
+        self._container = ""
+        self._look_from = 0.0
+        self._first_process = 0
+
+    def asked(self, host: str, port: int) -> str:
+        """Return why an address need not be asked, "" when it may answer, that cannot be seen or it is early."""
+        return self._look(host, port, early=False)
+
+    def accepted(self, host: str, port: int) -> str:
+        """Return why a connection that was accepted counts for nothing, "" when it may count or that cannot be seen."""
+        return self._look(host, port, early=True)
+
+    def _look(self, host: str, port: int, *, early: bool) -> str:
+        end = next((end for end in self._plan.endpoints if (end.host, end.port) == (host, port)), None)
+        facts = self._place.lives.started(self._plan.stack, self._plan.service)
+        if end is None or facts is None:
+            return ""
+        if facts["container"] != self._container:
+            self._container, self._look_from, self._first_process = facts["container"], now() + YOUNG, 0
+        if now() < self._look_from and not early:
+            return ""
+        self._first_process = self._first_process or self._pid()
+        silent = is_silent(self._first_process, self._container, end.right)
+        return f"{end}: nothing listens on port {end.right} in the container" if silent else ""
+
+    def _pid(self) -> int:
+        plan = self._plan
+        with suppress(HarnessError):
+            for facts in self._place.link.ask(Services(), timeout=EXPLAIN_BUDGET)["services"]:
+                if (facts["stack"], facts["service"]) == (plan.stack, plan.service):
+                    return int(facts["pid"])
+        return 0
+
+
+def _health_line(service: Service | None) -> str:
+    test = ((service.compose.get("healthcheck") or {}) if service else {}).get("test") or ""
+    return test if isinstance(test, str) else " ".join(test)
+
+
+def _listening(place: Place, plan: ServicePlan, container: str) -> tuple[Listener, ...] | None:
+    """Return what listens in a container's network, None when it cannot be seen.
+
+    By /proc, or by a look in it where its process is not seen here.
+    """
+    pid = int(place.explain(plan.stack, plan.service).get("pid") or 0)
+    if pid and container and container in _cgroups(pid):
+        listeners = sockets.listeners(pid)
+    else:
+        try:
+            argv = ("cat", "/proc/net/tcp", "/proc/net/tcp6")
+            done = hands.execute(place.client, container, argv, LOOK_BUDGET)
+        except HarnessError:
+            return None
+        if not done.stdout:
+            return None
+        listeners = sockets.parse_listeners(done.stdout)
+    return tuple(listener for listener in listeners if listener.host != _DNS_OF_ENGINE)
+
+
+def _cgroups(pid: int) -> str:
+    """Return the groups of a process: a container's have its id in their names. Its number alone proves nothing."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8")
+    return ""

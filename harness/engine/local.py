@@ -1,0 +1,257 @@
+"""Services as local processes, which every engine can have: what one is, and what its placeholders stand for.
+
+Nothing is touched here but the files that are read.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.engine.layout import LOOPBACK, endpoints, moved_ports, process_of, variables, visible_ports
+from harness.engine.mounts import folders_to_make, missing_sources
+from harness.engine.plan import FileCopy, ProcessPlan
+from harness.engine.rendering import Names
+from harness.errors import ConfigError
+from harness.stack import by_number, numbers_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.engine.layout import Layout
+    from harness.stack import Mount, Port, Probe, Process, Seed, Service, Stack, Tree
+
+SUBJECT_GRACE = 2.0
+# What a process may see of the caller's environment: where things are and how to print, nothing that makes it differ
+# from the same service in a container.
+_PASSED_ON = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
+_PASSED_ON_TOO = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "VIRTUAL_ENV")
+
+
+def planned_seeds(tree: Tree, stack: Stack, layout: Layout) -> tuple[Seed, ...]:
+    """Return the seeds of a stack with their commands rendered for the services that these run in.
+
+    Raises:
+        ConfigError: with every placeholder that has no value there.
+    """
+    seeds: list[Seed] = []
+    problems: list[str] = []
+    for seed in stack.settings.seed:
+        try:
+            seeds.append(_planned_seed(tree, stack, seed, layout))
+        except ConfigError as error:
+            problems.append(f"{error.summary} ({stack.files[0]}, seed {seed.key!r})")
+    if problems:
+        raise ConfigError.of(problems)
+    return tuple(seeds)
+
+
+def _planned_seed(tree: Tree, stack: Stack, seed: Seed, layout: Layout) -> Seed:
+    if seed.exec is None:
+        return seed
+    owner, service = tree.visible(stack.name)[seed.exec.service]
+    if process_of(service, layout.engine, layout.local):
+        names = _names(tree, owner, service, _map_mounts(owner, service, layout)[0], layout)
+        # The names of services are those that the seed's stack sees.
+        names = replace(names, addresses=_addresses(tree, stack, layout), ports=visible_ports(tree, stack.name, layout))
+        words = _command_line(seed.exec.command, names)
+    else:
+        words = names_inside(service, layout).words(seed.exec.command)
+    return seed.model_copy(update={"exec": seed.exec.model_copy(update={"command": words})})
+
+
+def names_inside(service: Service, layout: Layout) -> Names:
+    """Return what placeholders stand for in a container, where names of services mean what Compose says."""
+    log_file = service.settings.log_file
+    mounts = {mount.target: mount.target for mount in service.mounts}
+    return Names(
+        service=service.name,
+        addresses={},
+        ports={},
+        own_ports={number: port.right for number, port in by_number(service.ports).items()},
+        named=layout.ports,
+        mounts=mounts | ({log_file: log_file} if log_file else {}),
+        values={"address": LOOPBACK, **({"log": log_file} if log_file else {})},
+    )
+
+
+def _addresses(tree: Tree, stack: Stack, layout: Layout) -> dict[str, str]:
+    """Return name -> address of the services that a stack sees."""
+    return {name: layout.host(owner.name, one) for name, (owner, one) in tree.visible(stack.name).items()}
+
+
+def _names(tree: Tree, stack: Stack, service: Service, mounts: Mapping[str, str], layout: Layout) -> Names:
+    ports = visible_ports(tree, stack.name, layout)
+    addresses = _addresses(tree, stack, layout)
+    scratch = layout.work / stack.name / service.name
+    return Names(
+        service=service.name,
+        addresses=addresses,
+        ports=ports,
+        own_ports={number: real for (name, number), (_, real) in ports.items() if name == service.name},
+        named=layout.ports,
+        mounts=mounts,
+        values={
+            "address": next((one.host for one in endpoints(stack.name, service, layout)), addresses[service.name]),
+            "data": str(scratch / "data"),
+            "log": str(layout.log_file(stack.name, service.name)),
+            **({"build": str(layout.local.build)} if layout.local.build else {}),
+        },
+    )
+
+
+def _map_mounts(
+    stack: Stack, service: Service, layout: Layout
+) -> tuple[dict[str, str], list[tuple[Path, Path]], list[Path]]:
+    """Return container path -> path here, the files to copy, the folders to make."""
+    mapped: dict[str, str] = {}
+    copies: list[tuple[Path, Path]] = []
+    folders = [layout.work / stack.name / service.name / "data", *folders_to_make(service)]
+    for mount in service.mounts:
+        here = _mounted_at(stack, service, mount, layout)
+        source = Path(mount.source)
+        if mount.kind != "bind":
+            folders.append(here)
+        elif source.is_file():
+            copies.append((source, here))
+        else:  # a folder, a socket, or what may come yet
+            here = source
+        mapped[mount.target] = str(here)
+    if service.settings.log_file:
+        mapped[service.settings.log_file] = str(layout.log_file(stack.name, service.name))
+    return mapped, copies, folders
+
+
+def _mounted_at(stack: Stack, service: Service, mount: Mount, layout: Layout) -> Path:
+    if mount.kind == "volume" and mount.source:
+        return layout.work / "volumes" / stack.name / mount.source
+    return layout.work / stack.name / service.name / "mounts" / mount.target.strip("/")
+
+
+def _environment(process: Process, service: Service, names: Names, layout: Layout) -> dict[str, str]:
+    caller = layout.environ
+    env = {key: caller[key] for key in (*_PASSED_ON, *_PASSED_ON_TOO) if key in caller}
+    env["PATH"] = f"{Path(sys.executable).parent}:{caller.get('PATH', '/usr/local/bin:/usr/bin:/bin')}"
+    env["PYTHONUNBUFFERED"] = "1"  # a log must have a line before its process dies
+    env |= variables(names.ports)
+    env |= {key: names.value(key, text) for key, text in service.environment.items()}
+    for key, value in process.environment.items():
+        if value is None:
+            env.pop(key, None)
+        else:
+            text = str(value).lower() if isinstance(value, bool) else str(value)
+            env[key] = names.value(key, names.placeholders(text))
+    return env
+
+
+def plan_process(
+    tree: Tree, stack: Stack, service: Service, process: Process, layout: Layout, notes: list[str]
+) -> ProcessPlan:
+    """Return what one service is as a local process. Raises ConfigError as ``plan_stack`` does."""
+    where = f"Service {service.name!r} ({stack.files[0]})"
+    problems = list(missing_sources(tree, stack, service))
+    mapped, copies, folders = _map_mounts(stack, service, layout)
+    names = _names(tree, stack, service, mapped, layout)
+    argv: tuple[str, ...] = process.command
+    env: dict[str, str] = {}
+    stop: tuple[str, ...] = ()
+    health: tuple[str, ...] = ()
+    ready: tuple[Probe, ...] = ()
+    try:
+        argv = _command_line(process.command, names)
+        env = _environment(process, service, names, layout)
+        stop = _command_line(process.stop, names) if process.stop else ()
+        if process.healthcheck:
+            health = _health_command(process.healthcheck.test, names)
+        ready = tuple(_probe(probe, names) for probe in service.settings.ready)
+    except ConfigError as error:
+        problems.append(f"{error.summary} ({stack.files[0]})")
+    cwd = stack.folder / names.placeholders(process.cwd or ".")
+    if not cwd.is_dir():
+        problems.append(f"{where}: cwd {cwd} is no folder")
+    elif not problems:
+        problems += [f"{where}: {why}" for why in _not_executable(argv[0], cwd, env, copies)]
+    for kind, declared in (("embedded", service.settings.embedded), ("local", service.settings.local)):
+        if process is declared and (place := service.merged.get(kind)):
+            notes.append(
+                f"service {service.name!r}: Compose merged the {kind} command at {place} with another file's into: "
+                f"{' '.join(process.command)}; `command: !override [...]` replaces it"
+            )
+    problems += moved_ports(where, service, layout, notes, lambda port: _unused_port(service, process, copies, port))
+    if problems:
+        raise ConfigError.of(problems)
+    if service.has_healthcheck and not process.healthcheck:
+        notes.append(f"service {service.name!r}: its container's healthcheck is ignored here")
+    return ProcessPlan(
+        stack=stack.name,
+        service=service.name,
+        argv=argv,
+        env=env,
+        cwd=cwd.resolve(),
+        copies=tuple(FileCopy(source, target, names.content(source.read_bytes())) for source, target in copies),
+        folders=tuple(folders),
+        mounts=mapped,
+        endpoints=endpoints(stack.name, service, layout),
+        grace=grace_of(stack, service),
+        ready=ready,
+        stop=stop,
+        health=health,
+        check=process.healthcheck,
+        subject=bool(service.settings.subject) or process is not service.settings.embedded,
+        loopback=layout.addresses.get(f"{stack.name}/{service.name}", ""),
+    )
+
+
+def grace_of(stack: Stack, service: Service) -> float:
+    """Return the seconds between TERM and KILL for a service: what its file says, else some for subjects only."""
+    by_default = SUBJECT_GRACE if service.settings.subject else 0.0
+    wanted = by_default if service.stop_grace is None else service.stop_grace
+    return min(wanted, stack.settings.timeouts.down)
+
+
+def _command_line(words: tuple[str, ...], names: Names) -> tuple[str, ...]:
+    argv = names.words(words)
+    return (sys.executable, *argv[1:]) if argv[0] == "python" else argv
+
+
+def _probe(probe: Probe, names: Names) -> Probe:
+    if probe.exec is not None:
+        return probe.model_copy(update={"exec": _command_line(probe.exec, names)})
+    return names.probe(probe)
+
+
+def _not_executable(program: str, cwd: Path, env: Mapping[str, str], copies: list[tuple[Path, Path]]) -> list[str]:
+    """Return why a program cannot be executed, nothing when it can."""
+    if "/" not in program:
+        return (
+            []
+            if shutil.which(program, path=env.get("PATH", ""))
+            else [f"executable {program!r} was not found in PATH or {cwd}"]
+        )
+    # A mounted program is copied, with its mode, before it is started; what it is copied from is what is there now.
+    path = next((source for source, target in copies if target == cwd / program), cwd / program)
+    if not path.is_file():
+        return [f"executable {program!r} was not found in PATH or {cwd}"]
+    return [] if os.access(path, os.X_OK) else [f"{path} is not executable; `chmod +x` makes it so"]
+
+
+def _health_command(test: tuple[str, ...] | str, names: Names) -> tuple[str, ...]:
+    words = ("CMD-SHELL", test) if isinstance(test, str) else test
+    if words[0] == "CMD-SHELL":
+        return ("/bin/sh", "-c", names.tokens(names.placeholders(words[1])))
+    return _command_line(words[1:] if words[0] == "CMD" else words, names)
+
+
+def _unused_port(service: Service, process: Process, copies: list[tuple[Path, Path]], port: Port) -> str:
+    """Return why a process would not follow when its port moves, "" when it would."""
+    texts = [*process.command, *map(str, process.environment.values()), *service.environment.values()]
+    texts += [source.read_text(errors="replace") for source, _ in copies]
+    numbers = numbers_of(port, service.ports)
+    follows = any(
+        f"{{port:{number}}}" in text or f"{service.name}:{number}" in text for text in texts for number in numbers
+    )
+    return "" if follows else f"its command does not use {{port:{port.left}}}"

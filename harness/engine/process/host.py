@@ -1,0 +1,134 @@
+"""A service as a local process: how it is started, asked and looked at."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from harness import procs, sockets
+from harness.engine.driver import PortTaken, act_by_keeper
+from harness.errors import BrokenStack, ConfigError, HarnessError
+from harness.keeper.messages import ServiceFacts, Start
+from harness.ownership.identity import RUN_COOKIE, SERVICE_COOKIE
+from harness.readiness import Family, Target, stranger_at
+from harness.refusals import why_not_started
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.engine.driver import Addresses, Around
+    from harness.engine.plan import ProcessPlan
+    from harness.keeper.client import KeeperLink
+    from harness.sockets import Listener
+    from harness.stack import Service
+
+
+class ProcessHost:
+    """A service as a local process."""
+
+    def __init__(self, plan: ProcessPlan, service: Service, around: Around) -> None:
+        self._plan = plan
+        self._service = service
+        self._around = around
+
+    def start(self) -> ServiceFacts | None:
+        """Have the keeper start it, or a debugger hold it."""
+        plan, place = self._plan, self._around.place
+        place.lives.forget(plan.stack, plan.service)
+        if place.debugger and plan.subject:
+            return place.debugger.start(plan, place, lambda: self._around.stop.stopped)
+        try:
+            return start(plan, place.link)
+        except HarnessError as error:
+            why = why_not_started(error.summary)
+            raise BrokenStack(f"Service {plan.service!r} could not be started: {why}", service=plan.service) from error
+
+    def restart(self, grace: float) -> ServiceFacts:
+        """Have the keeper do it, and forget the end that was asked for."""
+        plan, place = self._plan, self._around.place
+        facts = act_by_keeper(plan, "restart", grace, place)
+        ended = place.lives.exit_of(plan.stack, plan.service)
+        if ended and ended["starts"] < facts["starts"]:
+            place.lives.forget(plan.stack, plan.service)
+        return facts
+
+    def target(self, addresses: Addresses) -> Target:
+        """Return a target with its folder, files and health command."""
+        plan = self._plan
+        # A path that is here already stays, also where a mount's target is above it, such as /tmp.
+        here = {str(path): str(path) for path in (*plan.mounts.values(), *plan.folders)}
+        services = self._around.stack.services
+        return Target(
+            service=plan.service,
+            stack=plan.stack,
+            address=addresses.own,
+            brokers=addresses.brokers,
+            env=plan.env,
+            cwd=plan.cwd,
+            mounts={**plan.mounts, **here},
+            health=plan.health,
+            check=plan.check,
+            is_awaited=any(service.depends_on.get(plan.service) == "service_healthy" for service in services),
+            stranger=lambda host, port: stranger_at(host, port, self._family()),
+        )
+
+    def _family(self) -> Family:
+        """Return the processes among which who listens for it must be."""
+        plan, place = self._plan, self._around.place
+        facts = self._around.facts.get(plan.service) or place.lives.started(plan.stack, plan.service)
+        return Family(place.env, place.link.facts["pid"], facts["pid"] if facts else 0)
+
+    def refuse_strangers(self) -> None:
+        """Look who listens on each of its TCP addresses."""
+        for end in self._plan.endpoints:
+            who = stranger_at(end.host, end.port, self._family()) if end.protocol == "tcp" else ""
+            if who and self._service.settings.fixed:
+                name = self._plan.service
+                raise ConfigError(
+                    f"Service {name!r}: its address {end} is held by {who}, and it cannot move: it is fixed"
+                )
+            if who:
+                raise PortTaken(self._plan.service, end, who)
+
+    def listening(self, facts: Mapping[str, Any]) -> tuple[Listener, ...] | None:
+        """Look at its processes."""
+        plan = self._plan
+        return _listening(self._around.place.env, f"{plan.stack}/{plan.service}", int(facts.get("pid") or 0))
+
+
+def _listening(env: str, service: str, pid: int) -> tuple[Listener, ...]:
+    """Return what a process, its descendants and what has left them listen on."""
+    carriers = procs.with_cookies(f"{RUN_COOKIE}={env}", SERVICE_COOKIE).items()
+    mine = {carrier for carrier, (_, name) in carriers if name == service}
+    inodes = sockets.sockets_of({pid, *mine, *procs.descendants(pid)})
+    return tuple(listener for listener in sockets.listeners() if listener.inode in inodes)
+
+
+def start(plan: ProcessPlan, keeper: KeeperLink, *, hold: bool = False) -> ServiceFacts:
+    """Write the service's files and have the keeper start it; return the keeper's facts about it.
+
+    With ``hold`` it stands at its first instruction until it is told to go.
+
+    Raises:
+        HarnessError: it cannot be executed.
+    """
+    for folder in plan.folders:
+        folder.mkdir(parents=True, exist_ok=True)
+    for copy in plan.copies:
+        copy.target.parent.mkdir(parents=True, exist_ok=True)
+        copy.target.unlink(missing_ok=True)  # it may be one that nobody can write, or that is being executed
+        copy.target.write_bytes(copy.content)
+        copy.target.chmod(copy.source.stat().st_mode & 0o700)
+    return keeper.ask(
+        Start(
+            stack=plan.stack,
+            service=plan.service,
+            spec={
+                "argv": list(plan.argv),
+                "env": dict(plan.env),
+                "cwd": str(plan.cwd),
+                "grace": plan.grace,
+                "stop": list(plan.stop),
+                "hold": hold,
+            },
+        )
+    )

@@ -1,0 +1,253 @@
+"""Bringing up a stack with what it stands on, each as soon as those that it includes are settled."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for_futures
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from harness.artifacts import full_disk_told
+from harness.clock import add_guard
+from harness.engine.compose.launch import BUILD_BUDGET
+from harness.engine.driver import PortTaken
+from harness.engine.fingerprint import parts_of
+from harness.engine.layout import free_port_of, refuse_remote
+from harness.errors import BrokenStack
+from harness.keeper.messages import Acquire, Acquired, AskExposed, Lease, Settled
+from harness.runs.images import images_of
+from harness.runs.planned import Planned
+from harness.runs.settling import Settling
+from harness.runs.stack import Stack
+from harness.seeding import Surroundings
+from harness.stack import broker_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.engine import Image, StackPlan
+    from harness.engine.known import Known
+    from harness.engine.layout import Layout, Stranger
+    from harness.runs.planning import Site
+    from harness.runs.run import Run
+    from harness.stack import Stack as Declared
+
+PORTS_TRIED = 5  # for one service, when others take them between their lease and the service's start
+ACQUIRE_BUDGET = BUILD_BUDGET + 600.0  # somebody else may be building, pulling and starting it
+
+
+class Bringing:
+    """One request of a run for a stack.
+
+    Args:
+        run: whose.
+        site: where it comes up.
+        alone: whether runs that share the environment shall not use it meanwhile, nor find it as it was left.
+    """
+
+    def __init__(self, run: Run, site: Site, *, alone: bool) -> None:
+        self._run = run
+        self._say = run.say_once
+        self._site = site
+        self._environment = site.environment
+        self._alone = alone
+        self._held: list[str] = []  # in the order in which they were acquired
+        self._started: list[Settling] = []
+
+    def bring(self, strangers: Mapping[tuple[int, str], Stranger]) -> dict[str, Known]:
+        """Bring up every stack of the tree.
+
+        Args:
+            strangers: who is in the way of their ports.
+
+        Returns:
+            The services that the last of them sees, included ones first.
+
+        Raises:
+            ConfigError: something written is wrong.
+            BrokenStack: one did not settle; all were given back.
+        """
+        try:
+            with full_disk_told(self._environment.folder):
+                known = self._bring_tree(self._site.lay_out(strangers))
+                for settling in self._started:
+                    settling.await_steady()
+                return known
+        except BaseException:
+            for name in reversed(self._held):
+                self._run.release(name)
+            raise
+
+    def _bring_tree(self, layout: Layout) -> dict[str, Known]:
+        """Bring up each stack in a thread of its own; return the services that the last of them sees."""
+        environment = self._environment
+        results: dict[str, Future[dict[str, Known]]] = {}
+        stacks = self._site.tree.stacks
+        with ThreadPoolExecutor(max_workers=len(stacks), thread_name_prefix="harness-stack") as pool:
+
+            def bring(stack: Declared) -> dict[str, Known]:
+                add_guard(environment.check_kept)
+                add_guard(environment.check_wanted)
+                below = [known for name in stack.includes for known in results[name].result().values()]
+                settled = {f"{known.stack}/{known.service}": known.endpoints for known in below}
+                own = self._bring_where_it_can_be(stack, replace(layout, settled=settled))
+                return {**{known.service: known for known in below}, **own}
+
+            for stack in stacks:
+                results[stack.name] = pool.submit(bring, stack)
+            try:
+                wait_for_futures(results.values())
+            except BaseException:
+                environment.give_up()  # the pool waits for what they are at
+                raise
+        # The stack at the bottom of the tree is the cause; those above it only pass its error on.
+        return [future.result() for future in results.values()][-1]
+
+    def _bring_where_it_can_be(self, stack: Declared, layout: Layout) -> dict[str, Known]:
+        """Bring up one stack; with another free port for each that somebody took before its service had bound it."""
+        for _ in range(PORTS_TRIED - 1):
+            try:
+                return self._bring_stack(stack, layout)
+            except PortTaken as error:
+                name = free_port_of(stack.name, error.service, error.endpoint, layout)
+                if not name:
+                    raise
+                self._say(f"{error.summary}; another one is tried")
+                self._held.remove(stack.name)
+                self._run.release(stack.name)
+                again = self._environment.link.ask(Lease(services=[], ports=[name], anew=True))
+                layout = replace(layout, ports={**layout.ports, **again["ports"]})
+        return self._bring_stack(stack, layout)
+
+    def _bring_stack(self, stack: Declared, layout: Layout) -> dict[str, Known]:
+        """Bring up one stack, or use the one that is there."""
+        answer = self._acquire(stack)
+        layout, images = self._get_network_and_images(stack, layout, builds=answer["build"])
+        plan = self._site.plan(stack, layout, images)
+        parts = parts_of(stack, plan, self._site.choice.local)
+        if not answer["build"]:
+            return self._use(self._planned(stack, plan, layout), answer["record"], parts)
+        planned = self._prepare(stack, plan, layout)
+        known = self._build(planned, layout)
+        self._record(stack, known, parts)
+        return known
+
+    def _acquire(self, stack: Declared) -> Acquired:
+        """Hold a stack; return the keeper's word whether it is to be built, and else what was recorded of it."""
+        environment = self._environment
+        alone = self._alone and stack is self._site.tree.root
+        answer = environment.link.ask(
+            Acquire(stack=stack.name, includes=list(stack.includes), alone=alone), timeout=ACQUIRE_BUDGET
+        )
+        for name in answer.get("record", {}).get("oneshots", ()):
+            environment.lives.expect_end(stack.name, name)
+        if answer["build"]:
+            for service in stack.services:
+                environment.lives.forget(stack.name, service.name)
+        self._held.append(stack.name)
+        environment.brought[stack.name] += 1
+        return answer
+
+    def _get_network_and_images(
+        self, stack: Declared, layout: Layout, *, builds: bool
+    ) -> tuple[Layout, dict[str, Image]]:
+        """Return the layout with the containers' network, and what is decided about images, meanwhile."""
+        environment, tree, environ = self._environment, self._site.tree, self._site.choice.settings.environ
+        images = images_of(tree, stack, environ, None)
+        if not environment.daemon:
+            return layout, images
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            asked = pool.submit(self._site.network, stack)
+            if builds:
+                images = images_of(tree, stack, environ, environment.client)
+        network = asked.result()
+        if layout.local or layout.container_addresses:
+            refuse_remote(network.gateway)
+        return replace(layout, network=network), images
+
+    def _planned(self, stack: Declared, plan: StackPlan, layout: Layout) -> Planned:
+        return Planned(
+            self._environment,
+            self._site.tree,
+            stack,
+            {service.service: service for service in plan.services},
+            lambda service, port: "{}:{}".format(*self._site.address(stack, layout, service, port)),
+        )
+
+    def _use(self, planned: Planned, record: dict[str, Any], parts: dict[str, str]) -> dict[str, Known]:
+        """Use a stack that is there already."""
+        name = planned.stack.name
+        if self._environment.debugger and any(service.can_be_held for service in planned.plans.values()):
+            self._say(f"warning: stack {name!r} is up already, so its subject is not held; `down` first")
+        self._settling(planned)
+        return self._run.reuse.use(self._environment, name, record, parts)
+
+    def _prepare(self, stack: Declared, plan: StackPlan, layout: Layout) -> Planned:
+        """Say what is planned, and build and get what is needed. Raises BrokenStack."""
+        for note in plan.notes:
+            self._say(note)
+        self._environment.report.event("plan", stack=stack.name, plan=str(plan))
+        launch = self._site.choice.engine.launch(plan, self._environment)
+        if launch:
+            plan = launch.prepare(self._say)
+        return replace(self._planned(stack, plan, layout), launch=launch, seeds=plan.seeds)
+
+    def _build(self, planned: Planned, layout: Layout) -> dict[str, Known]:
+        """Start, settle and seed a stack."""
+        ended = self._environment.report.timed("stack", planned.stack.name)
+        settling = self._settling(planned)
+        self._started.append(settling)
+        held = planned.held_back
+        early = [seed for seed in planned.seeds if seed.before]
+        settling.settle(name for name in planned.plans if name not in held)
+        for seed in early:
+            settling.plant(seed, self._surroundings(settling, layout))
+        settling.settle(name for name in planned.plans if name in held)
+        for seed in planned.seeds:
+            if seed not in early:
+                settling.plant(seed, self._surroundings(settling, layout))
+        settling.await_seeded_topics()
+        if planned.launch:
+            self._refuse_exposed()
+        ended()
+        return settling.known()
+
+    def _settling(self, planned: Planned) -> Settling:
+        settling = self._run.settled[planned.stack.name] = Settling(planned, self._say)
+        settling.probing.ask_later()
+        return settling
+
+    def _surroundings(self, settling: Settling, layout: Layout) -> Surroundings:
+        """Return what a seed of a stack sees."""
+        environment, site, stack = self._environment, self._site, settling.stack
+        visible = {**site.settled_below(stack), **settling.known()}
+
+        def address(service: str, port: int) -> tuple[str, int]:
+            return site.address(stack, layout, service, port)
+
+        return Surroundings(
+            folder=stack.folder,
+            broker=lambda written: "{}:{}".format(*address(*broker_of(written, None, site.tree, stack.name))),
+            address=address,
+            execute=lambda service, argv, timeout: environment.execute(visible[service], argv, timeout),
+            stack=Stack(stack.name, visible, environment, list),
+        )
+
+    def _refuse_exposed(self) -> None:
+        """Do nothing when the engine has published everything on loopback. Raises BrokenStack."""
+        exposed = self._environment.link.ask(AskExposed())["exposed"]
+        if exposed:
+            raise BrokenStack(f"Ports are published beyond loopback: {', '.join(exposed)}")
+
+    def _record(self, stack: Declared, known: Mapping[str, Known], parts: dict[str, str]) -> None:
+        """Have the keeper remember what has settled, for whoever uses it later."""
+        environment = self._environment
+        record = {
+            "services": {name: service.as_dict() for name, service in known.items()},
+            "seeds": [seed.key for seed in stack.settings.seed],
+            "oneshots": environment.lives.oneshots_of(stack.name),
+            "parts": parts,
+            "files": [str(file) for file in stack.files],
+            "profiles": list(self._site.choice.settings.profiles),
+        }
+        environment.link.ask(Settled(stack=stack.name, record=record))

@@ -1,0 +1,93 @@
+"""What the stacks of a tree are in an environment, before and while they are up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from harness.engine.identity import Identity
+from harness.engine.known import Known
+from harness.engine.layout import Layout, endpoints, find_strangers, needs
+from harness.errors import BrokenStack
+from harness.keeper.messages import Lease, Services
+from harness.ownership.removal import WORK
+from harness.runs.images import images_of
+from harness.runs.known import checkout_of
+from harness.stack import by_number
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.engine import Image, StackPlan
+    from harness.engine.layout import Stranger
+    from harness.keeper.networks import Network
+    from harness.runs.choice import Choice
+    from harness.runs.environment import Environment
+    from harness.stack import Stack, Tree
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where the stacks of a tree are, or come up.
+
+    Attributes:
+        choice: what was asked for, and the engine.
+        environment: where they are.
+        tree: the stacks.
+    """
+
+    choice: Choice
+    environment: Environment
+    tree: Tree
+
+    def lay_out(self, strangers: Mapping[tuple[int, str], Stranger]) -> Layout:
+        """Return where things are, with addresses and ports that are leased for all stacks of the tree."""
+        choice, environment = self.choice, self.environment
+        wanted = needs(self.tree, strangers, environment.engine, choice.local)
+        leased = environment.link.ask(Lease(services=list(wanted.addresses), ports=list(wanted.ports)))
+        return Layout(
+            engine=environment.engine,
+            work=environment.folder / WORK,
+            logs=environment.folder / "services",
+            environ=choice.settings.environ,
+            addresses=leased["addresses"],
+            ports=leased["ports"],
+            strangers=strangers,
+            local=choice.local,
+            located=choice.engine.locate(self.tree),
+            container_addresses=choice.settings.addresses == "container",
+        )
+
+    def network(self, stack: Stack) -> Network:
+        """Return the network that a stack's containers join, made if need be."""
+        return self.environment.network(stack.name, [service.name for service in stack.services])
+
+    def plan(self, stack: Stack, layout: Layout, images: Mapping[str, Image]) -> StackPlan:
+        """Return what a stack is with these addresses and images."""
+        facts = self.environment.link.facts
+        identity = Identity(checkout_of(self.choice.settings), self.environment.env, facts["labels"], facts["key"])
+        return self.choice.engine.plan(self.tree, stack.name, layout, identity, images)
+
+    def plan_again(self, stack: Stack) -> StackPlan:
+        """Return what a stack that is up would be now, with the addresses that it has there."""
+        below = self.settled_below(stack).values()
+        settled = {f"{known.stack}/{known.service}": known.endpoints for known in below}
+        layout = replace(self.lay_out(find_strangers(self.tree)), settled=settled)
+        if self.environment.daemon:
+            layout = replace(layout, network=self.network(stack))
+        return self.plan(stack, layout, images_of(self.tree, stack, self.choice.settings.environ, None))
+
+    def settled_below(self, stack: Stack) -> dict[str, Known]:
+        """Return service -> what is known of it, of the stacks that a stack includes and that are settled."""
+        stacks = self.environment.link.ask(Services())["stacks"]
+        below = [other for other in self.tree.below(stack.name) if other is not stack and other.name in stacks]
+        tables = [stacks[other.name]["record"].get("services", {}) for other in below]
+        return {name: Known.from_dict(facts) for table in tables for name, facts in table.items()}
+
+    def address(self, stack: Stack, layout: Layout, service: str, port: int) -> tuple[str, int]:
+        """Return where a port of a service that a stack sees is. Raises BrokenStack when it publishes no such port."""
+        owner, declared = self.tree.visible(stack.name)[service]
+        end = by_number(endpoints(owner.name, declared, layout)).get(port)
+        if end is None:
+            raise BrokenStack(f"Service {service!r} publishes no port {port}")
+        return end.host, end.port

@@ -1,0 +1,134 @@
+"""Stacks that are up already, as a run finds them: unchanged or not, alive, and answering."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.artifacts import file_size, last_lines
+from harness.engine.fingerprint import started_otherwise
+from harness.engine.known import Known
+from harness.errors import BrokenStack, ConfigError
+from harness.keeper.messages import ServiceFacts, Services
+from harness.runs.evidence import died
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from harness.runs.environment import Environment
+
+ANSWER_BUDGET = 3.0  # for the probes of what was left up, before it is used
+KEPT = "kept"  # the hold that ``up`` adds (``keeper.keeper``)
+
+
+class Reuse:
+    """What one run does with stacks that are up.
+
+    Args:
+        say: takes lines for the user.
+        new_run: whether they are used as they are (a test run), or started anew when they were changed (``up``).
+        alone: whether the run shares its environment with no other.
+
+    Attributes:
+        changed: the stacks that were changed since they were started.
+    """
+
+    def __init__(self, say: Callable[[str], None], *, new_run: bool, alone: bool) -> None:
+        self.changed: list[str] = []
+        self._say = say
+        self._new_run = new_run
+        self._alone = alone
+        self._asked: set[str] = set()  # stacks that were up and were looked at
+
+    def use(
+        self, environment: Environment, stack: str, record: dict[str, Any], parts: dict[str, str]
+    ) -> dict[str, Known]:
+        """Return the services of a stack that is used.
+
+        Args:
+            environment: where it is up.
+            stack: its name.
+            record: what was recorded when it had settled.
+            parts: what decides how it would run now, as in the record.
+
+        Raises:
+            ConfigError: it was started otherwise than an option says now.
+            BrokenStack: a service of it has ended, is stopped, or does not answer.
+        """
+        known = {name: Known.from_dict(table) for name, table in record["services"].items()}
+        if self._new_run and (other := started_otherwise(record["parts"], parts)):
+            raise ConfigError(
+                f"Stack {stack!r} is up and was started otherwise: {', '.join(other)}",
+                hint="`harness down` first, or `harness up` with the same option, which starts it anew",
+            )
+        changed = record["parts"] != parts
+        if changed:
+            self.changed.append(stack)
+            if not self._new_run:
+                return known  # whatever became of it, it is started anew
+            self._say(f"stack {stack!r} was changed after it was started; it is used as it was")
+        answer = environment.link.ask(Services())
+        listed = [
+            facts
+            for facts in answer["services"]
+            if facts["service"] in known and known[facts["service"]].stack == facts["stack"]
+        ]
+        for facts in listed:
+            environment.lives.learn(facts)
+            environment.report.log_range(
+                f"{facts['stack']}/{facts['service']}",
+                environment.folder / "services" / facts["log"].rpartition("/")[2],
+                file_size(Path(facts["log"])),
+            )
+        self._refuse_dead(environment, listed)
+        if stack not in self._asked and _is_alone(answer["stacks"][stack]["holders"]):
+            self._refuse_deaf(environment, listed)
+        self._asked.add(stack)  # from now on it is as this run makes it
+        return known
+
+    def _refuse_dead(self, environment: Environment, listed: list[ServiceFacts]) -> None:
+        """Do nothing when no service has ended by itself. Raises BrokenStack."""
+        for facts in listed:
+            if facts["state"] == "exited" and not facts["expected"] and not environment.lives.may_have_ended(facts):
+                raise _with_way_out(self._died_before(environment, facts), facts)
+
+    def _died_before(self, environment: Environment, facts: ServiceFacts) -> BrokenStack:
+        """Return the error for a service that had ended when its stack was asked for."""
+        ended = environment.lives.exit_of(facts["stack"], facts["service"])
+        under = facts.get("under", "")
+        if under and (ended or not self._alone):
+            return died(environment, facts, under)
+        if ended:
+            return died(environment, ended)
+        if not self._alone:
+            return died(environment, facts, "under a test of another worker")
+        return died(environment, facts, f"{under} before this run came".lstrip())
+
+    def _refuse_deaf(self, environment: Environment, listed: list[ServiceFacts]) -> None:
+        """Do nothing when every service runs and answers its probes. Raises BrokenStack."""
+        for facts in listed:
+            if facts["state"] in ("exited", "paused") and not environment.lives.may_have_ended(facts):
+                state = "stopped" if facts["state"] == "exited" else facts["state"]
+                error = BrokenStack(f"Service {facts['service']!r} was left {state}", service=facts["service"])
+                raise _with_way_out(error, facts)
+        running = {f"{facts['stack']}/{facts['service']}": facts for facts in listed if facts["state"] == "running"}
+        for name, answer in environment.ask_once(running, ANSWER_BUDGET).items():
+            if answer:
+                facts = running[name]
+                summary = f"Service {facts['service']!r} is up and does not answer its probe: {answer}"
+                error = BrokenStack(
+                    f"{summary} ({environment.show(Path(facts['log']))})",
+                    service=facts["service"],
+                    details=[f"  {line}" for line in last_lines(Path(facts["log"]), start=facts["log_start"])],
+                )
+                raise _with_way_out(error, facts)
+
+
+def _is_alone(holders: Sequence[str]) -> bool:
+    """Return whether a stack that was left up is used by nobody but the one run that asks."""
+    return KEPT in holders and sum(holder.startswith("run-") for holder in holders) == 1
+
+
+def _with_way_out(error: BrokenStack, facts: ServiceFacts) -> BrokenStack:
+    error.hint = f"`harness restart --service {facts['service']}` starts it again"
+    return error
