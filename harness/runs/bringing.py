@@ -15,7 +15,7 @@ from harness.engine.fingerprint import parts_of
 from harness.engine.layout import free_port_of, refuse_remote
 from harness.errors import BrokenStack
 from harness.runs.images import images_of
-from harness.runs.planned import Planned
+from harness.runs.planning import Planned
 from harness.runs.settling import Settling
 from harness.runs.stack import Stack
 from harness.seeding import Surroundings
@@ -209,7 +209,7 @@ class Bringing:
         if planned.launch:
             self._refuse_exposed()
         ended()
-        return settling.known()
+        return settling.services()
 
     def _settling(self, planned: Planned) -> Settling:
         settling = self._run.settled[planned.stack.name] = Settling(planned, self._say)
@@ -219,7 +219,7 @@ class Bringing:
     def _surroundings(self, settling: Settling, layout: Layout) -> Surroundings:
         """Return what a seed of a stack sees."""
         environment, site, stack = self._environment, self._site, settling.stack
-        visible = {**site.settled_below(stack), **settling.known()}
+        visible = {**site.settled_below(stack), **settling.services()}
 
         def address(service: str, port: int) -> tuple[str, int]:
             return site.address(stack, layout, service, port)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from harness.readiness import Waited
     from harness.reporting import RunFolder
     from harness.runs.environment import Environment
-    from harness.runs.planned import Planned
+    from harness.runs.planning import Planned
     from harness.runs.probing import Probing
     from harness.stack import Service, Tree
 
@@ -96,15 +96,15 @@ def save_evidence(environment: Environment, test: str, marks: Marks, noise: Nois
     (``artifacts.read_log``). Return service -> its last lines for a report, without noise; services that wrote nothing
     are left out.
     """
-    told: dict[str, str] = {}
+    parts: dict[str, str] = {}
     for path in _logs(environment):
         start = marks.begin.sizes.get(path, environment.lives.taken.get(path, 0))
         if path in noise.others or not (data := artifacts.read_log(path, start)):
             continue
         environment.report.evidence(test, path.name, data)
         if text := shown(_without_probes(path, data, start, marks, noise)):
-            told[path.stem] = text
-    return told
+            parts[path.stem] = text
+    return parts
 
 
 def _without_probes(path: Path, data: bytes, start: int, marks: Marks, noise: Noise) -> bytes:
@@ -318,8 +318,8 @@ def variables_of(service: Service, tree: Tree, stack: str) -> Variables:
     added = {key: str(value) for key, value in (process.environment if process else {}).items()}
     words = [*_words(service.compose.get("command")), *(process.command if process else ())]
     others = {service.name, *_own_names(service.compose)}
-    for _, known in tree.visible(stack).values():
-        others |= _own_names(known.compose)
+    for _, other in tree.visible(stack).values():
+        others |= _own_names(other.compose)
     return Variables(
         texts={**service.environment, **added, "its command": " ".join(words)},
         services=frozenset(tree.visible(stack)) - {service.name},

@@ -49,13 +49,13 @@ def checkout_of(settings: Settings) -> str:
     return str(settings.root.resolve())
 
 
-def checkout_lock(settings: Settings, what: str = "checkout") -> Path:
-    """Return the lock that serialises ``up`` and ``down`` of one checkout, or ``what`` else is done one at a time."""
-    return private_folder(settings.state) / _lock_name(settings, what)
+def checkout_lock(settings: Settings, work: str = "checkout") -> Path:
+    """Return the lock that serialises ``up`` and ``down`` of one checkout, or another kind of ``work``."""
+    return private_folder(settings.state) / _lock_name(settings, work)
 
 
-def _lock_name(settings: Settings, what: str = "checkout") -> str:
-    return f"{what}-{hashlib.sha256(checkout_of(settings).encode()).hexdigest()[:16]}.lock"
+def _lock_name(settings: Settings, work: str = "checkout") -> str:
+    return f"{work}-{hashlib.sha256(checkout_of(settings).encode()).hexdigest()[:16]}.lock"
 
 
 def changing(settings: Settings, purpose: str, say: Callable[[str], None]) -> AbstractContextManager[None]:
@@ -171,7 +171,7 @@ def find_service(settings: Settings, service: str) -> tuple[LedgerRecord, Known]
     Raises:
         ConfigError: nothing is up, there is no such service, or there are several.
     """
-    found: list[tuple[LedgerRecord, Known]] = []
+    matches: list[tuple[LedgerRecord, Known]] = []
     names: list[str] = []
     for record in records_here(settings):
         for name, stack in services_of(record)["stacks"].items():
@@ -180,13 +180,13 @@ def find_service(settings: Settings, service: str) -> tuple[LedgerRecord, Known]
                 if known.stack == name:
                     names.append(known.service)
                     if service in (known.service, f"{known.stack}/{known.service}"):
-                        found.append((record, known))
-    if len(found) == 1:
-        return found[0]
-    if found:
+                        matches.append((record, known))
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
         raise ConfigError(
             f"Service {service!r} is up more than once: "
-            + ", ".join(f"{known.stack}/{known.service} on {record.engine}" for record, known in found),
+            + ", ".join(f"{known.stack}/{known.service} on {record.engine}" for record, known in matches),
             hint="give --service STACK/SERVICE, or --engine",
         )
     raise ConfigError(

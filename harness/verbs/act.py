@@ -13,13 +13,11 @@ from harness.engine.known import Known
 from harness.errors import BrokenStack, ConfigError, HarnessError
 from harness.runs.choice import choose
 from harness.runs.known import changing, find_service, records_here, services_of
-from harness.runs.planned import Planned
-from harness.runs.planning import Site
-from harness.runs.planting import plant_within
+from harness.runs.planning import Planned, Site
 from harness.runs.run import Run, running
 from harness.runs.settling import Settling
 from harness.runs.stack import Stack
-from harness.seeding import Surroundings
+from harness.seeding import Surroundings, plant_within
 from harness.stack import broker_of, by_number, read_tree
 
 if TYPE_CHECKING:
