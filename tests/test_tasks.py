@@ -356,6 +356,15 @@ def test_doctor_shows_where_settings_come_from(project: Project) -> None:
     assert "stack t: " in harness(project, "doctor", code=10).stdout
 
 
+def test_doctor_names_the_engine_that_other_commands_have(up: Project) -> None:
+    """``doctor`` must say of ``auto`` that it is the engine of what is up, as every command that uses that does."""
+    up.environ["HARNESS_ENGINE"] = "auto"
+    findings = {finding["what"]: finding for finding in asked(up, "doctor")["findings"]}
+    seen = findings["engine in force"]["seen"]
+    assert seen.startswith("embedded (auto: "), seen
+    assert seen.endswith(" is up)"), seen
+
+
 def test_gc_lists_and_removes_what_dead_runs_left(project: Project) -> None:
     """What is left when run and keeper are killed must be listed by ``--dry-run``, which removes nothing, then go."""
     project.stack("s", {"web": web()})

@@ -64,12 +64,12 @@ def parts_of(stack: Stack, plan: StackPlan, local: Local) -> dict[str, str]:
                 if source.is_file() and source.stat().st_size <= _LARGEST:
                     parts[f"service {service['name']}: file {source}"] = _digest(source.read_bytes())
     built = {service.name for service in stack.services if service.settings.local}
-    for one in plan.services:
-        if one.service in local.commands:
-            words = "\0".join([str(Path.cwd()), *local.commands[one.service]])
-            parts[f"service {one.service}{_LOCAL}"] = _digest(words.encode())
-        elif local.build and one.is_local and one.service in built:
-            parts[f"service {one.service}{_LOCAL_BUILD}"] = _digest(str(local.build).encode())
+    for planned in plan.services:
+        if planned.service in local.commands:
+            words = "\0".join([str(Path.cwd()), *local.commands[planned.service]])
+            parts[f"service {planned.service}{_LOCAL}"] = _digest(words.encode())
+        elif local.build and planned.is_local and planned.service in built:
+            parts[f"service {planned.service}{_LOCAL_BUILD}"] = _digest(str(local.build).encode())
     for container in plan.in_containers:
         parts[f"service {container.service}: image"] = _digest(container.image.encode())
     return parts

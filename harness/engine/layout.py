@@ -171,21 +171,23 @@ def needs(tree: Tree, strangers: Mapping[tuple[int, str], Stranger], engine: str
 
 def find_strangers(tree: Tree) -> dict[tuple[int, str], Stranger]:
     """Return who holds ports of ``tree`` on the wildcard address. Nothing is connected to."""
-    wanted = {(port.left, port.protocol) for stack in tree.stacks for one in stack.services for port in one.ports}
+    wanted = {
+        (port.left, port.protocol) for stack in tree.stacks for service in stack.services for port in service.ports
+    }
     taken = {(port, protocol) for port, protocol in wanted if not _can_bind(port, protocol)}
     if not taken:
         return {}
     import psutil  # noqa: PLC0415 - seldom is a port taken, and it takes a while to load
 
-    found = {}
+    holders = {}
     for connection in psutil.net_connections(kind="inet"):
         if not connection.laddr or connection.laddr.ip not in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
             continue
         protocol = "tcp" if connection.type == socket.SOCK_STREAM else "udp"
         key = (connection.laddr.port, protocol)
         if key in taken and (protocol == "udp" or connection.status == psutil.CONN_LISTEN):
-            found[key] = Stranger(*key, connection.pid, _command(connection.pid))
-    return {key: found.get(key, Stranger(*key, None, "?")) for key in taken}
+            holders[key] = Stranger(*key, connection.pid, _command(connection.pid))
+    return {key: holders.get(key, Stranger(*key, None, "?")) for key in taken}
 
 
 def _can_bind(port: int, protocol: str) -> bool:
@@ -237,7 +239,7 @@ def endpoints(stack: str, service: Service, layout: Layout) -> tuple[Endpoint, .
         return layout.located[f"{stack}/{service.name}"]
     if f"{stack}/{service.name}" in layout.settled:
         return layout.settled[f"{stack}/{service.name}"]
-    made = []
+    ends = []
     in_container = layout.network is not None and not process_of(service, layout.engine, layout.local)
     for port in service.ports:
         host, number = layout.host(stack, service), port.left
@@ -245,8 +247,8 @@ def endpoints(stack: str, service: Service, layout: Layout) -> tuple[Endpoint, .
             number = port.right
         elif (port.left, port.protocol) in layout.strangers:
             host, number = LOOPBACK, layout.ports[_fallback_name(stack, service.name, port.left)]
-        made.append(Endpoint(service.name, port.left, port.right, host, number, port.protocol))
-    return tuple(made)
+        ends.append(Endpoint(service.name, port.left, port.right, host, number, port.protocol))
+    return tuple(ends)
 
 
 def moved_ports(
@@ -269,8 +271,8 @@ def moved_ports(
         if why := "it is fixed" if service.settings.fixed else hindrance(port):
             problems.append(f"{where}: {stranger}, and it cannot move: {why}")
         else:
-            what = f"service {service.name!r} is on {LOOPBACK} with a free port instead of {port.left}"
-            notes.append(f"{stranger}; {what}")
+            move = f"service {service.name!r} is on {LOOPBACK} with a free port instead of {port.left}"
+            notes.append(f"{stranger}; {move}")
     return problems
 
 
@@ -287,8 +289,8 @@ def variables(ports: Mapping[tuple[str, int], tuple[str, int]]) -> dict[str, str
 def visible_ports(tree: Tree, stack: str, layout: Layout) -> dict[tuple[str, int], tuple[str, int]]:
     """Return (service, declared port) -> (address, real port) for what the stack sees, by left and by right number."""
     ports: dict[tuple[str, int], tuple[str, int]] = {}
-    for name, (owner, one) in tree.visible(stack).items():
-        meant = by_number(endpoints(owner.name, one, layout))
+    for name, (owner, service) in tree.visible(stack).items():
+        meant = by_number(endpoints(owner.name, service, layout))
         ports |= {(name, number): (end.host, end.port) for number, end in meant.items()}
     return ports
 

@@ -81,7 +81,7 @@ def names_inside(service: Service, layout: Layout) -> Names:
 
 def _addresses(tree: Tree, stack: Stack, layout: Layout) -> dict[str, str]:
     """Return name -> address of the services that a stack sees."""
-    return {name: layout.host(owner.name, one) for name, (owner, one) in tree.visible(stack.name).items()}
+    return {name: layout.host(owner.name, service) for name, (owner, service) in tree.visible(stack.name).items()}
 
 
 def _names(tree: Tree, stack: Stack, service: Service, mounts: Mapping[str, str], layout: Layout) -> Names:
@@ -96,7 +96,7 @@ def _names(tree: Tree, stack: Stack, service: Service, mounts: Mapping[str, str]
         named=layout.ports,
         mounts=mounts,
         values={
-            "address": next((one.host for one in endpoints(stack.name, service, layout)), addresses[service.name]),
+            "address": next((end.host for end in endpoints(stack.name, service, layout)), addresses[service.name]),
             "data": str(scratch / "data"),
             "log": str(layout.log_file(stack.name, service.name)),
             **({"build": str(layout.local.build)} if layout.local.build else {}),

@@ -153,5 +153,5 @@ class Names:
         here = mapped_path(path, self.mounts)
         if here is not None:
             return here
-        known = ", ".join(self.mounts) or "nothing"
-        raise ConfigError(f"Service {self.service!r}: {written} is not mounted; mounted are: {known}")
+        mounted = ", ".join(self.mounts) or "nothing"
+        raise ConfigError(f"Service {self.service!r}: {written} is not mounted; mounted are: {mounted}")

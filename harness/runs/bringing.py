@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for_futures
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from harness.artifacts import full_disk_told
 from harness.clock import add_guard
@@ -16,7 +16,7 @@ from harness.engine.layout import free_port_of, refuse_remote
 from harness.errors import BrokenStack
 from harness.keeper.messages import Acquire, Acquired, AskExposed, Lease, Settled
 from harness.runs.images import images_of
-from harness.runs.planned import Planned
+from harness.runs.planning import Planned
 from harness.runs.settling import Settling
 from harness.runs.stack import Stack
 from harness.seeding import Surroundings
@@ -29,11 +29,31 @@ if TYPE_CHECKING:
     from harness.engine.known import Known
     from harness.engine.layout import Layout, Stranger
     from harness.runs.planning import Site
-    from harness.runs.run import Run
+    from harness.runs.reuse import Reuse
     from harness.stack import Stack as Declared
 
 PORTS_TRIED = 5  # for one service, when others take them between their lease and the service's start
 ACQUIRE_BUDGET = BUILD_BUDGET + 600.0  # somebody else may be building, pulling and starting it
+
+
+class Holder(Protocol):
+    """Who has stacks brought up: a run.
+
+    Attributes:
+        reuse: what it uses of what is up.
+        settled: stack -> how it settled, or would have.
+    """
+
+    reuse: Reuse
+    settled: dict[str, Settling]
+
+    def say_once(self, line: str) -> None:
+        """Tell the user, once."""
+        ...
+
+    def release(self, name: str) -> list[str]:
+        """Give a stack back; return what could not be removed."""
+        ...
 
 
 class Bringing:
@@ -45,7 +65,7 @@ class Bringing:
         alone: whether runs that share the environment shall not use it meanwhile, nor find it as it was left.
     """
 
-    def __init__(self, run: Run, site: Site, *, alone: bool) -> None:
+    def __init__(self, run: Holder, site: Site, *, alone: bool) -> None:
         self._run = run
         self._say = run.say_once
         self._site = site
@@ -210,7 +230,7 @@ class Bringing:
         if planned.launch:
             self._refuse_exposed()
         ended()
-        return settling.known()
+        return settling.services()
 
     def _settling(self, planned: Planned) -> Settling:
         settling = self._run.settled[planned.stack.name] = Settling(planned, self._say)
@@ -220,7 +240,7 @@ class Bringing:
     def _surroundings(self, settling: Settling, layout: Layout) -> Surroundings:
         """Return what a seed of a stack sees."""
         environment, site, stack = self._environment, self._site, settling.stack
-        visible = {**site.settled_below(stack), **settling.known()}
+        visible = {**site.settled_below(stack), **settling.services()}
 
         def address(service: str, port: int) -> tuple[str, int]:
             return site.address(stack, layout, service, port)

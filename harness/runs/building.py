@@ -58,7 +58,9 @@ def build_images(choice: Choice, say: Callable[[str], None], *, subject: str = "
         if service.compose.get("build") and subject in ("", service.name, service.settings.subject)
     }
     if not wanted:
-        have = sorted({one.name for stack in tree.stacks for one in stack.services if one.compose.get("build")})
+        have = sorted(
+            {service.name for stack in tree.stacks for service in stack.services if service.compose.get("build")}
+        )
         raise ConfigError(
             f"No image of {subject or tree.root.name!r} is built; built are: {', '.join(have) or 'none'}"
             f"{nearest(subject, have)}"
@@ -90,7 +92,9 @@ def outdated(settings: Settings) -> list[str]:
         return []
     services = services_of(record)["services"]
     with closing(connect(record.daemon)) as client, in_words("looking at images"):
-        return [one["service"] for one in services if one["container"] and _is_outdated(client, one["container"])]
+        return [
+            facts["service"] for facts in services if facts["container"] and _is_outdated(client, facts["container"])
+        ]
 
 
 def _is_outdated(client: APIClient, container: str) -> bool:

@@ -83,9 +83,9 @@ class Choice:
             except ConfigError as error:
                 problems += error.problems
         if problems:
-            services = [one for stack in tree.stacks for one in stack.services]
+            services = [service for stack in tree.stacks for service in stack.services]
             alone = self.settings.engine == "auto" and self.engine.name == EMBEDDED
-            if alone and not any(one.settings.embedded for one in services):
+            if alone and not any(service.settings.embedded for service in services):
                 # Written for containers only: what is missing is the engine, not words about how to do without it.
                 raise ConfigError(
                     f"Stack {tree.root.name!r} needs a Docker engine ({self.why})",
@@ -97,7 +97,7 @@ class Choice:
 
     def dry_layout(self, tree: Tree, strangers: dict[tuple[int, str], Stranger]) -> Layout:
         """Return a layout of ``tree`` with addresses that stand for those of an environment."""
-        made = dry_layout(
+        layout = dry_layout(
             tree,
             self.settings.environ,
             strangers,
@@ -105,7 +105,7 @@ class Choice:
             local=self.local,
             container_addresses=self.settings.addresses == "container",
         )
-        return replace(made, located=self.engine.locate(tree))
+        return replace(layout, located=self.engine.locate(tree))
 
     def _check_local(self, tree: Tree) -> None:
         """Do nothing when everything that shall run as a local process can, in this stack or another.
@@ -129,11 +129,11 @@ class Choice:
         # A stack without any subject, such as a broker's, is nobody's to build; that of another is meant.
         if idle and (subjects or not any(service.settings.local for service in everywhere)):
             origin = self.settings.origins["local_build"]
-            given = "--local-build" if origin == "command line" else origin
+            option = "--local-build" if origin == "command line" else origin
             whose = f"subject {subjects[0]!r}" if subjects else "no service"
             has = "has no x-harness.local" if subjects else "has x-harness.local"
             raise ConfigError(
-                f"{given} {self.local.build}: {whose} of stack {tree.root.name!r} {has}, so nothing would run from it",
+                f"{option} {self.local.build}: {whose} of stack {tree.root.name!r} {has}, so nothing would run from it",
                 hint="say under x-harness.local of the subject how it runs from there; or use --local NAME=COMMAND",
             )
 

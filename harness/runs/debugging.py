@@ -112,11 +112,11 @@ class Debugger:
             for _ in poll(Deadline.after(LIFTED), longest=LOOK_EVERY):
                 if stopped() or place.lives.exit_of(facts["stack"], facts["service"]):
                     return ""
-                seen = who() or (_ENTER if _enter_pressed(terminal) else "")
-                if seen:
-                    what = "Enter was pressed" if seen == _ENTER else f"{seen} has attached"
-                    self.say(f"{what}: service {facts['service']!r} goes on")
-                    return seen
+                cause = who() or (_ENTER if _enter_pressed(terminal) else "")
+                if cause:
+                    reason = "Enter was pressed" if cause == _ENTER else f"{cause} has attached"
+                    self.say(f"{reason}: service {facts['service']!r} goes on")
+                    return cause
         return ""
 
 
@@ -184,10 +184,10 @@ def _debugpy_address(plan: ProcessPlan) -> tuple[str, int] | None:
 
 def _free_port(host: str) -> int:
     for port in (DEBUGPY_PORT, 0):
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as one, suppress(OSError):
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            one.bind((host, port))
-            return int(one.getsockname()[1])
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe, suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+            return int(probe.getsockname()[1])
     return DEBUGPY_PORT
 
 

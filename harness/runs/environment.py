@@ -20,7 +20,7 @@ from harness.keeper.networks import Network
 from harness.ownership.removal import LOG
 from harness.ownership.sweep import sweep
 from harness.readiness import Stop, ask_once
-from harness.runs.evidence import died
+from harness.runs.deaths import died
 from harness.runs.lives import Lives, Uses
 
 if TYPE_CHECKING:

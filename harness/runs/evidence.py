@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import signal
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,24 +13,21 @@ from harness.durations import parse_duration
 from harness.errors import BrokenStack, HarnessError
 from harness.interrupts import Interrupted
 from harness.last_words import LOOKED_AT, last_line
-from harness.readiness.reasons import NO_VARIABLES, Seen, Variables, how_ended, why_ended, why_not_ready
+from harness.readiness.reasons import Seen, Variables, why_not_ready
+from harness.runs.deaths import died
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Mapping
 
     from harness.keeper.messages import ServiceFacts
     from harness.readiness import Waited
     from harness.reporting import RunFolder
     from harness.runs.environment import Environment
-    from harness.runs.planned import Planned
+    from harness.runs.planning import Planned
     from harness.runs.probing import Probing
     from harness.stack import Service, Tree
 
-ONE_SHOT = "a service that is done when it has ended with 0 says so: x-harness: {role: oneshot}"
-KILLED = 137  # how a container's exit code tells SIGKILL
-LINES_SHOWN = 20
 DEFAULT_INTERVAL = "30s"  # of a healthcheck of Docker
-_NO_WORDS = frozenset([0, KILLED, -signal.SIGKILL])  # ends that no program has a last word about
 
 SHOWN_LINES = 40
 LONGEST_BLOCK = 60  # lines, of what is looked for again
@@ -97,15 +93,15 @@ def save_evidence(environment: Environment, test: str, marks: Marks, noise: Nois
     (``artifacts.read_log``). Return service -> its last lines for a report, without noise; services that wrote nothing
     are left out.
     """
-    told: dict[str, str] = {}
+    parts: dict[str, str] = {}
     for path in _logs(environment):
         start = marks.begin.sizes.get(path, environment.lives.taken.get(path, 0))
         if path in noise.others or not (data := artifacts.read_log(path, start)):
             continue
         environment.report.evidence(test, path.name, data)
         if text := shown(_without_probes(path, data, start, marks, noise)):
-            told[path.stem] = text
-    return told
+            parts[path.stem] = text
+    return parts
 
 
 def _without_probes(path: Path, data: bytes, start: int, marks: Marks, noise: Noise) -> bytes:
@@ -170,47 +166,6 @@ def _repeated(alike: list[str], at: int) -> tuple[int, int]:
 
 
 # -- why a service, or a run, ended -----------------------------------------------------------------------------
-
-
-def died(
-    environment: Environment, facts: ServiceFacts, when: str = "", variables: Variables = NO_VARIABLES
-) -> BrokenStack:
-    """Return the error for a service that ended, with its exit code, its reason and its last lines.
-
-    Args:
-        environment: where it was.
-        facts: of its end.
-        when: it ended; default: under the test that used its stack.
-        variables: what it was told about others.
-    """
-    when = when or facts.get("under") or environment.uses.under(facts["stack"])
-    log, code = Path(facts["log"]), facts["exit_code"]
-    assert code is not None  # it has ended
-    # Only a container that was killed can have a reason that the engine alone knows.
-    container = environment.explain(facts["stack"], facts["service"], ask=code == KILLED)
-    lines = artifacts.last_lines(log, LOOKED_AT, facts["log_start"])
-    why = "" if code in _NO_WORDS else why_ended(lines, variables)
-    how = how_ended(code, contained=bool(facts["container"]), known=bool(why))
-    if container.get("oom") or facts.get("oom"):
-        limit = f", limit {container['memory'] >> 20} MiB" if container.get("memory") else ""
-        how += f" (OOMKilled: out of memory{limit})"
-    return BrokenStack(
-        f"Service {facts['service']!r} ended with {how} {when}{': ' if why else ''}{why} ({environment.show(log)})",
-        service=facts["service"],
-        exit_code_seen=code,
-        details=shown_lines(lines),
-        hint=ONE_SHOT if code == 0 else "",
-    )
-
-
-def last_words(facts: ServiceFacts) -> list[str]:
-    """Return the last lines of a service's present life, for an error."""
-    return shown_lines(artifacts.last_lines(Path(facts["log"]), start=facts["log_start"]))
-
-
-def shown_lines(lines: Sequence[str]) -> list[str]:
-    """Return the last lines of a log as an error has them."""
-    return [f"  {line}" for line in lines[-LINES_SHOWN:]] or ["  it wrote nothing"]
 
 
 def note_failure(report: RunFolder, error: BaseException) -> None:
@@ -320,8 +275,8 @@ def variables_of(service: Service, tree: Tree, stack: str) -> Variables:
     added = {key: str(value) for key, value in (process.environment if process else {}).items()}
     words = [*_words(service.compose.get("command")), *(process.command if process else ())]
     others = {service.name, *_own_names(service.compose)}
-    for _, known in tree.visible(stack).values():
-        others |= _own_names(known.compose)
+    for _, other in tree.visible(stack).values():
+        others |= _own_names(other.compose)
     return Variables(
         texts={**service.environment, **added, "its command": " ".join(words)},
         services=frozenset(tree.visible(stack)) - {service.name},

@@ -41,7 +41,7 @@ def images_of(tree: Tree, stack: Stack, environ: Mapping[str, str], client: APIC
     Raises:
         BrokenStack: a Dockerfile's base is nowhere to be had.
     """
-    made = {}
+    images = {}
     for owner, service in tree.visible(stack.name).values():
         choice = choose(service, environ)
         builds = bool(service.compose.get("build")) and choice.kind != "prebuilt"
@@ -51,5 +51,5 @@ def images_of(tree: Tree, stack: Stack, environ: Mapping[str, str], client: APIC
             dockerfile = Path(build.get("context", "."), build.get("dockerfile") or "Dockerfile")
             base = choose_base(client, environ, dockerfile=dockerfile) if dockerfile.is_file() else None
         arguments = build_arguments(service, environ, base) if builds else {}
-        made[service.name] = Image(choice.image or service.image, builds, arguments, choice.variable)
-    return made
+        images[service.name] = Image(choice.image or service.image, builds, arguments, choice.variable)
+    return images

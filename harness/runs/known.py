@@ -13,7 +13,7 @@ from harness.engine.known import Known
 from harness.errors import ConfigError, nearest
 from harness.keeper.client import HungKeeperError, KeeperLink
 from harness.keeper.living import find_living
-from harness.keeper.messages import Listed, Services, StackFacts
+from harness.keeper.messages import Services
 from harness.ownership.locks import holder_of, locked
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from harness.config import Settings
+    from harness.keeper.messages import Listed, StackFacts
     from harness.ownership.ledger import LedgerRecord
     from harness.ownership.locks import Holder
 
@@ -50,13 +51,13 @@ def checkout_of(settings: Settings) -> str:
     return str(settings.root.resolve())
 
 
-def checkout_lock(settings: Settings, what: str = "checkout") -> Path:
-    """Return the lock that serialises ``up`` and ``down`` of one checkout, or ``what`` else is done one at a time."""
-    return private_folder(settings.state) / _lock_name(settings, what)
+def checkout_lock(settings: Settings, work: str = "checkout") -> Path:
+    """Return the lock that serialises ``up`` and ``down`` of one checkout, or another kind of ``work``."""
+    return private_folder(settings.state) / _lock_name(settings, work)
 
 
-def _lock_name(settings: Settings, what: str = "checkout") -> str:
-    return f"{what}-{hashlib.sha256(checkout_of(settings).encode()).hexdigest()[:16]}.lock"
+def _lock_name(settings: Settings, work: str = "checkout") -> str:
+    return f"{work}-{hashlib.sha256(checkout_of(settings).encode()).hexdigest()[:16]}.lock"
 
 
 def changing(settings: Settings, purpose: str, say: Callable[[str], None]) -> AbstractContextManager[None]:
@@ -178,7 +179,7 @@ def find_service(settings: Settings, service: str) -> tuple[LedgerRecord, Known]
     Raises:
         ConfigError: nothing is up, there is no such service, or there are several.
     """
-    found: list[tuple[LedgerRecord, Known]] = []
+    matches: list[tuple[LedgerRecord, Known]] = []
     names: list[str] = []
     for record in records_here(settings):
         for name, stack in services_of(record)["stacks"].items():
@@ -187,13 +188,13 @@ def find_service(settings: Settings, service: str) -> tuple[LedgerRecord, Known]
                 if known.stack == name:
                     names.append(known.service)
                     if service in (known.service, f"{known.stack}/{known.service}"):
-                        found.append((record, known))
-    if len(found) == 1:
-        return found[0]
-    if found:
+                        matches.append((record, known))
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
         raise ConfigError(
             f"Service {service!r} is up more than once: "
-            + ", ".join(f"{known.stack}/{known.service} on {record.engine}" for record, known in found),
+            + ", ".join(f"{known.stack}/{known.service} on {record.engine}" for record, known in matches),
             hint="give --service STACK/SERVICE, or --engine",
         )
     raise ConfigError(

@@ -127,8 +127,8 @@ class Lives:
     def forget(self, stack: str, service: str) -> None:
         """A service is about to be started: what an earlier life of it left does not count."""
         with self._lock:
-            for told in (self._exits, self._started, self._health):
-                told.pop(f"{stack}/{service}", None)
+            for table in (self._exits, self._started, self._health):
+                table.pop(f"{stack}/{service}", None)
             self.changes += 1
 
     def expect_end(self, stack: str, service: str) -> None:

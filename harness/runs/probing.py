@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from harness.engine.driver import Around, Host
     from harness.readiness import Asker, Target, Waited
-    from harness.runs.planned import Planned
+    from harness.runs.planning import Planned
 
 _NEEDS_A_HAND = ("log", "exec", "file", "healthy")  # probes that look into a service
 

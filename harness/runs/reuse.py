@@ -10,7 +10,7 @@ from harness.engine.fingerprint import started_otherwise
 from harness.engine.known import Known
 from harness.errors import BrokenStack, ConfigError
 from harness.keeper.messages import ServiceFacts, Services
-from harness.runs.evidence import died
+from harness.runs.deaths import died
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

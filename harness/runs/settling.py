@@ -14,15 +14,15 @@ from harness.engine.known import Known
 from harness.errors import BrokenStack, HarnessError
 from harness.readiness import Stop, wait_until_ready
 from harness.runs.evidence import died_in, not_done, not_ready
-from harness.runs.planting import plant_within
 from harness.runs.probing import Probing
+from harness.seeding import plant_within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
     from harness.keeper.messages import ServiceFacts
     from harness.readiness import Asker
-    from harness.runs.planned import Planned
+    from harness.runs.planning import Planned
     from harness.seeding import Surroundings
     from harness.stack import Seed, Service
 
@@ -165,7 +165,7 @@ class Settling:
             for asker in askers:
                 asker.close()
 
-    def known(self) -> dict[str, Known]:
+    def services(self) -> dict[str, Known]:
         """Return service -> what is to be remembered of it."""
         return {name: Known.of(plan, self._container_of(name)) for name, plan in self.plans.items()}
 
@@ -288,12 +288,11 @@ class Settling:
             if waited.observation:
                 error.details = (*error.details, f"last observation: {waited.probe}: {waited.observation}")
             raise error
-        if not waited.ready:
-            if waited.hopeless or not self.stop.stopped:
-                raise not_ready(self.probing, name, waited)
-            return
-        with self._lock:
-            self.progress.ready.add(name)
+        if waited.ready:
+            with self._lock:
+                self.progress.ready.add(name)
+        elif waited.hopeless or not self.stop.stopped:
+            raise not_ready(self.probing, name, waited)
 
     def await_seeded_topics(self) -> None:
         """Ask for the topics that probes name and seeds made. Raises BrokenStack as ``settle`` does."""

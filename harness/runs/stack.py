@@ -206,7 +206,7 @@ class Stack:
         known = self._service(service)
         if end := by_number(known.endpoints).get(port):
             return str(end)
-        have = ", ".join(str(one.left) for one in known.endpoints) or "none"
+        have = ", ".join(str(end.left) for end in known.endpoints) or "none"
         raise ConfigError(f"Service {service!r} of stack {self.name!r} publishes no port {port}; it publishes: {have}")
 
     def url(self, service: str, port: int, path: str = "/") -> str:
@@ -230,13 +230,13 @@ class Stack:
         """Return the state of its services for a report: pid, state, exit code, endpoints, last log lines."""
         listed = self._environment.link.ask(Services())["services"]
         return {
-            one["service"]: {
-                **_dumped(one),
-                "endpoints": [str(end) for end in self._known[one["service"]].endpoints],
-                "last_lines": artifacts.last_lines(Path(one["log"]), 10, one["log_start"]),
+            facts["service"]: {
+                **_dumped(facts),
+                "endpoints": [str(end) for end in self._known[facts["service"]].endpoints],
+                "last_lines": artifacts.last_lines(Path(facts["log"]), 10, facts["log_start"]),
             }
-            for one in listed
-            if one["service"] in self._known and self._known[one["service"]].stack == one["stack"]
+            for facts in listed
+            if facts["service"] in self._known and self._known[facts["service"]].stack == facts["stack"]
         }
 
     def release(self) -> list[str]:

@@ -16,7 +16,8 @@ from harness.clock import Deadline, now, poll
 from harness.errors import BrokenStack, EngineUnreachableError, HarnessError
 from harness.keeper.messages import Look, ServiceFacts, Services
 from harness.readiness import ask_once
-from harness.runs.evidence import Noise, last_words, request_for
+from harness.runs.deaths import last_words
+from harness.runs.evidence import Noise, request_for
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -160,7 +161,7 @@ class Judge:
     def _ending(self, stacks: Collection[str]) -> list[str]:
         """Return the services whose process is gone or about to be, whatever was told of it."""
         processes = self._first_processes(stacks)
-        return [key for key, one in processes.items() if procs.is_ending(one.pid, one.start)]
+        return [key for key, process in processes.items() if procs.is_ending(process.pid, process.start)]
 
     def _first_processes(self, stacks: Collection[str]) -> dict[str, Process]:
         """Return the processes of services that run; asked for anew when something has started or ended."""
@@ -176,7 +177,7 @@ class Judge:
 
     def _facts(self, stacks: Collection[str]) -> dict[str, ServiceFacts]:
         listed = self._environment.link.ask(Services(), timeout=LOOK_BUDGET)["services"]
-        return {f"{one['stack']}/{one['service']}": one for one in listed if one["stack"] in stacks}
+        return {f"{facts['stack']}/{facts['service']}": facts for facts in listed if facts["stack"] in stacks}
 
     # -- hung ---------------------------------------------------------------------------------------------------
 
@@ -190,7 +191,10 @@ class Judge:
         asked_for = [*self._asked_for(facts)]
         if asked_for:  # others may wait for what the test has taken away
             return asked_for
-        began, before = now(), {key: procs.activity_of(one["pid"]) for key, one in facts.items() if _process_of(one)}
+        began, before = (
+            now(),
+            {key: procs.activity_of(service["pid"]) for key, service in facts.items() if _process_of(service)},
+        )
         silent = [(key, said) for key, said in self._ask(self._keys(use.stacks)).items() if said]
         spent = now() - began
         if silent:
@@ -205,11 +209,12 @@ class Judge:
         return []
 
     def _asked_for(self, facts: dict[str, ServiceFacts]) -> Iterator[str]:
-        for key, one in facts.items():
-            if one["state"] == "paused" and key in self._environment.paused:
-                yield f"service {one['service']!r} was paused by service.pause(), so it is not asked whether it answers"
-            elif one["state"] == "exited" and one["expected"]:
-                yield f"service {one['service']!r} was ended on purpose, so nothing is asked whether it answers"
+        for key, service in facts.items():
+            name = service["service"]
+            if service["state"] == "paused" and key in self._environment.paused:
+                yield f"service {name!r} was paused by service.pause(), so it is not asked whether it answers"
+            elif service["state"] == "exited" and service["expected"]:
+                yield f"service {name!r} was ended on purpose, so nothing is asked whether it answers"
 
     def _keys(self, stacks: Collection[str]) -> list[str]:
         return [f"{stack}/{name}" for stack in stacks for name in self._settled(stack)]
@@ -232,13 +237,13 @@ class Judge:
         process = self._processes.get(key)
         return process is not None and STOPPED in procs.activity_of(process.pid).states.values()
 
-    def _no_answer(self, use: Use, key: str, facts: ServiceFacts | None, seen: list[str]) -> BrokenStack:
+    def _no_answer(self, use: Use, key: str, facts: ServiceFacts | None, signs: list[str]) -> BrokenStack:
         service = key.partition("/")[2]
         environment = self._environment
         where, lines = "attached", []
         if facts:
             where, lines = environment.show(Path(facts["log"])), last_words(facts)
-        summary = f"Service {service!r} no longer answers under {use.test}: {', '.join(seen)} ({where})"
+        summary = f"Service {service!r} no longer answers under {use.test}: {', '.join(signs)} ({where})"
         return BrokenStack(summary, service=service, details=lines)
 
 
@@ -254,7 +259,7 @@ def _process_of(facts: ServiceFacts) -> Process | None:
 def _doing(facts: ServiceFacts, before: procs.Activity, seconds: float) -> str:
     """Return in words what the processes of a service do, and what processor time they take."""
     activity = procs.activity_of(facts["pid"])
-    state = next((one for one in WORST_FIRST if one in activity.states.values()), "S")
+    state = next((state for state in WORST_FIRST if state in activity.states.values()), "S")
     if facts["state"] == "paused":
         return "paused"
     words = f"{procs.STATES[state]} ({state})"

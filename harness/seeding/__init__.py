@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.clock import Aside, Deadline, poll
 from harness.errors import BrokenStack, HarnessError
 from harness.helpers import http
 from harness.last_words import cause_of, last_line
@@ -65,7 +67,36 @@ def apply(seed: Seed, around: Surroundings) -> None:
         raise BrokenStack(f"Seed {seed.key!r} was not planted: {reason}") from error
 
 
-def too_long(seed: Seed, seconds: float) -> BrokenStack:
+def plant_within(
+    deadline: Deadline,
+    seed: Seed,
+    around: Surroundings,
+    *,
+    wake: threading.Event | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> None:
+    """Plant a seed aside, so that it can be left.
+
+    Args:
+        deadline: when to give up.
+        seed: what to plant.
+        around: where.
+        wake: an event that is set when there is something to check.
+        check: raises to end the wait.
+
+    Raises:
+        BrokenStack: it was refused, or was not planted in time.
+    """
+    wake = wake or threading.Event()
+    planting = Aside(lambda: apply(seed, around), wake)
+    for _ in poll(deadline, wake=wake):
+        if planting.is_over():
+            return planting.result()
+        check()
+    raise _too_long(seed, planting.seconds)
+
+
+def _too_long(seed: Seed, seconds: float) -> BrokenStack:
     """Return the error for a seed that was waited for in vain."""
     act = f"python {seed.python}" if seed.python else seed.key
     return BrokenStack(f"Seed {seed.key!r} was not planted: {act} has not returned for {seconds:.1f} s")

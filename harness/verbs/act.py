@@ -11,22 +11,21 @@ from harness.clock import Deadline, now
 from harness.engine.choice import DRIVERS, driver_of
 from harness.engine.known import Known
 from harness.errors import BrokenStack, ConfigError, HarnessError
-from harness.keeper.messages import Settled, StackFacts
+from harness.keeper.messages import Settled
 from harness.runs.choice import choose
 from harness.runs.known import changing, find_service, records_here, services_of
-from harness.runs.planned import Planned
-from harness.runs.planning import Site
-from harness.runs.planting import plant_within
+from harness.runs.planning import Planned, Site
 from harness.runs.run import Run, running
 from harness.runs.settling import Settling
 from harness.runs.stack import Stack
-from harness.seeding import Surroundings
+from harness.seeding import Surroundings, plant_within
 from harness.stack import broker_of, by_number, read_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from harness.config import Settings
+    from harness.keeper.messages import StackFacts
     from harness.ownership.ledger import LedgerRecord
     from harness.runs.environment import Environment
     from harness.stack import Tree

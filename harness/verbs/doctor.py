@@ -22,7 +22,6 @@ import psutil
 from harness import procs
 from harness.clock import Deadline, poll
 from harness.daemon import AUTO_BUDGET, connect, find_daemon, in_words
-from harness.engine.choice import choose_engine
 from harness.engine.layout import find_strangers
 from harness.errors import HarnessError
 from harness.images import builder
@@ -30,6 +29,7 @@ from harness.images.built import BuiltImage, built_images
 from harness.ownership.identity import this_process
 from harness.ownership.objects import labels_of, sealed
 from harness.ownership.proof import environment_key, user_key
+from harness.runs.choice import choose
 from harness.stack import compose_environment, find_compose, read_tree
 
 if TYPE_CHECKING:
@@ -144,8 +144,8 @@ def _settings(settings: Settings) -> Iterator[Finding]:
         if path.is_file():
             yield Finding("env file", "info", f"{path} (for variables in stacks; Compose reads it)")
     with contextlib.suppress(HarnessError):
-        engine, why = choose_engine(settings)
-        yield Finding("engine in force", "info", f"{engine.name} ({why})")
+        choice = choose(settings)
+        yield Finding("engine in force", "info", f"{choice.engine.name} ({choice.why})")
 
 
 def _folders(settings: Settings) -> Iterator[Finding]:

@@ -38,7 +38,7 @@ def locate(
     Raises:
         ConfigError: with every address that is missing or is none.
     """
-    found: dict[str, tuple[Endpoint, ...]] = {}
+    located: dict[str, tuple[Endpoint, ...]] = {}
     missing: list[str] = []
     wrong: list[str] = []
     for stack in tree.stacks:
@@ -55,7 +55,7 @@ def locate(
                     ends.append(Endpoint(service.name, port.left, port.right, *address, port.protocol))
                 else:
                     wrong.append(f"{where} is {written!r}, host:port was needed")
-            found[f"{stack.name}/{service.name}"] = tuple(ends)
+            located[f"{stack.name}/{service.name}"] = tuple(ends)
     if missing:
         head = f"Engine attach needs the address of every port of stack {tree.root.name!r}; missing: "
         wrong.append(head + ", ".join(missing))
@@ -65,7 +65,7 @@ def locate(
             hint="`harness endpoints --env` of whoever started it prints them; or write them as "
             f'"SERVICE:PORT" = "host:port" under [tool.harness.attach.{tree.root.name}]',
         )
-    return found
+    return located
 
 
 def _written(service: Service, port: Port, environ: Mapping[str, str], table: Mapping[str, str]) -> tuple[str, str]:
@@ -111,9 +111,9 @@ def plan_stack(tree: Tree, name: str, layout: Layout) -> StackPlan:
         ends = endpoints(name, service, layout)
         services.append(AttachedPlan(name, service.name, dict(service.environment), ends, ready=service.settings.ready))
         notes += [
-            f"service {service.name!r} is at {one}, which may be another machine; tests will talk to it"
-            for one in ends
-            if _is_elsewhere(one.host)
+            f"service {service.name!r} is at {end}, which may be another machine; tests will talk to it"
+            for end in ends
+            if _is_elsewhere(end.host)
         ]
     if stack.settings.seed:
         notes.append(f"stack {name!r} is somebody else's: its {len(stack.settings.seed)} seed(s) are left out")

@@ -27,8 +27,8 @@ _HEADER = 8  # "Attach to a container", stream format: stream, three zeros, leng
 
 
 @contextlib.contextmanager
-def _told(what: str) -> Iterator[None]:
-    """Have it told in one line that begins with ``what`` that an engine refuses or does not answer.
+def _told(beginning: str) -> Iterator[None]:
+    """Have it told in one line that begins with ``beginning`` that an engine refuses or does not answer.
 
     Raises:
         HarnessError: it refused: there is no such program or file, or the container does not run.
@@ -40,9 +40,9 @@ def _told(what: str) -> Iterator[None]:
         from docker.errors import APIError  # noqa: PLC0415 - loaded where an engine is in use
 
         if isinstance(error, APIError):
-            raise HarnessError(f"{what}: {error.explanation or error}") from error
+            raise HarnessError(f"{beginning}: {error.explanation or error}") from error
         if is_no_answer(error):
-            raise EngineUnreachableError(f"{what}: the engine did not answer: {cause_of(error)}") from error
+            raise EngineUnreachableError(f"{beginning}: the engine did not answer: {cause_of(error)}") from error
         raise
 
 
@@ -58,12 +58,12 @@ def execute(client: APIClient, container: str, argv: Sequence[str], timeout: flo
         EngineUnreachableError: it did not answer.
     """
     with _told(f"{argv[0]!r} cannot be run in the container"):
-        made = client.exec_create(container, list(argv))
-        stream = client.exec_start(made["Id"], socket=True)
+        created = client.exec_create(container, list(argv))
+        stream = client.exec_start(created["Id"], socket=True)
         # The response, which the SDK hangs on its socket, closes that and itself in the right order.
         with contextlib.closing(getattr(stream, "_response", stream)):
             out, err, ended = _read(getattr(stream, "_sock", stream), Deadline.after(timeout))
-        code = client.exec_inspect(made["Id"])["ExitCode"] if ended else None
+        code = client.exec_inspect(created["Id"])["ExitCode"] if ended else None
     return procs.Finished(tuple(argv), code, out.decode(errors="replace"), err.decode(errors="replace"))
 
 
@@ -79,8 +79,8 @@ def attach(client: APIClient, container: str, argv: Sequence[str]) -> int:
     """
     streams = {1: sys.stdout, 2: sys.stderr}
     with _told(f"{argv[0]!r} cannot be run in the container"):
-        made = client.exec_create(container, list(argv))
-        stream: Any = client.exec_start(made["Id"], socket=True)
+        created = client.exec_create(container, list(argv))
+        stream: Any = client.exec_start(created["Id"], socket=True)
         with contextlib.closing(stream), contextlib.closing(getattr(stream, "_sock", stream)) as raw:
             data = b""
             while chunk := raw.recv(1 << 16):
@@ -94,7 +94,7 @@ def attach(client: APIClient, container: str, argv: Sequence[str]) -> int:
                     except BrokenPipeError:
                         return UNREAD
                     data = data[_HEADER + size :]
-        return int(client.exec_inspect(made["Id"])["ExitCode"] or 0)
+        return int(client.exec_inspect(created["Id"])["ExitCode"] or 0)
 
 
 def _read(stream: Any, deadline: Deadline) -> tuple[bytes, bytes, bool]:  # noqa: ANN401 - a socket, or one with TLS

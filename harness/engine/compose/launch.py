@@ -126,10 +126,10 @@ class Launch:
         for step in set(_STEP.findall(self.build_log.read_bytes())):
             with contextlib.suppress(HarnessError), in_words("step of a build"):
                 facts = client.inspect_container(step.decode())
-                made = datetime.fromisoformat(facts["Created"])
+                created = datetime.fromisoformat(facts["Created"])
                 unnamed = str(facts["Config"].get("Image", "")).startswith("sha256:")
                 strange = _OWNED & set(facts["Config"].get("Labels") or {}) and not _are_its_images(client, facts)
-                if made >= since and unnamed and not strange and not facts["State"]["Running"]:
+                if created >= since and unnamed and not strange and not facts["State"]["Running"]:
                     client.remove_container(facts["Id"], v=True)
 
     def begin(self, names: Sequence[str], failed: Callable[[], None], timeout: float) -> None:

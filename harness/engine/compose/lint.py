@@ -73,10 +73,10 @@ def replicas(written: Mapping[str, Any]) -> int:
 
 def refused(stack: Stack, service: Service) -> Iterator[str]:
     """Say what a service has that is refused unless its ``x-harness.allow`` names it."""
-    for permission, what in _dangers(stack, service):
+    for permission, danger in _dangers(stack, service):
         if permission not in service.settings.allow:
             yield (
-                f"{stack.files[0]}: service {service.name!r}: {what} is refused; "
+                f"{stack.files[0]}: service {service.name!r}: {danger} is refused; "
                 f"if it must be, write x-harness: {{allow: [{permission}]}}"
             )
 
@@ -133,10 +133,10 @@ def _powers(written: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for key in ("devices", "device_cgroup_rules", "cgroup_parent", "provider"):
         if written.get(key):
             yield "privileged", key
-    unconfined = [str(one) for one in written.get("security_opt") or () if str(one).endswith("unconfined")]
+    unconfined = [str(option) for option in written.get("security_opt") or () if str(option).endswith("unconfined")]
     if unconfined:
         yield "privileged", f"security_opt {', '.join(unconfined)}"
-    added = {str(one).upper().removeprefix("CAP_") for one in written.get("cap_add") or ()} - DEFAULT_CAPABILITIES
+    added = {str(name).upper().removeprefix("CAP_") for name in written.get("cap_add") or ()} - DEFAULT_CAPABILITIES
     if added:
         yield "cap_add", f"cap_add {', '.join(sorted(added))}"
 

@@ -186,11 +186,11 @@ def _is_free(stack: Stack, name: str) -> bool:
     service = stack.service(name)
     assert service is not None  # names come from this stack
     shares = [str(service.compose.get(key, "")) for key in ("network_mode", "ipc", "pid")]
-    own = {one.name for one in stack.services}
+    own = {other.name for other in stack.services}
     return (
         service.compose.keys() <= _CREATED
         and own.isdisjoint(service.depends_on)
-        and not any(one.startswith(("service:", "container:")) for one in shares)
+        and not any(share.startswith(("service:", "container:")) for share in shares)
     )
 
 
@@ -234,32 +234,32 @@ def _service(
 ) -> dict[str, Any]:
     written = service.compose
     labels = identity.labels_of("container", identity.container(stack.name, service.name), stack.name)
-    made: dict[str, Any] = {"image": image.name, "labels": labels, "restart": "no"}
+    override: dict[str, Any] = {"image": image.name, "labels": labels, "restart": "no"}
     if written.get("container_name"):
-        made["container_name"] = _Reset()
+        override["container_name"] = _Reset()
     if written.get("build"):
         if image.builds:
-            made["build"] = {"labels": {CHECKOUT: labels.get(CHECKOUT, ""), CHECKOUT_PATH: identity.checkout}}
+            override["build"] = {"labels": {CHECKOUT: labels.get(CHECKOUT, ""), CHECKOUT_PATH: identity.checkout}}
             # Only the names: Compose takes the values, such as a proxy with its password, from its environment.
-            made["build"] |= {"args": dict.fromkeys(image.arguments)} if image.arguments else {}
+            override["build"] |= {"args": dict.fromkeys(image.arguments)} if image.arguments else {}
         else:
-            made["build"] = _Reset()
-    made["pull_policy"] = "never"
-    made |= _one_that_stays_down(written)
+            override["build"] = _Reset()
+    override["pull_policy"] = "never"
+    override |= _one_that_stays_down(written)
     if written.get("ports"):
-        made["ports"] = _Replaced([] if layout.container_addresses else _ports(stack, service, layout))
+        override["ports"] = _Replaced([] if layout.container_addresses else _ports(stack, service, layout))
     if not written.get("network_mode"):
-        made["networks"] = _Replaced(_joined(stack, service, layout))
+        override["networks"] = _Replaced(_joined(stack, service, layout))
     if "logging" not in written:  # the driver json-file would not keep bytes that are no UTF-8
-        made["logging"] = {"driver": "local", "options": {"max-size": MAX_LOG, "max-file": "2"}}
+        override["logging"] = {"driver": "local", "options": {"max-size": MAX_LOG, "max-file": "2"}}
     if volumes := _rewritten_mounts(stack, service, layout):
-        made["volumes"] = volumes
+        override["volumes"] = volumes
     local = _local_hosts(tree, stack, layout)
     if local:
-        made["extra_hosts"] = [f"{name}:{address}" for name, address in local.items()]
+        override["extra_hosts"] = [f"{name}:{address}" for name, address in local.items()]
     if service.has_settings and not written.get("privileged"):
-        made |= _restricted(written)
-    return made
+        override |= _restricted(written)
+    return override
 
 
 def _rewritten_mounts(stack: Stack, service: Service, layout: Layout) -> list[dict[str, Any]]:
@@ -267,16 +267,16 @@ def _rewritten_mounts(stack: Stack, service: Service, layout: Layout) -> list[di
 
     To make a missing source, Compose writes a mount as SOURCE:TARGET, which an engine then parts at the wrong place.
     """
-    written = [dict(one) for one in service.compose.get("volumes") or () if one.get("type") == "bind"]
+    written = [dict(mount) for mount in service.compose.get("volumes") or () if mount.get("type") == "bind"]
     if service.settings.log_file:
         source = str(layout.log_file(stack.name, service.name))
         written.append({"type": "bind", "source": source, "target": service.settings.log_file})
     options = {"create_host_path": False}
     log_file = service.settings.log_file
     return [
-        {**one, "bind": {**(one.get("bind") or {}), **options}} if ":" in one["source"] else one
-        for one in written
-        if ":" in one["source"] or one["target"] == log_file
+        {**mount, "bind": {**(mount.get("bind") or {}), **options}} if ":" in mount["source"] else mount
+        for mount in written
+        if ":" in mount["source"] or mount["target"] == log_file
     ]
 
 
@@ -312,42 +312,42 @@ def _local_hosts(tree: Tree, stack: Stack, layout: Layout) -> dict[str, str]:
     """Return name -> address of the services around this stack that run as local processes."""
     if not layout.local or layout.network is None:
         return {}
-    above = [one for one in tree.stacks if any(below.name == stack.name for below in tree.below(one.name))]
+    above = [around for around in tree.stacks if any(below.name == stack.name for below in tree.below(around.name))]
     return {
         service.name: layout.network.gateway
-        for one in (*tree.below(stack.name), *above)
-        for service in one.services
+        for around in (*tree.below(stack.name), *above)
+        for service in around.services
         if process_of(service, NAME, layout.local)
     }
 
 
 def _restricted(written: Mapping[str, Any]) -> dict[str, Any]:
     """Return least privilege for a service that says of itself, by x-harness, that it is made for this."""
-    made: dict[str, Any] = {}
-    if not any(str(one).startswith("no-new-privileges") for one in written.get("security_opt") or ()):
-        made["security_opt"] = ["no-new-privileges:true"]
-    added = {str(one).upper().removeprefix("CAP_") for one in written.get("cap_add") or ()}
-    made["cap_drop"] = [one for one in DROPPED if one not in added and "ALL" not in added]
+    restrictions: dict[str, Any] = {}
+    if not any(str(option).startswith("no-new-privileges") for option in written.get("security_opt") or ()):
+        restrictions["security_opt"] = ["no-new-privileges:true"]
+    added = {str(name).upper().removeprefix("CAP_") for name in written.get("cap_add") or ()}
+    restrictions["cap_drop"] = [name for name in DROPPED if name not in added and "ALL" not in added]
     limits = ((written.get("deploy") or {}).get("resources") or {}).get("limits") or {}
     if not written.get("pids_limit") and not limits.get("pids"):
-        made["pids_limit"] = PIDS
-    return made
+        restrictions["pids_limit"] = PIDS
+    return restrictions
 
 
 def _networks(tree: Tree, stack: Stack, layout: Layout, identity: Identity) -> dict[str, Any]:
     assert layout.network is not None  # this engine has one
-    made: dict[str, Any] = {"default": _Replaced({"name": layout.network.name, "external": True})}
+    networks: dict[str, Any] = {"default": _Replaced({"name": layout.network.name, "external": True})}
     for key, table in stack.networks.items():
         if key == "default" or table.get("external"):
             continue
         # Like volumes, but Compose joins a network that another project has made only as an external one.
-        owner = next((one.name for one in tree.below(stack.name) if _uses(one, key)), stack.name)
+        owner = next((below.name for below in tree.below(stack.name) if _uses(below, key)), stack.name)
         name = f"{identity.project(owner)}_{key}"
         if owner == stack.name:
-            made[key] = {"name": name, "labels": identity.labels_of("network", name, owner)}
+            networks[key] = {"name": name, "labels": identity.labels_of("network", name, owner)}
         else:
-            made[key] = _Replaced({"name": name, "external": True})
-    return made
+            networks[key] = _Replaced({"name": name, "external": True})
+    return networks
 
 
 def _uses(stack: Stack, network: str) -> bool:
@@ -358,11 +358,11 @@ def _uses(stack: Stack, network: str) -> bool:
 
 def _volumes(tree: Tree, stack: Stack, identity: Identity) -> dict[str, Any]:
     """Return the named volumes: each belongs to the lowest stack that declares it, so that stacks share it."""
-    made: dict[str, Any] = {}
+    volumes: dict[str, Any] = {}
     for key, table in stack.volumes.items():
         if table.get("external"):
             continue
-        owner = next((one.name for one in tree.below(stack.name) if key in one.volumes), stack.name)
+        owner = next((below.name for below in tree.below(stack.name) if key in below.volumes), stack.name)
         name = f"{identity.project(owner)}_{key}"
-        made[key] = {"name": name, "labels": identity.labels_of("volume", name, owner)}
-    return made
+        volumes[key] = {"name": name, "labels": identity.labels_of("volume", name, owner)}
+    return volumes
