@@ -146,23 +146,23 @@ class KeeperToBe:
         self._start = procs.start_time_of(self._pid) or 0
         if daemon:
             keeper = replace(this_process(), pid=self._pid, start=self._start)
-            api, made = Api(daemon, within=NETWORK_BUDGET), Future[Network]()
+            api, future = Api(daemon, within=NETWORK_BUDGET), Future[Network]()
             threading.Thread(
                 target=self._make_network,
-                args=(api, keeper, Claim(self.wanted.env, nonce, key), made),
+                args=(api, keeper, Claim(self.wanted.env, nonce, key), future),
                 name="harness-first-network",
                 daemon=True,
             ).start()
-            self._network = made
+            self._network = future
 
-    def _make_network(self, api: Api, keeper: Owner, claim: Claim, made: Future[Network]) -> None:
+    def _make_network(self, api: Api, keeper: Owner, claim: Claim, network: Future[Network]) -> None:
         wanted = self.wanted
         try:
             labels = labels_of(claim.env, claim.nonce, keeper, wanted.checkout)
             name = first_name(wanted.env)
-            made.set_result(make_network(api, name, wanted.networks, claim, labels, self._gives_up.is_set))
+            network.set_result(make_network(api, name, wanted.networks, claim, labels, self._gives_up.is_set))
         except Exception as error:  # noqa: BLE001 - told by ``network``
-            made.set_exception(error)
+            network.set_exception(error)
 
     def network(self, within: float = NETWORK_BUDGET) -> dict[str, str] | None:
         """Return the environment's network once it is made; None when the engine refused, or none is made here.
@@ -193,8 +193,8 @@ class KeeperToBe:
         self.give_up()
         if self.wanted.daemon and not procs.is_alive(self._pid, self._start):
             with contextlib.suppress(HarnessError):
-                if made := self.network():
-                    Api(self.wanted.daemon).call("DELETE", f"/networks/{made['id']}")
+                if network := self.network():
+                    Api(self.wanted.daemon).call("DELETE", f"/networks/{network['id']}")
 
     def _read(self) -> bytes:
         """Return what it says next, b"" when it is gone or says nothing in time."""

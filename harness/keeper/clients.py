@@ -100,8 +100,7 @@ class Clients:
 
     def sponsor(self, pid: int, start: int) -> Sponsor:
         """Return the process for which clients work. Raises HarnessError when it is gone."""
-        known = next((one for one in self.sponsors.values() if one.id == f"sponsor-{pid}-{start}"), None)
-        if known:
+        if known := self.sponsors.get(f"sponsor-{pid}-{start}"):
             return known
         if not procs.is_alive(pid, start):
             raise HarnessError(f"pid {pid}, for which this run works, is gone")

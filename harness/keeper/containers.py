@@ -82,16 +82,16 @@ class Engine:
         wanted = {"Container": container, "EndpointConfig": {"Aliases": aliases}}
         await self._calls.ask("POST", f"/networks/{network.id}/connect", wanted)
 
-    async def _start(self, known: Container, container: str) -> None:
+    async def _start(self, service: Container, container: str) -> None:
         """Start a container, after attaching to its output."""
         with contextlib.suppress(HarnessError):  # then its log is followed
-            known.attached = await asyncio.to_thread(Output.attached, self._calls.api, container)
+            service.attached = await asyncio.to_thread(Output.attached, self._calls.api, container)
         try:
             await self._calls.do(container, "start")
         except HarnessError:
-            if known.attached:
-                known.attached.close()
-                known.attached = None
+            if service.attached:
+                service.attached.close()
+                service.attached = None
             raise
 
     async def start_created(self, stack: str, stopped: Callable[[], bool]) -> dict[str, str]:
@@ -104,19 +104,19 @@ class Engine:
         gate = asyncio.Semaphore(STARTS_AT_ONCE)
         refused: dict[str, str] = {}
 
-        async def start(known: Container, container: str) -> None:
+        async def start(service: Container, container: str) -> None:
             async with gate:
                 if not stopped():
                     try:
-                        await self._start(known, container)
+                        await self._start(service, container)
                     except HarnessError as error:
-                        refused[known.name] = error.summary
+                        refused[service.name] = error.summary
 
         starts = self._starts[stack] = set()
-        for one in await self._calls.list(label=[f"{STACK}={stack}"], status=["created"]):
-            known = self.watch.known(as_object("container", one))
-            if known:
-                starts.add(self._calls.loop.create_task(start(known, one["Id"])))
+        for listed in await self._calls.list(label=[f"{STACK}={stack}"], status=["created"]):
+            service = self.watch.known(as_object("container", listed))
+            if service:
+                starts.add(self._calls.loop.create_task(start(service, listed["Id"])))
         await asyncio.gather(*starts)
         return refused
 
@@ -125,32 +125,32 @@ class Engine:
         if starts := self._starts.pop(stack, None):
             await asyncio.wait(starts, timeout=START_BUDGET)
 
-    async def act(self, one: Container, act: str, grace: float) -> None:
+    async def act(self, service: Container, act: str, grace: float) -> None:
         """Do to a container what a test asks for: kill, stop, start, restart, pause, unpause."""
-        if act in ("kill", "stop", "restart") and one.running:
-            one.expected = True
+        if act in ("kill", "stop", "restart") and service.running:
+            service.expected = True
             try:
-                if one.state == "paused":
-                    await self._calls.do(one.container, "unpause")
+                if service.state == "paused":
+                    await self._calls.do(service.container, "unpause")
                 if act == "kill":
-                    await self._calls.do(one.container, "kill")
+                    await self._calls.do(service.container, "kill")
                 else:
-                    await self._calls.do(one.container, "stop", grace=grace, t=round(grace))
+                    await self._calls.do(service.container, "stop", grace=grace, t=round(grace))
             except HarnessError:
-                one.expected = not one.running
+                service.expected = not service.running
                 raise
-            await self._until(lambda: not one.running)
-        if act in ("start", "restart") and not one.running:
-            starts = one.starts
-            await self.log_complete(one)  # what its last life wrote comes before its next
-            await self._start(one, one.container)
-            await self._until(lambda: one.starts > starts)
-        if act == "pause" and one.state == "running":
-            await self._calls.do(one.container, "pause")
-            one.state = "paused"
-        if act == "unpause" and one.state == "paused":
-            await self._calls.do(one.container, "unpause")
-            one.state = "running"
+            await self._until(lambda: not service.running)
+        if act in ("start", "restart") and not service.running:
+            starts = service.starts
+            await self.log_complete(service)  # what its last life wrote comes before its next
+            await self._start(service, service.container)
+            await self._until(lambda: service.starts > starts)
+        if act == "pause" and service.state == "running":
+            await self._calls.do(service.container, "pause")
+            service.state = "paused"
+        if act == "unpause" and service.state == "paused":
+            await self._calls.do(service.container, "unpause")
+            service.state = "running"
 
     async def _until(self, holds: Callable[[], bool]) -> None:
         """Wait for events to have told of an act; ask the engine when they do not."""
@@ -164,24 +164,24 @@ class Engine:
         if not holds():
             raise BrokenStack(f"The engine did what was asked and told nothing of it in {EVENT_BUDGET:g} s")
 
-    async def log_complete(self, one: Container) -> None:
+    async def log_complete(self, service: Container) -> None:
         """Wait until the output of a container that has ended is in its file."""
-        if one.starts and not one.running:
+        if service.starts and not service.running:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(one.followed.wait(), LOG_BUDGET)
+                await asyncio.wait_for(service.followed.wait(), LOG_BUDGET)
 
-    async def explain(self, one: Container) -> Explained:
+    async def explain(self, service: Container) -> Explained:
         """Return what the engine knows of a container now: state, flags, its last health checks."""
-        if not one.container:
+        if not service.container:
             return {}
-        facts = await self._calls.inspect(one.container)
+        facts = await self._calls.inspect(service.container)
         state = facts["State"]
-        one.oom = one.oom or bool(state.get("OOMKilled"))
-        one.pid = int(state.get("Pid") or 0)
+        service.oom = service.oom or bool(state.get("OOMKilled"))
+        service.pid = int(state.get("Pid") or 0)
         health = state.get("Health") or {}
         return {
-            "oom": one.oom,
-            "pid": one.pid,
+            "oom": service.oom,
+            "pid": service.pid,
             "error": state.get("Error", ""),
             "restarts": facts.get("RestartCount", 0),
             "health": health.get("Status", ""),
@@ -194,21 +194,21 @@ class Engine:
 
     async def exposed(self) -> list[str]:
         """Return bindings that are not on loopback, as the engine has them."""
-        listed = await self._calls.list(status=["running", "paused"])
+        containers = await self._calls.list(status=["running", "paused"])
         return [
-            f"{one['Names'][0].lstrip('/')}: {port['IP']}:{port['PublicPort']}"
-            for one in listed
-            if self.watch.is_ours(as_object("container", one))
-            for port in one.get("Ports") or ()
+            f"{container['Names'][0].lstrip('/')}: {port['IP']}:{port['PublicPort']}"
+            for container in containers
+            if self.watch.is_ours(as_object("container", container))
+            for port in container.get("Ports") or ()
             if port.get("IP") and not port["IP"].startswith("127.") and port["IP"] != "::1"
         ]
 
     async def remove(self, stack: str | None = None, *, settle: float = 0.0) -> list[str]:
         """Remove everything of a stack, or of the whole environment; return what is left, in words."""
         await self._calls.opened()
-        for one in self.watch.containers.values():
-            if stack in (None, one.stack):
-                one.expected = True
+        for service in self.watch.containers.values():
+            if stack in (None, service.stack):
+                service.expected = True
         own, claim, api = frozenset(self.watch.own), self._calls.claim, self._calls.api
         return await asyncio.to_thread(
             objects.remove_all,
@@ -219,11 +219,11 @@ class Engine:
             settle=settle,
         )
 
-    async def stop(self, one: Container, grace: float) -> None:
+    async def stop(self, service: Container, grace: float) -> None:
         """Ask a container to end, and kill it after ``grace`` seconds."""
-        one.expected = True
+        service.expected = True
         grace = max(1, round(grace))
         with contextlib.suppress(HarnessError):
-            if one.state == "paused":
-                await self._calls.do(one.container, "unpause")
-            await self._calls.do(one.container, "stop", grace=grace, t=grace)
+            if service.state == "paused":
+                await self._calls.do(service.container, "unpause")
+            await self._calls.do(service.container, "stop", grace=grace, t=grace)

@@ -42,10 +42,10 @@ def hold(pid: int) -> bool:
     """
     stopped = False
     for _ in clock.poll(clock.Deadline.after(BUDGET)):
-        found = os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        if found is None:
+        child = os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if child is None:
             continue
-        stopped = found.si_code in (os.CLD_TRAPPED, os.CLD_STOPPED)
+        stopped = child.si_code in (os.CLD_TRAPPED, os.CLD_STOPPED)
         break
     if not stopped:
         return False

@@ -155,13 +155,13 @@ class Holds:
 
     def below(self, name: str) -> set[str]:
         """Return the stacks that a stack includes, directly or not, as far as they are there."""
-        found: set[str] = set()
+        below: set[str] = set()
         todo = list(self.stacks[name].includes)
         while todo:
-            if (included := todo.pop()) in self.stacks and included not in found:
-                found.add(included)
+            if (included := todo.pop()) in self.stacks and included not in below:
+                below.add(included)
                 todo += self.stacks[included].includes
-        return found
+        return below
 
     def holders_of(self, name: str) -> list[str]:
         """Return who holds a stack, and ``stack-NAME`` for each that stands on it."""
@@ -206,7 +206,7 @@ class Holds:
             if stack.sponsor == holder:
                 stack.sponsor = ""
         refused = self._refuse(
-            [one for one in self.waiting if holder in (one.client, one.sponsor)], f"{holder} has left"
+            [request for request in self.waiting if holder in (request.client, request.sponsor)], f"{holder} has left"
         )
         outcome = self._advance()
         return Outcome((*refused, *outcome.answers), outcome.removals)
@@ -305,17 +305,17 @@ class Holds:
                 ]
         return []
 
-    def _ahead_of(self, name: str, seen: set[str]) -> set[str]:
+    def _ahead_of(self, name: str, passed: set[str]) -> set[str]:
         """Return the clients that must do something before a stack can be used by others."""
-        seen.add(name)
+        passed.add(name)
         stack = self.stacks.get(name)
         if stack is None or not self.is_needed(name):
             return set()  # it goes, and that needs no client
         first = {stack.owner, stack.builder if stack.state is State.BUILDING else ""} - {""}
         ahead = set(first)
         for request in self.waiting:
-            if request.client in first and request.stack not in seen:
-                ahead |= self._ahead_of(request.stack, seen)
+            if request.client in first and request.stack not in passed:
+                ahead |= self._ahead_of(request.stack, passed)
         return ahead
 
     def _refuse(self, requests: Iterable[Request], why: str) -> tuple[Answer, ...]:

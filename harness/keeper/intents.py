@@ -42,11 +42,11 @@ class Intents:
 
     async def mind(self, ended: asyncio.Event) -> None:
         """Write the ledger again, within a second, when somebody has removed, replaced or changed it."""
-        told = ""
+        trouble = ""
         while not ended.is_set():
             await wait_for(ended, REFRESH)
             if not self.ledger.is_deleted:
-                told = self._restore(told)
+                trouble = self._restore(trouble)
 
     def _restore(self, told: str) -> str:
         """Write the ledger again if need be; return what is in the way, which is said when it is not ``told``."""

@@ -170,7 +170,9 @@ class Keeper:
         # A Compose that failed or was killed may have asked the engine for more than there is yet.
         cut_short = await self.end_commands(stack.name) or stack.unsure
         engine = self.engine
-        containers = [one for one in engine.containers.values() if one.stack == stack.name] if engine else []
+        containers = (
+            [container for container in engine.containers.values() if container.stack == stack.name] if engine else []
+        )
         await asyncio.gather(
             self.processes.stop({service: min(service.spec["grace"], budget.remaining()) for service in subjects}),
             *(

@@ -172,14 +172,14 @@ def _told_by_keeper(name: str, checkout: str) -> LedgerRecord | None:
         return None
     try:
         with closing(KeeperLink(name, lease=False)) as link:
-            told = link.ask(Ledger(), timeout=ANSWER_BUDGET)
+            answer = link.ask(Ledger(), timeout=ANSWER_BUDGET)
     except UnansweredError:
         return _seen(keeper)
     except BrokenStack:
         return None  # it has just ended
     except HarnessError:
         return _seen(keeper)  # of an older version, which does not tell
-    return ledger.record_of(Path(told["path"]), told["lines"]) if told else None
+    return ledger.record_of(Path(answer["path"]), answer["lines"]) if answer else None
 
 
 def _seen(keeper: _Keeper) -> LedgerRecord | None:

@@ -84,10 +84,10 @@ def _is_large(entry: os.DirEntry[str]) -> bool:
     if not entry.name.endswith(SUFFIX):
         return False
     try:
-        found = entry.stat(follow_symlinks=False)
+        facts = entry.stat(follow_symlinks=False)
     except OSError:  # it is gone
         return False
-    return stat.S_ISREG(found.st_mode) and found.st_blocks * 512 > LIMIT  # st_blocks: stat(2)
+    return stat.S_ISREG(facts.st_mode) and facts.st_blocks * 512 > LIMIT  # st_blocks: stat(2)
 
 
 def _bound(folder: int, name: str) -> Iterator[None]:
@@ -95,13 +95,13 @@ def _bound(folder: int, name: str) -> Iterator[None]:
     # Not for appending: pwrite(2) would then write to the end whatever the offset.
     log = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     try:
-        found = os.fstat(log)
-        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+        facts = os.fstat(log)
+        if not stat.S_ISREG(facts.st_mode) or facts.st_nlink != 1:
             return
         # Sizes decide, not blocks: some filesystems reserve blocks beyond the end.
-        kept = next_data(log, HEAD + LARGEST_BLOCK, found.st_size) // LARGEST_BLOCK * LARGEST_BLOCK
+        kept = next_data(log, HEAD + LARGEST_BLOCK, facts.st_size) // LARGEST_BLOCK * LARGEST_BLOCK
         first = HEAD
-        while found.st_size - kept > LIMIT - HEAD:
+        while facts.st_size - kept > LIMIT - HEAD:
             kept += STEP
             _punch(log, first, kept)
             _mark(log, kept)
@@ -139,12 +139,12 @@ class LogMarks:
 
     def since(self, log: str, seconds: float) -> int:
         """Return the size that a log had ``seconds`` ago, or a little less: from there on all is newer."""
-        found = 0
+        earlier = 0
         for at, size in self._known.get(log, ()):
             if at > clock.now() - seconds:
                 break
-            found = size
-        return found
+            earlier = size
+        return earlier
 
 
 class Logs:

@@ -206,13 +206,13 @@ class Request(Generic[AnswerT]):
     """Whether it is of no use any more once a run is given up."""
 
     def __init__(self, *values: object, **named: object) -> None:
-        fields = type(self).__annotations__
-        given = dict(zip(fields, values, strict=False)) | named
-        wrong = [f"no field {name!r}" for name in given if name not in fields]
-        missing = [f"lacks {name!r}" for name in fields if name not in given and not hasattr(self, name)]
-        if wrong or missing:
-            raise TypeError(f"Request {self.do!r}: {', '.join(wrong + missing)}")
-        vars(self).update(given)
+        names = type(self).__annotations__
+        fields = dict(zip(names, values, strict=False)) | named
+        wrong = [f"no field {name!r}" for name in fields if name not in names]
+        wrong += [f"lacks {name!r}" for name in names if name not in fields and not hasattr(self, name)]
+        if wrong:
+            raise TypeError(f"Request {self.do!r}: {', '.join(wrong)}")
+        vars(self).update(fields)
 
     def words(self) -> dict[str, object]:
         """Return the fields that it was given, as JSON values."""

@@ -85,12 +85,12 @@ def make_network(
         wanted = {"Name": name, "Driver": "bridge", "CheckDuplicate": True, "Labels": labels}
         wanted["IPAM"] = {"Driver": "default", "Config": [pool]}
         try:
-            made = api.request("POST", "/networks/create", wanted)
+            answer = api.request("POST", "/networks/create", wanted)
         except BrokenStack as error:
             if "overlap" in error.summary.lower():
                 continue
             raise BrokenStack(f"Network {name} could not be made: {error.summary}") from error
-        return Network(name, str(subnet), gateway, made["Id"])
+        return Network(name, str(subnet), gateway, answer["Id"])
     raise BrokenStack(
         f"Address pool exhausted: every /24 of {range_} is taken, one was needed for network {name} "
         "(wider: networks in [tool.harness], or HARNESS_NETWORKS)"
@@ -100,20 +100,20 @@ def make_network(
 def _free(range_: ipaddress.IPv4Network, seed: str) -> list[ipaddress.IPv4Network]:
     """Return the /24 networks of a range that this machine has no route to, in an order that ``seed`` gives."""
     taken = [route for route in _routes() if route.prefixlen > 0]
-    free = [one for one in range_.subnets(new_prefix=24) if not any(one.overlaps(route) for route in taken)]
+    free = [subnet for subnet in range_.subnets(new_prefix=24) if not any(subnet.overlaps(route) for route in taken)]
     random.Random(seed).shuffle(free)  # noqa: S311 - spreads environments, hides nothing
     return free
 
 
 def _routes() -> list[ipaddress.IPv4Network]:
     """Return the networks that this machine has routes to (/proc/net/route: proc(5))."""
-    found = []
+    routes = []
     with contextlib.suppress(OSError):
         for line in Path("/proc/net/route").read_text().splitlines()[1:]:
             words = line.split()
             address, mask = (int.from_bytes(bytes.fromhex(words[i]), "little") for i in (1, 7))
-            found.append(ipaddress.IPv4Network((address, mask.bit_count())))
-    return found
+            routes.append(ipaddress.IPv4Network((address, mask.bit_count())))
+    return routes
 
 
 class Networks:

@@ -211,20 +211,21 @@ class Processes:
         """Collect every child that ended: services, and orphans that came to us as subreaper."""
         while True:
             try:
-                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                child = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
                 return
-            if found is None:
+            if child is None:
                 return
-            service = next((one for one in self.services.values() if one.pid == found.si_pid and one.running), None)
-            command = self.commands.pop(found.si_pid, None)
+            running = (service for service in self.services.values() if service.running)
+            service = next((service for service in running if service.pid == child.si_pid), None)
+            command = self.commands.pop(child.si_pid, None)
             if command is not None:
                 command.code = command.process.wait()
                 command.gone.set()
                 continue
             if service is None or service.process is None:
                 with contextlib.suppress(ChildProcessError):
-                    os.waitpid(found.si_pid, os.WNOHANG)
+                    os.waitpid(child.si_pid, os.WNOHANG)
                 continue
             self._ended(service, service.process.wait())
 
@@ -251,8 +252,8 @@ class Processes:
     def left_of(self, services: Collection[Service]) -> dict[int, int]:
         """Return ``{pid: start time}`` of what lives of services, by one walk through /proc."""
         names = {service.id for service in services}
-        found = procs.with_cookies(f"{RUN_COOKIE}={self._env}", SERVICE_COOKIE) if names else {}
-        return {pid: start for pid, (start, name) in found.items() if name in names}
+        processes = procs.with_cookies(f"{RUN_COOKIE}={self._env}", SERVICE_COOKIE) if names else {}
+        return {pid: start for pid, (start, name) in processes.items() if name in names}
 
     async def stop(self, graces: Mapping[Service, float]) -> None:
         """End services side by side, each asked to for its seconds of grace first, then whatever they forked."""
@@ -263,10 +264,10 @@ class Processes:
         await asyncio.gather(
             *(self._end(service, grace, families.get(service.pid, {})) for service, grace in graces.items())
         )
-        known = {pid: start for family in families.values() for pid, start in family.items()}
+        relatives = {pid: start for family in families.values() for pid, start in family.items()}
         deadline = clock.Deadline.after(KILL_BUDGET)
         while not deadline.expired():  # again, because what is killed may fork until it is dead
-            rest = {pid: start for pid, start in known.items() if procs.is_alive(pid, start)}
+            rest = {pid: start for pid, start in relatives.items() if procs.is_alive(pid, start)}
             rest |= self.left_of(graces)
             if not rest:
                 return
@@ -316,21 +317,21 @@ class Processes:
 
     async def remove_strays(self) -> list[str]:
         """End what services left running; return what would not end."""
-        found = procs.with_cookie(f"{RUN_COOKIE}={self._env}") | procs.descendants(os.getpid())
-        if found:
-            await self.kill_all(found, clock.Deadline.after(KILL_BUDGET))
-            found = procs.with_cookie(f"{RUN_COOKIE}={self._env}")
-        return [f"process {pid} ({procs.command_of(pid)})" for pid in found]
+        strays = procs.with_cookie(f"{RUN_COOKIE}={self._env}") | procs.descendants(os.getpid())
+        if strays:
+            await self.kill_all(strays, clock.Deadline.after(KILL_BUDGET))
+            strays = procs.with_cookie(f"{RUN_COOKIE}={self._env}")
+        return [f"process {pid} ({procs.command_of(pid)})" for pid in strays]
 
 
 def _of_group(pids: dict[int, int], group: int) -> dict[int, int]:
     """Return those of ``pids`` that are in a process group, so that they got its TERM as well."""
-    found = {}
+    members = {}
     for pid, start in pids.items():
         with contextlib.suppress(ProcessLookupError):
             if os.getpgid(pid) == group:
-                found[pid] = start
-    return found
+                members[pid] = start
+    return members
 
 
 async def wait_gone(pid: int, start: int, deadline: clock.Deadline) -> None:

@@ -115,7 +115,7 @@ class StackRequests:
 
     async def keep(self, connection: Connection, request: messages.Keep) -> None:
         """Let stacks (default: all that the client holds) stay without a run, until ``down`` or ``ttl`` s unused."""
-        held = [one.name for one in self._stacks.holds.stacks.values() if connection.id in one.holders]
+        held = [stack.name for stack in self._stacks.holds.stacks.values() if connection.id in stack.holders]
         wanted = held if request.stacks is None else request.stacks
         if gone := [name for name in wanted if not self._stacks.holds.is_needed(name)]:
             raise HarnessError(f"Stack {gone[0]!r} is gone")
@@ -132,7 +132,7 @@ class StackRequests:
         if request.stack and request.stack not in stacks:
             raise HarnessError(f"Stack {request.stack!r} is not up; there are: {', '.join(stacks)}")
         kept = sorted(
-            one.name for one in stacks.values() if KEPT in one.holders and request.stack not in ("", one.name)
+            stack.name for stack in stacks.values() if KEPT in stack.holders and request.stack not in ("", stack.name)
         )
         if not kept:
             with contextlib.suppress(OSError):  # a full disk does not keep it up
@@ -146,20 +146,20 @@ class StackRequests:
             if not self._clients.leases() and not stacks:
                 left += await self._keeper.remove_all()
                 asyncio.get_running_loop().call_soon(self._keeper.finished.set)
-        held = {holder for one in stacks.values() for holder in one.holders}
+        held = {holder for stack in stacks.values() for holder in stack.holders}
         return {
             "left": left,
             "kept": kept,
             "stacks": sorted(stacks),
-            "held_by": [f"{one.id} (pid {one.pid})" for one in self._clients.leases() if one.id in held],
+            "held_by": [f"{client.id} (pid {client.pid})" for client in self._clients.leases() if client.id in held],
         }
 
     async def graces(self, _: Connection, __: messages.AskGraces) -> messages.Graces:
         """Return how many seconds all services have to end when they are asked to, one stack after the other."""
         graces: dict[str, float] = {}
-        for one in self._keeper.services():
-            grace = one.spec["grace"] if isinstance(one, Service) else one.grace
-            graces[one.stack] = max(grace, graces.get(one.stack, 0.0))
+        for service in self._keeper.services():
+            grace = service.spec["grace"] if isinstance(service, Service) else service.grace
+            graces[service.stack] = max(grace, graces.get(service.stack, 0.0))
         return {"seconds": sum(graces.values())}
 
     async def goodbye(self, connection: Connection, request: messages.Goodbye) -> messages.Ended:
@@ -250,20 +250,20 @@ class ServiceRequests:
         engine = self._keeper.containers()
         await engine.opened()  # its events are subscribed to before anything can happen
         for name, grace in request.services.items():
-            made = Container(request.stack, name, self._logs.path_of(request.stack, name), grace)
-            engine.containers[made.id] = made
+            container = Container(request.stack, name, self._logs.path_of(request.stack, name), grace)
+            engine.containers[container.id] = container
         if connection.closed:
             raise HarnessError(f"{connection.id} is gone")
         self._stacks.refuse_what_goes(request.stack, "Compose was not run")
         self._intents.intend("compose", stack=request.stack, services=sorted(request.services))
         command = self._processes.spawn(request.stack, request.argv, request.env, request.cwd, Path(request.log))
         await command.gone.wait()
-        known, refused = self._stacks.known.get(request.stack), {}
-        if request.services and known:
-            known.unsure = known.unsure or command.code != 0
+        stack, refused = self._stacks.known.get(request.stack), {}
+        if request.services and stack:
+            stack.unsure = stack.unsure or command.code != 0
             if request.start and command.code == 0:
                 refused = await engine.start_created(
-                    request.stack, lambda: known.stopped or not self._stacks.holds.is_needed(request.stack)
+                    request.stack, lambda: stack.stopped or not self._stacks.holds.is_needed(request.stack)
                 )
             await engine.refresh()
         return {"code": command.code, "refused": refused}
@@ -280,11 +280,11 @@ class ServiceRequests:
         With ``ask`` false the engine is not asked (which takes it a tenth of a second); the log is complete afterwards.
         """
         engine = self._keeper.engine
-        one = engine.containers.get(f"{request.stack}/{request.service}") if engine else None
-        if engine is None or one is None:
+        container = engine.containers.get(f"{request.stack}/{request.service}") if engine else None
+        if engine is None or container is None:
             return {}
-        await engine.log_complete(one)
-        return await engine.explain(one) if request.ask else {}
+        await engine.log_complete(container)
+        return await engine.explain(container) if request.ask else {}
 
     async def exposed(self, _: Connection, __: messages.AskExposed) -> messages.Exposed:
         """Return bindings of containers that are not on loopback."""
@@ -293,9 +293,11 @@ class ServiceRequests:
     async def services(self, _: Connection, __: messages.Services) -> messages.Listed:
         """Return the facts of all services and the state of all stacks."""
         containers = list(self._keeper.engine.containers.values()) if self._keeper.engine else []
-        unknown = [one for one in containers if one.running and not one.pid]
+        unknown = [container for container in containers if container.running and not container.pid]
         if self._keeper.engine and unknown:
-            await asyncio.gather(*(self._keeper.engine.explain(one) for one in unknown), return_exceptions=True)
+            await asyncio.gather(
+                *(self._keeper.engine.explain(container) for container in unknown), return_exceptions=True
+            )
         return {
             "services": [service.facts() for service in self._keeper.services() if service.starts],
             "stacks": {
@@ -324,13 +326,13 @@ class ServiceRequests:
 
     async def blame(self, _: Connection, request: messages.Blame) -> None:
         """Note what ran when a service ended, for everybody who finds it so later on; who comes first knows best."""
-        for one in self._keeper.services():
-            if one.id == f"{request.stack}/{request.service}" and not one.running:
-                one.under = one.under or request.under
+        for service in self._keeper.services():
+            if service.id == f"{request.stack}/{request.service}" and not service.running:
+                service.under = service.under or request.under
 
     async def logs_since(self, _: Connection, request: messages.LogsSince) -> messages.Sizes:
         """Return log -> the size that it had ``seconds`` ago."""
-        logs = [facts["log"] for facts in (one.facts() for one in self._keeper.services())]
+        logs = [facts["log"] for facts in (service.facts() for service in self._keeper.services())]
         return {"sizes": {log: self._logs.marks.since(log, request.seconds) for log in logs}}
 
     async def act(self, _: Connection, request: messages.Act) -> messages.ServiceFacts:
@@ -342,15 +344,15 @@ class ServiceRequests:
         ):
             await self._keeper.engine.act(container, request.act, request.grace)
             return container.facts()
-        one = self._processes.services[f"{request.stack}/{request.service}"]
-        if request.act in ("kill", "stop", "restart") and one.running:
-            await self._processes.stop({one: 0 if request.act == "kill" else request.grace})
-        if request.act in ("start", "restart") and not one.running:
+        process = self._processes.services[f"{request.stack}/{request.service}"]
+        if request.act in ("kill", "stop", "restart") and process.running:
+            await self._processes.stop({process: 0 if request.act == "kill" else request.grace})
+        if request.act in ("start", "restart") and not process.running:
             self._stacks.refuse_what_goes(request.stack, f"service {request.service!r} was not started")
-            self._processes.launch(one)
+            self._processes.launch(process)
         if request.act == "go":
-            one.go()
-        if request.act in ("pause", "unpause") and one.running:
-            one.paused = request.act == "pause"
-            procs.kill_group(one.pid, signal.SIGSTOP if one.paused else signal.SIGCONT)
-        return one.facts()
+            process.go()
+        if request.act in ("pause", "unpause") and process.running:
+            process.paused = request.act == "pause"
+            procs.kill_group(process.pid, signal.SIGSTOP if process.paused else signal.SIGCONT)
+        return process.facts()

@@ -242,48 +242,48 @@ class Watch:
 
     async def refresh(self) -> None:
         """Ask for the state of every container, in case an event was missed."""
-        for one in await self._calls.list():
-            known = self.known(as_object("container", one))
-            if known is None:
+        for listed in await self._calls.list():
+            service = self.known(as_object("container", listed))
+            if service is None:
                 continue
-            lives = one.get("State") in ("running", "paused")
-            if one.get("State") == "created" or (lives == known.running and one["Id"] == known.container):
-                self._take_health(known, _HEALTH.search(one.get("Status", "")))
+            lives = listed.get("State") in ("running", "paused")
+            if listed.get("State") == "created" or (lives == service.running and listed["Id"] == service.container):
+                self._take_health(service, _HEALTH.search(listed.get("Status", "")))
                 continue
-            await self._look_at(known, one["Id"])
+            await self._look_at(service, listed["Id"])
 
-    async def _look_at(self, known: Container, container: str) -> None:
+    async def _look_at(self, service: Container, container: str) -> None:
         """Ask for the state of a container, in case an event was missed."""
-        seen = known.seen
+        seen = service.seen
         with contextlib.suppress(HarnessError):  # it is gone by now, or the next look will tell
             facts = await self._calls.inspect(container)
-            if known.seen == seen:  # else the answer may be older than what was told meanwhile
-                self._compare(known, facts)
+            if service.seen == seen:  # else the answer may be older than what was told meanwhile
+                self._compare(service, facts)
 
-    def _compare(self, known: Container, facts: dict[str, Any]) -> None:
+    def _compare(self, service: Container, facts: dict[str, Any]) -> None:
         """Take over a state that no event has told.
 
         Times of states and of events are not of one clock: a container that ends at once may have done so before its
         start is told. Only different lives are far enough apart to be told apart by them.
         """
         state = facts["State"]
-        current = known.running and known.container == facts["Id"]
+        current = service.running and service.container == facts["Id"]
         began, finished = _nanoseconds(state.get("StartedAt", "")), _nanoseconds(state.get("FinishedAt", ""))
         if state.get("Running"):
-            if began > known.seen:
-                known.seen = began
-                self._started(known, facts["Id"])
-        elif current or finished > known.seen:
-            known.seen = max(known.seen, finished)
+            if began > service.seen:
+                service.seen = began
+                self._started(service, facts["Id"])
+        elif current or finished > service.seen:
+            service.seen = max(service.seen, finished)
             if not current:  # neither its start nor its end was told
-                self._started(known, facts["Id"])
-            self._died(known, int(state["ExitCode"]), finished / NANO)
+                self._started(service, facts["Id"])
+            self._died(service, int(state["ExitCode"]), finished / NANO)
 
-    def _take_health(self, known: Container, told: re.Match[str] | None) -> None:
-        health = (told[1] or told[2]) if told else ""
-        if health and health != known.health:
-            known.health = health
-            self._tell("health", known)
+    def _take_health(self, service: Container, match: re.Match[str] | None) -> None:
+        health = (match[1] or match[2]) if match else ""
+        if health and health != service.health:
+            service.health = health
+            self._tell("health", service)
 
     def is_ours(self, thing: Object) -> bool:
         """Return whether a container is one of this environment, or was, before it was renamed."""
@@ -302,64 +302,64 @@ class Watch:
     def _event(self, event: dict[str, Any]) -> None:
         actor = event.get("Actor", {})
         labels = actor.get("Attributes", {})
-        known = self.known(Object("container", actor.get("ID", ""), labels.get("name", ""), labels))
+        service = self.known(Object("container", actor.get("ID", ""), labels.get("name", ""), labels))
         self.news.set()
         action = str(event.get("Action", event.get("status", "")))
-        if known is None:
+        if service is None:
             return
-        if event.get("timeNano", 0) <= known.seen:
+        if event.get("timeNano", 0) <= service.seen:
             return  # told again after a break
-        if action == "die" and not known.running:
+        if action == "die" and not service.running:
             # Its start was never told, or its end is known already: the engine knows whether that life is another one.
-            self._in_background(self._look_at(known, actor.get("ID", "")))
+            self._in_background(self._look_at(service, actor.get("ID", "")))
             return
-        known.seen = event.get("timeNano", 0)
-        when = known.seen / NANO
+        service.seen = event.get("timeNano", 0)
+        when = service.seen / NANO
         if action == "start":
-            self._started(known, actor.get("ID", ""))
-        elif action == "die" and known.container == actor.get("ID"):
-            self._died(known, int(labels.get("exitCode", -1)), when)
+            self._started(service, actor.get("ID", ""))
+        elif action == "die" and service.container == actor.get("ID"):
+            self._died(service, int(labels.get("exitCode", -1)), when)
         elif action == "oom":
-            known.oom = True
+            service.oom = True
         elif action in ("pause", "unpause"):
-            known.state = "paused" if action == "pause" else "running"
+            service.state = "paused" if action == "pause" else "running"
         elif action.startswith("health_status"):
-            known.health = action.partition(":")[2].strip()
-            self._tell("health", known)
+            service.health = action.partition(":")[2].strip()
+            self._tell("health", service)
 
-    def _started(self, known: Container, container: str) -> None:
-        attached, known.attached = known.attached, None
-        if attached and (attached.container != container or known.running):
+    def _started(self, service: Container, container: str) -> None:
+        attached, service.attached = service.attached, None
+        if attached and (attached.container != container or service.running):
             attached.close()  # it is of another life
             attached = None
-        if known.running and known.container == container:
+        if service.running and service.container == container:
             return  # seen by a refresh already
-        same = known.container == container
+        same = service.container == container
         self.own.add(container)
-        known.container, known.state, known.pid = container, "running", 0
-        known.exit_code, known.expected, known.oom, known.health = None, False, False, ""
-        known.under = ""
-        known.starts += 1
-        path = Path(known.log)
+        service.container, service.state, service.pid = container, "running", 0
+        service.exit_code, service.expected, service.oom, service.health = None, False, False, ""
+        service.under = ""
+        service.starts += 1
+        path = Path(service.log)
         path.touch()
-        known.log_start = path.stat().st_size
-        known.followed = asyncio.Event()
-        since = known.log_from if same else 0.0
+        service.log_start = path.stat().st_size
+        service.followed = asyncio.Event()
+        since = service.log_from if same else 0.0
         threading.Thread(
             target=self._follow,
-            args=(container, since, attached, path, known.followed),
-            name=f"log-{known.name}",
+            args=(container, since, attached, path, service.followed),
+            name=f"log-{service.name}",
             daemon=True,
         ).start()
-        self._say(f"{known.id}: container {container[:12]} started")
-        self._tell("started", known)
+        self._say(f"{service.id}: container {container[:12]} started")
+        self._tell("started", service)
 
-    def _died(self, known: Container, code: int, when: float) -> None:
-        if not known.running:
+    def _died(self, service: Container, code: int, when: float) -> None:
+        if not service.running:
             return
-        known.state, known.exit_code, known.log_from = "exited", code, when
-        self._say(f"{known.id}: exit code {code}{'' if known.expected else ', not asked for'}")
-        self._tell("exit", known)
+        service.state, service.exit_code, service.log_from = "exited", code, when
+        self._say(f"{service.id}: exit code {code}{'' if service.expected else ', not asked for'}")
+        self._tell("exit", service)
 
     def _follow(
         self, container: str, since: float, attached: Output | None, path: Path, followed: asyncio.Event

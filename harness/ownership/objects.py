@@ -136,10 +136,10 @@ def has_labels_of_image(api: Api, thing: Object) -> bool:
 
 def find(api: Api, label: str, kinds: Iterable[str] = ("container", "network", "volume")) -> list[Object]:
     """Return the objects with ``label`` (``key`` or ``key=value``), containers first. Raises HarnessError."""
-    found: list[Object] = []
+    objects: list[Object] = []
     for kind in kinds:
-        found += [as_object(kind, one) for one in list_all(api, kind, label=[label])]
-    return found
+        objects += [as_object(kind, listed) for listed in list_all(api, kind, label=[label])]
+    return objects
 
 
 def as_object(kind: str, listed: dict[str, Any]) -> Object:
@@ -172,33 +172,33 @@ class Refusal:
     final: bool = False
 
 
-def remove(api: Api, one: Object, ours: Callable[[Object], bool]) -> Refusal | None:
+def remove(api: Api, thing: Object, ours: Callable[[Object], bool]) -> Refusal | None:
     """Remove an object that was just listed, forced; return None or why it is still there.
 
     Ids of containers and networks are never used again and their labels never change, so the list is proof enough; a
     volume has only a name, and is asked once more.
     """
-    path = f"/{one.kind}s/{quote(one.id, safe='')}"
+    path = f"/{thing.kind}s/{quote(thing.id, safe='')}"
     try:
-        if one.kind == "network":
+        if thing.kind == "network":
             _disconnect(api, path, ours)
-        elif one.kind == "volume":
-            told = api.call("GET", path)
-            if told.refusal:
-                return None if told.status == NOT_THERE else Refusal(f"{one}: {told.refusal}")
-            if not ours(as_object("volume", told.document)):
-                return Refusal(f"{one}: its labels are not ours", final=True)
+        elif thing.kind == "volume":
+            volume = api.call("GET", path)
+            if volume.refusal:
+                return None if volume.status == NOT_THERE else Refusal(f"{thing}: {volume.refusal}")
+            if not ours(as_object("volume", volume.document)):
+                return Refusal(f"{thing}: its labels are not ours", final=True)
         how = {"container": "?" + query(v=True, force=True), "volume": "?" + query(force=True)}
-        with killed_within(one.id, KILL_PATIENCE) if one.kind == "container" else contextlib.nullcontext():
-            reply = api.call("DELETE", path + how.get(one.kind, ""))
+        with killed_within(thing.id, KILL_PATIENCE) if thing.kind == "container" else contextlib.nullcontext():
+            reply = api.call("DELETE", path + how.get(thing.kind, ""))
         if reply.status == NOT_THERE or not reply.refusal:
             return None
-        users = _foreign_users(api, one, ours)
+        users = _foreign_users(api, thing, ours)
     except EngineUnreachableError as error:
-        return Refusal(f"{one}: {error.summary}")
+        return Refusal(f"{thing}: {error.summary}")
     if users:
-        return Refusal(f"{one}: it is used by {', '.join(users)}, not ours", final=True)
-    return Refusal(f"{one}: {reply.refusal}")
+        return Refusal(f"{thing}: it is used by {', '.join(users)}, not ours", final=True)
+    return Refusal(f"{thing}: {reply.refusal}")
 
 
 @contextlib.contextmanager
@@ -219,20 +219,20 @@ def killed_within(container: str, seconds: float) -> Iterator[None]:
 
 def _disconnect(api: Api, network: str, ours: Callable[[Object], bool]) -> None:
     """Take our own containers, which live on in another stack, off a network."""
-    told = api.call("GET", network)
-    for container in () if told.refusal else told.document.get("Containers") or ():
+    reply = api.call("GET", network)
+    for container in () if reply.refusal else reply.document.get("Containers") or ():
         facts = api.call("GET", f"/containers/{container}/json")
         if not facts.refusal and ours(as_object("container", facts.document)):
             api.call("POST", f"{network}/disconnect", {"Container": container, "Force": True})
 
 
-def _foreign_users(api: Api, one: Object, ours: Callable[[Object], bool]) -> list[str]:
+def _foreign_users(api: Api, thing: Object, ours: Callable[[Object], bool]) -> list[str]:
     """Return whose containers, not ours, keep a network or volume from being removed."""
-    if one.kind == "container":
+    if thing.kind == "container":
         return []
     try:
         # A stopped container is no hindrance to a network, but the filter finds both.
-        users = [as_object("container", user) for user in list_all(api, "container", **{one.kind: [one.id]})]
+        users = [as_object("container", user) for user in list_all(api, "container", **{thing.kind: [thing.id]})]
     except HarnessError:
         return []
     return [str(user) for user in users if not ours(user)]
@@ -263,24 +263,24 @@ def remove_all(
     Raises:
         HarnessError: the engine did not say what there is.
     """
-    found: list[Object] = []
+    things: list[Object] = []
     refused: dict[str, Refusal] = {}
     deadline, quiet = Deadline.after(VERIFY_BUDGET + settle), Deadline.after(settle)
     again = threading.Event()
     for turn in poll(deadline, wake=again):
-        found = [one for one in find(api, label, kinds) if where(one.labels) and ours(one)]
-        if (not found and quiet.expired()) or any(refused[one.id].final for one in found if one.id in refused):
+        things = [thing for thing in find(api, label, kinds) if where(thing.labels) and ours(thing)]
+        if (not things and quiet.expired()) or any(refused[thing.id].final for thing in things if thing.id in refused):
             break
         refused = {}
         for kind in kinds:
-            mine = [one for one in found if one.kind == kind]
+            mine = [thing for thing in things if thing.kind == kind]
             if mine:
                 with ThreadPoolExecutor(max_workers=min(8, len(mine))) as pool:
-                    answers = pool.map(lambda one: remove(api, one, ours), mine)
-                    refused |= {one.id: no for one, no in zip(mine, answers, strict=True) if no}
-        if not turn and found and not refused:
+                    answers = pool.map(lambda thing: remove(api, thing, ours), mine)
+                    refused |= {thing.id: no for thing, no in zip(mine, answers, strict=True) if no}
+        if not turn and things and not refused:
             again.set()  # it should all be gone: look at once
-    return [refused[one.id].reason if one.id in refused else f"{one}: still there" for one in found]
+    return [refused[thing.id].reason if thing.id in refused else f"{thing}: still there" for thing in things]
 
 
 def owner_of(labels: dict[str, str]) -> Owner | None:

@@ -59,11 +59,11 @@ def remove_work_folder(folder: Path, env: str) -> bool:
 
 def living(record: LedgerRecord) -> dict[int, int]:
     """Return ``{pid: start time}`` of what still lives of an environment whose keeper is dead."""
-    found = procs.with_cookie(f"{RUN_COOKIE}={record.env}")
+    processes = procs.with_cookie(f"{RUN_COOKIE}={record.env}")
     for pid, start, _ in record.processes:
         if procs.is_alive(pid, start):
-            found[pid] = start
-    return found
+            processes[pid] = start
+    return processes
 
 
 def end_processes(record: LedgerRecord, timeout: float = 10.0) -> dict[int, int]:

@@ -120,7 +120,7 @@ class Swept:
 
     def news(self, checkout: str = "") -> list[str]:
         """Return the same without what was told before, for somebody in ``checkout``."""
-        return [*(one.seen_from(checkout) for one in self.environments if not one.told), *self.notes]
+        return [*(cleared.seen_from(checkout) for cleared in self.environments if not cleared.told), *self.notes]
 
 
 def _is_dead(path: Path, here: Owner, own: str = "") -> LedgerRecord | None:
@@ -135,8 +135,8 @@ def _is_dead(path: Path, here: Owner, own: str = "") -> LedgerRecord | None:
 
 def find_dead(state: Path, daemon: Daemon | None = None, keys: Sequence[Path] = ()) -> tuple[list[Dead], list[str]]:
     """Return what a sweep would remove, and lines about what could not be looked at or proven. Nothing is changed."""
-    here, found, notes = this_process(), [], []
-    known = {path.name.removesuffix(ledger.SUFFIX) for path in ledger.all_ledgers(state)}
+    here, dead, notes = this_process(), [], []
+    with_ledger = {path.name.removesuffix(ledger.SUFFIX) for path in ledger.all_ledgers(state)}
     for path in ledger.all_ledgers(state):
         record = _is_dead(path, here)
         if record:
@@ -144,14 +144,14 @@ def find_dead(state: Path, daemon: Daemon | None = None, keys: Sequence[Path] = 
             things += removal.containers_of(record, daemon)
             if removal.has_work_folder(Path(record.folder)):
                 things.append(f"folder {Path(record.folder, removal.WORK)}")
-            found.append(Dead(record.env, record.checkout, tuple(things)))
+            dead.append(Dead(record.env, record.checkout, tuple(things)))
         elif ledger.read(path) is None:
             notes.append(f"{path} is {irregular(path) or 'no ledger that can be read'}")
     if daemon:
         try:
             api = reach(daemon, within=ENGINE_BUDGET)
-            orphans = objects.find_orphans(api, _seeker(daemon, keys, here), known)
-            found += [Dead(env, "", tuple(map(str, things))) for env, things in orphans.proven.items()]
+            orphans = objects.find_orphans(api, _seeker(daemon, keys, here), with_ledger)
+            dead += [Dead(env, "", tuple(map(str, things))) for env, things in orphans.proven.items()]
             notes += [
                 f"{thing} has labels of environment {thing.labels[objects.RUN]} and nothing proves that it is of it "
                 "(a copy, renamed, or of an earlier version): it is left alone"
@@ -159,7 +159,7 @@ def find_dead(state: Path, daemon: Daemon | None = None, keys: Sequence[Path] = 
             ]
         except HarnessError as error:
             notes.append(error.summary)
-    return found, notes
+    return dead, notes
 
 
 def _set_aside(path: Path) -> str:
@@ -214,10 +214,10 @@ def sweep(state: Path, *, own: str = "", daemon: Daemon | None = None, keys: Seq
                 ledger.note_left(path, left)
             environments.append(Cleared(record.env, record.checkout, left, told=bool(left) and left == record.left))
         if daemon:
-            known = {path.name.removesuffix(ledger.SUFFIX) for path in ledger.all_ledgers(state)}
+            with_ledger = {path.name.removesuffix(ledger.SUFFIX) for path in ledger.all_ledgers(state)}
             try:
                 api = reach(daemon, within=ENGINE_BUDGET)
-                orphans = objects.remove_orphans(api, _seeker(daemon, keys, here), known)
+                orphans = objects.remove_orphans(api, _seeker(daemon, keys, here), with_ledger)
                 environments += [Cleared(env, "", tuple(left)) for env, left in orphans.items()]
             except HarnessError as error:
                 notes.append(error.summary)  # no reason to keep a new run from starting
