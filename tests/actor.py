@@ -71,8 +71,8 @@ def _hop(seconds: str) -> None:
 def _child(words: str) -> None:
     """Fork a child that does ``VERB,VERB,...`` and stays in the process group."""
     if not os.fork():
-        for one in words.split(","):
-            verb, _, rest = one.partition(":")
+        for act in words.split(","):
+            verb, _, rest = act.partition(":")
             VERBS[verb](rest)
         os._exit(0)
 
@@ -153,6 +153,6 @@ VERBS: dict[str, Callable[[str], object]] = {
 }
 
 if __name__ == "__main__":
-    for one in sys.argv[1:]:
-        verb, _, rest = one.partition(":")
+    for act in sys.argv[1:]:
+        verb, _, rest = act.partition(":")
         VERBS[verb](rest)

@@ -189,18 +189,20 @@ class FakeEngine:
         name = rest.removesuffix("/json")
         if rest == "json":
             used = [users for volume in filters.get("volume", ()) for users in (self.volumes[volume][1],)]
-            wanted = [one for users in used for one in users] if "volume" in filters else list(self.containers)
-            found = {one: self.containers[one] for one in wanted if one in self.containers}
+            wanted = (
+                [container for users in used for container in users] if "volume" in filters else list(self.containers)
+            )
+            found = {container: self.containers[container] for container in wanted if container in self.containers}
             return 200, [
                 {
-                    "Id": one,
-                    "Names": [f"/{name_of(one)}"],
-                    "Labels": with_seal("container", name_of(one), labels),
-                    "State": self._state(one),
-                    "ImageID": self.image_of.get(one, ""),
+                    "Id": container,
+                    "Names": [f"/{name_of(container)}"],
+                    "Labels": with_seal("container", name_of(container), labels),
+                    "State": self._state(container),
+                    "ImageID": self.image_of.get(container, ""),
                 }
-                for one, labels in _labelled(found, filters).items()
-                if "status" not in filters or self._state(one) in filters["status"]
+                for container, labels in _labelled(found, filters).items()
+                if "status" not in filters or self._state(container) in filters["status"]
             ]
         name = name.removesuffix("/start")
         if name not in self.containers:
@@ -237,10 +239,10 @@ class FakeEngine:
 
     def _network(self, method: str, rest: str, filters: dict[str, list[str]], body: Any) -> tuple[int, Any]:
         if not rest:
-            found = _labelled({one: labels for one, (labels, _) in self.networks.items()}, filters)
+            found = _labelled({network: labels for network, (labels, _) in self.networks.items()}, filters)
             return 200, [
-                {"Id": one, "Name": name_of(one), "Labels": with_seal("network", name_of(one), labels)}
-                for one, labels in found.items()
+                {"Id": network, "Name": name_of(network), "Labels": with_seal("network", name_of(network), labels)}
+                for network, labels in found.items()
             ]
         name = rest.partition("/")[0]
         if rest == "create":
@@ -259,13 +261,15 @@ class FakeEngine:
                 return 403, {"message": f"error while removing network: network {name} has active endpoints"}
             del self.networks[name]
             return 204, ""
-        attached = {one: {"Name": name_of(one)} for one in users}
+        attached = {user: {"Name": name_of(user)} for user in users}
         return 200, {"Id": name, "Name": name_of(name), "Labels": labels, "Containers": attached}
 
     def _volume(self, method: str, rest: str, filters: dict[str, list[str]]) -> tuple[int, Any]:
         if not rest:
-            found = _labelled({one: labels for one, (labels, _) in self.volumes.items()}, filters)
-            volumes = [{"Name": one, "Labels": with_seal("volume", one, labels)} for one, labels in found.items()]
+            found = _labelled({volume: labels for volume, (labels, _) in self.volumes.items()}, filters)
+            volumes = [
+                {"Name": volume, "Labels": with_seal("volume", volume, labels)} for volume, labels in found.items()
+            ]
             return 200, {"Volumes": volumes or None}
         if rest not in self.volumes:
             return 404, {"message": f"no such volume: {rest}"}

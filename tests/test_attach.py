@@ -37,10 +37,10 @@ class Somebody:
 
     def leave(self) -> list[int | None]:
         """End everything; return how each was before."""
-        before = [one.poll() for one in self.processes]
-        for one in self.processes:
-            one.kill()
-            one.wait(5)
+        before = [process.poll() for process in self.processes]
+        for process in self.processes:
+            process.kill()
+            process.wait(5)
         return before
 
 

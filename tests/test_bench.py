@@ -58,8 +58,8 @@ def figure(name: str, *series: Series, needs: tuple[str, ...] = (), error: Excep
     return figures.Figure(name, f"the {name}", needs, 10, "us", measure)
 
 
-def known(*ones: figures.Figure) -> dict[str, figures.Figure]:
-    return {one.name: one for one in ones}
+def known(*chosen: figures.Figure) -> dict[str, figures.Figure]:
+    return {figure.name: figure for figure in chosen}
 
 
 # -- comparing --------------------------------------------------------------------------------------------------------
@@ -94,7 +94,7 @@ def test_a_goal_with_a_base_judges_the_ratio_of_medians() -> None:
 
 def test_a_goal_without_a_base_judges_the_value_that_counts() -> None:
     """A goal without ``against`` must be held against the series' own quantile, in its unit."""
-    values = tuple(float(one) for one in range(101))
+    values = tuple(float(number) for number in range(101))
     late, median = comparing.compare([Series("a", values, "ms", goal=90, quantile=0.95), Series("b", values, goal=50)])
     assert (late.value, late.met) == (95.0, False)
     assert (median.value, median.met) == (50.0, True)
@@ -150,8 +150,8 @@ def test_the_documents_table_names_a_figure_once() -> None:
 def test_the_history_gives_back_what_it_was_given(tmp_path: Path) -> None:
     """A run must be one line, and what is read from it must say the same in a table."""
     kept = tmp_path / "history.jsonl"
-    for one in (entry(began="a"), entry(began="b")):
-        history.append(one, kept)
+    for run in (entry(began="a"), entry(began="b")):
+        history.append(run, kept)
     assert len(kept.read_text().splitlines()) == 2
     first, second = history.read(kept)
     assert (first.began, second.began) == ("a", "b")
@@ -172,8 +172,8 @@ def test_the_newest_whole_run_counts(tmp_path: Path) -> None:
     """A run of some figures must not replace the last one of all of them."""
     kept = tmp_path / "history.jsonl"
     assert history.last_whole(kept) is None
-    for one in (entry(began="a"), entry(began="b"), entry(began="c", whole=False)):
-        history.append(one, kept)
+    for run in (entry(began="a"), entry(began="b"), entry(began="c", whole=False)):
+        history.append(run, kept)
     last = history.last_whole(kept)
     assert last is not None
     assert last.began == "b"
@@ -187,7 +187,7 @@ def test_the_chart_has_a_bar_for_each_way() -> None:
     text = chart.draw(entry())
     root = ET.fromstring(text)  # noqa: S314 - made a line above
     boxes = {
-        kind: [float(one.attrib["width"]) for one in root.iter() if one.attrib.get("class") == kind]
+        kind: [float(bar.attrib["width"]) for bar in root.iter() if bar.attrib.get("class") == kind]
         for kind in ("up-peer", "down-peer", "up-ours", "down-ours")
     }
     scale = (chart.WIDTH - chart.LEFT - chart.RIGHT) / 2.0  # the slowest way that is shown
@@ -195,7 +195,7 @@ def test_the_chart_has_a_bar_for_each_way() -> None:
     assert boxes["down-peer"] == pytest.approx([0.4 * scale, 0.5 * scale], abs=0.1)
     assert boxes["up-ours"] == pytest.approx([0.55 * scale], abs=0.1)
     assert boxes["down-ours"] == pytest.approx([0.55 * scale], abs=0.1)
-    words = [one.text for one in root.iter() if one.tag.endswith("}text")]
+    words = [element.text for element in root.iter() if element.tag.endswith("}text")]
     assert "1.10 s, 1.10 x" in words
     assert "2026-01-02, 2 cores, engine 20.10.24. Services that ignore TERM: compose up --wait, down: 13.0 s." in words
 
@@ -343,7 +343,7 @@ def test_a_figure_whose_needs_are_not_met_is_left_out(
     kept = tmp_path / "history.jsonl"
     assert main([], known=ones, kept=kept, logs=tmp_path / "logs") == 0
     assert "big: left out: Docker engine" in capsys.readouterr().out
-    assert [(list(one.figures), one.whole) for one in history.read(kept)] == [(["small"], False)]
+    assert [(list(run.figures), run.whole) for run in history.read(kept)] == [(["small"], False)]
     assert main(["--figures", "big", "--no-history"], known=ones, kept=kept, logs=tmp_path / "logs") == 1
 
 
@@ -360,11 +360,11 @@ def test_the_figures_are_the_modules_that_measure() -> None:
     found = figures.find_figures()
     assert "cycle" in found
     assert not {"series", "kills", "chart", "figures"} & set(found)
-    for one in found.values():
-        assert one.title
-        assert one.limits
-        assert one.rounds > 0
-        assert set(one.needs) <= {"engine", "embedded"}
+    for figure in found.values():
+        assert figure.title
+        assert figure.limits
+        assert figure.rounds > 0
+        assert set(figure.needs) <= {"engine", "embedded"}
 
 
 # -- the cold cycle ---------------------------------------------------------------------------------------------------
@@ -404,7 +404,7 @@ def test_a_way_that_fails_or_leaves_something_takes_no_further_part(engine_clien
 
     seldom = replace(way("seldom"), most=2, warmed=False)
     ways = [way(cycle.FLOOR), way("leaves"), way("raises"), seldom]
-    series = {one.name: one for one in cycle.take_turns(bench, ways, 3, said.append)}
+    series = {figure.name: figure for figure in cycle.take_turns(bench, ways, 3, said.append)}
     assert turns == [
         *(cycle.FLOOR, "leaves", "raises"),
         *("raises", "seldom", cycle.FLOOR),

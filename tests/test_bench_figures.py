@@ -81,12 +81,12 @@ def test_a_figure_is_measured_and_leaves_nothing(module: Any, tmp_path: Path) ->
     """Each of its ways must give one value for one round, and folder and environment must be as before."""
     before = dict(os.environ)
     series = module.measure(1, tmp_path, lambda _: None)
-    names = [one.name for one in series]
+    names = [figure.name for figure in series]
     assert len(names) == len(set(names)) > 2
-    for one in series:
-        assert (len(one.values), one.failed) == (1, "")
-        assert one.values[0] > 0
-        assert one.against in ("", *names)
+    for figure in series:
+        assert (len(figure.values), figure.failed) == (1, "")
+        assert figure.values[0] > 0
+        assert figure.against in ("", *names)
     assert list(tmp_path.iterdir()) == []
     assert dict(os.environ) == before
 

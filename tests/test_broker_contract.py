@@ -37,7 +37,7 @@ def test_every_test_is_a_row() -> None:
     lines = [line for line in block("contract") if line.startswith("| ")]
     first = next(number for number, line in enumerate(lines) if line.startswith("| the broker's promise"))
     cells = [line.strip("| ").split(" | ") for line in lines[first + 2 :] if not line.startswith("| **")]
-    assert [row[0] for row in cells] == [one.text for one in promises()]
+    assert [row[0] for row in cells] == [promise.text for promise in promises()]
     assert {word for row in cells for word in row[1:]} <= {"yes", "no"}
     # The reference is what the promises are taken from.
     assert {row[1] for row in cells} == {"yes"}
@@ -46,13 +46,15 @@ def test_every_test_is_a_row() -> None:
 def test_what_the_embedded_broker_does_instead_is_told() -> None:
     """The known failures of the embedded broker must be those that docs/brokers.md lists, with their reasons."""
     known = known_failures()[EMBEDDED]
-    assert block("limits") == [f"- {one.text} *{known[one.test]}*" for one in promises() if one.test in known]
+    assert block("limits") == [
+        f"- {promise.text} *{known[promise.test]}*" for promise in promises() if promise.test in known
+    ]
 
 
 def test_known_failures_are_of_the_contract() -> None:
     """Each known failure must name a test of the contract and say what the broker does; the reference has none."""
     known = known_failures()
-    tests = {one.test for one in promises()}
+    tests = {promise.test for promise in promises()}
     for table in known.values():
         assert set(table) <= tests
         assert all(reason.endswith(".") and "|" not in reason for reason in table.values())
@@ -61,7 +63,7 @@ def test_known_failures_are_of_the_contract() -> None:
 
 def test_promises_are_sentences() -> None:
     """Each test of the contract must have a docstring of one sentence, and no two the same."""
-    texts = [one.text for one in promises()]
+    texts = [promise.text for promise in promises()]
     assert len(texts) == len(set(texts)) > 60
     assert [text for text in texts if not text.endswith(".") or "|" in text] == []
 

@@ -224,7 +224,7 @@ def test_a_log_file_of_its_own_is_mounted_beside_what_the_file_mounts(tmp_path: 
     made = plan(tmp_path, {"api": service(**keys)})
     here = tmp_path / "logs/api@s.file.log"
     mounts = merged(made, tmp_path)["services"]["api"]["volumes"]
-    assert [(one["source"], one["target"]) for one in mounts] == [
+    assert [(mount["source"], mount["target"]) for mount in mounts] == [
         (str(tmp_path / "a.ini"), "/etc/a.ini"),
         (str(here), "/var/log/api.log"),
     ]
@@ -385,7 +385,7 @@ def test_a_volume_belongs_to_the_lowest_stack_that_declares_it(tmp_path: Path) -
     mine = {"name": f"{PROJECT}-s_mine", "labels": {**LABELS, "harness.stack": "s"}}
     assert override_of(top)["volumes"] == {"data": shared, "mine": mine}
     assert list(override_of(top)["services"]) == ["api"]
-    assert [one.service for one in top.services] == ["api"]
+    assert [plan.service for plan in top.services] == ["api"]
     assert merged(top, tmp_path)["volumes"] == {"data": shared, "mine": mine}
 
 
@@ -415,7 +415,7 @@ def test_what_is_built_gets_a_name_of_this_checkout(tmp_path: Path) -> None:
     assert api["image"] == "harness-build/api:5270b558"
     assert api["build"]["args"] == {"A": "1", "BASE": "harness-base:1"}
     assert api["build"]["labels"] == {"harness.checkout": "cc", "harness.checkout.path": OURS.checkout}
-    assert [one.image for one in made.services if isinstance(one, ContainerPlan)] == [api["image"], "y"]
+    assert [plan.image for plan in made.services if isinstance(plan, ContainerPlan)] == [api["image"], "y"]
 
 
 def test_a_dollar_in_a_build_argument_is_a_dollar(tmp_path: Path) -> None:
@@ -795,7 +795,7 @@ def test_our_own_stacks_can_be_planned_and_merged(tmp_path: Path) -> None:
         for stack in tree.stacks:
             made = plan_stack(tree, stack.name, layout, OURS)
             tables = merged(made, tmp_path)["services"]
-            own = [port for one in stack.services for port in tables[one.name].get("ports", ())]
+            own = [port for service in stack.services for port in tables[service.name].get("ports", ())]
             assert all(port["host_ip"].startswith("127.7.8.") for port in own)
 
 

@@ -95,7 +95,7 @@ def test_folders_are_below_the_project(tmp_path: Path) -> None:
     """Folders must be as configured, from the project's folder, or have their default names."""
     found = settings(tmp_path, 'stack-folder = "stacks"\nlogs = "out"\n' + SYSTEMS, system="one")
     assert (found.stack_folder, found.logs) == (tmp_path / "stacks", tmp_path / "out")
-    assert [one.tests for one in found.systems] == [tmp_path / "tests/one", tmp_path / "two", tmp_path / "three"]
+    assert [system.tests for system in found.systems] == [tmp_path / "tests/one", tmp_path / "two", tmp_path / "three"]
     found = settings(tmp_path, "", {"HARNESS_LOGS": "elsewhere"})
     assert (found.stack_folder, found.logs) == (tmp_path / "compose", tmp_path / "elsewhere")
     assert settings(tmp_path, logs="/var/somewhere").logs == Path("/var/somewhere")

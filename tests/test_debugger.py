@@ -131,8 +131,8 @@ def desk(project: Project) -> Iterator[Desk]:
     """A project with an empty suite."""
     made = Desk(project)
     yield made
-    for one in made.terminals:
-        one.close()
+    for terminal in made.terminals:
+        terminal.close()
 
 
 def test_enter_lets_a_held_subject_go(desk: Desk) -> None:
@@ -303,7 +303,7 @@ needs_debugpy = pytest.mark.skipif(not importlib.util.find_spec("debugpy"), reas
 def test_a_python_command_line_is_put_under_debugpy(argv: list[str], wanted: list[str]) -> None:
     """The interpreter's own options must stay before debugpy, the program and its words after it."""
     listen = ["-X", "frozen_modules=off", "-m", "debugpy", "--listen", "127.1.2.3:5678", "--wait-for-client"]
-    expected = [word for one in wanted for word in (listen if one == "LISTEN" else [one])]
+    expected = [word for item in wanted for word in (listen if item == "LISTEN" else [item])]
     assert list(with_debugpy(argv, "127.1.2.3", 5678)) == expected
 
 

@@ -229,7 +229,7 @@ def test_a_named_port_of_a_healthcheck_is_leased(tmp_path: Path) -> None:
     assert needs(tree, {}, NAME).ports == ("one", "two", "three", "four", "five")
     assert needs(tree, {}, NAME).addresses == ("s/api", "s/db")
     made = plan_stack(tree, "s", layout_of(tree, tmp_path))
-    assert [one.health[-1] for one in made.services] == ["41003", "check 41004"]
+    assert [plan.health[-1] for plan in made.services] == ["41003", "check 41004"]
 
 
 def test_a_service_sees_nothing_stray_of_its_caller(tmp_path: Path) -> None:
@@ -411,8 +411,8 @@ def test_an_included_stack_has_addresses_of_its_own(tmp_path: Path) -> None:
     tree = tree_of(tmp_path, {"api": service("sh", "db:15432")}, include=["base.yaml"])
     layout = layout_of(tree, tmp_path)
     top, base = plan_stack(tree, "s", layout), plan_stack(tree, "base", layout)
-    assert [one.service for one in top.services] == ["api"]
-    assert [one.service for one in base.services] == ["db"]
+    assert [plan.service for plan in top.services] == ["api"]
+    assert [plan.service for plan in base.services] == ["db"]
     assert layout.addresses["base/db"] != layout.addresses["s/api"]
     assert top.services[0].argv == ("sh", str(base.services[0].endpoints[0]))
     assert base.services[0].env.keys().isdisjoint({"HARNESS_HOST_API"})

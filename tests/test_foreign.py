@@ -99,7 +99,7 @@ def repository(dock: Dock) -> Dock:
 
 def call(repository: Dock, *argv: Any, **env: str) -> procs.Finished:
     """Run a command there."""
-    return procs.run([str(one) for one in argv], timeout=120, env={**repository.environ, **env}, cwd=repository.root)
+    return procs.run([str(word) for word in argv], timeout=120, env={**repository.environ, **env}, cwd=repository.root)
 
 
 def test_a_repository_that_knows_nothing_of_harness_is_tested(harness: Path, repository: Dock) -> None:

@@ -377,7 +377,9 @@ def test_ns_is_a_name_for_one_test(project: Project) -> None:
         assert pytest_in(project, *argv).code == 0
     got = names.read_text().split()
     assert len(set(got)) == len(got) == 6
-    assert all(re.fullmatch(r"w0_test_of_ns_[a-z0-9_]*[0-9a-f]{8}", one) and len(one) <= 60 for one in got), got
+    assert all(
+        re.fullmatch(r"w0_test_of_ns_[a-z0-9_]*[0-9a-f]{8}", namespace) and len(namespace) <= 60 for namespace in got
+    ), got
     assert not (project.root / "logs").exists()
 
 

@@ -78,7 +78,7 @@ def kept_web(project: Project, *words: str) -> int:
     done = service("exit:0", role="oneshot")
     project.stack("s", {"web": web(words=words), "init": done})
     harness(project, "up", "--stack", "s")
-    (line,) = [one for one in asked(project, "ps")["services"] if one["service"] == "web"]
+    (line,) = [service for service in asked(project, "ps")["services"] if service["service"] == "web"]
     return int(line["pid"])
 
 
@@ -193,7 +193,7 @@ def test_run_passes_signals_on(project: Project, tmp_path: Path, number: int) ->
 def test_up_explains_without_touching_anything(up: Project) -> None:
     """``up --explain`` must name each key that differs, show no value, and change nothing."""
     before = asked(up, "ps")["services"]
-    assert [(one["stack"], one["act"]) for one in asked(up, "up", "--stack", "s", "--explain")["stacks"]] == [
+    assert [(stack["stack"], stack["act"]) for stack in asked(up, "up", "--stack", "s", "--explain")["stacks"]] == [
         ("low", "leave"),
         ("s", "leave"),
     ]
@@ -217,9 +217,9 @@ def test_differences_are_told_without_values() -> None:
 
 def test_up_fresh_starts_anew_and_seeds_again(up: Project) -> None:
     """``up --fresh`` must replace what is up by a new environment."""
-    before = {one["environment"] for one in asked(up, "ps")["services"]}
+    before = {service["environment"] for service in asked(up, "ps")["services"]}
     harness(up, "up", "--stack", "s", "--fresh")
-    after = {one["environment"] for one in asked(up, "ps")["services"]}
+    after = {service["environment"] for service in asked(up, "ps")["services"]}
     assert len(after) == 1
     assert not before & after
 
@@ -238,7 +238,7 @@ def test_down_of_a_stack_takes_what_only_it_used(up: Project) -> None:
     harness(up, "up", "--stack", "low")
     harness(up, "up", "--stack", "s")
     assert "still up: low" in harness(up, "down", "--stack", "s").stderr
-    assert [one["service"] for one in asked(up, "ps")["services"]] == ["base"]
+    assert [service["service"] for service in asked(up, "ps")["services"]] == ["base"]
     assert (
         "Stack 'lo' is not up; there are: low; did you mean 'low'?"
         in harness(up, "down", "--stack", "lo", code=10).stderr
@@ -249,7 +249,7 @@ def test_a_stack_that_another_includes_stays_for_it(up: Project) -> None:
     """``down --stack`` of an included stack must leave it to the stack that stands on it."""
     said = harness(up, "down", "--stack", "low").stderr
     assert "is kept no longer by itself; s still needs it" in said
-    assert {one["service"] for one in asked(up, "ps")["services"]} == {"web", "base"}
+    assert {service["service"] for service in asked(up, "ps")["services"]} == {"web", "base"}
 
 
 def test_exec_and_restart(up: Project) -> None:
@@ -258,7 +258,7 @@ def test_exec_and_restart(up: Project) -> None:
     assert done.stdout == "8080\n"
     before = asked(up, "ps")["services"]
     harness(up, "restart", "--service", "s/web")
-    after = {one["service"]: one for one in asked(up, "ps")["services"]}
+    after = {service["service"]: service for service in asked(up, "ps")["services"]}
     address = after["web"]["endpoints"]["web:8080"]
     with urllib.request.urlopen(f"http://{address}/", timeout=5) as answer:
         assert answer.status == 200
@@ -337,7 +337,7 @@ def test_config_shows_variables_as_written_and_what_is_rendered(project: Project
     assert "x-harness" in shown
     assert "tiger17" not in shown + harness(project, "config", "--rendered").stdout
     rendered = asked(project, "config", "--rendered")["stacks"][0]
-    assert [one["content"] for one in rendered["files"].values()] == ["upstream = 127.16.0.2:8080\n"]
+    assert [file["content"] for file in rendered["files"].values()] == ["upstream = 127.16.0.2:8080\n"]
     assert not (project.root / "logs").exists()
 
 
@@ -346,7 +346,7 @@ def test_doctor_shows_where_settings_come_from(project: Project) -> None:
     project.stack("s", {"web": web()})
     (project.root / "pyproject.toml").write_text('[tool.harness]\nkeep = "on-failure"\n')
     (project.root / ".env").write_text("COMPOSE_PROFILES=debug\nCOMPOSE_PROJECT_NAME=mine\n")
-    found = {one["what"]: one for one in asked(project, "doctor")["findings"]}
+    found = {finding["what"]: finding for finding in asked(project, "doctor")["findings"]}
     assert found["setting engine"]["seen"] == "embedded (HARNESS_ENGINE)"
     assert found["setting keep"]["seen"] == f"on-failure ({project.root / 'pyproject.toml'})"
     assert found["setting profile"]["seen"] == f"debug (COMPOSE_PROFILES in {project.root / '.env'})"
@@ -375,7 +375,9 @@ def test_gc_lists_and_removes_what_dead_runs_left(project: Project) -> None:
     assert procs.wait_gone(record.keeper.pid, record.keeper.start, 5)
     for _ in range(2):
         dead = asked(project, "gc", "--dry-run", "--engine", "embedded")["dead"]
-        assert [(one["env"], one["checkout"]) for one in dead] == [(record.env, str(project.root))]
+        assert [(environment["env"], environment["checkout"]) for environment in dead] == [
+            (record.env, str(project.root))
+        ]
         assert f"folder {record.folder}/work" in dead[0]["things"]
     assert (
         f"environment {record.env} of a dead run was cleared" in harness(project, "gc", "--engine", "embedded").stdout
@@ -437,7 +439,7 @@ def test_report_shows_why(project: Project) -> None:
     shown = asked(project, "report")
     assert shown["outcomes"] == {"succeeded": 1, "failed": 1}
     assert shown["exit_code"] == 1
-    assert [(one["test"], one["status"]) for one in shown["bad"]] == [("test_it::test_bad", "failed")]
+    assert [(test["test"], test["status"]) for test in shown["bad"]] == [("test_it::test_bad", "failed")]
     assert "an egg" in shown["bad"][0]["line"]
     assert harness(project, "report", "--run", shown["run"][-8:]).stdout.startswith(f"run {shown['run']} on embedded")
     assert "is not known" in harness(project, "report", "--run", "nope", code=10).stderr
@@ -497,7 +499,7 @@ def test_schemas_are_current() -> None:
 def test_what_starts_pytest_loads_nothing_that_only_pytest_needs() -> None:
     """The process that starts a suite's pytest must not load what runs stacks: each test waits for it."""
     heavy = ["pydantic", "docker", "yaml", "psutil", "pytest", "harness.runs.run", "harness.stack"]
-    script = f"import sys, harness.config, harness.verbs.test; print([one for one in {heavy} if one in sys.modules])"
+    script = f"import sys, harness.config, harness.verbs.test; print([name for name in {heavy} if name in sys.modules])"
     done = procs.run([sys.executable, "-c", script], timeout=30, cwd=ROOT)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
 
@@ -520,7 +522,7 @@ def test_every_task_has_an_example_and_loads_nothing_heavy() -> None:
         "import sys\nfrom harness.invoke_tasks import namespace\n"
         "for name in namespace.task_names:\n"
         "    assert 'Example:' in namespace[name].__doc__, name\n"
-        f"print([one for one in {heavy} if one in sys.modules])"
+        f"print([name for name in {heavy} if name in sys.modules])"
     )
     done = procs.run([sys.executable, "-c", script], timeout=30, cwd=ROOT)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr

@@ -82,7 +82,7 @@ def test_four_workers_that_begin_together_share_one_stack(project: Project) -> N
     ]
     assert run_json(project)["outcomes"] == {"succeeded": 4}
     assert run_json(project)["exit_code"] == 0
-    assert len([one for one in events(project) if one["event"] == "exit"]) == 1
+    assert len([event for event in events(project) if event["event"] == "exit"]) == 1
     assert (project.latest / "junit.xml").read_text().count("<testcase") == 4
     assert project.processes() == {}
 
@@ -287,4 +287,4 @@ def test_a_keeper_told_to_end_while_a_worker_waits_for_anothers_stack_ends(proje
 def _with_two_leases(project: Project) -> list[tuple[int, int]]:
     """Return (pid, start time) of the keeper on which two workers and their controller hold a lease."""
     read = [ledger.read(path) for path in project.ledgers()]
-    return [(one.keeper.pid, one.keeper.start) for one in read if one and len(one.holders) == 3]
+    return [(record.keeper.pid, record.keeper.start) for record in read if record and len(record.holders) == 3]

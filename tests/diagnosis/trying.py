@@ -115,7 +115,7 @@ class Trials:
 
     def ask(self, case: Case) -> Told:
         """Return what was said of a case; begin with those that come after it."""
-        while str(case) not in self._futures or sum(not one.done() for one in self._futures.values()) < AHEAD:
+        while str(case) not in self._futures or sum(not future.done() for future in self._futures.values()) < AHEAD:
             following = next(self._todo, None)
             if following is None:
                 break
