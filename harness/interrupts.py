@@ -43,16 +43,16 @@ def interruptible(say: Callable[[str], None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    told: list[float] = []
+    moments: list[float] = []
 
     def handle(number: int, _: FrameType | None) -> None:
-        if told and clock.now() - told[-1] < SAME_WISH:
+        if moments and clock.now() - moments[-1] < SAME_WISH:
             return
-        told.append(clock.now())
-        if len(told) == 1:
+        moments.append(clock.now())
+        if len(moments) == 1:
             say(f"{signal.Signals(number).name}: giving everything back; once more shows that it is under way")
             raise Interrupted(number)
-        if len(told) == 2:  # noqa: PLR2004 - the second of three
+        if len(moments) == 2:  # noqa: PLR2004 - the second of three
             say("teardown is under way; once more ends this command at once, and the keeper does the rest")
             return
         os._exit(128 + number)

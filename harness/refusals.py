@@ -46,18 +46,18 @@ def missing_program(text: str) -> str:
     return next((name for name in match.groups() if name), "") if match else ""
 
 
-def missing_for_good(command: str, said: str) -> str:
-    """Return the program without which a command can never succeed, "" when what it said tells of none.
+def missing_for_good(command: str, words: str) -> str:
+    """Return the program without which a command can never succeed, "" when its words tell of none.
 
     One that is named by its path may yet come: the service may write it. And a shell goes on behind ``||``: what is
     missing may only be the first of two ways.
 
     Args:
         command: the command, or the line that a shell was given.
-        said: what came of it, in the words of the engine, the kernel or the shell.
+        words: what came of it, as said by the engine, the kernel or the shell.
     """
-    match = _MISSING.search(said)
-    program = missing_program(said)
+    match = _MISSING.search(words)
+    program = missing_program(words)
     if match is None or "/" in program:
         return ""
     other_ways = _GIVES_UP.sub("", command) if match["shell"] else ""

@@ -11,6 +11,7 @@ from harness.errors import HarnessError, WaitTimeout
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from harness.helpers.epics.ca import Circuit
     from harness.helpers.epics.pva import Pva
     from harness.helpers.epics.reading import Feed, Provider, Reading
 
@@ -63,9 +64,7 @@ class Epics:
             HarnessError: the IOC refused, or no address for ``provider`` was given.
         """
         if provider == "ca":
-            from harness.helpers.epics.ca import Circuit  # noqa: PLC0415 - caproto is loaded when it is used
-
-            with Circuit(self._address("ca"), self.timeout) as circuit:
+            with self._circuit() as circuit:
                 circuit.write(name, value)
         else:
             self._pva().put(name, value, self.timeout)
@@ -73,9 +72,7 @@ class Epics:
     def get(self, name: str, *, provider: Provider = "pva") -> Reading:
         """Read the process variable ``name``. Raises WaitTimeout and HarnessError as ``put`` does."""
         if provider == "ca":
-            from harness.helpers.epics.ca import Circuit  # noqa: PLC0415 - see put
-
-            with Circuit(self._address("ca"), self.timeout) as circuit:
+            with self._circuit() as circuit:
                 return circuit.read(name)
         return self._pva().get(name, self.timeout)
 
@@ -94,11 +91,11 @@ class Epics:
         address = self._address(provider)
         feed: Feed
         if provider == "ca":
-            from harness.helpers.epics.ca import CaFeed  # noqa: PLC0415 - see put
+            from harness.helpers.epics.ca import CaFeed  # noqa: PLC0415 - as above
 
             feed = CaFeed(address, name)
         else:
-            from harness.helpers.epics.pva import PvaFeed  # noqa: PLC0415 - see put
+            from harness.helpers.epics.pva import PvaFeed  # noqa: PLC0415 - as above
 
             feed = PvaFeed(address, name)
         monitor = Monitor(feed, f"PV {name} at {address} ({provider})", patience or self.timeout)
@@ -115,6 +112,11 @@ class Epics:
         if not address:
             raise HarnessError(f"No {provider} address was given to Epics(...)")
         return address
+
+    def _circuit(self) -> Circuit:
+        from harness.helpers.epics.ca import Circuit  # noqa: PLC0415 - caproto is loaded when it is used
+
+        return Circuit(self._address("ca"), self.timeout)
 
     def _pva(self) -> Pva:
         if self._pva_made is None:
