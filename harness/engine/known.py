@@ -68,14 +68,14 @@ class Known:
         meant = by_number(self.endpoints)
         return {f"{self.service}:{end.left}": str(meant[end.left]) for end in self.endpoints}
 
-    def refuse_attached(self, what: str) -> None:
+    def refuse_attached(self, act: str) -> None:
         """Do nothing when it runs in this environment. Raises Unsupported when somebody else has started it."""
         if self.attached:
-            raise self.refusal(what)
+            raise self.refusal(act)
 
-    def refusal(self, what: str) -> Unsupported:
+    def refusal(self, act: str) -> Unsupported:
         """Return the error for what cannot be done to a service of somebody else."""
-        return Unsupported(f"Service {self.service!r} is attached: {what} is for whoever started it")
+        return Unsupported(f"Service {self.service!r} is attached: {act} is for whoever started it")
 
     def map_path(self, path: str) -> Path:
         """Return a container path as a path here; one that is not mounted stays."""
