@@ -4,44 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import io
 import os
 import re
 import select
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from invoke import Collection, Exit, ParseError, Program, task
 
+from harness import config as configuration
 from harness import verbs
+from harness.config.options import OPTIONS, REPEATED, TAKERS, variable
 from harness.errors import ConfigError, HarnessError, lay_out, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import TextIO
 
     from harness.config import Settings
 
-_ENGINE = {"engine": "auto (default), compose, embedded or attach"}
-_WHICH = {
-    **_ENGINE,
-    "stack": "a stack's name, or a Compose file; again for files laid over it (default: the system's default stack)",
-    "system": "a system of [tool.harness.systems] (default: default-system)",
-    "profile": "profiles of the Compose file to activate, with commas between them",
-}
-_RUN = {
-    **_WHICH,
-    "local_build": "folder of a subject that was built by hand; it runs as a local process",
-    "local": "NAME=COMMAND: run this service as a local process with that command line; may be repeated",
-    "pull": "whether missing images are pulled: missing (default), never",
-    "wait_timeout": "how long a stack may take to settle, such as 90s (default: what its file says)",
-}
-_BUILD = {
-    "build": "build images even of what is up, and start it anew if they differ",
-    "no_build": "build nothing; images of an earlier build are used",
-}
 _JSON = {"json": "print JSON; docs/tasks.md describes it"}
-_KEEP = {"keep": "leave the environment up: never (default), on-failure, always"}
 SCHEMA = 1
 _PASSES_ON = {"test": "pytest", "run": "the command", "exec": "the command"}
 
@@ -91,17 +76,30 @@ def _lose(stream: TextIO) -> None:
     os.close(nothing)
 
 
-def _settings(*, stack: Sequence[str] = (), local: Sequence[str] | None = None, **options: str) -> Settings:
-    from harness.config import load_settings, read_sources  # noqa: PLC0415 - `--list` needs none of it
+@dataclass(frozen=True)
+class _Asked:
+    """What a command line asks of the settings.
 
-    _needs_values("--stack", stack)
-    _needs_values("--local", local)
-    sources = read_sources()
-    chosen = os.pathsep.join(_stack_in(str(sources.root), word) for word in stack)
-    return load_settings(sources, {"stack": chosen, **options}, local=local or ())
+    Attributes:
+        options: name -> value of the options that a task takes, "" for those that were not given.
+        stack: values of ``--stack``.
+        local: values of ``--local``.
+    """
+
+    options: Mapping[str, str]
+    stack: Sequence[str] = ()
+    local: Sequence[str] = ()
+
+    def settings(self, **instead: str) -> Settings:
+        """Return the settings, with some options instead of those that were given. Raises ConfigError."""
+        _needs_values("--stack", self.stack)
+        _needs_values("--local", self.local)
+        sources = configuration.read_sources()
+        chosen = os.pathsep.join(_stack_in(str(sources.root), word) for word in self.stack)
+        return configuration.load_settings(sources, {"stack": chosen, **self.options, **instead}, local=self.local)
 
 
-def _needs_values(flag: str, values: Sequence[str] | None) -> None:
+def _needs_values(flag: str, values: Sequence[str]) -> None:
     """Do nothing when each use of a flag that may come again has a value, which Invoke does not see to."""
     if not values:  # perhaps it was not given, or to another task of this command line
         words = sys.argv[: sys.argv.index("--")] if "--" in sys.argv else sys.argv
@@ -124,20 +122,22 @@ def _building(*, build: bool, no_build: bool) -> str:
     return "always" if build else "never" if no_build else ""
 
 
-def _guarded(body: Callable[..., Any]) -> Callable[..., Any]:
+def _guarded(body: Callable[..., None], taken: Sequence[str]) -> Callable[..., None]:
     """Turn our errors into their text and exit code, a reader that went away into silence."""
 
     @functools.wraps(body)
-    def guarded(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as the task has it
+    def guarded(_: object, **flags: Any) -> None:  # noqa: ANN401 - as the task has it
         _open_streams()
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):  # a path may have letters that this terminal has not
                 stream.reconfigure(errors="backslashreplace")
         from harness.interrupts import interruptible  # noqa: PLC0415 - `--list` needs none of it
 
+        repeated = {name: flags.pop(name, None) or () for name in taken if name in REPEATED}
+        asked = _Asked({name: flags.pop(name, "") for name in taken if name not in REPEATED}, **repeated)
         try:
             with interruptible(_say), _reader_may_leave(sys.stdout):
-                body(*args, **kwargs)
+                body(asked, **flags)
         except HarnessError as error:
             if os.environ.get("HARNESS_TRACEBACK") == "1":
                 raise
@@ -147,18 +147,29 @@ def _guarded(body: Callable[..., Any]) -> Callable[..., Any]:
     return guarded
 
 
-def _task(
-    *,
-    help: dict[str, str],  # noqa: A002 - Invoke's word
-    iterable: tuple[str, ...] = (),
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Make a task of a function; its docstring is what `--help` shows."""
+def _task(**help: str) -> Callable[[Callable[..., None]], Callable[..., None]]:  # noqa: A002 - Invoke's word
+    """Make a task of a function ``(asked, *, flag, ...)``; its docstring is what ``--help`` shows.
+
+    Its flags are the function's own, whose help is given here, and the options that the table has for its name.
+    """
 
     def make(body: Callable[..., None]) -> Callable[..., None]:
-        made: Callable[..., None] = task(help=help, iterable=list(iterable), auto_shortflags=False)(_guarded(body))
-        return made
+        taken = TAKERS.get(body.__name__, ())
+        guarded = _guarded(body, taken)
+        guarded.__dict__["__signature__"] = _signature(body, taken)  # which is what Invoke reads
+        texts = {**{name: OPTIONS[name].help for name in taken}, **help}
+        repeated = [name for name in taken if name in REPEATED]
+        invoked: Callable[..., None] = task(help=texts, iterable=repeated, auto_shortflags=False)(guarded)
+        return invoked
 
     return make
+
+
+def _signature(body: Callable[..., None], taken: Sequence[str]) -> inspect.Signature:
+    context, *own = inspect.signature(body).parameters.values()
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    options = [inspect.Parameter(name, kind, default=None if name in REPEATED else "") for name in taken]
+    return inspect.Signature([context, *options, *(flag.replace(kind=kind) for flag in own)])
 
 
 def _remainder() -> list[str]:
@@ -182,27 +193,15 @@ def _print_table(rows: list[tuple[str, ...]]) -> None:
 
 
 @_task(
-    help={
-        **_RUN,
-        **_BUILD,
-        "ttl": "how long it may stay unused, such as 30m (default 12h)",
-        "fresh": "remove what is up first, with its data, and plant all seeds again",
-        "explain": "say what differs from what is up and what would happen; change nothing",
-        **_JSON,
-    },
-    iterable=("stack", "local"),
+    build="build images even of what is up, and start it anew if they differ",
+    no_build="build nothing; images of an earlier build are used",
+    fresh="remove what is up first, with its data, and plant all seeds again",
+    explain="say what differs from what is up and what would happen; change nothing",
+    **_JSON,
 )
-def up(  # noqa: PLR0913, PLR0917 - as many as there are flags
-    _: Any,  # noqa: ANN401
-    stack: list[str],
-    engine: str = "",
-    system: str = "",
-    ttl: str = "",
-    local_build: str = "",
-    local: Sequence[str] | None = None,
-    profile: str = "",
-    pull: str = "",
-    wait_timeout: str = "",
+def up(
+    asked: _Asked,
+    *,
     build: bool = False,
     no_build: bool = False,
     fresh: bool = False,
@@ -213,111 +212,66 @@ def up(  # noqa: PLR0913, PLR0917 - as many as there are flags
 
     Example: harness up --stack kafka
     """
-    settings = _settings(
-        stack=stack,
-        engine=engine,
-        system=system,
-        local_build=local_build,
-        local=local,
-        profile=profile,
-        pull=pull,
-        wait_timeout=wait_timeout,
-        ttl=ttl,
-        build=_building(build=build, no_build=no_build),
-    )
+    settings = asked.settings(build=_building(build=build, no_build=no_build))
     if explain:
         _explain(settings, fresh=fresh, json=json)
         return
-    found = verbs.up_down.up(settings, _say, fresh=fresh)
+    places = verbs.up_down.up(settings, _say, fresh=fresh)
     if json:
-        _print_json("endpoints", endpoints=found)
+        _print_json("endpoints", endpoints=places)
     else:
-        for name, address in found.items():
+        for name, address in places.items():
             print(f"{name} {address}")
 
 
 def _explain(settings: Settings, *, fresh: bool, json: bool) -> None:
     engine, stacks = verbs.explain.explain(settings, fresh=fresh)
     if json:
-        _print_json("explain", engine=engine, stacks=[{**vars(one), "reasons": list(one.reasons)} for one in stacks])
+        values = [{**vars(stack), "reasons": list(stack.reasons)} for stack in stacks]
+        _print_json("explain", engine=engine, stacks=values)
         return
     print(f"engine {engine}")
-    for one in stacks:
-        print(f"stack {one.stack}: {one.act}")
-        for reason in one.reasons:
+    for stack in stacks:
+        print(f"stack {stack.stack}: {stack.act}")
+        for reason in stack.reasons:
             print(f"  {reason}")
 
 
 @_task(
-    help={
-        **_RUN,
-        **_KEEP,
-        "system": "a system, or all: each in turn",
-        "wait_to_attach_debugger": "hold the subject at its first instruction until a debugger has attached",
-    },
-    iterable=("stack", "local"),
+    system="a system, or all: each in turn",
+    wait_to_attach_debugger=OPTIONS["wait_to_attach_debugger"].help,
 )
-def test(  # noqa: PLR0913, PLR0917
-    _: Any,  # noqa: ANN401
-    stack: list[str],
-    engine: str = "",
-    system: str = "",
-    keep: str = "",
-    local_build: str = "",
-    local: Sequence[str] | None = None,
-    profile: str = "",
-    pull: str = "",
-    wait_timeout: str = "",
-    wait_to_attach_debugger: bool = False,
-) -> None:
+def test(asked: _Asked, *, wait_to_attach_debugger: bool = False) -> None:
     """Run the suite: start what is missing, leave up what was up. Words after -- go to pytest.
 
     Example: harness test -- -k alarms -x
     """
-    options = {"engine": engine, "keep": keep, "local_build": local_build, "profile": profile}
-    rest = {"pull": pull, "wait_timeout": wait_timeout}
-    one = "" if system == verbs.test.ALL else system
-    settings = _settings(stack=stack, local=local, system=one, **options, **rest)
-    # The plugin has no options for these.
-    environ = {**os.environ, **{f"HARNESS_{name.upper()}": value for name, value in rest.items() if value}}
-    given = {**options, "system": system, "stack": settings.stack if stack else ""}
-    more = [f"--harness-local={one}" for one in local or ()]
-    more += ["--harness-wait-to-attach-debugger"] if wait_to_attach_debugger else []
-    if code := verbs.test.run_suites(settings, _say, given, [*more, *_remainder()], environ):
+    each = asked.options.get("system") == verbs.test.ALL
+    settings = asked.settings(**({"system": ""} if each else {}))
+    options = {name: value for name, value in asked.options.items() if name in TAKERS["pytest"]}
+    options["stack"] = settings.stack if asked.stack else ""
+    # The plugin has no options for the others.
+    others = {variable(name): value for name, value in asked.options.items() if value and name not in options}
+    words = [f"--harness-local={line}" for line in asked.local]
+    words += ["--harness-wait-to-attach-debugger"] if wait_to_attach_debugger else []
+    if code := verbs.test.run_suites(settings, _say, options, [*words, *_remainder()], {**os.environ, **others}):
         raise Exit(code=code)
 
 
-@_task(help={**_RUN, **_KEEP}, iterable=("stack", "local"))
-def run(  # noqa: PLR0913, PLR0917
-    _: Any,  # noqa: ANN401
-    stack: list[str],
-    engine: str = "",
-    system: str = "",
-    keep: str = "",
-    local_build: str = "",
-    local: Sequence[str] | None = None,
-    profile: str = "",
-    pull: str = "",
-    wait_timeout: str = "",
-) -> None:
+@_task()
+def run(asked: _Asked) -> None:
     """Run the command after -- with a stack around it; each endpoint is HARNESS_ENDPOINT_<SERVICE>_<PORT>=host:port.
 
     Example: harness run --stack kafka -- ./suite.sh --verbose
     """
-    options = {"engine": engine, "system": system, "keep": keep, "local_build": local_build, "profile": profile}
-    settings = _settings(stack=stack, local=local, **options, pull=pull, wait_timeout=wait_timeout)
-    if code := verbs.run.run_command(settings, _say, _remainder()):
+    if code := verbs.run.run_command(asked.settings(), _say, _remainder()):
         raise Exit(code=code)
 
 
 @_task(
-    help={
-        **_ENGINE,
-        "stack": "only this stack, and what only it used",
-        "all": "all that is kept of this user on this machine, listed first",
-    }
+    stack="only this stack, and what only it used", all="all that is kept of this user on this machine, listed first"
 )
-def down(_: Any, stack: str = "", engine: str = "", all: bool = False) -> None:  # noqa: ANN401, A002
+def down(asked: _Asked, *, stack: str = "", all: bool = False) -> None:  # noqa: A002
     """Stop and remove what `up` left in this checkout, and verify that it is gone.
 
     Example: harness down
@@ -325,16 +279,16 @@ def down(_: Any, stack: str = "", engine: str = "", all: bool = False) -> None: 
     if all and stack:
         raise ConfigError("--all and --stack exclude each other; give one of them")
     if all:
-        verbs.up_down.down_all(_settings(engine=engine), _say)
+        verbs.up_down.down_all(asked.settings(), _say)
     else:
-        verbs.up_down.down(_settings(engine=engine), _say, stack=stack)
+        verbs.up_down.down(asked.settings(), _say, stack=stack)
 
 
 # -- look ------------------------------------------------------------------------------------------------------------
 
 
-@_task(help={**_ENGINE, **_JSON})
-def ps(_: Any, engine: str = "", json: bool = False) -> None:  # noqa: ANN401
+@_task(**_JSON)
+def ps(asked: _Asked, *, json: bool = False) -> None:
     """List the services that are up in this checkout.
 
     Example: harness ps
@@ -342,7 +296,7 @@ def ps(_: Any, engine: str = "", json: bool = False) -> None:  # noqa: ANN401
     from harness.procs import describe_exit  # noqa: PLC0415
     from harness.runs import known  # noqa: PLC0415
 
-    settings = _settings(engine=engine)
+    settings = asked.settings()
     holder = known.changer(settings)
     if json:
         changed = {"by": holder.pid, "purpose": holder.purpose, "seconds": round(holder.age, 1)} if holder else None
@@ -354,22 +308,19 @@ def ps(_: Any, engine: str = "", json: bool = False) -> None:  # noqa: ANN401
     lines = known.listed_or_none(settings) if holder else known.listed(settings)
     if holder and not lines:
         return
-    for one in lines:
-        state = one.state if one.exit_code is None else f"{one.state}, {describe_exit(one.exit_code)}"
-        state += f" ({one.health})" if one.health else ""
-        rows.append((one.engine, one.stack, one.service, state, str(one.pid), " ".join(one.endpoints.values())))
+    for line in lines:
+        state = line.state if line.exit_code is None else f"{line.state}, {describe_exit(line.exit_code)}"
+        state += f" ({line.health})" if line.health else ""
+        rows.append((line.engine, line.stack, line.service, state, str(line.pid), " ".join(line.endpoints.values())))
     _print_table(rows)
 
 
 @_task(
-    help={
-        **_ENGINE,
-        "service": "only this one",
-        "follow": "go on with what comes, until nothing is up or Ctrl-C",
-        "since": "only what was written in this time, such as 5m",
-    }
+    service="only this one",
+    follow="go on with what comes, until nothing is up or Ctrl-C",
+    since="only what was written in this time, such as 5m",
 )
-def logs(_: Any, service: str = "", engine: str = "", follow: bool = False, since: str = "") -> None:  # noqa: ANN401
+def logs(asked: _Asked, *, service: str = "", follow: bool = False, since: str = "") -> None:
     """Print the logs of the services that are up in this checkout.
 
     Example: harness logs --service kafka --follow --since 30s
@@ -380,54 +331,39 @@ def logs(_: Any, service: str = "", engine: str = "", follow: bool = False, sinc
         seconds = parse_duration(since) if since else None
     except ValueError as error:
         raise ConfigError(f"--since {since!r}: {error}") from error
-    for line in verbs.logs.logs(_settings(engine=engine), service, since=seconds, follow=follow):
+    for line in verbs.logs.logs(asked.settings(), service, since=seconds, follow=follow):
         print(line, flush=follow)
 
 
-@_task(help={**_ENGINE, "env": "as shell variables HARNESS_ENDPOINT_<SERVICE>_<PORT>=host:port", **_JSON})
-def endpoints(_: Any, engine: str = "", env: bool = False, json: bool = False) -> None:  # noqa: ANN401
+@_task(env="as shell variables HARNESS_ENDPOINT_<SERVICE>_<PORT>=host:port", **_JSON)
+def endpoints(asked: _Asked, *, env: bool = False, json: bool = False) -> None:
     """Print where the published ports of this checkout's services are: NAME:PORT host:port.
 
     Example: export $(harness endpoints --env)
     """
     from harness.runs import known  # noqa: PLC0415
 
-    settings = _settings(engine=engine)
+    settings = asked.settings()
     lines = known.listed_or_none(settings) if json else known.listed(settings)
-    used = [one for one in lines if one.environment == lines[0].environment]  # the one that `test` and `run` use
+    used = [line for line in lines if line.environment == lines[0].environment]  # the one that `test` and `run` use
     if len(used) < len(lines):
         _say(f"these are of engine {used[0].engine}, which `test` uses too; --engine chooses another that is up")
-    found = {name: address for one in used for name, address in one.endpoints.items()}
+    places = {name: address for line in used for name, address in line.endpoints.items()}
     if env:
-        found = verbs.run.variables(found)
+        places = verbs.run.variables(places)
     if json:
-        _print_json("endpoints", endpoints=found)
+        _print_json("endpoints", endpoints=places)
         return
-    for name, address in found.items():
+    for name, address in places.items():
         print(f"{name}={address}" if env else f"{name} {address}")
 
 
 @_task(
-    help={
-        **_WHICH,
-        "rendered": "what it becomes on the engine: plan, files of processes, override of containers",
-        "schema": "print a JSON schema instead, for editors: x-harness or tool-harness",
-        "local_build": _RUN["local_build"],
-        **_JSON,
-    },
-    iterable=("stack",),
+    rendered="what it becomes on the engine: plan, files of processes, override of containers",
+    schema="print a JSON schema instead, for editors: x-harness or tool-harness",
+    **_JSON,
 )
-def config(  # noqa: PLR0913, PLR0917
-    _: Any,  # noqa: ANN401
-    stack: list[str],
-    engine: str = "",
-    system: str = "",
-    profile: str = "",
-    local_build: str = "",
-    rendered: bool = False,
-    schema: str = "",
-    json: bool = False,
-) -> None:
+def config(asked: _Asked, *, rendered: bool = False, schema: str = "", json: bool = False) -> None:
     """Show a stack as Compose merges its files, without values of variables; or what it becomes.
 
     Example: harness config --stack kafka --rendered
@@ -435,120 +371,114 @@ def config(  # noqa: PLR0913, PLR0917
     if schema:
         print(verbs.schema.schema(schema), end="")
         return
-    settings = _settings(stack=stack, engine=engine, system=system, profile=profile, local_build=local_build)
+    settings = asked.settings()
     stacks = verbs.explain.rendered(settings) if rendered else verbs.explain.written(settings)
     if json:
         _print_json("rendered" if rendered else "config", stacks=stacks)
         return
-    for one in stacks:
-        print(verbs.explain.in_words(one))
+    for stack in stacks:
+        print(verbs.explain.in_words(stack))
 
 
-@_task(help={"run": "its id or a part of it (default: the newest)", **_JSON})
-def report(_: Any, run: str = "", json: bool = False) -> None:  # noqa: ANN401
+@_task(run="its id or a part of it (default: the newest)", **_JSON)
+def report(asked: _Asked, *, run: str = "", json: bool = False) -> None:
     """Show a run: outcomes, why tests were broken or failed, how long what took, logs.
 
     Example: harness report
     """
-    shown = verbs.report.show_run(_settings(), run)
+    shown = verbs.report.show_run(asked.settings(), run)
     if json:
         _print_json("report", **shown.as_dict())
     else:
         print(shown)
 
 
-@_task(help={**_ENGINE, **_JSON})
-def doctor(_: Any, engine: str = "", json: bool = False) -> None:  # noqa: ANN401
+@_task(**_JSON)
+def doctor(asked: _Asked, *, json: bool = False) -> None:
     """Say what works on this machine and what to do about what does not; ends with 10 when something does not.
 
     Example: harness doctor
     """
-    found = verbs.doctor.examine(_settings(engine=engine))
+    findings = verbs.doctor.examine(asked.settings())
     with _reader_may_leave(sys.stdout):
         if json:
-            _print_json("doctor", findings=[one.as_dict() for one in found])
+            _print_json("doctor", findings=[finding.as_dict() for finding in findings])
         else:
-            for one in found:
-                print(f"{one.state:<8}{one.what}: {one.seen}")
-                if one.next and one.state != "ok":
-                    print(f"{'':<8}  next: {one.next}")
-    if any(one.state == "failure" for one in found):
+            for finding in findings:
+                print(f"{finding.state:<8}{finding.what}: {finding.seen}")
+                if finding.next and finding.state != "ok":
+                    print(f"{'':<8}  next: {finding.next}")
+    if any(finding.state == "failure" for finding in findings):
         raise Exit(code=10)
 
 
 # -- touch -----------------------------------------------------------------------------------------------------------
 
 
-@_task(help={"service": "which one, as NAME or STACK/NAME", **_ENGINE})
-def exec(_: Any, service: str = "", engine: str = "") -> None:  # noqa: ANN401, A001
+@_task(service="which one, as NAME or STACK/NAME")
+def exec(asked: _Asked, *, service: str = "") -> None:  # noqa: A001
     """Run the command after -- in a service that is up, and end with its exit code.
 
     Example: harness exec --service kafka -- ls /tmp
     """
-    settings, argv = _settings(engine=engine), _remainder()
+    settings, argv = asked.settings(), _remainder()
     _needed(service, "--service NAME")
     _needed(argv, "-- COMMAND")
     if code := verbs.act.execute(settings, service, argv):
         raise Exit(code=code)
 
 
-@_task(help={"service": "which one, as NAME or STACK/NAME", **_ENGINE})
-def restart(_: Any, service: str = "", engine: str = "") -> None:  # noqa: ANN401
+@_task(service="which one, as NAME or STACK/NAME")
+def restart(asked: _Asked, *, service: str = "") -> None:
     """Stop and start a service that is up, and wait until it is ready again.
 
     Example: harness restart --service kafka
     """
-    settings = _settings(engine=engine)
+    settings = asked.settings()
     _needed(service, "--service NAME")
     seconds = verbs.act.restart(settings, _say, service)
     _say(f"service {service!r} was restarted and is ready ({seconds:.1f} s)")
 
 
-@_task(help={"stack": "only this one's", "fresh": "plant again what was planted; `up --fresh` also empties", **_ENGINE})
-def seed(_: Any, stack: str = "", engine: str = "", fresh: bool = False) -> None:  # noqa: ANN401
+@_task(stack="only this one's", fresh="plant again what was planted; `up --fresh` also empties")
+def seed(asked: _Asked, *, stack: str = "", fresh: bool = False) -> None:
     """Plant the seeds of what is up that were not planted yet.
 
     Example: harness seed
     """
-    planted = verbs.act.seed(_settings(engine=engine), _say, fresh=fresh, stack=stack)
+    planted = verbs.act.seed(asked.settings(), _say, fresh=fresh, stack=stack)
     for name in planted:
         print(name)
     if not planted:
         _say("every seed was planted before")
 
 
-def _needed(given: object, what: str) -> None:
-    if not given:
-        raise ConfigError(f"{what} was not given, and is needed")
+def _needed(value: object, flag: str) -> None:
+    if not value:
+        raise ConfigError(f"{flag} was not given, and is needed")
 
 
-@_task(help={**_WHICH, "subject": "only this subject or service"}, iterable=("stack",))
-def build(
-    _: Any,  # noqa: ANN401
-    stack: list[str],
-    engine: str = "",
-    system: str = "",
-    profile: str = "",
-    subject: str = "",
-) -> None:
+@_task(subject="only this subject or service")
+def build(asked: _Asked, *, subject: str = "") -> None:
     """Build the images of a stack, and start nothing.
 
     Example: harness build --subject forwarder
     """
-    settings = _settings(stack=stack, engine=engine, system=system, profile=profile)
+    settings = asked.settings()
     for service, image in verbs.build.build(settings, _say, subject=subject).items():
         print(f"{service} {image}")
 
 
-_IMAGES = "also the images that were built for checkouts that are gone"
-_FORGET = "id of a dead environment whose engine is gone for good: clear the rest, and look there no more"
-_HUNG = "end keepers that do not answer, and remove what they kept"
-
-
-@_task(help={"dry_run": "list only", "hung": _HUNG, "forget": _FORGET, "images": _IMAGES, **_ENGINE, **_JSON})
+@_task(
+    dry_run="list only",
+    hung="end keepers that do not answer, and remove what they kept",
+    forget="id of a dead environment whose engine is gone for good: clear the rest, and look there no more",
+    images="also the images that were built for checkouts that are gone",
+    **_JSON,
+)
 def gc(
-    _: Any,  # noqa: ANN401
-    engine: str = "",
+    asked: _Asked,
+    *,
     dry_run: bool = False,
     hung: bool = False,
     json: bool = False,
@@ -559,7 +489,7 @@ def gc(
 
     Example: harness gc --dry-run
     """
-    settings = _settings(engine=engine)
+    settings = asked.settings()
     if json and not dry_run:
         raise ConfigError("--json goes with --dry-run")
     if forget and dry_run:
@@ -573,37 +503,38 @@ def gc(
         for image, why in verbs.gc.images(settings, remove=True).items() if images else ():
             print(f"{image}: {why or 'removed'}")
         return
-    found = verbs.gc.look(settings)
+    leftovers = verbs.gc.look(settings)
     old = list(verbs.gc.images(settings, remove=False)) if images else []
     if json:
-        dead = [{**vars(one), "things": list(one.things)} for one in found.dead]
+        dead = [{**vars(environment), "things": list(environment.things)} for environment in leftovers.dead]
         stuck = [
-            {"env": one.record.env, "checkout": one.record.checkout, "pid": one.record.keeper.pid} for one in found.hung
+            {"env": keeper.record.env, "checkout": keeper.record.checkout, "pid": keeper.record.keeper.pid}
+            for keeper in leftovers.hung
         ]
-        _print_json("gc", dead=dead, hung=stuck, notes=list(found.notes), images=old)
+        _print_json("gc", dead=dead, hung=stuck, notes=list(leftovers.notes), images=old)
         return
-    for line in [*found.lines(), *old] or ("nothing is left of dead runs",):
+    for line in [*leftovers.lines(), *old] or ("nothing is left of dead runs",):
         print(line)
 
 
-@_task(help={"stack": "its name", "image": "what its service runs as a container; python3 is needed in it"})
-def new(_: Any, stack: str = "", image: str = "") -> None:  # noqa: ANN401
+@_task(stack="its name", image="what its service runs as a container; python3 is needed in it")
+def new(asked: _Asked, *, stack: str = "", image: str = "") -> None:
     """Write a new stack: Compose file, configuration, fixture and test, which pass at once.
 
     Example: harness new --stack web
     """
-    settings = _settings()
+    settings = asked.settings()
     _needed(stack, "--stack NAME")
-    made = verbs.new.new_stack(settings, stack, image=image)
-    for path in made.files:
+    written = verbs.new.new_stack(settings, stack, image=image)
+    for path in written.files:
         print(os.path.relpath(path))
-    for note in made.notes:
+    for note in written.notes:
         print(note)
     _say(f"try it: harness test --stack {stack} -- integration_tests/{stack}")
 
 
-@_task(help={"suite": "Debian's name of a release (default bookworm)"})
-def base(_: Any, suite: str = "bookworm") -> None:  # noqa: ANN401
+@_task(suite="Debian's name of a release (default bookworm)")
+def base(asked: _Asked, *, suite: str = "bookworm") -> None:
     """Make a base image from Debian packages, for builds on machines that reach no image registry.
 
     Example: invoke images.base
@@ -611,7 +542,7 @@ def base(_: Any, suite: str = "bookworm") -> None:  # noqa: ANN401
     from harness.daemon import connect, find_daemon  # noqa: PLC0415
     from harness.images import make_base  # noqa: PLC0415
 
-    environ = _settings().environ
+    environ = asked.settings().environ
     print(make_base(connect(find_daemon(environ)), _say, environ=environ, suite=suite))
 
 

@@ -17,6 +17,7 @@ import pytest
 
 from harness import procs, pytest_uses, pytest_workers, witnesses
 from harness.clock import now
+from harness.config.options import OPTIONS, TAKERS
 from harness.errors import (
     CONFIGURATION,
     ENGINE_UNREACHABLE,
@@ -56,30 +57,21 @@ _MARKERS = (
     "stack(name): the stack that the `stack` fixture is in this test",
     "needs(engine, ...): skip this test on any other engine: compose, embedded, attach",
 )
-_OPTIONS = ("engine", "system", "stack", "keep", "local_build", "profile", "wait_to_attach_debugger")
 _PREFIX = "harness_"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options; values are checked by the same code as in every other entry point."""
     group = parser.getgroup("harness", "services under test")
-    for name, metavar, text in (
-        ("engine", "E", "what runs the services: auto (default), compose, embedded, attach"),
-        ("system", "S", "a system of [tool.harness.systems]; default: default-system"),
-        ("stack", "S", "the stack of the `stack` fixture: a name, or a Compose file"),
-        ("profile", "P", "profiles of the Compose file to activate, with commas between them"),
-        ("keep", "WHEN", "leave the environment up: never (default), on-failure, always"),
-        ("local-build", "PATH", "run the subject from this folder, as a local process"),
-        ("local", "NAME=COMMAND", "run a service as a local process with this command line; may be repeated"),
-        ("wait-to-attach-debugger", "", "hold the subject before its first instruction until a debugger has attached"),
-    ):
-        dest = _PREFIX + name.replace("-", "_")
-        more: dict[str, Any] = {"metavar": metavar} if metavar else {"action": "store_const", "const": "yes"}
+    for name in TAKERS["pytest"]:
+        option, flag = OPTIONS[name], name.replace("_", "-")
+        more: dict[str, Any] = {"dest": _PREFIX + name, "help": option.pytest_help or option.help}
+        more |= {"metavar": option.metavar} if option.metavar else {"action": "store_const", "const": "yes"}
         more |= {"action": "append"} if name == "local" else {}
         try:
-            group.addoption(f"--{name}", f"--harness-{name}", dest=dest, help=text, **more)
+            group.addoption(f"--{flag}", f"--harness-{flag}", **more)
         except ValueError:  # another plugin has the short name
-            group.addoption(f"--harness-{name}", dest=dest, help=text, **more)
+            group.addoption(f"--harness-{flag}", **more)
 
 
 def stack_fixture(name: str, *, scope: str = "module") -> Any:  # noqa: ANN401 - pytest has no public type for it
@@ -203,12 +195,12 @@ class Session:
         if self._settings is None:
             from harness.config import load_settings, read_sources  # noqa: PLC0415 - not for plain tests
 
-            options = {name: self.config.getoption(_PREFIX + name) for name in _OPTIONS}
-            local = self.config.getoption(_PREFIX + "local") or ()
-            made = load_settings(read_sources(self._start()), options, local=local)
-            if made.wait_to_attach_debugger:
+            options = {name: self.config.getoption(_PREFIX + name) for name in TAKERS["pytest"]}
+            local = options.pop("local") or ()
+            settings = load_settings(read_sources(self._start()), options, local=local)
+            if settings.wait_to_attach_debugger:
                 self._check_debugger()
-            self._settings = made
+            self._settings = settings
         return self._settings
 
     def _start(self) -> Path:
@@ -335,7 +327,7 @@ class Session:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         """Check our options, and let TERM and HUP end the session as Ctrl-C does, so that fixtures are torn down."""
-        if any(session.config.getoption(_PREFIX + name) for name in (*_OPTIONS, "local")):
+        if any(session.config.getoption(_PREFIX + name) for name in TAKERS["pytest"]):
             try:
                 _ = self.settings
             except HarnessError as error:

@@ -105,9 +105,10 @@ class Workers:
         if self.share is None:
             # Only where there are workers; and whatever is used later on, because an interrupt in the middle of an
             # import leaves half a module.
-            from harness import config, procs, reporting, results  # noqa: F401, PLC0415
+            from harness import procs, reporting, results  # noqa: F401, PLC0415
             from harness.artifacts import new_run_id  # noqa: PLC0415
             from harness.clock import now  # noqa: PLC0415
+            from harness.config import load_settings  # noqa: F401, PLC0415
             from harness.runs.share import Share  # noqa: PLC0415
 
             self.share = Share(new_run_id(), os.getpid(), procs.start_time_of(os.getpid()) or 0, now())

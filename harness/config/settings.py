@@ -9,6 +9,7 @@ import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from harness.config.options import OPTIONS, variable
 from harness.config.sources import COMPOSE_FILES, with_env_file
 from harness.durations import parse_duration
 from harness.errors import ConfigError, nearest
@@ -19,13 +20,7 @@ if TYPE_CHECKING:
 
     from harness.config.sources import Sources
 
-ENGINES = ("auto", "compose", "embedded", "attach")
-ADDRESSES = ("published", "container")
-KEEP = ("never", "on-failure", "always")
-PULL = ("missing", "never")
-BUILD = ("changed", "always", "never")
-
-TOP_KEYS = {
+TOP_KEYS: dict[str, type] = {
     "default-system": str,
     "systems": dict,
     "engine": str,
@@ -35,18 +30,10 @@ TOP_KEYS = {
     "addresses": str,
     "networks": str,
     "attach": dict,
-    "pull": str,
-    "build": str,
-    "wait-timeout": str,
-    "ttl": str,
-    "keep-runs": int,
-    "steady": str,
 }
+TOP_KEYS |= {option.key: option.kind for option in OPTIONS.values() if option.key and option.key not in TOP_KEYS}
+_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 SYSTEM_KEYS = {"tests": str, "stacks": list, "default": str, "differences": dict}
-NETWORKS = "10.213.0.0/16"
-TTL = "12h"
-KEEP_RUNS = "20"
-STEADY = "1s"
 
 
 @dataclass(frozen=True)
@@ -191,7 +178,7 @@ class Settings:
             return candidates[0], "the only one"
         choice = "give --stack NAME, or set default in [tool.harness.systems.<system>]"
         if not self.system and self.systems:
-            names = "|".join(one.name for one in self.systems)
+            names = "|".join(system.name for system in self.systems)
             choice = f"give --system {names}, --stack NAME, or set default-system in [tool.harness]"
         raise ConfigError(
             f"No stack was named and none is the default; there are: {', '.join(candidates) or 'none'}",
@@ -239,29 +226,120 @@ def _systems(sources: Sources) -> tuple[System, ...]:
     )
 
 
-def _check_range(text: str, origin: str) -> None:
-    try:
-        found = ipaddress.IPv4Network(text)
-    except ValueError as error:
-        raise ConfigError(f"Range of networks {text!r} ({origin}) is none: {error}; such as {NETWORKS}") from error
-    if not found.is_private or found.is_loopback or found.prefixlen > 24:  # noqa: PLR2004 - an environment gets a /24
-        raise ConfigError(
-            f"Range of networks {text!r} ({origin}) is no private one of at least a /24; such as {NETWORKS}"
-        )
+class _Values:
+    """The text of each option from the first source that has one, and where that was.
 
+    All methods raise ConfigError.
+    """
 
-_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+    def __init__(self, sources: Sources, options: Mapping[str, str | None]) -> None:
+        self.sources = sources
+        self.options = options
+        self.origins: dict[str, str] = {}
 
+    def text(self, name: str, default: str | None = None) -> str:
+        """Return the text of an option. Raises ConfigError when only some texts are valid, and it is none of them."""
+        option = OPTIONS[name]
+        for value, origin in (
+            (self.options.get(name), "command line"),
+            (self.sources.environ.get(variable(name)), variable(name)),
+            (self.sources.table.get(option.key), str(self.sources.pyproject)),
+        ):
+            if value or type(value) is int:  # 0 is a value, False is none
+                self.origins[name], text = origin, str(value)
+                break
+        else:
+            self.origins[name], text = "default", option.default if default is None else default
+        if option.valid and text not in option.valid:
+            raise ConfigError(
+                f"{self._named(name, text)} is not known; valid: {', '.join(option.valid)}{nearest(text, option.valid)}"
+            )
+        return text
 
-def _truth(text: str, what: str, origin: str) -> bool:
-    if text.lower() in (*_TRUE, *_FALSE):
+    def _named(self, name: str, text: object) -> str:
+        return f"{OPTIONS[name].named} {text!r} ({self.origins[name]})"
+
+    def seconds(self, name: str) -> float | None:
+        """Return a duration, None for none."""
+        text = self.text(name)
+        if not text:
+            return None
+        try:
+            seconds = parse_duration(text)
+        except ValueError as error:
+            where = "" if self.origins[name] == "command line" else f" ({self.origins[name]})"
+            raise ConfigError(f"{OPTIONS[name].named} {text!r}{where}: {error}") from error
+        if seconds <= 0:
+            raise ConfigError(f"{self._named(name, text)} is no time; more than 0 was needed")
+        return seconds
+
+    def count(self, name: str) -> int:
+        """Return a whole number from 1 on."""
+        text = self.text(name)
+        if not text.isdecimal() or int(text) < 1:
+            raise ConfigError(f"{self._named(name, text)} is no whole number from 1 on")
+        return int(text)
+
+    def truth(self, name: str) -> bool:
+        """Return whether it is true."""
+        text = self.text(name)
+        if text.lower() not in (*_TRUE, *_FALSE):
+            valid = ", ".join((*_TRUE, *_FALSE))
+            raise ConfigError(f"{self._named(name, text)} is neither true nor false; valid: {valid}")
         return text.lower() in _TRUE
-    raise ConfigError(f"{what} {text!r} ({origin}) is neither true nor false; valid: {', '.join((*_TRUE, *_FALSE))}")
+
+    def private_range(self, name: str) -> str:
+        """Return a private range of addresses of at least a /24."""
+        text, example = self.text(name), OPTIONS[name].default
+        try:
+            network = ipaddress.IPv4Network(text)
+        except ValueError as error:
+            raise ConfigError(f"{self._named(name, text)} is none: {error}; such as {example}") from error
+        if not network.is_private or network.is_loopback or network.prefixlen > 24:  # noqa: PLR2004 - an environment gets a /24
+            raise ConfigError(f"{self._named(name, text)} is no private one of at least a /24; such as {example}")
+        return text
+
+    def folder(self, name: str) -> Path | None:
+        """Return a folder that exists, None for none."""
+        text = self.text(name)
+        path = self.sources.root / text if text else None
+        if path and not path.is_dir():
+            problem = "is no folder" if path.exists() else "does not exist; a folder was needed"
+            raise ConfigError(f"{OPTIONS[name].named} {path} ({self.origins[name]}) {problem}")
+        return path
+
+    def profiles(self, environ: Mapping[str, str]) -> tuple[str, ...]:
+        """Return the profiles to activate; where no source of ours has any, those that Compose is told."""
+        text = self.text("profile", environ.get("COMPOSE_PROFILES", ""))
+        if text and self.origins["profile"] == "default":
+            self.origins["profile"] = self.origins.get("COMPOSE_PROFILES", "COMPOSE_PROFILES")
+        return tuple(profile.strip() for profile in text.split(",") if profile.strip())
+
+    def system(self, systems: Sequence[System]) -> System | None:
+        """Return the system that was chosen, or the only one; None for none."""
+        name = self.text("system")
+        chosen = {system.name: system for system in systems}
+        if name and name not in chosen:
+            raise ConfigError(
+                f"System {name!r} ({self.origins['system']}) is not known; there are: {', '.join(chosen) or 'none'}"
+                f"{nearest(name, list(chosen))}"
+            )
+        return chosen[name] if name else systems[0] if len(systems) == 1 else None
+
+    def logs(self) -> Path:
+        """Return the folder of run folders: the one chosen; for a checkout that cannot be written one of its own."""
+        root = self.sources.root
+        path = root / self.text("logs")
+        there = path if path.exists() else root
+        if self.origins["logs"] == "default" and not os.access(there, os.W_OK):
+            self.origins["logs"] = f"default, since {there} cannot be written"
+            return self.sources.state / "logs" / hashlib.sha256(str(root).encode()).hexdigest()[:16]
+        return path
 
 
 def _local(lines: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Return service -> command line for ``NAME=COMMAND LINE`` texts."""
-    found: dict[str, tuple[str, ...]] = {}
+    commands: dict[str, tuple[str, ...]] = {}
     for line in lines:
         name, equals, command = line.partition("=")
         try:
@@ -270,49 +348,19 @@ def _local(lines: Sequence[str]) -> dict[str, tuple[str, ...]]:
             raise ConfigError(f"--local {line!r}: the command line cannot be split: {error}") from error
         if not (name and equals and words):
             raise ConfigError(f"--local {line!r} is no NAME=COMMAND LINE; such as --local 'web=./server --port 80'")
-        if name in found:
+        if name in commands:
             raise ConfigError(f"--local gives service {name!r} twice")
-        found[name] = words
-    return found
+        commands[name] = words
+    return commands
 
 
 def _attach(sources: Sources) -> dict[str, dict[str, str]]:
-    where, made = f"{sources.pyproject}: [tool.harness.attach", {}
+    where, tables = f"{sources.pyproject}: [tool.harness.attach", {}
     for stack, table in sources.table.get("attach", {}).items():
         if not isinstance(table, dict) or not all(isinstance(value, str) for value in table.values()):
             raise ConfigError(f'{where}.{stack}] is no table of "SERVICE:PORT" = "host:port"')
-        made[stack] = dict(table)
-    return made
-
-
-def _logs(sources: Sources, chosen: str, origins: dict[str, str]) -> Path:
-    """Return the folder of run folders: the one chosen, but for a checkout that cannot be written one of its own."""
-    path = sources.root / chosen
-    there = path if path.exists() else sources.root
-    if origins["logs"] == "default" and not os.access(there, os.W_OK):
-        origins["logs"] = f"default, since {there} cannot be written"
-        return sources.state / "logs" / hashlib.sha256(str(sources.root).encode()).hexdigest()[:16]
-    return path
-
-
-def _seconds(text: str, what: str, origin: str) -> float | None:
-    """Return a duration in seconds, None for none."""
-    if not text:
-        return None
-    try:
-        seconds = parse_duration(text)
-    except ValueError as error:
-        where = "" if origin == "command line" else f" ({origin})"
-        raise ConfigError(f"{what} {text!r}{where}: {error}") from error
-    if seconds <= 0:
-        raise ConfigError(f"{what} {text!r} ({origin}) is no time; more than 0 was needed")
-    return seconds
-
-
-def _count(text: str, what: str, origin: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise ConfigError(f"{what} {text!r} ({origin}) is no whole number from 1 on")
-    return int(text)
+        tables[stack] = dict(table)
+    return tables
 
 
 def load_settings(
@@ -320,94 +368,40 @@ def load_settings(
 ) -> Settings:
     """Combine ``options`` with the other sources.
 
-    Options are engine, keep, system, stack, logs, profile, local_build, wait_to_attach_debugger, addresses, networks,
-    pull, build, wait_timeout, ttl and keep_runs; None and "" are not given. ``local`` are ``NAME=COMMAND LINE`` texts.
+    Options are those of ``harness.config.options`` but ``local``; None and "" are not given. ``local`` are
+    ``NAME=COMMAND LINE`` texts.
 
     Raises:
         ConfigError: a key or value is not known; all problems of the table are reported together.
     """
     systems = _systems(sources)
-    options = options or {}
-    origins: dict[str, str] = {}
-
-    def choose(name: str, key: str, default: str) -> str:
-        variable = f"HARNESS_{name.upper()}"
-        for value, origin in (
-            (options.get(name), "command line"),
-            (sources.environ.get(variable), variable),
-            (sources.table.get(key), str(sources.pyproject)),
-        ):
-            if value or type(value) is int:  # 0 is a value, False is none
-                origins[name] = origin
-                return str(value)
-        origins[name] = "default"
-        return default
-
-    engine = choose("engine", "engine", "auto")
-    keep = choose("keep", "keep", "never")
-    addresses = choose("addresses", "addresses", "published")
-    networks = choose("networks", "networks", NETWORKS)
-    pull = choose("pull", "pull", "missing")
-    building = choose("build", "build", "changed")
-    for name, what, value, valid in (
-        ("engine", "Engine", engine, ENGINES),
-        ("keep", "Value of --keep", keep, KEEP),
-        ("addresses", "Kind of addresses", addresses, ADDRESSES),
-        ("pull", "Value of --pull", pull, PULL),
-        ("build", "When to build:", building, BUILD),
-    ):
-        if value not in valid:
-            raise ConfigError(
-                f"{what} {value!r} ({origins[name]}) is not known; valid: {', '.join(valid)}{nearest(value, valid)}"
-            )
-    _check_range(networks, origins["networks"])
-    wait_timeout = _seconds(choose("wait_timeout", "wait-timeout", ""), "--wait-timeout", origins["wait_timeout"])
-    ttl = _seconds(choose("ttl", "ttl", TTL), "--ttl", origins["ttl"])
-    steady = _seconds(choose("steady", "steady", STEADY), "Time for which services must run,", origins["steady"])
-    build = choose("local_build", "-", "")
     environ, from_file = with_env_file(sources)
-    origins |= from_file
-    profiles = choose("profile", "-", environ.get("COMPOSE_PROFILES", ""))
-    if profiles and origins["profile"] == "default":
-        origins["profile"] = origins.get("COMPOSE_PROFILES", "COMPOSE_PROFILES")
-    local_build = sources.root / build if build else None
-    if local_build and not local_build.is_dir():
-        seen = "is no folder" if local_build.exists() else "does not exist; a folder was needed"
-        raise ConfigError(f"Local build {local_build} ({origins['local_build']}) {seen}")
-    waits = choose("wait_to_attach_debugger", "-", "no")
-    wait = _truth(waits, "Value of --wait-to-attach-debugger", origins["wait_to_attach_debugger"])
-    chosen = choose("system", "default-system", "")
-    system = next((one for one in systems if one.name == chosen), None)
-    if chosen and system is None:
-        names = [one.name for one in systems]
-        raise ConfigError(
-            f"System {chosen!r} ({origins['system']}) is not known; there are: {', '.join(names) or 'none'}"
-            f"{nearest(chosen, names)}"
-        )
-    return Settings(
+    values = _Values(sources, options or {})
+    values.origins |= from_file
+    return Settings(  # what is wrong is reported in this order
         root=sources.root,
         state=sources.state,
         keys=sources.keys,
-        logs=_logs(sources, choose("logs", "logs", "logs"), origins),
         stack_folder=sources.root / str(sources.table.get("stack-folder", "compose")),
-        engine=engine,
-        keep=keep,
-        system=system if system or len(systems) != 1 else systems[0],
         systems=systems,
-        stack=choose("stack", "-", ""),
-        addresses=addresses,
-        networks=networks,
-        profiles=tuple(one.strip() for one in profiles.split(",") if one.strip()),
-        local_build=local_build,
-        wait_to_attach_debugger=wait,
+        environ=environ,
+        engine=values.text("engine"),
+        keep=values.text("keep"),
+        addresses=values.text("addresses"),
+        pull=values.text("pull"),
+        build=values.text("build"),
+        networks=values.private_range("networks"),
+        wait_timeout=values.seconds("wait_timeout"),
+        ttl=values.seconds("ttl") or 0.0,
+        steady=values.seconds("steady") or 0.0,
+        profiles=values.profiles(environ),
+        local_build=values.folder("local_build"),
+        wait_to_attach_debugger=values.truth("wait_to_attach_debugger"),
+        system=values.system(systems),
+        logs=values.logs(),
+        stack=values.text("stack"),
         local=_local(local),
         attach=_attach(sources),
-        pull=pull,
-        build=building,
-        wait_timeout=wait_timeout,
-        ttl=ttl or 0.0,
-        keep_runs=_count(choose("keep_runs", "keep-runs", KEEP_RUNS), "Number of runs to keep", origins["keep_runs"]),
-        steady=steady or 0.0,
-        environ=environ,
-        origins=origins,
+        keep_runs=values.count("keep_runs"),
+        origins=values.origins,
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from harness.config import ADDRESSES, BUILD, ENGINES, KEEP, PULL, SYSTEM_KEYS, TOP_KEYS
+from harness.config import SYSTEM_KEYS, TOP_KEYS
+from harness.config.options import OPTIONS
 from harness.errors import ConfigError, nearest
 from harness.stack.model import ServiceSettings, StackSettings
 
@@ -16,7 +17,6 @@ _TYPES: dict[type, dict[str, Any]] = {
     list: {"type": "array", "items": {"type": "string"}},
     dict: {"type": "object", "additionalProperties": {"type": "string"}},
 }
-_VALUES = {"engine": ENGINES, "keep": KEEP, "addresses": ADDRESSES, "pull": PULL, "build": BUILD}
 
 
 def schemas() -> dict[str, str]:
@@ -26,10 +26,10 @@ def schemas() -> dict[str, str]:
 
 def schema(name: str) -> str:
     """Return one schema. Raises ConfigError when there is none of that name."""
-    known = schemas()
-    if name not in known:
-        raise ConfigError(f"Schema {name!r} is not known; there are: {', '.join(known)}{nearest(name, known)}")
-    return known[name]
+    texts = schemas()
+    if name not in texts:
+        raise ConfigError(f"Schema {name!r} is not known; there are: {', '.join(texts)}{nearest(name, texts)}")
+    return texts[name]
 
 
 def _text(document: dict[str, Any]) -> str:
@@ -39,9 +39,9 @@ def _text(document: dict[str, Any]) -> str:
 def _compose() -> dict[str, Any]:
     definitions: dict[str, Any] = {}
     for model in (StackSettings, ServiceSettings):
-        made = model.model_json_schema(by_alias=True, ref_template="#/$defs/{model}")
-        definitions |= made.pop("$defs", {})
-        definitions[model.__name__] = made
+        document = model.model_json_schema(by_alias=True, ref_template="#/$defs/{model}")
+        definitions |= document.pop("$defs", {})
+        definitions[model.__name__] = document
     service = {"type": "object", "properties": {"x-harness": {"$ref": "#/$defs/ServiceSettings"}}}
     return {
         "$schema": DIALECT,
@@ -58,8 +58,7 @@ def _compose() -> dict[str, Any]:
 
 def _table() -> dict[str, Any]:
     properties = {key: dict(_TYPES[kind]) for key, kind in TOP_KEYS.items()}
-    for key, values in _VALUES.items():
-        properties[key] = {"enum": list(values)}
+    properties |= {option.key: {"enum": list(option.valid)} for option in OPTIONS.values() if option.valid}
     system = {
         "type": "object",
         "additionalProperties": False,

@@ -1,0 +1,125 @@
+"""The table of options: names, where values come from, what is valid, and who takes which. It is data only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One option; ``HARNESS_<NAME>`` is its variable.
+
+    Attributes:
+        key: its key in ``[tool.harness]``, "" for none.
+        kind: the type of its value there.
+        default: the text that stands for it where no source has one.
+        valid: the values that it may have, () where that takes more than a list.
+        named: what the report of a value that is not valid calls it.
+        help: what the help of a task says.
+        metavar: its value in the help of pytest, "" for a switch.
+        pytest_help: what the help of pytest says where that is not ``help``.
+    """
+
+    key: str = ""
+    kind: type = str
+    default: str = ""
+    valid: tuple[str, ...] = ()
+    named: str = ""
+    help: str = ""
+    metavar: str = ""
+    pytest_help: str = ""
+
+
+OPTIONS = {
+    "system": Option(
+        key="default-system",
+        help="a system of [tool.harness.systems] (default: default-system)",
+        metavar="S",
+        pytest_help="a system of [tool.harness.systems]; default: default-system",
+    ),
+    "engine": Option(
+        key="engine",
+        default="auto",
+        valid=("auto", "compose", "embedded", "attach"),
+        named="Engine",
+        help="auto (default), compose, embedded or attach",
+        metavar="E",
+        pytest_help="what runs the services: auto (default), compose, embedded, attach",
+    ),
+    "keep": Option(
+        key="keep",
+        default="never",
+        valid=("never", "on-failure", "always"),
+        named="Value of --keep",
+        help="leave the environment up: never (default), on-failure, always",
+        metavar="WHEN",
+    ),
+    "logs": Option(key="logs", default="logs"),
+    "addresses": Option(
+        key="addresses", default="published", valid=("published", "container"), named="Kind of addresses"
+    ),
+    "networks": Option(key="networks", default="10.213.0.0/16", named="Range of networks"),
+    "pull": Option(
+        key="pull",
+        default="missing",
+        valid=("missing", "never"),
+        named="Value of --pull",
+        help="whether missing images are pulled: missing (default), never",
+    ),
+    "build": Option(key="build", default="changed", valid=("changed", "always", "never"), named="When to build:"),
+    "wait_timeout": Option(
+        key="wait-timeout",
+        named="--wait-timeout",
+        help="how long a stack may take to settle, such as 90s (default: what its file says)",
+    ),
+    "ttl": Option(
+        key="ttl", default="12h", named="--ttl", help="how long it may stay unused, such as 30m (default 12h)"
+    ),
+    "keep_runs": Option(key="keep-runs", kind=int, default="20", named="Number of runs to keep"),
+    "steady": Option(key="steady", default="1s", named="Time for which services must run,"),
+    "stack": Option(
+        help="a stack's name, or a Compose file; again for files laid over it (default: the system's default stack)",
+        metavar="S",
+        pytest_help="the stack of the `stack` fixture: a name, or a Compose file",
+    ),
+    "profile": Option(help="profiles of the Compose file to activate, with commas between them", metavar="P"),
+    "local_build": Option(
+        named="Local build",
+        help="folder of a subject that was built by hand; it runs as a local process",
+        metavar="PATH",
+        pytest_help="run the subject from this folder, as a local process",
+    ),
+    "local": Option(
+        help="NAME=COMMAND: run this service as a local process with that command line; may be repeated",
+        metavar="NAME=COMMAND",
+        pytest_help="run a service as a local process with this command line; may be repeated",
+    ),
+    "wait_to_attach_debugger": Option(
+        default="no",
+        named="Value of --wait-to-attach-debugger",
+        help="hold the subject at its first instruction until a debugger has attached",
+        pytest_help="hold the subject before its first instruction until a debugger has attached",
+    ),
+}
+"""Name, as a Python name -> the option."""
+
+REPEATED = frozenset({"stack", "local"})
+"""Those that may come again in a command line; ``local`` in pytest's, too."""
+
+_WHICH = ("stack", "engine", "system", "profile")
+_STARTING = (*_WHICH, "local_build", "local", "pull", "wait_timeout")
+TAKERS = {
+    "pytest": ("engine", "system", "stack", "profile", "keep", "local_build", "local", "wait_to_attach_debugger"),
+    "up": (*_STARTING, "ttl"),
+    "test": (*_STARTING, "keep"),
+    "run": (*_STARTING, "keep"),
+    "config": (*_WHICH, "local_build"),
+    "build": _WHICH,
+    **dict.fromkeys(("down", "ps", "logs", "endpoints", "doctor", "exec", "restart", "seed", "gc"), ("engine",)),
+}
+"""Task, or ``pytest`` -> the options that it takes, in the order of its help."""
+
+
+def variable(name: str) -> str:
+    """Return the variable of the environment that gives an option."""
+    return f"HARNESS_{name.upper()}"
