@@ -23,10 +23,13 @@ if TYPE_CHECKING:
 
 
 def head(connection: socket.socket) -> None:
-    """Read a request up to its body."""
-    got = b""
-    while b"\r\n\r\n" not in got:
-        got += connection.recv(4096)
+    """Read a request up to its body. Raises OSError when the client hangs up before."""
+    received = b""
+    while b"\r\n\r\n" not in received:
+        chunk = connection.recv(4096)
+        if not chunk:
+            raise ConnectionAbortedError
+        received += chunk
 
 
 def reset(connection: socket.socket, _: threading.Event) -> None:
