@@ -114,7 +114,10 @@ def _wait_for_command(connection: socket.socket) -> Request:
     """Answer one request when a child has done it, and end. Return, in that child, the request."""
     data, streams, _, _ = socket.recv_fds(connection, 1 << 20, 3)
     while not data.endswith(b"\n"):
-        data += connection.recv(1 << 20)
+        chunk = connection.recv(1 << 20)
+        if not chunk:  # who asks is gone
+            os._exit(1)
+        data += chunk
     table = json.loads(data)
     request = Request(**{**table, "words": tuple(table["words"])})
     pid = os.fork()

@@ -71,7 +71,6 @@ def raw_server(serve: Callable[[socket.socket, threading.Event], object]) -> Ite
     """
     over = threading.Event()
     threads: list[threading.Thread] = []
-    connections: list[socket.socket] = []
 
     def handle(connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):
@@ -81,7 +80,6 @@ def raw_server(serve: Callable[[socket.socket, threading.Event], object]) -> Ite
         with contextlib.suppress(OSError):
             while True:
                 connection, _ = listener.accept()
-                connections.append(connection)
                 threads.append(threading.Thread(target=handle, args=(connection,)))
                 threads[-1].start()
 
@@ -95,9 +93,6 @@ def raw_server(serve: Callable[[socket.socket, threading.Event], object]) -> Ite
             with contextlib.suppress(OSError):
                 listener.shutdown(socket.SHUT_RDWR)
             acceptor.join()
-            for connection in connections:  # its thread may wait for a request that never comes
-                with contextlib.suppress(OSError):
-                    connection.shutdown(socket.SHUT_RD)
             for thread in threads:
                 thread.join()
 
