@@ -40,9 +40,16 @@ def _without_ours(table: dict[str, Any]) -> dict[str, Any]:
 
 
 def declared_mounts(stack: Stack, name: str) -> list[str]:
-    """Return the paths on this machine that a service has mounted."""
+    """Return the paths on this machine that a service has mounted, or gets as a secret or config."""
     service = stack.service(name)
-    return [mount.source for mount in service.mounts if mount.kind == "bind"] if service else []
+    if not service:
+        return []
+    granted = [
+        (tables.get(grant["source"]) or {}).get("file")
+        for key, tables in (("secrets", stack.secrets), ("configs", stack.configs))
+        for grant in service.compose.get(key) or ()
+    ]
+    return [*(mount.source for mount in service.mounts if mount.kind == "bind"), *map(str, filter(None, granted))]
 
 
 def parts_of(stack: Stack, plan: StackPlan, local: Local) -> dict[str, str]:

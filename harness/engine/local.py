@@ -7,23 +7,25 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.engine import keys
 from harness.engine.layout import LOOPBACK, endpoints, moved_ports, process_of, variables, visible_ports
 from harness.engine.mounts import folders_to_make, missing_sources
 from harness.engine.plan import FileCopy, ProcessPlan
 from harness.engine.rendering import Names
 from harness.errors import ConfigError
-from harness.stack import by_number, numbers_of
+from harness.stack import Mount, by_number, numbers_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from harness.engine.layout import Layout
-    from harness.stack import Mount, Port, Probe, Process, Seed, Service, Stack, Tree
+    from harness.stack import Port, Probe, Process, Seed, Service, Stack, Tree
 
 SUBJECT_GRACE = 2.0
 # What a process may see of the caller's environment: where things are and how to print, nothing that makes it differ
@@ -84,15 +86,32 @@ def _addresses(tree: Tree, stack: Stack, layout: Layout) -> dict[str, str]:
     return {name: layout.host(owner.name, service) for name, (owner, service) in tree.visible(stack.name).items()}
 
 
+def _other_names(tree: Tree, stack: Stack, service: Service) -> dict[str, str]:
+    """Return name -> the service that a service reaches by it, of names that are no service's own."""
+    visible = tree.visible(stack.name)
+    names: dict[str, str] = {}
+    for name, (_, reached) in visible.items():
+        for other in reached.other_names:
+            names.setdefault(other, name)
+    for link in service.compose.get("links") or ():
+        name, _, other = str(link).partition(":")
+        names |= {other: name} if other else {}
+    return {other: name for other, name in names.items() if other not in visible and name in visible}
+
+
 def _names(tree: Tree, stack: Stack, service: Service, mounts: Mapping[str, str], layout: Layout) -> Names:
     ports = visible_ports(tree, stack.name, layout)
     addresses = _addresses(tree, stack, layout)
+    own_ports = {number: real for (name, number), (_, real) in ports.items() if name == service.name}
+    for other, name in _other_names(tree, stack, service).items():
+        addresses[other] = addresses[name]
+        ports |= {(other, number): place for (owner, number), place in ports.items() if owner == name}
     scratch = layout.work / stack.name / service.name
     return Names(
         service=service.name,
         addresses=addresses,
         ports=ports,
-        own_ports={number: real for (name, number), (_, real) in ports.items() if name == service.name},
+        own_ports=own_ports,
         named=layout.ports,
         mounts=mounts,
         values={
@@ -102,6 +121,41 @@ def _names(tree: Tree, stack: Stack, service: Service, mounts: Mapping[str, str]
             **({"build": str(layout.local.build)} if layout.local.build else {}),
         },
     )
+
+
+def _granted(stack: Stack, service: Service, layout: Layout) -> tuple[dict[str, str], list[FileCopy], list[str]]:
+    """Return container path -> path here of a service's secrets and configs, their files, and what is wrong."""
+    mapped: dict[str, str] = {}
+    files: list[FileCopy] = []
+    problems: list[str] = []
+    for key, tables, folder in (("secrets", stack.secrets, "/run/secrets/"), ("configs", stack.configs, "/")):
+        for grant in service.compose.get(key) or ():
+            name = str(grant["source"])
+            target = str(grant.get("target") or name)
+            target = target if target.startswith("/") else folder + target
+            here = _mounted_at(stack, service, Mount(kind="bind", source="", target=target), layout)
+            try:
+                content = _content_of(tables.get(name) or {}, layout.environ)
+            except OSError as error:
+                problems.append(f"{key} {name!r}: {error}")
+                continue
+            mode = int(str(grant.get("mode") or "0444"), 8)
+            source = f"{key} {name}"
+            files.append(FileCopy(source, here, content, (mode & 0o700) | 0o400, hidden=key == "secrets"))
+            mapped[target] = str(here)
+    return mapped, files, problems
+
+
+def _content_of(table: Mapping[str, object], environ: Mapping[str, str]) -> bytes:
+    """Return what is in a secret or config. Raises OSError when its source is missing."""
+    if "content" in table:
+        return str(table["content"]).encode()
+    if "environment" in table:
+        variable = str(table["environment"])
+        if variable not in environ:
+            raise OSError(f"environment variable {variable!r} is not set")
+        return environ[variable].encode()
+    return Path(str(table.get("file", ""))).read_bytes()
 
 
 def _map_mounts(
@@ -132,12 +186,13 @@ def _mounted_at(stack: Stack, service: Service, mount: Mount, layout: Layout) ->
     return layout.work / stack.name / service.name / "mounts" / mount.target.strip("/")
 
 
-def _environment(process: Process, service: Service, names: Names, layout: Layout) -> dict[str, str]:
-    caller = layout.environ
+def _environment(
+    process: Process, service: Service, names: Names, places: Mapping[str, str], caller: Mapping[str, str]
+) -> dict[str, str]:
     env = {key: caller[key] for key in (*_PASSED_ON, *_PASSED_ON_TOO) if key in caller}
     env["PATH"] = f"{Path(sys.executable).parent}:{caller.get('PATH', '/usr/local/bin:/usr/bin:/bin')}"
     env["PYTHONUNBUFFERED"] = "1"  # a log must have a line before its process dies
-    env |= variables(names.ports)
+    env |= places
     env |= {key: names.value(key, text) for key, text in service.environment.items()}
     for key, value in process.environment.items():
         if value is None:
@@ -154,7 +209,12 @@ def plan_process(
     """Return what one service is as a local process. Raises ConfigError as ``plan_stack`` does."""
     where = f"Service {service.name!r} ({stack.files[0]})"
     problems = list(missing_sources(tree, stack, service))
+    problems += [f"{stack.files[0]}: {why}" for why in keys.refused(service.name, service.compose, keys.PROCESS)]
+    notes += keys.told(service.name, service.compose, keys.PROCESS)
     mapped, copies, folders = _map_mounts(stack, service, layout)
+    granted, files, missing = _granted(stack, service, layout)
+    mapped |= granted
+    problems += [f"{where}: {why}" for why in missing]
     names = _names(tree, stack, service, mapped, layout)
     argv: tuple[str, ...] = process.command
     env: dict[str, str] = {}
@@ -163,7 +223,7 @@ def plan_process(
     ready: tuple[Probe, ...] = ()
     try:
         argv = _command_line(process.command, names)
-        env = _environment(process, service, names, layout)
+        env = _environment(process, service, names, variables(visible_ports(tree, stack.name, layout)), layout.environ)
         stop = _command_line(process.stop, names) if process.stop else ()
         if process.healthcheck:
             health = _health_command(process.healthcheck.test, names)
@@ -192,18 +252,37 @@ def plan_process(
         argv=argv,
         env=env,
         cwd=cwd.resolve(),
-        copies=tuple(FileCopy(source, target, names.content(source.read_bytes())) for source, target in copies),
+        copies=(*(_copy(source, target, names) for source, target in copies), *files),
         folders=tuple(folders),
         mounts=mapped,
         endpoints=endpoints(stack.name, service, layout),
         grace=grace_of(stack, service),
         ready=ready,
         stop=stop,
+        stop_signal=_stop_signal(service.compose.get("stop_signal")),
         health=health,
         check=process.healthcheck,
         subject=bool(service.settings.subject) or process is not service.settings.embedded,
         loopback=layout.addresses.get(f"{stack.name}/{service.name}", ""),
     )
+
+
+def _copy(source: Path, target: Path, names: Names) -> FileCopy:
+    mode = source.stat().st_mode & 0o700
+    return FileCopy(str(source), target, names.content(source.read_bytes()), mode)
+
+
+def _stop_signal(written: object) -> signal.Signals:
+    """Return the signal of a ``stop_signal``, by name or number as Docker has it; TERM by default.
+
+    Raises:
+        ConfigError: there is no such signal.
+    """
+    text = str(written or "SIGTERM").upper()
+    try:
+        return signal.Signals(int(text)) if text.isdigit() else signal.Signals[f"SIG{text.removeprefix('SIG')}"]
+    except (KeyError, ValueError):
+        raise ConfigError(f"stop_signal {written!r} is no signal of this machine") from None
 
 
 def grace_of(stack: Stack, service: Service) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -40,11 +41,16 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class FileCopy:
-    """A mounted file as the service sees it: its content, and where the copy goes."""
+    """A mounted file as the service sees it: where it is from, where the copy goes, its content and mode.
 
-    source: Path
+    ``hidden`` is whether the content is a secret, which is shown nowhere.
+    """
+
+    source: str
     target: Path
     content: bytes = field(repr=False)
+    mode: int = 0o600
+    hidden: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,7 +115,10 @@ class ServicePlan:
     def lines(self) -> list[str]:
         """Return what is planned, for people."""
         lines = [f"    {end.left} -> {end} ({end.protocol})" for end in self.endpoints]
-        return [*lines, f"    stop: {f'TERM, {self.grace:g} s, KILL' if self.grace else 'KILL'}"]
+        return [*lines, f"    stop: {f'{self._asked_by()}, {self.grace:g} s, KILL' if self.grace else 'KILL'}"]
+
+    def _asked_by(self) -> str:
+        return "TERM"
 
 
 @dataclass(frozen=True)
@@ -122,7 +131,8 @@ class ProcessPlan(ServicePlan):
         copies: files to write before it starts.
         folders: folders to make before it starts.
         mounts: container path -> path here.
-        stop: command that asks it to stop, () for TERM.
+        stop: command that asks it to stop, () for a signal.
+        stop_signal: the signal that asks it to stop, where no command does.
         health: command that tells its health, () without one.
         check: how often and how long that is run, None without one.
         subject: whether it is what is tested.
@@ -135,6 +145,7 @@ class ProcessPlan(ServicePlan):
     folders: tuple[Path, ...] = ()
     mounts: Mapping[str, str] = field(default_factory=dict)
     stop: tuple[str, ...] = ()
+    stop_signal: signal.Signals = signal.SIGTERM
     health: tuple[str, ...] = ()
     check: HealthCheck | None = None
     subject: bool = False
@@ -167,6 +178,9 @@ class ProcessPlan(ServicePlan):
     def files(self) -> tuple[FileCopy, ...]:
         """The copies of what is mounted."""
         return self.copies
+
+    def _asked_by(self) -> str:
+        return self.stop_signal.name.removeprefix("SIG")
 
     def lines(self) -> list[str]:
         """Return what is planned, for people."""

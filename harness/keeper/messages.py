@@ -175,13 +175,14 @@ class Sizes(TypedDict):
 
 
 class Spec(TypedDict):
-    """A process to start; ``grace`` in seconds, ``stop`` a command that asks it to end, () for TERM."""
+    """A process to start; ``grace`` in seconds, ``stop`` a command that asks it to end, () for ``signal``."""
 
     argv: list[str]
     env: dict[str, str]
     cwd: str
     grace: float
     stop: list[str]
+    signal: int
     hold: bool
 
 

@@ -179,7 +179,8 @@ class LogAsker:
             data, end = read_on(self.target.log, begin, LOG_AT_ONCE)
             if begin > self.target.log_start:  # the first line of it may be a part of one
                 data = data[data.find(b"\n", 0, LOG_AGAIN) + 1 :]
-            if re.search(self.pattern, data.decode(errors="replace"), re.MULTILINE):
+            lines = data.decode(errors="replace").replace("\r\n", "\n")  # so a terminal ends them
+            if re.search(self.pattern, lines, re.MULTILINE):
                 return ""
             if end == self._at:
                 break

@@ -313,6 +313,14 @@ class Service(Frozen):
         """Return the port that ``number`` means, None for none."""
         return by_number(self.ports).get(number)
 
+    @property
+    def other_names(self) -> tuple[str, ...]:
+        """The names beside its own under which other services reach it, as Compose has it."""
+        names = [self.compose.get("hostname"), self.compose.get("container_name")]
+        for network in (self.compose.get("networks") or {}).values():
+            names += (network or {}).get("aliases") or ()
+        return tuple(dict.fromkeys(str(name) for name in names if name and name != self.name))
+
 
 class Stack(Frozen):
     """A stack: its own services, and the names of the stacks that it stands on."""

@@ -280,6 +280,8 @@ def _build(
     for included in unit.includes:
         _build(included, stacks, active, problems, environ)
     foreign = {name for included in unit.includes for name in included.document.get("services", {})}
+    # Of these no container is wanted; nobody waits for one.
+    off = {name for name, table in (unit.document.get("services") or {}).items() if _is_off(table)}
     services = []
     for name, table in (unit.document.get("services") or {}).items():
         source = next((source for source in unit.sources if name in source.keys("services")), None)
@@ -291,8 +293,9 @@ def _build(
         source = source or unit.sources[0]
         service = _service(name, table, source, _made_when_missing(unit, name), problems)
         if service:
-            service = service.model_copy(update={"merged": _merged(service, unit.sources)})
-        if service and (not service.profiles or active & set(service.profiles)):
+            needed = {name: how for name, how in service.depends_on.items() if name not in off}
+            service = service.model_copy(update={"merged": _merged(service, unit.sources), "depends_on": needed})
+        if service and name not in off and (not service.profiles or active & set(service.profiles)):
             services.append(service)
     settings = _validate(StackSettings, unit.document.get(X_HARNESS), unit.sources[0], (X_HARNESS,), problems)
     stacks[unit.name] = Stack(
@@ -308,6 +311,12 @@ def _build(
         configs={key: table or {} for key, table in (unit.document.get("configs") or {}).items()},
         secrets={key: table or {} for key, table in (unit.document.get("secrets") or {}).items()},
     )
+
+
+def _is_off(table: Mapping[str, Any]) -> bool:
+    """Return whether a service's file asks for no container of it: ``scale: 0`` or ``replicas: 0``."""
+    count = table.get("scale", (table.get("deploy") or {}).get("replicas"))
+    return count is not None and int(count) == 0
 
 
 def _made_when_missing(unit: _Unit, service: str) -> set[str]:

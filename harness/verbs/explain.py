@@ -141,7 +141,10 @@ def rendered(settings: Settings) -> list[dict[str, Any]]:
     made = []
     for plan in _dry_plans(choice, tree, strangers, shown=True):
         files = {
-            str(copy.target): {"source": str(copy.source), "content": printable(copy.content)}
+            str(copy.target): {
+                "source": copy.source,
+                "content": f"({len(copy.content)} bytes, not shown)" if copy.hidden else printable(copy.content),
+            }
             for service in plan.services
             for copy in service.files
         }

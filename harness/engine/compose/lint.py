@@ -53,8 +53,6 @@ _NAMESPACES = ("network_mode", "pid", "ipc", "uts", "userns_mode", "cgroup")
 def rewritten(service: Service) -> Iterator[str]:
     """Say what the override takes back of a service's file."""
     written, who = service.compose, f"service {service.name!r}"
-    if written.get("container_name"):
-        yield f"{who}: container_name {written['container_name']!r} is left out, environments would meet under it"
     policy = (written.get("deploy") or {}).get("restart_policy")
     restart = written.get("restart") or (f"policy {policy.get('condition', 'any')}" if policy else "")
     if restart and restart != "no":
@@ -106,6 +104,8 @@ def _dangers(stack: Stack, service: Service) -> Iterator[tuple[str, str]]:
     for source in written.get("volumes_from") or ():
         if str(source).startswith("container:"):
             yield "external", f"volumes_from: {source}"
+    if written.get("external_links"):
+        yield "external", f"external_links {', '.join(map(str, written['external_links']))}"
     if written.get("use_api_socket"):
         yield "engine-socket", "use_api_socket: true"
     for written_path in _paths(stack, service):

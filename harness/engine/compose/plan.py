@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from harness.engine import keys
 from harness.engine.compose import lint
 from harness.engine.layout import endpoints, moved_ports, process_of, variables, visible_ports
 from harness.engine.local import grace_of, names_inside, plan_process, planned_seeds
@@ -115,6 +116,8 @@ def plan_stack(
             if process:
                 plans.append(plan_process(tree, stack, service, process, layout, notes))
                 continue
+            refused = keys.refused(service.name, service.compose, keys.CONTAINER)
+            problems += [f"{stack.files[0]}: {why}" for why in refused]
             problems += list(lint.refused(stack, service)) or missing_sources(tree, stack, service)
             ready = _probes(stack, service, layout)
             if not layout.container_addresses:  # else nothing is published
@@ -122,7 +125,7 @@ def plan_stack(
         except ConfigError as error:
             problems += error.problems
             continue
-        notes += lint.rewritten(service)
+        notes += [*lint.rewritten(service), *keys.told(service.name, service.compose, keys.CONTAINER)]
         image = _image_of(service, images)
         if image.name == service.image and not service.compose.get("build"):
             image = replace(image, name=ours.get(_tagged(image.name), image.name))
@@ -304,6 +307,8 @@ def _joined(stack: Stack, service: Service, layout: Layout) -> dict[str, Any]:
             options = dict(table or {})
         elif layout.container_addresses:
             options["ipv4_address"] = layout.host(stack.name, service)
+        if name := service.compose.get("container_name"):  # others may reach it by that, as they do in Compose
+            options["aliases"] = list(dict.fromkeys([*options.get("aliases", ()), name]))
         joined[key] = options or None
     return joined
 

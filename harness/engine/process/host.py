@@ -117,7 +117,7 @@ def start(plan: ProcessPlan, keeper: KeeperLink, *, hold: bool = False) -> Servi
         copy.target.parent.mkdir(parents=True, exist_ok=True)
         copy.target.unlink(missing_ok=True)  # it may be one that nobody can write, or that is being executed
         copy.target.write_bytes(copy.content)
-        copy.target.chmod(copy.source.stat().st_mode & 0o700)
+        copy.target.chmod(copy.mode)
     return keeper.ask(
         Start(
             stack=plan.stack,
@@ -128,6 +128,7 @@ def start(plan: ProcessPlan, keeper: KeeperLink, *, hold: bool = False) -> Servi
                 "cwd": str(plan.cwd),
                 "grace": plan.grace,
                 "stop": list(plan.stop),
+                "signal": plan.stop_signal,
                 "hold": hold,
             },
         )
