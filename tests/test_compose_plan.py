@@ -160,7 +160,7 @@ def test_compose_makes_of_it_what_may_be_started(tmp_path: Path) -> None:
     assert (api["restart"], api["pull_policy"], api["pids_limit"]) == ("no", "never", PIDS)
     assert api["healthcheck"] == {"test": ["CMD", "true"], "interval": "1s"}
     assert (api["command"], api["environment"]) == (["serve", "--verbose"], {"HOME_PAGE": "http://db"})
-    assert api["networks"] == {"default": {"aliases": ["gate"]}, "own": None}
+    assert api["networks"] == {"default": {"aliases": ["gate", "the-api"]}, "own": {"aliases": ["the-api"]}}
     assert sorted(api["cap_drop"]) == sorted(DROPPED)
     assert api["security_opt"] == ["no-new-privileges:true"]
     ours = {**LABELS, "harness.stack": "s"}
@@ -544,7 +544,6 @@ def test_what_is_rewritten_is_said(tmp_path: Path) -> None:
     quiet = service(restart="no", ports=["127.0.0.1:80:80", "81:81"])
     made = plan(tmp_path, {"api": FULL, "db": quiet}, top=TOP)
     assert made.notes == (
-        "service 'api': container_name 'the-api' is left out, environments would meet under it",
         "service 'api': restart 'always' is left out, a service that dies is news",
         "service 'api': ports are published on loopback only, not on 0.0.0.0",
     )

@@ -188,7 +188,7 @@ def test_everything_is_rendered(tmp_path: Path) -> None:
     }
     assert "GONE" not in one.env
     assert one.stop == ("sh", API_ADDRESS)
-    assert [(copy.source, copy.target, copy.content) for copy in one.copies] == [
+    assert [(Path(copy.source), copy.target, copy.content) for copy in one.copies] == [
         (tmp_path / "app.ini", ini, f"broker = {DB_ADDRESS}:5432\nHOST = {DB_ADDRESS}\nconf = {ini}\n".encode()),
         (tmp_path / "binary", tmp_path / "work/s/api/mounts/bin/data", b"\xff db:5432"),
     ]
