@@ -205,6 +205,15 @@ def make_run_folder(logs: Path, run_id: str) -> Path:
     return folder
 
 
+def is_missing(path: str) -> bool:
+    """Return whether nothing is at a path; of one that may not be looked at that is not known."""
+    try:
+        Path(path).stat()
+    except OSError as error:
+        return isinstance(error, FileNotFoundError | NotADirectoryError)
+    return False
+
+
 def mapped_path(path: str, mounts: Mapping[str, str]) -> str | None:
     """Return where a container path is here, by its innermost mount (container path -> path here); None: nowhere."""
     for target in sorted(mounts, key=len, reverse=True):

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import artifacts, sockets
+from harness import artifacts, procs, sockets
 from harness.clock import YOUNG, now, poll
 from harness.engine.compose import hands
 from harness.engine.driver import act_by_keeper
@@ -175,7 +174,7 @@ def _listening(place: Place, plan: ServicePlan, container: str) -> tuple[Listene
     By /proc, or by a look in it where its process is not seen here.
     """
     pid = int(place.explain(plan.stack, plan.service).get("pid") or 0)
-    if pid and container and container in _cgroups(pid):
+    if pid and procs.is_in_container(pid, container):
         listeners = sockets.listeners(pid)
     else:
         try:
@@ -187,10 +186,3 @@ def _listening(place: Place, plan: ServicePlan, container: str) -> tuple[Listene
             return None
         listeners = sockets.parse_listeners(done.stdout)
     return tuple(listener for listener in listeners if listener.host != _DNS_OF_ENGINE)
-
-
-def _cgroups(pid: int) -> str:
-    """Return the groups of a process: a container's have its id in their names. Its number alone proves nothing."""
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8")
-    return ""

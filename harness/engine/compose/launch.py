@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from harness import artifacts
 from harness.artifacts import last_lines
 from harness.daemon import in_words
-from harness.engine.identity import BUILT
 from harness.errors import BrokenStack, HarnessError
 from harness.images import build_error, builder, ensure_image, image_id
+from harness.images.built import PREFIX
 from harness.keeper.messages import Compose, Composed, StopCompose
 from harness.refusals import why_not_started
 from harness.stack import ANYWHERE, compose_environment, find_compose
@@ -84,7 +84,7 @@ class Launch:
     def _get(self, client: Any, plan: ContainerPlan) -> None:  # noqa: ANN401 - as in ``prepare``
         """Have the engine have a service's image. Raises BrokenStack."""
         settings = self.place.settings
-        if not plan.image.startswith(BUILT):
+        if not plan.image.startswith(PREFIX):
             pull: Any = settings.pull
             ensure_image(client, plan.image, service=plan.service, variable=plan.variable, pull=pull)
         elif image_id(client, plan.image) is None:
