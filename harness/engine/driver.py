@@ -174,8 +174,10 @@ class PortTaken(BrokenStack):
 class Host(Protocol):
     """One service of a stack on its way up."""
 
-    def start(self) -> ServiceFacts | None:
-        """Start it, or wait until it was; return the keeper's facts, None when the wait was given up.
+    def start(self) -> bool:
+        """Start it, or wait until it was; return False when the wait was given up.
+
+        What the keeper knows of the start, if it does, is then among ``Around.facts``.
 
         Raises:
             BrokenStack: it could not be started, or was not in time.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness import artifacts, procs, sockets
@@ -28,25 +29,26 @@ LOOK_BUDGET = 2.0
 _DNS_OF_ENGINE = "127.0.0.11"  # Docker's own resolver, in every container on a network that was made
 
 
+@dataclass(frozen=True)
 class ContainerHost:
     """A service as a container."""
 
-    def __init__(self, plan: ServicePlan, service: Service, around: Around) -> None:
-        self._plan = plan
-        self._service = service
-        self._around = around
+    _plan: ServicePlan
+    _service: Service
+    _around: Around
 
-    def start(self) -> ServiceFacts | None:
+    def start(self) -> bool:
         """Wait until Compose has started it."""
         plan, around = self._plan, self._around
         launch = around.launch
         for _ in poll(around.up, wake=around.stop.subscribe()):
             if facts := around.place.lives.started(plan.stack, plan.service):
-                return facts
+                around.facts[plan.service] = facts
+                return True
             if launch and launch.failed:
                 raise launch.failed
             if around.stop.stopped:
-                return None
+                return False
         raise BrokenStack(
             f"Service {plan.service!r} was not started in {around.up.budget:g} s "
             f"({around.place.show(launch.log) if launch else ''})",
@@ -57,7 +59,7 @@ class ContainerHost:
     def restart(self, grace: float) -> ServiceFacts:
         """Have the keeper do it, and wait until its start was told."""
         facts = act_by_keeper(self._plan, "restart", grace, self._around.place)
-        return self.start() or facts
+        return self._around.facts[self._plan.service] if self.start() else facts
 
     def target(self, addresses: Addresses) -> Target:
         """Return a target that is asked by way of the engine."""
