@@ -634,10 +634,10 @@ async def main():
     keeper.stacks.holds.acquire(Request(1, "run-1", "s"))
     stack = keeper.stacks.known["s"] = Stack("s")
     spec = {"argv": ["tail", "-f", "/dev/null"], "env": {}, "cwd": "/", "grace": 0, "stop": [], "hold": False}
-    spec["log"] = json.loads(sys.argv[1])["folder"] + "/log"
+    log = json.loads(sys.argv[1])["folder"] + "/log"
     for number in range(20):
         # Every second one is a subject, which is asked to end first.
-        keeper.processes.start("s", str(number), spec | {"grace": number % 2})
+        keeper.processes.start("s", str(number), spec | {"grace": number % 2}, log)
     look, walks = procs.all_pids, []
     procs.all_pids = lambda: walks.append(1) or look()
     left = await keeper.remove(stack, clock.Deadline.after(7))

@@ -21,7 +21,7 @@ from harness.artifacts import NO_ROOM
 from harness.clock import Deadline, now, poll
 from harness.daemon import Api
 from harness.errors import BrokenStack, ConfigError, EngineUnreachableError, HarnessError
-from harness.keeper.messages import AnswerT, AskGraces, Event, Hello, Request
+from harness.keeper.messages import AnswerT, AskGraces, Hello, Request
 from harness.keeper.networks import Network, first_name, make_network
 from harness.ownership.identity import RUN_COOKIE, SERVICE_COOKIE, Owner, this_process
 from harness.ownership.locks import peer_of
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from harness.daemon import Daemon
+    from harness.keeper.messages import Event
 
 START_BUDGET = 10.0
 ANSWER_BUDGET = 5.0  # in which a keeper that is well says hello, however busy the machine is

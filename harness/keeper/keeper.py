@@ -29,7 +29,7 @@ from harness.keeper.holds import State
 from harness.keeper.intents import REFRESH, Intents
 from harness.keeper.logs import Logs, say, wait_for
 from harness.keeper.networks import Networks, first_name
-from harness.keeper.processes import Processes, Service
+from harness.keeper.processes import Processes
 from harness.keeper.stacks import Stack, Stacks, hurry
 from harness.ownership import objects, removal
 from harness.ownership.identity import this_process
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from harness.keeper.messages import ServiceFacts
     from harness.keeper.server import Server
+    from harness.keeper.services import Service
     from harness.keeper.watch import Container
 
 FIRST_LEASE_WITHIN = 5.0
@@ -92,7 +93,7 @@ class Keeper:
         watched: list[Coroutine[Any, Any, None]] = [
             self._watch_idle(),
             self._look_at_containers(),
-            self.logs.mark(lambda: [service.facts()["log"] for service in self.services()]),
+            self.logs.mark(lambda: [service.log for service in self.services()]),
             self.logs.bound(),
             self.intents.mind(self.finished),
         ]
@@ -137,7 +138,7 @@ class Keeper:
                 with contextlib.suppress(HarnessError):
                     await self.engine.refresh()
 
-    def services(self) -> list[Service | Container]:
+    def services(self) -> list[Service]:
         """Return everything that was started, or is about to be."""
         return [*self.processes.services.values(), *(self.engine.containers.values() if self.engine else ())]
 
@@ -166,7 +167,7 @@ class Keeper:
     async def remove(self, stack: Stack, budget: clock.Deadline) -> list[str]:
         """Stop a stack's services, subjects first, and forget them; return what is left."""
         services = self.processes.of_stack(stack.name)
-        subjects = [service for service in services if service.spec["grace"] > 0]
+        subjects = [service for service in services if service.grace > 0]
         # A Compose that failed or was killed may have asked the engine for more than there is yet.
         cut_short = await self.end_commands(stack.name) or stack.unsure
         engine = self.engine
@@ -174,7 +175,7 @@ class Keeper:
             [container for container in engine.containers.values() if container.stack == stack.name] if engine else []
         )
         await asyncio.gather(
-            self.processes.stop({service: min(service.spec["grace"], budget.remaining()) for service in subjects}),
+            self.processes.stop({service: min(service.grace, budget.remaining()) for service in subjects}),
             *(
                 engine.stop(container, min(container.grace, budget.remaining()))
                 for container in containers
