@@ -131,10 +131,6 @@ class Answer:
 def ask(daemon: Daemon, *, within: float = PING_BUDGET) -> Answer:
     """Return what the engine says of itself. The SDK, which takes a quarter of a second to load, is not needed for it.
 
-    Args:
-        daemon: where it is.
-        within: seconds for its answer.
-
     Raises:
         EngineUnreachableError: it did not answer; the error names the endpoint.
         ConfigError: it is of a kind or version that cannot be used.
@@ -157,12 +153,7 @@ def ask(daemon: Daemon, *, within: float = PING_BUDGET) -> Answer:
 
 @dataclass(frozen=True)
 class Reply:
-    """What an engine answered.
-
-    Attributes:
-        status: as in HTTP.
-        document: its JSON, None for nothing.
-    """
+    """What an engine answered: the status as in HTTP, and its JSON, None for nothing."""
 
     status: int
     document: Any
@@ -180,11 +171,8 @@ class Api:
     """The Engine API by the standard library alone: what finds, starts and removes things needs no more.
 
     The SDK takes most of the time in which a keeper starts. Each request has a connection of its own, and names no
-    version of the API: what is asked for is the same in all of them. Safe to use from several threads.
-
-    Args:
-        daemon: where the engine is.
-        within: seconds for an answer, unless a request says otherwise.
+    version of the API: what is asked for is the same in all of them. Safe to use from several threads. An answer comes
+    ``within`` seconds, unless a request says otherwise.
     """
 
     def __init__(self, daemon: Daemon, *, within: float = CALL_BUDGET) -> None:
@@ -224,10 +212,7 @@ class Api:
     def stream(self, method: str, path: str, *, within: float) -> Iterator[HTTPResponse]:
         """Ask for something that may go on for ever, and give the answer while it does; reading it is like a socket.
 
-        Args:
-            method: as in HTTP.
-            path: as in the Engine API, without a version.
-            within: seconds for the beginning of the answer.
+        The arguments are those of ``call``; ``within`` is for the beginning of the answer.
 
         Raises:
             BrokenStack: the engine refused, with its own words.
@@ -246,13 +231,7 @@ class Api:
 def reach(daemon: Daemon, *, within: float) -> Api:
     """Return what speaks to the engine, after it has answered: whether one is there is known sooner than ``within``.
 
-    Args:
-        daemon: where it is.
-        within: seconds for each later answer.
-
-    Raises:
-        EngineUnreachableError: it did not answer; the error names the endpoint.
-        ConfigError: it is of a kind or version that cannot be used.
+    Raises as ``ask`` does.
     """
     ask(daemon)
     return Api(daemon, within=within)
@@ -363,9 +342,7 @@ def connect(daemon: Daemon, *, within: float = PING_BUDGET, timeout: float | Non
         within: seconds for its first answer.
         timeout: seconds for each later call, None for streams that may be silent.
 
-    Raises:
-        EngineUnreachableError: it did not answer; the error names the endpoint.
-        ConfigError: it is of a kind or version that cannot be used.
+    Raises as ``ask`` does.
     """
     answer = ask(daemon, within=within)
     from docker import APIClient  # noqa: PLC0415 - only where an engine is in use

@@ -47,10 +47,8 @@ class Finished:
     """What a command did.
 
     Attributes:
-        argv: the command.
         code: its exit code, negative for a signal; None when its time-out ended it.
         stdout: what it wrote, decoded, with replacements for what is no UTF-8.
-        stderr: the same for standard error.
     """
 
     argv: tuple[str, ...]
@@ -343,6 +341,11 @@ def command_of(pid: int) -> str:
     """Return the command line of ``pid`` for people as one line, or ``?``."""
     words = (character if character.isprintable() else " " for character in " ".join(words_of(pid)))
     return " ".join("".join(words).split())[:200] or "?"
+
+
+def described(pids: Iterable[int]) -> list[str]:
+    """Return processes in words, as things that are left."""
+    return [f"process {pid} ({command_of(pid)})" for pid in pids]
 
 
 def words_of(pid: int) -> list[str]:

@@ -63,11 +63,9 @@ class EnvironmentId:
     """What a new environment is called and where it is.
 
     Attributes:
-        env: its id, unique.
         state: folder of ledgers.
         folder: its folder under logs.
         checkout: real path of the project.
-        engine: name of the engine.
         daemon: the Docker engine, None where there are no containers.
         networks: the private range that networks of containers are taken from.
         keys: where the key of this user may be, by which its containers, networks and volumes are sealed.
@@ -129,10 +127,8 @@ class KeeperToBe:
     def begin(self, *, network: bool = False) -> None:
         """Tell it to be the keeper; ``wait`` tells when it is. Its folder is there.
 
-        Args:
-            network: whether the network of an environment with containers is made meanwhile, which takes the engine as
-                long as a keeper takes to load. Should this process be killed before it has told of it, the keeper looks
-                for it.
+        With ``network`` that of an environment with containers is made meanwhile, which takes the engine as long as a
+        keeper takes to load. Should this process be killed before it has told of it, the keeper looks for it.
         """
         number, nonce = self._read(), os.urandom(16).hex()
         daemon = self.wanted.daemon if network else None
@@ -167,9 +163,6 @@ class KeeperToBe:
 
     def network(self, within: float = NETWORK_BUDGET) -> dict[str, str] | None:
         """Return the environment's network once it is made; None when the engine refused, or none is made here.
-
-        Args:
-            within: seconds to wait for it.
 
         Raises:
             EngineUnreachableError: the engine did not answer. It may make it all the same.

@@ -5,25 +5,8 @@ requests are answered by that, and which stacks are to be removed now. Whoever a
 ``removed`` once a stack is gone.
 
 A stack is *held* by clients, by sponsors (a process for which several clients work) and by ``kept``. It is *needed*
-while it is held, or while a stack that includes it is there. While it has an *owner*, only that client uses it.
-
-| what happens       | absent            | building              | settled                   | removing             |
-|--------------------|-------------------|-----------------------|---------------------------|----------------------|
-| acquire            | building, by this | waits                 | used; waits while another | waits                |
-|                    | client; refused   |                       | client owns it            |                      |
-|                    | without what it   |                       |                           |                      |
-|                    | includes          |                       |                           |                      |
-| settled, by its    |                   | settled, and held by  |                           |                      |
-| builder            |                   | the sponsor if shared |                           |                      |
-| keep               |                   | held by kept, and has | held by kept, and has no  |                      |
-|                    |                   | no owner              | owner                     |                      |
-| its owner lets go  |                   | (is its builder)      | has no owner              |                      |
-| its builder lets   |                   | removing, after what  | stays while it is needed  |                      |
-| go                 |                   | includes it           |                           |                      |
-| not needed         |                   | removing              | removing                  |                      |
-| removed            |                   |                       |                           | absent: the next who |
-|                    |                   |                       |                           | waits builds it      |
-| end                |                   | removing              | removing                  |                      |
+while it is held, or while a stack that includes it is there. While it has an *owner*, only that client uses it. The
+table of what follows from what is in docs/architecture.md, "Holding".
 
 A request that waits is answered as soon as it can be, the oldest first. It is refused when its client or the sponsor of
 that leaves, when the environment ends, and when it would wait for a client that waits for its own. So it always waits
@@ -56,8 +39,6 @@ class Request:
 
     Attributes:
         ticket: the number by which it is answered.
-        client: who asks.
-        stack: the stack.
         includes: those that it stands on, should this client be the one to build it.
         alone: whether other clients of the sponsor shall not use it until it is given back.
         sponsor: for whom the client works, "" for itself.
@@ -76,8 +57,6 @@ class Answer:
     """What becomes of a request.
 
     Attributes:
-        ticket: whose.
-        stack: of which stack.
         build: whether its client is to build the stack; else it is there.
         refusal: why the client does not get it, "" when it does.
         circular: whether that is because clients wait for each other.
@@ -103,12 +82,9 @@ class Held:
     """A stack that is there. Changed by ``Holds`` only.
 
     Attributes:
-        name: its name.
-        includes: the stacks that it stands on.
         builder: the client that builds, or has built, it.
         owner: the client that has it alone, "" for none; it is one of the holders.
         sponsor: of the builder, "" for none or one that has left.
-        state: how far it has come.
         holders: clients, sponsors and ``kept``.
     """
 

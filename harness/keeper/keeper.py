@@ -1,14 +1,7 @@
 """The keeper: a small process that outlives everything else of an environment and is the only one that removes.
 
-It is the parent of the environment's services (``processes``): it holds their standard input, writes their output to
-files, reaps them, tells every connected run when one ends, and stops them when nobody needs them any more. A stack is
-needed while somebody holds it (``holds``, ``stacks``): a connected run, a stack that includes it, or ``kept``. A run's
-connection *is* its lease (``clients``): when the process that opened it is gone, however it went, its holds are gone
-too.
-
 Only the standard library is used, and one thread, so that services can be forked safely; where an environment has
-containers, the engine is spoken to by threads that touch none of the keeper's state (``containers``). How it is spoken
-to is in ``server``, and what it can be asked for in ``requests``.
+containers, threads that touch none of the keeper's state speak to the engine. docs/architecture.md has its rooms.
 """
 
 from __future__ import annotations
@@ -39,10 +32,8 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Coroutine
 
-    from harness.keeper.messages import ServiceFacts
     from harness.keeper.server import Server
     from harness.keeper.services import Service
-    from harness.keeper.watch import Container
 
 FIRST_LEASE_WITHIN = 5.0
 RETRY_FOR, RETRY_EVERY = 120.0, 2.0
@@ -73,7 +64,7 @@ class Keeper:
         self.logs = Logs(self.folder / "services", self.finished)
         self.stacks = Stacks(self.remove)
         self.networks = Networks(first_name(self.env), self.intents, awaited=header["awaits_network"])
-        self.processes = Processes(self.env, self.intents, self._tell_process, threads=bool(header["daemon"]))
+        self.processes = Processes(self.env, self.intents, self._tell, threads=bool(header["daemon"]))
         self.clients = Clients(self.stacks, self.processes, ledger, self.finished)
         self._clearing = asyncio.Lock()
 
@@ -152,15 +143,11 @@ class Keeper:
         """Return the labels of everything that is made for this environment on an engine."""
         return objects.labels_of(self.env, self.claim.nonce, this_process(), self.header["checkout"], **more)
 
-    def _tell(self, event: str, about: Container | None) -> None:
-        """Pass on what happened to a container."""
-        facts = about.facts() if about else None
-        if facts and event == "exit":
-            self.intents.ledger.note("container-ended", service=facts["service"], code=facts["exit_code"])
-        self.clients.tell_all(event, facts)
-
-    def _tell_process(self, event: str, facts: ServiceFacts) -> None:
-        self.clients.tell_all(event, facts)
+    def _tell(self, event: str, about: Service | None) -> None:
+        """Pass on what happened to a service, or to the engine itself."""
+        if about and about.container and event == "exit":
+            self.intents.ledger.note("container-ended", service=about.name, code=about.exit_code)
+        self.clients.tell_all(event, about.facts() if about else None)
 
     # -- removal ------------------------------------------------------------------------------------------------
 
@@ -189,7 +176,7 @@ class Keeper:
                 await engine.log_complete(container)
                 engine.containers.pop(container.id, None)
         self.networks.forget(stack.name)
-        left += [f"process {pid} ({procs.command_of(pid)})" for pid in self.processes.left_of(services)]
+        left += procs.described(self.processes.left_of(services))
         self.processes.forget(services)
         return left
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from harness.keeper.intents import Intents
-    from harness.keeper.messages import ServiceFacts, Spec
+    from harness.keeper.messages import Spec
 
 KILL_BUDGET = 10.0
 UNREAPED = 0.5  # seconds in which a dead child is ours to collect, unless a debugger has not looked yet
@@ -138,14 +138,10 @@ class Command:
 class Processes:
     """The services and commands of one environment.
 
-    Args:
-        env: the environment's id, by which whatever they fork is found.
-        intents: where it is written down before one is started.
-        threads: whether this process has threads, so that no Python may run between fork and exec.
-        tell: takes the event of a service's end.
+    With ``threads`` this process has some, so that no Python may run between fork and exec.
     """
 
-    def __init__(self, env: str, intents: Intents, tell: Callable[[str, ServiceFacts], None], *, threads: bool) -> None:
+    def __init__(self, env: str, intents: Intents, tell: Callable[[str, Service], None], *, threads: bool) -> None:
         self.services: dict[str, ServiceProcess] = {}
         self.commands: dict[int, Command] = {}
         self._env = env
@@ -206,7 +202,7 @@ class Processes:
         service.ended(code)
         self._intents.ledger.note("ended", pid=service.pid, code=code)
         say(f"{service.id}: {procs.describe_exit(code)}{'' if service.expected else ', not asked for'}")
-        self._tell("exit", service.facts())
+        self._tell("exit", service)
 
     def forget(self, services: Collection[ServiceProcess]) -> None:
         """Know no more of services that were removed."""
@@ -294,7 +290,7 @@ class Processes:
         if strays:
             await self.kill_all(strays, clock.Deadline.after(KILL_BUDGET))
             strays = procs.with_cookie(f"{RUN_COOKIE}={self._env}")
-        return [f"process {pid} ({procs.command_of(pid)})" for pid in strays]
+        return procs.described(strays)
 
 
 def _of_group(pids: dict[int, int], group: int) -> dict[int, int]:

@@ -41,15 +41,7 @@ NANO = 1e9
 
 
 class Output:
-    """What a container writes, byte for byte, until it ends.
-
-    Args:
-        api: the engine.
-        container: its id.
-        method: of the request.
-        path: what is asked for: to be attached, or its log.
-        within: seconds for the beginning of the answer.
-    """
+    """What a container writes, byte for byte, until it ends; the answer has begun ``within`` seconds."""
 
     def __init__(self, api: Api, container: str, method: str, path: str, *, within: float) -> None:
         self.container = container
@@ -123,10 +115,7 @@ class Container(Service):
 class Watch:
     """The containers of one environment, as the engine tells of them.
 
-    Args:
-        calls: the engine.
-        tell: called on the loop with an event's name and the container that it is about, None for the engine itself.
-        say: takes lines for the keeper's log.
+    ``tell`` is called on the loop with an event's name and the container that it is about, None for the engine itself.
     """
 
     def __init__(self, calls: Calls, tell: Callable[[str, Container | None], None], say: Callable[[str], None]) -> None:
@@ -304,8 +293,7 @@ class Watch:
         same = service.container == container
         self.own.add(container)
         service.container, service.state, service.pid = container, "running", 0
-        service.exit_code, service.expected, service.oom, service.health = None, False, False, ""
-        service.under = ""
+        service.exit_code, service.expected, service.oom, service.health, service.under = None, False, False, "", ""
         service.starts += 1
         path = Path(service.log)
         path.touch()
