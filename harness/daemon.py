@@ -345,24 +345,21 @@ def connect(daemon: Daemon, *, within: float = PING_BUDGET, timeout: float | Non
     Raises as ``ask`` does.
     """
     answer = ask(daemon, within=within)
-    from docker import APIClient  # noqa: PLC0415 - only where an engine is in use
-    from docker.constants import DEFAULT_DOCKER_API_VERSION  # noqa: PLC0415
-    from docker.errors import DockerException  # noqa: PLC0415
-    from docker.tls import TLSConfig  # noqa: PLC0415
+    from harness import docker_sdk as sdk  # noqa: PLC0415 - only where an engine is in use
 
     # The SDK's own choice, unless the engine is older than that.
-    api = min(answer.api, DEFAULT_DOCKER_API_VERSION, key=lambda version: tuple(map(int, version.split("."))))
+    api = min(answer.api, sdk.DEFAULT_DOCKER_API_VERSION, key=lambda version: tuple(map(int, version.split("."))))
     try:
         tls: Any = None
         if daemon.certificates:
             folder = Path(daemon.certificates)
-            tls = TLSConfig(
+            tls = sdk.TLSConfig(
                 client_cert=(str(folder / "cert.pem"), str(folder / "key.pem")),
                 ca_cert=str(folder / "ca.pem"),
                 verify=daemon.verify,
             )
-        return APIClient(base_url=daemon.host, version=api, timeout=cast("Any", timeout), tls=tls)
-    except DockerException as error:
+        return sdk.APIClient(base_url=daemon.host, version=api, timeout=cast("Any", timeout), tls=tls)
+    except sdk.DockerException as error:
         raise ConfigError(f"Docker engine {daemon.host} ({daemon.origin}): {error}") from error
 
 
@@ -377,7 +374,7 @@ def in_words(subject: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        from docker.errors import APIError  # noqa: PLC0415 - loaded where an engine is in use
+        from harness.docker_sdk import APIError  # noqa: PLC0415 - loaded where an engine is in use
 
         if isinstance(error, APIError):
             raise BrokenStack(f"{subject}: the engine refused: {error.explanation or error}") from error
@@ -388,15 +385,9 @@ def in_words(subject: str) -> Iterator[None]:
 
 def is_no_answer(error: Exception) -> bool:
     """Return whether the SDK, or what it stands on, says by ``error`` that the engine did not answer to the end."""
-    from http.client import HTTPException  # noqa: PLC0415 - as in ``_told``
+    from harness.docker_sdk import NO_ANSWER, APIError  # noqa: PLC0415 - loaded where an engine is in use
 
-    from docker.errors import APIError, DockerException  # noqa: PLC0415 - loaded where an engine is in use
-    from requests.exceptions import RequestException  # noqa: PLC0415
-    from urllib3.exceptions import HTTPError  # noqa: PLC0415
-
-    if isinstance(error, APIError):
-        return False
-    return isinstance(error, DockerException | RequestException | HTTPError | HTTPException | OSError)
+    return isinstance(error, NO_ANSWER) and not isinstance(error, APIError)
 
 
 def cause_of(error: BaseException) -> str:
