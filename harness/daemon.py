@@ -337,10 +337,7 @@ def _timeval(seconds: float) -> tuple[int, int]:
 def connect(daemon: Daemon, *, within: float = PING_BUDGET, timeout: float | None = CALL_BUDGET) -> APIClient:
     """Return a client of the engine, after it has answered.
 
-    Args:
-        daemon: where it is.
-        within: seconds for its first answer.
-        timeout: seconds for each later call, None for streams that may be silent.
+    Its first answer comes ``within`` seconds, each later one in ``timeout``, None for streams that may be silent.
 
     Raises as ``ask`` does.
     """

@@ -151,12 +151,9 @@ def kill_group(pid: int, number: int) -> None:
 
 
 def kill(pid: int, number: int, *, start_time: int) -> bool:
-    """Signal one process, only if it still is the one that started at ``start_time``.
+    """Signal one process, only if it still is the one that started at ``start_time``; return whether it was sent.
 
     A pidfd is taken before the check, so the signal cannot reach a later process with the same number.
-
-    Returns:
-        Whether the signal was sent.
     """
     try:
         handle = os.pidfd_open(pid)
@@ -440,14 +437,9 @@ def run_attached(
 ) -> int:
     """Run ``argv`` on this terminal to its own end and return its exit code, 128 + n for signal n.
 
-    INT, QUIT, TERM, HUP, USR1 and USR2 that come to this process are passed on; how the child ends decides.
-
-    Args:
-        argv: the command.
-        cwd: its folder.
-        env: its environment.
-        whole_group: whether signals go to all of the child's group, as those of a terminal do.
-        interrupted: the exit code by which it tells that INT ended it, if it has one; then 130 is returned.
+    INT, QUIT, TERM, HUP, USR1 and USR2 that come to this process are passed on (with ``whole_group`` to all of the
+    child's group, as those of a terminal are); how the child ends decides. ``interrupted`` is the exit code by which it
+    tells that INT ended it, if it has one; then 130 is returned.
 
     Raises:
         OSError: ``argv[0]`` cannot be executed.

@@ -66,7 +66,6 @@ class EnvironmentId:
         state: folder of ledgers.
         folder: its folder under logs.
         checkout: real path of the project.
-        daemon: the Docker engine, None where there are no containers.
         networks: the private range that networks of containers are taken from.
         keys: where the key of this user may be, by which its containers, networks and volumes are sealed.
     """
@@ -433,7 +432,7 @@ class KeeperLink:
             if request.brings_up:
                 self._bringing.add(number)
         try:
-            line = json.dumps({"id": number, "do": do, **request.words()}).encode() + b"\n"
+            line = json.dumps({"id": number, "do": do, **vars(request)}).encode() + b"\n"
             with self._sending:
                 self._socket.sendall(line)
             answer = self._await(mine, timeout)

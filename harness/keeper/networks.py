@@ -26,14 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Network:
-    """A network of containers.
-
-    Attributes:
-        name: its name on the engine.
-        subnet: its range.
-        gateway: this machine's address on it.
-        id: its full id, "" of one that is only planned.
-    """
+    """A network of containers; ``gateway`` is this machine's address on it, ``id`` "" of one that is only planned."""
 
     name: str
     subnet: str

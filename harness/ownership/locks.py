@@ -37,7 +37,6 @@ class Holder:
     Attributes:
         pid: its process, 0 when it cannot be told.
         purpose: what it holds it for, "" when it cannot be told.
-        command: its command line.
         age: seconds since the process began.
     """
 

@@ -140,7 +140,6 @@ class Refusal:
     """Why an object is still there.
 
     Attributes:
-        reason: in words.
         final: whether trying again is of no use, because somebody else's container is in the way.
     """
 
@@ -283,8 +282,6 @@ class Seeker:
     """Who looks for orphans.
 
     Attributes:
-        here: the calling process.
-        keys: the keys of this user.
         local: whether the engine is certainly on this machine. An owner of another boot is proven dead only there:
             elsewhere it may be a run on another machine, and machine ids are copied with images.
     """

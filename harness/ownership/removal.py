@@ -90,11 +90,8 @@ def claim_of(record: LedgerRecord) -> objects.Claim:
 def remove_containers(record: LedgerRecord, elsewhere: Daemon | None = None, *, settle: float = 0.0) -> list[str]:
     """Remove the containers, networks and volumes of an environment; return what is left, in words.
 
-    Args:
-        record: its ledger.
-        elsewhere: the engine in use now. Where that of the ledger does not answer, this may be it by another address:
-            it is when it has something of the environment.
-        settle: how many seconds to go on looking, as in ``objects.remove_all``.
+    ``elsewhere`` is the engine in use now. Where that of the ledger does not answer, this may be it by another address:
+    it is when it has something of the environment. ``settle`` is as in ``objects.remove_all``.
     """
     if record.daemon is None:
         return []
