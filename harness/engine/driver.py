@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from harness.errors import BrokenStack
-from harness.keeper.messages import Act, Event, Explained, ServiceFacts
+from harness.keeper.messages import Act
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from harness.engine.layout import Layout
     from harness.engine.plan import Endpoint, Image, ProcessPlan, ServicePlan, StackPlan
     from harness.keeper.client import KeeperLink
+    from harness.keeper.messages import Event, Explained, ServiceFacts
     from harness.procs import Finished
     from harness.readiness import Stop, Target
     from harness.reporting import RunFolder

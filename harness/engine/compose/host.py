@@ -11,7 +11,7 @@ from harness.clock import YOUNG, now, poll
 from harness.engine.compose import hands
 from harness.engine.driver import act_by_keeper
 from harness.errors import BrokenStack, HarnessError
-from harness.keeper.messages import ServiceFacts, Services
+from harness.keeper.messages import Services
 from harness.readiness import Hopeless, Target, is_silent
 from harness.refusals import missing_for_good
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from harness.engine.driver import Addresses, Around, Place
     from harness.engine.plan import ServicePlan
+    from harness.keeper.messages import ServiceFacts
     from harness.sockets import Listener
     from harness.stack import Service
 

@@ -16,7 +16,7 @@ from harness.daemon import in_words
 from harness.errors import BrokenStack, HarnessError
 from harness.images import build_error, builder, ensure_image, image_id
 from harness.images.built import PREFIX
-from harness.keeper.messages import Compose, Composed, StopCompose
+from harness.keeper.messages import Compose, StopCompose
 from harness.refusals import why_not_started
 from harness.stack import ANYWHERE, compose_environment, find_compose
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from harness.engine import ContainerPlan, ServicePlan, StackPlan
     from harness.engine.driver import Place
+    from harness.keeper.messages import Composed
 
 BUILD_BUDGET = 1800.0
 ANSWER_BUDGET = 30.0  # whoever waits for the services gives up first, and says so better

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from harness import procs, sockets
 from harness.engine.driver import PortTaken, act_by_keeper
 from harness.errors import BrokenStack, ConfigError, HarnessError
-from harness.keeper.messages import ServiceFacts, Start
+from harness.keeper.messages import Start
 from harness.ownership.identity import RUN_COOKIE, SERVICE_COOKIE
 from harness.readiness import Family, Target, stranger_at
 from harness.refusals import why_not_started
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from harness.engine.driver import Addresses, Around
     from harness.engine.plan import ProcessPlan
     from harness.keeper.client import KeeperLink
+    from harness.keeper.messages import ServiceFacts
     from harness.sockets import Listener
     from harness.stack import Service
 
