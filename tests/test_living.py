@@ -272,7 +272,7 @@ def test_commands_beside_a_hung_keeper_say_so_soon(up: tuple[Project, Path]) -> 
         began = clock.now()
         with pytest.raises(BrokenStack, match="stopped"):
             KeeperLink(listening()[path.stem], lease=False)
-        assert clock.now() - began < 10  # starts of commands aside, which take longer where much else runs
+        assert clock.now() - began < 30  # not the minute that a request has
         for words, code in ((("ps",), 12), (("up", "--stack", "s"), 12), (("down",), 14)):
             assert f"(pid {keeper}, stopped) does not answer" in harness(project, *words, code=code).stderr
         done = harness(project, "test", "--stack", "s", "--", "-q", "test_a.py", code=12)
