@@ -94,7 +94,7 @@ def test_order_by_key(broker: Broker, ns: str) -> None:
 
 
 def test_waiting_fetch(broker: Broker, ns: str) -> None:
-    """A consumer that waits gets a message when it comes, not when the time of its request (30 s here) is over."""
+    """A consumer that waits gets a message when it comes, not when the time of its request is over."""
     broker.create(ns)
     producer = broker.producer(linger_ms=0)
     consumer = broker.at(ns, 0, fetch_wait_max_ms=30000)
