@@ -641,7 +641,7 @@ def test_a_service_that_comes_late_is_reached() -> None:
 
 def test_repetitions_end_with_the_time_out() -> None:
     """When the time is up, the last answer must be returned, and a failure told with what each try gave."""
-    # The last pause (2.56 s, before it 2.54 s went by) does not fit by a little: a try has half of the time left, always.
+    # The last pause (2.56 s, after 2.54 s) does not fit by a little, so that the last try had half of the time.
     retries = http.Retries(pause=0.02, longest=60)
     with Web((503, b"busy")).running() as web, http.Session(web.endpoint, timeout=5, retries=retries) as session:
         start = now()
