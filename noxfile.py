@@ -9,6 +9,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from harness.nox_sessions import (
     bench,
     campaign,
+    docs,
     images,
     integration,
     lint,
@@ -24,6 +25,7 @@ from harness.nox_sessions import (
 __all__ = [
     "bench",
     "campaign",
+    "docs",
     "images",
     "integration",
     "lint",

@@ -127,7 +127,7 @@ class Bench:
             list(pool.map(wait_for, self.addresses.values()))
 
     def left(self, settle: float = 0.0) -> list[str]:
-        """Remove by id the containers and networks that this bench's cycles left, whichever way; return them.
+        """Remove by id what this bench's cycles left, whichever way; return them.
 
         Args:
             settle: seconds to go on looking, for what a Compose that was ended had asked the engine for.
@@ -138,9 +138,9 @@ class Bench:
         return found + self._remove(LABEL, self.name) + self._remove(PROJECT, self.name, settle)
 
     def _remove(self, key: str, value: str, settle: float = 0.0) -> list[str]:
-        label, kinds, api = f"{key}={value}", ("container", "network"), Api(find_daemon(os.environ))
-        found = [str(one) for one in find(api, label, kinds)]
-        refused = remove_all(api, label, lambda thing: thing.labels.get(key) == value, kinds=kinds, settle=settle)
+        label, api = f"{key}={value}", Api(find_daemon(os.environ))
+        found = [str(one) for one in find(api, label)]
+        refused = remove_all(api, label, lambda thing: thing.labels.get(key) == value, settle=settle)
         return found + [f"could not be removed: {reason}" for reason in refused]
 
     def file(self, name: str) -> str:

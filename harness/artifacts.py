@@ -7,7 +7,6 @@ import errno
 import os
 import re
 import stat
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,10 +61,7 @@ def private_folder(path: Path) -> Path:
 def unwritable(sentence: str, error: OSError, *, hint: str = "") -> HarnessError:
     """Return the error for what cannot be written: a disk that is full breaks a stack, all else is configuration.
 
-    Args:
-        sentence: what cannot be done to which file or folder; the reason is put behind it.
-        error: the system's.
-        hint: the next step where the disk is not full.
+    ``sentence`` is what cannot be done to which file or folder; ``hint`` the next step where the disk is not full.
     """
     reason = f"{sentence}: {error.strerror or error}"
     if error.errno in FULL:
@@ -147,7 +143,7 @@ def write_atomically(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         scratch.replace(path)
     except OSError:
-        with suppress(OSError):  # half a file is of no use, and what is left of a disk may be
+        with contextlib.suppress(OSError):  # half a file is of no use, and what is left of a disk may be
             scratch.unlink()
         raise
 
@@ -167,7 +163,7 @@ def append(path: Path, text: str) -> None:
 
 def _end_line(path: Path, at: int) -> None:
     """Make what was written until ``at`` a line of its own, in place: there is no room for more."""
-    with suppress(OSError), path.open("r+b", buffering=0) as file:
+    with contextlib.suppress(OSError), path.open("r+b", buffering=0) as file:
         os.pwrite(file.fileno(), b"\n", at)
 
 
@@ -203,6 +199,15 @@ def make_run_folder(logs: Path, run_id: str) -> Path:
         hint = "make the folder writable, or set HARNESS_LOGS to one that is"
         raise unwritable(f"Run folder {folder} cannot be made", error, hint=hint) from error
     return folder
+
+
+def is_missing(path: str) -> bool:
+    """Return whether nothing is at a path; of one that may not be looked at that is not known."""
+    try:
+        Path(path).stat()
+    except OSError as error:
+        return isinstance(error, FileNotFoundError | NotADirectoryError)
+    return False
 
 
 def mapped_path(path: str, mounts: Mapping[str, str]) -> str | None:
@@ -256,13 +261,7 @@ def _read_log(log: int, start: int, end: int) -> bytes:
 
 
 def read_on(path: Path, start: int, most: int) -> tuple[bytes, int]:
-    """Return the next bytes of a log without its holes, and the offset to go on from; b'' when there are none.
-
-    Args:
-        path: the log.
-        start: where to begin.
-        most: how many bytes at most.
-    """
+    """Return the next bytes of a log without its holes, ``most`` at most, and the offset to go on from."""
     try:
         with path.open("rb", buffering=0) as file:
             log, size = file.fileno(), _end(file.fileno(), None)

@@ -128,11 +128,7 @@ def poll(
 class Aside(Generic[_T]):
     """A call in a thread of its own, in this context: whoever waits for it can leave, however long it takes.
 
-    The thread goes on until the call returns, or this process ends.
-
-    Args:
-        call: what is done.
-        wake: an event that is set when it has returned or raised.
+    The thread goes on until the call returns, or this process ends. ``wake`` is set when it has returned or raised.
     """
 
     def __init__(self, call: Callable[[], _T], wake: threading.Event | None = None) -> None:

@@ -131,10 +131,6 @@ class Answer:
 def ask(daemon: Daemon, *, within: float = PING_BUDGET) -> Answer:
     """Return what the engine says of itself. The SDK, which takes a quarter of a second to load, is not needed for it.
 
-    Args:
-        daemon: where it is.
-        within: seconds for its answer.
-
     Raises:
         EngineUnreachableError: it did not answer; the error names the endpoint.
         ConfigError: it is of a kind or version that cannot be used.
@@ -157,12 +153,7 @@ def ask(daemon: Daemon, *, within: float = PING_BUDGET) -> Answer:
 
 @dataclass(frozen=True)
 class Reply:
-    """What an engine answered.
-
-    Attributes:
-        status: as in HTTP.
-        document: its JSON, None for nothing.
-    """
+    """What an engine answered: the status as in HTTP, and its JSON, None for nothing."""
 
     status: int
     document: Any
@@ -180,11 +171,8 @@ class Api:
     """The Engine API by the standard library alone: what finds, starts and removes things needs no more.
 
     The SDK takes most of the time in which a keeper starts. Each request has a connection of its own, and names no
-    version of the API: what is asked for is the same in all of them. Safe to use from several threads.
-
-    Args:
-        daemon: where the engine is.
-        within: seconds for an answer, unless a request says otherwise.
+    version of the API: what is asked for is the same in all of them. Safe to use from several threads. An answer comes
+    ``within`` seconds, unless a request says otherwise.
     """
 
     def __init__(self, daemon: Daemon, *, within: float = CALL_BUDGET) -> None:
@@ -224,10 +212,7 @@ class Api:
     def stream(self, method: str, path: str, *, within: float) -> Iterator[HTTPResponse]:
         """Ask for something that may go on for ever, and give the answer while it does; reading it is like a socket.
 
-        Args:
-            method: as in HTTP.
-            path: as in the Engine API, without a version.
-            within: seconds for the beginning of the answer.
+        The arguments are those of ``call``; ``within`` is for the beginning of the answer.
 
         Raises:
             BrokenStack: the engine refused, with its own words.
@@ -246,13 +231,7 @@ class Api:
 def reach(daemon: Daemon, *, within: float) -> Api:
     """Return what speaks to the engine, after it has answered: whether one is there is known sooner than ``within``.
 
-    Args:
-        daemon: where it is.
-        within: seconds for each later answer.
-
-    Raises:
-        EngineUnreachableError: it did not answer; the error names the endpoint.
-        ConfigError: it is of a kind or version that cannot be used.
+    Raises as ``ask`` does.
     """
     ask(daemon)
     return Api(daemon, within=within)
@@ -358,34 +337,26 @@ def _timeval(seconds: float) -> tuple[int, int]:
 def connect(daemon: Daemon, *, within: float = PING_BUDGET, timeout: float | None = CALL_BUDGET) -> APIClient:
     """Return a client of the engine, after it has answered.
 
-    Args:
-        daemon: where it is.
-        within: seconds for its first answer.
-        timeout: seconds for each later call, None for streams that may be silent.
+    Its first answer comes ``within`` seconds, each later one in ``timeout``, None for streams that may be silent.
 
-    Raises:
-        EngineUnreachableError: it did not answer; the error names the endpoint.
-        ConfigError: it is of a kind or version that cannot be used.
+    Raises as ``ask`` does.
     """
     answer = ask(daemon, within=within)
-    from docker import APIClient  # noqa: PLC0415 - only where an engine is in use
-    from docker.constants import DEFAULT_DOCKER_API_VERSION  # noqa: PLC0415
-    from docker.errors import DockerException  # noqa: PLC0415
-    from docker.tls import TLSConfig  # noqa: PLC0415
+    from harness import docker_sdk as sdk  # noqa: PLC0415 - only where an engine is in use
 
     # The SDK's own choice, unless the engine is older than that.
-    api = min(answer.api, DEFAULT_DOCKER_API_VERSION, key=lambda version: tuple(map(int, version.split("."))))
+    api = min(answer.api, sdk.DEFAULT_DOCKER_API_VERSION, key=lambda version: tuple(map(int, version.split("."))))
     try:
         tls: Any = None
         if daemon.certificates:
             folder = Path(daemon.certificates)
-            tls = TLSConfig(
+            tls = sdk.TLSConfig(
                 client_cert=(str(folder / "cert.pem"), str(folder / "key.pem")),
                 ca_cert=str(folder / "ca.pem"),
                 verify=daemon.verify,
             )
-        return APIClient(base_url=daemon.host, version=api, timeout=cast("Any", timeout), tls=tls)
-    except DockerException as error:
+        return sdk.APIClient(base_url=daemon.host, version=api, timeout=cast("Any", timeout), tls=tls)
+    except sdk.DockerException as error:
         raise ConfigError(f"Docker engine {daemon.host} ({daemon.origin}): {error}") from error
 
 
@@ -400,7 +371,7 @@ def in_words(subject: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        from docker.errors import APIError  # noqa: PLC0415 - loaded where an engine is in use
+        from harness.docker_sdk import APIError  # noqa: PLC0415 - loaded where an engine is in use
 
         if isinstance(error, APIError):
             raise BrokenStack(f"{subject}: the engine refused: {error.explanation or error}") from error
@@ -411,15 +382,9 @@ def in_words(subject: str) -> Iterator[None]:
 
 def is_no_answer(error: Exception) -> bool:
     """Return whether the SDK, or what it stands on, says by ``error`` that the engine did not answer to the end."""
-    from http.client import HTTPException  # noqa: PLC0415 - as in ``_told``
+    from harness.docker_sdk import NO_ANSWER, APIError  # noqa: PLC0415 - loaded where an engine is in use
 
-    from docker.errors import APIError, DockerException  # noqa: PLC0415 - loaded where an engine is in use
-    from requests.exceptions import RequestException  # noqa: PLC0415
-    from urllib3.exceptions import HTTPError  # noqa: PLC0415
-
-    if isinstance(error, APIError):
-        return False
-    return isinstance(error, DockerException | RequestException | HTTPError | HTTPException | OSError)
+    return isinstance(error, NO_ANSWER) and not isinstance(error, APIError)
 
 
 def cause_of(error: BaseException) -> str:

@@ -19,11 +19,7 @@ SAME_WISH = 0.3  # seconds in which a second signal adds nothing: shells and Nox
 
 
 class Interrupted(BaseException):
-    """A signal asked this run to end. Not an Exception, like KeyboardInterrupt, so that nothing takes it for a fault.
-
-    Attributes:
-        number: the signal.
-    """
+    """A signal asked this run to end. No Exception, like KeyboardInterrupt, so that nothing takes it for a fault."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -36,9 +32,6 @@ def interruptible(say: Callable[[str], None]) -> Iterator[None]:
 
     The first is raised in the main thread. The next says what is under way, the one after that ends this process at
     once; the keeper of its environment then finishes by itself. A signal that was ignored before stays so.
-
-    Args:
-        say: takes lines for the user.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

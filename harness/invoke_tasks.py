@@ -6,17 +6,18 @@ import contextlib
 import functools
 import inspect
 import io
+import json as json_
 import os
 import re
 import select
 import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from invoke import Collection, Exit, ParseError, Program, task
 
 from harness import config as configuration
-from harness import verbs
+from harness import runs, verbs
 from harness.config.options import OPTIONS, REPEATED, TAKERS, variable
 from harness.errors import ConfigError, HarnessError, lay_out, nearest
 
@@ -76,8 +77,7 @@ def _lose(stream: TextIO) -> None:
     os.close(nothing)
 
 
-@dataclass(frozen=True)
-class _Asked:
+class _Asked(NamedTuple):
     """What a command line asks of the settings.
 
     Attributes:
@@ -166,10 +166,11 @@ def _task(**help: str) -> Callable[[Callable[..., None]], Callable[..., None]]: 
 
 
 def _signature(body: Callable[..., None], taken: Sequence[str]) -> inspect.Signature:
-    context, *own = inspect.signature(body).parameters.values()
+    # By hand: ``inspect.signature`` takes longer for all tasks than the rest of a list of them.
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    options = [inspect.Parameter(name, kind, default=None if name in REPEATED else "") for name in taken]
-    return inspect.Signature([context, *options, *(flag.replace(kind=kind) for flag in own)])
+    defaults = {name: None if name in REPEATED else "" for name in taken} | (body.__kwdefaults__ or {})
+    flags = [inspect.Parameter(name, kind, default=default) for name, default in defaults.items()]
+    return inspect.Signature([inspect.Parameter("asked", kind), *flags], __validate_parameters__=False)
 
 
 def _remainder() -> list[str]:
@@ -178,8 +179,6 @@ def _remainder() -> list[str]:
 
 
 def _print_json(kind: str, **content: object) -> None:
-    import json as json_  # noqa: PLC0415
-
     print(json_.dumps({"schema": SCHEMA, "kind": kind, **content}, indent=2))
 
 
@@ -293,25 +292,21 @@ def ps(asked: _Asked, *, json: bool = False) -> None:
 
     Example: harness ps
     """
-    from harness.procs import describe_exit  # noqa: PLC0415
-    from harness.runs import known  # noqa: PLC0415
-
     settings = asked.settings()
-    holder = known.changer(settings)
+    holder = runs.known.changer(settings)
     if json:
         changed = {"by": holder.pid, "purpose": holder.purpose, "seconds": round(holder.age, 1)} if holder else None
-        _print_json("ps", services=[vars(line) for line in known.listed_or_none(settings)], being_changed=changed)
+        _print_json("ps", services=[vars(line) for line in runs.known.listed_or_none(settings)], being_changed=changed)
         return
     rows: list[tuple[str, ...]] = [("ENGINE", "STACK", "SERVICE", "STATE", "PID", "ENDPOINTS")]
     if holder:
         print(f"being {holder.purpose or 'changed'} by {holder}")
-    lines = known.listed_or_none(settings) if holder else known.listed(settings)
+    lines = runs.known.listed_or_none(settings) if holder else runs.known.listed(settings)
     if holder and not lines:
         return
     for line in lines:
-        state = line.state if line.exit_code is None else f"{line.state}, {describe_exit(line.exit_code)}"
-        state += f" ({line.health})" if line.health else ""
-        rows.append((line.engine, line.stack, line.service, state, str(line.pid), " ".join(line.endpoints.values())))
+        places = " ".join(line.endpoints.values())
+        rows.append((line.engine, line.stack, line.service, line.state_in_words(), str(line.pid), places))
     _print_table(rows)
 
 
@@ -325,12 +320,7 @@ def logs(asked: _Asked, *, service: str = "", follow: bool = False, since: str =
 
     Example: harness logs --service kafka --follow --since 30s
     """
-    from harness.durations import parse_duration  # noqa: PLC0415
-
-    try:
-        seconds = parse_duration(since) if since else None
-    except ValueError as error:
-        raise ConfigError(f"--since {since!r}: {error}") from error
+    seconds = verbs.logs.seconds_of(since)
     for line in verbs.logs.logs(asked.settings(), service, since=seconds, follow=follow):
         print(line, flush=follow)
 
@@ -341,10 +331,8 @@ def endpoints(asked: _Asked, *, env: bool = False, json: bool = False) -> None:
 
     Example: export $(harness endpoints --env)
     """
-    from harness.runs import known  # noqa: PLC0415
-
     settings = asked.settings()
-    lines = known.listed_or_none(settings) if json else known.listed(settings)
+    lines = runs.known.listed_or_none(settings) if json else runs.known.listed(settings)
     used = [line for line in lines if line.environment == lines[0].environment]  # the one that `test` and `run` use
     if len(used) < len(lines):
         _say(f"these are of engine {used[0].engine}, which `test` uses too; --engine chooses another that is up")
@@ -539,11 +527,7 @@ def base(asked: _Asked, *, suite: str = "bookworm") -> None:
 
     Example: invoke images.base
     """
-    from harness.daemon import connect, find_daemon  # noqa: PLC0415
-    from harness.images import make_base  # noqa: PLC0415
-
-    environ = asked.settings().environ
-    print(make_base(connect(find_daemon(environ)), _say, environ=environ, suite=suite))
+    print(verbs.build.base(asked.settings(), _say, suite=suite))
 
 
 namespace = Collection(
@@ -572,8 +556,6 @@ class _Program(Program):  # type: ignore[misc] # it has no types
                 raise ParseError(f"Words after -- are for {', '.join(_PASSES_ON)}; {tasks[-1]} takes none")
 
     def print_version(self) -> None:
-        from importlib.metadata import version  # noqa: PLC0415 - takes a fifth of the start of a command
-
         print(f"{self.name} {version('integration-harness')}")
 
     @contextlib.contextmanager

@@ -223,6 +223,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """Write the tables of options in docs/tasks.md."""
+    install(session, "test")
+    session.run("python", "docs/tables.py")
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Ruff and import-linter."""
     install(session, "lint")

@@ -47,10 +47,8 @@ class Finished:
     """What a command did.
 
     Attributes:
-        argv: the command.
         code: its exit code, negative for a signal; None when its time-out ended it.
         stdout: what it wrote, decoded, with replacements for what is no UTF-8.
-        stderr: the same for standard error.
     """
 
     argv: tuple[str, ...]
@@ -153,12 +151,9 @@ def kill_group(pid: int, number: int) -> None:
 
 
 def kill(pid: int, number: int, *, start_time: int) -> bool:
-    """Signal one process, only if it still is the one that started at ``start_time``.
+    """Signal one process, only if it still is the one that started at ``start_time``; return whether it was sent.
 
     A pidfd is taken before the check, so the signal cannot reach a later process with the same number.
-
-    Returns:
-        Whether the signal was sent.
     """
     try:
         handle = os.pidfd_open(pid)
@@ -345,6 +340,11 @@ def command_of(pid: int) -> str:
     return " ".join("".join(words).split())[:200] or "?"
 
 
+def described(pids: Iterable[int]) -> list[str]:
+    """Return processes in words, as things that are left."""
+    return [f"process {pid} ({command_of(pid)})" for pid in pids]
+
+
 def words_of(pid: int) -> list[str]:
     """Return the command line of ``pid``, [] when it cannot be read."""
     return _contents(pid, "cmdline").decode(errors="replace").rstrip("\0").split("\0")
@@ -437,14 +437,9 @@ def run_attached(
 ) -> int:
     """Run ``argv`` on this terminal to its own end and return its exit code, 128 + n for signal n.
 
-    INT, QUIT, TERM, HUP, USR1 and USR2 that come to this process are passed on; how the child ends decides.
-
-    Args:
-        argv: the command.
-        cwd: its folder.
-        env: its environment.
-        whole_group: whether signals go to all of the child's group, as those of a terminal do.
-        interrupted: the exit code by which it tells that INT ended it, if it has one; then 130 is returned.
+    INT, QUIT, TERM, HUP, USR1 and USR2 that come to this process are passed on (with ``whole_group`` to all of the
+    child's group, as those of a terminal are); how the child ends decides. ``interrupted`` is the exit code by which it
+    tells that INT ended it, if it has one; then 130 is returned.
 
     Raises:
         OSError: ``argv[0]`` cannot be executed.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from harness import config as configuration
 from harness.clock import Deadline, poll
 from harness.errors import ConfigError, WaitTimeout
 
@@ -100,10 +101,8 @@ def docker_compose_file(pytestconfig: pytest.Config) -> str | list[str]:
 
     A stack that was chosen, by ``--stack`` or its variable, goes before that file.
     """
-    from harness.config import read_sources  # noqa: PLC0415 - not for plain tests
-
     usual = pytestconfig.rootpath / "tests" / "docker-compose.yml"
-    environ = read_sources(pytestconfig.rootpath).environ
+    environ = configuration.read_sources(pytestconfig.rootpath).environ
     chosen = pytestconfig.getoption("harness_stack") or environ.get("HARNESS_STACK")
     return [str(usual)] if usual.is_file() and not chosen else ""
 

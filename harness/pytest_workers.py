@@ -7,13 +7,15 @@ stack opens its environment; the controller closes it when all workers are gone.
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import tomllib
 from dataclasses import asdict
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from harness import runs
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 KEY = "harness"
 _BY_MODULE = pytest.StashKey[bool]()
 DECLARES = "harness_stack"  # an attribute of fixtures that are stacks
+LINES = "harness_lines"  # on reports of workers: what is to be said to the user
+# What a controller uses later on: an interrupt in the middle of an import leaves half a module.
+_NEEDED_LATER = ("harness.reporting", "harness.results", "harness.config.settings", "harness.config.sources")
 
 
 def is_worker(config: pytest.Config) -> bool:
@@ -33,11 +38,7 @@ def is_worker(config: pytest.Config) -> bool:
 def share_of(config: pytest.Config) -> Share | None:
     """Return what the controller decided for this worker, None in any other process."""
     share = getattr(config, "workerinput", {}).get(KEY)
-    if share is None:
-        return None
-    from harness.runs.share import Share  # noqa: PLC0415 - not for plain tests
-
-    return Share(**share)
+    return None if share is None else runs.share.Share(**share)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -103,15 +104,9 @@ class Workers:
     def pytest_configure_node(self, node: Any) -> None:  # noqa: ANN401 - xdist has no types for its hooks
         """Tell a worker, new or in place of a dead one, which run it is part of."""
         if self.share is None:
-            # Only where there are workers; and whatever is used later on, because an interrupt in the middle of an
-            # import leaves half a module.
-            from harness import procs, reporting, results  # noqa: F401, PLC0415
-            from harness.artifacts import new_run_id  # noqa: PLC0415
-            from harness.clock import now  # noqa: PLC0415
-            from harness.config import load_settings  # noqa: F401, PLC0415
-            from harness.runs.share import Share  # noqa: PLC0415
-
-            self.share = Share(new_run_id(), os.getpid(), procs.start_time_of(os.getpid()) or 0, now())
+            for module in _NEEDED_LATER:
+                import_module(module)
+            self.share = runs.share.Share.begin()
         node.workerinput[KEY] = asdict(self.share)
         self._nodes.append(node)
 
@@ -131,3 +126,44 @@ class Workers:
             if process is not None:
                 with contextlib.suppress(OSError):
                     process.send_signal(signal.SIGTERM)
+
+
+class Voice:
+    """Says lines of ours to the user at once; those of a worker are said by its controller."""
+
+    def __init__(self, config: pytest.Config, workers: Workers) -> None:
+        self.is_worker = is_worker(config)
+        self.lines: list[str] = []  # of a worker, which its controller has not got yet
+        self._plugins = config.pluginmanager
+        self._workers = workers
+        self._said: set[str] = set()
+
+    def say(self, line: str) -> None:
+        """Print a line past pytest's capturing; what several workers have to say only once."""
+        if self.is_worker:
+            self.lines.append(line)
+            return
+        if self._workers.share:
+            if line in self._said:
+                return
+            self._said.add(line)
+        reporter = self._plugins.getplugin("terminalreporter")
+        if reporter is None:
+            return
+        with self.past_capture():
+            reporter.ensure_newline()
+            reporter.write_line(f"harness: {line}")
+
+    def has_said(self, line: str) -> bool:
+        """Return whether a line was said on behalf of a worker."""
+        return line in self._said
+
+    def hand_over(self, report: pytest.TestReport) -> None:
+        """Have a report carry to the controller what a worker has to say."""
+        setattr(report, LINES, self.lines)
+        self.lines = []
+
+    def past_capture(self) -> contextlib.AbstractContextManager[object]:
+        """Return a context in which pytest captures nothing."""
+        capture = self._plugins.getplugin("capturemanager")
+        return capture.global_and_fixture_disabled() if capture else contextlib.nullcontext()

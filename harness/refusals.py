@@ -50,11 +50,7 @@ def missing_for_good(command: str, words: str) -> str:
     """Return the program without which a command can never succeed, "" when its words tell of none.
 
     One that is named by its path may yet come: the service may write it. And a shell goes on behind ``||``: what is
-    missing may only be the first of two ways.
-
-    Args:
-        command: the command, or the line that a shell was given.
-        words: what came of it, as said by the engine, the kernel or the shell.
+    missing may only be the first of two ways. ``words`` are those of the engine, the kernel or the shell.
     """
     match = _MISSING.search(words)
     program = missing_program(words)

@@ -23,7 +23,6 @@ class Listener:
 
     Attributes:
         host: its address, "0.0.0.0" or "::" for every one.
-        port: its port.
         inode: its number in the file system of sockets, which also stands in /proc/PID/fd of its owners.
         uid: the user who opened it, -1 when that is not known.
     """

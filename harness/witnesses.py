@@ -49,9 +49,7 @@ def begin() -> float:
 def hear(since: float, *, ask: bool = True) -> dict[str, str]:
     """Return subject -> what its witnesses saw since ``since``. Nothing that they trip over is raised.
 
-    Args:
-        since: what ``begin`` returned.
-        ask: whether they may ask services, for ``BUDGET`` seconds in all.
+    With ``ask`` they may ask services, for ``BUDGET`` seconds in all.
     """
     deadline = Deadline.after(BUDGET) if ask else None
     testimony: dict[str, str] = {}

@@ -88,7 +88,7 @@ def project(tmp_path: Path, starter: Starter) -> Iterator[Project]:
     yield made
     for run in made.runs:
         run.close()
-    left = made.wait_until_gone(10)
+    left = made.wait_until_gone(30)
     assert not left
     assert not made.ledgers()
 

@@ -196,7 +196,7 @@ def ask(stack: Stack, service: str, port: int = 8080) -> dict[str, Any]:
 
 def fetch(url: str) -> list[str]:
     """Return a command that prints the JSON which ``url`` answers, for use inside a container."""
-    return ["python3", "-c", f"import urllib.request as u; print(u.urlopen({url!r}, timeout=3).read().decode())"]
+    return ["python3", "-c", f"import urllib.request as u; print(u.urlopen({url!r}, timeout=30).read().decode())"]
 
 
 def spawn(dock: Dock, output: Path, *argv: str) -> procs.Popen[bytes]:

@@ -63,23 +63,25 @@ def test_one_turn_always_happens(seconds: float) -> None:
     assert list(poll(Deadline.after(seconds))) == [0]
 
 
-def test_the_last_turn_begins_after_the_deadline() -> None:
+def test_the_last_turn_begins_after_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     """Polling must go on to the deadline, number its turns, and end with one turn after it."""
-    deadline = Deadline.after(0.1)
+    deadline = Deadline.after(0.5)
     turns = [(turn, deadline.expired()) for turn in poll(deadline)]
     assert [turn for turn, _ in turns] == list(range(len(turns)))
     assert len(turns) >= 5
     assert [expired for _, expired in turns] == [False] * (len(turns) - 1) + [True]
-    assert deadline.elapsed() < 1.0
+    monkeypatch.setattr(clock, "DENSE", 60.0)
+    assert list(poll(Deadline.after(0.1), longest=60.0)) == [0, 1]
+    assert deadline.elapsed() < 30
 
 
 def test_a_turn_that_takes_too_long_is_followed_by_the_last() -> None:
     """A body that is still busy when the time is up must have one more turn, to see what is true at the end."""
     turns = []
-    for turn in poll(Deadline.after(0.02)):
+    for turn in poll(Deadline.after(0.3)):
         turns.append(turn)
         if turn == 0:
-            threading.Event().wait(0.05)
+            threading.Event().wait(0.4)
     assert turns == [0, 1]
 
 
@@ -89,11 +91,12 @@ def test_a_turn_can_end_the_wait() -> None:
     for turn in poll(deadline):
         if turn == 2:
             break
-    assert deadline.elapsed() < 5
+    assert deadline.elapsed() < 30
 
 
-def test_an_event_ends_the_pause_at_once() -> None:
+def test_an_event_ends_the_pause_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A wake event must begin the next turn without the rest of the pause, and be cleared for the one after."""
+    monkeypatch.setattr(clock, "DENSE", 1.0)
     wake = threading.Event()
     wake.set()
     deadline = Deadline.after(60)
@@ -103,11 +106,12 @@ def test_an_event_ends_the_pause_at_once() -> None:
         if turn == 200:
             break
         wake.set()
-    assert deadline.elapsed() < 200 * clock.DENSE / 2
+    assert deadline.elapsed() < 30
 
 
-def test_another_thread_can_wake_a_wait() -> None:
+def test_another_thread_can_wake_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """An event that another thread sets must be seen in the turn after it."""
+    monkeypatch.setattr(clock, "DENSE", 60.0)
     wake = threading.Event()
     seen = threading.Event()
 
@@ -116,24 +120,25 @@ def test_another_thread_can_wake_a_wait() -> None:
         wake.set()
 
     teller = threading.Thread(target=tell)
-    deadline = Deadline.after(20)
-    for turn in poll(deadline, wake=wake):
+    deadline = Deadline.after(60)
+    for turn in poll(deadline, wake=wake, longest=60.0):
         if turn == 0:
             teller.start()
-        if seen.is_set():
+        elif seen.is_set():
             break
     teller.join()
     assert seen.is_set()
-    assert deadline.elapsed() < 5
+    assert deadline.elapsed() < 30
 
 
-def test_a_body_that_blocks_needs_no_pause() -> None:
+def test_a_body_that_blocks_needs_no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without pauses the turns must follow each other as fast as the body allows."""
+    monkeypatch.setattr(clock, "DENSE", 1.0)
     deadline = Deadline.after(60)
     for turn in poll(deadline, pause=False):
         if turn == 2000:
             break
-    assert deadline.elapsed() < 2000 * clock.DENSE / 2
+    assert deadline.elapsed() < 30
 
 
 class Guard:
@@ -328,13 +333,14 @@ def test_the_older_a_wait_the_longer_its_pauses(spent: float, step: float) -> No
     assert clock.step_after(spent) == pytest.approx(step)
 
 
-def test_a_pause_can_be_bounded() -> None:
+def test_a_pause_can_be_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who waits for something that comes again and again must be able to bound the pauses."""
+    monkeypatch.setattr(clock, "DENSE", 1.0)
     deadline = Deadline.after(60)
     for turn in poll(deadline, longest=0.0):
         if turn == 200:
             break
-    assert deadline.elapsed() < 200 * clock.DENSE / 2
+    assert deadline.elapsed() < 30
 
 
 def test_a_call_aside_gives_its_result_and_its_error() -> None:

@@ -13,11 +13,11 @@ import pytest
 import yaml
 
 from harness import procs
+from harness.artifacts import is_missing
 from harness.engine import ContainerPlan, Endpoint, Image, ProcessPlan
 from harness.engine.compose.plan import DROPPED, MAX_LOG, NAME, PIDS, plan_stack
 from harness.engine.identity import Identity
 from harness.engine.layout import Layout, Local, Stranger, dry_layout, endpoints, needs
-from harness.engine.mounts import is_missing
 from harness.engine.process import plan as embedded
 from harness.errors import ConfigError
 from harness.keeper.networks import Network

@@ -40,7 +40,7 @@ def pytest_in(project: Project, tests: str) -> procs.Finished:
         "import harness, urllib.request, pytest\nweb = harness.stack_fixture('s', scope='session')\n"
         "other = harness.stack_fixture('t', scope='session')\n"
         "@pytest.fixture\ndef get(web):\n"
-        "    return lambda path: urllib.request.urlopen(web.url('web', 8080, path), timeout=5).read()\n"
+        "    return lambda path: urllib.request.urlopen(web.url('web', 8080, path), timeout=30).read()\n"
     )
     (folder / "test_it.py").write_text(tests)
     return run_in(project, "-m", "pytest", "-p", "no:cacheprovider", "suite")

@@ -105,15 +105,15 @@ def test_each_signal_has_its_code(
     prepare("def test_it(stack):\n    open('running', 'w').close()\n    wait()\n", {})
     with (tmp_path / "out").open("wb") as output:
         process = procs.spawn([sys.executable, *ENTRIES[entry]], env=project.environ, cwd=project.root, output=output)
-    for _ in clock.poll(clock.Deadline.after(30)):
+    for _ in clock.poll(clock.Deadline.after(60)):
         if (project.root / "running").exists():
             break
     process.send_signal(getattr(signal, f"SIG{name}"))
-    code = process.wait(20)
+    code = process.wait(60)
     said = (tmp_path / "out").read_text()
     told = 128 - code if code < 0 else code  # what a shell shows
     assert told == EXCEPTIONS.get((entry, name), SIGNALS[name]), said
-    assert project.wait_until_gone(2) == {}
+    assert project.wait_until_gone(30) == {}
 
 
 def test_the_table_in_the_docs_is_that_of_the_code() -> None:

@@ -43,10 +43,10 @@ def small(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "small"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m,mode=0700", "tmpfs", str(folder)]
-    if os.geteuid() or procs.run(mount, timeout=10).code:
+    if os.geteuid() or procs.run(mount, timeout=60).code:
         pytest.skip("only root can mount a small filesystem")
     yield folder
-    procs.run(["umount", "--lazy", str(folder)], timeout=10)
+    procs.run(["umount", "--lazy", str(folder)], timeout=60)
 
 
 @pytest.mark.parametrize("workers", [(), ("-n2",)])

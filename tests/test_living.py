@@ -251,7 +251,10 @@ def test_a_hung_keeper_that_cannot_go_on_is_killed(alone: Project) -> None:
         ]
     )
     try:
-        harness(alone, "gc", "--hung", "--engine", "embedded")
+        # It is given a second instead of fifteen.
+        hurried = "from harness.keeper import living; living.TERM_BUDGET = 1.0; " + HARNESS[1]
+        done = run_in(alone, "-c", hurried, "gc", "--hung", "--engine", "embedded", timeout=60)
+        assert done.code == 0, done.stdout + done.stderr
     finally:
         stopper.kill()
         stopper.wait(10)
@@ -269,7 +272,7 @@ def test_commands_beside_a_hung_keeper_say_so_soon(up: tuple[Project, Path]) -> 
         began = clock.now()
         with pytest.raises(BrokenStack, match="stopped"):
             KeeperLink(listening()[path.stem], lease=False)
-        assert clock.now() - began < 10  # starts of commands aside, which take longer where much else runs
+        assert clock.now() - began < 30  # not the minute that a request has
         for words, code in ((("ps",), 12), (("up", "--stack", "s"), 12), (("down",), 14)):
             assert f"(pid {keeper}, stopped) does not answer" in harness(project, *words, code=code).stderr
         done = harness(project, "test", "--stack", "s", "--", "-q", "test_a.py", code=12)

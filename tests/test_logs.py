@@ -116,7 +116,6 @@ def test_only_files_of_the_folder_are_touched(tmp_path: Path) -> None:
     folder, elsewhere = tmp_path / "services", tmp_path / "elsewhere.log"
     folder.mkdir()
     elsewhere.write_bytes(bytes(100 * MIB))
-    whole = on_disk(elsewhere)
     (folder / "soft.log").symlink_to(elsewhere)
     (folder / "hard.log").hardlink_to(elsewhere)
     (folder / "data.bin").write_bytes(bytes(100 * MIB))
@@ -124,7 +123,8 @@ def test_only_files_of_the_folder_are_touched(tmp_path: Path) -> None:
     linked.symlink_to(tmp_path)
     assert list(LogBounds(folder, pytest.fail).look()) == []
     assert list(LogBounds(linked, pytest.fail).look()) == []
-    assert on_disk(elsewhere) == on_disk(folder / "data.bin") == whole
+    # At least: a file system may count its own tables of the file, and later others than at first.
+    assert min(on_disk(elsewhere), on_disk(folder / "data.bin")) >= 100 * MIB
 
 
 def test_a_filesystem_without_holes_is_told_of_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,7 +83,7 @@ def test_objects_tell_what_they_are(engine: FakeEngine, api: Api) -> None:
         ("network n1-name", "n1"),
         ("volume v1", "v1"),
     ]
-    assert [owned.id for owned in objects.find(api, objects.RUN, ["volume"])] == ["v1", "v2"]
+    assert [owned.id for owned in objects.find(api, objects.RUN) if owned.kind == "volume"] == ["v1", "v2"]
 
 
 def test_a_copied_label_proves_nothing(engine: FakeEngine, api: Api) -> None:
@@ -221,14 +221,17 @@ def test_what_stays_without_a_reason_is_told_too(engine: FakeEngine, api: Api, m
     assert objects.remove_all(api, LABEL, ours) == ["container c1-name: still there"]
 
 
-def test_a_stranger_in_our_network_is_named_and_left_alone(engine: FakeEngine, api: Api) -> None:
+def test_a_stranger_in_our_network_is_named_and_left_alone(
+    engine: FakeEngine, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Somebody else's container in our network must stay in it, and must be named at once as the reason."""
     engine.containers = {"stranger": {}}
     engine.networks = {"n1": (MINE, ["stranger"])}
+    monkeypatch.setattr(objects, "VERIFY_BUDGET", 60.0)
     started = clock.now()
     left = objects.remove_all(api, LABEL, ours)
     assert left == ["network n1-name: it is used by container stranger-name, not ours"]
-    assert clock.now() - started < objects.VERIFY_BUDGET / 2
+    assert clock.now() - started < 30
     assert engine.networks["n1"][1] == ["stranger"]
     assert engine.did("POST") == []
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from containers import Dock
 
 HARNESS = ("-c", "from harness.invoke_tasks import main; main()")
-FETCH = "import sys,urllib.request as u; print(u.urlopen('http://' + sys.argv[1], timeout=3).status)"
+FETCH = "import sys,urllib.request as u; print(u.urlopen('http://' + sys.argv[1], timeout=30).status)"
 
 
 def _run(project: Project, code: int = 0) -> str:

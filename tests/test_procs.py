@@ -15,7 +15,7 @@ def test_a_command_that_takes_too_long_is_ended() -> None:
     began = clock.now()
     done = procs.run(["sh", "-c", "echo begun; exec tail -f /dev/null"], timeout=0.3)
     assert (done.code, done.stdout) == (None, "begun\n")
-    assert clock.now() - began < 3
+    assert clock.now() - began < 30
 
 
 def test_a_daemon_that_holds_the_pipes_does_not_hold_the_caller() -> None:
@@ -23,7 +23,7 @@ def test_a_daemon_that_holds_the_pipes_does_not_hold_the_caller() -> None:
     began = clock.now()
     done = procs.run(["sh", "-c", "setsid sh -c 'echo $$; exec tail -f /dev/null' & wait"], timeout=0.5)
     assert done.code is None
-    assert clock.now() - began < 4
+    assert clock.now() - began < 30
     pid = int(done.stdout or 0)
     start = procs.start_time_of(pid)
     assert start is not None
@@ -39,10 +39,10 @@ def test_only_the_process_that_is_meant_is_signalled() -> None:
         assert not procs.kill(process.pid, signal.SIGKILL, start_time=start - 1)
         assert process.poll() is None
         assert procs.kill(process.pid, signal.SIGKILL, start_time=start)
-        assert process.wait(5) == -signal.SIGKILL
+        assert process.wait(30) == -signal.SIGKILL
     finally:
         process.kill()
-        process.wait(5)
+        process.wait(30)
 
 
 def test_no_process_is_overlooked_because_it_forks(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_no_process_is_overlooked_because_it_forks(tmp_path: Path) -> None:
     cookie = f"TEST_HOPPER={tmp_path}"
     process = procs.spawn([sys.executable, str(actor), "hop:3"], env={"TEST_HOPPER": str(tmp_path)})
     try:
-        assert process.wait(10) == 0
+        assert process.wait(30) == 0
         missed = sum(not procs.with_cookie(cookie) for _ in range(100))
         assert procs.with_cookie(cookie), "the chain ended before it was looked for"
     finally:
@@ -80,7 +80,7 @@ def test_one_walk_tells_whose_each_process_is() -> None:
     finally:
         for process in spawned:
             process.kill()
-            process.wait(5)
+            process.wait(30)
 
 
 def test_each_root_has_its_own_family() -> None:
@@ -90,7 +90,7 @@ def test_each_root_has_its_own_family() -> None:
     roots = [process.pid for process in spawned]
     try:
         families: dict[int, dict[int, int]] = {}
-        for _ in clock.poll(clock.Deadline.after(5)):
+        for _ in clock.poll(clock.Deadline.after(30)):
             families = procs.families(roots)
             if all(
                 sum(procs.command_of(pid).startswith("tail") for pid in family) == 1 for family in families.values()
@@ -104,7 +104,7 @@ def test_each_root_has_its_own_family() -> None:
     finally:
         for process in spawned:
             procs.kill_group(process.pid, signal.SIGKILL)
-            process.wait(5)
+            process.wait(30)
 
 
 def test_a_command_is_told_on_one_line() -> None:
@@ -119,4 +119,4 @@ def test_a_command_is_told_on_one_line() -> None:
         assert command == "sh -c tail -f /dev/null # a b [31m c"
     finally:
         process.kill()
-        process.wait(5)
+        process.wait(30)

@@ -57,7 +57,7 @@ def test_sockets_belong_to_who_holds_them() -> None:
             assert child.stdout is not None
             with child.stdout:
                 port = int(child.stdout.readline())
-            for _ in clock.poll(clock.Deadline.after(5)):
+            for _ in clock.poll(clock.Deadline.after(30)):
                 if procs.descendants(child.pid):
                     break
             inodes = sockets_of([child.pid, *procs.descendants(child.pid)])

@@ -149,7 +149,7 @@ def test_a_ledger_of_whatever_values_is_no_traceback(tmp_path: Path) -> None:
         find_dead(state)
         began = clock.now()
         assert sweep(state).uncleared == ()
-        assert clock.now() - began < 8, content[:1000]
+        assert clock.now() - began < 30, content[:1000]
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "no text"])

@@ -29,7 +29,7 @@ own = harness.stack_fixture("m", scope="module")
 
 @pytest.fixture
 def get(web):
-    return lambda path, timeout=3: urllib.request.urlopen(web.url("web", 8080, path), timeout=timeout).read()
+    return lambda path, timeout=30: urllib.request.urlopen(web.url("web", 8080, path), timeout=timeout).read()
 """
 ENGINES = ("embedded", "compose")
 
@@ -65,7 +65,7 @@ import os, pytest
 def test_dies(own, n):
     import urllib.request
     try:
-        urllib.request.urlopen(own.url("web", 8080, "/die"), timeout=5).read()
+        urllib.request.urlopen(own.url("web", 8080, "/die"), timeout=30).read()
     except OSError:
         if n % 2: raise
 """
@@ -92,11 +92,11 @@ again = harness.stack_fixture("m", scope="function")
 @pytest.fixture
 def trips(again):
     yield
-    urllib.request.urlopen(again.url("web", 8080, "/die"), timeout=5)
+    urllib.request.urlopen(again.url("web", 8080, "/die"), timeout=30)
 @pytest.fixture
 def passes(again):
     yield
-    with contextlib.suppress(OSError): urllib.request.urlopen(again.url("web", 8080, "/die"), timeout=5)
+    with contextlib.suppress(OSError): urllib.request.urlopen(again.url("web", 8080, "/die"), timeout=30)
 @pytest.fixture
 def refuses(again):
     yield
@@ -107,16 +107,16 @@ def test_passes(passes): pass
 def test_own_fault(refuses): pass
 def test_fine(again): pass
 def test_parts(again, subtests):
-    with subtests.test("first"): urllib.request.urlopen(again.url("web", 8080, "/die"), timeout=5)
-    with subtests.test("second"): urllib.request.urlopen(again.url("web", 8080, "/"), timeout=5)
+    with subtests.test("first"): urllib.request.urlopen(again.url("web", 8080, "/die"), timeout=30)
+    with subtests.test("second"): urllib.request.urlopen(again.url("web", 8080, "/"), timeout=30)
     with subtests.test("third"): pass
 def test_part_of_its_own(again, subtests):
     with subtests.test("only"): assert not again
 def test_leaves(again):
-    with contextlib.suppress(OSError): urllib.request.urlopen(again.url("web", 8080, "/die"), timeout=5)
+    with contextlib.suppress(OSError): urllib.request.urlopen(again.url("web", 8080, "/die"), timeout=30)
     pytest.skip("not today")
 @pytest.mark.xfail(reason="it dies of this", strict=True)
-def test_known(again): urllib.request.urlopen(again.url("web", 8080, "/die"), timeout=5)
+def test_known(again): urllib.request.urlopen(again.url("web", 8080, "/die"), timeout=30)
 """
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, kw_only=True)
-class Option:
+class Option(NamedTuple):
     """One option; ``HARNESS_<NAME>`` is its variable.
 
     Attributes:
@@ -35,7 +34,6 @@ OPTIONS = {
         key="default-system",
         help="a system of [tool.harness.systems] (default: default-system)",
         metavar="S",
-        pytest_help="a system of [tool.harness.systems]; default: default-system",
     ),
     "engine": Option(
         key="engine",
@@ -44,7 +42,6 @@ OPTIONS = {
         named="Engine",
         help="auto (default), compose, embedded or attach",
         metavar="E",
-        pytest_help="what runs the services: auto (default), compose, embedded, attach",
     ),
     "keep": Option(
         key="keep",
@@ -87,18 +84,15 @@ OPTIONS = {
         named="Local build",
         help="folder of a subject that was built by hand; it runs as a local process",
         metavar="PATH",
-        pytest_help="run the subject from this folder, as a local process",
     ),
     "local": Option(
         help="NAME=COMMAND: run this service as a local process with that command line; may be repeated",
         metavar="NAME=COMMAND",
-        pytest_help="run a service as a local process with this command line; may be repeated",
     ),
     "wait_to_attach_debugger": Option(
         default="no",
         named="Value of --wait-to-attach-debugger",
         help="hold the subject at its first instruction until a debugger has attached",
-        pytest_help="hold the subject before its first instruction until a debugger has attached",
     ),
 }
 """Name, as a Python name -> the option."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from harness.errors import BrokenStack
-from harness.keeper.messages import Act, Event, Explained, ServiceFacts
+from harness.keeper.messages import Act
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from harness.engine.layout import Layout
     from harness.engine.plan import Endpoint, Image, ProcessPlan, ServicePlan, StackPlan
     from harness.keeper.client import KeeperLink
+    from harness.keeper.messages import Event, Explained, ServiceFacts
     from harness.procs import Finished
     from harness.readiness import Stop, Target
     from harness.reporting import RunFolder
@@ -174,8 +175,10 @@ class PortTaken(BrokenStack):
 class Host(Protocol):
     """One service of a stack on its way up."""
 
-    def start(self) -> ServiceFacts | None:
-        """Start it, or wait until it was; return the keeper's facts, None when the wait was given up.
+    def start(self) -> bool:
+        """Start it, or wait until it was; return False when the wait was given up.
+
+        What the keeper knows of the start, if it does, is then among ``Around.facts``.
 
         Raises:
             BrokenStack: it could not be started, or was not in time.

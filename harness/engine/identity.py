@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.images.built import PREFIX
 from harness.ownership.objects import STACK, sealed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-BUILT = "harness-build/"
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Identity:
 
     def image(self, service: str) -> str:
         """Return the name of the image that this checkout builds for a service; another checkout has another."""
-        return f"{BUILT}{re.sub(r'[^a-z0-9]+', '-', service.lower())}:{_digest(self.checkout)}"
+        return f"{PREFIX}{re.sub(r'[^a-z0-9]+', '-', service.lower())}:{_digest(self.checkout)}"
 
 
 def _digest(text: str) -> str:

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 _COMMAND_SHOWN = 30  # of a stranger's command; its pid tells the rest
-LAST_STATIC = 127  # the upper half of a network is for containers without an address of their own
 
 
 @dataclass(frozen=True)

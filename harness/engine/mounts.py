@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.artifacts import is_missing
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -24,17 +26,6 @@ def missing_sources(tree: Tree, stack: Stack, service: Service) -> Iterator[str]
 def folders_to_make(service: Service) -> tuple[Path, ...]:
     """Return the sources of bind mounts that are to be made as folders, because the file says so."""
     return tuple(Path(mount.source) for mount in service.mounts if mount.create and is_missing(mount.source))
-
-
-def is_missing(path: str) -> bool:
-    """Return whether nothing is at a path; of one that may not be looked at that is not known."""
-    try:
-        Path(path).stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError:
-        return False
-    return False
 
 
 def _may_come(tree: Tree, wanted: Mount) -> bool:

@@ -135,6 +135,14 @@ def only_in(wanted: Sequence[str], known: Sequence[str]) -> dict[str, str]:
     return {fingerprint: pem for fingerprint, pem in _fingerprints(wanted).items() if fingerprint not in excluded}
 
 
+def refusals() -> tuple[type[Exception], ...]:
+    """Return what the SDK raises when an engine refuses or does not answer."""
+    from docker.errors import DockerException  # noqa: PLC0415 - a quarter of a second, only when it is used
+    from requests.exceptions import RequestException  # noqa: PLC0415
+
+    return DockerException, RequestException
+
+
 def find_base(client: APIClient) -> str | None:
     """Return the tag of the newest base image on the engine, or None."""
     images = [image for image in client.images(name=NAME) if image.get("RepoTags")]
@@ -237,9 +245,6 @@ def _tidy(root: Path) -> None:
 
 
 def _load(client: APIClient, archive: Path, recipe: Recipe, deadline: Deadline) -> None:
-    from docker.errors import DockerException  # noqa: PLC0415 - a quarter of a second, only when it is used
-    from requests.exceptions import RequestException  # noqa: PLC0415
-
     changes = [*_CHANGES, f"LABEL {LABEL}={recipe.digest}", f"LABEL {LABEL}.suite={recipe.suite}"]
     before, client.timeout = client.timeout, max(1, int(deadline.remaining()))
     try:
@@ -247,7 +252,7 @@ def _load(client: APIClient, archive: Path, recipe: Recipe, deadline: Deadline) 
             # An iterator: of a file, requests sends the length as well, and the engine then fails to read the chunks.
             pieces: Any = iter(lambda: file.read(_PIECE), b"")
             answer = str(client.import_image_from_stream(pieces, NAME, recipe.digest, changes))
-    except (DockerException, RequestException) as error:
+    except refusals() as error:
         raise ConfigError(f"{recipe.tag} was not taken by the engine", details=[str(error)]) from error
     finally:
         client.timeout = before

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.artifacts import is_missing
 from harness.daemon import in_words
 from harness.errors import BrokenStack
 from harness.ownership.objects import CHECKOUT, CHECKOUT_PATH
@@ -33,15 +33,7 @@ class BuiltImage:
     @property
     def is_orphan(self) -> bool:
         """Whether its checkout is certainly gone."""
-        if not self.checkout:
-            return False
-        try:
-            Path(self.checkout).stat()
-        except (FileNotFoundError, NotADirectoryError):
-            return True
-        except OSError:
-            return False
-        return False
+        return bool(self.checkout) and is_missing(self.checkout)
 
     def __str__(self) -> str:
         whose = f" of {self.checkout}, which is gone" if self.is_orphan else f" of {self.checkout or 'some checkout'}"

@@ -17,7 +17,7 @@ from harness import procs
 from harness.artifacts import last_lines
 from harness.clock import Deadline, poll
 from harness.errors import BrokenStack
-from harness.images.base import find_base
+from harness.images.base import find_base, refusals
 from harness.last_words import cause_of, last_line
 
 if TYPE_CHECKING:
@@ -117,16 +117,14 @@ class _Pull:
         threading.Thread(target=self._follow, args=(client, image), name=f"pull {image}", daemon=True).start()
 
     def _follow(self, client: APIClient, image: str) -> None:
-        from docker.errors import DockerException  # noqa: PLC0415
-        from docker.utils import parse_repository_tag  # noqa: PLC0415
-        from requests.exceptions import RequestException  # noqa: PLC0415
+        from docker.utils import parse_repository_tag  # noqa: PLC0415 - as above
 
         name, tag = parse_repository_tag(image)
         try:
             for event in client.pull(name, tag=tag or "latest", stream=True, decode=True):
                 self._tell(event)
             self._tell(None)
-        except (DockerException, RequestException) as error:
+        except refusals() as error:
             self._tell(error)
 
     def _tell(self, event: dict[str, Any] | Exception | None) -> None:

@@ -19,12 +19,7 @@ STOP_BUDGET = 60.0  # beyond the grace that a container is given
 
 
 class Calls:
-    """An engine, asked for the things of one environment.
-
-    Args:
-        daemon: where the engine is.
-        claim: what tells the environment's objects from all others.
-    """
+    """An engine, asked for the things of one environment."""
 
     def __init__(self, daemon: Daemon, claim: Claim) -> None:
         self.api = Api(daemon)

@@ -21,7 +21,7 @@ from harness.artifacts import NO_ROOM
 from harness.clock import Deadline, now, poll
 from harness.daemon import Api
 from harness.errors import BrokenStack, ConfigError, EngineUnreachableError, HarnessError
-from harness.keeper.messages import AnswerT, AskGraces, Event, Hello, Request
+from harness.keeper.messages import AnswerT, AskGraces, Hello, Request
 from harness.keeper.networks import Network, first_name, make_network
 from harness.ownership.identity import RUN_COOKIE, SERVICE_COOKIE, Owner, this_process
 from harness.ownership.locks import peer_of
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from harness.daemon import Daemon
+    from harness.keeper.messages import Event
 
 START_BUDGET = 10.0
 ANSWER_BUDGET = 5.0  # in which a keeper that is well says hello, however busy the machine is
@@ -62,12 +63,9 @@ class EnvironmentId:
     """What a new environment is called and where it is.
 
     Attributes:
-        env: its id, unique.
         state: folder of ledgers.
         folder: its folder under logs.
         checkout: real path of the project.
-        engine: name of the engine.
-        daemon: the Docker engine, None where there are no containers.
         networks: the private range that networks of containers are taken from.
         keys: where the key of this user may be, by which its containers, networks and volumes are sealed.
     """
@@ -128,10 +126,8 @@ class KeeperToBe:
     def begin(self, *, network: bool = False) -> None:
         """Tell it to be the keeper; ``wait`` tells when it is. Its folder is there.
 
-        Args:
-            network: whether the network of an environment with containers is made meanwhile, which takes the engine as
-                long as a keeper takes to load. Should this process be killed before it has told of it, the keeper looks
-                for it.
+        With ``network`` that of an environment with containers is made meanwhile, which takes the engine as long as a
+        keeper takes to load. Should this process be killed before it has told of it, the keeper looks for it.
         """
         number, nonce = self._read(), os.urandom(16).hex()
         daemon = self.wanted.daemon if network else None
@@ -166,9 +162,6 @@ class KeeperToBe:
 
     def network(self, within: float = NETWORK_BUDGET) -> dict[str, str] | None:
         """Return the environment's network once it is made; None when the engine refused, or none is made here.
-
-        Args:
-            within: seconds to wait for it.
 
         Raises:
             EngineUnreachableError: the engine did not answer. It may make it all the same.
@@ -439,7 +432,7 @@ class KeeperLink:
             if request.brings_up:
                 self._bringing.add(number)
         try:
-            line = json.dumps({"id": number, "do": do, **request.words()}).encode() + b"\n"
+            line = json.dumps({"id": number, "do": do, **vars(request)}).encode() + b"\n"
             with self._sending:
                 self._socket.sendall(line)
             answer = self._await(mine, timeout)

@@ -61,14 +61,7 @@ class Connection:
 
 
 class Clients:
-    """Everybody who is connected, and for whom they work.
-
-    Args:
-        stacks: what they hold.
-        processes: what they may have left.
-        ledger: who holds a lease stands there.
-        finished: set when nobody is left who holds anything.
-    """
+    """Who is connected, and for whom they work; ``finished`` is set when nobody who holds anything is left."""
 
     def __init__(self, stacks: Stacks, processes: Processes, ledger: LedgerWriter, finished: asyncio.Event) -> None:
         self.connections: list[Connection] = []

@@ -27,14 +27,9 @@ LOG_BUDGET = 1.0
 
 
 class Engine:
-    """The containers, networks and volumes of one environment on one engine.
+    """The containers, networks and volumes of one environment on one engine; networks are taken from ``range_``.
 
-    Args:
-        daemon: where the engine is.
-        claim: what tells the environment's objects from all others.
-        range_: the private range that networks are taken from.
-        tell: called on the loop with an event's name and the container that it is about, None for the engine itself.
-        say: takes lines for the keeper's log.
+    Events are told as ``Watch`` tells them.
     """
 
     def __init__(
@@ -49,12 +44,8 @@ class Engine:
         self._range = range_
         self._starts: dict[str, set[asyncio.Task[None]]] = {}
         self.watch = Watch(self._calls, tell, say)
+        self.containers = self.watch.containers
         self._calls.open(self.watch.open())
-
-    @property
-    def containers(self) -> dict[str, Container]:
-        """The containers by ``stack/service``."""
-        return self.watch.containers
 
     @property
     def lost(self) -> str:
@@ -95,11 +86,10 @@ class Engine:
             raise
 
     async def start_created(self, stack: str, stopped: Callable[[], bool]) -> dict[str, str]:
-        """Start all that was created for a stack, several at once; return service -> why the engine did not.
+        """Start all that was created for a stack, several at once, until ``stopped``.
 
-        Args:
-            stack: its name.
-            stopped: tells that no more is to be started.
+        Returns:
+            Service -> why the engine did not.
         """
         gate = asyncio.Semaphore(STARTS_AT_ONCE)
         refused: dict[str, str] = {}

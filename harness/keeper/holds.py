@@ -56,8 +56,6 @@ class Request:
 
     Attributes:
         ticket: the number by which it is answered.
-        client: who asks.
-        stack: the stack.
         includes: those that it stands on, should this client be the one to build it.
         alone: whether other clients of the sponsor shall not use it until it is given back.
         sponsor: for whom the client works, "" for itself.
@@ -76,8 +74,6 @@ class Answer:
     """What becomes of a request.
 
     Attributes:
-        ticket: whose.
-        stack: of which stack.
         build: whether its client is to build the stack; else it is there.
         refusal: why the client does not get it, "" when it does.
         circular: whether that is because clients wait for each other.
@@ -103,12 +99,9 @@ class Held:
     """A stack that is there. Changed by ``Holds`` only.
 
     Attributes:
-        name: its name.
-        includes: the stacks that it stands on.
         builder: the client that builds, or has built, it.
         owner: the client that has it alone, "" for none; it is one of the holders.
         sponsor: of the builder, "" for none or one that has left.
-        state: how far it has come.
         holders: clients, sponsors and ``kept``.
     """
 

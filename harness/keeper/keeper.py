@@ -1,14 +1,7 @@
 """The keeper: a small process that outlives everything else of an environment and is the only one that removes.
 
-It is the parent of the environment's services (``processes``): it holds their standard input, writes their output to
-files, reaps them, tells every connected run when one ends, and stops them when nobody needs them any more. A stack is
-needed while somebody holds it (``holds``, ``stacks``): a connected run, a stack that includes it, or ``kept``. A run's
-connection *is* its lease (``clients``): when the process that opened it is gone, however it went, its holds are gone
-too.
-
 Only the standard library is used, and one thread, so that services can be forked safely; where an environment has
-containers, the engine is spoken to by threads that touch none of the keeper's state (``containers``). How it is spoken
-to is in ``server``, and what it can be asked for in ``requests``.
+containers, threads that touch none of the keeper's state speak to the engine. docs/architecture.md has its rooms.
 """
 
 from __future__ import annotations
@@ -29,7 +22,7 @@ from harness.keeper.holds import State
 from harness.keeper.intents import REFRESH, Intents
 from harness.keeper.logs import Logs, say, wait_for
 from harness.keeper.networks import Networks, first_name
-from harness.keeper.processes import Processes, Service
+from harness.keeper.processes import Processes
 from harness.keeper.stacks import Stack, Stacks, hurry
 from harness.ownership import objects, removal
 from harness.ownership.identity import this_process
@@ -39,9 +32,8 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Coroutine
 
-    from harness.keeper.messages import ServiceFacts
     from harness.keeper.server import Server
-    from harness.keeper.watch import Container
+    from harness.keeper.services import Service
 
 FIRST_LEASE_WITHIN = 5.0
 RETRY_FOR, RETRY_EVERY = 120.0, 2.0
@@ -72,7 +64,7 @@ class Keeper:
         self.logs = Logs(self.folder / "services", self.finished)
         self.stacks = Stacks(self.remove)
         self.networks = Networks(first_name(self.env), self.intents, awaited=header["awaits_network"])
-        self.processes = Processes(self.env, self.intents, self._tell_process, threads=bool(header["daemon"]))
+        self.processes = Processes(self.env, self.intents, self._tell, threads=bool(header["daemon"]))
         self.clients = Clients(self.stacks, self.processes, ledger, self.finished)
         self._clearing = asyncio.Lock()
 
@@ -92,7 +84,7 @@ class Keeper:
         watched: list[Coroutine[Any, Any, None]] = [
             self._watch_idle(),
             self._look_at_containers(),
-            self.logs.mark(lambda: [service.facts()["log"] for service in self.services()]),
+            self.logs.mark(lambda: [service.log for service in self.services()]),
             self.logs.bound(),
             self.intents.mind(self.finished),
         ]
@@ -137,7 +129,7 @@ class Keeper:
                 with contextlib.suppress(HarnessError):
                     await self.engine.refresh()
 
-    def services(self) -> list[Service | Container]:
+    def services(self) -> list[Service]:
         """Return everything that was started, or is about to be."""
         return [*self.processes.services.values(), *(self.engine.containers.values() if self.engine else ())]
 
@@ -151,22 +143,18 @@ class Keeper:
         """Return the labels of everything that is made for this environment on an engine."""
         return objects.labels_of(self.env, self.claim.nonce, this_process(), self.header["checkout"], **more)
 
-    def _tell(self, event: str, about: Container | None) -> None:
-        """Pass on what happened to a container."""
-        facts = about.facts() if about else None
-        if facts and event == "exit":
-            self.intents.ledger.note("container-ended", service=facts["service"], code=facts["exit_code"])
-        self.clients.tell_all(event, facts)
-
-    def _tell_process(self, event: str, facts: ServiceFacts) -> None:
-        self.clients.tell_all(event, facts)
+    def _tell(self, event: str, about: Service | None) -> None:
+        """Pass on what happened to a service, or to the engine itself."""
+        if about and about.container and event == "exit":
+            self.intents.ledger.note("container-ended", service=about.name, code=about.exit_code)
+        self.clients.tell_all(event, about.facts() if about else None)
 
     # -- removal ------------------------------------------------------------------------------------------------
 
     async def remove(self, stack: Stack, budget: clock.Deadline) -> list[str]:
         """Stop a stack's services, subjects first, and forget them; return what is left."""
         services = self.processes.of_stack(stack.name)
-        subjects = [service for service in services if service.spec["grace"] > 0]
+        subjects = [service for service in services if service.grace > 0]
         # A Compose that failed or was killed may have asked the engine for more than there is yet.
         cut_short = await self.end_commands(stack.name) or stack.unsure
         engine = self.engine
@@ -174,7 +162,7 @@ class Keeper:
             [container for container in engine.containers.values() if container.stack == stack.name] if engine else []
         )
         await asyncio.gather(
-            self.processes.stop({service: min(service.spec["grace"], budget.remaining()) for service in subjects}),
+            self.processes.stop({service: min(service.grace, budget.remaining()) for service in subjects}),
             *(
                 engine.stop(container, min(container.grace, budget.remaining()))
                 for container in containers
@@ -188,7 +176,7 @@ class Keeper:
                 await engine.log_complete(container)
                 engine.containers.pop(container.id, None)
         self.networks.forget(stack.name)
-        left += [f"process {pid} ({procs.command_of(pid)})" for pid in self.processes.left_of(services)]
+        left += procs.described(self.processes.left_of(services))
         self.processes.forget(services)
         return left
 

@@ -51,12 +51,7 @@ def is_alive(record: LedgerRecord) -> bool:
 
 
 def find_living(state: Path, checkout: str = "") -> list[LedgerRecord]:
-    """Return the living environments of this user, in the order of their names.
-
-    Args:
-        state: the state folder.
-        checkout: only those of this project, "" for all.
-    """
+    """Return the living environments of this user in the order of their names; of one ``checkout``, "" for all."""
     records, sockets = {}, listening()
     for path in ledger.all_ledgers(state):
         record = ledger.read(path)
@@ -122,35 +117,24 @@ def end(hung: Hung) -> list[str]:
 
 
 def _told_by_keepers(names: Iterable[str], checkout: str) -> list[LedgerRecord]:
-    names = list(names)
-    if not names:
-        return []
-    with ThreadPoolExecutor(max_workers=min(MOST_ASKED_AT_ONCE, len(names))) as pool:
+    with ThreadPoolExecutor(max_workers=MOST_ASKED_AT_ONCE) as pool:
         return [record for record in pool.map(lambda name: _told_by_keeper(name, checkout), names) if record]
 
 
-@dataclass(frozen=True)
-class _Keeper:
-    """Who listens: its process, and what it was started with, {} where that cannot be read."""
-
-    pid: int
-    header: dict[str, Any]
-
-
-def _keeper(name: str) -> _Keeper | None:
-    """Return who listens under a name, None when nobody of this user does."""
+def _listener(name: str) -> int | None:
+    """Return the process that listens under a name, None when none of this user does."""
     try:
         connection, pid = connect(name)
     except HungKeeperError as error:
-        return _Keeper(error.pid, _header_of(error.pid, name))
+        return error.pid
     except BrokenStack:
         return None
     connection.close()
-    return _Keeper(pid, _header_of(pid, name))
+    return pid
 
 
 def _header_of(pid: int, name: str) -> dict[str, Any]:
-    """Return what the keeper ``pid`` was started with: it stands in its command line."""
+    """Return what the keeper ``pid`` was started with: it stands in its command line; {} where that cannot be read."""
     for word in procs.words_of(pid):
         if word.startswith("{"):
             try:
@@ -167,24 +151,26 @@ def _told_by_keeper(name: str, checkout: str) -> LedgerRecord | None:
 
     None when nobody listens any more, the environment is ending, or it is of another ``checkout``.
     """
-    keeper = _keeper(name)
-    if keeper is None or (checkout and keeper.header.get("checkout", checkout) != checkout):
+    pid = _listener(name)
+    if pid is None:
+        return None
+    header = _header_of(pid, name)
+    if checkout and header.get("checkout", checkout) != checkout:
         return None
     try:
         with closing(KeeperLink(name, lease=False)) as link:
             answer = link.ask(Ledger(), timeout=ANSWER_BUDGET)
     except UnansweredError:
-        return _seen(keeper)
+        return _seen(pid, header)
     except BrokenStack:
         return None  # it has just ended
     except HarnessError:
-        return _seen(keeper)  # of an older version, which does not tell
+        return _seen(pid, header)  # of an older version, which does not tell
     return ledger.record_of(Path(answer["path"]), answer["lines"]) if answer else None
 
 
-def _seen(keeper: _Keeper) -> LedgerRecord | None:
+def _seen(pid: int, header: dict[str, Any]) -> LedgerRecord | None:
     """Return what can be seen of an environment whose keeper does not tell; it counts as kept."""
-    header = keeper.header
     if not header:
         return None
     return ledger.LedgerRecord(
@@ -194,7 +180,7 @@ def _seen(keeper: _Keeper) -> LedgerRecord | None:
         engine=header["engine"],
         folder=header["folder"],
         socket=header["socket"],
-        keeper=replace(this_process(), pid=keeper.pid, start=procs.start_time_of(keeper.pid) or 0),
+        keeper=replace(this_process(), pid=pid, start=procs.start_time_of(pid) or 0),
         kept=True,
         daemon=Daemon(**header["daemon"]) if header["daemon"] else None,
     )

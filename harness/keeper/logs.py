@@ -39,14 +39,10 @@ _fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int6
 
 
 class LogBounds:
-    """Bounds the logs in one folder. It has no state but what it has said.
+    """Bounds the logs in one folder. It has no state but what it has said, once for each reason.
 
     Only regular files of the folder itself are touched: a link there leads to another environment's log, which is that
     keeper's to bound.
-
-    Args:
-        folder: where the logs are.
-        say: takes a line about what cannot be bounded, once for each reason.
     """
 
     def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
@@ -148,12 +144,7 @@ class LogMarks:
 
 
 class Logs:
-    """The logs of the services in one folder, minded while the keeper lives.
-
-    Args:
-        folder: where they are.
-        ended: set when they are to be minded no longer.
-    """
+    """The logs of the services in one folder, minded until ``ended``."""
 
     def __init__(self, folder: Path, ended: asyncio.Event) -> None:
         self.marks = LogMarks()

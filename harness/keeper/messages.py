@@ -6,195 +6,138 @@ JSON is. A field of a request that was left out has its default, so that a newer
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Generic, Required, TypedDict, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, dataclass_transform
 
 AnswerT = TypeVar("AnswerT")
 
 
-class ServiceFacts(TypedDict):
-    """What clients may know of a service.
+if TYPE_CHECKING:  # to make these classes takes a start more than a millisecond
+    from typing import Required, TypedDict
 
-    ``state`` is running, held, paused, exited or (a container's) created; ``under`` what ran when it ended, in words;
-    ``log_start`` the size of its log when its present life began; ``container`` and ``health`` are "" of a process.
-    """
+    class ServiceFacts(TypedDict):
+        """What clients may know of a service.
 
-    stack: str
-    service: str
-    state: str
-    pid: int
-    start_time: int
-    exit_code: int | None
-    expected: bool
-    under: str
-    starts: int
-    restarts: int
-    log: str
-    log_start: int
-    container: str
-    health: str
-    oom: bool
+        ``state`` is running, held, paused, exited or (a container's) created; ``under`` what ran when it ended, in
+        words; ``log_start`` the size of its log when its present life began; ``container`` and ``health`` are "" of a
+        process.
+        """
 
+        stack: str
+        service: str
+        state: str
+        pid: int
+        start_time: int
+        exit_code: int | None
+        expected: bool
+        under: str
+        starts: int
+        restarts: int
+        log: str
+        log_start: int
+        container: str
+        health: str
+        oom: bool
 
-class Event(ServiceFacts, total=False):
-    """Something that happened, told unasked; of the engine itself there are no facts.
+    class Event(ServiceFacts, total=False):
+        """Something that happened, told unasked; of the engine itself there are no facts.
 
-    ``event`` is started, exit, health, engine-lost or engine-back; ``record`` whether the client is the one of its run
-    that writes it down.
-    """
+        ``event`` is started, exit, health, engine-lost or engine-back; ``record`` whether the client is the one of its
+        run that writes it down.
+        """
 
-    event: Required[str]
-    record: bool
+        event: Required[str]
+        record: bool
 
+    class StackFacts(TypedDict):
+        """What clients may know of a stack; ``record`` is what its builder has said of it."""
 
-class StackFacts(TypedDict):
-    """What clients may know of a stack; ``record`` is what its builder has said of it."""
+        settled: bool
+        includes: list[str]
+        holders: list[str]
+        record: dict[str, Any]
 
-    settled: bool
-    includes: list[str]
-    holders: list[str]
-    record: dict[str, Any]
+    class EnvironmentFacts(TypedDict):
+        """What a client is told when it comes: the keeper's ``pid`` and ``start`` time, its loopback ``network``..."""
 
+        env: str
+        pid: int
+        start: int
+        network: str
+        connection: str
+        labels: dict[str, str]
+        key: str
+        engine_lost: bool
 
-class EnvironmentFacts(TypedDict):
-    """What a client is told when it comes: the keeper's ``pid`` and ``start`` time, its loopback ``network``..."""
+    class LedgerLines(TypedDict, total=False):
+        """Where a ledger is, or should be, and its lines; nothing when it is deleted."""
 
-    env: str
-    pid: int
-    start: int
-    network: str
-    connection: str
-    labels: dict[str, str]
-    key: str
-    engine_lost: bool
+        path: str
+        lines: list[dict[str, Any]]
 
+    class Leased(TypedDict):
+        """``STACK/SERVICE`` -> address, and name -> port."""
 
-class Nothing(TypedDict):
-    """An answer that only says that it was done."""
+        addresses: dict[str, str]
+        ports: dict[str, int]
 
+    class Acquired(TypedDict, total=False):
+        """Whether the client is to build the stack; else what its builder has said of it."""
 
-class LedgerLines(TypedDict, total=False):
-    """Where a ledger is, or should be, and its lines; nothing when it is deleted."""
+        build: bool
+        record: dict[str, Any]
 
-    path: str
-    lines: list[dict[str, Any]]
+    class Downed(TypedDict):
+        """What is left; the stacks that ``up`` keeps still, those that are there, and who holds something."""
 
+        left: list[str]
+        kept: list[str]
+        stacks: list[str]
+        held_by: list[str]
 
-class Leased(TypedDict):
-    """``STACK/SERVICE`` -> address, and name -> port."""
+    class Ended(TypedDict):
+        """What is left, and whether the environment ends."""
 
-    addresses: dict[str, str]
-    ports: dict[str, int]
+        left: list[str]
+        ended: bool
 
+    class Composed(TypedDict):
+        """Compose's exit code, and service -> why the engine did not start it."""
 
-class Acquired(TypedDict, total=False):
-    """Whether the client is to build the stack; else what its builder has said of it."""
+        code: int | None
+        refused: dict[str, str]
 
-    build: bool
-    record: dict[str, Any]
+    class Explained(TypedDict, total=False):
+        """What an engine knows of a container; nothing of a process, or when it was not asked."""
 
+        oom: bool
+        pid: int
+        error: str
+        restarts: int
+        health: str
+        health_log: list[str]
+        memory: int
 
-class Left(TypedDict):
-    """What could not be removed, in words."""
+    class Listed(TypedDict):
+        """All services that were started, and all stacks."""
 
-    left: list[str]
+        services: list[ServiceFacts]
+        stacks: dict[str, StackFacts]
 
+    class Spec(TypedDict):
+        """A process to start; ``grace`` in seconds, ``stop`` a command that asks it to end, () for ``signal``."""
 
-class Downed(TypedDict):
-    """What is left; the stacks that ``up`` keeps still, those that are there, and who holds something."""
-
-    left: list[str]
-    kept: list[str]
-    stacks: list[str]
-    held_by: list[str]
-
-
-class Ended(TypedDict):
-    """What is left, and whether the environment ends."""
-
-    left: list[str]
-    ended: bool
-
-
-class Graces(TypedDict):
-    """How many seconds all services have to end when they are asked to, one stack after the other."""
-
-    seconds: float
-
-
-class MadeNetwork(TypedDict):
-    """A network of containers."""
-
-    name: str
-    subnet: str
-    gateway: str
-    id: str
-
-
-class Composed(TypedDict):
-    """Compose's exit code, and service -> why the engine did not start it."""
-
-    code: int | None
-    refused: dict[str, str]
-
-
-class Explained(TypedDict, total=False):
-    """What an engine knows of a container; nothing of a process, or when it was not asked."""
-
-    oom: bool
-    pid: int
-    error: str
-    restarts: int
-    health: str
-    health_log: list[str]
-    memory: int
-
-
-class Exposed(TypedDict):
-    """Bindings that are not on loopback."""
-
-    exposed: list[str]
-
-
-class Listed(TypedDict):
-    """All services that were started, and all stacks."""
-
-    services: list[ServiceFacts]
-    stacks: dict[str, StackFacts]
-
-
-class Looked(TypedDict):
-    """Whether the engine did not answer in time."""
-
-    late: bool
-
-
-class Sizes(TypedDict):
-    """Log -> size in bytes."""
-
-    sizes: dict[str, int]
-
-
-class Spec(TypedDict):
-    """A process to start; ``grace`` in seconds, ``stop`` a command that asks it to end, () for ``signal``."""
-
-    argv: list[str]
-    env: dict[str, str]
-    cwd: str
-    grace: float
-    stop: list[str]
-    signal: int
-    hold: bool
-
-
-class LoggedSpec(Spec):
-    """The same with the file that its output goes to."""
-
-    log: str
+        argv: list[str]
+        env: dict[str, str]
+        cwd: str
+        grace: float
+        stop: list[str]
+        signal: int
+        hold: bool
 
 
 @dataclass_transform(frozen_default=True)
 class Request(Generic[AnswerT]):
-    """Something that a client asks for: a frozen value of the fields that its class declares.
+    """Something that a client asks for: a frozen value of the fields that its class declares. ``vars`` are its JSON.
 
     It is no dataclass: to make the classes of all requests took a start 25 ms.
 
@@ -215,12 +158,8 @@ class Request(Generic[AnswerT]):
             raise TypeError(f"Request {self.do!r}: {', '.join(wrong)}")
         vars(self).update(fields)
 
-    def words(self) -> dict[str, object]:
-        """Return the fields that it was given, as JSON values."""
-        return dict(vars(self))
 
-
-class Hello(Request[EnvironmentFacts]):
+class Hello(Request["EnvironmentFacts"]):
     """Say who the client is; with ``lease`` it holds what it acquires until its process is gone.
 
     What clients share is held for their ``sponsor`` (pid, start time) as well; when that is the client itself, it takes
@@ -234,13 +173,13 @@ class Hello(Request[EnvironmentFacts]):
     sponsor: tuple[int, int] | None = None
 
 
-class Ledger(Request[LedgerLines]):
+class Ledger(Request["LedgerLines"]):
     """Ask for the ledger."""
 
     do = "ledger"
 
 
-class Lease(Request[Leased]):
+class Lease(Request["Leased"]):
     """Ask for addresses of ``stack/service`` names and numbers of named ports; with ``anew`` other numbers."""
 
     do = "lease"
@@ -249,7 +188,7 @@ class Lease(Request[Leased]):
     anew: bool = False
 
 
-class Acquire(Request[Acquired]):
+class Acquire(Request["Acquired"]):
     """Hold a stack. The first one to ask is told to build it, others wait until it is settled.
 
     A client with a sponsor shares it with that sponsor's other clients to the sponsor's end; or has it ``alone``: they
@@ -263,7 +202,7 @@ class Acquire(Request[Acquired]):
     alone: bool = False
 
 
-class Settled(Request[Nothing]):
+class Settled(Request[None]):
     """Say, as its builder, that a stack is ready and seeded."""
 
     do = "settled"
@@ -272,14 +211,14 @@ class Settled(Request[Nothing]):
     record: dict[str, Any]
 
 
-class Release(Request[Left]):
-    """Stop holding a stack; what nobody holds any more is removed and verified."""
+class Release(Request[dict[str, list[str]]]):
+    """Stop holding a stack; what nobody holds any more is removed and verified. ``left`` could not be, in words."""
 
     do = "release"
     stack: str
 
 
-class Keep(Request[Nothing]):
+class Keep(Request[None]):
     """Let stacks (None: all that the client holds) stay without a run, until ``down`` or ``ttl`` seconds unused."""
 
     do = "keep"
@@ -287,27 +226,27 @@ class Keep(Request[Nothing]):
     stacks: list[str] | None = None
 
 
-class Down(Request[Downed]):
-    """Stop keeping one stack, or all ("")."""
+class Down(Request["Downed"]):
+    """Stop keeping one stack, or all (""); what nobody holds any more is removed and verified."""
 
     do = "down"
     stack: str = ""
 
 
-class AskGraces(Request[Graces]):
-    """Ask how long a removal may take."""
+class AskGraces(Request[dict[str, float]]):
+    """Ask how many ``seconds`` all services have to end when they are asked to, one stack after the other."""
 
     do = "graces"
 
 
-class Goodbye(Request[Ended]):
+class Goodbye(Request["Ended"]):
     """End a run: drop all its holds. A signal is in a hurry."""
 
     do = "goodbye"
     hurried: bool = False
 
 
-class Start(Request[ServiceFacts]):
+class Start(Request["ServiceFacts"]):
     """Start a process."""
 
     do = "start"
@@ -317,15 +256,15 @@ class Start(Request[ServiceFacts]):
     spec: Spec
 
 
-class TakeNetwork(Request[Nothing]):
+class TakeNetwork(Request[None]):
     """Hand over the environment's network, made by the run; None when the engine refused it."""
 
     do = "take_network"
     made: dict[str, str] | None
 
 
-class JoinNetwork(Request[MadeNetwork]):
-    """Ask for the network that a stack's containers join."""
+class JoinNetwork(Request[dict[str, str]]):
+    """Ask for the network that a stack's containers join, which those of the stacks that it includes join too."""
 
     do = "network"
     brings_up = True
@@ -333,7 +272,7 @@ class JoinNetwork(Request[MadeNetwork]):
     services: list[str]
 
 
-class Compose(Request[Composed]):
+class Compose(Request["Composed"]):
     """Run Compose for a stack to its end.
 
     ``services`` is what it is about to start -> grace in seconds. With ``start`` it only creates, and then all is
@@ -351,15 +290,18 @@ class Compose(Request[Composed]):
     start: bool = False
 
 
-class StopCompose(Request[Nothing]):
+class StopCompose(Request[None]):
     """End what Compose does for a stack, and what it has the keeper do: it is of no use any more."""
 
     do = "stop_compose"
     stack: str
 
 
-class Explain(Request[Explained]):
-    """Ask what the engine knows of a container. With ``ask`` false its log is only made complete."""
+class Explain(Request["Explained"]):
+    """Ask what the engine knows of a container.
+
+    With ``ask`` false the engine is not asked, which takes a tenth of a second; the log is complete all the same.
+    """
 
     do = "explain"
     stack: str
@@ -367,25 +309,28 @@ class Explain(Request[Explained]):
     ask: bool = True
 
 
-class AskExposed(Request[Exposed]):
-    """Ask for bindings of containers that are not on loopback."""
+class AskExposed(Request[dict[str, list[str]]]):
+    """Ask for the bindings of containers that are not on loopback (``exposed``)."""
 
     do = "exposed"
 
 
-class Services(Request[Listed]):
+class Services(Request["Listed"]):
     """Ask for the facts of all services and the state of all stacks."""
 
     do = "services"
 
 
-class Look(Request[Looked]):
-    """Have it seen which services have ended, and told of it before this is answered."""
+class Look(Request[dict[str, bool]]):
+    """Have it seen which services have ended, and told of it before this is answered.
+
+    ``late`` says that the engine did not answer in time.
+    """
 
     do = "look"
 
 
-class Blame(Request[Nothing]):
+class Blame(Request[None]):
     """Note what ran when a service ended, for everybody who finds it so later on; who comes first knows best."""
 
     do = "blame"
@@ -394,14 +339,14 @@ class Blame(Request[Nothing]):
     under: str
 
 
-class LogsSince(Request[Sizes]):
-    """Ask how large each log was some seconds ago."""
+class LogsSince(Request[dict[str, dict[str, int]]]):
+    """Ask how large each log was some seconds ago; ``sizes`` is log -> bytes."""
 
     do = "logs_since"
     seconds: float
 
 
-class Act(Request[ServiceFacts]):
+class Act(Request["ServiceFacts"]):
     """Do to one service what a test asks for: kill, stop, start, restart, pause, unpause, go."""
 
     do = "act"
@@ -411,14 +356,7 @@ class Act(Request[ServiceFacts]):
     grace: float = 2.0
 
 
-_REQUESTS: dict[str, type[Request[Any]]] = {
-    request.do: request
-    for request in (
-        *(Hello, Ledger, Lease, Acquire, Settled, Release, Keep, Down, AskGraces, Goodbye),
-        *(Start, TakeNetwork, JoinNetwork, Compose, StopCompose, Explain, AskExposed, Services, Look, Blame),
-        *(LogsSince, Act),
-    )
-}
+_REQUESTS: dict[str, type[Request[Any]]] = {request.do: request for request in Request.__subclasses__()}
 
 
 def read_request(message: dict[str, Any]) -> Request[Any]:

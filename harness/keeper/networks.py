@@ -19,21 +19,14 @@ if TYPE_CHECKING:
 
     from harness.daemon import Api
     from harness.keeper.intents import Intents
+    from harness.ownership.objects import Claim
 
     Make = Callable[[str, dict[str, str]], Awaitable["Network"]]
-    from harness.ownership.objects import Claim
 
 
 @dataclass(frozen=True)
 class Network:
-    """A network of containers.
-
-    Attributes:
-        name: its name on the engine.
-        subnet: its range.
-        gateway: this machine's address on it.
-        id: its full id, "" of one that is only planned.
-    """
+    """A network of containers; ``gateway`` is this machine's address on it, ``id`` "" of one that is only planned."""
 
     name: str
     subnet: str
@@ -62,15 +55,10 @@ def make_network(
     labels: dict[str, str],
     given_up: Callable[[], bool] = lambda: False,
 ) -> Network:
-    """Make a network in a free /24.
+    """Make a network in a free /24 of ``range_``, with ``labels`` and its seal.
 
-    Args:
-        api: the engine.
-        name: its name.
-        range_: the private range that it is taken from.
-        claim: whose it is; its nonce chooses the order in which they are tried, so that environments are spread.
-        labels: its labels, to which its seal is added.
-        given_up: tells that no further one is to be tried.
+    The nonce of ``claim`` chooses the order in which they are tried, so that environments are spread; once ``given_up``
+    says so, no further one is.
 
     Raises:
         BrokenStack: every one is taken, the engine refused, with its words, or it was given up.
@@ -119,10 +107,7 @@ def _routes() -> list[ipaddress.IPv4Network]:
 class Networks:
     """The networks of one environment, and the names of services on each.
 
-    Args:
-        first: the name of the environment's own.
-        intents: where it is written down before one is made.
-        awaited: whether the run has asked the engine for the first one, and has not told of it yet.
+    ``awaited`` is whether the run has asked the engine for the ``first`` one, and has not told of it yet.
     """
 
     def __init__(self, first: str, intents: Intents, *, awaited: bool) -> None:
@@ -149,9 +134,7 @@ class Networks:
         """Return a network, None before it is made."""
         return self._networks.get(name)
 
-    async def make(
-        self, make: Callable[[str, dict[str, str]], Awaitable[Network]], name: str, labels: dict[str, str]
-    ) -> Network:
+    async def make(self, make: Make, name: str, labels: dict[str, str]) -> Network:
         """Have a network made, and take it. Raises what ``make`` does."""
         self._intents.intend("network", name=name)
         network = await make(name, labels)

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 from harness import clock, procs
 from harness.keeper import held
 from harness.keeper.logs import say, wait_for
+from harness.keeper.services import Service
 from harness.ownership.identity import RUN_COOKIE, SERVICE_COOKIE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from harness.keeper.intents import Intents
-    from harness.keeper.messages import LoggedSpec, ServiceFacts
+    from harness.keeper.messages import Spec
 
 KILL_BUDGET = 10.0
 UNREAPED = 0.5  # seconds in which a dead child is ours to collect, unless a debugger has not looked yet
@@ -42,35 +43,28 @@ _LAUNCH = (
 _LAUNCHER = (sys.executable, "-ISc", _LAUNCH)
 
 
-class Service:
-    """One service process, and the next one after a restart."""
+class ServiceProcess(Service):
+    """One service as a process."""
 
-    def __init__(self, stack: str, name: str, spec: LoggedSpec) -> None:
-        self.stack = stack
-        self.name = name
+    def __init__(self, stack: str, name: str, spec: Spec, log: str) -> None:
+        super().__init__(stack, name, log, spec["grace"])
         self.spec = spec
         self.process: procs.Popen[bytes] | None = None
-        self.pid = 0
-        self.start_time = 0
-        self.exit_code: int | None = None
-        self.expected = False
-        self.under = ""  # what ran when it ended, in words
         self.paused = False
         self.held = False
-        self.starts = 0
-        self.log_start = 0
         self.gone = asyncio.Event()
         self._stdin = -1
-
-    @property
-    def id(self) -> str:
-        """``stack/service``."""
-        return f"{self.stack}/{self.name}"
 
     @property
     def running(self) -> bool:
         """Whether its process lives."""
         return self.process is not None and self.exit_code is None
+
+    def state_now(self) -> str:
+        """Return its state: held, paused, running or exited."""
+        if self.held:
+            return "held"
+        return ("paused" if self.paused else "running") if self.running else "exited"
 
     def launch(self, env: str, *, threads: bool) -> None:
         """Start a process for it; with ``threads`` in this process, by way of one that has none.
@@ -82,7 +76,7 @@ class Service:
         """
         spec = self.spec
         launcher = held.LAUNCHER if spec.get("hold") else _LAUNCHER if threads else ()
-        log = Path(spec["log"])
+        log = Path(self.log)
         log.parent.mkdir(parents=True, exist_ok=True)
         read_end, write_end = os.pipe()
         try:
@@ -127,29 +121,8 @@ class Service:
 
     def spawn_stop_command(self) -> procs.Popen[bytes]:
         """Start the command that asks it to stop. Raises OSError."""
-        with Path(self.spec["log"]).open("ab") as output:
+        with Path(self.log).open("ab") as output:
             return procs.spawn(self.spec["stop"], env=self.spec["env"], cwd=self.spec["cwd"], output=output)
-
-    def facts(self) -> ServiceFacts:
-        """Return what clients may know."""
-        state = "running" if self.running else "exited"
-        return {
-            "stack": self.stack,
-            "service": self.name,
-            "state": "held" if self.held else "paused" if self.paused and self.running else state,
-            "pid": self.pid,
-            "start_time": self.start_time,
-            "exit_code": self.exit_code,
-            "expected": self.expected,
-            "under": self.under,
-            "starts": self.starts,
-            "restarts": max(0, self.starts - 1),
-            "log": self.spec["log"],
-            "log_start": self.log_start,
-            "container": "",
-            "health": "",
-            "oom": False,
-        }
 
 
 class Command:
@@ -165,33 +138,29 @@ class Command:
 class Processes:
     """The services and commands of one environment.
 
-    Args:
-        env: the environment's id, by which whatever they fork is found.
-        intents: where it is written down before one is started.
-        threads: whether this process has threads, so that no Python may run between fork and exec.
-        tell: takes the event of a service's end.
+    With ``threads`` this process has some, so that no Python may run between fork and exec.
     """
 
-    def __init__(self, env: str, intents: Intents, tell: Callable[[str, ServiceFacts], None], *, threads: bool) -> None:
-        self.services: dict[str, Service] = {}
+    def __init__(self, env: str, intents: Intents, tell: Callable[[str, Service], None], *, threads: bool) -> None:
+        self.services: dict[str, ServiceProcess] = {}
         self.commands: dict[int, Command] = {}
         self._env = env
         self._intents = intents
         self._threads = threads
         self._tell = tell
 
-    def of_stack(self, stack: str) -> list[Service]:
+    def of_stack(self, stack: str) -> list[ServiceProcess]:
         """Return the services of a stack."""
         return [service for service in self.services.values() if service.stack == stack]
 
-    def start(self, stack: str, name: str, spec: LoggedSpec) -> Service:
+    def start(self, stack: str, name: str, spec: Spec, log: str) -> ServiceProcess:
         """Start a service and return it. Raises OSError when it cannot be executed."""
-        service = Service(stack, name, spec)
+        service = ServiceProcess(stack, name, spec, log)
         self.services[service.id] = service
         self.launch(service)
         return service
 
-    def launch(self, service: Service) -> None:
+    def launch(self, service: ServiceProcess) -> None:
         """Start the process of a service. Raises OSError when it cannot be executed."""
         self._intents.intend("start", service=service.id)
         service.launch(self._env, threads=self._threads)
@@ -229,13 +198,13 @@ class Processes:
                 continue
             self._ended(service, service.process.wait())
 
-    def _ended(self, service: Service, code: int) -> None:
+    def _ended(self, service: ServiceProcess, code: int) -> None:
         service.ended(code)
         self._intents.ledger.note("ended", pid=service.pid, code=code)
         say(f"{service.id}: {procs.describe_exit(code)}{'' if service.expected else ', not asked for'}")
-        self._tell("exit", service.facts())
+        self._tell("exit", service)
 
-    def forget(self, services: Collection[Service]) -> None:
+    def forget(self, services: Collection[ServiceProcess]) -> None:
         """Know no more of services that were removed."""
         for service in services:
             del self.services[service.id]
@@ -249,13 +218,13 @@ class Processes:
             await wait_for(command.gone, KILL_BUDGET)
         return bool(commands)
 
-    def left_of(self, services: Collection[Service]) -> dict[int, int]:
+    def left_of(self, services: Collection[ServiceProcess]) -> dict[int, int]:
         """Return ``{pid: start time}`` of what lives of services, by one walk through /proc."""
         names = {service.id for service in services}
         processes = procs.with_cookies(f"{RUN_COOKIE}={self._env}", SERVICE_COOKIE) if names else {}
         return {pid: start for pid, (start, name) in processes.items() if name in names}
 
-    async def stop(self, graces: Mapping[Service, float]) -> None:
+    async def stop(self, graces: Mapping[ServiceProcess, float]) -> None:
         """End services side by side, each asked to for its seconds of grace first, then whatever they forked."""
         for service in graces:
             service.expected = True
@@ -273,7 +242,7 @@ class Processes:
                 return
             await self.kill_all(rest, deadline)
 
-    async def _end(self, service: Service, grace: float, family: dict[int, int]) -> None:
+    async def _end(self, service: ServiceProcess, grace: float, family: dict[int, int]) -> None:
         """Walk the ladder: declared command, TERM, KILL."""
         if service.running and grace > 0:
             deadline = clock.Deadline.after(grace)
@@ -289,14 +258,14 @@ class Processes:
             procs.kill_group(service.pid, signal.SIGKILL)
             await self._wait_until_ended(service)
 
-    async def _wait_until_ended(self, service: Service) -> None:
+    async def _wait_until_ended(self, service: ServiceProcess) -> None:
         """Wait until it is dead. A debugger that has not looked yet keeps its end from us: it is over all the same."""
         await wait_gone(service.pid, service.start_time, clock.Deadline.after(KILL_BUDGET))
         await wait_for(service.gone, UNREAPED)
         if service.running and not procs.is_alive(service.pid, service.start_time):
             self._ended(service, -signal.SIGKILL)
 
-    async def _run_stop_command(self, service: Service, seconds: float) -> None:
+    async def _run_stop_command(self, service: ServiceProcess, seconds: float) -> None:
         try:
             process = service.spawn_stop_command()
         except OSError as error:
@@ -321,7 +290,7 @@ class Processes:
         if strays:
             await self.kill_all(strays, clock.Deadline.after(KILL_BUDGET))
             strays = procs.with_cookie(f"{RUN_COOKIE}={self._env}")
-        return [f"process {pid} ({procs.command_of(pid)})" for pid in strays]
+        return procs.described(strays)
 
 
 def _of_group(pids: dict[int, int], group: int) -> dict[int, int]:

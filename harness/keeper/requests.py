@@ -13,7 +13,6 @@ from harness.errors import HarnessError
 from harness.keeper import messages
 from harness.keeper.holds import KEPT, State
 from harness.keeper.networks import Network
-from harness.keeper.processes import Service
 from harness.keeper.stacks import hurry
 from harness.keeper.watch import Container
 from harness.ownership import objects
@@ -38,24 +37,19 @@ class StackRequests:
     def handlers(self) -> dict[type[messages.Request[Any]], Handler]:
         """Return what does which request."""
         return {
-            messages.Hello: self.hello,
-            messages.Ledger: self.ledger,
-            messages.Lease: self.lease,
-            messages.Acquire: self.acquire,
-            messages.Settled: self.settled,
-            messages.Release: self.release,
-            messages.Keep: self.keep,
-            messages.Down: self.down,
-            messages.AskGraces: self.graces,
-            messages.Goodbye: self.goodbye,
+            messages.Hello: self._hello,
+            messages.Ledger: self._ledger_lines,
+            messages.Lease: self._lease,
+            messages.Acquire: self._acquire,
+            messages.Settled: self._settled,
+            messages.Release: self._release,
+            messages.Keep: self._keep,
+            messages.Down: self._down,
+            messages.AskGraces: self._graces,
+            messages.Goodbye: self._goodbye,
         }
 
-    async def hello(self, connection: Connection, request: messages.Hello) -> messages.EnvironmentFacts:
-        """Take a client's name; with ``lease`` it holds what it acquires until its process is gone.
-
-        What clients share is held for their ``sponsor`` (pid, start time) as well; when that is the client itself, it
-        takes over this hold.
-        """
+    async def _hello(self, connection: Connection, request: messages.Hello) -> messages.EnvironmentFacts:
         if request.sponsor:
             connection.sponsor = self._clients.sponsor(*request.sponsor)
             if request.sponsor[0] == request.pid:
@@ -74,13 +68,11 @@ class StackRequests:
             "engine_lost": bool(self._keeper.engine and self._keeper.engine.lost),
         }
 
-    async def ledger(self, _: Connection, __: messages.Ledger) -> messages.LedgerLines:
-        """Return where the ledger is, or should be, and its lines; {} when nothing is left that it would tell of."""
+    async def _ledger_lines(self, _: Connection, __: messages.Ledger) -> messages.LedgerLines:
         ledger = self._ledger
         return {} if ledger.is_deleted else {"path": str(ledger.path), "lines": ledger.lines()}
 
-    async def lease(self, _: Connection, request: messages.Lease) -> messages.Leased:
-        """Return addresses for ``stack/service`` names and numbers for named ports; with ``anew`` other numbers."""
+    async def _lease(self, _: Connection, request: messages.Lease) -> messages.Leased:
         for name in request.ports if request.anew else ():
             self._addresses.forget_port(name)
         return {
@@ -88,12 +80,7 @@ class StackRequests:
             "ports": {name: self._addresses.port(name) for name in request.ports},
         }
 
-    async def acquire(self, connection: Connection, request: messages.Acquire) -> messages.Acquired:
-        """Hold a stack. The first one to ask is told to build it, others wait until it is settled.
-
-        A client with a sponsor shares it with that sponsor's other clients to the sponsor's end; or has it ``alone``:
-        they wait until it is given back, unless it is shared already.
-        """
+    async def _acquire(self, connection: Connection, request: messages.Acquire) -> messages.Acquired:
         if connection.closed or not connection.is_lease:
             raise HarnessError(f"{connection.id} holds no lease, and so no stack")
         sponsor = connection.sponsor
@@ -102,19 +89,16 @@ class StackRequests:
             connection.id, request.stack, tuple(request.includes), alone=request.alone, sponsor=run
         )
 
-    async def settled(self, connection: Connection, request: messages.Settled) -> None:
-        """Take the word of the builder that its stack is ready and seeded."""
+    async def _settled(self, connection: Connection, request: messages.Settled) -> None:
         if not self._stacks.holds.is_needed(request.stack):
             raise HarnessError(f"Stack {request.stack!r} is gone")
         self._stacks.known[request.stack].record = request.record
         self._stacks.follow(self._stacks.holds.settled(connection.id, request.stack))
 
-    async def release(self, connection: Connection, request: messages.Release) -> messages.Left:
-        """Stop holding a stack; what nobody holds any more is removed and verified."""
+    async def _release(self, connection: Connection, request: messages.Release) -> dict[str, list[str]]:
         return {"left": await self._stacks.carry_out(self._stacks.holds.release(connection.id, request.stack))}
 
-    async def keep(self, connection: Connection, request: messages.Keep) -> None:
-        """Let stacks (default: all that the client holds) stay without a run, until ``down`` or ``ttl`` s unused."""
+    async def _keep(self, connection: Connection, request: messages.Keep) -> None:
         held = [stack.name for stack in self._stacks.holds.stacks.values() if connection.id in stack.holders]
         wanted = held if request.stacks is None else request.stacks
         if gone := [name for name in wanted if not self._stacks.holds.is_needed(name)]:
@@ -123,11 +107,7 @@ class StackRequests:
         self._keeper.ttl = request.ttl
         self._ledger.write("kept", value=True)
 
-    async def down(self, _: Connection, request: messages.Down) -> messages.Downed:
-        """Stop keeping one stack, or all; what nobody holds any more is removed and verified.
-
-        ``held_by`` names the runs that still use something, ``kept`` the stacks that stay up because of ``up``.
-        """
+    async def _down(self, _: Connection, request: messages.Down) -> messages.Downed:
         stacks = self._stacks.holds.stacks
         if request.stack and request.stack not in stacks:
             raise HarnessError(f"Stack {request.stack!r} is not up; there are: {', '.join(stacks)}")
@@ -154,16 +134,13 @@ class StackRequests:
             "held_by": [f"{client.id} (pid {client.pid})" for client in self._clients.leases() if client.id in held],
         }
 
-    async def graces(self, _: Connection, __: messages.AskGraces) -> messages.Graces:
-        """Return how many seconds all services have to end when they are asked to, one stack after the other."""
+    async def _graces(self, _: Connection, __: messages.AskGraces) -> dict[str, float]:
         graces: dict[str, float] = {}
         for service in self._keeper.services():
-            grace = service.spec["grace"] if isinstance(service, Service) else service.grace
-            graces[service.stack] = max(grace, graces.get(service.stack, 0.0))
+            graces[service.stack] = max(service.grace, graces.get(service.stack, 0.0))
         return {"seconds": sum(graces.values())}
 
-    async def goodbye(self, connection: Connection, request: messages.Goodbye) -> messages.Ended:
-        """End a run: drop all its holds, and report what could not be removed. A signal is in a hurry."""
+    async def _goodbye(self, connection: Connection, request: messages.Goodbye) -> messages.Ended:
         left = await self._stacks.carry_out(
             self._stacks.holds.leave(connection.id), hurry() if request.hurried else None
         )
@@ -191,40 +168,32 @@ class ServiceRequests:
     def handlers(self) -> dict[type[messages.Request[Any]], Handler]:
         """Return what does which request."""
         return {
-            messages.Start: self.start,
-            messages.TakeNetwork: self.take_network,
-            messages.JoinNetwork: self.network,
-            messages.Compose: self.compose,
-            messages.StopCompose: self.stop_compose,
-            messages.Explain: self.explain,
-            messages.AskExposed: self.exposed,
-            messages.Services: self.services,
-            messages.Look: self.look,
-            messages.Blame: self.blame,
-            messages.LogsSince: self.logs_since,
-            messages.Act: self.act,
+            messages.Start: self._start,
+            messages.TakeNetwork: self._take_network,
+            messages.JoinNetwork: self._network,
+            messages.Compose: self._compose,
+            messages.StopCompose: self._stop_compose,
+            messages.Explain: self._explain,
+            messages.AskExposed: self._exposed,
+            messages.Services: self._services,
+            messages.Look: self._look,
+            messages.Blame: self._blame,
+            messages.LogsSince: self._logs_since,
+            messages.Act: self._act,
         }
 
-    async def start(self, _: Connection, request: messages.Start) -> messages.ServiceFacts:
-        """Start a service: argv, env, cwd, log (a wish, which may get a suffix), subject, grace, stop, hold."""
+    async def _start(self, _: Connection, request: messages.Start) -> messages.ServiceFacts:
         self._stacks.refuse_what_goes(request.stack, f"service {request.service!r} was not started")
         log = self._logs.path_of(request.stack, request.service)
-        return self._processes.start(
-            request.stack, request.service, messages.LoggedSpec(**request.spec, log=log)
-        ).facts()
+        return self._processes.start(request.stack, request.service, request.spec, log).facts()
 
-    async def take_network(self, _: Connection, request: messages.TakeNetwork) -> None:
-        """Take the environment's network from the run that has made it; None when the engine refused it."""
+    async def _take_network(self, _: Connection, request: messages.TakeNetwork) -> None:
         async with self._networks.making:
             if request.made:
                 self._networks.take(Network(**request.made))
             self._networks.awaited = False
 
-    async def network(self, connection: Connection, request: messages.JoinNetwork) -> messages.MadeNetwork:
-        """Return the network that a stack's containers join.
-
-        The containers of the stacks that it includes join it too.
-        """
+    async def _network(self, connection: Connection, request: messages.JoinNetwork) -> dict[str, str]:
         engine, networks = self._keeper.containers(), self._networks
         async with networks.making:
             name = networks.name_for(request.stack, request.services)
@@ -239,14 +208,9 @@ class ServiceRequests:
                 for container in engine.containers.values():
                     if container.stack in below and container.container:
                         await engine.connect_to(network, container.container, [container.name])
-            return {"name": network.name, "subnet": network.subnet, "gateway": network.gateway, "id": network.id}
+            return network.as_dict()
 
-    async def compose(self, connection: Connection, request: messages.Compose) -> messages.Composed:
-        """Run Compose for a stack to its end; return its exit code.
-
-        ``services`` is what it is about to start -> grace in seconds. With ``start`` it only creates, and then all is
-        started here; ``refused`` is service -> why the engine did not.
-        """
+    async def _compose(self, connection: Connection, request: messages.Compose) -> messages.Composed:
         engine = self._keeper.containers()
         await engine.opened()  # its events are subscribed to before anything can happen
         for name, grace in request.services.items():
@@ -268,17 +232,12 @@ class ServiceRequests:
             await engine.refresh()
         return {"code": command.code, "refused": refused}
 
-    async def stop_compose(self, _: Connection, request: messages.StopCompose) -> None:
-        """End what Compose does for a stack now, and what it has us do: it is of no use any more."""
+    async def _stop_compose(self, _: Connection, request: messages.StopCompose) -> None:
         if request.stack in self._stacks.known:
             self._stacks.known[request.stack].stopped = True
         await self._keeper.end_commands(request.stack)
 
-    async def explain(self, _: Connection, request: messages.Explain) -> messages.Explained:
-        """Return what the engine knows of a container: OOM flag, error, last health checks; {} for a process.
-
-        With ``ask`` false the engine is not asked (which takes it a tenth of a second); the log is complete afterwards.
-        """
+    async def _explain(self, _: Connection, request: messages.Explain) -> messages.Explained:
         engine = self._keeper.engine
         container = engine.containers.get(f"{request.stack}/{request.service}") if engine else None
         if engine is None or container is None:
@@ -286,12 +245,10 @@ class ServiceRequests:
         await engine.log_complete(container)
         return await engine.explain(container) if request.ask else {}
 
-    async def exposed(self, _: Connection, __: messages.AskExposed) -> messages.Exposed:
-        """Return bindings of containers that are not on loopback."""
+    async def _exposed(self, _: Connection, __: messages.AskExposed) -> dict[str, list[str]]:
         return {"exposed": await self._keeper.containers().exposed()}
 
-    async def services(self, _: Connection, __: messages.Services) -> messages.Listed:
-        """Return the facts of all services and the state of all stacks."""
+    async def _services(self, _: Connection, __: messages.Services) -> messages.Listed:
         containers = list(self._keeper.engine.containers.values()) if self._keeper.engine else []
         unknown = [container for container in containers if container.running and not container.pid]
         if self._keeper.engine and unknown:
@@ -311,11 +268,7 @@ class ServiceRequests:
             },
         }
 
-    async def look(self, _: Connection, __: messages.Look) -> messages.Looked:
-        """Look which services have ended, and tell of it before this is answered: their ends may not be known yet.
-
-        ``late`` tells that the engine did not answer in time.
-        """
+    async def _look(self, _: Connection, __: messages.Look) -> dict[str, bool]:
         self._processes.reap()
         try:
             if self._keeper.engine:
@@ -324,19 +277,16 @@ class ServiceRequests:
             return {"late": True}
         return {"late": False}
 
-    async def blame(self, _: Connection, request: messages.Blame) -> None:
-        """Note what ran when a service ended, for everybody who finds it so later on; who comes first knows best."""
+    async def _blame(self, _: Connection, request: messages.Blame) -> None:
         for service in self._keeper.services():
             if service.id == f"{request.stack}/{request.service}" and not service.running:
                 service.under = service.under or request.under
 
-    async def logs_since(self, _: Connection, request: messages.LogsSince) -> messages.Sizes:
-        """Return log -> the size that it had ``seconds`` ago."""
-        logs = [facts["log"] for facts in (service.facts() for service in self._keeper.services())]
+    async def _logs_since(self, _: Connection, request: messages.LogsSince) -> dict[str, dict[str, int]]:
+        logs = [service.log for service in self._keeper.services()]
         return {"sizes": {log: self._logs.marks.since(log, request.seconds) for log in logs}}
 
-    async def act(self, _: Connection, request: messages.Act) -> messages.ServiceFacts:
-        """Do to one service what a test asks for: kill, stop, start, restart, pause, unpause, go."""
+    async def _act(self, _: Connection, request: messages.Act) -> messages.ServiceFacts:
         if request.act in ("start", "restart"):
             self._stacks.refuse_what_goes(request.stack, f"service {request.service!r} was not started")
         if self._keeper.engine and (

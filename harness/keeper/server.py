@@ -10,7 +10,6 @@ import asyncio
 import json
 import os
 import socket
-import struct
 import traceback
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from harness.errors import BrokenStack, HarnessError
 from harness.keeper.clients import Connection
 from harness.keeper.logs import say
 from harness.keeper.messages import Request, read_request
+from harness.ownership.locks import peer_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -32,12 +32,7 @@ LIMIT = 16 * 1024 * 1024
 
 
 class Server:
-    """Answers clients.
-
-    Args:
-        clients: takes who comes, and who has gone.
-        handlers: kind of a request -> what does it.
-    """
+    """Answers clients; ``handlers`` has for each kind of request what does it."""
 
     def __init__(self, clients: Clients, handlers: Mapping[type[Request[Any]], Handler]) -> None:
         self._clients = clients
@@ -53,11 +48,10 @@ class Server:
         self._numbers += 1
         connection = Connection(self._numbers, writer)
         peer: socket.socket = writer.get_extra_info("socket")
-        pid, uid, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        connection.pid, uid = peer_of(peer)
         if uid != os.getuid():
             writer.close()
             return
-        connection.pid = pid
         self._clients.connections.append(connection)
         try:
             while line := await reader.readline():

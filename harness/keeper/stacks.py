@@ -32,8 +32,7 @@ class Stack:
 class Stacks:
     """The stacks that are there, the clients that wait for one, and the removals that are under way.
 
-    Args:
-        remove: removes the services of a stack in no more grace than a deadline leaves; returns what is left.
+    ``remove`` removes the services of a stack in no more grace than a deadline leaves, and returns what is left.
     """
 
     def __init__(self, remove: Callable[[Stack, clock.Deadline], Awaitable[list[str]]]) -> None:

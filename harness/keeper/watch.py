@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from harness import clock
 from harness.daemon import PING_BUDGET, Api, ask, query
 from harness.errors import EngineUnreachableError, HarnessError
+from harness.keeper.services import Service
 from harness.ownership.objects import NUMBER, RUN, SERVICE, STACK, Object, as_object
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from http.client import HTTPResponse
 
     from harness.keeper.calls import Calls
-    from harness.keeper.messages import ServiceFacts
 
 LOST_AFTER = 10.0
 RETRY = 0.2
@@ -41,15 +41,7 @@ NANO = 1e9
 
 
 class Output:
-    """What a container writes, byte for byte, until it ends.
-
-    Args:
-        api: the engine.
-        container: its id.
-        method: of the request.
-        path: what is asked for: to be attached, or its log.
-        within: seconds for the beginning of the answer.
-    """
+    """What a container writes, byte for byte, until it ends; the answer has begun ``within`` seconds."""
 
     def __init__(self, api: Api, container: str, method: str, path: str, *, within: float) -> None:
         self.container = container
@@ -99,67 +91,31 @@ class Output:
         self._open.close()
 
 
-class Container:
+class Container(Service):
     """One service as a container: what the engine told of it."""
 
     def __init__(self, stack: str, name: str, log: str, grace: float) -> None:
-        self.stack = stack
-        self.name = name
-        self.log = log
-        self.grace = grace
-        self.container = ""
+        super().__init__(stack, name, log, grace)
         self.state = "created"
-        self.pid = 0
-        self.exit_code: int | None = None
-        self.expected = False
-        self.under = ""  # what ran when it ended, in words
-        self.oom = False
-        self.health = ""
-        self.starts = 0
-        self.log_start = 0
         self.log_from = 0.0
         self.seen = 0
         self.followed = asyncio.Event()
         self.attached: Output | None = None  # of the life that is about to begin
 
     @property
-    def id(self) -> str:
-        """``stack/service``."""
-        return f"{self.stack}/{self.name}"
-
-    @property
     def running(self) -> bool:
         """Whether it runs (a paused one does)."""
         return self.state in ("running", "paused")
 
-    def facts(self) -> ServiceFacts:
-        """Return what clients may know."""
-        return {
-            "stack": self.stack,
-            "service": self.name,
-            "state": self.state,
-            "pid": self.pid,
-            "start_time": 0,
-            "exit_code": self.exit_code,
-            "expected": self.expected,
-            "under": self.under,
-            "starts": self.starts,
-            "restarts": max(0, self.starts - 1),
-            "log": self.log,
-            "log_start": self.log_start,
-            "container": self.container,
-            "health": self.health,
-            "oom": self.oom,
-        }
+    def state_now(self) -> str:
+        """Return its state, as the engine told it."""
+        return self.state
 
 
 class Watch:
     """The containers of one environment, as the engine tells of them.
 
-    Args:
-        calls: the engine.
-        tell: called on the loop with an event's name and the container that it is about, None for the engine itself.
-        say: takes lines for the keeper's log.
+    ``tell`` is called on the loop with an event's name and the container that it is about, None for the engine itself.
     """
 
     def __init__(self, calls: Calls, tell: Callable[[str, Container | None], None], say: Callable[[str], None]) -> None:
@@ -337,8 +293,7 @@ class Watch:
         same = service.container == container
         self.own.add(container)
         service.container, service.state, service.pid = container, "running", 0
-        service.exit_code, service.expected, service.oom, service.health = None, False, False, ""
-        service.under = ""
+        service.exit_code, service.expected, service.oom, service.health, service.under = None, False, False, "", ""
         service.starts += 1
         path = Path(service.log)
         path.touch()

@@ -18,10 +18,8 @@ class Owner:
     """A process of this user, on this machine, in this boot, in this process namespace.
 
     Attributes:
-        uid: user id.
         machine: machine id (machine-id(5)), empty where there is none.
         boot: boot id (random(4)).
-        pid: process number.
         start: clock tick at which the process started (proc(5), field 22).
         pidns: inode of its process namespace, in which alone ``pid`` means anything.
     """

@@ -1,11 +1,8 @@
 """The ledger of an environment: what will be created, what was, and who may still need it.
 
 One file of JSON lines in the state folder. Its keeper holds an exclusive flock on it for life, so a ledger that can be
-locked belongs to a dead keeper. An intent is written before its act, which closes the window between creating a thing
-and dying.
-
-A line that is written survives every end of the keeper, and one that is on disk survives the machine's too. Only what
-survives that itself must be on disk: containers, networks and volumes. Processes do not, so their lines need not wait.
+locked belongs to a dead keeper. A line that is written survives every end of the keeper, and one that is on disk
+survives the machine's too: only what survives that itself (not processes) must be on disk.
 """
 
 from __future__ import annotations
@@ -44,7 +41,8 @@ class LedgerWriter:
     def __init__(self, path: Path, header: dict[str, Any]) -> None:
         self.path = path
         self._contents = Contents({"kind": "header", "schema": SCHEMA, **header})
-        self._is_deleted = self._torn = False
+        self.is_deleted = False  # because nothing is left that it would tell of
+        self._torn = False
         self._fd = -1
         self._stamp = (0, 0, 0, 0)  # device, inode, size and time of the file after our last line
         if os.path.lexists(path):
@@ -76,7 +74,7 @@ class LedgerWriter:
 
     def delete(self) -> None:
         """Remove the file; the lock goes with the process."""
-        self._is_deleted = True
+        self.is_deleted = True
         with contextlib.suppress(OSError):  # of what somebody else has put there instead
             self.path.unlink(missing_ok=True)
 
@@ -116,12 +114,7 @@ class LedgerWriter:
             raise
         if self._fd >= 0:
             os.close(self._fd)
-        self._fd, self._stamp, self._torn, self._is_deleted = fd, _stamp(os.fstat(fd)), False, False
-
-    @property
-    def is_deleted(self) -> bool:
-        """Whether it was deleted because nothing is left that it would tell of."""
-        return self._is_deleted
+        self._fd, self._stamp, self._torn, self.is_deleted = fd, _stamp(os.fstat(fd)), False, False
 
     def lines(self) -> list[dict[str, Any]]:
         """Return the lines that the file adds up to."""
@@ -144,13 +137,9 @@ class LedgerRecord:
     """A ledger as read.
 
     Attributes:
-        path: the file.
-        env: environment id.
         checkout: real path of the project that it belongs to.
-        engine: name of the engine.
         folder: the environment's folder under logs.
         socket: abstract socket name of its keeper, without the leading NUL.
-        keeper: the keeper as an owner.
         holders: the processes that held a lease, the latest record of each.
         kept: whether it was asked to stay (``up``, ``--keep``).
         processes: (pid, start time, cookie value) of all services that were started and not seen to end.
@@ -293,13 +282,9 @@ def _lines(text: str) -> Iterator[dict[str, Any]]:
 
 def note_left(path: Path, things: Sequence[str]) -> None:
     """Append to a dead keeper's ledger what of its environment could not be removed; a full disk is no error."""
-    with contextlib.suppress(OSError):
-        fd = open_regular(path, os.O_WRONLY | os.O_APPEND)
-        try:
-            # Its last line may be torn; an empty one is passed over.
-            os.write(fd, ("\n" + json.dumps({"kind": "left", "things": list(things)}) + "\n").encode())
-        finally:
-            os.close(fd)
+    line = "\n" + json.dumps({"kind": "left", "things": list(things)}) + "\n"  # the last may be torn; "" is passed over
+    with contextlib.suppress(OSError), os.fdopen(open_regular(path, os.O_WRONLY | os.O_APPEND), "ab", 0) as file:
+        file.write(line.encode())
 
 
 def is_unreadable(path: Path) -> bool:
@@ -338,3 +323,8 @@ def keeper_is_alive(path: Path) -> bool:
 def all_ledgers(state: Path) -> list[Path]:
     """Return the ledgers in the state folder, oldest name first."""
     return sorted(state.glob(f"*{SUFFIX}"))
+
+
+def environments(state: Path) -> dict[str, Path]:
+    """Return environment -> its ledger in the state folder."""
+    return {path.name.removesuffix(SUFFIX): path for path in all_ledgers(state)}

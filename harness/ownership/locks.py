@@ -37,7 +37,6 @@ class Holder:
     Attributes:
         pid: its process, 0 when it cannot be told.
         purpose: what it holds it for, "" when it cannot be told.
-        command: its command line.
         age: seconds since the process began.
     """
 
@@ -122,12 +121,8 @@ def _take(path: Path, name: str, held: contextlib.ExitStack) -> bool:
 
 def _note(path: Path, purpose: str) -> None:
     """Write into a lock's file who holds it; a full disk is no reason not to."""
-    with contextlib.suppress(OSError):
-        fd = open_regular(path, os.O_WRONLY | os.O_TRUNC)
-        try:
-            os.write(fd, json.dumps({"pid": os.getpid(), "purpose": purpose}).encode())
-        finally:
-            os.close(fd)
+    with contextlib.suppress(OSError), os.fdopen(open_regular(path, os.O_WRONLY | os.O_TRUNC), "wb", 0) as file:
+        file.write(json.dumps({"pid": os.getpid(), "purpose": purpose}).encode())
 
 
 def holder_of(path: Path, *, everywhere: bool = False) -> Holder | None:

@@ -1,8 +1,6 @@
 """The containers, networks and volumes of an environment: found by label, removed by full id, then looked for again.
 
-Nothing is removed by name. An object is ours when its labels carry the environment's id, its nonce *and* a seal that
-fits the object's own kind and name (``proof``), which neither an image nor a copy can bring along; without a ledger,
-when they also name an owner of this user and machine that is proven dead.
+What proves that one is ours is in docs/architecture.md, "Containers".
 """
 
 from __future__ import annotations
@@ -24,7 +22,7 @@ from harness.ownership.identity import Owner, is_proven_dead
 from harness.ownership.proof import environment_key, is_seal, seal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from harness.daemon import Api
 
@@ -35,20 +33,13 @@ CHECKOUT, CREATED, SCHEMA_LABEL = "harness.checkout", "harness.created", "harnes
 CHECKOUT_PATH = "harness.checkout.path"  # of images that are built
 SERVICE = "com.docker.compose.service"
 NUMBER = "com.docker.compose.container-number"
+KINDS = ("container", "network", "volume")  # in the order in which they are removed
 VERIFY_BUDGET = 5.0
 KILL_PATIENCE = 5.0  # seconds in which an engine is to kill a container
 
 
 def labels_of(env: str, nonce: str, owner: Owner, checkout: str, **more: str) -> dict[str, str]:
-    """Return the labels of what is made on an engine for an environment.
-
-    Args:
-        env: its id.
-        nonce: the random number that only its ledger knows.
-        owner: its keeper.
-        checkout: real path of its project.
-        more: further labels.
-    """
+    """Return the labels of what is made on an engine for an environment, whose keeper is ``owner``."""
     return {
         RUN: env,
         NONCE: nonce,
@@ -61,14 +52,7 @@ def labels_of(env: str, nonce: str, owner: Owner, checkout: str, **more: str) ->
 
 
 def sealed(labels: Mapping[str, str], key: str, kind: str, name: str) -> dict[str, str]:
-    """Return the labels of one object: those of its environment, and the seal that only fits it.
-
-    Args:
-        labels: what ``labels_of`` gives.
-        key: the environment's.
-        kind: container, network or volume.
-        name: its own name.
-    """
+    """Return the labels of one object: those of its environment, and the seal that only fits it."""
     return {**labels, SEAL: seal(key, kind, name, labels)}
 
 
@@ -79,8 +63,6 @@ class Object:
     Attributes:
         kind: container, network or volume.
         id: its full id; a volume's is its name.
-        name: its own name.
-        labels: its labels.
         image: id of a container's image, "" of anything else.
     """
 
@@ -98,10 +80,7 @@ class Object:
 class Claim:
     """What tells the objects of one environment from all others.
 
-    Attributes:
-        env: its id.
-        nonce: the random number that its labels carry.
-        key: what its objects are sealed with, "" in a ledger of a version that knew no seals.
+    Its labels carry ``nonce``, a random number; ``key`` seals them, "" in a ledger of a version that knew no seals.
     """
 
     env: str
@@ -134,12 +113,9 @@ def has_labels_of_image(api: Api, thing: Object) -> bool:
     return (config.get("Labels") or {}).get(SEAL) == thing.labels[SEAL]
 
 
-def find(api: Api, label: str, kinds: Iterable[str] = ("container", "network", "volume")) -> list[Object]:
+def find(api: Api, label: str) -> list[Object]:
     """Return the objects with ``label`` (``key`` or ``key=value``), containers first. Raises HarnessError."""
-    objects: list[Object] = []
-    for kind in kinds:
-        objects += [as_object(kind, listed) for listed in list_all(api, kind, label=[label])]
-    return objects
+    return [as_object(kind, listed) for kind in KINDS for listed in list_all(api, kind, label=[label])]
 
 
 def as_object(kind: str, listed: dict[str, Any]) -> Object:
@@ -164,7 +140,6 @@ class Refusal:
     """Why an object is still there.
 
     Attributes:
-        reason: in words.
         final: whether trying again is of no use, because somebody else's container is in the way.
     """
 
@@ -243,7 +218,6 @@ def remove_all(
     label: str,
     ours: Callable[[Object], bool],
     *,
-    kinds: Iterable[str] = ("container", "network", "volume"),
     where: Callable[[dict[str, str]], bool] = lambda _: True,
     settle: float = 0.0,
 ) -> list[str]:
@@ -253,7 +227,6 @@ def remove_all(
         api: the engine.
         label: what to list by.
         ours: tells whether an object may be touched.
-        kinds: what to look for, in this order.
         where: narrows the choice.
         settle: seconds to go on looking, for what a killed ``up`` had asked the engine for.
 
@@ -268,11 +241,11 @@ def remove_all(
     deadline, quiet = Deadline.after(VERIFY_BUDGET + settle), Deadline.after(settle)
     again = threading.Event()
     for turn in poll(deadline, wake=again):
-        things = [thing for thing in find(api, label, kinds) if where(thing.labels) and ours(thing)]
+        things = [thing for thing in find(api, label) if where(thing.labels) and ours(thing)]
         if (not things and quiet.expired()) or any(refused[thing.id].final for thing in things if thing.id in refused):
             break
         refused = {}
-        for kind in kinds:
+        for kind in KINDS:
             mine = [thing for thing in things if thing.kind == kind]
             if mine:
                 with ThreadPoolExecutor(max_workers=min(8, len(mine))) as pool:
@@ -309,8 +282,6 @@ class Seeker:
     """Who looks for orphans.
 
     Attributes:
-        here: the calling process.
-        keys: the keys of this user.
         local: whether the engine is certainly on this machine. An owner of another boot is proven dead only there:
             elsewhere it may be a run on another machine, and machine ids are copied with images.
     """

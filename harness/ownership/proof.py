@@ -1,9 +1,7 @@
 """The proof that something on an engine is ours: a seal among its labels that fits its own kind and name alone.
 
-Labels are inherited by what is run from an image of a container (``docker commit``), and are easily copied. A seal is
-of no use to anything of another name, and only who has the environment's key can make one. That key follows from a key
-of this user, so that what lost its ledger can still be proven; and it is in the ledger, so that what has one needs no
-more than that.
+Labels are inherited by what is run from an image of a container (``docker commit``), and are easily copied; a seal is
+of no use to anything of another name, and only who has the environment's key can make one.
 """
 
 from __future__ import annotations
@@ -29,14 +27,7 @@ def user_keys(places: Sequence[Path]) -> list[bytes]:
 
 
 def user_key(places: Sequence[Path]) -> bytes:
-    """Return the key of this user, made where there is none at the first place that can be written.
-
-    Args:
-        places: where it may be, the best first.
-
-    Returns:
-        It, b"" where no place can be read or written.
-    """
+    """Return the key of this user; where there is none, one made at the first of ``places`` that takes it, else b""."""
     for place in places:
         with contextlib.suppress(OSError):
             if key := _read(place) or _make(place):
@@ -82,14 +73,7 @@ def environment_key(key: bytes, env: str) -> str:
 
 
 def seal(key: str, kind: str, name: str, labels: Mapping[str, str]) -> str:
-    """Return what proves that something belongs to an environment.
-
-    Args:
-        key: the environment's.
-        kind: container, network or volume.
-        name: its own name.
-        labels: its labels, of which some are sealed too.
-    """
+    """Return what proves that something belongs to the environment of ``key``; some of its labels are sealed too."""
     text = json.dumps([kind, name, [labels.get(label, "") for label in SEALED]])
     return hmac.digest(key.encode(), text.encode(), "sha256").hex()
 

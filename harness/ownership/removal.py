@@ -6,7 +6,7 @@ import errno
 import shutil
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from harness import procs
 from harness.artifacts import read_regular
@@ -17,8 +17,12 @@ from harness.ownership import objects
 from harness.ownership.identity import RUN_COOKIE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from harness.daemon import Api, Daemon
     from harness.ownership.ledger import LedgerRecord
+
+_T = TypeVar("_T")
 
 WORK, LOG = "work", "keeper.log"
 ENGINE_BUDGET = 20.0
@@ -86,24 +90,21 @@ def claim_of(record: LedgerRecord) -> objects.Claim:
 def remove_containers(record: LedgerRecord, elsewhere: Daemon | None = None, *, settle: float = 0.0) -> list[str]:
     """Remove the containers, networks and volumes of an environment; return what is left, in words.
 
-    Args:
-        record: its ledger.
-        elsewhere: the engine in use now. Where that of the ledger does not answer, this may be it by another address:
-            it is when it has something of the environment.
-        settle: how many seconds to go on looking, as in ``objects.remove_all``.
+    ``elsewhere`` is the engine in use now. Where that of the ledger does not answer, this may be it by another address:
+    it is when it has something of the environment. ``settle`` is as in ``objects.remove_all``.
     """
     if record.daemon is None:
         return []
     if not record.nonce:
         return [f"containers of {record.env}: its ledger has no nonce, so nothing proves which are its"]
+    claim, label = claim_of(record), f"{objects.RUN}={record.env}"
     try:
-        try:
-            return _remove_from(reach(record.daemon, within=ENGINE_BUDGET), record, settle)
-        except EngineUnreachableError:
-            there = _moved_to(elsewhere, record)
-            if there is None:
-                raise
-            return _remove_from(there, record, settle)
+        return _on_engine(
+            record.daemon,
+            record,
+            elsewhere,
+            lambda api: objects.remove_all(api, label, lambda thing: claim.proves(api, thing), settle=settle),
+        )
     except EngineUnreachableError as error:
         way_out = f"if it is gone for good: `harness gc --forget {record.env}`"
         return [f"containers of {record.env}: {error.summary}; {way_out}"]
@@ -111,9 +112,18 @@ def remove_containers(record: LedgerRecord, elsewhere: Daemon | None = None, *, 
         return [f"containers of {record.env}: {error.summary}"]
 
 
-def _remove_from(api: Api, record: LedgerRecord, settle: float) -> list[str]:
-    claim, label = claim_of(record), f"{objects.RUN}={record.env}"
-    return objects.remove_all(api, label, lambda thing: claim.proves(api, thing), settle=settle)
+def _on_engine(daemon: Daemon, record: LedgerRecord, elsewhere: Daemon | None, act: Callable[[Api], _T]) -> _T:
+    """Act on the engine of an environment, or on the one in use if it is that by another address.
+
+    Raises HarnessError.
+    """
+    try:
+        return act(reach(daemon, within=ENGINE_BUDGET))
+    except EngineUnreachableError:
+        there = _moved_to(elsewhere, record)
+        if there is None:
+            raise
+        return act(there)
 
 
 def _moved_to(daemon: Daemon | None, record: LedgerRecord) -> Api | None:
@@ -138,16 +148,9 @@ def containers_of(record: LedgerRecord, elsewhere: Daemon | None = None) -> list
     if record.daemon is None or not record.nonce:
         return []
     try:
-        try:
-            things = _of(reach(record.daemon, within=ENGINE_BUDGET), record)
-        except EngineUnreachableError:
-            there = _moved_to(elsewhere, record)
-            if there is None:
-                raise
-            things = _of(there, record)
+        return [str(thing) for thing in _on_engine(record.daemon, record, elsewhere, lambda api: _of(api, record))]
     except HarnessError as error:
         return [f"containers that cannot be asked for: {error.summary}"]
-    return [str(thing) for thing in things]
 
 
 def clear(record: LedgerRecord, elsewhere: Daemon | None = None) -> list[str]:
@@ -165,7 +168,7 @@ def clear(record: LedgerRecord, elsewhere: Daemon | None = None) -> list[str]:
 
 def clear_machine(record: LedgerRecord) -> list[str]:
     """Remove what a dead environment has on this machine; return what is left, in words."""
-    left = [f"process {pid} ({procs.command_of(pid)})" for pid in end_processes(record)]
+    left = procs.described(end_processes(record))
     if not remove_work_folder(Path(record.folder), record.env):
         left.append(f"folder {record.folder}/{WORK}")
     return left

@@ -26,19 +26,15 @@ if TYPE_CHECKING:
 
 
 LOCK_BUDGET = 60.0
-ENGINE_BUDGET = 20.0
 SETTLED_AFTER = 10.0
 _MOMENT = 15  # letters of an id that say when a run began (``artifacts.new_run_id``)
 
 
 @dataclass(frozen=True)
 class Dead:
-    """What a dead run left.
+    """What a dead run left: processes, containers, networks, volumes and folders that are there, in words.
 
-    Attributes:
-        env: its environment's id.
-        checkout: real path of the project, "" where the ledger is lost.
-        things: processes, containers, networks, volumes and folders that are there, in words.
+    ``checkout`` is the real path of its project, "" where the ledger is lost.
     """
 
     env: str
@@ -55,7 +51,6 @@ class Cleared:
     """An environment of a dead run that a sweep has seen to.
 
     Attributes:
-        env: its id.
         checkout: real path of the project, "" where the ledger is lost.
         left: what could not be removed, in words; nothing when all of it is gone.
         told: whether just that was left, and told, before.
@@ -136,11 +131,11 @@ def _is_dead(path: Path, here: Owner, own: str = "") -> LedgerRecord | None:
 def find_dead(state: Path, daemon: Daemon | None = None, keys: Sequence[Path] = ()) -> tuple[list[Dead], list[str]]:
     """Return what a sweep would remove, and lines about what could not be looked at or proven. Nothing is changed."""
     here, dead, notes = this_process(), [], []
-    with_ledger = {path.name.removesuffix(ledger.SUFFIX) for path in ledger.all_ledgers(state)}
-    for path in ledger.all_ledgers(state):
+    ledgers = ledger.environments(state)
+    for path in ledgers.values():
         record = _is_dead(path, here)
         if record:
-            things = [f"process {pid} ({procs.command_of(pid)})" for pid in removal.living(record)]
+            things = procs.described(removal.living(record))
             things += removal.containers_of(record, daemon)
             if removal.has_work_folder(Path(record.folder)):
                 things.append(f"folder {Path(record.folder, removal.WORK)}")
@@ -149,8 +144,8 @@ def find_dead(state: Path, daemon: Daemon | None = None, keys: Sequence[Path] = 
             notes.append(f"{path} is {irregular(path) or 'no ledger that can be read'}")
     if daemon:
         try:
-            api = reach(daemon, within=ENGINE_BUDGET)
-            orphans = objects.find_orphans(api, _seeker(daemon, keys, here), with_ledger)
+            api = reach(daemon, within=removal.ENGINE_BUDGET)
+            orphans = objects.find_orphans(api, _seeker(daemon, keys, here), set(ledgers))
             dead += [Dead(env, "", tuple(map(str, things))) for env, things in orphans.proven.items()]
             notes += [
                 f"{thing} has labels of environment {thing.labels[objects.RUN]} and nothing proves that it is of it "
@@ -214,10 +209,9 @@ def sweep(state: Path, *, own: str = "", daemon: Daemon | None = None, keys: Seq
                 ledger.note_left(path, left)
             environments.append(Cleared(record.env, record.checkout, left, told=bool(left) and left == record.left))
         if daemon:
-            with_ledger = {path.name.removesuffix(ledger.SUFFIX) for path in ledger.all_ledgers(state)}
             try:
-                api = reach(daemon, within=ENGINE_BUDGET)
-                orphans = objects.remove_orphans(api, _seeker(daemon, keys, here), with_ledger)
+                api = reach(daemon, within=removal.ENGINE_BUDGET)
+                orphans = objects.remove_orphans(api, _seeker(daemon, keys, here), set(ledger.environments(state)))
                 environments += [Cleared(env, "", tuple(left)) for env, left in orphans.items()]
             except HarnessError as error:
                 notes.append(error.summary)  # no reason to keep a new run from starting
@@ -227,11 +221,6 @@ def sweep(state: Path, *, own: str = "", daemon: Daemon | None = None, keys: Seq
 def forget(state: Path, env: str, *, daemon: Daemon | None = None) -> Cleared:
     """Clear what can be cleared of a dead environment, and look no more for the rest on its engine.
 
-    Args:
-        state: the state folder.
-        env: its id.
-        daemon: the Docker engine in use, as for ``sweep``.
-
     Returns:
         What became of it. Where something of this machine is left, it is not forgotten.
 
@@ -239,7 +228,7 @@ def forget(state: Path, env: str, *, daemon: Daemon | None = None) -> Cleared:
         ConfigError: there is none, or it is not proven dead.
     """
     with locked(state / "sweep.lock", timeout=LOCK_BUDGET):
-        paths = {path.name.removesuffix(ledger.SUFFIX): path for path in ledger.all_ledgers(state)}
+        paths = ledger.environments(state)
         if env not in paths:
             raise ConfigError(
                 f"Environment {env!r} is not known; there are: {', '.join(paths) or 'none'}{nearest(env, paths)}"

@@ -41,12 +41,7 @@ def is_silent(pid: int, container: str, port: int) -> bool:
         container: its id, which stands in the control group of its processes.
         port: the port inside.
     """
-    try:
-        with open(f"/proc/{pid}/cgroup", encoding="utf-8") as groups:  # noqa: PTH123 - as above
-            if container not in groups.read():
-                return False
-        os.stat(f"/proc/{pid}/net/tcp")  # noqa: PTH116
-    except OSError:
+    if not (procs.is_in_container(pid, container) and os.path.exists(f"/proc/{pid}/net/tcp")):  # noqa: PTH110
         return False
     return all(listener.port != port for listener in listeners(pid))
 

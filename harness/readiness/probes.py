@@ -18,12 +18,14 @@ from harness.artifacts import mapped_path, read_on
 from harness.errors import BrokenStack, HarnessError
 from harness.helpers import http
 from harness.helpers.http_plain import mask
+from harness.helpers.late import missing_leaders, quiet_kafka
 from harness.refusals import missing_for_good
 from harness.stack import HealthCheck
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from harness.helpers.kafka import Kafka, KafkaConsumer
     from harness.stack import HttpProbe, KafkaProbe, Probe
 
 STILL_OPEN = 0.02  # a proxy accepts for a service that does not listen yet, and closes at once
@@ -431,12 +433,12 @@ class KafkaAsker:
         self._probe = probe
         self._target = target
         self._bootstrap = bootstrap
-        self._kafka: Any = None
+        self._kafka: Kafka | None = None
         self._round_trip_done = False
         self._failures = 0
         self._slice = KAFKA_SLICE
         self._sent_to = ""  # what was seen when a client was sent elsewhere
-        self._consumer: Any = None
+        self._consumer: KafkaConsumer | None = None
         self._asking = threading.Lock()
         self._closed = False
         self.name = "kafka"
@@ -445,11 +447,9 @@ class KafkaAsker:
             self.name = f"kafka message on {probe.message.topic}"
             self._before = self._ends(probe.message.topic)
 
-    def _client(self) -> Any:  # noqa: ANN401 - loaded late
+    def _client(self) -> Kafka:
         if self._kafka is None:
-            from harness.helpers.kafka import Kafka  # noqa: PLC0415 - only stacks with Kafka load it
-
-            self._kafka = Kafka(self._bootstrap, timeout=5, evidence=False)
+            self._kafka = quiet_kafka(self._bootstrap, timeout=5)
         return self._kafka
 
     def _ends(self, topic: str) -> dict[int, int]:
@@ -483,11 +483,9 @@ class KafkaAsker:
             return error.summary
 
     def _ask_broker(self) -> str:
-        from harness.helpers.kafka import missing_leaders  # noqa: PLC0415
-
         kafka = self._client()
         try:
-            missing = missing_leaders(kafka.leaders(self._slice), self._probe.topics)
+            missing = missing_leaders(kafka, self._probe.topics, self._slice)
         except HarnessError as error:
             self._sent_to = self._elsewhere(kafka) or self._sent_to
             self._begin_again()
@@ -506,7 +504,7 @@ class KafkaAsker:
         self._sent_to = self._elsewhere(kafka) if refused else ""
         return self._sent_to or refused
 
-    def _round_trip(self, kafka: Any) -> None:  # noqa: ANN401 - loaded late
+    def _round_trip(self, kafka: Kafka) -> None:
         """Send a message and read it back. Raises HarnessError."""
         nonce = uuid.uuid4().hex
         topic = f"harness-probe-{nonce}"
@@ -524,12 +522,12 @@ class KafkaAsker:
         Each gets more time for an answer than the one before: a busy broker must be heard some time.
         """
         self._failures += 1
-        if self._failures % FAILURES_OF_A_CLIENT == 0:
+        if self._failures % FAILURES_OF_A_CLIENT == 0 and self._kafka:
             self._kafka.close()
             self._kafka = None
             self._slice = min(2 * self._slice, LONGEST_KAFKA_SLICE)
 
-    def _elsewhere(self, kafka: Any) -> str:  # noqa: ANN401 - loaded late
+    def _elsewhere(self, kafka: Kafka) -> str:
         """Return where brokers say that they are and cannot be reached, "" when they can be."""
         for host, port in kafka.advertised:
             written = f"{host}:{port}"

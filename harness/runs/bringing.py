@@ -14,7 +14,7 @@ from harness.engine.driver import PortTaken
 from harness.engine.fingerprint import parts_of
 from harness.engine.layout import free_port_of, refuse_remote
 from harness.errors import BrokenStack
-from harness.keeper.messages import Acquire, Acquired, AskExposed, Lease, Settled
+from harness.keeper.messages import Acquire, AskExposed, Lease, Settled
 from harness.runs.images import images_of
 from harness.runs.planning import Planned
 from harness.runs.settling import Settling
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from harness.engine import Image, StackPlan
     from harness.engine.known import Known
     from harness.engine.layout import Layout, Stranger
+    from harness.keeper.messages import Acquired
     from harness.runs.planning import Site
     from harness.runs.reuse import Reuse
     from harness.stack import Stack as Declared

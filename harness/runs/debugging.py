@@ -18,13 +18,14 @@ from harness import procs
 from harness.clock import LIFTED, Deadline, poll
 from harness.engine.process.host import start
 from harness.errors import ConfigError
-from harness.keeper.messages import Act, ServiceFacts
+from harness.keeper.messages import Act
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from harness.engine import ProcessPlan
     from harness.engine.driver import Place
+    from harness.keeper.messages import ServiceFacts
 
 DEBUGPY_PORT = 5678
 ASK_BUDGET = 10.0

@@ -15,7 +15,7 @@ from harness.engine.attach import plan as attach
 from harness.engine.choice import DRIVERS, driver_of
 from harness.errors import BrokenStack, HarnessError
 from harness.keeper.client import NETWORK_BUDGET, KeeperLink
-from harness.keeper.messages import Blame, Explain, Explained, Goodbye, JoinNetwork, Keep, ServiceFacts, TakeNetwork
+from harness.keeper.messages import Blame, Explain, Goodbye, JoinNetwork, Keep, TakeNetwork
 from harness.keeper.networks import Network
 from harness.ownership.removal import LOG
 from harness.ownership.sweep import sweep
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from harness.engine.known import Known
     from harness.engine.plan import ServicePlan
     from harness.keeper.client import EnvironmentId, KeeperToBe
+    from harness.keeper.messages import Explained, ServiceFacts
     from harness.ownership.ledger import LedgerRecord
     from harness.readiness import Asker
     from harness.reporting import RunFolder

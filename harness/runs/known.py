@@ -15,6 +15,7 @@ from harness.keeper.client import HungKeeperError, KeeperLink
 from harness.keeper.living import find_living
 from harness.keeper.messages import Services
 from harness.ownership.locks import holder_of, locked
+from harness.procs import describe_exit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -44,6 +45,11 @@ class ServiceLine:
     container: str
     endpoints: dict[str, str]
     log: str
+
+    def state_in_words(self) -> str:
+        """Return its state with how it ended, and how healthy it is."""
+        ended = "" if self.exit_code is None else f", {describe_exit(self.exit_code)}"
+        return f"{self.state}{ended}{f' ({self.health})' if self.health else ''}"
 
 
 def checkout_of(settings: Settings) -> str:

@@ -9,12 +9,13 @@ from harness.artifacts import file_size, last_lines
 from harness.engine.fingerprint import started_otherwise
 from harness.engine.known import Known
 from harness.errors import BrokenStack, ConfigError
-from harness.keeper.messages import ServiceFacts, Services
+from harness.keeper.messages import Services
 from harness.runs.deaths import died
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from harness.keeper.messages import ServiceFacts
     from harness.runs.environment import Environment
 
 ANSWER_BUDGET = 3.0  # for the probes of what was left up, before it is used

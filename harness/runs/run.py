@@ -6,11 +6,13 @@ Everything that can leave something behind happens inside the guarded block of `
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from harness.clock import add_guard, lift_deadlines, remove_guard
+from harness.config import load_settings, read_sources
 from harness.errors import BrokenStack, HarnessError, refuse_leftovers
 from harness.keeper.client import KeeperToBe
 from harness.keeper.messages import Release
@@ -236,3 +238,24 @@ def running(run: Run) -> Iterator[Run]:
         run.close(hurried=not isinstance(error, Exception))
         raise
     refuse_leftovers(run.close())
+
+
+@contextlib.contextmanager
+def stack_up(stack: str = "", *, engine: str | None = None, system: str | None = None) -> Iterator[Stack]:
+    """Bring up a stack for a ``with`` block; it is gone, and that verified, after it.
+
+    Args:
+        stack: its name, or a Compose file; default: the default stack of the system.
+        engine: ``auto`` or an engine's name; default: what is configured.
+        system: the system to take defaults from.
+
+    Raises:
+        ConfigError: something written is wrong; nothing was created.
+        BrokenStack: it did not settle.
+        LeftoverError: something of ours could not be removed.
+    """
+    options = {"engine": engine, "system": system, "stack": stack or None}
+    settings = load_settings(read_sources(), options)
+    run = Run(choose(settings), lambda line: print(f"harness: {line}", file=sys.stderr))
+    with running(run):
+        yield run.bring(settings.default_stack(), keep_includes=False)

@@ -212,8 +212,7 @@ class Settling:
         ended = self.environment.report.timed("settle", f"{self.stack.name}/{name}")
         askers = self.probing.askers(name)
         try:
-            facts = self._start(name)
-            if facts is None:
+            if not self._start(name):
                 return
             if name not in self.planned.oneshots:
                 self._await_ready(name, askers)
@@ -239,21 +238,19 @@ class Settling:
             service=name,
         )
 
-    def _start(self, name: str) -> ServiceFacts | None:
-        """Start a service, or wait until it was started; None when the wait was given up."""
+    def _start(self, name: str) -> bool:
+        """Start a service, or wait until it was started; False when the wait was given up."""
         if name in self.planned.oneshots:
             self.environment.lives.expect_end(self.stack.name, name)
-        facts = self.probing.host(name).start()
-        if facts is None:
-            return None
-        self.facts[name] = facts
+        if not self.probing.host(name).start():
+            return False
         with self._lock:
             self.progress.started.add(name)
         self.moved.notify()
         if self.plans[name].ours:
-            self.probing.has_started(name, facts)
+            self.probing.has_started(name, self.facts[name])
             self.environment.report.log_range(f"{self.stack.name}/{name}", *self.probing.logs[name])
-        return facts
+        return True
 
     def _await_done(self, name: str) -> None:
         deadline = self.up.sooner(self.ready)

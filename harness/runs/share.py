@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness import procs
+from harness.artifacts import new_run_id
+from harness.clock import now
 from harness.keeper.living import find_one
+from harness.reporting import RunFolder
 
 if TYPE_CHECKING:
     from harness.config import Settings
@@ -29,6 +35,17 @@ class Share:
     pid: int
     start: int
     began: float
+
+    @classmethod
+    def begin(cls) -> Share:
+        """Return what this process decides for its workers."""
+        return cls(new_run_id(), os.getpid(), procs.start_time_of(os.getpid()) or 0, now())
+
+    def report(self, settings: Settings) -> RunFolder | None:
+        """Return the folder of the run for the process that sums up, None while no worker has made it."""
+        with suppress(OSError, ValueError):
+            return RunFolder.of_controller(self.folder(settings), self.began)
+        return None
 
     def folder(self, settings: Settings) -> Path:
         """Return the folder of the run."""

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from harness import artifacts
 from harness.errors import ConfigError, HarnessError
-from harness.keeper.messages import ServiceFacts, Services
+from harness.keeper.messages import Services
 from harness.stack import by_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from harness.engine.known import Known
+    from harness.keeper.messages import ServiceFacts
     from harness.procs import Finished
     from harness.runs.environment import Environment
 

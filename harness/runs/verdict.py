@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from harness import procs
 from harness.clock import Deadline, now, poll
 from harness.errors import BrokenStack, EngineUnreachableError, HarnessError
-from harness.keeper.messages import Look, ServiceFacts, Services
+from harness.keeper.messages import Look, Services
 from harness.readiness import ask_once
 from harness.runs.deaths import last_words
 from harness.runs.evidence import Noise, request_for
@@ -22,6 +22,7 @@ from harness.runs.evidence import Noise, request_for
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
+    from harness.keeper.messages import ServiceFacts
     from harness.readiness import Asker
     from harness.runs.environment import Environment
     from harness.runs.lives import Use

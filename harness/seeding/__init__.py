@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from harness.clock import Aside, Deadline, poll
 from harness.errors import BrokenStack, HarnessError
 from harness.helpers import http
+from harness.helpers.late import quiet_kafka
 from harness.last_words import cause_of, last_line
 from harness.refusals import missing_program
 
@@ -104,9 +105,7 @@ def _too_long(seed: Seed, seconds: float) -> BrokenStack:
 
 def _apply(seed: Seed, around: Surroundings) -> None:
     if seed.topics is not None or seed.message is not None:
-        from harness.helpers.kafka import Kafka  # noqa: PLC0415 - only stacks with Kafka load it
-
-        with Kafka(around.broker(seed.message.broker if seed.message else None), evidence=False) as kafka:
+        with quiet_kafka(around.broker(seed.message.broker if seed.message else None)) as kafka:
             if seed.topics:
                 kafka.create_topics(seed.topics)
             if seed.message:

@@ -1,9 +1,11 @@
-"""The images of a stack, built without starting anything."""
+"""The images of a stack, built without starting anything; and the base image that others are built on."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from harness.daemon import connect, find_daemon
+from harness.images import make_base
 from harness.runs.building import build_images
 from harness.runs.choice import choose
 
@@ -16,3 +18,8 @@ if TYPE_CHECKING:
 def build(settings: Settings, say: Callable[[str], None], *, subject: str = "") -> dict[str, str]:
     """Build the images of the chosen stack, as ``build_images`` does; return service -> image."""
     return build_images(choose(settings), say, subject=subject)
+
+
+def base(settings: Settings, say: Callable[[str], None], *, suite: str) -> str:
+    """Make a base image of a release of Debian, as ``make_base`` does; return its tag."""
+    return make_base(connect(find_daemon(settings.environ)), say, environ=settings.environ, suite=suite)

@@ -44,7 +44,10 @@ class Found:
 
 def look(settings: Settings) -> Found:
     """Return what dead runs left, and what lives and cannot be seen or talked to. Nothing is changed."""
-    daemon, notes = _daemon(settings)
+    return _look(settings, *_daemon(settings))
+
+
+def _look(settings: Settings, daemon: Daemon | None, notes: list[str]) -> Found:
     dead, more = find_dead(settings.state, daemon, settings.keys) if settings.state.is_dir() or daemon else ([], [])
     living = find_living(settings.state)
     hung = find_hung(living)
@@ -84,11 +87,11 @@ def gc(settings: Settings, say: Callable[[str], None], *, hung: bool = False) ->
     Raises:
         LeftoverError: something of it could not be removed.
     """
-    found = look(settings)
+    daemon, notes = _daemon(settings)  # asked once: one that is silent takes its whole time each time
+    found = _look(settings, daemon, notes)
     for line in found.lines():
         say(line)
-    ended = [_end(one, say) for one in found.hung] if hung else []
-    daemon, _ = _daemon(settings)
+    ended = [_end(keeper, say) for keeper in found.hung] if hung else []
     swept = sweep(private_folder(settings.state), daemon=daemon, keys=settings.keys)
     swept = replace(swept, environments=(*ended, *swept.environments))
     if left := swept.uncleared:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from harness.artifacts import file_size, printable, read_on
 from harness.clock import Deadline, poll
+from harness.durations import parse_duration
 from harness.errors import BrokenStack, ConfigError, nearest
 from harness.keeper.messages import LogsSince
 from harness.runs.known import linked, listed, records_here
@@ -44,6 +45,14 @@ class _Tail:
         if len(self.rest) > CHUNK or (whole and self.at >= file_size(self.path)):
             text, newline, self.rest = data, b"", b""
         return [self.prefix + line for line in printable(text + newline).splitlines()]
+
+
+def seconds_of(since: str) -> float | None:
+    """Return what ``--since`` asks for in seconds, None for "". Raises ConfigError."""
+    try:
+        return parse_duration(since) if since else None
+    except ValueError as error:
+        raise ConfigError(f"--since {since!r}: {error}") from error
 
 
 def logs(settings: Settings, service: str = "", *, since: float | None = None, follow: bool = False) -> Iterator[str]:

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from junitparser import Error, Failure, JUnitXml
+from junitparser.junitparser import JUnitXmlError
+
 from harness.artifacts import printable
 from harness.errors import EXIT_MEANING, ConfigError, nearest
 
@@ -116,9 +119,6 @@ def _read(path: Path, notes: list[str]) -> dict[str, Any]:
 
 def _bad(path: Path, notes: list[str]) -> list[dict[str, str]]:
     """Return the broken and failed tests of a JUnit file."""
-    from junitparser import Error, Failure, JUnitXml  # noqa: PLC0415 - only here
-    from junitparser.junitparser import JUnitXmlError  # noqa: PLC0415
-
     if not path.exists():
         return []
     found = []

@@ -114,13 +114,14 @@ class RecordedHost:
     plan: ServicePlan
     around: Around
 
-    def start(self) -> ServiceFacts:
+    def start(self) -> bool:
         """Say that it runs, unless it is ``broken``."""
         name = self.plan.service
         self.engine.note(f"start {name}")
         if name in self.engine.broken:
             raise BrokenStack(f"Service {name!r} could not be started: it is broken", service=name)
-        return _facts(self.plan.stack, name, self.around.place)
+        self.around.facts[name] = _facts(self.plan.stack, name, self.around.place)
+        return True
 
     def restart(self, grace: float) -> ServiceFacts:
         """Say that it runs again."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from harness.engine.attach import plan as attach
 from harness.engine.known import Known
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from harness.procs import Finished
     from harness.sockets import Listener
     from harness.stack import Tree
-
-_NO_FACTS = cast("ServiceFacts", {})  # of a service that no keeper knows
 
 
 @dataclass(frozen=True)
@@ -77,9 +75,9 @@ class _Host:
     def __init__(self, plan: ServicePlan) -> None:
         self._plan = plan
 
-    def start(self) -> ServiceFacts | None:
+    def start(self) -> bool:
         """It is there already."""
-        return _NO_FACTS
+        return True
 
     def restart(self, _: float) -> ServiceFacts:
         """Raise Unsupported."""

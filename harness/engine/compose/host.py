@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness import artifacts, sockets
+from harness import artifacts, procs, sockets
 from harness.clock import YOUNG, now, poll
 from harness.engine.compose import hands
 from harness.engine.driver import act_by_keeper
 from harness.errors import BrokenStack, HarnessError
-from harness.keeper.messages import ServiceFacts, Services
+from harness.keeper.messages import Services
 from harness.readiness import Hopeless, Target, is_silent
 from harness.refusals import missing_for_good
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from harness.engine.driver import Addresses, Around, Place
     from harness.engine.plan import ServicePlan
+    from harness.keeper.messages import ServiceFacts
     from harness.sockets import Listener
     from harness.stack import Service
 
@@ -29,25 +30,26 @@ LOOK_BUDGET = 2.0
 _DNS_OF_ENGINE = "127.0.0.11"  # Docker's own resolver, in every container on a network that was made
 
 
+@dataclass(frozen=True)
 class ContainerHost:
     """A service as a container."""
 
-    def __init__(self, plan: ServicePlan, service: Service, around: Around) -> None:
-        self._plan = plan
-        self._service = service
-        self._around = around
+    _plan: ServicePlan
+    _service: Service
+    _around: Around
 
-    def start(self) -> ServiceFacts | None:
+    def start(self) -> bool:
         """Wait until Compose has started it."""
         plan, around = self._plan, self._around
         launch = around.launch
         for _ in poll(around.up, wake=around.stop.subscribe()):
             if facts := around.place.lives.started(plan.stack, plan.service):
-                return facts
+                around.facts[plan.service] = facts
+                return True
             if launch and launch.failed:
                 raise launch.failed
             if around.stop.stopped:
-                return None
+                return False
         raise BrokenStack(
             f"Service {plan.service!r} was not started in {around.up.budget:g} s "
             f"({around.place.show(launch.log) if launch else ''})",
@@ -58,7 +60,7 @@ class ContainerHost:
     def restart(self, grace: float) -> ServiceFacts:
         """Have the keeper do it, and wait until its start was told."""
         facts = act_by_keeper(self._plan, "restart", grace, self._around.place)
-        return self.start() or facts
+        return self._around.facts[self._plan.service] if self.start() else facts
 
     def target(self, addresses: Addresses) -> Target:
         """Return a target that is asked by way of the engine."""
@@ -175,7 +177,7 @@ def _listening(place: Place, plan: ServicePlan, container: str) -> tuple[Listene
     By /proc, or by a look in it where its process is not seen here.
     """
     pid = int(place.explain(plan.stack, plan.service).get("pid") or 0)
-    if pid and container and container in _cgroups(pid):
+    if pid and procs.is_in_container(pid, container):
         listeners = sockets.listeners(pid)
     else:
         try:
@@ -187,10 +189,3 @@ def _listening(place: Place, plan: ServicePlan, container: str) -> tuple[Listene
             return None
         listeners = sockets.parse_listeners(done.stdout)
     return tuple(listener for listener in listeners if listener.host != _DNS_OF_ENGINE)
-
-
-def _cgroups(pid: int) -> str:
-    """Return the groups of a process: a container's have its id in their names. Its number alone proves nothing."""
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8")
-    return ""

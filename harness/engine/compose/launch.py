@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from harness import artifacts
 from harness.artifacts import last_lines
 from harness.daemon import in_words
-from harness.engine.identity import BUILT
 from harness.errors import BrokenStack, HarnessError
 from harness.images import build_error, builder, ensure_image, image_id
-from harness.keeper.messages import Compose, Composed, StopCompose
+from harness.images.built import PREFIX
+from harness.keeper.messages import Compose, StopCompose
 from harness.refusals import why_not_started
 from harness.stack import ANYWHERE, compose_environment, find_compose
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from harness.engine import ContainerPlan, ServicePlan, StackPlan
     from harness.engine.driver import Place
+    from harness.keeper.messages import Composed
 
 BUILD_BUDGET = 1800.0
 ANSWER_BUDGET = 30.0  # whoever waits for the services gives up first, and says so better
@@ -84,7 +85,7 @@ class Launch:
     def _get(self, client: Any, plan: ContainerPlan) -> None:  # noqa: ANN401 - as in ``prepare``
         """Have the engine have a service's image. Raises BrokenStack."""
         settings = self.place.settings
-        if not plan.image.startswith(BUILT):
+        if not plan.image.startswith(PREFIX):
             pull: Any = settings.pull
             ensure_image(client, plan.image, service=plan.service, variable=plan.variable, pull=pull)
         elif image_id(client, plan.image) is None:

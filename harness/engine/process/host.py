@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness import procs, sockets
 from harness.engine.driver import PortTaken, act_by_keeper
 from harness.errors import BrokenStack, ConfigError, HarnessError
-from harness.keeper.messages import ServiceFacts, Start
+from harness.keeper.messages import Start
 from harness.ownership.identity import RUN_COOKIE, SERVICE_COOKIE
 from harness.readiness import Family, Target, stranger_at
 from harness.refusals import why_not_started
@@ -18,22 +19,28 @@ if TYPE_CHECKING:
     from harness.engine.driver import Addresses, Around
     from harness.engine.plan import ProcessPlan
     from harness.keeper.client import KeeperLink
+    from harness.keeper.messages import ServiceFacts
     from harness.sockets import Listener
     from harness.stack import Service
 
 
+@dataclass(frozen=True)
 class ProcessHost:
     """A service as a local process."""
 
-    def __init__(self, plan: ProcessPlan, service: Service, around: Around) -> None:
-        self._plan = plan
-        self._service = service
-        self._around = around
+    _plan: ProcessPlan
+    _service: Service
+    _around: Around
 
-    def start(self) -> ServiceFacts | None:
+    def start(self) -> bool:
         """Have the keeper start it, or a debugger hold it."""
         plan, place = self._plan, self._around.place
         place.lives.forget(plan.stack, plan.service)
+        self._around.facts[plan.service] = self._started()
+        return True
+
+    def _started(self) -> ServiceFacts:
+        plan, place = self._plan, self._around.place
         if place.debugger and plan.subject:
             return place.debugger.start(plan, place, lambda: self._around.stop.stopped)
         try:

@@ -1,0 +1,24 @@
+"""Kafka for those who may not need it: its library is loaded when it is used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.helpers.kafka import Kafka
+
+
+def quiet_kafka(bootstrap: str, *, timeout: float = 10.0) -> Kafka:
+    """Return a client that is no witness of a test. ``timeout``: seconds for one request."""
+    from harness.helpers.kafka import Kafka  # noqa: PLC0415 - only stacks with Kafka load it
+
+    return Kafka(bootstrap, timeout=timeout, evidence=False)
+
+
+def missing_leaders(kafka: Kafka, topics: Mapping[str, int], timeout: float) -> str:
+    """Return what of ``topics`` (name -> partitions) has no leader, "" when all have. Raises KafkaFailure."""
+    from harness.helpers import kafka as library  # noqa: PLC0415 - as above
+
+    return library.missing_leaders(kafka.leaders(timeout), topics)

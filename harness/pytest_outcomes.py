@@ -1,0 +1,192 @@
+"""What came out of a pytest session: outcomes in the run's folder, the exit code, and what is said at the end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness import runs
+from harness.errors import CONFIGURATION, ENGINE_UNREACHABLE, EXIT_MEANING, BrokenStack, HarnessError
+from harness.pytest_stacks import KEPT_FOR
+from harness.pytest_verdict import blame
+from harness.pytest_workers import LINES
+
+if TYPE_CHECKING:
+    from harness.pytest_stacks import Stacks
+    from harness.pytest_workers import Voice, Workers
+    from harness.reporting import RunFolder
+    from harness.results import Outcome, Status
+    from harness.runs.environment import Environment
+
+
+class Outcomes:
+    """What a session's reports add up to; the controller's, where there are workers.
+
+    Attributes:
+        notes: what the run has to say at its end.
+    """
+
+    def __init__(self, stacks: Stacks, voice: Voice, workers: Workers) -> None:
+        self.notes: list[str] = []
+        self._stacks = stacks
+        self._voice = voice
+        self._workers = workers
+        self._failed = False
+        self._codes: set[int] = set()
+        self._reports: dict[str, list[pytest.TestReport]] = {}
+        self._done: list[str] = []
+        self._again: set[str] = set()
+        self._folder: RunFolder | None = None
+
+    def collect(self, report: pytest.TestReport) -> None:
+        """Take a report, and write tests down as they end."""
+        if report.failed:
+            code = blame(report)[1]
+            if code:
+                self._codes.add(code)
+            else:
+                self._failed = True
+        if self._voice.is_worker:
+            return
+        for line in getattr(report, LINES, ()):
+            self._voice.say(line)
+        if report.when == "setup":
+            self._again.discard(report.nodeid)
+        if str(report.outcome) == "rerun":  # pytest-rerunfailures: only the last try counts
+            self._again.add(report.nodeid)
+            self._reports.pop(report.nodeid, None)
+        if report.nodeid in self._again:
+            return
+        self._reports.setdefault(report.nodeid, []).append(report)
+        if report.when == "teardown":
+            self._done.append(report.nodeid)
+        if self._stacks.environment or hasattr(report, LINES):
+            self._write_down()
+
+    def keeps(self) -> bool:
+        """Return whether what is up shall stay, as it stands now."""
+        keep = self._stacks.settings.keep
+        return keep == "always" or (keep == "on-failure" and (self._failed or bool(self._codes)))
+
+    def _find_folder(self) -> RunFolder | None:
+        """Return the run folder that outcomes are written to, None when no stack was asked for."""
+        if self._folder is None and self._stacks.environment:
+            self._folder = self._stacks.environment.report
+        if self._folder is None and self._workers.share:
+            self._folder = self._workers.share.report(self._stacks.settings)
+        return self._folder
+
+    def _write_down(self) -> None:
+        folder = self._find_folder()
+        if folder is None:
+            return
+        for test in self._done:
+            if reports := self._reports.pop(test, None):
+                folder.outcome(_outcome(test, reports))
+        self._done = []
+
+    # -- the end ------------------------------------------------------------------------------------------------
+
+    def close(self, *, interrupted: bool) -> list[str]:
+        """Write down what is left to write, close the environment, and return what should be gone and is not."""
+        # A session that was interrupted has got no report yet, perhaps, of workers that use stacks.
+        unheard = self._workers.crashed or interrupted
+        if self._stacks.environment is None and not self._folder and not unheard:
+            return []
+        folder = self._find_folder()
+        if folder is None:
+            return []
+        # Tests that were cut short have no outcome, unless they had failed before.
+        self._done += [
+            test
+            for test, reports in self._reports.items()
+            if test not in self._done and any(report.failed or report.skipped for report in reports)
+        ]
+        self._write_down()
+        if not self._stacks.has_run:
+            return self._close_shared(folder, hurried=interrupted)
+        self._keep(self._stacks.environment)
+        return self._stacks.close(hurried=interrupted)
+
+    def _keep(self, environment: Environment | None) -> None:
+        if environment is not None and self.keeps():
+            try:
+                environment.keep(KEPT_FOR)
+            except BrokenStack as error:  # nobody is left to keep it; what it had is removed as ever
+                self.notes.append(f"the environment is not kept: {error.summary}")
+            else:
+                self.notes.append("the environment is kept; `harness down` removes it")
+
+    def _close_shared(self, folder: RunFolder, *, hurried: bool) -> list[str]:
+        """Close what the workers shared."""
+        share = self._workers.share
+        assert share is not None  # there is a folder
+        ended = folder.timed("stop", share.run)
+        left = list(self._workers.left)
+        try:
+            environment = runs.opening.conclude(self._stacks.settings, share, folder)
+            self._keep(environment)
+            left += environment.close(hurried=hurried) if environment else []
+        except HarnessError as error:
+            left.append(error.summary)
+        ended()
+        folder.note("left", left)
+        return left
+
+    def exit_code(self, pytest_code: int, signal_number: int, left: list[str]) -> int | None:
+        """Return the exit code of the session, None where it is pytest's own: that of plain tests."""
+        if not self._folder and not self._codes and not signal_number:
+            return None
+        from harness.results import exit_code  # noqa: PLC0415 - not for plain tests
+
+        return exit_code(
+            pytest_code=pytest_code,
+            signal_number=signal_number,
+            configuration=CONFIGURATION in self._codes,
+            unreachable=ENGINE_UNREACHABLE in self._codes,
+            failed=self._failed and pytest_code == pytest.ExitCode.TESTS_FAILED,
+            broken=bool(self._codes),
+            leftover=bool(left),
+        )
+
+    def conclude(self, code: int, left: list[str]) -> None:
+        """Write the exit code down, and note what is to be said of it and of what was left."""
+        if self._folder is not None:
+            self._folder.finish(code)
+            if (unwritten := self._folder.unwritten()) and not self._voice.has_said(unwritten):
+                self.notes.append(unwritten)
+            self.notes.append(f"run folder: {self._folder.path}")
+        self.notes += [f"left behind: {line}" for line in left]
+        if code >= CONFIGURATION:
+            self.notes.append(f"exit code {code}: {EXIT_MEANING.get(code, f'signal {code - 128}')}")
+
+
+def _outcome(test: str, reports: list[pytest.TestReport]) -> Outcome:
+    from harness.results import Outcome  # noqa: PLC0415 - not for plain tests
+
+    report = next((report for report in reports if report.failed), None) or next(
+        (report for report in reports if report.skipped), reports[-1]
+    )
+    kind, code = blame(report)
+    status: Status = "skipped" if report.skipped else "succeeded"
+    expected: str | None = getattr(report, "wasxfail", None) if report.skipped else None
+    if expected is not None:
+        status, kind = "xfailed", "xfail"
+    if report.failed:
+        status = "broken" if code else "failed"
+        kind = kind or "Failed"
+    text = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longreprtext
+    if isinstance(report.longrepr, str):  # the text of one by a worker begins with what the worker runs on
+        text = report.longrepr
+    crash = getattr(report.longrepr, "reprcrash", None)
+    reason = expected if expected is not None else crash.message if crash else text
+    return Outcome(
+        test=test,
+        status=status,
+        seconds=sum(report.duration for report in reports),
+        kind=kind,
+        message=next(iter(reason.splitlines()), ""),
+        text=text,
+        sections=tuple((title, content) for title, content in report.sections),
+    )

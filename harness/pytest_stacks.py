@@ -1,0 +1,159 @@
+"""The stacks of a pytest session: its settings, its run and what fixtures were given. All is made when first asked for.
+
+What is heavy is named as an attribute of its package, which loads it then.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness import config as configuration
+from harness import runs
+from harness.config.options import TAKERS
+from harness.errors import ConfigError, HarnessError
+from harness.pytest_uses import Uses
+from harness.pytest_workers import share_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+    from harness.config import Settings
+    from harness.pytest_workers import Voice
+    from harness.runs.environment import Environment
+    from harness.runs.lives import Use
+    from harness.runs.run import Run
+    from harness.runs.stack import Stack
+    from harness.runs.verdict import Judge
+
+PREFIX = "harness_"
+KEPT_FOR = 12 * 3600.0
+
+
+class Stacks:
+    """What a session has brought up, and for whom.
+
+    Attributes:
+        uses: which fixtures were given which stacks.
+        item: the test that runs, None between two.
+        judge: looks after what was brought up; None before that.
+    """
+
+    def __init__(self, config: pytest.Config, voice: Voice) -> None:
+        self.uses = Uses()
+        self.item: pytest.Item | None = None
+        self.judge: Judge | None = None
+        self._config = config
+        self._voice = voice
+        self._settings: Settings | None = None
+        self._run: Run | None = None
+        self._unusable: HarnessError | None = None
+        self._shared: dict[str, Stack | HarnessError] = {}
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of this session. Raises ConfigError."""
+        if self._settings is None:
+            options = {name: self._config.getoption(PREFIX + name) for name in TAKERS["pytest"]}
+            local = options.pop("local") or ()
+            sources = configuration.read_sources(self._start())
+            settings = configuration.load_settings(sources, options, local=local)
+            if settings.wait_to_attach_debugger:
+                self._check_debugger()
+            self._settings = settings
+        return self._settings
+
+    def _start(self) -> Path:
+        """Return the folder where the project is looked for: pytest's, unless that came from a value of ours.
+
+        The folder of ``--local-build PATH``, in two words, is one of its arguments to pytest, which looks there too.
+        """
+        here = self._config.invocation_params.dir
+        misled = self._config.getoption(PREFIX + "local_build") and not here.is_relative_to(self._config.rootpath)
+        return here if misled else self._config.rootpath
+
+    def _check_debugger(self) -> None:
+        """Do nothing when somebody can let go of a subject that is held. Raises ConfigError."""
+        if getattr(self._config.option, "numprocesses", None) or self._voice.is_worker:
+            raise ConfigError("--wait-to-attach-debugger does not go with -n: workers have no terminal")
+        with self._voice.past_capture():
+            runs.debugging.find_terminal()
+
+    @property
+    def run(self) -> Run:
+        """The run of this session, made at the first request. Raises HarnessError."""
+        if self._run is None:
+            if self._unusable:
+                raise self._unusable
+            try:
+                with self._voice.past_capture():
+                    share = share_of(self._config)
+                    self._run = runs.Run(runs.choice.choose(self.settings, share), self._voice.say, share=share)
+            except HarnessError as error:
+                self._unusable = error  # an engine that was silent once is not waited for by every test
+                raise
+        return self._run
+
+    @property
+    def environment(self) -> Environment | None:
+        """The environment, None before the first stack was asked for."""
+        return self._run.environment if self._run else None
+
+    @property
+    def has_run(self) -> bool:
+        """Whether a run was asked for, and made."""
+        return self._run is not None
+
+    def shared(self, name: str) -> Stack:
+        """Return a stack that stays to the end of the session. It is tried once: what failed fails again at once."""
+        if name not in self._shared:
+            try:
+                self._shared[name] = self.run.bring(name)
+            except HarnessError as error:
+                self._shared[name] = error
+        stack = self._shared[name]
+        if isinstance(stack, HarnessError):
+            raise stack
+        self.use(stack)
+        if self.judge and (broken := self.judge.standing(stack.stacks)):
+            raise broken
+        return stack
+
+    def use(self, stack: Stack) -> None:
+        """Note that a stack was given to the test that runs, and to the fixtures that are being set up."""
+        self.uses.add(stack.stacks)
+        if self.item is not None:
+            self.begin_use(self.item)
+
+    def begin_use(self, item: pytest.Item) -> Use | None:
+        """Have the environment know which stacks a test uses, as far as it is known; None without an environment."""
+        if self.environment is None or self._run is None:
+            return None
+        use = runs.lives.Use(item.nodeid, item.name, self.uses.of(item))
+        self.environment.uses.begin(use)
+        if self.judge is None:
+            self.judge = runs.verdict.Judge(self._run, self.environment)
+        return use
+
+    def begin_test(self, item: pytest.Item) -> None:
+        """A test begins, which has asked for no stack by itself yet."""
+        self.item = item
+        self.uses.begin()
+
+    def end_test(self) -> None:
+        """No test runs any more."""
+        self.item = None
+        if self.environment:
+            self.environment.uses.end()
+
+    def give_back(self, stack: Stack, *, keep: bool) -> None:
+        """End the use of a stack that a fixture had for itself; one to be kept stays, for ``down`` to remove."""
+        if not keep:
+            stack.release()
+        elif self._voice.is_worker and self.environment:  # other workers may go on with it as it is
+            self.environment.keep(KEPT_FOR, [stack.name])
+
+    def close(self, *, hurried: bool = False) -> list[str]:
+        """Give everything back; return what should be gone and is not."""
+        return self._run.close(hurried=hurried) if self._run else []
