@@ -14,7 +14,7 @@ from harness.errors import BrokenStack
 from harness.keeper.messages import Act
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from docker import APIClient
@@ -104,7 +104,7 @@ class Place(Protocol):
 
 
 class Launch(Protocol):
-    """What starts the services of one stack that are started together, in an order of its own."""
+    """What makes the services of one stack that are made together, and starts them."""
 
     log: Path
 
@@ -112,8 +112,15 @@ class Launch(Protocol):
         """Build and get what is needed; return the plan with what is known by then. Raises BrokenStack."""
         ...
 
-    def begin(self, names: Sequence[str], failed: Callable[[], None], timeout: float) -> None:
-        """Start services; returns at once. ``failed`` is called when not all of them could be started."""
+    def begin(self, names: Sequence[str], first: Collection[str], news: Callable[[], None], timeout: float) -> None:
+        """Make services, and start those of them that come ``first``; returns at once.
+
+        ``news`` is called when that is done, or cannot be.
+        """
+        ...
+
+    def start(self, name: str, up: Deadline, stop: Stop) -> None:
+        """Start a service that did not come first, once it is made. Raises BrokenStack when it cannot be."""
         ...
 
     @property

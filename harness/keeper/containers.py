@@ -15,7 +15,7 @@ from harness.ownership import objects
 from harness.ownership.objects import RUN, STACK, Claim, as_object
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from harness.daemon import Daemon
     from harness.keeper.messages import Explained
@@ -85,8 +85,8 @@ class Engine:
                 service.attached = None
             raise
 
-    async def start_created(self, stack: str, stopped: Callable[[], bool]) -> dict[str, str]:
-        """Start all that was created for a stack, several at once, until ``stopped``.
+    async def start_created(self, stack: str, names: Collection[str], stopped: Callable[[], bool]) -> dict[str, str]:
+        """Start services of those that were created for a stack, several at once, until ``stopped``.
 
         Returns:
             Service -> why the engine did not.
@@ -102,11 +102,12 @@ class Engine:
                     except HarnessError as error:
                         refused[service.name] = error.summary
 
-        starts = self._starts[stack] = set()
+        starts: set[asyncio.Task[None]] = set()
         for listed in await self._calls.list(label=[f"{STACK}={stack}"], status=["created"]):
             service = self.watch.known(as_object("container", listed))
-            if service:
+            if service and service.name in names:
                 starts.add(self._calls.loop.create_task(start(service, listed["Id"])))
+        self._starts.setdefault(stack, set()).update(starts)
         await asyncio.gather(*starts)
         return refused
 

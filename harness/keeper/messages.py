@@ -106,6 +106,11 @@ if TYPE_CHECKING:  # to make these classes takes a start more than a millisecond
         code: int | None
         refused: dict[str, str]
 
+    class Refused(TypedDict):
+        """Service -> why the engine did not start it."""
+
+        refused: dict[str, str]
+
     class Explained(TypedDict, total=False):
         """What an engine knows of a container; nothing of a process, or when it was not asked."""
 
@@ -275,8 +280,8 @@ class JoinNetwork(Request[dict[str, str]]):
 class Compose(Request["Composed"]):
     """Run Compose for a stack to its end.
 
-    ``services`` is what it is about to start -> grace in seconds. With ``start`` it only creates, and then all is
-    started by the keeper.
+    ``services`` is what it is about to make -> grace in seconds. ``start`` are those of what it has only created that
+    the keeper then starts.
     """
 
     do = "compose"
@@ -287,7 +292,16 @@ class Compose(Request["Composed"]):
     cwd: str
     log: str
     services: dict[str, float]
-    start: bool = False
+    start: list[str]
+
+
+class StartCreated(Request["Refused"]):
+    """Start services that Compose has created for a stack."""
+
+    do = "start_created"
+    brings_up = True
+    stack: str
+    services: list[str]
 
 
 class StopCompose(Request[None]):

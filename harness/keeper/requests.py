@@ -19,9 +19,12 @@ from harness.ownership import objects
 from harness.ownership.identity import this_process
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from harness.keeper.clients import Connection
     from harness.keeper.keeper import Keeper
     from harness.keeper.server import Handler
+    from harness.keeper.stacks import Stack
 
 LOOK_BUDGET = 1.0
 
@@ -172,6 +175,7 @@ class ServiceRequests:
             messages.TakeNetwork: self._take_network,
             messages.JoinNetwork: self._network,
             messages.Compose: self._compose,
+            messages.StartCreated: self._start_created,
             messages.StopCompose: self._stop_compose,
             messages.Explain: self._explain,
             messages.AskExposed: self._exposed,
@@ -226,11 +230,18 @@ class ServiceRequests:
         if request.services and stack:
             stack.unsure = stack.unsure or command.code != 0
             if request.start and command.code == 0:
-                refused = await engine.start_created(
-                    request.stack, lambda: stack.stopped or not self._stacks.holds.is_needed(request.stack)
-                )
+                refused = await engine.start_created(request.stack, request.start, self._is_given_up(stack))
             await engine.refresh()
         return {"code": command.code, "refused": refused}
+
+    def _is_given_up(self, stack: Stack) -> Callable[[], bool]:
+        return lambda: stack.stopped or not self._stacks.holds.is_needed(stack.name)
+
+    async def _start_created(self, _: Connection, request: messages.StartCreated) -> messages.Refused:
+        self._stacks.refuse_what_goes(request.stack, f"{', '.join(request.services)} was not started")
+        stack = self._stacks.known[request.stack]
+        engine = self._keeper.containers()
+        return {"refused": await engine.start_created(request.stack, request.services, self._is_given_up(stack))}
 
     async def _stop_compose(self, _: Connection, request: messages.StopCompose) -> None:
         if request.stack in self._stacks.known:

@@ -85,11 +85,12 @@ class Settling:
             return
         in_containers = [name for name in wanted if self.plans[name].contained]
         launch = self.planned.launch if in_containers else None
-        for name in in_containers:  # Compose starts them all
+        for name in in_containers:
             self.environment.lives.forget(self.stack.name, name)
             self.probing.begin(name)
         if launch:
-            launch.begin(in_containers, self.stop.notify, self.up.remaining())
+            first = [name for name in in_containers if self._may_start(name)]
+            launch.begin(in_containers, first, self.stop.notify, self.up.remaining())
         self._bring_all(wanted)
         if error := self._cause():
             if launch:
@@ -228,15 +229,17 @@ class Settling:
 
     def _await_turn(self, name: str) -> None:
         """Wait until a service may start, or nobody waits any more. Raises BrokenStack when the time is up."""
-        service = self.planned.service(name)
         for _ in poll(self.up, wake=self.moved.subscribe()):
-            # Compose keeps the order of containers by itself.
-            if self.stop.stopped or self.plans[name].contained or self.progress.lets_start(service, self.plans):
+            if self.stop.stopped or self._may_start(name):
                 return
+        needed = ", ".join(self.planned.service(name).depends_on)
         raise BrokenStack(
-            f"Service {name!r} was not started in {self.up.budget:g} s: it waits for {', '.join(service.depends_on)}",
-            service=name,
+            f"Service {name!r} was not started in {self.up.budget:g} s: it waits for {needed}", service=name
         )
+
+    def _may_start(self, name: str) -> bool:
+        """Return whether all is there that a service depends on."""
+        return self.progress.lets_start(self.planned.service(name), self.plans)
 
     def _start(self, name: str) -> bool:
         """Start a service, or wait until it was started; False when the wait was given up."""

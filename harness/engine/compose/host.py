@@ -39,9 +39,11 @@ class ContainerHost:
     _around: Around
 
     def start(self) -> bool:
-        """Wait until Compose has started it."""
+        """Start it, or wait until the keeper has done so."""
         plan, around = self._plan, self._around
         launch = around.launch
+        if launch:
+            launch.start(plan.service, around.up, around.stop)
         for _ in poll(around.up, wake=around.stop.subscribe()):
             if facts := around.place.lives.started(plan.stack, plan.service):
                 around.facts[plan.service] = facts

@@ -12,20 +12,23 @@ from typing import TYPE_CHECKING, Any
 
 from harness import artifacts
 from harness.artifacts import last_lines
+from harness.clock import poll
 from harness.daemon import in_words
 from harness.errors import BrokenStack, HarnessError
 from harness.images import build_error, builder, ensure_image, image_id
 from harness.images.built import PREFIX
-from harness.keeper.messages import Compose, StopCompose
+from harness.keeper.messages import Compose, StartCreated, StopCompose
 from harness.refusals import why_not_started
 from harness.stack import ANYWHERE, compose_environment, find_compose
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
+    from harness.clock import Deadline
     from harness.engine import ContainerPlan, ServicePlan, StackPlan
     from harness.engine.driver import Place
     from harness.keeper.messages import Composed
+    from harness.readiness import Stop
 
 BUILD_BUDGET = 1800.0
 ANSWER_BUDGET = 30.0  # whoever waits for the services gives up first, and says so better
@@ -55,6 +58,8 @@ class Launch:
         self.build_log = folder / f"{plan.stack}.build.log"
         artifacts.write_atomically(self.override, self.containers.override)
         self._failed: BrokenStack | None = None
+        self._waiting: set[str] = set()
+        self._created = False
 
     def prepare(self, say: Callable[[str], None]) -> StackPlan:
         """Build what is built and get what is missing; return the plan with what the images tell of themselves.
@@ -133,8 +138,11 @@ class Launch:
                 if created >= since and unnamed and not strange and not facts["State"]["Running"]:
                     client.remove_container(facts["Id"], v=True)
 
-    def begin(self, names: Sequence[str], failed: Callable[[], None], timeout: float) -> None:
-        """Start services; returns at once. ``failed`` is called when Compose could not start them all."""
+    def begin(self, names: Sequence[str], first: Collection[str], news: Callable[[], None], timeout: float) -> None:
+        """Create services, and start those of them that come ``first``; returns at once.
+
+        ``news`` is called when Compose has created them all, or could not.
+        """
         graces = {plan.service: plan.grace for plan in self.plan.services if plan.service in names}
         for plan in self.plan.in_containers:
             if plan.service not in names:
@@ -146,25 +154,56 @@ class Launch:
                 # The engine would make a folder of it. Whoever the container runs as must be able to write it.
                 plan.log_file.touch()
                 plan.log_file.chmod(0o666)
-        # Compose starts one container after the other; where the order does not matter, the keeper starts many at once.
-        how = "--no-start" if self.containers.free.issuperset(names) else "--detach"
-        words = ["up", how, "--no-deps", "--no-build", "--pull", "never", *names]
-        threading.Thread(target=self._up, args=(words, graces, failed, timeout), name="harness-up", daemon=True).start()
+        # Compose would start one container after the other, and knows nothing of probes; the keeper starts many at once.
+        at_once = [name for name in names if name in first and name in self.containers.free]
+        self._waiting = set(names) - set(at_once)
+        self._created = False
+        words = ["up", "--no-start", "--no-deps", "--no-build", "--pull", "never", *names]
+        budget = timeout + ANSWER_BUDGET
 
-    def _up(self, words: list[str], graces: dict[str, float], failed: Callable[[], None], timeout: float) -> None:
-        start = artifacts.file_size(self.log)
-        try:
-            answer = self._compose(words, self.log, graces, {}, timeout + ANSWER_BUDGET)
-            if answer["code"] != 0:
-                self._failed = self._error(answer["code"], last_lines(self.log, 12, start))
-            elif answer["refused"]:
-                self._failed = self._not_started(answer["refused"])
-        except BrokenStack as error:
-            self._failed = error
-        except HarnessError as error:
-            self._failed = BrokenStack(error.summary, details=error.details)
-        if self._failed:
-            failed()
+        def create() -> None:
+            try:
+                self._up(words, budget, graces, at_once)
+            except BrokenStack as error:
+                self._failed = error
+            except HarnessError as error:
+                self._failed = BrokenStack(error.summary, details=error.details)
+            self._created = True
+            news()
+
+        threading.Thread(target=create, name="harness-up", daemon=True).start()
+
+    def _up(self, words: list[str], timeout: float, graces: dict[str, float], start: list[str]) -> None:
+        """Have Compose do something, and the keeper start what was created. Raises BrokenStack."""
+        begun = artifacts.file_size(self.log)
+        answer = self._compose(words, self.log, graces, {}, timeout, start)
+        if answer["code"] != 0:
+            raise self._error(answer["code"], last_lines(self.log, 12, begun))
+        if answer["refused"]:
+            raise self._not_started(answer["refused"])
+
+    def start(self, name: str, up: Deadline, stop: Stop) -> None:
+        """Start a service that did not come first, once it is created. Raises BrokenStack when it cannot be."""
+        if name not in self._waiting:
+            return
+        for _ in poll(up, wake=stop.subscribe()):
+            if self._failed or stop.stopped:
+                return
+            if self._created:
+                break
+        else:
+            return
+        self._waiting.discard(name)
+        budget = up.remaining() + ANSWER_BUDGET
+        if name in self.containers.free:
+            refused = self.place.link.ask(StartCreated(stack=self.plan.stack, services=[name]), timeout=budget)[
+                "refused"
+            ]
+            if refused:
+                raise self._not_started(refused)
+        else:
+            words = ["up", "--detach", "--no-deps", "--no-build", "--no-recreate", "--pull", "never", name]
+            self._up(words, budget, {}, [])
 
     @property
     def failed(self) -> BrokenStack | None:
@@ -220,7 +259,13 @@ class Launch:
         return [str(check) for check in self.place.explain(self.plan.stack, service).get("health_log", ())]
 
     def _compose(
-        self, words: list[str], log: Path, services: dict[str, float], env: Mapping[str, str], timeout: float
+        self,
+        words: list[str],
+        log: Path,
+        services: dict[str, float],
+        env: Mapping[str, str],
+        timeout: float,
+        start: list[str] | None = None,
     ) -> Composed:
         environ = self.place.settings.environ
         daemon = self.place.daemon
@@ -245,7 +290,7 @@ class Launch:
                 cwd=ANYWHERE,
                 log=str(log),
                 services=services,
-                start="--no-start" in words,
+                start=start or [],
             ),
             timeout=timeout,
         )

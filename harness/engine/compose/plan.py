@@ -185,16 +185,15 @@ def _built_names(
 
 
 def _is_free(stack: Stack, name: str) -> bool:
-    """Return whether a service can be started without Compose as soon as its container is created."""
+    """Return whether a service can be started without Compose once its container is created."""
     service = stack.service(name)
     assert service is not None  # names come from this stack
-    shares = [str(service.compose.get(key, "")) for key in ("network_mode", "ipc", "pid")]
-    own = {other.name for other in stack.services}
-    return (
-        service.compose.keys() <= _CREATED
-        and own.isdisjoint(service.depends_on)
-        and not any(share.startswith(("service:", "container:")) for share in shares)
-    )
+    granted = (("secrets", stack.secrets), ("configs", stack.configs))
+    grants = [
+        (tables.get(str(grant["source"])) or {}) for k, tables in granted for grant in service.compose.get(k) or ()
+    ]
+    # Those of a file are mounted; Compose writes others into the container before it starts it.
+    return service.compose.keys() - {"secrets", "configs"} <= _CREATED and all(table.get("file") for table in grants)
 
 
 def _probes(stack: Stack, service: Service, layout: Layout) -> tuple[Probe, ...]:
