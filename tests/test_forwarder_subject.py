@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from checkout import ROOT
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "integration_tests/forwarder/subject"))
+sys.path.insert(0, str(ROOT / "integration_tests/forwarder/subject"))
 
 from forwarder.__main__ import main
 from forwarder.commands import BadCommandError, Command, Pattern, Stream, parse_command, stored
