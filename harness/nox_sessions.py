@@ -249,15 +249,24 @@ def types(session: nox.Session) -> None:
 
 # The toolkit's own tests that need neither an engine nor what the extras bring.
 _MINIMUM_TESTS = (
-    "config",
-    "clock_errors",
-    "stack_model",
-    "stack_reading",
-    "embedded_plan",
-    "compose_plan",
-    "rendering",
+    "test_clock_errors",
+    "config/test_config",
+    "engine/test_compose_plan",
+    "engine/test_embedded_plan",
+    "engine/test_rendering",
+    "stack/test_stack_model",
+    "stack/test_stack_reading",
 )
-_MINIMUM_RUNS = ("lifecycle", "keeper", "plugin", "entry", "results_reporting", "local", "attach", "debugger")
+_MINIMUM_RUNS = (
+    "test_entry",
+    "test_plugin",
+    "engine/test_attach",
+    "engine/test_local",
+    "keeper/test_keeper",
+    "results/test_results_reporting",
+    "runs/test_debugger",
+    "runs/test_lifecycle",
+)
 
 
 def lowest(requirements: Sequence[str]) -> list[str]:
@@ -274,7 +283,7 @@ def minimums(session: nox.Session) -> None:
     project = document["project"]
     bounds = lowest([*project["dependencies"], *document["dependency-groups"]["test"]])
     session.install("-e", ".", *bounds)
-    names = [f"tests/test_{name}.py" for name in (*_MINIMUM_TESTS, *_MINIMUM_RUNS)]
+    names = [f"tests/{name}.py" for name in (*_MINIMUM_TESTS, *_MINIMUM_RUNS)]
     # Older versions warn of what newer Pythons deprecate; that is theirs.
     run(session, "python", "-m", "pytest", "-W", "default", *(session.posargs or names))
 

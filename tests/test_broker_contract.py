@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from checkout import ROOT
 
 from harness.errors import ConfigError
 from harness.reporting import write_junit
@@ -17,7 +18,6 @@ from integration_tests.broker.table import Column, Promise, contract, limits, ma
 if TYPE_CHECKING:
     from harness.results import Status
 
-ROOT = Path(__file__).parent.parent
 DOCUMENT = ROOT / "docs" / "brokers.md"
 ROWS = [
     Promise("test_a.py::test_one", "First", "One holds."),

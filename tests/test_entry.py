@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from checkout import ROOT
 from projects import Project, run_in, service, web
 
 from harness import procs
 
-ROOT = Path(__file__).parents[1]
 HARNESS = ("-c", "from harness.invoke_tasks import main; main()")
 
 

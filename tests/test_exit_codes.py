@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from checkout import ROOT
 from projects import Project, run_in, service, web
 
 from harness import clock, procs
@@ -16,7 +17,6 @@ from harness.errors import EXIT_MEANING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ROOT = Path(__file__).parents[1]
 WAIT = "from harness import clock\ndef wait():\n    for _ in clock.poll(clock.Deadline.after(30)): pass\n"
 ENTRIES = {
     "pytest": ("-m", "pytest", "-p", "no:cacheprovider", "suite"),

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from checkout import ROOT
 
 from harness import procs
 
 if TYPE_CHECKING:
     from containers import Dock
 
-PROJECT = Path(__file__).parents[1]
 FILE = """\
 version: "3.8"
 services:
@@ -61,7 +61,7 @@ def harness(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of programs of a virtual environment that has the wheel, and what this one has beside it."""
     folder = tmp_path_factory.mktemp("wheel")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
-    made = procs.run([*pip, "wheel", "--no-deps", "-w", str(folder), str(PROJECT)], timeout=300)
+    made = procs.run([*pip, "wheel", "--no-deps", "-w", str(folder), str(ROOT)], timeout=300)
     assert made.code == 0, made.stderr
     venv.create(folder / "venv", with_pip=False)
     # What it depends on comes from here; the project itself is only in the wheel.

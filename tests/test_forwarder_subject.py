@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
+from checkout import ROOT
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "integration_tests/forwarder/subject"))
+sys.path.insert(0, str(ROOT / "integration_tests/forwarder/subject"))
 
 from forwarder.__main__ import main
 from forwarder.commands import BadCommandError, Command, Pattern, Stream, parse_command, stored
 from forwarder.config import BadConfigError, Broker, Topic, make_config, read_ini
+from forwarder.sources import CaSource
 
 NEEDED = {"config-topic": "a:9092/c", "status-topic": "//a:9092/s", "output-broker": "a:9092"}
 
@@ -105,3 +111,18 @@ def test_what_is_no_command_is_refused(data: bytes) -> None:
     """Bytes that are no command must raise one kind of error."""
     with pytest.raises(BadCommandError):
         parse_command(data)
+
+
+def test_an_event_is_converted_by_its_own_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Channel Access value must go by the type of its event.
+
+    An IOC that connects while pyepics' constructor still runs leaves "unknown" as the type of the PV.
+    """
+    monkeypatch.setitem(sys.modules, "epics", SimpleNamespace(PV=lambda *_, **__: None))
+    made: list[Callable[[], Any]] = []
+    CaSource("A", made.append)._changed(
+        type="unknown", ftype=20, value=40.0, status=0, severity=0, posixseconds=1, nanoseconds=2
+    )
+    update = made[0]()
+    assert np.asarray(update.value).dtype == np.float64
+    assert update.timestamp == 1_000_000_002

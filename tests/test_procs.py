@@ -7,6 +7,8 @@ import signal
 import sys
 from pathlib import Path
 
+from checkout import TESTS
+
 from harness import clock, procs
 
 
@@ -47,7 +49,7 @@ def test_only_the_process_that_is_meant_is_signalled() -> None:
 
 def test_no_process_is_overlooked_because_it_forks(tmp_path: Path) -> None:
     """A chain of processes, each of which forks the next and ends, must be found by every walk through /proc."""
-    actor = Path(__file__).with_name("actor.py")
+    actor = TESTS / "actor.py"
     cookie = f"TEST_HOPPER={tmp_path}"
     process = procs.spawn([sys.executable, str(actor), "hop:3"], env={"TEST_HOPPER": str(tmp_path)})
     try:

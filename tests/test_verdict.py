@@ -6,10 +6,10 @@ import contextlib
 import os
 import re
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from checkout import TESTS
 from junitparser import Error, JUnitXml
 from projects import Project, run_in, run_json, web
 
@@ -263,7 +263,7 @@ CALLS = {
 def proxied(dock: Dock) -> Iterator[procs.Popen[bytes]]:
     """Have the project reach its engine by a proxy, which a test may kill; it is there again at the end."""
     path, engine = dock.state / "engine.sock", find_daemon(os.environ).host.removeprefix("unix://")
-    argv = [sys.executable, str(Path(__file__).parent / "engine_proxy.py"), str(path), engine]
+    argv = [sys.executable, str(TESTS / "engine_proxy.py"), str(path), engine]
 
     def begin() -> procs.Popen[bytes]:
         process = procs.spawn(argv)

@@ -286,7 +286,7 @@ class Holds:
     def _refuse_newest_in_circle(self) -> list[Answer]:
         """Refuse the newest request that waits, by way of others, for its own client."""
         for request in reversed(self.waiting):
-            if request.client in self._ahead_of(request.stack, set()):
+            if request.client in self.ahead_of(request.stack):
                 self.waiting.remove(request)
                 return [
                     Answer(
@@ -298,8 +298,14 @@ class Holds:
                 ]
         return []
 
-    def _ahead_of(self, name: str, passed: set[str]) -> set[str]:
-        """Return the clients that must do something before a stack can be used by others."""
+    def ahead_of(self, name: str, passed: set[str] | None = None) -> set[str]:
+        """Return the clients that must do something before a stack can be used by others.
+
+        Args:
+            name: the stack.
+            passed: those that have been looked at; they are not a second time.
+        """
+        passed = set() if passed is None else passed
         passed.add(name)
         stack = self.stacks.get(name)
         if stack is None or not self.is_needed(name):
@@ -308,7 +314,7 @@ class Holds:
         ahead = set(first)
         for request in self.waiting:
             if request.client in first and request.stack not in passed:
-                ahead |= self._ahead_of(request.stack, passed)
+                ahead |= self.ahead_of(request.stack, passed)
         return ahead
 
     def _refuse(self, requests: Iterable[Request], why: str) -> tuple[Answer, ...]:

@@ -15,14 +15,15 @@ from forwarder.updates import Update, status_by_name
 Put = Callable[[Callable[[], Update | None]], None]
 """Takes a function that makes the update, to be called later by the thread that may ask the IOC things."""
 
-_CA_TYPES: dict[str, type[np.generic]] = {
-    "short": np.int16,
-    "int": np.int16,
-    "long": np.int32,
-    "float": np.float32,
-    "double": np.float64,
-    "char": np.int8,
+_CA_STRING, _CA_ENUM = 14, 17
+_CA_TYPES: dict[int, type[np.generic]] = {
+    15: np.int16,
+    16: np.float32,
+    18: np.int8,
+    19: np.int32,
+    20: np.float64,
 }
+"""The DBR_TIME_* numbers of EPICS' db_access.h."""
 _PVA_TYPES: dict[str, type[np.generic]] = {
     "b": np.int8,
     "B": np.uint8,
@@ -59,11 +60,12 @@ class CaSource:
         self._put(lambda: self._update(event))
 
     def _update(self, event: dict[str, Any]) -> Update:
-        kind = str(event["type"]).removeprefix("time_")
+        # Not "type": pyepics' PV writes "unknown" there when the IOC connects while its constructor still runs.
+        kind = int(event["ftype"])
         value = event["value"]
-        if kind == "enum":
+        if kind == _CA_ENUM:
             value = self._pv.enum_strs[int(value)]
-        elif kind != "string":
+        elif kind != _CA_STRING:
             value = np.asarray(value, dtype=_CA_TYPES[kind])
         stamp = int(event["posixseconds"]) * 1_000_000_000 + int(event["nanoseconds"])
         return Update(value, int(event["status"]), int(event["severity"]), stamp)

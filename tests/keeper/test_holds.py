@@ -312,7 +312,7 @@ class AnyOrder(RuleBasedStateMachine):
         for request in holds.waiting:
             assert request.client not in self.dead
             held = holds.stacks[request.stack]
-            ahead = holds._ahead_of(request.stack, set())
+            ahead = holds.ahead_of(request.stack)
             assert request.client not in ahead
             assert self.living(ahead) or (not holds.is_needed(held.name) and self.desk.removing)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from checkout import ROOT
 from docker.errors import APIError, ImageNotFound
 
 from harness.errors import BrokenStack, ConfigError
@@ -28,7 +29,6 @@ from harness.images.making import base_argument
 from harness.stack import Service
 from harness.stack.model import ServiceSettings
 
-ROOT = Path(__file__).parents[1]
 DEFAULT = "debian:bookworm-slim"
 
 

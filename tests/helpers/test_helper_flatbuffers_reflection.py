@@ -13,6 +13,7 @@ from typing import Any
 import ark_fbs
 import numpy as np
 import pytest
+from checkout import TESTS
 from flatbuffers import Builder
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -23,7 +24,7 @@ from harness.errors import ConfigError
 from harness.helpers import flatbuffers
 from harness.helpers.flatbuffers import BadBuffer, BadValue, codecs
 
-SCHEMAS = Path(__file__).parent / "schemas"
+SCHEMAS = TESTS / "schemas"
 WIDE = flatbuffers.read_schema(SCHEMAS / "wide.fbs")
 VERIFIER = ark_fbs.Schema.from_fbs_file(str(SCHEMAS / "wide.fbs"))
 FLATC = shutil.which("flatc", path=os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]])) or "flatc"

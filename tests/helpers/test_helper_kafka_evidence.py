@@ -5,10 +5,10 @@ from __future__ import annotations
 import gc
 import shutil
 import weakref
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from checkout import ROOT
 from junitparser import JUnitXml
 from projects import run_in, run_json
 from servers import free_port
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from harness import procs
 
-ROOT = Path(__file__).parents[1]
 CONFTEST = """
 import uuid
 import pytest

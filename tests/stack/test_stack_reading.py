@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from checkout import ROOT
 
 from harness.errors import ConfigError
 from harness.stack import Tree, read_tree
@@ -14,7 +15,6 @@ from harness.stack import Tree, read_tree
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-PROJECT = Path(__file__).parent.parent
 WEB = "services:\n  web:\n    image: x\n"
 
 
@@ -789,13 +789,13 @@ def test_a_named_file_gives_its_name_to_the_stack(folder: Path) -> None:
     assert read_tree([write(folder, shop="name: other\n" + WEB)], {}).root.name == "shop"
 
 
-STACKS = sorted(path.stem for path in (PROJECT / "compose").glob("*.yaml") if "\nname: " in path.read_text())
+STACKS = sorted(path.stem for path in (ROOT / "compose").glob("*.yaml") if "\nname: " in path.read_text())
 
 
 @pytest.mark.parametrize("name", STACKS)
 def test_the_stacks_of_this_project_are_right(name: str) -> None:
     """Every stack of the project itself must be read without a word, with services and a way to run them."""
-    root = read_tree([PROJECT / "compose" / f"{name}.yaml"], {}).root
+    root = read_tree([ROOT / "compose" / f"{name}.yaml"], {}).root
     assert root.name == name
     assert root.services
     assert all(service.settings.ready for service in root.services)
@@ -805,5 +805,5 @@ def test_the_stacks_of_this_project_are_right(name: str) -> None:
 
 def test_every_stack_of_this_project_belongs_to_a_system() -> None:
     """A file with a stack that no system lists, or a listed one that is not there, must not be forgotten."""
-    systems = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["harness"]["systems"]
+    systems = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["harness"]["systems"]
     assert sorted({stack for system in systems.values() for stack in system["stacks"]}) == STACKS

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from checkout import TESTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from streaming_data_types import DESERIALISERS
@@ -20,10 +20,7 @@ from streaming_data_types.forwarder_config_update_rf5k import StreamInfo
 from harness.helpers import flatbuffers
 from harness.helpers.flatbuffers import BadBuffer, codecs
 
-SCHEMAS = {
-    path.stem: flatbuffers.read_schema(path)
-    for path in sorted((Path(__file__).parent / "schemas" / "ess").glob("*.fbs"))
-}
+SCHEMAS = {path.stem: flatbuffers.read_schema(path) for path in sorted((TESTS / "schemas" / "ess").glob("*.fbs"))}
 NUMBERS: dict[str, Any] = {
     "Byte": np.int8,
     "UByte": np.uint8,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from checkout import ROOT
 from projects import Project, run_in, service, web
 
 from harness import procs
@@ -26,7 +27,6 @@ from harness.verbs.schema import schemas
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).parents[1]
 HARNESS = ("-c", "from harness.invoke_tasks import main; main()")
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from checkout import TESTS
 from servers import Web, free_port, raw_server
 
 import harness
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     from harness.readiness import Waited
 
-BROKER = Path(__file__).parent / "diagnosis" / "broker.py"
+BROKER = TESTS / "diagnosis" / "broker.py"
 
 kafka_stack = harness.stack_fixture("kafka", scope="module")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from checkout import ROOT
 
 import harness
 from harness.helpers.flatbuffers import codecs
@@ -15,7 +16,7 @@ from harness.helpers.kafka import Kafka
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PAGE = Path(__file__).parents[1] / "docs" / "flatbuffers.md"
+PAGE = ROOT / "docs" / "flatbuffers.md"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 kafka_stack = harness.stack_fixture("kafka", scope="module")

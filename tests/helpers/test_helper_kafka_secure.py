@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trustme
+from checkout import ROOT
 from confluent_kafka.admin import (
     AdminClient,
     ScramCredentialInfo,
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     from harness import Stack
 
-ROOT = Path(__file__).parents[1]
 PASSWORD = "correct horse"
 WRONG = "battery staple"
 PORTS = {"SASL_PLAINTEXT": 9093, "SSL": 9094, "SASL_SSL": 9095}

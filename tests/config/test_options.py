@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import runpy
-from pathlib import Path
+
+from checkout import ROOT
 
 from harness.config.options import TAKERS
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = ROOT / "docs"
 
 
 def test_the_docs_have_the_table_of_options() -> None:

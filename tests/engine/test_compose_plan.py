@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from checkout import ROOT
 
 from harness import procs
 from harness.artifacts import is_missing
@@ -785,7 +786,7 @@ def test_planning_writes_nothing(tmp_path: Path) -> None:
 
 def test_our_own_stacks_can_be_planned_and_merged(tmp_path: Path) -> None:
     """Every stack of this project must be one that Compose takes with our override, on loopback only."""
-    folder = Path(__file__).parent.parent / "compose"
+    folder = ROOT / "compose"
     for name in ("compose", "config-files"):
         shutil.copytree(folder.parent / name, tmp_path / name)
     for file in sorted((tmp_path / "compose").glob("*.yaml")):

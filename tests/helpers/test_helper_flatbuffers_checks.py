@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from checkout import TESTS
 from streaming_data_types.alarm_al00 import Severity
 from streaming_data_types.epics_connection_ep01 import ConnectionInfo
 from streaming_data_types.fbschemas.logdata_f142.AlarmSeverity import AlarmSeverity
@@ -20,7 +20,7 @@ from harness.helpers.flatbuffers import Array, BadBuffer, Decoded, Time, check, 
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 NOON_NS = 1_767_355_200 * 10**9
-F142 = flatbuffers.read_schema(Path(__file__).parent / "schemas" / "ess" / "f142.fbs")
+F142 = flatbuffers.read_schema(TESTS / "schemas" / "ess" / "f142.fbs")
 
 
 def update(value: Any = 17.0, *, timestamp: int = NOON_NS, alarm: tuple[str, str] = ("HIGH", "MINOR")) -> Decoded:

@@ -8,11 +8,11 @@ import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+from checkout import ROOT
 from confluent_kafka import Consumer, Producer, TopicPartition
 from servers import free_port, raw_server
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from projects import Project
 
-ROOT = Path(__file__).parents[1]
 
 kafka_stack = harness.stack_fixture("kafka", scope="module")
 
