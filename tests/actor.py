@@ -120,6 +120,15 @@ def _after(what: str) -> None:
     threading.Timer(float(seconds), VERBS[verb], [argument]).start()
 
 
+def _once(what: str) -> None:
+    """Do a verb in ``PATH:VERB:REST`` where that path is not there, and make it."""
+    path, _, rest = what.partition(":")
+    verb, _, argument = rest.partition(":")
+    if not Path(path).exists():
+        Path(path).touch()
+        VERBS[verb](argument)
+
+
 def _need(path: str) -> None:
     if not Path(path).exists():
         print(f"{path} is missing", flush=True)
@@ -147,6 +156,7 @@ VERBS: dict[str, Callable[[str], object]] = {
     "polite": lambda _: signal.signal(signal.SIGTERM, _stop_politely),
     "touch": lambda path: Path(path).write_text("here"),
     "need": _need,
+    "once": _once,
     "cat": lambda path: print(Path(path).read_text(), flush=True),
     "stdin": lambda _: print(f"stdin ended after {sys.stdin.buffer.read()!r}", flush=True),
     "wait": lambda _: signal.pause(),

@@ -54,7 +54,7 @@ _NO_NAMESPACE = _told("a process is in this machine's namespaces")
 _NO_NETWORK = _told("a process uses loopback")
 _YOURS = _told("a process has your rights")
 _NO_BUILD = Verdict("replaced", "nothing is built")
-_NEWS = _told("a service that dies is news")
+_SETTLING = Verdict("honoured", "while its stack settles; afterwards a service that ends is news")
 _ONE = _told("0 switches it off, more would share one address")
 _SWARM = _told("it is for a swarm")
 _WINDOWS = _told("it is for Windows")
@@ -98,7 +98,7 @@ KEYS: tuple[Key, ...] = (
     *_rows("service", _YES, Verdict("honoured", "their names; all services reach each other by loopback"), "networks"),
     *_rows("service", _OTHERS, _NO_NETWORK, "external_links"),
     *_rows("service", _YES, _refused("a process mounts nothing: list its volumes themselves"), "volumes_from"),
-    *_rows("service", _NEWS, _NEWS, "restart"),
+    *_rows("service", _SETTLING, _SETTLING, "restart"),
     *_rows("service", _ONE, _ONE, "scale"),
     *_rows("service", _YES, _YES, "deploy"),
     *_rows("service", _told("logs of all services are kept"), _told("logs of all services are kept"), "attach"),
@@ -109,7 +109,7 @@ KEYS: tuple[Key, ...] = (
     *_rows("service", _WINDOWS, _WINDOWS, "cpu_count cpu_percent credential_spec isolation"),
     *_rows("deploy", _ONE, _ONE, "replicas"),
     *_rows("deploy", _YES, _NO_LIMITS, "resources"),
-    *_rows("deploy", _NEWS, _NEWS, "restart_policy"),
+    *_rows("deploy", _SETTLING, _SETTLING, "restart_policy"),
     *_rows("deploy", _SWARM, _SWARM, "endpoint_mode labels mode placement rollback_config update_config"),
     *_rows("build", _YES, _NO_BUILD, "additional_contexts args cache_from cache_to context dockerfile"),
     *_rows("build", _YES, _NO_BUILD, "dockerfile_inline extra_hosts labels no_cache no_cache_filter provenance pull"),
@@ -136,7 +136,7 @@ _TABLE = {(key.kind, key.name): key for key in KEYS}
 # Values that say what holds anyway: such a key is not told.
 _NOTHING: tuple[object, ...] = (None, "", False, 0, 1, "no", "none", [], {})
 # Told in words of their own, with their values.
-_TOLD_APART = ("restart", "scale", "replicas", "restart_policy")
+_TOLD_APART = ("scale", "replicas")
 
 
 def verdict(kind: str, name: str, place: int) -> Verdict | None:

@@ -95,6 +95,8 @@ class Bringing:
                     settling.await_steady()
                 return known
         except BaseException:
+            for settling in self._started:
+                settling.endings.close()
             for name in reversed(self._held):
                 self._run.release(name)
             raise

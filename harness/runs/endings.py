@@ -6,29 +6,29 @@ says ("restart" and "deploy.restart_policy" in the Compose specification).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import Enum
+import threading
+from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
+from harness.clock import Deadline, poll
+from harness.readiness.reasons import how_ended
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from harness.engine import ServicePlan
+    from harness.keeper.messages import ServiceFacts
+    from harness.readiness import Stop
+    from harness.runs.planning import Planned
+    from harness.runs.probing import Probing
+    from harness.runs.progress import Progress
     from harness.stack import Service
 
 FIRST_PAUSE = 0.1  # seconds before a service is started again; doubled each time
 LONGEST_PAUSE = 5.0
 TRIES_ALONE = 3
-"""Starts of a service, when all others have proven to be ready, after which it waits for nobody any more."""
+"""Starts of a service, when all that it may wait for is there, after which its end is a death."""
 _CONDITIONS = {"none": "no", "any": "always", "unless-stopped": "always"}
-
-
-class End(Enum):
-    """What an end means."""
-
-    DONE = "done"
-    AGAIN = "started again"
-    DEATH = "a death"
 
 
 class Policy(NamedTuple):
@@ -37,6 +37,11 @@ class Policy(NamedTuple):
     condition: str
     most: int | None = None
 
+    def allows(self, code: int, again: int) -> bool:
+        """Return whether a service that was started ``again`` so often is to be once more."""
+        left = self.most is None or again < self.most
+        return left and (self.condition == "always" or (self.condition == "on-failure" and code != 0))
+
 
 def policy_of(compose: Mapping[str, object]) -> Policy:
     """Return the restart policy of a service's table; what ``deploy`` says goes before."""
@@ -44,43 +49,133 @@ def policy_of(compose: Mapping[str, object]) -> Policy:
     written = deploy.get("restart_policy") if isinstance(deploy, dict) else None
     if isinstance(written, dict) and written:
         condition = str(written.get("condition") or "any")
-        most = written.get("max_attempts")
-        return Policy(_CONDITIONS.get(condition, condition), int(most) if most is not None else None)
+        tries = written.get("max_attempts")
+        return Policy(_CONDITIONS.get(condition, condition), int(tries) if tries is not None else None)
     condition, _, most = str(compose.get("restart") or "").partition(":")
     return Policy(_CONDITIONS.get(condition, condition), int(most) if most else None)
 
 
-@dataclass(frozen=True)
-class Life:
-    """A service that has ended while its stack settles.
+def may_end(service: Service, plan: ServicePlan, *, awaited: bool, was_ready: bool) -> bool:
+    """Return whether exit code 0 says that a service is done, though nothing says that it is a one-shot.
 
-    Attributes:
+    Args:
         service: what its file says.
         plan: what it is here.
-        again: how often it was started again already.
-        alone: how often it was started when all others had proven to be ready.
-        is_awaited: whether another service waits until it is healthy.
+        awaited: whether another service waits until it is healthy.
+        was_ready: whether it has answered already. What has ports and was ready is a server, without a reason to end.
     """
-
-    service: Service
-    plan: ServicePlan
-    again: int = 0
-    alone: int = 0
-    is_awaited: bool = False
-
-
-def meaning(life: Life, code: int | None) -> End:
-    """Return what the end of a service with this exit code means."""
-    policy = policy_of(life.service.compose)
-    if code == 0 and policy.condition != "always":
-        asked = life.service.settings.ready or life.plan.has_health or life.is_awaited
-        meant = policy.condition in ("no", "on-failure") or not life.service.ports
-        return End.DONE if meant and not asked else End.DEATH
-    allowed = policy.condition in ("always", "on-failure") and life.plan.ours
-    left = policy.most is None or life.again < policy.most
-    return End.AGAIN if allowed and left and life.alone < TRIES_ALONE else End.DEATH
+    condition = policy_of(service.compose).condition
+    if condition == "always" or service.settings.ready or plan.has_health or awaited:
+        return False
+    return not service.ports or (condition in ("no", "on-failure") and not was_ready)
 
 
 def pause_before(again: int) -> float:
     """Return the seconds before a service is started for the ``again``-th time."""
-    return min(FIRST_PAUSE * 2**again, LONGEST_PAUSE)
+    return float(min(FIRST_PAUSE * 2 ** min(again - 1, 16), LONGEST_PAUSE))
+
+
+class Endings:
+    """The services of one stack that end while it settles, and what becomes of them.
+
+    Args:
+        planned: the stack.
+        progress: how far it has come.
+        probing: how its services are asked and started.
+        stop: set when nobody is to wait any longer.
+        say: takes lines for the user.
+    """
+
+    def __init__(
+        self, planned: Planned, progress: Progress, probing: Probing, stop: Stop, say: Callable[[str], None]
+    ) -> None:
+        self._planned, self._progress, self._probing = planned, progress, probing
+        self._stop, self._say = stop, say
+        self._lives, self._stack = planned.environment.lives, planned.stack.name
+        self._again: Counter[str] = Counter()
+        self._alone: Counter[str] = Counter()  # those of the starts before which nothing was missing
+        self._lock = threading.Lock()
+
+    def open(self) -> None:
+        """From now on services are started again, and these ends are no deaths to anybody in this process."""
+        self._lives.excuse(self._stack, self._is_excused)
+
+    def close(self) -> None:
+        """From now on an end is a death."""
+        self._lives.excuse(self._stack, None)
+
+    def expect(self, name: str) -> None:
+        """A service is about to be started: know whether its end with exit code 0 will be no fault."""
+        if name in self._planned.oneshots or self._may_end(name):
+            self._lives.expect_end(self._stack, name)
+
+    def is_done(self, facts: ServiceFacts) -> bool:
+        """Return whether a service that ended before it was ready has done what it was for."""
+        name = facts["service"]
+        if facts["exit_code"] == 0 and self._may_end(name):
+            self._lives.expect_end(self._stack, name)
+        return self._lives.may_have_ended(facts)
+
+    def ended(self) -> list[str]:
+        """Return the services that have ended and are to be started again."""
+        with self._lock:
+            started = sorted(self._progress.started)
+        exits = [self._lives.exit_of(self._stack, name) for name in started]
+        return [facts["service"] for facts in exits if facts and self.is_started_again(facts)]
+
+    def is_started_again(self, facts: ServiceFacts) -> bool:
+        """Return whether a service that has ended is to be started again."""
+        return self._lives.is_excused(facts)
+
+    def start_again(self, name: str) -> None:
+        """Start a service that has ended, after a pause. Raises BrokenStack when it cannot be."""
+        facts = self._lives.exit_of(self._stack, name)
+        assert facts is not None  # it has ended
+        assert facts["exit_code"] is not None
+        how = how_ended(facts["exit_code"], contained=bool(facts["container"]), known=True)
+        with self._lock:
+            self._again[name] += 1
+            self._alone[name] += self._is_nothing_missing(name)
+            for those in (self._progress.ready, self._progress.proven):
+                those.discard(name)
+            again = self._again[name]
+        policy = self._policy(name).condition
+        self._say(f"service {name!r} ended with {how} and is started again (restart: {policy}, time {again})")
+        for _ in poll(Deadline.after(pause_before(again)), wake=self._stop.subscribe()):
+            if self._stop.stopped:
+                return
+        self._lives.forget(self._stack, name)
+        self._probing.has_started(name, self._probing.host(name).restart(0))
+
+    def told(self, name: str) -> str:
+        """Return what is to be said of a service that was started again, "" when it was not."""
+        times = self._again[name]
+        return f"it was started again {times} time{'s' * (times > 1)} (restart: {self._policy(name).condition})" * (
+            times > 0
+        )
+
+    def _is_excused(self, facts: ServiceFacts) -> bool:
+        name, code = facts["service"], facts["exit_code"]
+        plan = self._planned.plans.get(name)
+        if plan is None or not plan.ours or code is None or facts["expected"] or self._lives.may_have_ended(facts):
+            return False
+        return self._policy(name).allows(code, self._again[name]) and self._alone[name] < TRIES_ALONE
+
+    def _is_nothing_missing(self, name: str) -> bool:
+        """Return whether everything is there that a service may wait for without saying so."""
+        there = self._progress.proven | self._progress.done
+        waits = {other for other in self._planned.plans if other != name and not self._depends(other, name)}
+        return waits - set(self._planned.held_back) <= there
+
+    def _depends(self, name: str, on: str) -> bool:
+        needed = self._planned.service(name).depends_on
+        return any(other == on or self._depends(other, on) for other in needed if other in self._planned.plans)
+
+    def _may_end(self, name: str) -> bool:
+        planned = self._planned
+        awaited = any(service.depends_on.get(name) == "service_healthy" for service in planned.stack.services)
+        was_ready = name in self._progress.ready
+        return may_end(planned.service(name), planned.plans[name], awaited=awaited, was_ready=was_ready)
+
+    def _policy(self, name: str) -> Policy:
+        return policy_of(self._planned.service(name).compose)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from harness import artifacts
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from harness.keeper.messages import Event, ServiceFacts
     from harness.readiness import Stop
     from harness.reporting import RunFolder
@@ -80,6 +82,7 @@ class Lives:
         self._exits: dict[str, ServiceFacts] = {}
         self._started: dict[str, ServiceFacts] = {}
         self._health: dict[str, str] = {}
+        self._excuses: dict[str, Callable[[ServiceFacts], bool]] = {}
         self._lock = threading.Lock()
 
     def hear(self, message: Event) -> None:
@@ -143,7 +146,22 @@ class Lives:
         """Return the facts of ends that nobody asked for, oldest first; a one-shot's with exit code 0 is none."""
         with self._lock:
             exits = list(self._exits.values())
-        return [facts for facts in exits if not facts["expected"] and not self.may_have_ended(facts)]
+        return [
+            facts for facts in exits if not (facts["expected"] or self.may_have_ended(facts) or self.is_excused(facts))
+        ]
+
+    def excuse(self, stack: str, which: Callable[[ServiceFacts], bool] | None) -> None:
+        """Count those ends of a stack's services as no deaths for which ``which`` holds; with None: all are."""
+        with self._lock:
+            if which:
+                self._excuses[stack] = which
+            else:
+                self._excuses.pop(stack, None)
+
+    def is_excused(self, facts: ServiceFacts) -> bool:
+        """Return whether somebody sees to it that a service that has ended is started again."""
+        which = self._excuses.get(facts["stack"])
+        return which is not None and which(facts)
 
     def may_have_ended(self, facts: ServiceFacts) -> bool:
         """Return whether a service is a one-shot that ended well."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from harness.clock import LIFTED, Deadline, add_guard, now, poll
@@ -13,39 +12,20 @@ from harness.engine.driver import Around
 from harness.engine.known import Known
 from harness.errors import BrokenStack, HarnessError
 from harness.readiness import Stop, wait_until_ready
+from harness.runs.endings import Endings
 from harness.runs.evidence import died_in, not_done, not_ready
 from harness.runs.probing import Probing
+from harness.runs.progress import Progress
 from harness.seeding import plant_within
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Iterable
 
     from harness.keeper.messages import ServiceFacts
     from harness.readiness import Asker
     from harness.runs.planning import Planned
     from harness.seeding import Surroundings
-    from harness.stack import Seed, Service
-
-
-@dataclass
-class Progress:
-    """Which services of a stack have been started, are ready, or are done."""
-
-    started: set[str] = field(default_factory=set)
-    ready: set[str] = field(default_factory=set)
-    done: set[str] = field(default_factory=set)
-
-    def satisfies(self, condition: str, service: str) -> bool:
-        """Return whether a ``depends_on`` condition of the Compose specification holds."""
-        if condition == "service_completed_successfully":
-            return service in self.done
-        if condition == "service_healthy":
-            return service in self.ready
-        return service in self.started
-
-    def lets_start(self, service: Service, among: Collection[str]) -> bool:
-        """Return whether all is there that a service depends on ``among`` those of its stack."""
-        return all(self.satisfies(condition, name) for name, condition in service.depends_on.items() if name in among)
+    from harness.stack import Seed
 
 
 class Settling:
@@ -69,6 +49,7 @@ class Settling:
         self.ready = LIFTED if lifted else wanted or timeouts.ready
         around = Around(self.environment, self.stack, self.up, self.stop, planned.launch)
         self.probing = Probing(planned, around, say)
+        self.endings = Endings(planned, self.progress, self.probing, self.stop, say)
         self.facts = around.facts
         self._errors: list[BaseException] = []
         self._lock = threading.Lock()
@@ -83,6 +64,7 @@ class Settling:
         wanted = [name for name in names if name in self.plans]
         if not wanted:
             return
+        self.endings.open()
         in_containers = [name for name in wanted if self.plans[name].contained]
         launch = self.planned.launch if in_containers else None
         for name in in_containers:
@@ -91,34 +73,43 @@ class Settling:
         if launch:
             first = [name for name in in_containers if self._may_start(name)]
             launch.begin(in_containers, first, self.stop.notify, self.up.remaining())
-        self._bring_all(wanted)
-        if error := self._cause():
+        try:
+            self._bring_all(wanted)
+        except BaseException:
             if launch:
                 with suppress(HarnessError):  # the cause is what must be told
                     launch.stop()
-            raise error
-        if self.stop.stopped:
-            raise BrokenStack(f"Stack {self.stack.name!r} was given up before it was settled")
+            raise
 
     def _bring_all(self, names: list[str]) -> None:
-        """Bring up these services, each in a thread of its own; what went wrong is in ``_errors``."""
+        """Bring up these services, each in a thread of its own. Raises BrokenStack as ``settle`` does."""
         self.environment.news.tell(self.stop)  # a service that ended must end the waits of this stack
-        with ThreadPoolExecutor(max_workers=len(names), thread_name_prefix="harness-settle") as pool:
-            futures = [pool.submit(self._bring, name) for name in names]
-            for future in futures:
+        with ThreadPoolExecutor(max_workers=len(self.plans), thread_name_prefix="harness-settle") as pool:
+
+            def bring(name: str) -> Future[None]:
+                future = pool.submit(self._bring, name)
                 future.add_done_callback(lambda _: self.moved.notify())
+                return future
+
             try:
-                self._await_all(futures)
+                self._await_all({name: bring(name) for name in names}, bring)
             except BaseException:
                 self.stop.stop()
                 raise
             finally:
                 self.environment.news.forget(self.stop)
+        if error := self._cause():
+            raise error
+        if self.stop.stopped:
+            raise BrokenStack(f"Stack {self.stack.name!r} was given up before it was settled")
 
-    def _await_all(self, futures: list[Future[None]]) -> None:
+    def _await_all(self, brought: dict[str, Future[None]], bring: Callable[[str], Future[None]]) -> None:
         """Wait until every service is there or one is found that will not be; then nobody waits any more."""
         for _ in poll(Deadline.after(self.up.remaining() + 5), wake=self.moved.subscribe()):
-            if all(future.done() for future in futures):
+            idle = [name for name in self.endings.ended() if name not in brought or brought[name].done()]
+            if not self.stop.stopped:
+                brought |= {name: bring(name) for name in idle}
+            if all(future.done() for future in brought.values()):
                 return
             if self._first_death():
                 break
@@ -146,7 +137,14 @@ class Settling:
         if gone is None:
             return self._errors[0] if self._errors else None
         own = [error for error in self._errors if getattr(error, "service", "") == gone["service"]]
-        return own[0] if own else died_in(self.planned, gone)
+        return own[0] if own else self._death(gone)
+
+    def _death(self, facts: ServiceFacts, when: str = "") -> BrokenStack:
+        """Return the error for a service of this stack, or of one that it includes, that has ended."""
+        error = died_in(self.planned, facts, when)
+        if told := self.endings.told(facts["service"]):
+            error.details = (told, *error.details)
+        return error
 
     def restart(self, name: str, grace: float) -> None:
         """Stop and start one service that is up, and wait until it is ready again.
@@ -160,7 +158,7 @@ class Settling:
             facts = self.probing.host(name).restart(grace)
             self.probing.has_started(name, facts)
             self.progress.started.add(name)
-            self._await_ready(name, askers)
+            self._await_ready(name, askers, self.up.sooner(self.ready))
             self.await_steady()
         finally:
             for asker in askers:
@@ -177,10 +175,17 @@ class Settling:
 
     def await_steady(self) -> None:
         """Wait until services that cannot be asked have run for a moment. Raises BrokenStack when one ended."""
-        last = Deadline(max(self._steady.values(), default=0.0), self.environment.settings.steady)
-        for _ in poll(last, wake=self.environment.news.subscribe()):
-            if gone := self._first_death():
-                raise died_in(self.planned, gone)
+        ended: list[str] | None = None
+        while ended is None or ended:
+            ended = []
+            last = Deadline(max(self._steady.values(), default=0.0), self.environment.settings.steady)
+            for _ in poll(last, wake=self.environment.news.subscribe()):
+                if gone := self._first_death():
+                    raise self._death(gone)
+                if ended := self.endings.ended():
+                    self._bring_all(ended)
+                    break
+        self.endings.close()
 
     def plant(self, seed: Seed, around: Surroundings) -> None:
         """Plant a seed; whatever it does, the wait ends with the stack's time, when a service ends, and by signals.
@@ -194,7 +199,9 @@ class Settling:
         if self.environment.news.stopped:
             raise BrokenStack(f"Stack {self.stack.name!r} was given up before it was settled")
         if gone := self._first_death():
-            raise died_in(self.planned, gone)
+            raise self._death(gone)
+        if ended := self.endings.ended():
+            self._bring_all(ended)
 
     def _bring(self, name: str) -> None:
         add_guard(self.environment.check_kept)  # a service that dies with its keeper is told of by nobody
@@ -206,26 +213,34 @@ class Settling:
             self.stop.stop()
 
     def _bring_one(self, name: str) -> None:
-        """Start a service when it is its turn, and wait until it is ready or done."""
-        self._await_turn(name)
+        """Start a service when it is its turn, or again when it has ended, and wait until it is ready or done."""
+        again = name in self.progress.started
+        if not again:
+            self._await_turn(name)
         if self.stop.stopped:
             return
         ended = self.environment.report.timed("settle", f"{self.stack.name}/{name}")
         askers = self.probing.askers(name)
         try:
-            if not self._start(name):
+            if not (again or self._start(name)):
                 return
-            if name not in self.planned.oneshots:
-                self._await_ready(name, askers)
-            elif self.plans[name].ours:
-                self._await_done(name)
-            else:
-                self.progress.done.add(name)
+            deadline = self.up.sooner(self.ready)
+            while not self._is_up(name, askers, deadline) and not self.stop.stopped:
+                self.endings.start_again(name)
         finally:
             for asker in askers:
                 asker.close()
         ended()
         self.moved.notify()
+
+    def _is_up(self, name: str, askers: list[Asker], deadline: Deadline) -> bool:
+        """Wait until a service is ready or done; return False when it has ended and is to be started again."""
+        if name not in self.planned.oneshots:
+            return self._await_ready(name, askers, deadline)
+        if self.plans[name].ours:
+            return self._await_done(name, deadline)
+        self.progress.done.add(name)
+        return True
 
     def _await_turn(self, name: str) -> None:
         """Wait until a service may start, or nobody waits any more. Raises BrokenStack when the time is up."""
@@ -243,8 +258,7 @@ class Settling:
 
     def _start(self, name: str) -> bool:
         """Start a service, or wait until it was started; False when the wait was given up."""
-        if name in self.planned.oneshots:
-            self.environment.lives.expect_end(self.stack.name, name)
+        self.endings.expect(name)
         if not self.probing.host(name).start():
             return False
         with self._lock:
@@ -255,50 +269,59 @@ class Settling:
             self.environment.report.log_range(f"{self.stack.name}/{name}", *self.probing.logs[name])
         return True
 
-    def _await_done(self, name: str) -> None:
-        deadline = self.up.sooner(self.ready)
+    def _await_done(self, name: str, deadline: Deadline) -> bool:
         for _ in poll(deadline, wake=self.stop.subscribe()):
             facts = self.environment.lives.exit_of(self.stack.name, name)
+            if facts and self.endings.is_started_again(facts):
+                return False
             if facts:
                 if facts["exit_code"] != 0:
-                    raise died_in(self.planned, facts, "and should have ended with exit code 0")
+                    raise self._death(facts, "and should have ended with exit code 0")
                 with self._lock:
                     self.progress.done.add(name)
-                return
-            if self.stop.stopped:
-                return
+            if facts or self.stop.stopped:
+                return True
         raise not_done(self.probing, name, deadline.budget)
 
-    def _await_ready(self, name: str, askers: list[Asker]) -> None:
+    def _await_ready(self, name: str, askers: list[Asker], deadline: Deadline) -> bool:
+        """Wait until a service is ready, or done; return False when it has ended and is to be started again."""
         if not askers and self.plans[name].ours:
             self._steady[name] = now() + self.environment.settings.steady
-        deadline = self.up.sooner(self.ready)
         waited = wait_until_ready(
             askers,
             deadline,
             is_dead=lambda: self.environment.lives.exit_of(self.stack.name, name) is not None,
             stop=self.stop,
         )
+        facts = self.environment.lives.exit_of(self.stack.name, name) if waited.dead else None
+        if facts and self.endings.is_done(facts):
+            with self._lock:
+                self.progress.ready.add(name)
+                self.progress.done.add(name)
+            return True
+        if facts and self.endings.is_started_again(facts):
+            return False
         if waited.dead or waited.hopeless or not (waited.ready or self.stop.stopped):
             self.probing.host(name).refuse_strangers()
-        if waited.dead:
-            facts = self.environment.lives.exit_of(self.stack.name, name)
-            assert facts is not None  # that is what dead means
-            error = died_in(self.planned, facts, "before it was ready")
+        if facts:
+            error = self._death(facts, "before it was ready")
             if waited.observation:
                 error.details = (*error.details, f"last observation: {waited.probe}: {waited.observation}")
             raise error
         if waited.ready:
             with self._lock:
                 self.progress.ready.add(name)
+                if askers:
+                    self.progress.proven.add(name)
         elif waited.hopeless or not self.stop.stopped:
             raise not_ready(self.probing, name, waited)
+        return True
 
     def await_seeded_topics(self) -> None:
         """Ask for the topics that probes name and seeds made. Raises BrokenStack as ``settle`` does."""
         for name in self.plans:
             for asker in self.probing.seeded(name):
                 try:
-                    self._await_ready(name, [asker])
+                    self._await_ready(name, [asker], self.up.sooner(self.ready))
                 finally:
                     asker.close()

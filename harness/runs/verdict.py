@@ -222,7 +222,13 @@ class Judge:
 
     def _settled(self, stack: str) -> Collection[str]:
         settling = self._run.settled.get(stack) if stack in self._environment.brought else None  # given back: no more
-        return [name for name in settling.plans if name not in settling.planned.oneshots] if settling else ()
+        return [name for name in settling.plans if not self._is_done(stack, name)] if settling else ()
+
+    def _is_done(self, stack: str, service: str) -> bool:
+        """Return whether a service is a one-shot, or has ended as it may."""
+        lives, oneshots = self._environment.lives, self._run.settled[stack].planned.oneshots
+        facts = lives.exit_of(stack, service)
+        return service in oneshots or (facts is not None and lives.may_have_ended(facts))
 
     def _ask(self, keys: list[str]) -> dict[str, str]:
         """Ask each service once whether it answers; return service -> "" or which probe was not answered."""

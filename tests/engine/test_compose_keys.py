@@ -320,8 +320,7 @@ def test_what_a_process_cannot_have_is_told_once_a_service(tmp_path: Path) -> No
     made = processes(tmp_path, {"api": {"mem_limit": "1g", "user": "5", "tty": False, "restart": "always"}})
     (line,) = made.notes
     assert line == (
-        "service 'api': left out: restart (a service that dies is news); "
-        "mem_limit (a process has no limits of its own); user (a process has your rights)"
+        "service 'api': left out: mem_limit (a process has no limits of its own); user (a process has your rights)"
     )
 
 

@@ -544,10 +544,7 @@ def test_what_is_rewritten_is_said(tmp_path: Path) -> None:
     """Each thing of the file that is not done as written must have its line, and nothing else may have one."""
     quiet = service(restart="no", ports=["127.0.0.1:80:80", "81:81"])
     made = plan(tmp_path, {"api": FULL, "db": quiet}, top=TOP)
-    assert made.notes == (
-        "service 'api': restart 'always' is left out, a service that dies is news",
-        "service 'api': ports are published on loopback only, not on 0.0.0.0",
-    )
+    assert made.notes == ("service 'api': ports are published on loopback only, not on 0.0.0.0",)
 
 
 def test_a_restart_policy_of_deploy_goes_too(tmp_path: Path) -> None:
@@ -768,7 +765,6 @@ def test_a_plan_prints(tmp_path: Path) -> None:
         "    stop: TERM, 3 s, KILL",
         "  db: image x",
         "    stop: KILL",
-        "  note: service 'api': restart 'always' is left out, a service that dies is news",
     ]
     assert "secret" not in repr(made)
     assert "secret" not in text_of(made)

@@ -154,7 +154,7 @@ class Launch:
                 # The engine would make a folder of it. Whoever the container runs as must be able to write it.
                 plan.log_file.touch()
                 plan.log_file.chmod(0o666)
-        # Compose would start one container after the other, and knows nothing of probes; the keeper starts many at once.
+        # Compose would start one after the other, and knows nothing of probes; the keeper starts many at once.
         at_once = [name for name in names if name in first and name in self.containers.free]
         self._waiting = set(names) - set(at_once)
         self._created = False

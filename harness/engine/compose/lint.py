@@ -53,10 +53,6 @@ _NAMESPACES = ("network_mode", "pid", "ipc", "uts", "userns_mode", "cgroup")
 def rewritten(service: Service) -> Iterator[str]:
     """Say what the override takes back of a service's file."""
     written, who = service.compose, f"service {service.name!r}"
-    policy = (written.get("deploy") or {}).get("restart_policy")
-    restart = written.get("restart") or (f"policy {policy.get('condition', 'any')}" if policy else "")
-    if restart and restart != "no":
-        yield f"{who}: restart {restart!r} is left out, a service that dies is news"
     if replicas(written) > 1:
         yield f"{who}: one container is started instead of {replicas(written)}, they would share its address"
     hosts = {str(port.get("host_ip", "")) for port in written.get("ports") or ()}
