@@ -342,7 +342,7 @@ def _outcome(argv: tuple[str, ...], done: procs.Finished, budget: float) -> str:
 
 def _healthy(target: Target) -> Asker:
     if target.healthy:
-        return Simple("healthy", target.healthy)
+        return Patient("healthy", target.healthy)  # it runs a command, perhaps
     return HealthAsker(target) if target.health else Simple("healthy", lambda: "no embedded.healthcheck is declared")
 
 

@@ -77,7 +77,6 @@ class Seen:
         contained: whether it has a network of its own, in which only the port counts and loopback is its own.
         log: the last lines of its log.
         checks: what its last healthchecks said, as "exit code N: output".
-        interval: of a healthcheck that the engine asks and that is longer than the wait was, as it is written.
         variables: what it was told about others.
     """
 
@@ -90,7 +89,6 @@ class Seen:
     contained: bool = False
     log: tuple[str, ...] = ()
     checks: tuple[str, ...] = ()
-    interval: str = ""
     variables: Variables = NO_VARIABLES
 
 
@@ -193,10 +191,6 @@ def _by_health(seen: Seen) -> Reason | None:
     if seen.kind != "healthy":
         return None
     check = seen.checks[-1] if seen.checks else seen.observation
-    if seen.interval and not seen.checks:
-        return Reason(
-            f"its healthcheck was not asked yet: its interval is {seen.interval}", "give it a shorter `interval`"
-        )
     if missing := missing_program(check):
         return Reason(f"its healthcheck cannot be run: there is no {missing!r}", "see `healthcheck` in its stack file")
     if "exceeded timeout" in check or "no end in" in check:

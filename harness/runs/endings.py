@@ -173,7 +173,7 @@ class Endings:
 
     def _may_end(self, name: str) -> bool:
         planned = self._planned
-        awaited = any(service.depends_on.get(name) == "service_healthy" for service in planned.stack.services)
+        awaited = planned.stack.awaits(name)
         was_ready = name in self._progress.ready
         return may_end(planned.service(name), planned.plans[name], awaited=awaited, was_ready=was_ready)
 

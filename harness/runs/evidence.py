@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import artifacts
-from harness.durations import parse_duration
 from harness.errors import BrokenStack, HarnessError
 from harness.interrupts import Interrupted
 from harness.last_words import LOOKED_AT, last_line
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from harness.runs.probing import Probing
     from harness.stack import Service, Tree
 
-DEFAULT_INTERVAL = "30s"  # of a healthcheck of Docker
 
 SHOWN_LINES = 40
 LONGEST_BLOCK = 60  # lines, of what is looked for again
@@ -236,7 +234,6 @@ def _look(probing: Probing, name: str, waited: Waited) -> Seen:
     port = waited.port or probing.own_broker(name, waited)
     at = plan.endpoint(port) if port else None
     kind = waited.probe.partition(" ")[0]
-    interval = str((service.compose.get("healthcheck") or {}).get("interval") or DEFAULT_INTERVAL)
     # Its log is complete when the engine was asked.
     container = planned.environment.explain(planned.stack.name, name, ask=kind == "healthy")
     return Seen(
@@ -249,7 +246,6 @@ def _look(probing: Probing, name: str, waited: Waited) -> Seen:
         contained=plan.contained,
         log=tuple(artifacts.last_lines(log, LOOKED_AT, log_start)) if log else (),
         checks=tuple(container.get("health_log", ())),
-        interval=interval if plan.contained and kind == "healthy" and _is_longer(interval, waited.seconds) else "",
         variables=variables_of(service, planned.tree, planned.stack.name),
     )
 
@@ -259,14 +255,6 @@ def _longer(planned: Planned) -> str:
     if settings.wait_timeout:
         return f"wait-timeout ({settings.origins['wait_timeout']})"
     return f"x-harness.timeouts.ready in {planned.stack.files[0].name}"
-
-
-def _is_longer(interval: str, seconds: float) -> bool:
-    """Return whether an interval, in Compose's words, is longer than a time."""
-    try:
-        return parse_duration(interval) > seconds
-    except ValueError:
-        return False
 
 
 def variables_of(service: Service, tree: Tree, stack: str) -> Variables:

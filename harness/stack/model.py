@@ -346,6 +346,10 @@ class Stack(Frozen):
         """Return the own service ``name``, or None."""
         return next((service for service in self.services if service.name == name), None)
 
+    def awaits(self, name: str) -> bool:
+        """Return whether one of its services starts when the service ``name`` is healthy."""
+        return any(service.depends_on.get(name) == "service_healthy" for service in self.services)
+
 
 class Tree(Frozen):
     """A stack with everything that it stands on, what is included first."""

@@ -732,11 +732,17 @@ SERVICES = [
         },
     ),
     Fault(
-        "the healthcheck is asked too late",
-        r"its healthcheck was not asked yet: its interval is 30s",
+        "the healthcheck fails, and the engine would ask it once in 30 s",
+        r"its healthcheck fails with exit code 1: db is not there",
         engines=(COMPOSE,),
         top=SHORT,
-        services={"web": program(WAIT, ports=False, compose={"healthcheck": {"test": "true", "interval": "30s"}})},
+        services={
+            "web": program(
+                WAIT,
+                ports=False,
+                compose={"healthcheck": {"test": "echo db is not there; exit 1", "interval": "30s"}},
+            )
+        },
     ),
     Fault(
         "no line matches",

@@ -53,7 +53,6 @@ def seen(**facts: Any) -> Seen:
             {"kind": "healthy", "checks": ("exit code -1: Health check exceeded timeout (1s)",)},
             "its healthcheck does not end in its time",
         ),
-        ({"kind": "healthy", "interval": "30s"}, "its healthcheck was not asked yet: its interval is 30s"),
         ({"kind": "log", "observation": "no line"}, "no line: it wrote nothing"),
         ({"kind": "log", "observation": "no line", "log": ("up",)}, "no line; its last line is 'up'"),
         (

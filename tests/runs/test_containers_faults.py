@@ -161,7 +161,7 @@ def test_an_unhealthy_dependency_is_blamed(dock: Dock) -> None:
 
 
 def test_an_unhealthy_dependency_is_told_with_its_own_words(dock: Dock) -> None:
-    """When Compose gives up since a service is unhealthy, that one must be blamed, with what its check said."""
+    """As with Compose, a service that others wait for must end the wait when it is unhealthy, with what its check said."""
     check = {"test": "echo role app does not exist >&2; exit 1", "interval": "200ms", "retries": 3}
     services = {
         "db": dock.box("wait", healthcheck=check),
@@ -172,7 +172,7 @@ def test_an_unhealthy_dependency_is_told_with_its_own_words(dock: Dock) -> None:
     dock.stack("s", services)
     error = broken(dock)
     assert error.service == "db"
-    assert error.summary.startswith("Service 'db' is unhealthy: exit code 1: role app does not exist")
+    assert "its healthcheck fails with exit code 1: role app does not exist" in error.summary
 
 
 def test_a_healthcheck_without_its_program_is_told_at_once(dock: Dock) -> None:

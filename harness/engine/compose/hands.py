@@ -27,7 +27,7 @@ _HEADER = 8  # "Attach to a container", stream format: stream, three zeros, leng
 
 
 @contextlib.contextmanager
-def _told(beginning: str) -> Iterator[None]:
+def told(beginning: str) -> Iterator[None]:
     """Have it told in one line that begins with ``beginning`` that an engine refuses or does not answer.
 
     Raises:
@@ -57,7 +57,7 @@ def execute(client: APIClient, container: str, argv: Sequence[str], timeout: flo
         HarnessError: the engine refused, with its words.
         EngineUnreachableError: it did not answer.
     """
-    with _told(f"{argv[0]!r} cannot be run in the container"):
+    with told(f"{argv[0]!r} cannot be run in the container"):
         created = client.exec_create(container, list(argv))
         stream = client.exec_start(created["Id"], socket=True)
         # The response, which the SDK hangs on its socket, closes that and itself in the right order.
@@ -78,7 +78,7 @@ def attach(client: APIClient, container: str, argv: Sequence[str]) -> int:
         EngineUnreachableError: it did not answer.
     """
     streams = {1: sys.stdout, 2: sys.stderr}
-    with _told(f"{argv[0]!r} cannot be run in the container"):
+    with told(f"{argv[0]!r} cannot be run in the container"):
         created = client.exec_create(container, list(argv))
         stream: Any = client.exec_start(created["Id"], socket=True)
         with contextlib.closing(stream), contextlib.closing(getattr(stream, "_sock", stream)) as raw:
@@ -129,7 +129,7 @@ def exists(client: APIClient, container: str, path: str) -> bool:
 
 def copy_out(client: APIClient, container: str, path: str, to: Path) -> Path:
     """Copy a file or folder of a container to ``to`` and return that. Raises HarnessError when there is none."""
-    with _told(f"{path} cannot be copied"):
+    with told(f"{path} cannot be copied"):
         chunks, facts = client.get_archive(container, path)
         archive = io.BytesIO(b"".join(chunks))
     top = facts["name"]

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from harness import artifacts, procs, sockets
 from harness.clock import YOUNG, now, poll
 from harness.engine.compose import hands
+from harness.engine.compose.health import ContainerHealth
 from harness.engine.driver import act_by_keeper
 from harness.errors import BrokenStack, HarnessError
 from harness.keeper.messages import Services
-from harness.readiness import Hopeless, Target, is_silent
-from harness.refusals import missing_for_good
+from harness.readiness import Target, is_silent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from harness.stack import Service
 
 EXPLAIN_BUDGET = 5.0
-HEALTH_LOOK = 1.0  # seconds after which the engine is asked what the checks of a container say
 LOOK_BUDGET = 2.0
 _DNS_OF_ENGINE = "127.0.0.11"  # Docker's own resolver, in every container on a network that was made
 
@@ -83,7 +82,13 @@ class ContainerHost:
             refuted=silence.accepted,
             execute=lambda argv, timeout: hands.execute(place.client, container(), argv, timeout),
             exists=lambda path: hands.exists(place.client, container(), path),
-            healthy=ContainerHealth(place, plan.stack, plan.service, _health_line(self._service)),
+            healthy=ContainerHealth(
+                place,
+                plan.stack,
+                plan.service,
+                _health_line(self._service),
+                awaited=self._around.stack.awaits(plan.service),
+            ),
         )
 
     def refuse_strangers(self) -> None:
@@ -92,37 +97,6 @@ class ContainerHost:
     def listening(self, facts: Mapping[str, Any]) -> tuple[Listener, ...] | None:
         """Look into its network."""
         return _listening(self._around.place, self._plan, str(facts.get("container") or ""))
-
-
-class ContainerHealth:
-    """What the engine says of a container's health, and, once a while, why: a check may be one that cannot succeed.
-
-    Args:
-        place: where it is.
-        stack: its stack.
-        service: its name.
-        line: its healthcheck as its file has it, "" where its image has it.
-    """
-
-    def __init__(self, place: Place, stack: str, service: str, line: str) -> None:
-        self._place = place
-        self._stack = stack
-        self._service = service
-        self._line = line
-        self._next_look = now() + HEALTH_LOOK
-
-    def __call__(self) -> str:
-        """Return "" when it is healthy, else what is said. Raises Hopeless when its check has no program to run."""
-        health = self._place.lives.health(self._stack, self._service)
-        if health == "healthy":
-            return ""
-        said = f"its healthcheck says: {health or 'nothing yet'}"
-        if self._place.lives.started(self._stack, self._service) and now() >= self._next_look:
-            checks = self._place.explain(self._stack, self._service).get("health_log", [])
-            self._next_look = now() + HEALTH_LOOK
-            if any(missing_for_good(self._line, check) for check in checks):
-                raise Hopeless(f"{said}, {checks[-1]}")
-        return said
 
 
 class Silence:

@@ -232,20 +232,11 @@ class Launch:
         # Compose's last line is the cause; before it come lines of progress, of services that are well.
         blamed = next((name for line in reversed(said) if _FAILS.search(line) for name in self._named(line)), "")
         blamed = next(iter(self._named(cause)), blamed)
-        checks = self._checks(blamed) if cause.endswith("is unhealthy") else []
-        if checks:
-            head = f"Service {blamed!r} is unhealthy: {checks[-1]}"
-        else:
-            who = f"Service {blamed!r}" if blamed else f"Stack {self.plan.stack!r}"
-            head = f"{who} could not be started: {why_not_started(cause)}"
+        who = f"Service {blamed!r}" if blamed else f"Stack {self.plan.stack!r}"
         return BrokenStack(
-            f"{head} ({self.place.show(self.log)})",
+            f"{who} could not be started: {why_not_started(cause)} ({self.place.show(self.log)})",
             service=blamed,
-            details=[
-                *(f"  {line}" for line in said),
-                *(["last healthchecks:"] if checks else []),
-                *(f"  {check}" for check in checks),
-            ],
+            details=[f"  {line}" for line in said],
         )
 
     def _named(self, line: str) -> list[str]:
@@ -253,10 +244,6 @@ class Launch:
         names = [plan.service for plan in self.plan.services]
         project = re.escape(self.containers.project)
         return [name for name in names if re.search(rf"\b{project}-{re.escape(name)}-1\b|\"{re.escape(name)}\"", line)]
-
-    def _checks(self, service: str) -> list[str]:
-        """Return what the last healthchecks of a service said."""
-        return [str(check) for check in self.place.explain(self.plan.stack, service).get("health_log", ())]
 
     def _compose(
         self,

@@ -63,7 +63,6 @@ class ProcessHost:
         plan = self._plan
         # A path that is here already stays, also where a mount's target is above it, such as /tmp.
         here = {str(path): str(path) for path in (*plan.mounts.values(), *plan.folders)}
-        services = self._around.stack.services
         return Target(
             service=plan.service,
             stack=plan.stack,
@@ -74,7 +73,7 @@ class ProcessHost:
             mounts={**plan.mounts, **here},
             health=plan.health,
             check=plan.check,
-            is_awaited=any(service.depends_on.get(plan.service) == "service_healthy" for service in services),
+            is_awaited=self._around.stack.awaits(plan.service),
             stranger=lambda host, port: stranger_at(host, port, self._family()),
         )
 
