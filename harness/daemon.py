@@ -208,6 +208,15 @@ class Api:
             raise BrokenStack(f"the engine refused: {reply.refusal}")
         return reply.document
 
+    def content(self, method: str, path: str, body: object = None, *, within: float | None = None) -> bytes:
+        """Ask for one thing as ``call`` does; return its bytes. Raises as ``request`` does."""
+        within = self._within if within is None else within
+        with _told(self.daemon, within), _asked(self.daemon, method, path, body, within) as answer:
+            content = answer.read(MOST)
+        if answer.status >= REFUSED:
+            raise BrokenStack(f"the engine refused: {_reply(self.daemon, answer.status, content).refusal}")
+        return content
+
     @contextlib.contextmanager
     def stream(self, method: str, path: str, *, within: float) -> Iterator[HTTPResponse]:
         """Ask for something that may go on for ever, and give the answer while it does; reading it is like a socket.

@@ -55,6 +55,7 @@ _NO_NETWORK = _told("a process uses loopback")
 _YOURS = _told("a process has your rights")
 _NO_BUILD = Verdict("replaced", "nothing is built")
 _SETTLING = Verdict("honoured", "while its stack settles; afterwards a service that ends is news")
+_BEFORE = _refused("make it a service, and have this one depend on it by service_completed_successfully")
 _ONE = _told("0 switches it off, more would share one address")
 _SWARM = _told("it is for a swarm")
 _WINDOWS = _told("it is for Windows")
@@ -104,7 +105,7 @@ KEYS: tuple[Key, ...] = (
     *_rows("service", _told("logs of all services are kept"), _told("logs of all services are kept"), "attach"),
     *_rows("service", _told("it is for `compose watch`"), _told("it is for `compose watch`"), "develop"),
     *_rows("service", _YES, _told("hooks run in containers only"), "post_start pre_stop"),
-    *_rows("service", _YES, _refused("there is no container to start it in"), "pre_start"),
+    *_rows("service", _BEFORE, _BEFORE, "pre_start"),
     *_rows("service", _NO_MODELS, _NO_MODELS, "models"),
     *_rows("service", _WINDOWS, _WINDOWS, "cpu_count cpu_percent credential_spec isolation"),
     *_rows("deploy", _ONE, _ONE, "replicas"),

@@ -286,8 +286,11 @@ def _stop_signal(written: object) -> signal.Signals:
 
 
 def grace_of(stack: Stack, service: Service) -> float:
-    """Return the seconds between TERM and KILL for a service: what its file says, else some for subjects only."""
-    by_default = SUBJECT_GRACE if service.settings.subject else 0.0
+    """Return the seconds between TERM and KILL for a service.
+
+    That is what its file says, else some for subjects, and for those that have something to do before their end.
+    """
+    by_default = SUBJECT_GRACE if service.settings.subject or service.compose.get("pre_stop") else 0.0
     wanted = by_default if service.stop_grace is None else service.stop_grace
     return min(wanted, stack.settings.timeouts.down)
 

@@ -12,6 +12,7 @@ from harness.stack import by_number
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from harness.keeper.messages import Hooks
     from harness.stack import HealthCheck, Probe, Seed
 
 
@@ -200,6 +201,7 @@ class ContainerPlan(ServicePlan):
         variable: the variable that chooses its image, "" when none does.
         log_file: a file for a log that it writes itself, to be made before it starts; None for none.
         folders: folders to make before it starts.
+        hooks: what is run in it after each start, and before it is asked to end; None for nothing.
     """
 
     image: str = ""
@@ -208,6 +210,7 @@ class ContainerPlan(ServicePlan):
     variable: str = ""
     log_file: Path | None = None
     folders: tuple[Path, ...] = ()
+    hooks: Hooks | None = field(default=None, repr=False)
 
     contained: ClassVar[bool] = True
 
@@ -218,7 +221,13 @@ class ContainerPlan(ServicePlan):
 
     def lines(self) -> list[str]:
         """Return what is planned, for people."""
-        return [f"  {self.service}: image {self.image}", *super().lines()]
+        hooks = self.hooks or {"post_start": [], "pre_stop": []}
+        told = [
+            f"    {when}: {' '.join(hook['command'])}"
+            for when, listed in (("after its start", hooks["post_start"]), ("before its end", hooks["pre_stop"]))
+            for hook in listed
+        ]
+        return [f"  {self.service}: image {self.image}", *super().lines(), *told]
 
 
 @dataclass(frozen=True)

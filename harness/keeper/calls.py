@@ -42,6 +42,11 @@ class Calls:
         await self.opened()
         return await asyncio.to_thread(self.api.request, method, path, body, within=within)
 
+    async def output(self, execution: str, within: float) -> bytes:
+        """Start a command that was made in a container; return what it wrote when it has ended."""
+        path, plain = f"/exec/{execution}/start", {"Detach": False, "Tty": False}
+        return await asyncio.to_thread(self.api.content, "POST", path, plain, within=within)
+
     async def do(self, container: str, act: str, *, grace: float = 0.0, **words: object) -> None:
         """Have the engine do something with a container."""
         path = f"/containers/{container}/{act}" + (f"?{query(**words)}" if words else "")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from harness import clock
 from harness.errors import BrokenStack, HarnessError
+from harness.keeper import hooks
 from harness.keeper.calls import Calls
 from harness.keeper.networks import Network, make_network
 from harness.keeper.watch import Container, Output, Watch
@@ -24,6 +25,7 @@ EVENT_BUDGET = 5.0
 START_BUDGET = 10.0
 STARTS_AT_ONCE = 8  # more do not make it quicker: the engine does much of it one at a time
 LOG_BUDGET = 1.0
+HOOK_BUDGET = 30.0  # for what is run after a start that is not the first
 
 
 class Engine:
@@ -42,6 +44,7 @@ class Engine:
     ) -> None:
         self._calls = Calls(daemon, claim)
         self._range = range_
+        self._say = say
         self._starts: dict[str, set[asyncio.Task[None]]] = {}
         self.watch = Watch(self._calls, tell, say)
         self.containers = self.watch.containers
@@ -73,8 +76,8 @@ class Engine:
         wanted = {"Container": container, "EndpointConfig": {"Aliases": aliases}}
         await self._calls.ask("POST", f"/networks/{network.id}/connect", wanted)
 
-    async def _start(self, service: Container, container: str) -> None:
-        """Start a container, after attaching to its output."""
+    async def _start(self, service: Container, container: str, patience: float = HOOK_BUDGET) -> None:
+        """Start a container, after attaching to its output, and run its hooks for ``patience`` seconds each."""
         with contextlib.suppress(HarnessError):  # then its log is followed
             service.attached = await asyncio.to_thread(Output.attached, self._calls.api, container)
         try:
@@ -84,9 +87,15 @@ class Engine:
                 service.attached.close()
                 service.attached = None
             raise
+        if service.hooks:
+            await hooks.run(self._calls, container, service.hooks["post_start"], patience)
 
-    async def start_created(self, stack: str, names: Collection[str], stopped: Callable[[], bool]) -> dict[str, str]:
+    async def start_created(
+        self, stack: str, names: Collection[str], stopped: Callable[[], bool], patience: float = HOOK_BUDGET
+    ) -> dict[str, str]:
         """Start services of those that were created for a stack, several at once, until ``stopped``.
+
+        Each of their hooks may take ``patience`` seconds.
 
         Returns:
             Service -> why the engine did not.
@@ -98,7 +107,7 @@ class Engine:
             async with gate:
                 if not stopped():
                     try:
-                        await self._start(service, container)
+                        await self._start(service, container, patience)
                     except HarnessError as error:
                         refused[service.name] = error.summary
 
@@ -126,6 +135,7 @@ class Engine:
                 if act == "kill":
                     await self._calls.do(service.container, "kill")
                 else:
+                    await self._take_leave(service, grace)
                     await self._calls.do(service.container, "stop", grace=grace, t=round(grace))
             except HarnessError:
                 service.expected = not service.running
@@ -217,4 +227,13 @@ class Engine:
         with contextlib.suppress(HarnessError):
             if service.state == "paused":
                 await self._calls.do(service.container, "unpause")
+            await self._take_leave(service, grace)
             await self._calls.do(service.container, "stop", grace=grace, t=grace)
+
+    async def _take_leave(self, service: Container, grace: float) -> None:
+        """Run what a file wants to be run before a container is asked to end; whatever comes of it, it ends."""
+        if service.hooks and service.hooks["pre_stop"]:
+            try:
+                await hooks.run(self._calls, service.container, service.hooks["pre_stop"], max(grace, 1.0))
+            except HarnessError as error:
+                self._say(f"{service.id}: before its end: {error.summary}")

@@ -111,6 +111,21 @@ if TYPE_CHECKING:  # to make these classes takes a start more than a millisecond
 
         refused: dict[str, str]
 
+    class Hook(TypedDict):
+        """A command that is run in a container; ``environment`` is as NAME=VALUE, and user and folder may be ""."""
+
+        command: list[str]
+        environment: list[str]
+        user: str
+        working_dir: str
+        privileged: bool
+
+    class Hooks(TypedDict):
+        """What is run in a container after each start, and before it is asked to end."""
+
+        post_start: list[Hook]
+        pre_stop: list[Hook]
+
     class Explained(TypedDict, total=False):
         """What an engine knows of a container; nothing of a process, or when it was not asked."""
 
@@ -281,7 +296,7 @@ class Compose(Request["Composed"]):
     """Run Compose for a stack to its end.
 
     ``services`` is what it is about to make -> grace in seconds. ``start`` are those of what it has only created that
-    the keeper then starts.
+    the keeper then starts. ``hooks`` are of those services that have any.
     """
 
     do = "compose"
@@ -293,15 +308,17 @@ class Compose(Request["Composed"]):
     log: str
     services: dict[str, float]
     start: list[str]
+    hooks: dict[str, Hooks]
 
 
 class StartCreated(Request["Refused"]):
-    """Start services that Compose has created for a stack."""
+    """Start services that Compose has created for a stack; each hook of theirs may take ``patience`` seconds."""
 
     do = "start_created"
     brings_up = True
     stack: str
     services: list[str]
+    patience: float
 
 
 class StopCompose(Request[None]):

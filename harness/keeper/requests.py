@@ -140,7 +140,7 @@ class StackRequests:
     async def _graces(self, _: Connection, __: messages.AskGraces) -> dict[str, float]:
         graces: dict[str, float] = {}
         for service in self._keeper.services():
-            graces[service.stack] = max(service.grace, graces.get(service.stack, 0.0))
+            graces[service.stack] = max(service.patience, graces.get(service.stack, 0.0))
         return {"seconds": sum(graces.values())}
 
     async def _goodbye(self, connection: Connection, request: messages.Goodbye) -> messages.Ended:
@@ -218,7 +218,8 @@ class ServiceRequests:
         engine = self._keeper.containers()
         await engine.opened()  # its events are subscribed to before anything can happen
         for name, grace in request.services.items():
-            container = Container(request.stack, name, self._logs.path_of(request.stack, name), grace)
+            log, hooks = self._logs.path_of(request.stack, name), request.hooks.get(name)
+            container = Container(request.stack, name, log, grace, hooks)
             engine.containers[container.id] = container
         if connection.closed:
             raise HarnessError(f"{connection.id} is gone")
@@ -241,7 +242,8 @@ class ServiceRequests:
         self._stacks.refuse_what_goes(request.stack, f"{', '.join(request.services)} was not started")
         stack = self._stacks.known[request.stack]
         engine = self._keeper.containers()
-        return {"refused": await engine.start_created(request.stack, request.services, self._is_given_up(stack))}
+        given_up = self._is_given_up(stack)
+        return {"refused": await engine.start_created(request.stack, request.services, given_up, request.patience)}
 
     async def _stop_compose(self, _: Connection, request: messages.StopCompose) -> None:
         if request.stack in self._stacks.known:

@@ -33,6 +33,11 @@ class Service:
         return f"{self.stack}/{self.name}"
 
     @property
+    def patience(self) -> float:
+        """The most seconds that its end may take."""
+        return self.grace
+
+    @property
     def running(self) -> bool:
         """Whether it runs (a paused one does)."""
         raise NotImplementedError

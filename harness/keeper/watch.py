@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from http.client import HTTPResponse
 
     from harness.keeper.calls import Calls
+    from harness.keeper.messages import Hooks
 
 LOST_AFTER = 10.0
 RETRY = 0.2
@@ -94,13 +95,19 @@ class Output:
 class Container(Service):
     """One service as a container: what the engine told of it."""
 
-    def __init__(self, stack: str, name: str, log: str, grace: float) -> None:
+    def __init__(self, stack: str, name: str, log: str, grace: float, hooks: Hooks | None = None) -> None:
         super().__init__(stack, name, log, grace)
+        self.hooks = hooks
         self.state = "created"
         self.log_from = 0.0
         self.seen = 0
         self.followed = asyncio.Event()
         self.attached: Output | None = None  # of the life that is about to begin
+
+    @property
+    def patience(self) -> float:
+        """The most seconds that its end may take: its hooks may take as long as itself."""
+        return self.grace * (1 + len(self.hooks["pre_stop"] if self.hooks else ()))
 
     @property
     def running(self) -> bool:

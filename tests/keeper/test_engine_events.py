@@ -258,7 +258,7 @@ def test_what_is_created_is_started_side_by_side(fake: FakeEngine, tmp_path: Pat
 
     async def scenario(made: Watch) -> None:
         _create(fake, made.engine, tmp_path, names)
-        assert await made.engine.start_created("s", lambda: False) == {}
+        assert await made.engine.start_created("s", names, lambda: False) == {}
 
     watch(fake, tmp_path, scenario)
     assert sorted(_starts(fake)) == sorted(f"/containers/{name}/start" for name in names)
@@ -273,7 +273,7 @@ def test_the_output_of_what_is_started_comes_from_it(fake: FakeEngine, tmp_path:
 
     async def scenario(made: Watch) -> None:
         _create(fake, made.engine, tmp_path, ["one"])
-        assert await made.engine.start_created("s", lambda: False) == {}
+        assert await made.engine.start_created("s", ["one"], lambda: False) == {}
         made.send(made.event("start", "one", **{objects.SERVICE: "one"}))
         await made.until(lambda: made.told)
         await asyncio.wait_for(made.engine.containers["s/one"].followed.wait(), BUDGET)
@@ -292,7 +292,7 @@ def test_what_cannot_be_attached_to_is_followed_by_its_log(fake: FakeEngine, tmp
 
     async def scenario(made: Watch) -> None:
         _create(fake, made.engine, tmp_path, ["one"])
-        assert await made.engine.start_created("s", lambda: False) == {}
+        assert await made.engine.start_created("s", ["one"], lambda: False) == {}
         fake.before = lambda _, __: None
         made.send(made.event("start", "one", **{objects.SERVICE: "one"}))
         await made.until(lambda: made.told)
@@ -309,7 +309,7 @@ def test_what_the_engine_does_not_start_is_told_in_its_words(fake: FakeEngine, t
 
     async def scenario(made: Watch) -> None:
         _create(fake, made.engine, tmp_path, ["one", "two", "three"])
-        refused = await made.engine.start_created("s", lambda: False)
+        refused = await made.engine.start_created("s", ["one", "two", "three"], lambda: False)
         assert refused == {"two": "the engine refused: port is already allocated"}
 
     watch(fake, tmp_path, scenario)
@@ -329,7 +329,7 @@ def test_nothing_is_started_of_a_stack_that_is_given_up(fake: FakeEngine, tmp_pa
     async def scenario(made: Watch) -> None:
         names = [f"n{number}" for number in range(STARTS_AT_ONCE + 3)]
         _create(fake, made.engine, tmp_path, names)
-        starts = asyncio.create_task(made.engine.start_created("s", given_up.is_set))
+        starts = asyncio.create_task(made.engine.start_created("s", names, given_up.is_set))
         await made.until(lambda: len(_starts(fake)) == STARTS_AT_ONCE)
         given_up.set()
         ended = asyncio.create_task(made.engine.starts_ended("s"))

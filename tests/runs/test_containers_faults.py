@@ -161,7 +161,7 @@ def test_an_unhealthy_dependency_is_blamed(dock: Dock) -> None:
 
 
 def test_an_unhealthy_dependency_is_told_with_its_own_words(dock: Dock) -> None:
-    """As with Compose, a service that others wait for must end the wait when it is unhealthy, with what its check said."""
+    """As with Compose, an unhealthy service that others wait for must end the wait, with what its check said."""
     check = {"test": "echo role app does not exist >&2; exit 1", "interval": "200ms", "retries": 3}
     services = {
         "db": dock.box("wait", healthcheck=check),

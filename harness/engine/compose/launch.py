@@ -8,7 +8,7 @@ import threading
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness import artifacts
 from harness.artifacts import last_lines
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from harness.clock import Deadline
     from harness.engine import ContainerPlan, ServicePlan, StackPlan
     from harness.engine.driver import Place
-    from harness.keeper.messages import Composed
+    from harness.keeper.messages import Composed, Hooks
     from harness.readiness import Stop
 
 BUILD_BUDGET = 1800.0
@@ -36,6 +36,17 @@ FOLDER = "compose"
 _OWNED = frozenset(["com.docker.compose.project", "harness.run"])
 _FAILS = re.compile(r"\b(?:Error|failed|unhealthy|exited|didn't complete)\b")
 _STEP = re.compile(rb"---> Running in ([0-9a-f]{12,64})\b")
+
+
+class _Made(NamedTuple):
+    """What Compose is about to make: service -> grace in seconds, -> hooks, and those that are then started."""
+
+    graces: dict[str, float]
+    hooks: dict[str, Hooks]
+    start: list[str]
+
+
+_NOTHING = _Made({}, {}, [])
 
 
 class Launch:
@@ -109,7 +120,7 @@ class Launch:
         since = datetime.now(UTC)  # the engine is on this machine, and so is its clock
         say(f"building {', '.join(names)} ({how.reason})")
         try:
-            answer = self._compose(["build", *names], self.build_log, {}, how.environment, BUILD_BUDGET)
+            answer = self._compose(["build", *names], self.build_log, how.environment, BUILD_BUDGET, _NOTHING)
         except BrokenStack as error:
             with contextlib.suppress(HarnessError):
                 self.stop()
@@ -154,8 +165,11 @@ class Launch:
                 # The engine would make a folder of it. Whoever the container runs as must be able to write it.
                 plan.log_file.touch()
                 plan.log_file.chmod(0o666)
+        hooks = {plan.service: plan.hooks for plan in self.plan.in_containers if plan.service in names and plan.hooks}
         # Compose would start one after the other, and knows nothing of probes; the keeper starts many at once.
-        at_once = [name for name in names if name in first and name in self.containers.free]
+        # Whoever starts a service with hooks waits for them.
+        free = self.containers.free - hooks.keys()
+        at_once = [name for name in names if name in first and name in free]
         self._waiting = set(names) - set(at_once)
         self._created = False
         words = ["up", "--no-start", "--no-deps", "--no-build", "--pull", "never", *names]
@@ -163,7 +177,7 @@ class Launch:
 
         def create() -> None:
             try:
-                self._up(words, budget, graces, at_once)
+                self._up(words, budget, _Made(graces, hooks, at_once))
             except BrokenStack as error:
                 self._failed = error
             except HarnessError as error:
@@ -173,10 +187,10 @@ class Launch:
 
         threading.Thread(target=create, name="harness-up", daemon=True).start()
 
-    def _up(self, words: list[str], timeout: float, graces: dict[str, float], start: list[str]) -> None:
+    def _up(self, words: list[str], timeout: float, made: _Made) -> None:
         """Have Compose do something, and the keeper start what was created. Raises BrokenStack."""
         begun = artifacts.file_size(self.log)
-        answer = self._compose(words, self.log, graces, {}, timeout, start)
+        answer = self._compose(words, self.log, {}, timeout, made)
         if answer["code"] != 0:
             raise self._error(answer["code"], last_lines(self.log, 12, begun))
         if answer["refused"]:
@@ -196,14 +210,12 @@ class Launch:
         self._waiting.discard(name)
         budget = up.remaining() + ANSWER_BUDGET
         if name in self.containers.free:
-            refused = self.place.link.ask(StartCreated(stack=self.plan.stack, services=[name]), timeout=budget)[
-                "refused"
-            ]
-            if refused:
+            asked = StartCreated(stack=self.plan.stack, services=[name], patience=up.remaining())
+            if refused := self.place.link.ask(asked, timeout=budget)["refused"]:
                 raise self._not_started(refused)
         else:
             words = ["up", "--detach", "--no-deps", "--no-build", "--no-recreate", "--pull", "never", name]
-            self._up(words, budget, {}, [])
+            self._up(words, budget, _NOTHING)
 
     @property
     def failed(self) -> BrokenStack | None:
@@ -245,15 +257,7 @@ class Launch:
         project = re.escape(self.containers.project)
         return [name for name in names if re.search(rf"\b{project}-{re.escape(name)}-1\b|\"{re.escape(name)}\"", line)]
 
-    def _compose(
-        self,
-        words: list[str],
-        log: Path,
-        services: dict[str, float],
-        env: Mapping[str, str],
-        timeout: float,
-        start: list[str] | None = None,
-    ) -> Composed:
+    def _compose(self, words: list[str], log: Path, env: Mapping[str, str], timeout: float, made: _Made) -> Composed:
         environ = self.place.settings.environ
         daemon = self.place.daemon
         assert daemon is not None  # an environment with containers has one
@@ -276,8 +280,9 @@ class Launch:
                 env={**child, **daemon.environment(), **self.containers.env, **env},
                 cwd=ANYWHERE,
                 log=str(log),
-                services=services,
-                start=start or [],
+                services=made.graces,
+                start=made.start,
+                hooks=made.hooks,
             ),
             timeout=timeout,
         )

@@ -25,15 +25,17 @@ if TYPE_CHECKING:
 
     from harness.engine.identity import Identity
     from harness.engine.layout import Layout
+    from harness.keeper.messages import Hook, Hooks
     from harness.stack import Probe, Service, Stack, Tree
 
 NAME = "compose"
 MAX_LOG = "64m"
 PIDS = 4096
+HOOKS = ("post_start", "pre_stop")
 # Capabilities that Docker gives by default and that hardly any service of a test needs.
 DROPPED = ("AUDIT_WRITE", "MKNOD", "NET_RAW", "SETFCAP", "SETPCAP", "SYS_CHROOT")
-# Keys of a service that are wholly in its container once that is created. With any other one Compose starts it: some do
-# more at its start (``post_start``, ``configs`` and ``secrets`` that are written into it), and new ones may.
+# Keys of a service that are wholly in its container once that is created, or are seen to by the keeper. With any other
+# one Compose starts it: some do more at its start (``configs`` and ``secrets`` that are written into it), new ones may.
 # fmt: off
 _CREATED = frozenset([
     "annotations", "attach", "blkio_config", "build", "cap_add", "cap_drop", "cgroup_parent", "command",
@@ -42,8 +44,9 @@ _CREATED = frozenset([
     "dns_search", "domainname", "entrypoint", "environment", "expose", "extra_hosts", "group_add", "healthcheck",
     "hostname", "image", "init", "ipc", "isolation", "labels", "logging", "mac_address", "mem_limit",
     "mem_reservation", "mem_swappiness", "memswap_limit", "network_mode", "networks", "oom_kill_disable",
-    "oom_score_adj", "pid", "pids_limit", "platform", "ports", "privileged", "profiles", "pull_policy", "read_only",
-    "restart", "runtime", "scale", "security_opt", "shm_size", "stdin_open", "stop_grace_period", "stop_signal",
+    "oom_score_adj", "pid", "pids_limit", "platform", "ports", "post_start", "pre_stop", "privileged", "profiles",
+    "pull_policy", "read_only", "restart", "runtime", "scale", "security_opt", "shm_size", "stdin_open",
+    "stop_grace_period", "stop_signal",
     "storage_opt", "sysctls", "tmpfs", "tty", "ulimits", "user", "userns_mode", "uts", "volumes", "working_dir",
 ])
 # fmt: on
@@ -220,7 +223,27 @@ def _plan_container(
         variable=image.variable,
         log_file=layout.log_file(stack.name, service.name) if service.settings.log_file else None,
         folders=folders_to_make(service),
+        hooks=_hooks(service),
     )
+
+
+def _hooks(service: Service) -> Hooks | None:
+    """Return the hooks of a service, which the keeper runs: Compose would only at the starts and ends that are its."""
+    after, before = (service.compose.get(key) or () for key in HOOKS)
+    if not after and not before:
+        return None
+    return {"post_start": [_hook(hook) for hook in after], "pre_stop": [_hook(hook) for hook in before]}
+
+
+def _hook(written: Mapping[str, Any]) -> Hook:
+    environment = written.get("environment") or {}
+    return {
+        "command": list(written.get("command") or ()),
+        "environment": [f"{name}={value}" for name, value in environment.items() if value is not None],
+        "user": str(written.get("user") or ""),
+        "working_dir": str(written.get("working_dir") or ""),
+        "privileged": bool(written.get("privileged")),
+    }
 
 
 # -- the override ------------------------------------------------------------------------------------------------
@@ -247,6 +270,7 @@ def _service(
         else:
             override["build"] = _Reset()
     override["pull_policy"] = "never"
+    override |= {key: _Reset() for key in HOOKS if written.get(key)}
     override |= _one_that_stays_down(written)
     if written.get("ports"):
         override["ports"] = _Replaced([] if layout.container_addresses else _ports(stack, service, layout))
