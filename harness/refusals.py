@@ -20,7 +20,10 @@ _ENGINE_SAYS = re.compile(
 )
 # What they say -> what it means.
 _MEANINGS = (
-    (r"container \S+ has no healthcheck configured", "others wait until it is healthy, and it has no healthcheck"),
+    (
+        r"Pool overlaps with other one",
+        "a subnet in its file overlaps with that of another network on this engine, maybe another environment's",
+    ),
     (
         r'exec: "?(?P<program>[^":]+)"?: (?P<why>permission denied|is a directory)',
         "{program!r} in its image cannot be executed ({why})",

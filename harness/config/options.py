@@ -74,6 +74,7 @@ OPTIONS = {
     ),
     "keep_runs": Option(key="keep-runs", kind=int, default="20", named="Number of runs to keep"),
     "steady": Option(key="steady", default="1s", named="Time for which services must run,"),
+    "strict_variables": Option(key="strict-variables", kind=bool, default="no", named="Whether variables must be set:"),
     "stack": Option(
         help="a stack's name, or a Compose file; again for files laid over it (default: the system's default stack)",
         metavar="S",

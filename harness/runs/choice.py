@@ -56,7 +56,9 @@ class Choice:
     def read(self, stack: str) -> Tree:
         """Return the tree of a stack, by name or file. Raises ConfigError with all that is wrong with it."""
         settings = self.settings
-        return read_tree(settings.stack_files(stack), settings.environ, profiles=settings.profiles)
+        return read_tree(
+            settings.stack_files(stack), settings.environ, profiles=settings.profiles, strict=settings.strict_variables
+        )
 
     def check(self, tree: Tree) -> tuple[dict[tuple[int, str], Stranger], list[ServicePlan]]:
         """Check that every stack of ``tree`` can be planned on this engine.

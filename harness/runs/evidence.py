@@ -186,6 +186,7 @@ def died_in(planned: Planned, facts: ServiceFacts, when: str = "before its stack
     error = died(planned.environment, facts, when, variables_of(service, tree, stack.name))
     if facts["exit_code"] == 0:
         error.hint = "one that is meant to end has `x-harness: {role: oneshot}`; others stay in the foreground"
+    error.details = (*error.details, *stack.notes)  # what it was not given may be why
     return error
 
 

@@ -323,7 +323,7 @@ class Service(Frozen):
 
 
 class Stack(Frozen):
-    """A stack: its own services, and the names of the stacks that it stands on."""
+    """A stack: its own services, the names of the stacks that it stands on, and what is to be told of its files."""
 
     name: str
     files: tuple[Path, ...]
@@ -332,6 +332,7 @@ class Stack(Frozen):
     settings: StackSettings = StackSettings()
     project_directory: Path | None = None
     env_files: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
     volumes: dict[str, Any] = Field(default_factory=dict, repr=False)
     networks: dict[str, Any] = Field(default_factory=dict, repr=False)
     configs: dict[str, Any] = Field(default_factory=dict, repr=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -26,7 +27,7 @@ from harness.stack.model import (
     StackSettings,
     Tree,
 )
-from harness.stack.source import Source, read_source
+from harness.stack.source import Source, line_using, read_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -87,6 +88,7 @@ class _Unit:
     document: dict[str, Any] = field(default_factory=dict)
     broken_include: bool = False
     error: str = ""
+    notes: list[str] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -103,6 +105,7 @@ def read_tree(
     environ: Mapping[str, str],
     *,
     profiles: Iterable[str] = (),
+    strict: bool = False,
 ) -> Tree:
     """Read a stack and all that it includes.
 
@@ -110,6 +113,8 @@ def read_tree(
         files: its Compose files; later ones are merged over the first, as by ``docker compose -f``.
         environ: variables for interpolation.
         profiles: active profiles.
+        strict: whether a variable that is not set and has no default is a problem; else it is "", as with Compose, and
+            that is among the notes of its stack.
 
     Raises:
         ConfigError: with all problems of all files, each with file and line.
@@ -120,7 +125,7 @@ def read_tree(
     # What cannot be read is not parsed, nor what includes it: Compose would only say the same again, without the line.
     sound = [unit for unit in units.values() if _is_sound(unit)]
     with ThreadPoolExecutor(max_workers=8) as pool:
-        for problem_list in pool.map(lambda unit: _parse(unit, environ), sound):
+        for problem_list in pool.map(lambda unit: _parse(unit, environ, strict=strict), sound):
             problems += problem_list
     problems += [_place_error(unit, unit.error) for unit in sound if unit.error and not _said_below(unit, unit.error)]
     active = set(profiles)
@@ -198,20 +203,55 @@ def _included(entry: object, folder: Path, place: str, problems: list[str]) -> _
     )
 
 
-def _parse(unit: _Unit, environ: Mapping[str, str]) -> list[str]:
+def _parse(unit: _Unit, environ: Mapping[str, str], *, strict: bool) -> list[str]:
     """Parse a unit by Compose; return its problems."""
     problems = [line for source in unit.sources for line in _near_misses(source)]
     document, unset, error = run_config(
         unit.files, environ, project_directory=unit.project_directory, env_files=unit.env_files
     )
-    for name in unset:
-        places = [f"{source.path}:{line}" for source in unit.sources if (line := source.line_using(name))]
-        # One that an included file uses is reported there; one that is in no file of ours is in an env_file or such.
-        if places or not _used_below(unit, name):
-            place = places[0] if places else f"{unit.files[0]}:1"
-            problems.append(f"{place}: variable {name} is not set and has no default")
     unit.document, unit.error = document, error
+    for name in unset:
+        place, line = _place_of(unit, name)
+        # One that an included file uses is told there.
+        if not place and _used_below(unit, name):
+            continue
+        told = f"{place or f'{unit.files[0]}:1'}: variable {name} is not set and has no default"
+        if strict or error or _leaves_no_image(unit, line):
+            problems.append(told)
+        else:
+            unit.notes.append(f'{told}, so it is ""')
     return problems
+
+
+def _place_of(unit: _Unit, variable: str) -> tuple[str, str]:
+    """Return where a unit uses a variable without a default, as ``file:line``, and that line; "" for nowhere."""
+    files = {source.path: source.text for source in unit.sources}
+    for path in [*_env_files(unit), *unit.env_files]:
+        with suppress(OSError, UnicodeDecodeError):
+            files.setdefault(path, path.read_text(encoding="utf-8"))
+    for path, text in files.items():
+        if number := line_using(text, variable):
+            return f"{path}:{number}", text.splitlines()[number - 1]
+    return "", ""
+
+
+def _env_files(unit: _Unit) -> list[Path]:
+    """Return the files with the environments of a unit's services, as far as their names are written out."""
+    found = []
+    for source in unit.sources:
+        for service in source.keys("services"):
+            written = source.scalars("services", service, "env_file")
+            for entry in written if isinstance(written, list) else [written]:
+                path = entry.get("path") if isinstance(entry, dict) else entry
+                if path:
+                    found.append((unit.project_directory or unit.files[0].parent) / str(path))
+    return found
+
+
+def _leaves_no_image(unit: _Unit, line: str) -> bool:
+    """Return whether a line that uses a variable chooses an image, and what is left of its name can be none."""
+    images = [str(table.get("image") or "") for table in (unit.document.get("services") or {}).values()]
+    return line.lstrip().startswith("image:") and any(image.endswith((":", "@", "/")) for image in images)
 
 
 def _used_below(unit: _Unit, variable: str) -> bool:
@@ -306,6 +346,7 @@ def _build(
         settings=settings or StackSettings(),
         project_directory=unit.project_directory,
         env_files=unit.env_files,
+        notes=tuple(unit.notes),
         volumes={key: table or {} for key, table in (unit.document.get("volumes") or {}).items()},
         networks={key: table or {} for key, table in (unit.document.get("networks") or {}).items()},
         configs={key: table or {} for key, table in (unit.document.get("configs") or {}).items()},

@@ -73,11 +73,16 @@ class Source:
 
     def line_using(self, variable: str) -> int | None:
         """Return the first line that uses ``variable`` without a default, None when none does."""
-        use = re.compile(rf"(?<!\$)(?:\$\$)*\$(?:{variable}\b|\{{{variable}\}})")
-        for number, line in enumerate(self.text.splitlines(), 1):
-            if use.search(line) and not line.lstrip().startswith("#"):
-                return number
-        return None
+        return line_using(self.text, variable)
+
+
+def line_using(text: str, variable: str) -> int | None:
+    """Return the first line of a text that uses ``variable`` without a default, None when none does."""
+    use = re.compile(rf"(?<!\$)(?:\$\$)*\$(?:{variable}\b|\{{{variable}\}})")
+    for number, line in enumerate(text.splitlines(), 1):
+        if use.search(line) and not line.lstrip().startswith("#"):
+            return number
+    return None
 
 
 def _step(node: yaml.Node | None, key: str | int) -> tuple[yaml.Node, yaml.Node] | None:

@@ -395,7 +395,12 @@ def _stacks(settings: Settings) -> Iterator[Finding]:
     said: set[str] = set()
     for name in names:
         try:
-            tree = read_tree(settings.stack_files(name), settings.environ, profiles=settings.profiles)
+            tree = read_tree(
+                settings.stack_files(name),
+                settings.environ,
+                profiles=settings.profiles,
+                strict=settings.strict_variables,
+            )
         except HarnessError as error:
             yield Finding(f"stack {name}", "failure", error.summary, error.hint)
             continue

@@ -88,6 +88,15 @@ def external(stack: Stack) -> Iterator[str]:
                 )
 
 
+def internal(stack: Stack) -> Iterator[str]:
+    """Say that the network which all services share cannot be cut off: the engine would publish no port of theirs."""
+    if (stack.networks.get("default") or {}).get("internal"):
+        yield (
+            f"{stack.files[0]}: network 'default' is internal, so no port of its services could be reached. "
+            "Make it one of another name, and have those services join `default` too that are to be reached"
+        )
+
+
 def _dangers(stack: Stack, service: Service) -> Iterator[tuple[str, str]]:
     written = service.compose
     yield from _powers(written)

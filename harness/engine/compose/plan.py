@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 NAME = "compose"
 MAX_LOG = "64m"
 PIDS = 4096
+DEFAULT = "default"
+ENVIRONMENT = "harness-environment"  # the key of the environment's network where a stack has a ``default`` of its own
+_OF_NETWORKS = ("driver", "driver_opts", "enable_ipv4", "enable_ipv6", "ipam", "labels")
+_ADDRESSES = frozenset(["ipv4_address", "ipv6_address", "link_local_ips", "mac_address"])
 HOOKS = ("post_start", "pre_stop")
 # Capabilities that Docker gives by default and that hardly any service of a test needs.
 DROPPED = ("AUDIT_WRITE", "MKNOD", "NET_RAW", "SETFCAP", "SETPCAP", "SYS_CHROOT")
@@ -105,7 +109,7 @@ def plan_stack(
     """
     stack = tree.stack(name)
     problems: list[str] = []
-    notes: list[str] = []
+    notes = list(stack.notes)
     plans: list[ServicePlan] = []
     ports = visible_ports(tree, name, layout)
     environment = variables(ports)
@@ -140,7 +144,7 @@ def plan_stack(
         override["services"][service.name] = _service(tree, stack, service, layout, identity, image)
     if volumes := _volumes(tree, stack, identity):
         override["volumes"] = volumes
-    problems += lint.external(stack)
+    problems += [*lint.external(stack), *lint.internal(stack)]
     try:
         seeds = planned_seeds(tree, stack, layout)
     except ConfigError as error:
@@ -322,18 +326,27 @@ def _ports(stack: Stack, service: Service, layout: Layout) -> list[dict[str, Any
 
 
 def _joined(stack: Stack, service: Service, layout: Layout) -> dict[str, Any]:
-    """Return the networks of a service: those of its file, of which ``default`` is the environment's."""
-    joined: dict[str, Any] = {}
-    for key, table in (service.compose.get("networks") or {"default": None}).items():
-        options = {option: value for option, value in (table or {}).items() if option != "ipv4_address"}
-        if key != "default":
-            options = dict(table or {})
-        elif layout.container_addresses:
-            options["ipv4_address"] = layout.host(stack.name, service)
+    """Return the networks of a service: those of its file, and that of the environment for ``default`` or beside it."""
+    written = service.compose.get("networks") or {DEFAULT: None}
+    shared = {}
+    if layout.container_addresses:
+        shared["ipv4_address"] = layout.host(stack.name, service)
+    joined: dict[str, dict[str, Any]] = {key: dict(table or {}) for key, table in written.items()}
+    if _has_own_default(stack) and DEFAULT in joined:
+        joined[ENVIRONMENT] = shared | {k: v for k, v in joined[DEFAULT].items() if k == "aliases"}
+    elif DEFAULT in joined:
+        joined[DEFAULT] |= shared
+    for options in joined.values():
         if name := service.compose.get("container_name"):  # others may reach it by that, as they do in Compose
             options["aliases"] = list(dict.fromkeys([*options.get("aliases", ()), name]))
-        joined[key] = options or None
-    return joined
+    return {key: options or None for key, options in joined.items()}
+
+
+def _has_own_default(stack: Stack) -> bool:
+    """Return whether a file says of its network ``default`` what the environment's does not have."""
+    said = stack.networks.get(DEFAULT) or {}
+    tables = [(service.compose.get("networks") or {}).get(DEFAULT) or {} for service in stack.services]
+    return any(said.get(key) for key in _OF_NETWORKS) or any(table.keys() & _ADDRESSES for table in tables)
 
 
 def _local_hosts(tree: Tree, stack: Stack, layout: Layout) -> dict[str, str]:
@@ -364,9 +377,11 @@ def _restricted(written: Mapping[str, Any]) -> dict[str, Any]:
 
 def _networks(tree: Tree, stack: Stack, layout: Layout, identity: Identity) -> dict[str, Any]:
     assert layout.network is not None  # this engine has one
-    networks: dict[str, Any] = {"default": _Replaced({"name": layout.network.name, "external": True})}
+    environment = _Replaced({"name": layout.network.name, "external": True})
+    own = _has_own_default(stack)
+    networks: dict[str, Any] = {ENVIRONMENT if own else DEFAULT: environment}
     for key, table in stack.networks.items():
-        if key == "default" or table.get("external"):
+        if (key == DEFAULT and not own) or table.get("external"):
             continue
         # Like volumes, but Compose joins a network that another project has made only as an external one.
         owner = next((below.name for below in tree.below(stack.name) if _uses(below, key)), stack.name)

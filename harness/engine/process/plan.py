@@ -24,7 +24,7 @@ def plan_stack(tree: Tree, name: str, layout: Layout) -> StackPlan:
     """
     stack = tree.stack(name)
     problems: list[str] = []
-    notes: list[str] = []
+    notes = list(stack.notes)
     services = []
     for service in stack.services:
         process = process_of(service, NAME, layout.local)
