@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import re
 import tempfile
 import tomllib
 from dataclasses import dataclass
@@ -93,6 +94,7 @@ def read_sources(start: Path | None = None, environ: Mapping[str, str] | None = 
     return Sources(environ, here, {})
 
 
+_VARIABLE = re.compile(r"\$(?:(?P<name>\w+)|\{(?P<braced>\w+)(?:(?P<how>:?-)(?P<default>[^}]*))?\})")
 _FROM_ENV_FILE = ("COMPOSE_FILE", "COMPOSE_PROFILES", "COMPOSE_PROJECT_NAME")
 
 
@@ -111,6 +113,20 @@ def with_env_file(sources: Sources) -> tuple[dict[str, str], dict[str, str]]:
     for line in lines:
         name, equals, value = line.strip().removeprefix("export ").partition("=")
         if equals and name.strip() in _FROM_ENV_FILE and name.strip() not in sources.environ:
-            environ[name.strip()] = value.strip().strip("\"'")
+            plain = value.strip()
+            text = plain.strip("\"'")
+            environ[name.strip()] = text if plain.startswith("'") else _interpolated(text, sources.environ)
             origins[name.strip()] = f"{name.strip()} in {path}"
     return environ, origins
+
+
+def _interpolated(text: str, environ: Mapping[str, str]) -> str:
+    """Return a value with its variables replaced, by ``$NAME``, ``${NAME}`` and with a default, as Compose does."""
+
+    def value(match: re.Match[str]) -> str:
+        found = environ.get(match["name"] or match["braced"])
+        if found is None or (not found and match["how"] == ":-"):
+            return match["default"] or ""
+        return found
+
+    return _VARIABLE.sub(value, text)

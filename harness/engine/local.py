@@ -17,6 +17,7 @@ from harness.engine import keys
 from harness.engine.layout import LOOPBACK, endpoints, moved_ports, process_of, variables, visible_ports
 from harness.engine.mounts import folders_to_make, missing_sources
 from harness.engine.plan import FileCopy, ProcessPlan
+from harness.engine.proxies import exceptions
 from harness.engine.rendering import Names
 from harness.errors import ConfigError
 from harness.stack import Mount, by_number, numbers_of
@@ -187,8 +188,13 @@ def _mounted_at(stack: Stack, service: Service, mount: Mount, layout: Layout) ->
 
 
 def _environment(
-    process: Process, service: Service, names: Names, places: Mapping[str, str], caller: Mapping[str, str]
+    process: Process,
+    service: Service,
+    names: Names,
+    places: Mapping[str, str],
+    layout: Layout,
 ) -> dict[str, str]:
+    caller, hosts = layout.environ, {*layout.addresses.values(), "localhost", "127.0.0.1"}
     env = {key: caller[key] for key in (*_PASSED_ON, *_PASSED_ON_TOO) if key in caller}
     env["PATH"] = f"{Path(sys.executable).parent}:{caller.get('PATH', '/usr/local/bin:/usr/bin:/bin')}"
     env["PYTHONUNBUFFERED"] = "1"  # a log must have a line before its process dies
@@ -200,7 +206,7 @@ def _environment(
         else:
             text = str(value).lower() if isinstance(value, bool) else str(value)
             env[key] = names.value(key, names.placeholders(text))
-    return env
+    return env | exceptions(env, hosts)
 
 
 def plan_process(
@@ -223,7 +229,7 @@ def plan_process(
     ready: tuple[Probe, ...] = ()
     try:
         argv = _command_line(process.command, names)
-        env = _environment(process, service, names, variables(visible_ports(tree, stack.name, layout)), layout.environ)
+        env = _environment(process, service, names, variables(visible_ports(tree, stack.name, layout)), layout)
         stop = _command_line(process.stop, names) if process.stop else ()
         if process.healthcheck:
             health = _health_command(process.healthcheck.test, names)

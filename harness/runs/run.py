@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from harness.clock import add_guard, lift_deadlines, remove_guard
 from harness.config import load_settings, read_sources
+from harness.engine.proxies import Directly
 from harness.errors import BrokenStack, HarnessError, refuse_leftovers
 from harness.keeper.client import KeeperToBe
 from harness.keeper.messages import Release
@@ -67,6 +68,7 @@ class Run:
         self._new_run = new_run
         self._said: set[str] = set()
         self._unusable: HarnessError | None = None
+        self._directly = Directly()
         self.settled: dict[str, Settling] = {}  # stack -> how it settled, or would have
 
     def plan(self, tree: Tree) -> dict[tuple[int, str], Stranger]:
@@ -107,6 +109,7 @@ class Run:
             for included in tree.stacks[:-1]:
                 self.release(included.name)
         add_guard(environment.check)
+        self._directly.ask(end.host for service in known.values() for end in service.endpoints)
         return Stack(tree.root.name, known, environment, lambda: self.release(tree.root.name))
 
     @contextlib.contextmanager
@@ -218,6 +221,7 @@ class Run:
             environment.report.note("left", self.left)
             if unwritten := environment.report.unwritten():
                 self.say(unwritten)
+        self._directly.forget()
         if self.debugger:
             lift_deadlines(lifted=False)
         return self.left

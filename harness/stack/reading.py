@@ -91,6 +91,11 @@ class _Unit:
     notes: list[str] = field(default_factory=list)
 
     @property
+    def folder(self) -> Path:
+        """The folder of its project: paths in it, and its ``.env``, are there."""
+        return self.project_directory or self.files[0].parent
+
+    @property
     def name(self) -> str:
         """The stack's name: what the file is called, or, for Compose's default names, ``name:`` or its folder."""
         stem = self.files[0].stem
@@ -106,6 +111,7 @@ def read_tree(
     *,
     profiles: Iterable[str] = (),
     strict: bool = False,
+    folder: Path | None = None,
 ) -> Tree:
     """Read a stack and all that it includes.
 
@@ -115,6 +121,7 @@ def read_tree(
         profiles: active profiles.
         strict: whether a variable that is not set and has no default is a problem; else it is "", as with Compose, and
             that is among the notes of its stack.
+        folder: where the command is given; its ``.env`` goes before those of the files' folders, as with Compose.
 
     Raises:
         ConfigError: with all problems of all files, each with file and line.
@@ -122,6 +129,7 @@ def read_tree(
     units: dict[tuple[Path, ...], _Unit] = {}
     problems: list[str] = []
     root = _collect(_Unit(tuple(file.resolve() for file in files)), units, (), problems)
+    _share_env_files(root, units.values(), folder)
     # What cannot be read is not parsed, nor what includes it: Compose would only say the same again, without the line.
     sound = [unit for unit in units.values() if _is_sound(unit)]
     with ThreadPoolExecutor(max_workers=8) as pool:
@@ -137,6 +145,16 @@ def read_tree(
     if problems:
         raise ConfigError.of(problems)
     return tree
+
+
+def _share_env_files(root: _Unit, units: Iterable[_Unit], folder: Path | None) -> None:
+    """Have every unit see the ``.env`` of the root's folder and of ``folder``; what comes later goes before."""
+    shared = [place / ".env" for place in (root.folder, folder) if place and (place / ".env").is_file()]
+    for unit in units:
+        own = unit.env_files or tuple(path for path in (unit.folder / ".env",) if path.is_file())
+        added = tuple(path for path in dict.fromkeys(shared) if path not in own)
+        if added:
+            unit.env_files = (*own, *added)
 
 
 def _is_sound(unit: _Unit) -> bool:
@@ -244,7 +262,7 @@ def _env_files(unit: _Unit) -> list[Path]:
             for entry in written if isinstance(written, list) else [written]:
                 path = entry.get("path") if isinstance(entry, dict) else entry
                 if path:
-                    found.append((unit.project_directory or unit.files[0].parent) / str(path))
+                    found.append(unit.folder / str(path))
     return found
 
 

@@ -59,7 +59,9 @@ def _using(settings: Settings, record: LedgerRecord, say: Callable[[str], None])
 
 def _tree(settings: Settings, record: dict[str, Any]) -> Tree:
     """Return the tree of a stack that is up, from the files that it was started from."""
-    return read_tree([Path(file) for file in record["files"]], settings.environ, profiles=record["profiles"])
+    return read_tree(
+        [Path(file) for file in record["files"]], settings.environ, profiles=record["profiles"], folder=settings.root
+    )
 
 
 def restart(settings: Settings, say: Callable[[str], None], service: str) -> float:

@@ -7,6 +7,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from harness import procs
+from harness.engine.proxies import exceptions
 from harness.errors import BROKEN_STACK, TEST_RESIDUE, BrokenStack, ConfigError
 from harness.runs.choice import choose
 from harness.runs.orphans import end_left_by_command
@@ -52,7 +53,9 @@ def run_command(settings: Settings, say: Callable[[str], None], argv: Sequence[s
         with running(run):
             stack = run.bring(settings.default_stack())
             me = procs.as_parent()
-            environ = {**settings.environ, **variables(stack.endpoints()), "HARNESS_RUN_DIR": str(stack.run_dir), **me}
+            endpoints = stack.endpoints()
+            environ = {**settings.environ, **variables(endpoints), "HARNESS_RUN_DIR": str(stack.run_dir), **me}
+            environ |= exceptions(environ, (address.rpartition(":")[0] for address in endpoints.values()))
             code = procs.run_attached(argv, env=environ, whole_group=True)
             residue = end_left_by_command(me, code, say)
             try:

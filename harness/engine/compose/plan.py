@@ -17,6 +17,7 @@ from harness.engine.layout import endpoints, moved_ports, process_of, variables,
 from harness.engine.local import grace_of, names_inside, plan_process, planned_seeds
 from harness.engine.mounts import folders_to_make, missing_sources
 from harness.engine.plan import ContainerPlan, Containers, Image, ServicePlan, StackPlan
+from harness.engine.proxies import exceptions
 from harness.errors import ConfigError
 from harness.ownership.objects import CHECKOUT, CHECKOUT_PATH
 
@@ -274,6 +275,8 @@ def _service(
         else:
             override["build"] = _Reset()
     override["pull_policy"] = "never"
+    if direct := exceptions(service.environment, tree.visible(stack.name)):
+        override["environment"] = direct
     override |= {key: _Reset() for key in HOOKS if written.get(key)}
     override |= _one_that_stays_down(written)
     if written.get("ports"):
