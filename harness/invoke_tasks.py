@@ -226,7 +226,7 @@ def up(
 def _explain(settings: Settings, *, fresh: bool, json: bool) -> None:
     engine, stacks = verbs.explain.explain(settings, fresh=fresh)
     if json:
-        values = [{**vars(stack), "reasons": list(stack.reasons)} for stack in stacks]
+        values = [{**vars(stack), "reasons": list(stack.reasons), "notes": list(stack.notes)} for stack in stacks]
         _print_json("explain", engine=engine, stacks=values)
         return
     print(f"engine {engine}")
@@ -234,6 +234,8 @@ def _explain(settings: Settings, *, fresh: bool, json: bool) -> None:
         print(f"stack {stack.stack}: {stack.act}")
         for reason in stack.reasons:
             print(f"  {reason}")
+        for note in stack.notes:
+            print(f"  note: {note}")
 
 
 @_task(

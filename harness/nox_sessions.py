@@ -224,7 +224,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Write the tables of options in docs/tasks.md."""
+    """Write the tables of options and of Compose's keys in the docs."""
     install(session, "test")
     session.run("python", "docs/tables.py")
 

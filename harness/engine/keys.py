@@ -55,6 +55,7 @@ _NO_NETWORK = _told("a process uses loopback")
 _YOURS = _told("a process has your rights")
 _NO_BUILD = Verdict("replaced", "nothing is built")
 _SETTLING = Verdict("honoured", "while its stack settles; afterwards a service that ends is news")
+_PULL = Verdict("honoured", "`never` is; otherwise an image that is there is used, and a missing one is pulled")
 _BEFORE = _refused("make it a service, and have this one depend on it by service_completed_successfully")
 _ONE = _told("0 switches it off, more would share one address")
 _SWARM = _told("it is for a swarm")
@@ -71,7 +72,9 @@ def _rows(kind: str, container: Verdict, process: Verdict, names: str) -> Iterat
 
 KEYS: tuple[Key, ...] = (
     *_rows("service", _YES, _YES, "depends_on env_file environment expose extends ports profiles volumes"),
-    *_rows("service", _YES, _INSTEAD, "build command entrypoint image platform pull_policy pull_refresh_after"),
+    *_rows("service", _YES, _INSTEAD, "build command entrypoint image platform"),
+    *_rows("service", _PULL, _INSTEAD, "pull_policy"),
+    *_rows("service", _told("images that are there are used"), _INSTEAD, "pull_refresh_after"),
     *_rows("service", _YES, _INSTEAD, "working_dir healthcheck"),
     *_rows("service", _YES, Verdict("honoured", "NAME:PORT of it becomes the address"), "hostname links"),
     *_rows(

@@ -201,6 +201,7 @@ class ContainerPlan(ServicePlan):
         variable: the variable that chooses its image, "" when none does.
         log_file: a file for a log that it writes itself, to be made before it starts; None for none.
         folders: folders to make before it starts.
+        is_pulled: whether its file lets its image be pulled.
         hooks: what is run in it after each start, and before it is asked to end; None for nothing.
     """
 
@@ -210,6 +211,7 @@ class ContainerPlan(ServicePlan):
     variable: str = ""
     log_file: Path | None = None
     folders: tuple[Path, ...] = ()
+    is_pulled: bool = True
     hooks: Hooks | None = field(default=None, repr=False)
 
     contained: ClassVar[bool] = True

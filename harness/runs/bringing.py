@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for_futures
 from dataclasses import replace
@@ -15,6 +16,7 @@ from harness.engine.fingerprint import parts_of
 from harness.engine.layout import free_port_of, refuse_remote
 from harness.errors import BrokenStack
 from harness.keeper.messages import Acquire, AskExposed, Lease, Settled
+from harness.runs.data import folders_of
 from harness.runs.images import images_of
 from harness.runs.planning import Planned
 from harness.runs.settling import Settling
@@ -74,6 +76,7 @@ class Bringing:
         self._alone = alone
         self._held: list[str] = []  # in the order in which they were acquired
         self._started: list[Settling] = []
+        self._since = time.time()
 
     def bring(self, strangers: Mapping[tuple[int, str], Stranger]) -> dict[str, Known]:
         """Bring up every stack of the tree.
@@ -272,5 +275,7 @@ class Bringing:
             "parts": parts,
             "files": [str(file) for file in stack.files],
             "profiles": list(self._site.choice.settings.profiles),
+            "data": [str(folder) for folder in folders_of(stack, self._site.choice.settings.root)],
+            "since": self._since,
         }
         environment.link.ask(Settled(stack=stack.name, record=record))

@@ -225,6 +225,7 @@ class StackSettings(Frozen):
 
     seed: tuple[Seed, ...] = ()
     timeouts: Timeouts = Timeouts()
+    data: tuple[str, ...] = ()
 
 
 # -- what is made of it ----------------------------------------------------------------------------------------------

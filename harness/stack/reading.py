@@ -269,7 +269,7 @@ def _env_files(unit: _Unit) -> list[Path]:
 def _leaves_no_image(unit: _Unit, line: str) -> bool:
     """Return whether a line that uses a variable chooses an image, and what is left of its name can be none."""
     images = [str(table.get("image") or "") for table in (unit.document.get("services") or {}).values()]
-    return line.lstrip().startswith("image:") and any(image.endswith((":", "@", "/")) for image in images)
+    return re.search(r"\bimage\s*:", line) is not None and any(image.endswith((":", "@", "/")) for image in images)
 
 
 def _used_below(unit: _Unit, variable: str) -> bool:

@@ -32,11 +32,13 @@ class Explained:
         stack: its name.
         act: ``start``, ``start anew``, ``leave``, or ``refuse`` where a service of what is up is down.
         reasons: what differs from what is up, without values; which services are down, and what helps.
+        notes: what is not done as its file says.
     """
 
     stack: str
     act: str
     reasons: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def explain(settings: Settings, *, fresh: bool = False) -> tuple[str, list[Explained]]:
@@ -56,7 +58,8 @@ def explain(settings: Settings, *, fresh: bool = False) -> tuple[str, list[Expla
         answer = services_of(record)
         stacks, services = answer["stacks"], answer["services"]
     found = []
-    for stack, plan in zip(tree.stacks, _dry_plans(choice, tree, strangers), strict=True):
+    plans = _dry_plans(choice, tree, strangers)
+    for stack, plan in zip(tree.stacks, plans, strict=True):
         kept = record_in(stacks, stack.name)
         if not kept:
             found.append(Explained(stack.name, "start", ("it is not up",)))
@@ -66,6 +69,7 @@ def explain(settings: Settings, *, fresh: bool = False) -> tuple[str, list[Expla
             found.append(Explained(stack.name, "refuse", tuple(down)))
         else:
             found.append(Explained(stack.name, "leave"))
+    found = [replace(one, notes=plan.notes) for one, plan in zip(found, plans, strict=True)]
     if stacks and fresh:
         found = [replace(one, act="start anew", reasons=("--fresh", *one.reasons)) for one in found]
     elif any(one.act == "start anew" for one in found):

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.engine.attach.plan import NAME as ATTACH
 from harness.errors import OK, BrokenStack, ConfigError, HarnessError, nearest, refuse_leftovers
 from harness.keeper.living import find_living
-from harness.keeper.messages import Down
+from harness.keeper.messages import Down, Services
 from harness.ownership.sweep import Swept, sweep
 from harness.runs.building import build_images, outdated
 from harness.runs.choice import choose
+from harness.runs.data import disposable, empty, written_since
 from harness.runs.environment import KEEPER_BUDGET, finish
 from harness.runs.known import changing, checkout_of, kept_here, linked, records_on_engine, services_of
 from harness.runs.run import Run, running
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from harness.config import Settings
+    from harness.keeper.messages import StackFacts
     from harness.ownership.ledger import LedgerRecord
     from harness.runs.choice import Choice
     from harness.runs.stack import Stack
@@ -52,6 +56,8 @@ def up(
         engine = choice.engine.name
         anew = _reason_to_start_anew(choice, say, fresh=fresh)
         if not anew:
+            if fresh:
+                _empty_data(choice, say)
             with running(run):
                 stack = run.bring(name)
                 if not run.reuse.changed:
@@ -59,9 +65,20 @@ def up(
             anew = f"{', '.join(run.reuse.changed)}: changed since it was started"
         say(f"{anew}; everything is started anew")
         _down(settings, say, [record for record in records_on_engine(settings) if record.engine == engine])
+        if fresh:
+            _empty_data(choice, say)
         run = Run(choose(settings), say, new_run=False)
         with running(run):
             return _leave_up(run, run.bring(name), ttl)
+
+
+def _empty_data(choice: Choice, say: Callable[[str], None]) -> None:
+    """Empty the folders of the checkout that the chosen stack calls disposable. Raises BrokenStack."""
+    root = choice.settings.root
+    for stack in choice.read(choice.settings.default_stack()).stacks:
+        for folder in disposable(stack, root):
+            empty(folder, root)
+            say(f"{folder.relative_to(root)} is emptied")
 
 
 def _leave_up(run: Run, stack: Stack, ttl: float | None) -> dict[str, str]:
@@ -179,6 +196,7 @@ def _in_one_line(error: HarnessError) -> str:
 
 def _down_one(settings: Settings, record: LedgerRecord, say: Callable[[str], None], stack: str) -> list[str]:
     with linked(record) as link:
+        data = _data_in(link.ask(Services())["stacks"], stack)
         try:
             answer = link.ask_to_remove(Down(stack))
         except BrokenStack:
@@ -198,4 +216,19 @@ def _down_one(settings: Settings, record: LedgerRecord, say: Callable[[str], Non
             left.append(f"the keeper of {record.env}")
         elif not left:
             say(f"{what} is down, nothing is left")
+        if data:
+            shown = ", ".join(os.path.relpath(folder, settings.root) for folder in data)
+            say(
+                f"what services wrote to {shown} stays, as it is the checkout's; x-harness.data has `up --fresh` empty it"
+            )
     return left
+
+
+def _data_in(stacks: Mapping[str, StackFacts], stack: str) -> list[Path]:
+    """Return the folders of the checkout that services have written to, of all stacks or one."""
+    found: list[Path] = []
+    for name, facts in stacks.items():
+        record = facts["record"] or {}
+        if not stack or name == stack:
+            found += written_since(map(Path, record.get("data", ())), record.get("since", 0.0))
+    return list(dict.fromkeys(found))

@@ -310,14 +310,107 @@ def test_containers_can_be_reached_at_their_own_addresses(tmp_path: Path) -> Non
     assert result["db"]["networks"] == {"default": {"ipv4_address": "10.213.7.3"}}
 
 
-def test_an_address_of_the_file_is_not_kept_in_the_environments_network(tmp_path: Path) -> None:
-    """An address written for the default network must go, one in a network of the stack's own must stay."""
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "ipam": {"ipam": {"config": [{"subnet": "10.9.8.0/24"}]}},
+    "driver_opts": {"driver_opts": {"com.docker.network.bridge.enable_icc": "true"}},
+    "enable_ipv6": {"enable_ipv6": True},
+    "labels": {"labels": {"a": "b"}},
+}
+
+
+@pytest.mark.parametrize("said", DEFAULTS.values(), ids=list(DEFAULTS))
+def test_a_default_network_with_options_is_the_stacks_own(tmp_path: Path, said: dict[str, Any]) -> None:
+    """What a file says of the network ``default`` must hold; the environment's is joined beside it, by the same names."""
+    keys = {"networks": {"default": {"aliases": ["gate"]}}}
+    made = merged(
+        plan(tmp_path, {"api": service(**keys), "db": service()}, top={"networks": {"default": said}}), tmp_path
+    )
+    api, db = made["services"]["api"]["networks"], made["services"]["db"]["networks"]
+    assert api == {"default": {"aliases": ["gate"]}, "harness-environment": {"aliases": ["gate"]}}
+    assert set(db) == {"default", "harness-environment"}
+    assert made["networks"]["harness-environment"] == {"name": "harness-e", "ipam": {}, "external": True} or (
+        made["networks"]["harness-environment"] == {"name": "harness-e", "external": True}
+    )
+    own = made["networks"]["default"]
+    assert own["name"] == f"{PROJECT}_default"
+    assert own["labels"]["harness.run"] == "e"
+    (key, value), *_ = said.items()
+    assert own[key] == (value if key != "labels" else own["labels"] | value)
+
+
+def test_an_address_of_the_file_is_kept_on_its_network(tmp_path: Path) -> None:
+    """An address written for the default network, or for another of the stack's own, must stay."""
     keys = {"networks": {"default": {"ipv4_address": "10.1.2.3"}, "own": {"ipv4_address": "10.9.9.9"}}}
-    top = {"networks": {"own": {"ipam": {"config": [{"subnet": "10.9.9.0/24"}]}}}}
+    subnets = {"default": "10.1.2.0/24", "own": "10.9.9.0/24"}
+    top = {"networks": {name: {"ipam": {"config": [{"subnet": subnet}]}} for name, subnet in subnets.items()}}
     assert one(tmp_path, keys, top=top)["networks"] == (
         "override",
-        {"default": None, "own": {"ipv4_address": "10.9.9.9"}},
+        {
+            "default": {"ipv4_address": "10.1.2.3"},
+            "own": {"ipv4_address": "10.9.9.9"},
+            "harness-environment": None,
+        },
     )
+
+
+def test_a_default_network_that_is_cut_off_is_refused(tmp_path: Path) -> None:
+    """``internal`` at the network that all services share must be refused, since nothing could be reached."""
+    (line,) = refused(tmp_path, {"api": service()}, networks={"default": {"internal": True}})
+    assert line.startswith("s.yaml: network 'default' is internal, so no port of its services could be reached")
+
+
+@pytest.mark.parametrize(
+    ("who", "variable", "value", "told"),
+    [
+        ("api", "KAFKA_ADVERTISED_LISTENERS", "IN://api:1,OUT://localhost:9092", "localhost:9092, where 'api' is not"),
+        ("api", "HEALTH_URL", "http://localhost:9092/", ""),
+        ("db", "BROKER", "127.0.0.1:9092", "127.0.0.1:9092, where 'api' is not"),
+        ("db", "OTHER", "localhost:9093", ""),
+        ("db", "HOST", "xlocalhost:9092", ""),
+    ],
+)
+def test_clients_that_are_sent_to_localhost_are_told(
+    tmp_path: Path, who: str, variable: str, value: str, told: str
+) -> None:
+    """A variable that sends clients where nothing of an environment is must be named, with what to write."""
+    services = {"api": service(ports=["9092:9092"]), "db": service()}
+    services[who]["environment"] = {variable: value}
+    notes = plan(tmp_path, services).notes
+    way = "write ${HARNESS_HOST_API:-localhost}:${HARNESS_PORT_API_9092:-9092}"
+    assert notes == ((f"service {who!r}: {variable} names {told}: {way}",) if told else ())
+
+
+def test_a_proxy_is_not_asked_for_other_services(tmp_path: Path) -> None:
+    """A service that is told of a proxy must be told too for whom it is not; one that is not, nothing."""
+    proxied = service(environment={"http_proxy": "http://p:3128", "no_proxy": "corp"})
+    made = override_of(plan(tmp_path, {"api": proxied, "db": service()}))["services"]
+    assert made["api"]["environment"] == {"NO_PROXY": "corp,api,db", "no_proxy": "corp,api,db"}
+    assert "environment" not in made["db"]
+
+
+def test_hooks_are_the_keepers(tmp_path: Path) -> None:
+    """Hooks must be taken from Compose, be planned with all that they say, and leave time before the end."""
+    hook = {"command": ["sh", "-c", "migrate"], "user": "app", "working_dir": "/w", "environment": {"A": "1"}}
+    made = plan(tmp_path, {"api": service(post_start=[hook], pre_stop=[{"command": ["drain"]}])})
+    (api,) = made.services
+    assert isinstance(api, ContainerPlan)
+    plain = {"user": "", "working_dir": "", "privileged": False, "environment": []}
+    assert api.hooks == {
+        "post_start": [{**plain, **hook, "environment": ["A=1"]}],
+        "pre_stop": [{**plain, "command": ["drain"]}],
+    }
+    assert api.grace > 0
+    assert {"post_start", "pre_stop"}.isdisjoint(merged(made, tmp_path)["services"]["api"])
+    assert "    after its start: sh -c migrate" in str(made).splitlines()
+    assert "    before its end: drain" in str(made).splitlines()
+
+
+@pytest.mark.parametrize(("policy", "pulled"), [("never", False), ("always", True), ("missing", True)])
+def test_an_image_that_is_not_to_be_pulled_is_not(tmp_path: Path, policy: str, pulled: bool) -> None:
+    """``pull_policy: never`` of a file must be heeded."""
+    (api,) = plan(tmp_path, {"api": service(pull_policy=policy)}).services
+    assert isinstance(api, ContainerPlan)
+    assert api.is_pulled == pulled
 
 
 def test_a_service_outside_of_networks_is_left_there(tmp_path: Path) -> None:

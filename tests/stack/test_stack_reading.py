@@ -37,7 +37,7 @@ def refusal(folder: Path, root: Path, environ: Mapping[str, str] | None = None) 
     """Return the problems for which ``root`` is refused, relative to ``folder``, after checking what holds for all."""
     before = sorted(folder.rglob("*"))
     with pytest.raises(ConfigError) as caught:
-        read_tree([root], environ or {})
+        read_tree([root], environ or {}, strict=True)
     error = caught.value
     assert error.exit_code == 10
     assert len(str(error).splitlines()[0]) <= 120
@@ -507,7 +507,46 @@ def test_an_unset_variable_is_told_where_it_is_used(folder: Path, lines: list[st
     environ = {"NEEDLESS": "1"}
     problems = refusal(folder, write(folder, s=text), environ)
     assert problems == [f"s.yaml:{number}: variable NEED is not set and has no default"]
+    (note,) = read_tree([folder / "s.yaml"], environ).root.notes
+    assert note == f'{folder}/s.yaml:{number}: variable NEED is not set and has no default, so it is ""'
     assert read_tree([folder / "s.yaml"], {**environ, "NEED": "1"}).root.services[0].name == "web"
+
+
+def test_an_unset_variable_of_an_env_file_is_told_there(folder: Path) -> None:
+    """Where a variable is used in a service's env_file, that file and line must be named, not the stack's."""
+    (folder / "svc.env").write_text("# a password\nPW=abc$def\n")
+    root = write(folder, s=WEB + "    env_file: [svc.env]\n")
+    assert refusal(folder, root) == ["svc.env:2: variable def is not set and has no default"]
+
+
+@pytest.mark.parametrize("image", ["app:${TAG}", "${REGISTRY}/app:${TAG}", "app@${DIGEST}"])
+def test_an_image_without_a_name_is_refused(folder: Path, image: str) -> None:
+    """A variable that leaves no image to run must be named before an engine is asked, also where others may be empty."""
+    with pytest.raises(ConfigError, match=r"s\.yaml:2: variable (TAG|DIGEST) is not set"):
+        read_tree([write(folder, s=f"services:\n  web: {{image: '{image}'}}\n")], {})
+
+
+def test_what_compose_refuses_names_the_unset_variables(folder: Path) -> None:
+    """When an empty value is why Compose refuses a file, the variable must be told beside its words."""
+    root = write(folder, s=WEB + "    mem_limit: ${LIMIT}x\n")
+    with pytest.raises(ConfigError, match=r"variable LIMIT is not set"):
+        read_tree([root], {})
+
+
+def test_every_env_file_counts_that_compose_would_read(folder: Path) -> None:
+    """``.env`` of the file's folder, and before it that of where the command is given, must reach included files too."""
+    here = folder / "here"
+    here.mkdir()
+    (here / ".env").write_text("A=here\nC=here\n")
+    (folder / ".env").write_text("A=file\nB=file\n")
+    (folder / "sub").mkdir()
+    (folder / "sub" / ".env").write_text("A=sub\nD=sub\n")
+    text = "services:\n  {}:\n    image: x\n    environment: {{V: '${{A}} ${{B}} ${{C}} ${{D:-}}'}}\n"
+    write(folder / "sub", low=text.format("low"))
+    root = write(folder, s="include: [sub/low.yaml]\n" + text.format("web"))
+    tree = read_tree([root], {}, folder=here)
+    values = {service.name: service.environment["V"] for stack in tree.stacks for service in stack.services}
+    assert values == {"web": "here file here ", "low": "here file here sub"}
 
 
 def test_every_unset_variable_is_told(folder: Path) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness import artifacts
 from harness.artifacts import last_lines
-from harness.clock import poll
+from harness.clock import Deadline, poll
 from harness.daemon import in_words
 from harness.errors import BrokenStack, HarnessError
 from harness.images import build_error, builder, ensure_image, image_id
@@ -24,7 +24,6 @@ from harness.stack import ANYWHERE, compose_environment, find_compose
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from harness.clock import Deadline
     from harness.engine import ContainerPlan, ServicePlan, StackPlan
     from harness.engine.driver import Place
     from harness.keeper.messages import Composed, Hooks
@@ -102,7 +101,7 @@ class Launch:
         """Have the engine have a service's image. Raises BrokenStack."""
         settings = self.place.settings
         if not plan.image.startswith(PREFIX):
-            pull: Any = settings.pull
+            pull: Any = settings.pull if plan.is_pulled else "never"
             ensure_image(client, plan.image, service=plan.service, variable=plan.variable, pull=pull)
         elif image_id(client, plan.image) is None:
             off = ", and building is off" if settings.build == "never" else ""
@@ -114,17 +113,21 @@ class Launch:
 
     def build(self, say: Callable[[str], None]) -> None:
         """Build what is built. Raises BrokenStack with the last lines of the log."""
-        how = builder(self.place.settings.environ)
+        settings = self.place.settings
+        how = builder(settings.environ)
         names = list(self.containers.build)
+        deadline = Deadline.after(settings.wait_timeout or BUILD_BUDGET)
         ended = self.place.report.timed("build", self.plan.stack)
         since = datetime.now(UTC)  # the engine is on this machine, and so is its clock
         say(f"building {', '.join(names)} ({how.reason})")
         try:
-            answer = self._compose(["build", *names], self.build_log, how.environment, BUILD_BUDGET, _NOTHING)
+            answer = self._compose(["build", *names], self.build_log, how.environment, deadline.budget, _NOTHING)
         except BrokenStack as error:
             with contextlib.suppress(HarnessError):
                 self.stop()
             lines = [f"  {line}" for line in last_lines(self.build_log, 12)]
+            if deadline.expired():
+                error.summary = f"Image of {', '.join(names)}: the build did not end in {deadline.budget:g} s"
             error.details = (*error.details, f"the end of {self.place.show(self.build_log)}:", *lines)
             raise
         ended()

@@ -47,6 +47,7 @@ _SOCKETS = (
 )
 _WHOLE_MACHINE = ("/", "/boot", "/dev", "/etc", "/proc", "/sys")
 _DIND = re.compile(r"(^|/)(docker|docker-in-docker)(:[\w.-]*dind[\w.-]*)?$|dind")
+_LOCALHOST = re.compile(r"\b(?:localhost|127\.0\.0\.1):(?P<port>\d{1,5})\b")
 _NAMESPACES = ("network_mode", "pid", "ipc", "uts", "userns_mode", "cgroup")
 
 
@@ -58,6 +59,26 @@ def rewritten(service: Service) -> Iterator[str]:
     hosts = {str(port.get("host_ip", "")) for port in written.get("ports") or ()}
     if foreign := sorted(host for host in hosts if host and not host.startswith("127.")):
         yield f"{who}: ports are published on loopback only, not on {', '.join(foreign)}"
+
+
+def misled(stack: Stack, service: Service) -> Iterator[str]:
+    """Say which variables send clients to ``localhost`` and a published port, where nothing of an environment is.
+
+    A service may mean itself by that, if it is its own port; what it advertises to others it does not.
+    """
+    own = {port.right for port in service.ports}
+    owners = {port.left: other.name for other in stack.services for port in other.ports if port.left}
+    for name, value in service.environment.items():
+        for match in _LOCALHOST.finditer(value):
+            port = int(match["port"])
+            owner = owners.get(port)
+            if owner is None or (port in own and "ADVERTISED" not in name.upper()):
+                continue
+            variable = "".join(char if char.isalnum() else "_" for char in owner.upper())
+            yield (
+                f"service {service.name!r}: {name} names {match[0]}, where {owner!r} is not: write "
+                f"${{HARNESS_HOST_{variable}:-localhost}}:${{HARNESS_PORT_{variable}_{port}:-{port}}}"
+            )
 
 
 def replicas(written: Mapping[str, Any]) -> int:

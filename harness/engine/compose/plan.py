@@ -133,7 +133,11 @@ def plan_stack(
         except ConfigError as error:
             problems += error.problems
             continue
-        notes += [*lint.rewritten(service), *keys.told(service.name, service.compose, keys.CONTAINER)]
+        notes += [
+            *lint.rewritten(service),
+            *lint.misled(stack, service),
+            *keys.told(service.name, service.compose, keys.CONTAINER),
+        ]
         image = _image_of(service, images)
         if image.name == service.image and not service.compose.get("build"):
             image = replace(image, name=ours.get(_tagged(image.name), image.name))
@@ -228,6 +232,7 @@ def _plan_container(
         variable=image.variable,
         log_file=layout.log_file(stack.name, service.name) if service.settings.log_file else None,
         folders=folders_to_make(service),
+        is_pulled=service.compose.get("pull_policy") != "never",
         hooks=_hooks(service),
     )
 
