@@ -218,9 +218,7 @@ def _down_one(settings: Settings, record: LedgerRecord, say: Callable[[str], Non
             say(f"{what} is down, nothing is left")
         if data:
             shown = ", ".join(os.path.relpath(folder, settings.root) for folder in data)
-            say(
-                f"what services wrote to {shown} stays, as it is the checkout's; x-harness.data has `up --fresh` empty it"
-            )
+            say(f"what services wrote to {shown} stays; named in x-harness.data, `up --fresh` empties it")
     return left
 
 

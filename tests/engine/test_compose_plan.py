@@ -320,7 +320,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("said", DEFAULTS.values(), ids=list(DEFAULTS))
 def test_a_default_network_with_options_is_the_stacks_own(tmp_path: Path, said: dict[str, Any]) -> None:
-    """What a file says of the network ``default`` must hold; the environment's is joined beside it, by the same names."""
+    """What a file says of ``default`` must hold; the environment's network is joined beside it, by the same names."""
     keys = {"networks": {"default": {"aliases": ["gate"]}}}
     made = merged(
         plan(tmp_path, {"api": service(**keys), "db": service()}, top={"networks": {"default": said}}), tmp_path
@@ -332,7 +332,7 @@ def test_a_default_network_with_options_is_the_stacks_own(tmp_path: Path, said: 
         made["networks"]["harness-environment"] == {"name": "harness-e", "external": True}
     )
     own = made["networks"]["default"]
-    assert own["name"] == f"{PROJECT}_default"
+    assert own["name"] == f"{PROJECT}-s_default"
     assert own["labels"]["harness.run"] == "e"
     (key, value), *_ = said.items()
     assert own[key] == (value if key != "labels" else own["labels"] | value)
@@ -893,16 +893,16 @@ def test_our_own_stacks_can_be_planned_and_merged(tmp_path: Path) -> None:
     [
         ({}, True),
         ({"healthcheck": {"test": "x"}, "volumes": ["v:/v"], "ports": ["80"], "tmpfs": "/t"}, True),
-        ({"depends_on": ["db"]}, False),
-        ({"network_mode": "service:db"}, False),
-        ({"pid": "service:db"}, False),
-        ({"ipc": "service:db"}, False),
+        ({"depends_on": ["db"]}, True),
+        ({"network_mode": "service:db"}, True),
+        ({"pid": "service:db"}, True),
+        ({"ipc": "service:db"}, True),
+        ({"post_start": [{"command": "x"}]}, True),
         ({"configs": ["c"]}, False),
-        ({"post_start": [{"command": "x"}]}, False),
     ],
 )
 def test_compose_starts_what_is_more_than_its_container(tmp_path: Path, keys: dict[str, Any], alone: bool) -> None:
-    """Only a service that needs no other one, and nothing at its start, must be left to be started without Compose."""
+    """Only a service of which Compose makes something at its start must be left to it."""
     made = plan(
         tmp_path,
         {"api": service(**keys), "db": service()},

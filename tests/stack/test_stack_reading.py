@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -521,9 +522,10 @@ def test_an_unset_variable_of_an_env_file_is_told_there(folder: Path) -> None:
 
 @pytest.mark.parametrize("image", ["app:${TAG}", "${REGISTRY}/app:${TAG}", "app@${DIGEST}"])
 def test_an_image_without_a_name_is_refused(folder: Path, image: str) -> None:
-    """A variable that leaves no image to run must be named before an engine is asked, also where others may be empty."""
-    with pytest.raises(ConfigError, match=r"s\.yaml:2: variable (TAG|DIGEST) is not set"):
+    """A variable that leaves no image to run must be named before an engine is asked, though others may be empty."""
+    with pytest.raises(ConfigError) as caught:
         read_tree([write(folder, s=f"services:\n  web: {{image: '{image}'}}\n")], {})
+    assert any(re.search(r"s\.yaml:2: variable (TAG|DIGEST) is not set", line) for line in caught.value.problems)
 
 
 def test_what_compose_refuses_names_the_unset_variables(folder: Path) -> None:
@@ -534,7 +536,7 @@ def test_what_compose_refuses_names_the_unset_variables(folder: Path) -> None:
 
 
 def test_every_env_file_counts_that_compose_would_read(folder: Path) -> None:
-    """``.env`` of the file's folder, and before it that of where the command is given, must reach included files too."""
+    """``.env`` of the file's folder, and before it that of the command's, must reach included files too."""
     here = folder / "here"
     here.mkdir()
     (here / ".env").write_text("A=here\nC=here\n")
