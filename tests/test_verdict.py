@@ -303,3 +303,23 @@ def test_an_engine_that_goes_away_is_told_in_one_line(dock: Dock) -> None:
         assert word not in done.stdout
     assert "'true' cannot be run in the container: the engine did not answer: " in done.stdout
     assert len(done.stdout.splitlines()) < 120, done.stdout
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        "urllib.request.urlopen('http://localhost:8080/', timeout=10)",
+        "http.client.HTTPConnection('127.0.0.1', 8080, timeout=10).request('GET', '/')",
+        "requests.get('http://localhost:8080/', timeout=10)",
+        "socket.create_connection(('localhost', 8080), timeout=10)",
+    ],
+    ids=["urllib", "http.client", "requests", "socket"],
+)
+def test_who_looks_on_localhost_is_told_where_the_service_is(project: Project, way: str) -> None:
+    """A test that was refused at ``localhost`` and a published port must be told the address that is in use."""
+    project.stack("s", {"web": web()})
+    for name in "tm":
+        project.stack(name, {"web": web()})
+    done = pytest_in(project, f"import http.client, requests, socket, urllib.request\ndef test_it(web):\n    {way}\n")
+    assert done.code == 1
+    assert "localhost:8080 is not this environment's: service 'web' is at 127." in done.stdout

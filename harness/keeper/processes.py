@@ -249,7 +249,7 @@ class Processes:
             if service.spec.get("stop"):
                 await self._run_stop_command(service, deadline.remaining())
             elif service.running:
-                procs.kill_group(service.pid, signal.Signals(service.spec["signal"]))
+                procs.kill_group(service.pid, signal.Signals(service.spec.get("signal", signal.SIGTERM)))
                 procs.kill_group(service.pid, signal.SIGCONT)
             await wait_for(service.gone, deadline.remaining())
             for pid, start in _of_group(family, service.pid).items():  # a launcher may end before what it launched

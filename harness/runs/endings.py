@@ -150,9 +150,9 @@ class Endings:
     def told(self, name: str) -> str:
         """Return what is to be said of a service that was started again, "" when it was not."""
         times = self._again[name]
-        return f"it was started again {times} time{'s' * (times > 1)} (restart: {self._policy(name).condition})" * (
-            times > 0
-        )
+        if not times:
+            return ""
+        return f"it was started again {times} time{'s' * (times > 1)} (restart: {self._policy(name).condition})"
 
     def _is_excused(self, facts: ServiceFacts) -> bool:
         name, code = facts["service"], facts["exit_code"]

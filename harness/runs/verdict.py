@@ -51,6 +51,10 @@ class Process:
     start: int
 
 
+_REFUSED = re.compile(r"[Rr]efused")
+_LOCALHOST = re.compile(r"""(?:localhost|127\.0\.0\.1)['"]?(?::|, port=|, )(\d{1,5})\b""")
+
+
 class Judge:
     """Looks after the stacks of one run on behalf of its tests."""
 
@@ -87,11 +91,26 @@ class Judge:
             return None, []
         try:
             self._find_death(use, failed=failed, text=text)
-            remarks = self._find_hung(use) if failed else []
+            remarks = [*self._strayed(use, text), *self._find_hung(use)] if failed else []
         except (BrokenStack, EngineUnreachableError) as error:
             self._tell(use, error)
             return error, []
         return None, remarks
+
+    def _strayed(self, use: Use, text: str) -> list[str]:
+        """Say where a service is whose published port a test has looked for on ``localhost`` in vain."""
+        if not _REFUSED.search(text):
+            return []
+        sought = {int(number) for number in _LOCALHOST.findall(text)}
+        return [
+            f"localhost:{end.left} is not this environment's: service {name!r} is at {end}, "
+            f"which tests get by `stack.endpoint({name!r}, {end.left})`"
+            for stack in sorted(use.stacks)
+            if stack in self._run.settled
+            for name, plan in self._run.settled[stack].plans.items()
+            for end in plan.endpoints
+            if end.left in sought and end.host not in ("127.0.0.1", "localhost")
+        ]
 
     def _tell(self, use: Use, error: HarnessError) -> None:
         """Write down the first cause, once, and have it known to whoever comes later."""

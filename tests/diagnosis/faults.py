@@ -580,15 +580,6 @@ SERVICES = [
         },
     ),
     Fault(
-        "what it depends on has no healthcheck",
-        r"Service 'db' could not be started: others wait until it is healthy, and it has no healthcheck",
-        engines=(COMPOSE,),
-        services={
-            "db": DB,
-            "web": program(WAIT, ready=TCP, compose={"depends_on": {"db": {"condition": "service_healthy"}}}),
-        },
-    ),
-    Fault(
         "a one-shot fails",
         r"Service 'setup' ended with exit code 4 and should have .*: ERROR: relation \"x\" exists",
         engines=BOTH,
@@ -1088,6 +1079,7 @@ FILES = [
         "a variable is not set",
         r"s\.yaml:4: variable TAG is not set and has no default",
         WEB + '    command: "x:${TAG}"\n',
+        files={"pyproject.toml": "[tool.harness]\nstrict-variables = true\n"},
     ),
     wrong(
         "an included file is missing",

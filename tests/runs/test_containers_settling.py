@@ -75,7 +75,7 @@ def hook(*words: str, **more: Any) -> dict[str, Any]:
 
 def test_a_stack_is_up_when_its_hooks_have_ended(dock: Dock) -> None:
     """What a hook makes after the start must be there when a stack is, made with the hook's own variables."""
-    made = hook("sleep 1; echo $WHO > /made", environment={"WHO": "hook"})
+    made = hook("sleep 1; echo $$WHO > /made", environment={"WHO": "hook"})
     dock.stack("s", {"web": dock.web(post_start=[made])})
     with running(dock.run()) as run:
         done = run.bring("s").service("web").exec(["cat", "/made"])

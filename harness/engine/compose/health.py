@@ -77,6 +77,7 @@ class ContainerHealth:
         self._life: ServiceFacts | None = None  # the facts of the start that the following is about
         self._check = Check()
         self._passed = False
+        self._problem = ""
 
     def __call__(self) -> str:
         """Return "" when it is healthy, else what is said.
@@ -93,9 +94,10 @@ class ContainerHealth:
             return said
         if health == "unhealthy":
             return self._unhealthy(said)
-        if own := self._run(life):
-            return self._look(f"{said}; {own}" if health else own)
-        return "" if self._passed else self._look(said)
+        self._run(life)
+        if self._passed:
+            return ""
+        return self._look(f"its healthcheck says: {self._problem}" if self._problem else said)
 
     def _unhealthy(self, said: str) -> str:
         checks = self._checks()
@@ -103,13 +105,13 @@ class ContainerHealth:
             raise Hopeless(f"unhealthy: {checks[-1] if checks else 'its checks failed'}")
         return f"{said}, {checks[-1]}" if checks else said
 
-    def _run(self, life: ServiceFacts) -> str:
-        """Run its check when that is due; return what it says against the container."""
+    def _run(self, life: ServiceFacts) -> None:
+        """Run its check when that is due."""
         if life is not self._life:
-            self._life, self._passed, self._next_check = life, False, 0.0
+            self._life, self._passed, self._problem, self._next_check = life, False, "", 0.0
             self._check = Check.of(self._config(life["container"]))
         if self._passed or not self._check.argv or self._check.interval <= QUICK or now() < self._next_check:
-            return ""
+            return
         begun = now()
         argv, budget = self._check.argv, min(self._check.timeout, LONGEST_CHECK)
         try:
@@ -122,10 +124,9 @@ class ContainerHealth:
             words = (done.stderr or done.stdout).strip().splitlines()[-1:]
             problem = ": ".join([done.ending(budget), *words]) if done.code != 0 else ""
         self._next_check = now() + max(PACE, now() - begun)
-        self._passed = not problem
+        self._passed, self._problem = not problem, problem
         if problem and missing_for_good(self._line, problem):
             raise Hopeless(f"its healthcheck cannot be run: {problem}")
-        return f"its healthcheck says: {problem}" if problem else ""
 
     def _config(self, container: str) -> Mapping[str, Any]:
         client: Any = self._place.client  # its stubs leave out what is asked for here
