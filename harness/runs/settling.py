@@ -139,7 +139,7 @@ class Settling:
         own = [error for error in self._errors if getattr(error, "service", "") == gone["service"]]
         return own[0] if own else self._death(gone)
 
-    def _death(self, facts: ServiceFacts, when: str = "") -> BrokenStack:
+    def _death(self, facts: ServiceFacts, when: str = "before its stack was settled") -> BrokenStack:
         """Return the error for a service of this stack, or of one that it includes, that has ended."""
         error = died_in(self.planned, facts, when)
         if told := self.endings.told(facts["service"]):

@@ -1079,7 +1079,7 @@ FILES = [
         "a variable is not set",
         r"s\.yaml:4: variable TAG is not set and has no default",
         WEB + '    command: "x:${TAG}"\n',
-        files={"pyproject.toml": "[tool.harness]\nstrict-variables = true\n"},
+        environ={"HARNESS_STRICT_VARIABLES": "yes"},
     ),
     wrong(
         "an included file is missing",
