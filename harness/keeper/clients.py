@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import clock, procs
 from harness.errors import HarnessError
-from harness.keeper.logs import say
+from harness.keeper.own_log import say
 from harness.keeper.processes import KILL_BUDGET, wait_gone
 from harness.keeper.stacks import hurry
 from harness.ownership.identity import this_process

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
-from harness.keeper.logs import say, wait_for
+from harness.keeper.logs import wait_for
+from harness.keeper.own_log import say
 
 if TYPE_CHECKING:
     import asyncio

@@ -20,8 +20,9 @@ from harness.keeper.clients import Clients
 from harness.keeper.containers import Engine
 from harness.keeper.holds import State
 from harness.keeper.intents import REFRESH, Intents
-from harness.keeper.logs import Logs, say, wait_for
+from harness.keeper.logs import Logs, wait_for
 from harness.keeper.networks import Networks, first_name
+from harness.keeper.own_log import say
 from harness.keeper.processes import Processes
 from harness.keeper.stacks import Stack, Stacks, hurry
 from harness.ownership import objects, removal

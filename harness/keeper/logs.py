@@ -12,13 +12,13 @@ import contextlib
 import ctypes
 import os
 import stat
-import sys
 from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import artifacts, clock
 from harness.artifacts import LARGEST_BLOCK, next_data
+from harness.keeper.own_log import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -185,9 +185,3 @@ async def wait_for(event: asyncio.Event, seconds: float) -> None:
     """Return when something has happened, or ``seconds`` are over."""
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(event.wait(), seconds)
-
-
-def say(text: str) -> None:
-    """Write a line to the keeper's own log. A full disk must not keep it from removing things."""
-    with contextlib.suppress(OSError):
-        print(f"{clock.now():.3f} {text}", file=sys.stderr, flush=True)

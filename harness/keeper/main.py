@@ -19,7 +19,7 @@ from typing import Any
 from harness.artifacts import FULL
 from harness.errors import HarnessError
 from harness.keeper.keeper import Keeper
-from harness.keeper.logs import say
+from harness.keeper.own_log import say
 from harness.keeper.requests import ServiceRequests, StackRequests
 from harness.keeper.server import Server
 from harness.ownership import removal

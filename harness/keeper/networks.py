@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import BrokenStack
-from harness.keeper.logs import say
+from harness.keeper.own_log import say
 from harness.ownership.objects import sealed
 
 if TYPE_CHECKING:

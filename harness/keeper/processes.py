@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from harness import clock, procs
 from harness.keeper import held
-from harness.keeper.logs import say, wait_for
+from harness.keeper.logs import wait_for
+from harness.keeper.own_log import say
 from harness.keeper.services import Service
 from harness.ownership.identity import RUN_COOKIE, SERVICE_COOKIE
 

@@ -17,8 +17,8 @@ from harness import clock
 from harness.artifacts import FULL
 from harness.errors import BrokenStack, HarnessError
 from harness.keeper.clients import Connection
-from harness.keeper.logs import say
 from harness.keeper.messages import Request, read_request
+from harness.keeper.own_log import say
 from harness.ownership.locks import peer_of
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from harness import clock
 from harness.errors import BrokenStack, ConfigError, HarnessError
 from harness.keeper.holds import Answer, Holds, Outcome, Request
-from harness.keeper.logs import say
+from harness.keeper.own_log import say
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
