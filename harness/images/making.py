@@ -274,6 +274,13 @@ _BUILDER_SAYS = re.compile(
 )
 
 
+# What the classic builder says of a Dockerfile, or of a section `build`, that only BuildKit understands.
+_NEEDS_BUILDKIT = re.compile(
+    r"requires BuildKit|failed to parse platform|unknown instruction: <<|additional[_ ]contexts"
+    r"|[Uu]nknown flag: (?:mount|link|chmod|chown|parents|exclude|security|network|checksum|keep-git-dir)"
+)
+
+
 def build_fault(lines: Sequence[str]) -> str:
     """Return what the end of a build's log says of its fault: of a command that failed, that command's own words."""
     failed = next((at for at, line in enumerate(lines) if _STEP_FAILED.search(line)), None)
@@ -289,9 +296,17 @@ def build_error(services: str | Sequence[str], log: Path, code: int | None) -> B
     names = (services,) if isinstance(services, str) else tuple(services)
     who = f"service{'s' if len(names) > 1 else ''} {', '.join(map(repr, names))}"
     ended = "no end in time" if code is None else procs.describe_exit(code)
-    why = build_fault(last_lines(log, _LOG_LINES))
+    lines = last_lines(log, _LOG_LINES)
+    why, hint = build_fault(lines), ""
+    if any(_NEEDS_BUILDKIT.search(line) for line in lines):
+        why = f"it needs BuildKit: {why}"
+        hint = (
+            f"install buildx {'.'.join(map(str, OLDEST_BUILDX))} or later, the Docker CLI's plugin docker-buildx; "
+            "`harness doctor` says which builder is used"
+        )
     return BrokenStack(
         f"The image of {who} could not be built: {why or ended} ({log})",
         service=names[0] if len(names) == 1 else "",
-        details=[line for line in last_lines(log, _LOG_LINES) if line.strip()],
+        details=[line for line in lines if line.strip()],
+        hint=hint,
     )

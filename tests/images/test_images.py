@@ -434,6 +434,25 @@ def test_a_failed_build_is_told_with_the_end_of_its_log(tmp_path: Path) -> None:
     assert "services 'a', 'b' could not be built: no end in time" in build_error(["a", "b"], log, None).summary
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "the --mount option requires BuildKit. Refer to https://docs.docker.com/go/buildkit/",
+        'failed to parse platform : "" is an invalid component of "": platform specifier component must match',
+        "dockerfile parse error line 3: unknown instruction: <<EOF",
+        "dockerfile parse error line 2: Unknown flag: link",
+    ],
+)
+def test_a_dockerfile_that_needs_buildkit_is_told_so(tmp_path: Path, said: str) -> None:
+    """Where the classic builder does not understand a Dockerfile, the error must say what is needed, and what next."""
+    log = tmp_path / "build.log"
+    log.write_text(f"Step 1/2 : FROM x\n{said}\n")
+    error = build_error("web", log, 17)
+    assert error.summary.startswith("The image of service 'web' could not be built: it needs BuildKit: ")
+    assert error.hint.startswith("install buildx 0.17 or later")
+    assert "BuildKit" not in build_error("web", tmp_path / "none", 17).summary
+
+
 # -- the base image --------------------------------------------------------------------------------------------------
 
 PEM = "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----"
