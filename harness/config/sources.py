@@ -106,18 +106,30 @@ def with_env_file(sources: Sources) -> tuple[dict[str, str], dict[str, str]]:
     environ = dict(sources.environ)
     origins: dict[str, str] = {}
     path = sources.root / ".env"
+    for name, value in read_env_file(path, sources.environ).items():
+        if name in _FROM_ENV_FILE and name not in sources.environ:
+            environ[name] = value
+            origins[name] = f"{name} in {path}"
+    return environ, origins
+
+
+def read_env_file(path: Path, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of a ``.env`` file, those of ``environ`` put in where they are used; {} for none.
+
+    A value that goes over several lines is left to Compose, which says so where a file uses it.
+    """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
-        return environ, origins
+        return {}
+    found = {}
     for line in lines:
         name, equals, value = line.strip().removeprefix("export ").partition("=")
-        if equals and name.strip() in _FROM_ENV_FILE and name.strip() not in sources.environ:
+        if equals and not name.startswith("#"):
             plain = value.strip()
             text = plain.strip("\"'")
-            environ[name.strip()] = text if plain.startswith("'") else _interpolated(text, sources.environ)
-            origins[name.strip()] = f"{name.strip()} in {path}"
-    return environ, origins
+            found[name.strip()] = text if plain.startswith("'") else _interpolated(text, environ)
+    return found
 
 
 def _interpolated(text: str, environ: Mapping[str, str]) -> str:

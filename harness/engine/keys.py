@@ -137,8 +137,6 @@ KEYS: tuple[Key, ...] = (
 )
 
 _TABLE = {(key.kind, key.name): key for key in KEYS}
-# Values that say what holds anyway: such a key is not told.
-_NOTHING: tuple[object, ...] = (None, "", False, 0, 1, "no", "none", [], {})
 # Told in words of their own, with their values.
 _TOLD_APART = ("scale", "replicas")
 
@@ -149,13 +147,22 @@ def verdict(kind: str, name: str, place: int) -> Verdict | None:
     return (key.container, key.process)[place] if key else None
 
 
+def _says_something(name: str, value: object) -> bool:
+    """Return whether a value is other than what holds anyway."""
+    if isinstance(value, bool):
+        return value != (name == "attach")
+    if name in _TOLD_APART:
+        return value not in (None, 0, 1, "")
+    return value not in (None, "", 0, "no", "none", [], {})
+
+
 def _found(table: Mapping[str, Any], place: int, fate: Fate) -> Iterator[tuple[str, Verdict]]:
     """Find the keys of a service that say something and have this fate."""
     tables = {"service": table, "deploy": table.get("deploy") or {}, "build": table.get("build") or {}}
     for kind, written in tables.items():
         for name, value in written.items():
             found = verdict(kind, name, place)
-            if found and found.fate == fate and value not in _NOTHING:
+            if found and found.fate == fate and _says_something(name, value):
                 yield (name if kind == "service" else f"{kind}.{name}"), found
 
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.config.sources import read_env_file
 from harness.engine import keys
 from harness.engine.layout import LOOPBACK, endpoints, moved_ports, process_of, variables, visible_ports
 from harness.engine.mounts import folders_to_make, missing_sources
@@ -129,6 +130,10 @@ def _granted(stack: Stack, service: Service, layout: Layout) -> tuple[dict[str, 
     mapped: dict[str, str] = {}
     files: list[FileCopy] = []
     problems: list[str] = []
+    environ: dict[str, str] = {}
+    for path in stack.env_files or (stack.folder / ".env",):
+        environ |= read_env_file(path, layout.environ)
+    environ |= layout.environ
     for key, tables, folder in (("secrets", stack.secrets, "/run/secrets/"), ("configs", stack.configs, "/")):
         for grant in service.compose.get(key) or ():
             name = str(grant["source"])
@@ -136,15 +141,23 @@ def _granted(stack: Stack, service: Service, layout: Layout) -> tuple[dict[str, 
             target = target if target.startswith("/") else folder + target
             here = _mounted_at(stack, service, Mount(kind="bind", source="", target=target), layout)
             try:
-                content = _content_of(tables.get(name) or {}, layout.environ)
+                content = _content_of(tables.get(name) or {}, environ)
             except OSError as error:
                 problems.append(f"{key} {name!r}: {error}")
                 continue
-            mode = int(str(grant.get("mode") or "0444"), 8)
+            mode = _mode_of(grant.get("mode"))
             source = f"{key} {name}"
             files.append(FileCopy(source, here, content, (mode & 0o700) | 0o400, hidden=key == "secrets"))
             mapped[target] = str(here)
     return mapped, files, problems
+
+
+def _mode_of(written: object) -> int:
+    """Return the mode of a secret or config: Compose writes it as octal digits, before 2.33 as a decimal number."""
+    if isinstance(written, int) and not isinstance(written, bool):
+        return written
+    text = str(written or "0444")
+    return int(text, 8) if text.strip("0o").isdigit() and not set("89") & set(text) else 0o444
 
 
 def _content_of(table: Mapping[str, object], environ: Mapping[str, str]) -> bytes:

@@ -225,7 +225,7 @@ class ContainerPlan(ServicePlan):
         """Return what is planned, for people."""
         hooks = self.hooks or {"post_start": [], "pre_stop": []}
         told = [
-            f"    {when}: {' '.join(hook['command'])}"
+            f"    {when}: {hook['command'][0]} and {len(hook['command']) - 1} words"
             for when, listed in (("after its start", hooks["post_start"]), ("before its end", hooks["pre_stop"]))
             for hook in listed
         ]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from harness.daemon import Daemon
-    from harness.keeper.messages import Explained
+    from harness.keeper.messages import Explained, Hook
 
 EVENT_BUDGET = 5.0
 START_BUDGET = 10.0
@@ -46,6 +46,7 @@ class Engine:
         self._range = range_
         self._say = say
         self._starts: dict[str, set[asyncio.Task[None]]] = {}
+        self._hooks: dict[str, set[asyncio.Task[None]]] = {}
         self.watch = Watch(self._calls, tell, say)
         self.containers = self.watch.containers
         self._calls.open(self.watch.open())
@@ -87,8 +88,31 @@ class Engine:
                 service.attached.close()
                 service.attached = None
             raise
-        if service.hooks:
-            await hooks.run(self._calls, container, service.hooks["post_start"], patience)
+        for hook in service.hooks["post_start"] if service.hooks else ():
+            await self._run_hook(service, container, hook, patience)
+
+    async def _run_hook(self, service: Container, container: str, hook: Hook, patience: float) -> None:
+        """Run what a file wants to be run after a start. Raises HarnessError when that fails though it runs."""
+        task = self._calls.loop.create_task(hooks.run(self._calls, container, hook, patience))
+        tasks = self._hooks.setdefault(service.stack, set())
+        tasks.add(task)
+        try:
+            await task
+        except asyncio.CancelledError:
+            if not task.cancelled():  # it is this one who is
+                task.cancel()
+                raise
+            raise HarnessError("its stack was given up while its hook ran") from None
+        except HarnessError:
+            if (await self._calls.inspect(container))["State"]["Running"]:
+                raise  # else its own end is what is told
+        finally:
+            tasks.discard(task)
+
+    def give_up_hooks(self, stack: str) -> None:
+        """Wait for no hook of a stack's containers any more."""
+        for task in self._hooks.pop(stack, set()):
+            task.cancel()
 
     async def start_created(
         self, stack: str, names: Collection[str], stopped: Callable[[], bool], patience: float = HOOK_BUDGET
@@ -121,7 +145,8 @@ class Engine:
         return refused
 
     async def starts_ended(self, stack: str) -> None:
-        """Wait until the engine has answered every start that it was asked for."""
+        """Wait until the engine has answered every start that it was asked for; hooks are given up."""
+        self.give_up_hooks(stack)
         if starts := self._starts.pop(stack, None):
             await asyncio.wait(starts, timeout=START_BUDGET)
 
@@ -135,7 +160,7 @@ class Engine:
                 if act == "kill":
                     await self._calls.do(service.container, "kill")
                 else:
-                    await self._take_leave(service, grace)
+                    await self._take_leave(service, grace, clock.Deadline.after(service.patience))
                     await self._calls.do(service.container, "stop", grace=grace, t=round(grace))
             except HarnessError:
                 service.expected = not service.running
@@ -220,20 +245,21 @@ class Engine:
             settle=settle,
         )
 
-    async def stop(self, service: Container, grace: float) -> None:
-        """Ask a container to end, and kill it after ``grace`` seconds."""
+    async def stop(self, service: Container, budget: clock.Deadline) -> None:
+        """Ask a container to end, and kill it after its grace, or what is left of a budget."""
         service.expected = True
-        grace = max(1, round(grace))
         with contextlib.suppress(HarnessError):
             if service.state == "paused":
                 await self._calls.do(service.container, "unpause")
-            await self._take_leave(service, grace)
+            await self._take_leave(service, service.grace, budget)
+            grace = max(1, round(min(service.grace, budget.remaining())))
             await self._calls.do(service.container, "stop", grace=grace, t=grace)
 
-    async def _take_leave(self, service: Container, grace: float) -> None:
+    async def _take_leave(self, service: Container, grace: float, budget: clock.Deadline) -> None:
         """Run what a file wants to be run before a container is asked to end; whatever comes of it, it ends."""
-        if service.hooks and service.hooks["pre_stop"]:
+        for hook in service.hooks["pre_stop"] if service.hooks else ():
             try:
-                await hooks.run(self._calls, service.container, service.hooks["pre_stop"], max(grace, 1.0))
+                await hooks.run(self._calls, service.container, hook, max(1.0, min(grace, budget.remaining())))
             except HarnessError as error:
                 self._say(f"{service.id}: before its end: {error.summary}")
+                return

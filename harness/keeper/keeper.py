@@ -165,7 +165,7 @@ class Keeper:
         await asyncio.gather(
             self.processes.stop({service: min(service.grace, budget.remaining()) for service in subjects}),
             *(
-                engine.stop(container, min(container.grace, budget.remaining()))
+                engine.stop(container, budget)
                 for container in containers
                 if engine and container.running and container.grace > 0
             ),

@@ -248,6 +248,8 @@ class ServiceRequests:
     async def _stop_compose(self, _: Connection, request: messages.StopCompose) -> None:
         if request.stack in self._stacks.known:
             self._stacks.known[request.stack].stopped = True
+        if self._keeper.engine:
+            self._keeper.engine.give_up_hooks(request.stack)
         await self._keeper.end_commands(request.stack)
 
     async def _explain(self, _: Connection, request: messages.Explain) -> messages.Explained:

@@ -233,6 +233,10 @@ class Bringing:
             if seed not in early:
                 settling.plant(seed, self._surroundings(settling, layout))
         settling.await_seeded_topics()
+        if planned.stack is not self._site.tree.root:  # those above are brought up now, and see to their own services
+            if settling.endings.outlasts_settling():
+                settling.await_steady()
+            settling.endings.close()
         if planned.launch:
             self._refuse_exposed()
         ended()

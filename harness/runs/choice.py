@@ -57,7 +57,11 @@ class Choice:
         """Return the tree of a stack, by name or file. Raises ConfigError with all that is wrong with it."""
         settings = self.settings
         return read_tree(
-            settings.stack_files(stack), settings.environ, profiles=settings.profiles, strict=settings.strict_variables
+            settings.stack_files(stack),
+            settings.environ,
+            profiles=settings.profiles,
+            strict=settings.strict_variables,
+            folder=settings.root,
         )
 
     def check(self, tree: Tree) -> tuple[dict[tuple[int, str], Stranger], list[ServicePlan]]:

@@ -83,15 +83,25 @@ class Endings:
         progress: how far it has come.
         probing: how its services are asked and started.
         stop: set when nobody is to wait any longer.
+        limit: gives the deadline of a service that has ended for the first time.
         say: takes lines for the user.
     """
 
     def __init__(
-        self, planned: Planned, progress: Progress, probing: Probing, stop: Stop, say: Callable[[str], None]
+        self,
+        planned: Planned,
+        progress: Progress,
+        probing: Probing,
+        stop: Stop,
+        limit: Callable[[], Deadline],
+        say: Callable[[str], None],
     ) -> None:
         self._planned, self._progress, self._probing = planned, progress, probing
         self._stop, self._say = stop, say
         self._lives, self._stack = planned.environment.lives, planned.stack.name
+        self._limit = limit
+        self._until: dict[str, Deadline] = {}  # service that was started again -> when it is given up
+        self._under_way: set[str] = set()  # services that are being started again
         self._again: Counter[str] = Counter()
         self._alone: Counter[str] = Counter()  # those of the starts before which nothing was missing
         self._lock = threading.Lock()
@@ -106,13 +116,14 @@ class Endings:
 
     def expect(self, name: str) -> None:
         """A service is about to be started: know whether its end with exit code 0 will be no fault."""
-        if name in self._planned.oneshots or self._may_end(name):
+        # Of one that others may ask it is not known yet: see ``is_done``.
+        if name in self._planned.oneshots or self._may_end(name, was_ready=True):
             self._lives.expect_end(self._stack, name)
 
     def is_done(self, facts: ServiceFacts) -> bool:
         """Return whether a service that ended before it was ready has done what it was for."""
         name = facts["service"]
-        if facts["exit_code"] == 0 and self._may_end(name):
+        if facts["exit_code"] == 0 and self._may_end(name, was_ready=name in self._progress.ready):
             self._lives.expect_end(self._stack, name)
         return self._lives.may_have_ended(facts)
 
@@ -134,6 +145,8 @@ class Endings:
         assert facts["exit_code"] is not None
         how = how_ended(facts["exit_code"], contained=bool(facts["container"]), known=True)
         with self._lock:
+            self._under_way.add(name)  # what is counted now must not count against the start that it is about
+            self._until.setdefault(name, self._limit())
             self._again[name] += 1
             self._alone[name] += self._is_nothing_missing(name)
             for those in (self._progress.ready, self._progress.proven):
@@ -143,9 +156,15 @@ class Endings:
         self._say(f"service {name!r} ended with {how} and is started again (restart: {policy}, time {again})")
         for _ in poll(Deadline.after(pause_before(again)), wake=self._stop.subscribe()):
             if self._stop.stopped:
+                self._under_way.discard(name)
                 return
         self._lives.forget(self._stack, name)
-        self._probing.has_started(name, self._probing.host(name).restart(0))
+        with self._lock:
+            self._under_way.discard(name)
+        facts = self._probing.host(name).restart(0)
+        self._probing.has_started(name, facts)
+        if debugger := self._planned.environment.debugger:
+            debugger.let_go(facts, self._planned.environment, lambda: self._stop.stopped)
 
     def told(self, name: str) -> str:
         """Return what is to be said of a service that was started again, "" when it was not."""
@@ -159,7 +178,15 @@ class Endings:
         plan = self._planned.plans.get(name)
         if plan is None or not plan.ours or code is None or facts["expected"] or self._lives.may_have_ended(facts):
             return False
-        return self._policy(name).allows(code, self._again[name]) and self._alone[name] < TRIES_ALONE
+        if name in self._under_way:
+            return True
+        is_late = name in self._until and self._until[name].expired()
+        return not is_late and self._policy(name).allows(code, self._again[name]) and self._alone[name] < TRIES_ALONE
+
+    def outlasts_settling(self) -> bool:
+        """Return whether a service is started again that counts as ready as soon as it runs."""
+        unproven = self._progress.started - self._progress.proven - self._progress.done
+        return any(self._policy(name).condition in ("always", "on-failure") for name in unproven)
 
     def _is_nothing_missing(self, name: str) -> bool:
         """Return whether everything is there that a service may wait for without saying so."""
@@ -171,10 +198,9 @@ class Endings:
         needed = self._planned.service(name).depends_on
         return any(other == on or self._depends(other, on) for other in needed if other in self._planned.plans)
 
-    def _may_end(self, name: str) -> bool:
+    def _may_end(self, name: str, *, was_ready: bool) -> bool:
         planned = self._planned
         awaited = planned.stack.awaits(name)
-        was_ready = name in self._progress.ready
         return may_end(planned.service(name), planned.plans[name], awaited=awaited, was_ready=was_ready)
 
     def _policy(self, name: str) -> Policy:

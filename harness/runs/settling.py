@@ -49,7 +49,7 @@ class Settling:
         self.ready = LIFTED if lifted else wanted or timeouts.ready
         around = Around(self.environment, self.stack, self.up, self.stop, planned.launch)
         self.probing = Probing(planned, around, say)
-        self.endings = Endings(planned, self.progress, self.probing, self.stop, say)
+        self.endings = Endings(planned, self.progress, self.probing, self.stop, lambda: self.up.sooner(self.ready), say)
         self.facts = around.facts
         self._errors: list[BaseException] = []
         self._lock = threading.Lock()
@@ -73,13 +73,7 @@ class Settling:
         if launch:
             first = [name for name in in_containers if self._may_start(name)]
             launch.begin(in_containers, first, self.stop.notify, self.up.remaining())
-        try:
-            self._bring_all(wanted)
-        except BaseException:
-            if launch:
-                with suppress(HarnessError):  # the cause is what must be told
-                    launch.stop()
-            raise
+        self._bring_all(wanted)
 
     def _bring_all(self, names: list[str]) -> None:
         """Bring up these services, each in a thread of its own. Raises BrokenStack as ``settle`` does."""
@@ -111,9 +105,12 @@ class Settling:
                 brought |= {name: bring(name) for name in idle}
             if all(future.done() for future in brought.values()):
                 return
-            if self._first_death():
+            if self._first_death() or self.stop.stopped:
                 break
         self.stop.stop()
+        if self.planned.launch:  # whoever waits for what it does waits no longer
+            with suppress(HarnessError):  # the cause is what must be told
+                self.planned.launch.stop()
 
     def _first_death(self) -> ServiceFacts | None:
         """Return the facts of the first end that nobody asked for, here or in a stack that is brought up with this."""
@@ -322,6 +319,7 @@ class Settling:
         for name in self.plans:
             for asker in self.probing.seeded(name):
                 try:
-                    self._await_ready(name, [asker], self.up.sooner(self.ready))
+                    while not self._await_ready(name, [asker], self.up.sooner(self.ready)):
+                        self._bring_all([name])
                 finally:
                     asker.close()

@@ -400,6 +400,7 @@ def _stacks(settings: Settings) -> Iterator[Finding]:
                 settings.environ,
                 profiles=settings.profiles,
                 strict=settings.strict_variables,
+                folder=settings.root,
             )
         except HarnessError as error:
             yield Finding(f"stack {name}", "failure", error.summary, error.hint)

@@ -74,11 +74,26 @@ def up(
 
 def _empty_data(choice: Choice, say: Callable[[str], None]) -> None:
     """Empty the folders of the checkout that the chosen stack calls disposable. Raises BrokenStack."""
-    root = choice.settings.root
+    root, used = choice.settings.root, _data_in_use(choice.settings)
     for stack in choice.read(choice.settings.default_stack()).stacks:
         for folder in disposable(stack, root):
+            if folder in used:
+                raise BrokenStack(
+                    f"{folder.relative_to(root)} is not emptied: {used[folder]} is up and uses it",
+                    hint="`harness down`",
+                )
             empty(folder, root)
             say(f"{folder.relative_to(root)} is emptied")
+
+
+def _data_in_use(settings: Settings) -> dict[Path, str]:
+    """Return folder of this checkout -> the environment that lives and may write to it."""
+    used: dict[Path, str] = {}
+    for record in find_living(settings.state) if settings.state.is_dir() else ():
+        if record.checkout == checkout_of(settings):
+            for facts in services_of(record)["stacks"].values():
+                used |= {Path(folder): record.env for folder in (facts["record"] or {}).get("data", ())}
+    return used
 
 
 def _leave_up(run: Run, stack: Stack, ttl: float | None) -> dict[str, str]:

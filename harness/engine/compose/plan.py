@@ -282,7 +282,9 @@ def _service(
     override["pull_policy"] = "never"
     if direct := exceptions(service.environment, tree.visible(stack.name)):
         override["environment"] = direct
-    override |= {key: _Reset() for key in HOOKS if written.get(key)}
+    # A service that Compose starts has its first ones run by that.
+    ours = HOOKS if _is_free(stack, service.name) else HOOKS[1:]
+    override |= {key: _Reset() for key in ours if written.get(key)}
     override |= _one_that_stays_down(written)
     if written.get("ports"):
         override["ports"] = _Replaced([] if layout.container_addresses else _ports(stack, service, layout))
@@ -404,7 +406,7 @@ def _networks(tree: Tree, stack: Stack, layout: Layout, identity: Identity) -> d
 def _uses(stack: Stack, network: str) -> bool:
     """Return whether a stack declares a network and has services of its own on it, so that it makes it."""
     used = any(network in (service.compose.get("networks") or {}) for service in stack.services)
-    return network in stack.networks and used
+    return network in stack.networks and used and (network != DEFAULT or _has_own_default(stack))
 
 
 def _volumes(tree: Tree, stack: Stack, identity: Identity) -> dict[str, Any]:
