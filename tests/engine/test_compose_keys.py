@@ -320,6 +320,48 @@ def test_what_a_process_cannot_have_is_told_once_a_service(tmp_path: Path) -> No
     )
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "is_told"),
+    [
+        ("read_only", True, True),
+        ("init", True, True),
+        ("privileged", True, True),
+        ("read_only", False, False),
+        ("cpus", 1, True),
+        ("cpus", 0, False),
+        ("attach", False, True),
+        ("attach", True, False),
+        ("scale", 1, False),
+        ("scale", 2, True),
+        ("sysctls", {}, False),
+    ],
+)
+def test_a_value_that_says_something_is_told(tmp_path: Path, key: str, value: Any, is_told: bool) -> None:
+    """A key with a value other than what holds anyway must be told, also where that value is true or 1."""
+    notes = processes(tmp_path, {"api": {key: value}}).notes
+    assert any(key in note for note in notes) == is_told
+
+
+@pytest.mark.parametrize(
+    ("written", "mode"), [(None, 0o400), ("0440", 0o400), ("0700", 0o700), (288, 0o400), (0o755, 0o700), ("x", 0o400)]
+)
+def test_the_mode_of_a_secret_is_read_as_every_compose_writes_it(written: object, mode: int) -> None:
+    """Octal digits and, before 2.33, decimal numbers must both be understood; our bits of it count."""
+    from harness.engine.local import _mode_of  # noqa: PLC0415
+
+    assert (_mode_of(written) & 0o700) | 0o400 == mode
+
+
+def test_a_secret_of_a_variable_in_env_is_there(tmp_path: Path) -> None:
+    """A secret that is made of a variable of ``.env`` must be had by a process too."""
+    (tmp_path / ".env").write_text('# of the stack\nexport PW="from ${WHERE:-the file}"\n')
+    top: dict[str, Any] = {"secrets": {"pw": {"environment": "PW"}}}
+    made = processes(tmp_path, {"api": {"secrets": ["pw"]}}, None, **top)
+    (api,) = made.services
+    (copy,) = api.files
+    assert copy.content == b"from the file"
+
+
 def test_what_a_process_cannot_do_is_refused(tmp_path: Path) -> None:
     """A key that would change what a service sees must not be passed over."""
     with pytest.raises(ConfigError) as caught:

@@ -338,6 +338,24 @@ def test_a_default_network_with_options_is_the_stacks_own(tmp_path: Path, said: 
     assert own[key] == (value if key != "labels" else own["labels"] | value)
 
 
+def test_a_default_network_of_a_stack_that_includes_another_is_its_own(tmp_path: Path) -> None:
+    """Each stack has a ``default`` in what Compose makes of it; only one with options has a network of its own there."""
+    (tmp_path / "low.yaml").write_text(yaml.safe_dump({"services": {"db": service()}}))
+    top = {"include": ["low.yaml"], "networks": {"default": DEFAULTS["ipam"]}}
+    made = merged(plan(tmp_path, {"api": service()}, top=top), tmp_path)
+    assert made["networks"]["default"]["name"] == f"{PROJECT}-s_default"
+    assert "external" not in made["networks"]["default"]
+
+
+def test_hooks_of_a_service_that_compose_starts_are_run_by_it(tmp_path: Path) -> None:
+    """Where Compose makes more of a service at its start, its first hooks after that must be Compose's to run."""
+    hooks = {"post_start": [{"command": ["migrate"]}], "pre_stop": [{"command": ["drain"]}]}
+    made = plan(tmp_path, {"api": service(configs=["c"], **hooks)}, top={"configs": {"c": {"content": "x"}}})
+    api = merged(made, tmp_path)["services"]["api"]
+    assert [hook["command"] for hook in api["post_start"]] == [["migrate"]]
+    assert "pre_stop" not in api
+
+
 def test_an_address_of_the_file_is_kept_on_its_network(tmp_path: Path) -> None:
     """An address written for the default network, or for another of the stack's own, must stay."""
     keys = {"networks": {"default": {"ipv4_address": "10.1.2.3"}, "own": {"ipv4_address": "10.9.9.9"}}}
@@ -401,8 +419,8 @@ def test_hooks_are_the_keepers(tmp_path: Path) -> None:
     }
     assert api.grace > 0
     assert {"post_start", "pre_stop"}.isdisjoint(merged(made, tmp_path)["services"]["api"])
-    assert "    after its start: sh -c migrate" in str(made).splitlines()
-    assert "    before its end: drain" in str(made).splitlines()
+    assert "    after its start: sh and 2 words" in str(made).splitlines()  # they may hold a password
+    assert "    before its end: drain and 0 words" in str(made).splitlines()
 
 
 @pytest.mark.parametrize(("policy", "pulled"), [("never", False), ("always", True), ("missing", True)])

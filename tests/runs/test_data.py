@@ -9,6 +9,7 @@ import pytest
 from projects import Project, service
 
 from harness.errors import BrokenStack
+from harness.runs import running
 from harness.runs.data import disposable, empty, folders_of, written_since
 from harness.verbs.up_down import down, up
 
@@ -101,3 +102,20 @@ def test_nothing_is_told_of_what_was_only_read(project: Project) -> None:
     up(settings, project.said.append)
     down(settings, project.said.append)
     assert not [line for line in project.said if "stays" in line]
+
+
+def test_data_that_somebody_uses_is_not_emptied(project: Project) -> None:
+    """``up --fresh`` must leave disposable data alone while an environment of the checkout lives that may write it."""
+    data = project.root / "data"
+    data.mkdir()
+    (data / "row").touch()
+    db = service("say:up", "wait", ready=[{"log": "up"}], compose={"volumes": ["../data:/data"]})
+    project.stack("s", {"db": db}, **{"x-harness": {"data": ["../data"]}})
+    settings = project.settings(stack="s")
+    up(settings, project.said.append)
+    with running(project.run()) as run:
+        run.bring("s")
+        with pytest.raises(BrokenStack, match=r"data is not emptied: .* is up and uses it"):
+            up(settings, project.said.append, fresh=True)
+        assert (data / "row").exists()
+    down(settings, project.said.append)

@@ -12,7 +12,7 @@ from projects import run_in, service, web
 from harness import clock, procs
 from harness.errors import BrokenStack
 from harness.runs import running
-from harness.runs.endings import LONGEST_PAUSE, Policy, pause_before, policy_of
+from harness.runs.endings import LONGEST_PAUSE, TRIES_ALONE, Policy, pause_before, policy_of
 
 if TYPE_CHECKING:
     from projects import Project
@@ -101,21 +101,57 @@ def test_a_probed_service_is_started_again_after_it_was_ready(project: Project) 
 
 def test_what_fails_though_nothing_is_missing_is_broken_soon(project: Project) -> None:
     """A service that ends each time, when all others answer, must not be tried until the time is up."""
-    project.stack("s", {"app": service("exit:3", compose={"restart": "always"}), "web": web()})
+    project.stack("s", {"app": service("say:life", "exit:3", compose={"restart": "always"}), "web": web()})
     began = clock.now()
     with pytest.raises(BrokenStack, match=r"Service 'app' ended with exit code 3") as caught:
         project.run().bring("s")
     assert clock.now() - began < 30  # of the 90 that it has
+    assert lives_of(project) > TRIES_ALONE
     assert any("it was started again" in line and "(restart: always)" in line for line in caught.value.details)
 
 
 def test_a_number_of_tries_is_heeded(project: Project) -> None:
     """``on-failure:1`` must try once more, and no more."""
-    project.stack("s", {"app": service("exit:3", compose={"restart": "on-failure:1"})})
+    project.stack("s", {"app": service("say:life", "exit:3", compose={"restart": "on-failure:1"})})
     with pytest.raises(BrokenStack, match=r"Service 'app' ended with exit code 3") as caught:
         project.run().bring("s")
     assert "it was started again 1 time (restart: on-failure)" in caught.value.details
     assert len([line for line in project.said if "is started again" in line]) == 1
+    assert lives_of(project) == 2
+
+
+def lives_of(project: Project) -> int:
+    """Return how often the service ``app`` has said that it lives."""
+    return (project.latest / "services" / "app.log").read_text().count("life")
+
+
+def test_a_crash_loop_that_nobody_can_judge_is_given_up_in_time(project: Project) -> None:
+    """A service that ends again and again, beside others that cannot be asked, must be named when its time is up."""
+    services = {"app": service("exit:3", compose={"restart": "always"}), "db": service("wait")}
+    project.stack("s", services, **{"x-harness": {"timeouts": {"ready": "2s"}}})
+    with pytest.raises(BrokenStack, match=r"Service 'app' ended with exit code 3"):
+        project.run().bring("s")
+
+
+def test_services_of_an_included_stack_are_started_again_too(project: Project) -> None:
+    """``restart`` in a stack that another one includes must be heeded until that stack has settled."""
+    there = project.root / "there"
+    app = service(f"need:{there}", "say:found", "wait", compose={"restart": "always"})
+    project.stack("low", {"app": app, "db": service(f"after:1:touch:{there}", "wait")})
+    project.stack("s", {"web": web(1.0)}, include=["low.yaml"])
+    with running(project.run()) as run:
+        stack = run.bring("s")
+        assert stack.service("app").state == "running"
+        assert "found" in stack.service("app").logs()
+
+
+def test_the_end_of_a_settled_stack_ends_the_wait_of_those_above(project: Project) -> None:
+    """A service of an included stack that ends after that has settled must be named, whatever its policy."""
+    low = web(words=("after:3:exit:7",), compose={"restart": "always"})
+    project.stack("low", {"low": low})
+    project.stack("s", {"web": web(300)}, include=["low.yaml"])
+    with pytest.raises(BrokenStack, match=r"Service 'low' ended with exit code 7"):
+        project.run().bring("s")
 
 
 def test_a_one_shot_is_tried_again(project: Project) -> None:
@@ -152,6 +188,22 @@ def test_a_server_that_ends_with_0_is_dead(project: Project) -> None:
     project.stack("s", {"web": web(60, words=("after:0.3:exit:0",), compose={"restart": "on-failure"})})
     with pytest.raises(BrokenStack, match=r"Service 'web' ended with exit code 0 before it was ready"):
         project.run().bring("s")
+
+
+@pytest.mark.parametrize("policy", ["no", "on-failure"])
+def test_a_server_that_ends_with_0_under_tests_is_dead(project: Project, policy: str) -> None:
+    """What has ports and was ready is a server: its end is a death, also with exit code 0 and without a probe."""
+    serving = service(
+        "serve:{address}:{port:8080}:0", "after:4:exit:0", "wait", ports=("8080:80",), compose={"restart": policy}
+    )
+    project.stack("s", {"web": serving})
+    with running(project.run()) as run:
+        stack = run.bring("s")
+        for _ in clock.poll(clock.Deadline.after(30)):
+            if stack.service("web").state == "exited":
+                break
+        assert run.environment is not None
+        assert [facts["service"] for facts in run.environment.lives.deaths()] == ["web"]
 
 
 def test_under_tests_a_death_is_a_death(project: Project) -> None:

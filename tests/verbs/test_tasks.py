@@ -19,6 +19,7 @@ from harness import procs
 from harness.artifacts import private_folder
 from harness.clock import Deadline, poll
 from harness.engine.fingerprint import differences
+from harness.helpers import http
 from harness.ownership import ledger
 from harness.ownership.identity import this_process
 from harness.runs import running
@@ -186,6 +187,20 @@ def test_run_passes_signals_on(project: Project, tmp_path: Path, number: int) ->
     process.send_signal(number)
     assert process.wait(60) == 9, output.read_text()
     assert project.wait_until_gone(30) == {}
+
+
+def test_up_reads_env_of_the_folder_where_it_is_given(project: Project) -> None:
+    """Variables of the checkout's ``.env`` must reach stacks in its stack folder, for every task alike."""
+    (project.root / ".env").write_text("WHO=env-file\n")
+    project.stack("s", {"web": web(compose={"environment": {"WHO": "${WHO:-nobody}"}})})
+    harness(project, "up", "--stack", "s")
+    endpoint = asked(project, "endpoints")["endpoints"]["web:8080"]
+    host, _, port = endpoint.rpartition(":")
+    assert http.ask(host, int(port)).json()["env"]["WHO"] == "env-file"
+    harness(project, "restart", "--service", "web")
+    assert http.ask(host, int(port)).json()["env"]["WHO"] == "env-file"
+    assert "leave" in harness(project, "up", "--stack", "s", "--explain").stdout
+    harness(project, "down")
 
 
 def test_up_explains_without_touching_anything(up: Project) -> None:
