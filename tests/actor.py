@@ -22,8 +22,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     posted: ClassVar[list[str]] = []
 
     def do_GET(self) -> None:
-        if self.path == "/die":
-            os._exit(3)
+        if self.path in ("/die", "/end"):
+            os._exit(3 if self.path == "/die" else 0)
         if self.path == "/hang" or self.hung.is_set():
             self.hung.set()
             threading.Event().wait()

@@ -339,7 +339,7 @@ def test_a_default_network_with_options_is_the_stacks_own(tmp_path: Path, said: 
 
 
 def test_a_default_network_of_a_stack_that_includes_another_is_its_own(tmp_path: Path) -> None:
-    """Each stack has a ``default`` in what Compose makes of it; only one with options has a network of its own there."""
+    """Each stack has a ``default`` in what Compose makes of it; only one with options has its own network."""
     (tmp_path / "low.yaml").write_text(yaml.safe_dump({"services": {"db": service()}}))
     top = {"include": ["low.yaml"], "networks": {"default": DEFAULTS["ipam"]}}
     made = merged(plan(tmp_path, {"api": service()}, top=top), tmp_path)

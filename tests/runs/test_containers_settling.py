@@ -51,15 +51,8 @@ def test_a_healthcheck_that_is_asked_seldom_holds_soon(dock: Dock, test: Any) ->
 
 def test_a_container_is_started_again_until_what_it_needs_is_there(dock: Dock) -> None:
     """``restart`` must be heeded while a stack settles, and the engine be told nothing of it."""
-    shared = ["state:/s"]
-    dock.stack(
-        "s",
-        {
-            "db": dock.box("after:2:touch:/s/ready", "wait", volumes=shared, restart="always"),
-            "app": dock.box("need:/s/ready", "say:found", "wait", volumes=shared, restart="always", depends_on=["db"]),
-        },
-        volumes={"state": None},
-    )
+    app = dock.box("once:/tried:exit:9", "say:found", "wait", restart="always", depends_on=["db"])
+    dock.stack("s", {"db": dock.box("wait", restart="always"), "app": app})
     with running(dock.run()) as run:
         stack = run.bring("s")
         assert stack.service("app").state == "running"
