@@ -195,7 +195,7 @@ def test_a_server_that_ends_with_0_under_tests_is_dead(project: Project, policy:
     with running(project.run()) as run:
         stack = run.bring("s")
         with suppress(OSError):
-            urllib.request.urlopen(stack.url("web", 8080, "/end"), timeout=30).read()
+            urllib.request.urlopen(f"http://{stack.endpoint('web', 8080)}/end", timeout=30).read()
         for _ in clock.poll(clock.Deadline.after(30)):
             if stack.service("web").state == "exited":
                 break
