@@ -14,6 +14,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _TYPES: dict[type, dict[str, Any]] = {
     str: {"type": "string"},
     int: {"type": "integer", "minimum": 1},
+    bool: {"type": "boolean"},
     list: {"type": "array", "items": {"type": "string"}},
     dict: {"type": "object", "additionalProperties": {"type": "string"}},
 }
