@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import yaml
+from checkout import TESTS
 
 from harness import procs
 from harness.clock import Deadline, poll
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from harness.config import Settings
 
-ACTOR = Path(__file__).parent / "actor.py"
+ACTOR = TESTS / "actor.py"
 
 
 class Project:

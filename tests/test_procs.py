@@ -7,7 +7,7 @@ import signal
 import sys
 from pathlib import Path
 
-from checkout import TESTS
+from projects import ACTOR
 
 from harness import clock, procs
 
@@ -49,9 +49,8 @@ def test_only_the_process_that_is_meant_is_signalled() -> None:
 
 def test_no_process_is_overlooked_because_it_forks(tmp_path: Path) -> None:
     """A chain of processes, each of which forks the next and ends, must be found by every walk through /proc."""
-    actor = TESTS / "actor.py"
     cookie = f"TEST_HOPPER={tmp_path}"
-    process = procs.spawn([sys.executable, str(actor), "hop:3"], env={"TEST_HOPPER": str(tmp_path)})
+    process = procs.spawn([sys.executable, str(ACTOR), "hop:3"], env={"TEST_HOPPER": str(tmp_path)})
     try:
         assert process.wait(30) == 0
         missed = sum(not procs.with_cookie(cookie) for _ in range(100))

@@ -298,23 +298,19 @@ class Holds:
                 ]
         return []
 
-    def ahead_of(self, name: str, passed: set[str] | None = None) -> set[str]:
-        """Return the clients that must do something before a stack can be used by others.
-
-        Args:
-            name: the stack.
-            passed: those that have been looked at; they are not a second time.
-        """
-        passed = set() if passed is None else passed
-        passed.add(name)
-        stack = self.stacks.get(name)
-        if stack is None or not self.is_needed(name):
-            return set()  # it goes, and that needs no client
-        first = {stack.owner, stack.builder if stack.state is State.BUILDING else ""} - {""}
-        ahead = set(first)
-        for request in self.waiting:
-            if request.client in first and request.stack not in passed:
-                ahead |= self.ahead_of(request.stack, passed)
+    def ahead_of(self, name: str) -> set[str]:
+        """Return the clients that must do something before a stack can be used by others."""
+        ahead: set[str] = set()
+        passed, todo = set[str](), [name]
+        while todo:
+            name = todo.pop()
+            stack = self.stacks.get(name)
+            if name in passed or stack is None or not self.is_needed(name):
+                continue  # one that goes needs no client for that
+            passed.add(name)
+            first = {stack.owner, stack.builder if stack.state is State.BUILDING else ""} - {""}
+            ahead |= first
+            todo += [request.stack for request in self.waiting if request.client in first]
         return ahead
 
     def _refuse(self, requests: Iterable[Request], why: str) -> tuple[Answer, ...]:

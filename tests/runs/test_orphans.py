@@ -64,6 +64,19 @@ def _alive(project: Project) -> dict[int, str]:
     return alive
 
 
+def _left_after_kill(project: Project, process: procs.Popen[bytes]) -> list[str]:
+    """Kill a process; return the commands of what is left of its own after some seconds, and end that."""
+    process.kill()
+    process.wait(10)
+    for _ in clock.poll(clock.Deadline.after(6)):
+        if not _alive(project):
+            break
+    left = _alive(project)
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    return list(left.values())
+
+
 @pytest.mark.parametrize(
     "argv",
     [
@@ -85,15 +98,7 @@ def test_whoever_is_killed_alone_takes_all_along(project: Project, argv: tuple[s
     (project.root / "test_run.py").write_text(f"{WAITS}\nopen('running', 'w').close()\nsignal.pause()\n")
     process = _started(project, argv, tmp_path / "out")
     assert len(_alive(project)) >= 4
-    process.kill()
-    process.wait(10)
-    for _ in clock.poll(clock.Deadline.after(6)):
-        if not _alive(project):
-            break
-    left = _alive(project)
-    for pid in left:
-        os.kill(pid, signal.SIGKILL)
-    assert list(left.values()) == []
+    assert _left_after_kill(project, process) == []
     assert project.wait_until_gone(10) == {}
     assert project.ledgers() == []
 
@@ -121,15 +126,7 @@ def test_what_a_child_detached_goes_however_soon_that_child_ends(project: Projec
     for _ in clock.poll(clock.Deadline.after(60)):
         if (project.root / "running").exists():
             break
-    process.kill()
-    process.wait(10)
-    for _ in clock.poll(clock.Deadline.after(6)):
-        if not _alive(project):
-            break
-    left = _alive(project)
-    for pid in left:
-        os.kill(pid, signal.SIGKILL)
-    assert list(left.values()) == []
+    assert _left_after_kill(project, process) == []
 
 
 def test_a_pytest_that_nobody_of_ours_started_watches_nobody() -> None:
