@@ -273,6 +273,7 @@ class Containers:
         env: variables for Compose beside the caller's.
         free: services that are all there when their containers are created: starting these, in any order, is all that
             is left to do.
+        subnets: network that is to be made -> the subnets that its file gives it.
     """
 
     project: str
@@ -280,6 +281,7 @@ class Containers:
     override: str
     build: tuple[str, ...] = ()
     free: frozenset[str] = frozenset()
+    subnets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 

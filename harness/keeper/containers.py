@@ -256,10 +256,10 @@ class Engine:
             await self._calls.do(service.container, "stop", grace=grace, t=grace)
 
     async def _take_leave(self, service: Container, grace: float, budget: clock.Deadline) -> None:
-        """Run what a file wants to be run before a container is asked to end; whatever comes of it, it ends."""
+        """Run what a file wants to be run before a container is asked to end; it ends all the same when that fails."""
         for hook in service.hooks["pre_stop"] if service.hooks else ():
             try:
                 await hooks.run(self._calls, service.container, hook, max(1.0, min(grace, budget.remaining())))
             except HarnessError as error:
-                self._say(f"{service.id}: before its end: {error.summary}")
+                self.watch.hook_failed(service, error.summary)
                 return

@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # to make these classes takes a start more than a millisecond
 
         ``state`` is running, held, paused, exited or (a container's) created; ``under`` what ran when it ended, in
         words; ``log_start`` the size of its log when its present life began; ``container`` and ``health`` are "" of a
-        process.
+        process; ``pre_stop`` why its hook before its end failed, "" when it did not.
         """
 
         stack: str
@@ -37,12 +37,13 @@ if TYPE_CHECKING:  # to make these classes takes a start more than a millisecond
         container: str
         health: str
         oom: bool
+        pre_stop: str
 
     class Event(ServiceFacts, total=False):
         """Something that happened, told unasked; of the engine itself there are no facts.
 
-        ``event`` is started, exit, health, engine-lost or engine-back; ``record`` whether the client is the one of its
-        run that writes it down.
+        ``event`` is started, exit, health, hook-failed, engine-lost or engine-back; ``record`` whether the client is
+        the one of its run that writes it down.
         """
 
         event: Required[str]

@@ -23,6 +23,7 @@ class Service:
         self.expected = False
         self.under = ""  # what ran when it ended, in words
         self.oom = False
+        self.pre_stop = ""  # why its hook before its end failed
         self.health = ""
         self.starts = 0
         self.log_start = 0
@@ -64,4 +65,5 @@ class Service:
             "container": self.container,
             "health": self.health,
             "oom": self.oom,
+            "pre_stop": self.pre_stop,
         }

@@ -301,6 +301,7 @@ class Watch:
         self.own.add(container)
         service.container, service.state, service.pid = container, "running", 0
         service.exit_code, service.expected, service.oom, service.health, service.under = None, False, False, "", ""
+        service.pre_stop = ""
         service.starts += 1
         path = Path(service.log)
         path.touch()
@@ -315,6 +316,12 @@ class Watch:
         ).start()
         self._say(f"{service.id}: container {container[:12]} started")
         self._tell("started", service)
+
+    def hook_failed(self, service: Container, reason: str) -> None:
+        """Tell that what was to run before a container's end did not run, or failed."""
+        service.pre_stop = reason
+        self._say(f"{service.id}: before its end: {reason}")
+        self._tell("hook-failed", service)
 
     def _died(self, service: Container, code: int, when: float) -> None:
         if not service.running:

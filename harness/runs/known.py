@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from harness.config import Settings
-    from harness.keeper.messages import Listed, StackFacts
+    from harness.keeper.messages import Event, Listed, StackFacts
     from harness.ownership.ledger import LedgerRecord
     from harness.ownership.locks import Holder
 
@@ -113,15 +113,15 @@ def services_of(record: LedgerRecord) -> Listed:
 
 
 @contextmanager
-def linked(record: LedgerRecord) -> Iterator[KeeperLink]:
-    """Connect to a keeper without holding anything of it.
+def linked(record: LedgerRecord, on_event: Callable[[Event], None] = lambda _: None) -> Iterator[KeeperLink]:
+    """Connect to a keeper without holding anything of it; ``on_event`` as a KeeperLink has it.
 
     Raises:
         HungKeeperError: it does not answer.
         BrokenStack: it is gone.
     """
     try:
-        link = KeeperLink(record.socket, lease=False)
+        link = KeeperLink(record.socket, lease=False, on_event=on_event)
     except HungKeeperError as error:
         raise HungKeeperError(record.socket, error.pid or record.keeper.pid) from None
     try:

@@ -57,6 +57,11 @@ class Uses:
         return f"after {last}" if last else "under a test"
 
 
+def failed_hook(facts: ServiceFacts) -> str:
+    """Say that what a file has run before a service's end failed."""
+    return f"warning: service {facts['service']!r}: before its end {facts['pre_stop']} (its pre_stop)"
+
+
 class Lives:
     """The starts and ends of an environment's services.
 
@@ -68,6 +73,7 @@ class Lives:
     Attributes:
         changes: how often a service has started or ended, as far as it was told.
         taken: log -> its size when this run took a stack that was up already.
+        failed_hooks: a line for each hook before a service's end that failed; whoever tells of it takes it away.
         engine_lost: whether the Docker engine is gone.
     """
 
@@ -75,6 +81,7 @@ class Lives:
         self.uses = uses
         self.changes = 0
         self.taken: dict[Path, int] = {}
+        self.failed_hooks: list[str] = []
         self.engine_lost = False
         self._report = report
         self._news = news
@@ -107,6 +114,9 @@ class Lives:
                 facts |= {"code": message["exit_code"], "asked": message["expected"], "under": message.get("under", "")}
             elif kind == "health":
                 facts["health"] = message["health"]
+            elif kind == "hook-failed":
+                facts["reason"] = message["pre_stop"]
+                self.failed_hooks.append(failed_hook(message))
             if message.get("record", True):
                 with suppress(OSError):
                     self._report.event(kind, **facts)

@@ -204,8 +204,15 @@ class Run:
         with contextlib.suppress(BrokenStack):
             left: list[str] = environment.link.ask_to_remove(Release(stack=name))["left"]
             self.left += left
+            self._say_failed_hooks(environment)
             return left
         return []
+
+    def _say_failed_hooks(self, environment: Environment) -> None:
+        """Say once what was to run before the end of a service and failed."""
+        lines, environment.lives.failed_hooks = environment.lives.failed_hooks, []
+        for line in lines:
+            self.say_once(line)
 
     def close(self, *, hurried: bool = False) -> list[str]:
         """Give everything back; return what should be gone and is not. Safe to call twice.
@@ -218,6 +225,7 @@ class Run:
             ended = environment.report.timed("stop", environment.env)
             self.left += environment.close(hurried=hurried)
             ended()
+            self._say_failed_hooks(environment)
             environment.report.note("left", self.left)
             if unwritten := environment.report.unwritten():
                 self.say(unwritten)

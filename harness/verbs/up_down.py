@@ -16,13 +16,14 @@ from harness.runs.choice import choose
 from harness.runs.data import disposable, empty, written_since
 from harness.runs.environment import KEEPER_BUDGET, finish
 from harness.runs.known import changing, checkout_of, kept_here, linked, records_on_engine, services_of
+from harness.runs.lives import failed_hook
 from harness.runs.run import Run, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from harness.config import Settings
-    from harness.keeper.messages import StackFacts
+    from harness.keeper.messages import Event, StackFacts
     from harness.ownership.ledger import LedgerRecord
     from harness.runs.choice import Choice
     from harness.runs.stack import Stack
@@ -210,7 +211,11 @@ def _in_one_line(error: HarnessError) -> str:
 
 
 def _down_one(settings: Settings, record: LedgerRecord, say: Callable[[str], None], stack: str) -> list[str]:
-    with linked(record) as link:
+    def hear(message: Event) -> None:
+        if message["event"] == "hook-failed":
+            say(failed_hook(message))
+
+    with linked(record, hear) as link:
         data = _data_in(link.ask(Services())["stacks"], stack)
         try:
             answer = link.ask_to_remove(Down(stack))

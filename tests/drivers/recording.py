@@ -169,4 +169,5 @@ def _facts(stack: str, service: str, place: Place) -> ServiceFacts:
         "container": f"recorded-{service}",
         "health": "",
         "oom": False,
+        "pre_stop": "",
     }

@@ -398,6 +398,56 @@ def test_clients_that_are_sent_to_localhost_are_told(
     assert notes == ((f"service {who!r}: {variable} names {told}: {way}",) if told else ())
 
 
+def test_an_address_that_is_written_by_our_variables_is_not_told(tmp_path: Path) -> None:
+    """Where a file takes the address from the environment, what is read of it is only its default, and no fault."""
+    way = "${HARNESS_HOST_API:-localhost}:${HARNESS_PORT_API_9092:-9092}"
+    assert not plan(tmp_path, {"api": service(ports=["9092:9092"], environment={"KAFKA_ADVERTISED": way})}).notes
+
+
+def test_a_log_that_is_to_be_kept_nowhere_is_kept_for_the_run(tmp_path: Path) -> None:
+    """Without its log nobody could say why a service died: the logging driver ``none`` must be replaced, and told."""
+    made = plan(tmp_path, {"api": service(logging={"driver": "none"})})
+    assert made.notes == ("service 'api': its log is kept for this run all the same (logging driver none)",)
+    assert merged(made, tmp_path)["services"]["api"]["logging"]["driver"] == "local"
+
+
+def test_an_engine_makes_no_folder_of_a_log(tmp_path: Path) -> None:
+    """An engine that does not see the file for a log must say so, and not make a folder of that name."""
+    made = merged(plan(tmp_path, {"api": service(**{"x-harness": {"log_file": "/var/log/a"}})}), tmp_path)
+    (mount,) = made["services"]["api"]["volumes"]
+    assert not mount["bind"].get("create_host_path")
+
+
+def subnets(**written: str) -> dict[str, dict[str, Any]]:
+    return {name: {"ipam": {"config": [{"subnet": subnet}]}} for name, subnet in written.items()}
+
+
+@pytest.mark.parametrize(
+    ("networks", "why"),
+    [
+        (subnets(a="10.1.0.0/16", b="10.1.2.0/24"), "networks 'a' and 'b': subnet 10.1.0.0/16 overlaps 10.1.2.0/24"),
+        (subnets(a="10.1.2.0/24", b="fd00::/64", default="10.1.2.0/24"), "'default': subnet 10.1.2.0/24 overlaps"),
+        (subnets(a="10.1.2/24"), "network 'a': ipam: subnet: '10.1.2/24' does not appear to be"),
+    ],
+)
+def test_subnets_that_no_engine_can_have_are_refused(
+    tmp_path: Path, networks: dict[str, dict[str, Any]], why: str
+) -> None:
+    """Networks of one file whose subnets overlap, or are none, must be refused before anything is made."""
+    api = service(networks=dict.fromkeys(networks))
+    (line,) = refused(tmp_path, {"api": api}, networks=networks)
+    assert line.startswith("s.yaml: ")
+    assert why in line
+
+
+def test_a_network_that_nobody_is_on_needs_no_subnet(tmp_path: Path) -> None:
+    """Compose does not make a network that no service uses, so it must be in nobody's way."""
+    top = {"networks": subnets(a="10.1.2.0/24", b="10.1.2.0/24")}
+    made = plan(tmp_path, {"api": service(networks=["a"])}, top=top)
+    assert made.containers
+    assert made.containers.subnets == {f"{PROJECT}-s_a": ("10.1.2.0/24",)}
+
+
 def test_a_proxy_is_not_asked_for_other_services(tmp_path: Path) -> None:
     """A service that is told of a proxy must be told too for whom it is not; one that is not, nothing."""
     proxied = service(environment={"http_proxy": "http://p:3128", "no_proxy": "corp"})

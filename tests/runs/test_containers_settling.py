@@ -8,7 +8,7 @@ import pytest
 from containers import ask
 
 from harness import clock
-from harness.errors import BrokenStack, HarnessError
+from harness.errors import BrokenStack, ConfigError
 from harness.runs import running
 
 if TYPE_CHECKING:
@@ -110,6 +110,16 @@ def test_a_hook_that_does_not_end_holds_up_nothing_for_long(dock: Dock) -> None:
     assert clock.now() - began < SLOW
 
 
+def test_a_hook_before_the_end_that_fails_is_told(dock: Dock) -> None:
+    """What was to run before a service's end and failed must be told, with its words, and leave nothing."""
+    dock.stack("s", {"web": dock.web(pre_stop=[hook("echo no way out; exit 3")])})
+    with running(dock.run()) as run:
+        run.bring("s")
+    (line,) = [line for line in dock.said if "pre_stop" in line]
+    assert line.startswith("warning: service 'web': before its end its hook 'sh' ended with exit code 3: no way out")
+    assert not run.left
+
+
 def test_a_fixed_address_on_the_default_network_is_had(dock: Dock) -> None:
     """A service must have the address that its file says, where the file says a subnet, and be reached by tests too."""
     subnet = {"default": {"ipam": {"config": [{"subnet": "10.77.70.0/24"}]}}}
@@ -123,14 +133,14 @@ def test_a_fixed_address_on_the_default_network_is_had(dock: Dock) -> None:
 
 
 def test_two_subnets_that_overlap_are_told(dock: Dock) -> None:
-    """Where another network of the engine has the subnet, that must be the words, not those of an engine."""
+    """Where another network of the engine has the subnet, that must be told by its name before anything is made."""
     subnet = {"default": {"ipam": {"config": [{"subnet": "10.77.71.0/24"}]}}}
     network = dock.client.create_network(
         f"bystander-{dock.checkout}", ipam={"Config": [{"Subnet": "10.77.71.0/24"}]}, labels={"harness.test": "1"}
     )["Id"]
     dock.stack("s", {"web": dock.web()}, networks=subnet)
     try:
-        with pytest.raises(HarnessError, match="a subnet in its file overlaps with that of another network"):
+        with pytest.raises(ConfigError, match=r"subnet 10\.77\.71\.0/24 in its file overlaps .* of network bystander-"):
             dock.run().bring("s")
     finally:
         dock.client.remove_network(network)

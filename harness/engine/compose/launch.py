@@ -14,6 +14,7 @@ from harness import artifacts
 from harness.artifacts import last_lines
 from harness.clock import Deadline, poll
 from harness.daemon import in_words
+from harness.engine.compose import subnets
 from harness.errors import BrokenStack, HarnessError
 from harness.images import build_error, builder, ensure_image, image_id
 from harness.images.built import PREFIX
@@ -75,9 +76,13 @@ class Launch:
         """Build what is built and get what is missing; return the plan with what the images tell of themselves.
 
         Raises:
+            ConfigError: a subnet of its networks is taken.
             BrokenStack: a build failed, or an image is nowhere to be had.
         """
         settings = self.place.settings
+        if self.containers.subnets:
+            with in_words("The engine's networks"):
+                subnets.refuse_taken(self.containers.subnets, self.place.client.networks())
         if self.containers.build and settings.build != "never":
             self.build(say)
         client: Any = self.place.client  # its stubs leave out what is asked for here

@@ -59,6 +59,13 @@ def rewritten(service: Service) -> Iterator[str]:
     hosts = {str(port.get("host_ip", "")) for port in written.get("ports") or ()}
     if foreign := sorted(host for host in hosts if host and not host.startswith("127.")):
         yield f"{who}: ports are published on loopback only, not on {', '.join(foreign)}"
+    if is_unlogged(written):
+        yield f"{who}: its log is kept for this run all the same (logging driver none)"
+
+
+def is_unlogged(written: Mapping[str, Any]) -> bool:
+    """Return whether a service's table asks an engine to keep nothing of what it says."""
+    return (written.get("logging") or {}).get("driver") == "none"
 
 
 def misled(stack: Stack, service: Service) -> Iterator[str]:
@@ -75,10 +82,17 @@ def misled(stack: Stack, service: Service) -> Iterator[str]:
             if owner is None or (port in own and "ADVERTISED" not in name.upper()):
                 continue
             variable = "".join(char if char.isalnum() else "_" for char in owner.upper())
+            if _mentions(stack, f"HARNESS_PORT_{variable}_{port}"):
+                continue  # what was read is its default
             yield (
                 f"service {service.name!r}: {name} names {match[0]}, where {owner!r} is not: write "
                 f"${{HARNESS_HOST_{variable}:-localhost}}:${{HARNESS_PORT_{variable}_{port}:-{port}}}"
             )
+
+
+def _mentions(stack: Stack, variable: str) -> bool:
+    """Return whether a stack's files name a variable."""
+    return any(variable in file.read_text(encoding="utf-8", errors="replace") for file in stack.files)
 
 
 def replicas(written: Mapping[str, Any]) -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from harness.engine import keys
-from harness.engine.compose import lint
+from harness.engine.compose import lint, subnets
 from harness.engine.layout import endpoints, moved_ports, process_of, variables, visible_ports
 from harness.engine.local import grace_of, names_inside, plan_process, planned_seeds
 from harness.engine.mounts import folders_to_make, missing_sources
@@ -149,7 +149,8 @@ def plan_stack(
         override["services"][service.name] = _service(tree, stack, service, layout, identity, image)
     if volumes := _volumes(tree, stack, identity):
         override["volumes"] = volumes
-    problems += [*lint.external(stack), *lint.internal(stack)]
+    written_subnets = _subnets(tree, stack)
+    problems += [*lint.external(stack), *lint.internal(stack), *subnets.refused(stack.files[0], written_subnets)]
     try:
         seeds = planned_seeds(tree, stack, layout)
     except ConfigError as error:
@@ -157,21 +158,27 @@ def plan_stack(
     if problems:
         raise ConfigError.of(problems)
     project = identity.project(name)
+    containers = Containers(
+        project=project,
+        arguments=_arguments(stack, project),
+        override=yaml.dump(_doubled(override), Dumper=_Override, sort_keys=False, width=200),
+        build=tuple(built),
+        env=environment | build_values,
+        free=frozenset(name for name in override["services"] if _is_free(stack, name)),
+        subnets={f"{project}_{key}": written for key, written in written_subnets.items()},
+    )
+    return StackPlan(name, NAME, tuple(plans), tuple(notes), containers if override["services"] else None, seeds)
+
+
+def _arguments(stack: Stack, project: str) -> tuple[str, ...]:
+    """Return the options of Compose that name a stack's files."""
     arguments = ["--project-name", project]
     for file in stack.files:
         arguments += ["--file", str(file)]
     arguments += ["--project-directory", str(stack.project_directory or stack.folder), "--profile", "*"]
     for file in stack.env_files:
         arguments += ["--env-file", str(file)]
-    containers = Containers(
-        project=project,
-        arguments=tuple(arguments),
-        override=yaml.dump(_doubled(override), Dumper=_Override, sort_keys=False, width=200),
-        build=tuple(built),
-        env=environment | build_values,
-        free=frozenset(name for name in override["services"] if _is_free(stack, name)),
-    )
-    return StackPlan(name, NAME, tuple(plans), tuple(notes), containers if override["services"] else None, seeds)
+    return tuple(arguments)
 
 
 def _image_of(service: Service, images: Mapping[str, Image] | None) -> Image:
@@ -290,8 +297,10 @@ def _service(
         override["ports"] = _Replaced([] if layout.container_addresses else _ports(stack, service, layout))
     if not written.get("network_mode"):
         override["networks"] = _Replaced(_joined(stack, service, layout))
-    if "logging" not in written:  # the driver json-file would not keep bytes that are no UTF-8
-        override["logging"] = {"driver": "local", "options": {"max-size": MAX_LOG, "max-file": "2"}}
+    if "logging" not in written or lint.is_unlogged(written):
+        # The driver json-file would not keep bytes that are no UTF-8.
+        log = {"driver": "local", "options": {"max-size": MAX_LOG, "max-file": "2"}}
+        override["logging"] = _Replaced(log) if "logging" in written else log
     if volumes := _rewritten_mounts(stack, service, layout):
         override["volumes"] = volumes
     local = _local_hosts(tree, stack, layout)
@@ -303,9 +312,10 @@ def _service(
 
 
 def _rewritten_mounts(stack: Stack, service: Service, layout: Layout) -> list[dict[str, Any]]:
-    """Return the mount of a log file, and those whose source has a colon.
+    """Return the mount of a log file, and those whose source has a colon, so that no source of theirs is made.
 
-    To make a missing source, Compose writes a mount as SOURCE:TARGET, which an engine then parts at the wrong place.
+    To have it made, Compose writes a mount as SOURCE:TARGET, which an engine then parts at the wrong place. And an
+    engine that does not see our folder would make a folder where the log is to be.
     """
     written = [dict(mount) for mount in service.compose.get("volumes") or () if mount.get("type") == "bind"]
     if service.settings.log_file:
@@ -314,7 +324,7 @@ def _rewritten_mounts(stack: Stack, service: Service, layout: Layout) -> list[di
     options = {"create_host_path": False}
     log_file = service.settings.log_file
     return [
-        {**mount, "bind": {**(mount.get("bind") or {}), **options}} if ":" in mount["source"] else mount
+        {**mount, "bind": {**(mount.get("bind") or {}), **options}}
         for mount in written
         if ":" in mount["source"] or mount["target"] == log_file
     ]
@@ -401,6 +411,17 @@ def _networks(tree: Tree, stack: Stack, layout: Layout, identity: Identity) -> d
         else:
             networks[key] = _Replaced({"name": name, "external": True})
     return networks
+
+
+def _subnets(tree: Tree, stack: Stack) -> dict[str, tuple[str, ...]]:
+    """Return what a file says of the subnets of those networks that this stack makes."""
+    below = [other for other in tree.below(stack.name) if other.name != stack.name]
+    tables = {
+        key: subnets.of_table(table)
+        for key, table in stack.networks.items()
+        if _uses(stack, key) and not table.get("external") and not any(_uses(other, key) for other in below)
+    }
+    return {key: written for key, written in tables.items() if written}
 
 
 def _uses(stack: Stack, network: str) -> bool:
