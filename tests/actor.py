@@ -56,12 +56,16 @@ def _daemon() -> None:
 
 
 def _hop(seconds: str) -> None:
-    """Leave a process that forks and ends, as its child does, every 5 ms: none of them is there for long."""
+    """Leave a process that forks and ends, as its child does, every 5 ms: none of them is there for long.
+
+    They end when there is a file ``stop`` in the folder that ``TEST_HOPPER`` names, if it does.
+    """
     if os.fork():
         return
     os.setsid()
     end = time.monotonic() + float(seconds)
-    while time.monotonic() < end:
+    stop = Path(os.environ.get("TEST_HOPPER", "/nonexistent")) / "stop"
+    while time.monotonic() < end and not stop.exists():
         if os.fork():
             os._exit(0)
         threading.Event().wait(0.005)

@@ -811,7 +811,7 @@ def kafka(advertised: str, *topics: str, ready: dict[str, Any] | None = None) ->
                 },
             }
         },
-        "top": {"x-harness": {"timeouts": {"ready": "6s"}}},
+        "top": {"x-harness": {"timeouts": {"ready": "12s"}}},  # a busy machine answers late
     }
 
 
