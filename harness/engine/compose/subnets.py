@@ -53,8 +53,8 @@ def refuse_taken(networks: Mapping[str, Iterable[str]], there: Iterable[Mapping[
             for table, its in others:
                 if _overlap(subnet, its):
                     raise ConfigError(
-                        f"Network {name}: subnet {subnet} in its file overlaps {its} "
-                        f"of network {table['Name']}{_owner(table)} on this engine",
+                        f"Subnet {subnet} of network {name} overlaps {its} of {table['Name']}{_owner(table)}, "
+                        "which is on this engine",
                         hint="write another subnet, or none: the engine finds a free one then",
                     )
 
