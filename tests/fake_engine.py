@@ -53,7 +53,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     do_GET = do_POST = do_DELETE = answer  # noqa: N815 - names by http.server
 
     def version_string(self) -> str:
-        return "Docker/20.10.0 (linux)"
+        return f"{self.server.engine.kind} (linux)"
 
     def tell(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -71,10 +71,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         engine = self.server.engine
         engine.asked.append((self.command, "/events"))
         said: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        wanted = json.loads(parse_qs(urlsplit(self.path).query).get("filters", ["{}"])[0]).get("event", ())
         engine.streams.append(said)  # before the client knows that it has one
         self.start_stream()
         self.close_connection = True  # in the middle of a chunked answer, as an engine that is killed does
         while (event := said.get()) is not None:
+            if event.get("Action") == "die" and engine.is_podman and "died" not in wanted:
+                continue  # so does Podman 4: it is asked by a name of its own
             self.send_chunk(json.dumps(event).encode() + b"\n")
 
     def tell_output(self, container: str, way: str) -> None:
@@ -112,6 +115,8 @@ class FakeEngine:
 
     Attributes:
         api: the newest version of the API that it speaks.
+        kind: how it calls itself, with its version: ``Docker/...``, or ``Libpod/...``, which is Podman.
+        info: what it says of itself when asked for that.
         containers: full id -> labels.
         networks: full id -> (labels, ids of its containers).
         volumes: name -> (labels, ids of the containers that use it).
@@ -124,9 +129,11 @@ class FakeEngine:
         before: called with (method, path) before each answer; what it returns is answered instead, if it is something.
     """
 
-    def __init__(self, path: Path, api: str = "1.41") -> None:
+    def __init__(self, path: Path, api: str = "1.41", kind: str = "Docker/20.10.0") -> None:
         self.path = path
         self.api = api
+        self.kind = kind
+        self.info: dict[str, Any] = {}
         self.containers: dict[str, dict[str, str]] = {}
         self.networks: dict[str, tuple[dict[str, str], list[str]]] = {}
         self.volumes: dict[str, tuple[dict[str, str], list[str]]] = {}
@@ -141,6 +148,11 @@ class FakeEngine:
         self.before: Callable[[str, str], tuple[int, Any] | None] = lambda _, __: None
         self.daemon = Daemon(f"unix://{path}", "a test")
         self._lock = threading.Lock()
+
+    @property
+    def is_podman(self) -> bool:
+        """Whether it is as Podman is."""
+        return self.kind.startswith("Libpod/")
 
     def did(self, method: str) -> list[str]:
         """Return the paths that were asked with a method, in order."""
@@ -168,10 +180,10 @@ class FakeEngine:
         self.asked.append((method, path))
         if (instead := self.before(method, path)) is not None:
             return instead
-        if path == "/_ping":
-            return 200, "OK"
-        if path == "/version":
-            return 200, {"Version": "20.10.0", "ApiVersion": self.api, "MinAPIVersion": "1.12"}
+        version = {"Version": self.kind.partition("/")[2], "ApiVersion": self.api, "MinAPIVersion": "1.12"}
+        plain = {"/_ping": "OK", "/version": version, "/info": self.info}
+        if path in plain:
+            return 200, plain[path]
         filters = json.loads(parse_qs(url.query).get("filters", ["{}"])[0])
         kind, _, rest = path.strip("/").partition("/")
         with self._lock:
