@@ -194,9 +194,20 @@ def rootless(daemon: Daemon, *, within: float = PING_BUDGET) -> str:
 
     Raises as ``Api.request`` does.
     """
-    if not Api(daemon, within=within).request("GET", "/info").get("Rootless"):
+    # Who listens is known at once; its word may take seconds, as it asks for the versions of all its programs.
+    if _listener(daemon) == 0 or not Api(daemon, within=within).request("GET", "/info").get("Rootless"):
         return ""
     return f"Podman {daemon.host} ({daemon.origin}) runs rootless, so this machine and its containers share no network"
+
+
+def _listener(daemon: Daemon) -> int | None:
+    """Return the user who listens at an engine's unix socket, None when that cannot be told."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as knock:
+        knock.settimeout(PING_BUDGET)
+        knock.connect(daemon.host.removeprefix("unix://"))
+        _, user, _ = struct.unpack("3i", knock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+        return int(user)
+    return None
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.server
 import json
+import os
 import queue
 import re
 import socketserver
@@ -32,6 +33,19 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     daemon_threads = True
     request_queue_size = 128  # a real one takes thousands
     engine: FakeEngine
+
+    def __init__(self, engine: FakeEngine) -> None:
+        self.engine = engine
+        super().__init__(str(engine.path), _Handler)
+
+    def server_activate(self) -> None:
+        own = os.geteuid()
+        try:
+            if own == 0:
+                os.seteuid(self.engine.user)  # who listens is who the kernel says it is
+            super().server_activate()
+        finally:
+            os.seteuid(own)
 
     def handle_error(self, *_: object) -> None:
         """A client that went away is no news."""
@@ -117,6 +131,7 @@ class FakeEngine:
         api: the newest version of the API that it speaks.
         kind: how it calls itself, with its version: ``Docker/...``, or ``Libpod/...``, which is Podman.
         info: what it says of itself when asked for that.
+        user: whose process it is, where these tests are root's.
         containers: full id -> labels.
         networks: full id -> (labels, ids of its containers).
         volumes: name -> (labels, ids of the containers that use it).
@@ -134,6 +149,7 @@ class FakeEngine:
         self.api = api
         self.kind = kind
         self.info: dict[str, Any] = {}
+        self.user = 0
         self.containers: dict[str, dict[str, str]] = {}
         self.networks: dict[str, tuple[dict[str, str], list[str]]] = {}
         self.volumes: dict[str, tuple[dict[str, str], list[str]]] = {}
@@ -161,8 +177,7 @@ class FakeEngine:
     @contextlib.contextmanager
     def running(self) -> Iterator[FakeEngine]:
         """Serve for a ``with`` block."""
-        with _Server(str(self.path), _Handler) as server:
-            server.engine = self
+        with _Server(self) as server:
             thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
             thread.start()
             try:

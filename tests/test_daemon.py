@@ -348,8 +348,17 @@ def test_auto_takes_an_engine_that_answers(plain: Project, engine: FakeEngine) -
 
 @pytest.fixture
 def podman(tmp_path: Path) -> Iterator[FakeEngine]:
-    """A Podman that answers."""
+    """A Podman of root that answers."""
     with FakeEngine(tmp_path / "podman.sock", kind="Libpod/5.4.2").running() as made:
+        yield made
+
+
+@pytest.fixture
+def rootless(tmp_path: Path) -> Iterator[FakeEngine]:
+    """A Podman of a user that answers."""
+    made = FakeEngine(tmp_path / "rootless.sock", kind="Libpod/5.4.2")
+    made.user, made.info = 1000, {"Rootless": True}
+    with made.running():
         yield made
 
 
@@ -360,15 +369,19 @@ def test_auto_takes_podman_and_calls_it_so(plain: Project, podman: FakeEngine) -
     assert why == f"auto: Podman 5.4.2 answers at {podman.daemon.host} (DOCKER_HOST)"
 
 
-def test_a_podman_of_a_user_is_told_not_taken(plain: Project, podman: FakeEngine) -> None:
+def test_a_podman_that_root_runs_for_users_is_taken(plain: Project, rootless: FakeEngine) -> None:
+    """Podman's own word must count where another user listens, as behind a proxy."""
+    rootless.info = {"Rootless": False}
+    assert choose_engine(with_host(plain, rootless.daemon.host))[0].name == "compose"
+
+
+def test_a_podman_of_a_user_is_told_not_taken(plain: Project, rootless: FakeEngine) -> None:
     """Rootless Podman must be passed over by ``auto`` with the reason, and refused with what to do when asked for."""
-    podman.info = {"Rootless": True}
-    reason = (
-        f"Podman {podman.daemon.host} (DOCKER_HOST) runs rootless, so this machine and its containers share no network"
-    )
-    assert choose_engine(with_host(plain, podman.daemon.host)) == (Embedded(), f"auto: {reason}")
+    where = f"{rootless.daemon.host} (DOCKER_HOST)"
+    reason = f"Podman {where} runs rootless, so this machine and its containers share no network"
+    assert choose_engine(with_host(plain, rootless.daemon.host)) == (Embedded(), f"auto: {reason}")
     with pytest.raises(ConfigError) as caught:
-        Compose(Daemon(podman.daemon.host, "DOCKER_HOST")).check()
+        Compose(Daemon(rootless.daemon.host, "DOCKER_HOST")).check()
     assert (caught.value.summary, caught.value.exit_code) == (reason, 10)
     assert "/run/podman/podman.sock" in caught.value.hint
 
