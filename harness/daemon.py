@@ -35,6 +35,7 @@ AUTO_BUDGET = 2.0
 CALL_BUDGET = 60.0
 PLAIN_PORT, TLS_PORT = 2375, 2376
 MOST = 1 << 26  # bytes of an answer
+DONE = b"OK"  # what Podman says, where Docker says nothing
 REFUSED = 400
 NOT_THERE = 404
 
@@ -317,6 +318,8 @@ def _reply(daemon: Daemon, status: int, content: bytes) -> Reply:
     Raises:
         EngineUnreachableError: it is no JSON, or broke off.
     """
+    if content.strip() == DONE:
+        return Reply(status, None)
     try:
         return Reply(status, json.loads(content or b"null"))
     except ValueError as error:

@@ -235,6 +235,13 @@ def test_an_answer_that_broke_off_is_none(body: bytes) -> None:
         Api(Daemon(f"tcp://127.0.0.1:{port}", "a test"), within=WITHIN).request("GET", "/networks")
 
 
+def test_podmans_ok_is_an_answer(tmp_path: Path) -> None:
+    """A bare OK, which is no JSON, must count as done: Podman says it where Docker says nothing."""
+    with FakeEngine(tmp_path / "podman.sock", kind="Libpod/4.3.1").running() as engine:
+        engine.before = lambda _, path: (200, "OK") if path.endswith("/connect") else None
+        assert Api(engine.daemon).request("POST", "/networks/n/connect", {"Container": "c"}) is None
+
+
 @pytest.mark.parametrize(("body", "words"), [(b'{"message": "no room"}', "no room"), (b"bad gateway", "bad gateway")])
 def test_a_refusal_is_told_in_its_own_words(body: bytes, words: str) -> None:
     """What an engine or a proxy before it refuses must be told in its words, also where a stream was asked for."""

@@ -235,6 +235,19 @@ def test_podman_keeps_logs_by_a_driver_that_it_has(tmp_path: Path) -> None:
     ]
 
 
+def test_a_local_process_beside_containers_of_podman_is_refused(tmp_path: Path) -> None:
+    """What would have no address on Podman must be refused before anything is made, by the service's name."""
+    tree = tree_of(tmp_path, {"api": service(), "db": service()})
+    layout = layout_of(tree, tmp_path, local=Local(commands={"db": ("sleep", "1")}))
+    for kind, refused in (("Docker/28.5.2", False), ("Libpod/5.4.2", True)):
+        with FakeEngine(tmp_path / kind.partition("/")[0], kind=kind).running() as engine:
+            if not refused:
+                assert Compose(engine.daemon).plan(tree, "s", layout, OURS, {}).services
+                continue
+            with pytest.raises(ConfigError, match="Service 'db' cannot be a local process on Podman"):
+                Compose(engine.daemon).plan(tree, "s", layout, OURS, {})
+
+
 def test_what_answers_decides_how_logs_are_kept(tmp_path: Path) -> None:
     """The engine that is in use must be asked for its kind, and one that does not answer be planned for as Docker."""
     tree = tree_of(tmp_path, {"api": service()})

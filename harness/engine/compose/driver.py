@@ -15,6 +15,7 @@ from harness.engine.compose.host import ContainerHost
 from harness.engine.compose.launch import Launch
 from harness.engine.compose.plan import NAME, plan_stack
 from harness.engine.driver import act_by_keeper
+from harness.engine.layout import process_of
 from harness.errors import ConfigError, HarnessError
 from harness.stack import find_compose
 
@@ -68,6 +69,13 @@ class Compose:
 
     def plan(self, tree: Tree, name: str, layout: Layout, identity: Identity, images: Mapping[str, Image]) -> StackPlan:
         """Return what a stack is as containers."""
+        here = [service.name for service in tree.stack(name).services if process_of(service, NAME, layout.local)]
+        if self._is_podman and here:
+            raise ConfigError(
+                f"Service {here[0]!r} cannot be a local process on Podman (--local, --local-build): it makes the "
+                "network of containers with the first of them, so there is no address beside them yet",
+                hint="use --engine embedded, where all are local processes, or a Docker engine",
+            )
         logs = log_drivers.PODMAN if self._is_podman else log_drivers.DOCKER
         return plan_stack(tree, name, layout, identity, images, logs)
 
