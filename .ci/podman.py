@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import resource
+import shlex
 import shutil
 import signal
 import subprocess  # noqa: TID251 - as in ``engine``
@@ -28,7 +29,7 @@ NEEDED = {"podman": "podman", "runc": "runc", "iptables": "iptables", "unshare":
 # Without them names of services would not be found on networks.
 NETWORK = {"/usr/lib/podman/netavark": "netavark", "/usr/lib/podman/aardvark-dns": "aardvark-dns"}
 PACKAGES = ("podman", "runc", "netavark", "aardvark-dns", "iptables")
-PROGRAMS = ("podman", "conmon", "aardvark-dns")
+PROGRAMS = ("podman", "conmon")
 INSTALL_BUDGET, TREE_BUDGET, REMOVE_BUDGET = 600, 900, 60
 APART = ["unshare", "--mount", "--propagation", "private", "sh", "-euc"]
 HERE = 'mkdir -p /run/containers; mount -t tmpfs tmpfs /run/containers; exec "$@"'
@@ -132,7 +133,7 @@ def bring(folder: Path, suite: str) -> str:
     (own / "scratch").mkdir(parents=True)
     (own / "containers.conf").write_text(settings(own))
     host = f"unix://{own}/podman.sock"
-    podman = ["podman", "--root", f"{own}/root", "--runroot", f"{own}/runroot"]
+    podman = ["podman", "--root", f"{own}/root"]  # the other one, of 50 characters at most, is in its /run
     podman += ["--network-config-dir", f"{own}/networks", "system", "service", "--time", "0", host]
     # What containers may mount must be the same in the tree: the checkout, and folders for things that pass.
     shared = [str(own), str(Path.cwd()), tempfile.gettempdir(), os.environ.get("XDG_RUNTIME_DIR", "")]
@@ -154,8 +155,26 @@ def bring(folder: Path, suite: str) -> str:
     state |= {"pid": process.pid, "start": start_time(process.pid)}
     (folder / "podman.json").write_text(json.dumps(state))
     wait_for_answer(process, host, folder)
+    state["namespace"] = namespace(process.pid)
+    (folder / "podman.json").write_text(json.dumps(state))
     say(f"{host} answers; its log: {folder}/log")
     return host
+
+
+def namespace(pid: int | str) -> str:
+    """Return the mount namespace of a process, "" when it is gone."""
+    try:
+        return str(Path(f"/proc/{pid}/ns/mnt").readlink())
+    except OSError:
+        return ""
+
+
+def inside(space: str) -> dict[int, int]:
+    """Return ``{pid: start time}`` of the processes in a mount namespace that was made for them: nobody else's are."""
+    if space in (namespace("self"), namespace(1)):
+        return {}
+    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    return {pid: start_time(pid) for pid in pids if space and namespace(pid) == space and start_time(pid) >= 0}
 
 
 def chains() -> list[str]:
@@ -175,7 +194,7 @@ def remove_chains(kept: list[str]) -> None:
     for table in ("filter", "nat"):
         names = {name for where, name in gone if where == table}
         for line in command("iptables", "-w", "10", "-t", table, "-S", check=False).splitlines():
-            words = line.replace('"', "").split() if '"' not in line else []
+            words = shlex.split(line)
             if words[:1] == ["-A"] and words[-1] in names and words[1] not in names:
                 command("iptables", "-w", "10", "-t", table, "-D", *words[1:], check=False)
         for act in ("-F", "-X"):
@@ -197,7 +216,8 @@ def stop(folder: Path) -> None:
         remove_containers(folder)
         if not end(state["pid"], state["start"], signal.SIGTERM, engine.STOP_BUDGET):
             say(f"podman ({state['pid']}) did not end within {engine.STOP_BUDGET} s of TERM")
-    left = engine.ours(folder, PROGRAMS)
+    # What runs in containers has other namespaces, and is a descendant of what is listed by its words.
+    left = engine.ours(folder, PROGRAMS) | inside(state.get("namespace", ""))
     for pid, began in left.items():
         end(pid, began, signal.SIGKILL, 0)
     for pid, began in left.items():

@@ -214,27 +214,38 @@ def podman(session: nox.Session) -> None:
     chosen = [words.pop(0)] if words and words[0] in _PODMANS else list(_PODMANS)
     problems, missing = [], []
     for name in chosen:
-        with tempfile.TemporaryDirectory(prefix="harness-podman-") as scratch:
-            folder = str(Path(scratch, "podman"))
-            argv = [sys.executable, ".ci/podman.py"]
-            try:
-                started = procs.run([*argv, "start", folder, *_PODMANS[name]], timeout=_START_BUDGET, env=os.environ)
-                reason = (started.stderr.strip().splitlines() or [started.ending(_START_BUDGET)])[-1]
-                if started.code == _NOT_HERE:
-                    session.warn(f"Podman ({name}) is left out: {reason}")
-                    missing.append(f"{name}: {reason}")
-                elif started.code != 0:
-                    problems.append(f"{name}: {reason}")
-                elif code := _on_podman(session, started.stdout.strip(), words):
-                    problems.append(f"{name}: {_exit(code)}")
-            finally:
-                stopped = procs.run([*argv, "stop", folder], timeout=_STOP_BUDGET, env=os.environ)
-                left = [line for line in stopped.stderr.splitlines() if line.endswith(" was left")]
-                problems += [f"{name}: {line}" for line in left or ([stopped.stderr] if stopped.code else [])]
+        faults, reason = _with_podman(session, name, words)
+        problems += [f"{name}: {fault}" for fault in faults]
+        if reason:
+            session.warn(f"Podman ({name}) is left out: {reason}")
+            missing.append(f"{name}: {reason}")
     if problems:
         session.error("; ".join(problems))
     if len(missing) == len(chosen):
         session.skip("; ".join(missing))
+
+
+def _with_podman(session: nox.Session, name: str, words: Sequence[str]) -> tuple[list[str], str]:
+    """Run the forwarder suite on a Podman; return what was wrong, and why there can be none here, "" where it can."""
+    faults, missing = [], ""
+    with tempfile.TemporaryDirectory(prefix="harness-podman-") as scratch:
+        argv, folder = [sys.executable, ".ci/podman.py"], str(Path(scratch, "podman"))
+        try:
+            started = procs.run([*argv, "start", folder, *_PODMANS[name]], timeout=_START_BUDGET, env=os.environ)
+            reason = (started.stderr.strip().splitlines() or [started.ending(_START_BUDGET)])[-1].removeprefix(
+                "engine: "
+            )
+            if started.code == _NOT_HERE:
+                missing = reason
+            elif started.code != 0:
+                faults.append(reason)
+            elif code := _on_podman(session, started.stdout.strip(), words):
+                faults.append(_exit(code))
+        finally:
+            stopped = procs.run([*argv, "stop", folder], timeout=_STOP_BUDGET, env=os.environ)
+            left = [line for line in stopped.stderr.splitlines() if line.endswith(" was left")]
+            faults += left or ([stopped.ending(_STOP_BUDGET)] if stopped.code != 0 else [])
+    return faults, missing
 
 
 def _on_podman(session: nox.Session, host: str, words: Sequence[str]) -> int:
