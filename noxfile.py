@@ -18,6 +18,7 @@ from harness.nox_sessions import (
     mutants,
     nightly,
     plugins,
+    podman,
     tests,
     types,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "mutants",
     "nightly",
     "plugins",
+    "podman",
     "tests",
     "types",
 ]

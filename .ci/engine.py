@@ -65,8 +65,8 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def get(host: str, path: str, timeout: float = 5) -> tuple[int, bytes]:
-    """Return status and body of a GET on the engine at ``host``.
+def get(host: str, path: str, timeout: float = 5, method: str = "GET") -> tuple[int, bytes]:
+    """Return status and body of the answer to a request, a GET if not said otherwise, of the engine at ``host``.
 
     Raises:
         OSError: it does not answer.
@@ -80,7 +80,7 @@ def get(host: str, path: str, timeout: float = 5) -> tuple[int, bytes]:
     else:
         raise OSError(f"{host} is neither unix nor plain tcp")
     try:
-        connection.request("GET", path)
+        connection.request(method, path)
         answer = connection.getresponse()
         return answer.status, answer.read()
     except http.client.HTTPException as error:
@@ -163,7 +163,7 @@ def start_time(pid: int) -> int:
     return int(fields[19]) if fields and fields[0] not in "ZX" else -1
 
 
-def ours(folder: Path) -> dict[int, int]:
+def ours(folder: Path, programs: tuple[str, ...] = PROGRAMS) -> dict[int, int]:
     """Return ``{pid: start time}`` of this engine's processes and all that they started.
 
     Two proofs: the program is one of an engine's, and a word of its command line is a path in ``folder``. What has
@@ -182,7 +182,7 @@ def ours(folder: Path) -> dict[int, int]:
         if fields:
             children.setdefault(int(fields[1]), []).append(pid)
         program = Path(words[0]).name
-        if program.startswith(PROGRAMS) and any(f"{folder}/" in word for word in words[1:]):
+        if program.startswith(programs) and any(f"{folder}/" in word for word in words[1:]):
             found[pid] = start_time(pid)
     todo = list(found)
     while todo:
@@ -384,7 +384,7 @@ def wait_for_answer(process: subprocess.Popen[bytes], host: str, folder: Path) -
             if ended or time.monotonic() > deadline:
                 what = f"ended with {process.wait()}" if ended else f"did not answer within {START_BUDGET} s"
                 last = (folder / "log").read_text(errors="replace").strip().splitlines()[-5:]
-                raise EngineError(f"dockerd {what}: {' / '.join(last)}")
+                raise EngineError(f"it {what}: {' / '.join(last)}")
     finally:
         os.close(handle)
 

@@ -1,8 +1,8 @@
-"""The Docker engine that is in force: where it is, and a client for it.
+"""The Docker engine that is in force: where it is, and a client for it. Podman speaks the same API and is one too.
 
 ``DOCKER_HOST``, else ``DOCKER_CONTEXT``, else the current context, else the default socket, as the Docker CLI has it
-("Docker contexts" in its manual). It is resolved once and then given to the SDK and to Compose alike, since the SDK
-ignores contexts.
+("Docker contexts" in its manual), else Podman's own socket. It is resolved once and then given to the SDK and to
+Compose alike, since the SDK ignores contexts.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import socket
 import struct
 from dataclasses import asdict, dataclass
@@ -26,12 +27,15 @@ if TYPE_CHECKING:
     from docker import APIClient
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
+PODMAN_SOCKET = "podman/podman.sock"  # in /run, or in a user's own XDG_RUNTIME_DIR (podman-system-service(1))
+BY_DEFAULT, BY_PODMAN = "default", "default of Podman"
 OLDEST_API = (1, 41)  # engine 20.10
 PING_BUDGET = 4.0  # the verdict on an engine is due within 5 s, all told
 AUTO_BUDGET = 2.0
 CALL_BUDGET = 60.0
 PLAIN_PORT, TLS_PORT = 2375, 2376
 MOST = 1 << 26  # bytes of an answer
+DONE = b"OK"  # what Podman says, where Docker says nothing
 REFUSED = 400
 NOT_THERE = 404
 
@@ -55,7 +59,7 @@ class Daemon:
     @property
     def configured(self) -> bool:
         """Whether somebody chose it, other than by default."""
-        return self.origin != "default"
+        return self.origin not in (BY_DEFAULT, BY_PODMAN)
 
     @property
     def is_local(self) -> bool:
@@ -76,8 +80,10 @@ class Daemon:
         return env
 
 
-def find_daemon(environ: Mapping[str, str]) -> Daemon:
+def find_daemon(environ: Mapping[str, str], default: str = DEFAULT_HOST) -> Daemon:
     """Return the engine that ``environ`` and the Docker configuration choose; nothing is asked of it.
+
+    Where they choose none it is the one at ``default``, a unix socket; if nobody listens there, at one of Podman's.
 
     Raises:
         ConfigError: the context does not exist or cannot be read.
@@ -90,8 +96,10 @@ def find_daemon(environ: Mapping[str, str]) -> Daemon:
     name, origin = environ.get("DOCKER_CONTEXT", ""), "DOCKER_CONTEXT"
     if not name:
         name, origin = str(_read(folder / "config.json").get("currentContext") or ""), str(folder / "config.json")
-    if name in ("", "default"):
-        return Daemon(DEFAULT_HOST, "default")
+    if not name:
+        return _usual(environ, default)
+    if name == "default":
+        return Daemon(default, BY_DEFAULT)
     digest = hashlib.sha256(name.encode()).hexdigest()
     meta = _read(folder / "contexts" / "meta" / digest / "meta.json")
     endpoint = meta.get("Endpoints", {}).get("docker", {})
@@ -110,6 +118,28 @@ def find_daemon(environ: Mapping[str, str]) -> Daemon:
     )
 
 
+def _usual(environ: Mapping[str, str], default: str) -> Daemon:
+    """Return the engine that listens at its usual socket: Docker, else Podman; Docker's where nobody does."""
+    own = environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
+    hosts = {default: BY_DEFAULT}
+    hosts |= {f"unix://{folder}/{PODMAN_SOCKET}": BY_PODMAN for folder in ("/run", own)}
+    listening = (Daemon(host, origin) for host, origin in hosts.items() if _is_served(host))
+    return next(listening, Daemon(default, BY_DEFAULT))
+
+
+def _is_served(host: str) -> bool:
+    """Return whether somebody whom this user may speak to listens at a unix socket."""
+    with socket.socket(socket.AF_UNIX) as knock:
+        knock.settimeout(0)
+        try:
+            knock.connect(host.removeprefix("unix://"))
+        except BlockingIOError:
+            return True  # its queue is full
+        except OSError:
+            return False
+    return True
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -122,10 +152,20 @@ def _read(path: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Answer:
-    """What an engine says of itself: its version, and the newest version of the Engine API that it speaks."""
+    """What an engine says of itself.
+
+    Attributes:
+        version: its own version.
+        api: the newest version of the Engine API that it speaks.
+        is_podman: whether it is Podman.
+    """
 
     version: str
     api: str
+    is_podman: bool = False
+
+    def __str__(self) -> str:
+        return f"{'Podman' if self.is_podman else 'Docker engine'} {self.version}"
 
 
 def ask(daemon: Daemon, *, within: float = PING_BUDGET) -> Answer:
@@ -137,18 +177,38 @@ def ask(daemon: Daemon, *, within: float = PING_BUDGET) -> Answer:
     """
     # Not /version, for which an engine starts two programs (6 ms, where this takes 0.4).
     with _told(daemon, within), _asked(daemon, "GET", "/_ping", None, within) as pong:
-        version = pong.headers.get("Server", "").partition("/")[2].partition(" ")[0]
-        answer = Answer(version or "?", pong.headers.get("Api-Version", ""))
+        kind, _, version = pong.headers.get("Server", "").partition(" ")[0].partition("/")
+        answer = Answer(version or "?", pong.headers.get("Api-Version", ""), kind == "Libpod")
     try:
         spoken = tuple(int(part) for part in answer.api.split("."))
     except ValueError as error:
         raise _unreachable(daemon, "what answers there names no version of the Engine API") from error
     if spoken < OLDEST_API:
         oldest = ".".join(map(str, OLDEST_API))
-        raise ConfigError(
-            f"Docker engine {daemon.host} has API {answer.api}, {oldest} (engine 20.10) or later was needed"
-        )
+        who, first = ("Podman", "Podman 4.3") if answer.is_podman else ("Docker engine", "engine 20.10")
+        raise ConfigError(f"{who} {daemon.host} has API {answer.api}, {oldest} ({first}) or later was needed")
     return answer
+
+
+def rootless(daemon: Daemon, *, within: float = PING_BUDGET) -> str:
+    """Return why Podman cannot be used, "" unless it runs as a user: that user's containers are in a network of theirs.
+
+    Raises as ``Api.request`` does.
+    """
+    # Who listens is known at once; its word may take seconds, as it asks for the versions of all its programs.
+    if _listener(daemon) == 0 or not Api(daemon, within=within).request("GET", "/info").get("Rootless"):
+        return ""
+    return f"Podman {daemon.host} ({daemon.origin}) runs rootless, so this machine and its containers share no network"
+
+
+def _listener(daemon: Daemon) -> int | None:
+    """Return the user who listens at an engine's unix socket, None when that cannot be told."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as knock:
+        knock.settimeout(PING_BUDGET)
+        knock.connect(daemon.host.removeprefix("unix://"))
+        _, user, _ = struct.unpack("3i", knock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+        return int(user)
+    return None
 
 
 @dataclass(frozen=True)
@@ -258,6 +318,8 @@ def _reply(daemon: Daemon, status: int, content: bytes) -> Reply:
     Raises:
         EngineUnreachableError: it is no JSON, or broke off.
     """
+    if content.strip() == DONE:
+        return Reply(status, None)
     try:
         return Reply(status, json.loads(content or b"null"))
     except ValueError as error:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import signal
 import sys
+import tempfile
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -196,6 +198,63 @@ def _on_both(session: nox.Session, name: str, words: Sequence[str]) -> None:
         session.error("; ".join(problems))
 
 
+_PODMANS = {"here": (), "trixie": ("trixie",)}  # this machine's own, and that of a newer release of Debian
+_NOT_HERE = 3
+_START_BUDGET, _STOP_BUDGET = 2400.0, 180.0
+
+
+@nox.session
+def podman(session: nox.Session) -> None:
+    """The forwarder suite on a Podman of its own: nox -s podman -- [here|trixie] [PYTEST ARGS]. Default: each.
+
+    One that this machine cannot have is left out, with the reason.
+    """
+    install(session, "test", extras="all")
+    words = list(session.posargs)
+    chosen = [words.pop(0)] if words and words[0] in _PODMANS else list(_PODMANS)
+    problems, missing = [], []
+    for name in chosen:
+        faults, reason = _with_podman(session, name, words)
+        problems += [f"{name}: {fault}" for fault in faults]
+        if reason:
+            session.warn(f"Podman ({name}) is left out: {reason}")
+            missing.append(f"{name}: {reason}")
+    if problems:
+        session.error("; ".join(problems))
+    if len(missing) == len(chosen):
+        session.skip("; ".join(missing))
+
+
+def _with_podman(session: nox.Session, name: str, words: Sequence[str]) -> tuple[list[str], str]:
+    """Run the forwarder suite on a Podman; return what was wrong, and why there can be none here, "" where it can."""
+    faults, missing = [], ""
+    with tempfile.TemporaryDirectory(prefix="harness-podman-") as scratch:
+        argv, folder = [sys.executable, ".ci/podman.py"], str(Path(scratch, "podman"))
+        try:
+            started = procs.run([*argv, "start", folder, *_PODMANS[name]], timeout=_START_BUDGET, env=os.environ)
+            reason = (started.stderr.strip().splitlines() or [started.ending(_START_BUDGET)])[-1].removeprefix(
+                "engine: "
+            )
+            if started.code == _NOT_HERE:
+                missing = reason
+            elif started.code != 0:
+                faults.append(reason)
+            elif code := _on_podman(session, started.stdout.strip(), words):
+                faults.append(_exit(code))
+        finally:
+            stopped = procs.run([*argv, "stop", folder], timeout=_STOP_BUDGET, env=os.environ)
+            left = [line for line in stopped.stderr.splitlines() if line.endswith(" was left")]
+            faults += left or ([stopped.ending(_STOP_BUDGET)] if stopped.code != 0 else [])
+    return faults, missing
+
+
+def _on_podman(session: nox.Session, host: str, words: Sequence[str]) -> int:
+    """Run the forwarder suite on an engine, after making the base image there; return its exit code."""
+    env = {"DOCKER_HOST": host, "HARNESS_ENGINE": "compose"}
+    run(session, "harness", "images.base", env=env)
+    return _suite(session, "forwarder", words, env)
+
+
 @nox.session
 def mutants(session: nox.Session) -> None:
     """Run each system's suite against subjects that are broken on purpose; every one must be caught."""
@@ -297,7 +356,7 @@ def campaign(session: nox.Session) -> None:
 
 @nox.session(python=False)
 def nightly(session: nox.Session) -> None:
-    """What is too long for every change: oldest versions, other plugins, mutants, long runs, kills, both engines."""
+    """What is too long for every change: oldest versions, other plugins, mutants, long runs, kills, engines, Podman."""
     for name, words in (
         ("minimums", ()),
         ("plugins", ()),
@@ -305,5 +364,6 @@ def nightly(session: nox.Session) -> None:
         ("long", ("forwarder", "--engine", "both")),
         ("campaign", ("--kills", "300")),
         ("integration", ("all", "--engine", "both")),
+        ("podman", ()),
     ):
         session.notify(name, words)

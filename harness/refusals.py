@@ -6,22 +6,24 @@ import re
 
 _MISSING = re.compile(
     r'exec: "?(?P<engine>[^":]+)"?: (?:executable file not found|stat [^:]+: no such file|no such file)'
+    r"|executable file `(?P<podman>[^`]+)` not found in"
     r"|sh: (?:line )?(?:\d+: )?(?P<shell>[^\s:]+): (?:command )?not found|^(?P<here>\S+): No such file or directory$"
 )
 _GIVES_UP = re.compile(r"\|\|\s*(?:exit(?:\s+\d+)?|false)\b")
 _OTHER_WAYS = ("||", ";", "\n", "if ")
 _ENGINE_SAYS = re.compile(
-    r"^(?:Error response from daemon: |driver failed programming external connectivity on endpoint \S+ \(\w+\): "
+    r"^(?:Error response from daemon: |the engine refused: "
+    r"|driver failed programming external connectivity on endpoint \S+ \(\w+\): "
     r"|(?:failed to create task for container|failed to create shim task|OCI runtime create failed|runc create failed"
     r"|unable to start container process|container_linux\.go:\d+|process_linux\.go:\d+"
-    r"|starting container process caused|error during container init|Error starting userland proxy|init"
+    r"|starting container process caused|runc|crun|error during container init|Error starting userland proxy|init"
     r"|Cannot start service \S+)"
     r": )+"
 )
 # What they say -> what it means.
 _MEANINGS = (
     (
-        r"Pool overlaps with other one",
+        r"Pool overlaps with other one|subnet \S+ is already used",
         "a subnet in its file overlaps with that of another network on this engine, maybe another environment's",
     ),
     (
@@ -35,7 +37,10 @@ _MEANINGS = (
     (r"(?P<at>\d[\d.]*:\d+)(?:: bind)?: address already in use", "its port {at} is taken by somebody else"),
     (r"(?P<at>\S+:\d+) failed: port is already", "its port {at} is taken by somebody else"),
     (r"bind source path does not exist: (?P<path>\S+)", "{path}, which it mounts, does not exist"),
-    (r'chdir to cwd \("(?P<path>[^"]+)"\)', "there is no folder {path!r}, its working_dir, in its image"),
+    (
+        r'(?:chdir to cwd \(|workdir |working directory )"(?P<path>[^"]+)"',
+        "there is no folder {path!r}, its working_dir, in its image",
+    ),
     (
         r'mounting "?(?P<path>[^":\s]+)"? to rootfs at "?(?P<on>[^":\s]+)"?.*not a directory',
         "{path} is mounted on {on}: one is a file, the other a folder",

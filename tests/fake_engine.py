@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.server
 import json
+import os
 import queue
 import re
 import socketserver
@@ -33,6 +34,19 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     request_queue_size = 128  # a real one takes thousands
     engine: FakeEngine
 
+    def __init__(self, engine: FakeEngine) -> None:
+        self.engine = engine
+        super().__init__(str(engine.path), _Handler)
+
+    def server_activate(self) -> None:
+        own = os.geteuid()
+        try:
+            if own == 0:
+                os.seteuid(self.engine.user)  # who listens is who the kernel says it is
+            super().server_activate()
+        finally:
+            os.seteuid(own)
+
     def handle_error(self, *_: object) -> None:
         """A client that went away is no news."""
 
@@ -53,7 +67,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     do_GET = do_POST = do_DELETE = answer  # noqa: N815 - names by http.server
 
     def version_string(self) -> str:
-        return "Docker/20.10.0 (linux)"
+        return f"{self.server.engine.kind} (linux)"
 
     def tell(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -71,10 +85,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         engine = self.server.engine
         engine.asked.append((self.command, "/events"))
         said: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        wanted = json.loads(parse_qs(urlsplit(self.path).query).get("filters", ["{}"])[0]).get("event", ())
         engine.streams.append(said)  # before the client knows that it has one
         self.start_stream()
         self.close_connection = True  # in the middle of a chunked answer, as an engine that is killed does
         while (event := said.get()) is not None:
+            if event.get("Action") == "die" and engine.is_podman and "died" not in wanted:
+                continue  # so does Podman 4: it is asked by a name of its own
             self.send_chunk(json.dumps(event).encode() + b"\n")
 
     def tell_output(self, container: str, way: str) -> None:
@@ -112,6 +129,9 @@ class FakeEngine:
 
     Attributes:
         api: the newest version of the API that it speaks.
+        kind: how it calls itself, with its version: ``Docker/...``, or ``Libpod/...``, which is Podman.
+        info: what it says of itself when asked for that.
+        user: whose process it is, where these tests are root's.
         containers: full id -> labels.
         networks: full id -> (labels, ids of its containers).
         volumes: name -> (labels, ids of the containers that use it).
@@ -124,9 +144,12 @@ class FakeEngine:
         before: called with (method, path) before each answer; what it returns is answered instead, if it is something.
     """
 
-    def __init__(self, path: Path, api: str = "1.41") -> None:
+    def __init__(self, path: Path, api: str = "1.41", kind: str = "Docker/20.10.0") -> None:
         self.path = path
         self.api = api
+        self.kind = kind
+        self.info: dict[str, Any] = {}
+        self.user = 0
         self.containers: dict[str, dict[str, str]] = {}
         self.networks: dict[str, tuple[dict[str, str], list[str]]] = {}
         self.volumes: dict[str, tuple[dict[str, str], list[str]]] = {}
@@ -142,6 +165,11 @@ class FakeEngine:
         self.daemon = Daemon(f"unix://{path}", "a test")
         self._lock = threading.Lock()
 
+    @property
+    def is_podman(self) -> bool:
+        """Whether it is as Podman is."""
+        return self.kind.startswith("Libpod/")
+
     def did(self, method: str) -> list[str]:
         """Return the paths that were asked with a method, in order."""
         return [path for asked, path in self.asked if asked == method]
@@ -149,8 +177,7 @@ class FakeEngine:
     @contextlib.contextmanager
     def running(self) -> Iterator[FakeEngine]:
         """Serve for a ``with`` block."""
-        with _Server(str(self.path), _Handler) as server:
-            server.engine = self
+        with _Server(self) as server:
             thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
             thread.start()
             try:
@@ -168,10 +195,10 @@ class FakeEngine:
         self.asked.append((method, path))
         if (instead := self.before(method, path)) is not None:
             return instead
-        if path == "/_ping":
-            return 200, "OK"
-        if path == "/version":
-            return 200, {"Version": "20.10.0", "ApiVersion": self.api, "MinAPIVersion": "1.12"}
+        version = {"Version": self.kind.partition("/")[2], "ApiVersion": self.api, "MinAPIVersion": "1.12"}
+        plain = {"/_ping": "OK", "/version": version, "/info": self.info}
+        if path in plain:
+            return 200, plain[path]
         filters = json.loads(parse_qs(url.query).get("filters", ["{}"])[0])
         kind, _, rest = path.strip("/").partition("/")
         with self._lock:

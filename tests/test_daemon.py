@@ -132,6 +132,32 @@ def test_a_configuration_of_another_form_says_nothing(docker: Path) -> None:
         assert not find_daemon({"DOCKER_CONFIG": str(docker)}).configured
 
 
+def listening(folder: Path, name: str) -> socket.socket:
+    """Return a server at a unix socket that takes what comes and says nothing."""
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(str(path))
+    server.listen(1)
+    return server
+
+
+def test_podman_is_found_where_nobody_listens_at_dockers_socket(docker: Path, tmp_path: Path) -> None:
+    """Podman's own socket must come after Docker's, count as nobody's choice, and need somebody who listens there."""
+    environ = {"DOCKER_CONFIG": str(docker), "XDG_RUNTIME_DIR": str(tmp_path)}
+    default, own = f"unix://{tmp_path}/docker.sock", f"unix://{tmp_path}/podman/podman.sock"
+    assert find_daemon(environ, default) == Daemon(default, "default")
+    with listening(tmp_path, "podman/podman.sock"):
+        found = find_daemon(environ, default)
+        assert (found, found.configured) == (Daemon(own, "default of Podman"), False)
+        assert find_daemon({**environ, "DOCKER_CONTEXT": "default"}, default) == Daemon(default, "default")
+        assert find_daemon({**environ, "DOCKER_HOST": "unix:///run/x.sock"}, default).host == "unix:///run/x.sock"
+        with listening(tmp_path, "docker.sock"):
+            assert find_daemon(environ, default) == Daemon(default, "default")
+        assert find_daemon(environ, default).host == own  # a socket that its server has left behind
+    assert find_daemon(environ, default) == Daemon(default, "default")
+
+
 @pytest.mark.parametrize(
     ("host", "local"),
     [
@@ -209,6 +235,13 @@ def test_an_answer_that_broke_off_is_none(body: bytes) -> None:
         Api(Daemon(f"tcp://127.0.0.1:{port}", "a test"), within=WITHIN).request("GET", "/networks")
 
 
+def test_podmans_ok_is_an_answer(tmp_path: Path) -> None:
+    """A bare OK, which is no JSON, must count as done: Podman says it where Docker says nothing."""
+    with FakeEngine(tmp_path / "podman.sock", kind="Libpod/4.3.1").running() as engine:
+        engine.before = lambda _, path: (200, "OK") if path.endswith("/connect") else None
+        assert Api(engine.daemon).request("POST", "/networks/n/connect", {"Container": "c"}) is None
+
+
 @pytest.mark.parametrize(("body", "words"), [(b'{"message": "no room"}', "no room"), (b"bad gateway", "bad gateway")])
 def test_a_refusal_is_told_in_its_own_words(body: bytes, words: str) -> None:
     """What an engine or a proxy before it refuses must be told in its words, also where a stream was asked for."""
@@ -246,12 +279,15 @@ def test_a_crowd_at_the_engines_door_waits_its_turn(tmp_path: Path) -> None:
 
 def test_an_engine_that_is_too_old_is_refused(tmp_path: Path) -> None:
     """An API before that of engine 20.10 must be refused with both versions."""
-    with (
-        FakeEngine(tmp_path / "old.sock", api="1.40").running() as old,
-        pytest.raises(ConfigError, match=r"has API 1\.40, 1\.41 \(engine 20\.10\) or later was needed") as caught,
+    for kind, who, first in (
+        ("Docker/19.03.1", "Docker engine", "engine 20.10"),
+        ("Libpod/4.0.0", "Podman", "Podman 4.3"),
     ):
-        connect(old.daemon)
-    assert caught.value.exit_code == 10
+        path = tmp_path / f"{who}.sock"
+        with FakeEngine(path, api="1.40", kind=kind).running() as old, pytest.raises(ConfigError) as caught:
+            connect(old.daemon)
+        assert caught.value.summary == f"{who} unix://{path} has API 1.40, 1.41 ({first}) or later was needed"
+        assert caught.value.exit_code == 10
 
 
 @pytest.mark.parametrize(
@@ -315,6 +351,46 @@ def test_auto_takes_an_engine_that_answers(plain: Project, engine: FakeEngine) -
     assert chosen == Compose(Daemon(engine.daemon.host, "DOCKER_HOST", verify=False))
     assert why == f"auto: Docker engine 20.10.0 answers at {engine.daemon.host} (DOCKER_HOST)"
     assert set(engine.asked) == {("GET", "/_ping")}
+
+
+@pytest.fixture
+def podman(tmp_path: Path) -> Iterator[FakeEngine]:
+    """A Podman of root that answers."""
+    with FakeEngine(tmp_path / "podman.sock", kind="Libpod/5.4.2").running() as made:
+        yield made
+
+
+@pytest.fixture
+def rootless(tmp_path: Path) -> Iterator[FakeEngine]:
+    """A Podman of a user that answers."""
+    made = FakeEngine(tmp_path / "rootless.sock", kind="Libpod/5.4.2")
+    made.user, made.info = 1000, {"Rootless": True}
+    with made.running():
+        yield made
+
+
+def test_auto_takes_podman_and_calls_it_so(plain: Project, podman: FakeEngine) -> None:
+    """Where Podman answers, containers must be chosen, with its name and version in the reason."""
+    chosen, why = choose_engine(with_host(plain, podman.daemon.host))
+    assert chosen == Compose(Daemon(podman.daemon.host, "DOCKER_HOST", verify=False))
+    assert why == f"auto: Podman 5.4.2 answers at {podman.daemon.host} (DOCKER_HOST)"
+
+
+def test_a_podman_that_root_runs_for_users_is_taken(plain: Project, rootless: FakeEngine) -> None:
+    """Podman's own word must count where another user listens, as behind a proxy."""
+    rootless.info = {"Rootless": False}
+    assert choose_engine(with_host(plain, rootless.daemon.host))[0].name == "compose"
+
+
+def test_a_podman_of_a_user_is_told_not_taken(plain: Project, rootless: FakeEngine) -> None:
+    """Rootless Podman must be passed over by ``auto`` with the reason, and refused with what to do when asked for."""
+    where = f"{rootless.daemon.host} (DOCKER_HOST)"
+    reason = f"Podman {where} runs rootless, so this machine and its containers share no network"
+    assert choose_engine(with_host(plain, rootless.daemon.host)) == (Embedded(), f"auto: {reason}")
+    with pytest.raises(ConfigError) as caught:
+        Compose(Daemon(rootless.daemon.host, "DOCKER_HOST")).check()
+    assert (caught.value.summary, caught.value.exit_code) == (reason, 10)
+    assert "/run/podman/podman.sock" in caught.value.hint
 
 
 def test_auto_takes_processes_where_no_engine_answers(plain: Project, tmp_path: Path) -> None:

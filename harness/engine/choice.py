@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.daemon import AUTO_BUDGET, ask, find_daemon
+from harness.daemon import AUTO_BUDGET, ask, find_daemon, rootless
 from harness.engine.attach.driver import Attach
 from harness.engine.attach.plan import NAME as ATTACH
 from harness.engine.compose.driver import Compose
@@ -54,10 +54,13 @@ def choose_engine(settings: Settings, kept: Mapping[str, str] | None = None) -> 
     if not daemon.is_local and not settings.environ.get("CI"):
         return Embedded(), f"auto: Docker engine {daemon.host} ({daemon.origin}) is not on this machine"
     try:
-        version = ask(daemon, within=AUTO_BUDGET).version
+        answer = ask(daemon, within=AUTO_BUDGET)
+        problem = rootless(daemon, within=AUTO_BUDGET) if answer.is_podman else ""
     except EngineUnreachableError as error:
         if daemon.configured and settings.environ.get("CI"):
             raise
         reason = error.summary.rpartition("does not answer: ")[2]
         return Embedded(), f"auto: no Docker engine answers at {daemon.host} ({daemon.origin}): {reason}"
-    return Compose(daemon), f"auto: Docker engine {version} answers at {daemon.host} ({daemon.origin})"
+    if problem:
+        return Embedded(), f"auto: {problem}"
+    return Compose(daemon), f"auto: {answer} answers at {daemon.host} ({daemon.origin})"

@@ -23,6 +23,7 @@ from harness import procs
 from harness.artifacts import last_lines
 from harness.clock import Deadline, poll
 from harness.errors import ConfigError
+from harness.images.names import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -144,12 +145,14 @@ def refusals() -> tuple[type[Exception], ...]:
 
 
 def find_base(client: APIClient) -> str | None:
-    """Return the tag of the newest base image on the engine, or None."""
-    images = [image for image in client.images(name=NAME) if image.get("RepoTags")]
-    if not images:
-        return None
-    newest = max(images, key=lambda image: int(image["Created"]))
-    return min(str(tag) for tag in newest["RepoTags"] if tag.startswith(f"{NAME}:"))
+    """Return the tag of the newest base image on the engine, as the engine writes it, or None."""
+    created = {
+        str(tag): int(image["Created"])
+        for image in client.images(name=NAME)
+        for tag in image.get("RepoTags") or ()
+        if plain(tag).startswith(f"{NAME}:")
+    }
+    return min(created, key=lambda tag: (-created[tag], tag), default=None)
 
 
 def make_base(
@@ -251,7 +254,8 @@ def _load(client: APIClient, archive: Path, recipe: Recipe, deadline: Deadline) 
         with archive.open("rb") as file:
             # An iterator: of a file, requests sends the length as well, and the engine then fails to read the chunks.
             pieces: Any = iter(lambda: file.read(_PIECE), b"")
-            answer = str(client.import_image_from_stream(pieces, NAME, recipe.digest, changes))
+            # The tag in the name: Podman 4.3 does not heed it beside that.
+            answer = str(client.import_image_from_stream(pieces, recipe.tag, None, changes))
     except refusals() as error:
         raise ConfigError(f"{recipe.tag} was not taken by the engine", details=[str(error)]) from error
     finally:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from harness.artifacts import is_missing
 from harness.daemon import in_words
 from harness.errors import BrokenStack
+from harness.images.names import plain
 from harness.ownership.objects import CHECKOUT, CHECKOUT_PATH
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def built_images(client: APIClient) -> list[BuiltImage]:
         (
             BuiltImage(name, int(image.get("Size") or 0), (image.get("Labels") or {}).get(CHECKOUT_PATH, ""))
             for image in listed
-            for name in image.get("RepoTags") or ()
+            for name in map(plain, image.get("RepoTags") or ())
             if name.startswith(PREFIX)
         ),
         key=lambda image: image.name,

@@ -169,18 +169,22 @@ class Builder:
     """What builds images.
 
     Attributes:
-        kind: BuildKit, or the classic builder of the engine.
+        kind: BuildKit, the classic builder of the engine, or Podman's, which is asked as the classic one is.
         reason: why this one, for people.
         environment: variables that make Compose use it.
     """
 
-    kind: Literal["buildkit", "classic"]
+    kind: Literal["buildkit", "classic", "podman"]
     reason: str
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-def builder(environ: Mapping[str, str], *, folders: Sequence[Path] = PLUGIN_FOLDERS) -> Builder:
-    """Return what can build here: BuildKit needs the plugin buildx in a version that Compose takes."""
+def builder(
+    environ: Mapping[str, str], *, is_podman: bool = False, folders: Sequence[Path] = PLUGIN_FOLDERS
+) -> Builder:
+    """Return what can build here: BuildKit needs the plugin buildx in a version that Compose takes, and not Podman."""
+    if is_podman:
+        return Builder("podman", "Podman builds by itself", {"DOCKER_BUILDKIT": "0"})
     if environ.get("DOCKER_BUILDKIT") == "0":
         return _classic("DOCKER_BUILDKIT=0 is set")
     own = Path(environ.get("DOCKER_CONFIG") or Path(environ.get("HOME", "/"), ".docker"), "cli-plugins")
@@ -264,9 +268,16 @@ def choose_base(client: APIClient, environ: Mapping[str, str], *, dockerfile: Pa
     )
 
 
-_STEP_FAILED = re.compile(r"The command .* returned a non-zero code: \d+|did not complete successfully: exit code: \d+")
-_NOT_IN_CONTEXT = re.compile(r"build context.*: stat (?P<path>\S+): file|\"(?P<other>/[^\"]+)\": not found")
-_OF_BUILDER = ("--->", "Step ", "Removing ", "------", " > ")
+# The classic builder's words, BuildKit's and Podman's.
+_STEP_FAILED = re.compile(
+    r"The command .* returned a non-zero code: \d+|did not complete successfully: exit code: \d+"
+    r"|building at STEP .*: while running runtime: exit status \d+"
+)
+_NOT_IN_CONTEXT = re.compile(
+    r"build context.*: stat (?P<path>\S+): file|\"(?P<other>/[^\"]+)\": not found"
+    r"|copier: stat: \"(?P<source>/[^\"]+)\": no such file"
+)
+_OF_BUILDER = re.compile(r"\s*(?:-{2,3}>|Step |(?:\[\d+/\d+\] )?STEP \d|Removing |------| > )")
 _BUILDER_SAYS = re.compile(
     r"^(?:#\d+ [\d.]* ?|ERROR: |failed to solve: |unable to prepare context: |target \S+: "
     r"|Error response from daemon: "
@@ -284,10 +295,10 @@ _NEEDS_BUILDKIT = re.compile(
 def build_fault(lines: Sequence[str]) -> str:
     """Return what the end of a build's log says of its fault: of a command that failed, that command's own words."""
     failed = next((at for at, line in enumerate(lines) if _STEP_FAILED.search(line)), None)
-    own = [line for line in lines[:failed] if not line.lstrip().startswith(_OF_BUILDER)]
+    own = [line for line in lines[:failed] if not _OF_BUILDER.match(line)]
     cause = cause_of(lines) if failed is None else cause_of(own) or last_line(own)
     if missing := _NOT_IN_CONTEXT.search(cause):
-        return f"{missing['path'] or missing['other']} is not in the build context"
+        return f"{missing['path'] or missing['other'] or missing['source']} is not in the build context"
     return _BUILDER_SAYS.sub("", cause)
 
 

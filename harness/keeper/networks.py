@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     Make = Callable[[str, dict[str, str]], Awaitable["Network"]]
 
+TAKEN = ("overlap", "is already used")  # what Docker and Podman say of a subnet that is another network's
+
 
 @dataclass(frozen=True)
 class Network:
@@ -75,7 +77,7 @@ def make_network(
         try:
             answer = api.request("POST", "/networks/create", wanted)
         except BrokenStack as error:
-            if "overlap" in error.summary.lower():
+            if any(words in error.summary.lower() for words in TAKEN):
                 continue
             raise BrokenStack(f"Network {name} could not be made: {error.summary}") from error
         return Network(name, str(subnet), gateway, answer["Id"])

@@ -37,7 +37,7 @@ NOT_ALL = b"\n... harness: the engine may not have given all of this log ...\n"
 MOST_AT_ONCE = 1 << 20
 FRAME = 8  # bytes before each piece of output: stream, three zeros, length ("Attach to a container" in the Engine API)
 _HEALTH = re.compile(r"\((?:health: )?(?:(healthy|unhealthy)|(starting))\)")
-EVENTS = ["start", "die", "oom", "health_status", "pause", "unpause"]
+EVENTS = ["start", "die", "died", "oom", "health_status", "pause", "unpause"]  # Podman 4 is asked for "died"
 NANO = 1e9
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from harness.artifacts import full_disk_told
 from harness.clock import add_guard
+from harness.daemon import ask
 from harness.engine.compose.launch import BUILD_BUDGET
 from harness.engine.driver import PortTaken
 from harness.engine.fingerprint import parts_of
@@ -187,7 +188,8 @@ class Bringing:
             if builds:
                 images = images_of(tree, stack, environ, environment.client)
         network = asked.result()
-        if layout.local or layout.container_addresses:
+        # The bridge of Podman's comes with the first container: nothing can be told by it yet.
+        if (layout.local or layout.container_addresses) and not ask(environment.daemon).is_podman:
             refuse_remote(network.gateway)
         return replace(layout, network=network), images
 

@@ -21,11 +21,13 @@ import psutil
 
 from harness import procs
 from harness.clock import Deadline, poll
-from harness.daemon import AUTO_BUDGET, connect, find_daemon, in_words
+from harness.daemon import AUTO_BUDGET, ask, connect, find_daemon, in_words, rootless
+from harness.engine.compose.driver import ROOTFUL
 from harness.engine.layout import find_strangers
 from harness.errors import HarnessError
 from harness.images import builder
 from harness.images.built import BuiltImage, built_images
+from harness.images.names import plain
 from harness.ownership.identity import this_process
 from harness.ownership.objects import labels_of, sealed
 from harness.ownership.proof import environment_key, user_key
@@ -212,15 +214,20 @@ def _compose(settings: Settings) -> Iterator[Finding]:
     yield Finding(
         "compose", "ok" if done.code == 0 else "failure", f"{done.stdout.strip() or done.stderr.strip()} at {found}"
     )
-    how = builder(settings.environ)
+    how = builder(settings.environ, is_podman=_is_podman(settings))
+    classic = how.kind == "classic"
     yield Finding(
         "builder",
-        "ok" if how.kind == "buildkit" else "info",
+        "info" if classic else "ok",
         f"{how.kind} ({how.reason})",
-        ""
-        if how.kind == "buildkit"
-        else "a buildx plug-in of 0.17 or later builds faster, and with all of Dockerfile's words",
+        "a buildx plug-in of 0.17 or later builds faster, and with all of Dockerfile's words" if classic else "",
     )
+
+
+def _is_podman(settings: Settings) -> bool:
+    with contextlib.suppress(HarnessError):
+        return ask(find_daemon(settings.environ), within=AUTO_BUDGET).is_podman
+    return False
 
 
 # -- the engine ------------------------------------------------------------------------------------------------------
@@ -237,11 +244,16 @@ def _engine(settings: Settings) -> Iterator[Finding]:
         return
     with contextlib.closing(opened), in_words("asking the engine"):
         client: Any = opened  # its stubs leave out much of what is asked for here
-        told, facts = client.version(), client.info()
-        yield Finding("docker engine", "ok", f"{told.get('Version')} (API {client.api_version}) at {where}")
-        yield from _engine_version(str(told.get("Version", "")))
+        answer, facts = ask(daemon), client.info()
+        kind = "podman" if answer.is_podman else "docker engine"
+        yield Finding(kind, "ok", f"{answer.version} (API {client.api_version}) at {where}")
+        if not answer.is_podman:
+            yield from _engine_version(answer.version)
+        elif facts.get("Rootless"):
+            yield Finding(kind, "failure" if settings.engine == "compose" else "warning", rootless(daemon), ROOTFUL)
+            return
         if not daemon.is_local:
-            yield Finding("docker engine", "failure", f"{daemon.host} is not on this machine", "use one that is")
+            yield Finding(kind, "failure", f"{daemon.host} is not on this machine", "use one that is")
             return
         yield Finding(
             "engine storage",
@@ -348,7 +360,11 @@ def _likely_images(client: Any) -> list[str]:  # noqa: ANN401
     found: list[str] = []
     listed = client.images()
     for prefix in ("python:", "harness-build/", "harness-"):
-        found += [one["Id"] for one in listed if any(name.startswith(prefix) for name in one.get("RepoTags") or [])]
+        found += [
+            one["Id"]
+            for one in listed
+            if any(name.startswith(prefix) for name in map(plain, one.get("RepoTags") or ()))
+        ]
     return list(dict.fromkeys(found))[:MOST_TRIED]
 
 

@@ -12,11 +12,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from checkout import ROOT
+from fake_engine import FakeEngine
 
 from harness import procs
 from harness.artifacts import is_missing
+from harness.daemon import Daemon
 from harness.engine import ContainerPlan, Endpoint, Image, ProcessPlan
-from harness.engine.compose.plan import DROPPED, MAX_LOG, NAME, PIDS, plan_stack
+from harness.engine.compose import log_drivers
+from harness.engine.compose.driver import Compose
+from harness.engine.compose.log_drivers import MAX_LOG
+from harness.engine.compose.plan import DROPPED, NAME, PIDS, plan_stack
 from harness.engine.identity import Identity
 from harness.engine.layout import Layout, Local, Stranger, dry_layout, endpoints, needs
 from harness.engine.process import plan as embedded
@@ -215,6 +220,49 @@ def test_own_logging_is_kept(tmp_path: Path) -> None:
     assert "logging" not in one(tmp_path, {"logging": {"driver": "local"}})
 
 
+def test_podman_keeps_logs_by_a_driver_that_it_has(tmp_path: Path) -> None:
+    """On Podman no service may get a driver that it lacks, its file's own neither, and that must be said."""
+    drivers = ("", "local", "json-file", "none", "fluentd")
+    services = {f"s{at}": service(logging={"driver": name} if name else {}) for at, name in enumerate(drivers)}
+    tree = tree_of(tmp_path, {**services, "plain": service()})
+    made = plan_stack(tree, "s", layout_of(tree, tmp_path), OURS, logs=log_drivers.PODMAN)
+    ours = {"driver": "k8s-file", "options": {"max-size": MAX_LOG}}
+    overridden = {name: table["logging"] for name, table in override_of(made)["services"].items() if "logging" in table}
+    assert overridden == {"plain": ours, **dict.fromkeys(("s1", "s3", "s4"), ("override", ours))}
+    assert [note for note in made.notes if "log driver" in note] == [
+        "service 's1': log driver 'local' is not Podman's, k8s-file is used instead",
+        "service 's3': its log is kept for this run all the same (log driver 'none')",
+        "service 's4': log driver 'fluentd' is not Podman's, k8s-file is used instead",
+    ]
+
+
+def test_a_local_process_beside_containers_of_podman_is_refused(tmp_path: Path) -> None:
+    """What would have no address on Podman must be refused before anything is made, by the service's name."""
+    tree = tree_of(tmp_path, {"api": service(), "db": service()})
+    layout = layout_of(tree, tmp_path, local=Local(commands={"db": ("sleep", "1")}))
+    for kind, refused in (("Docker/28.5.2", False), ("Libpod/5.4.2", True)):
+        with FakeEngine(tmp_path / kind.partition("/")[0], kind=kind).running() as engine:
+            if not refused:
+                assert Compose(engine.daemon).plan(tree, "s", layout, OURS, {}).services
+                continue
+            with pytest.raises(ConfigError, match="Service 'db' cannot be a local process on Podman"):
+                Compose(engine.daemon).plan(tree, "s", layout, OURS, {})
+
+
+def test_what_answers_decides_how_logs_are_kept(tmp_path: Path) -> None:
+    """The engine that is in use must be asked for its kind, and one that does not answer be planned for as Docker."""
+    tree = tree_of(tmp_path, {"api": service()})
+    kinds = {"Docker/28.5.2": "local", "Libpod/5.4.2": "k8s-file"}
+    for kind, driver in kinds.items():
+        with FakeEngine(tmp_path / f"{driver}.sock", kind=kind).running() as engine:
+            made = Compose(engine.daemon).plan(tree, "s", layout_of(tree, tmp_path), OURS, {})
+        assert override_of(made)["services"]["api"]["logging"]["driver"] == driver
+    made = Compose(Daemon(f"unix://{tmp_path}/none.sock", "a test")).plan(
+        tree, "s", layout_of(tree, tmp_path), OURS, {}
+    )
+    assert override_of(made)["services"]["api"]["logging"]["driver"] == "local"
+
+
 # -- addresses -------------------------------------------------------------------------------------------------------
 
 
@@ -407,7 +455,7 @@ def test_an_address_that_is_written_by_our_variables_is_not_told(tmp_path: Path)
 def test_a_log_that_is_to_be_kept_nowhere_is_kept_for_the_run(tmp_path: Path) -> None:
     """Without its log nobody could say why a service died: the logging driver ``none`` must be replaced, and told."""
     made = plan(tmp_path, {"api": service(logging={"driver": "none"})})
-    assert made.notes == ("service 'api': its log is kept for this run all the same (logging driver none)",)
+    assert made.notes == ("service 'api': its log is kept for this run all the same (log driver 'none')",)
     assert merged(made, tmp_path)["services"]["api"]["logging"]["driver"] == "local"
 
 

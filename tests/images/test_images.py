@@ -26,6 +26,7 @@ from harness.images import (
 )
 from harness.images.base import Recipe, check_host, mounts_below, only_in, read_certificates, remove_tree
 from harness.images.making import base_argument
+from harness.images.names import plain
 from harness.stack import Service
 from harness.stack.model import ServiceSettings
 
@@ -52,7 +53,7 @@ class Engine:
         return [
             {"RepoTags": [tag], "Created": made}
             for tag, made in self.there.items()
-            if tag == name or tag.startswith(f"{name}:")
+            if plain(tag) == name or plain(tag).startswith(f"{name}:")
         ]
 
     def pull(self, name: str, *, tag: str, stream: bool, decode: bool) -> Any:
@@ -295,6 +296,13 @@ def test_who_switched_buildkit_off_gets_the_classic_builder(tmp_path: Path) -> N
     assert (found.kind, found.reason) == ("classic", "DOCKER_BUILDKIT=0 is set")
 
 
+def test_podman_builds_by_itself(tmp_path: Path) -> None:
+    """On Podman Compose must ask the engine to build, whatever plug-in there is: Podman has no BuildKit."""
+    plugin(tmp_path / "cli-plugins", "buildx v0.30.0 a")
+    found = builder({"DOCKER_CONFIG": str(tmp_path)}, is_podman=True, folders=())
+    assert (found.kind, found.environment) == ("podman", {"DOCKER_BUILDKIT": "0"})
+
+
 # -- build arguments -------------------------------------------------------------------------------------------------
 
 
@@ -435,6 +443,24 @@ def test_a_failed_build_is_told_with_the_end_of_its_log(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (["sh: 1: makee: not found", 'building at STEP "RUN makee": while running runtime: exit status 127'], "makee"),
+        (["one", "two", 'building at STEP "RUN x": while running runtime: exit status 3'], "two"),
+        (
+            ['building at STEP "COPY a /a": checking on sources under "/ctx": copier: stat: "/a": no such file'],
+            "/a is not in the build context",
+        ),
+    ],
+)
+def test_what_podman_says_of_a_failed_build_is_understood(tmp_path: Path, said: list[str], why: str) -> None:
+    """The reason must be the failed command's own word, not that of who ran it, nor a step's title."""
+    log = tmp_path / "build.log"
+    log.write_text("\n".join(["STEP 1/2: FROM x", "--> 0123456789ab", "[2/2] STEP 2/2: RUN error", *said, ""]))
+    assert why in build_error("web", log, 17).summary
+
+
+@pytest.mark.parametrize(
     "said",
     [
         "the --mount option requires BuildKit. Refer to https://docs.docker.com/go/buildkit/",
@@ -523,6 +549,18 @@ def test_the_newest_base_is_found() -> None:
     none: Any = Engine("debian:12")
     assert find_base(some) == "harness-base:a"
     assert find_base(none) is None
+
+
+def test_a_base_is_found_under_the_name_that_podman_gives_it() -> None:
+    """Podman's names have a registry: a base must be found by what it is called, and be called what Podman calls it."""
+    podman: Any = Engine("localhost/harness-base:old", "docker.io/library/harness-base:new", "quay.io/harness-base:x")
+    assert find_base(podman) == "docker.io/library/harness-base:new"
+    assert [plain(name) for name in ("localhost/a/b:1", "docker.io/a/b:1", "docker.io/library/a:1")] == [
+        "a/b:1",
+        "a/b:1",
+        "a:1",
+    ]
+    assert plain("registry.test/library/a:1") == "registry.test/library/a:1"
 
 
 def test_mounts_below_a_folder_are_found_deepest_first() -> None:

@@ -16,8 +16,10 @@ import pytest
 from fake_engine import EARLIER, ENV, FITS, KEY, LATER, FakeEngine, name_of, with_seal
 
 from harness import clock
+from harness.daemon import Api
 from harness.keeper import watch as watching
 from harness.keeper.containers import STARTS_AT_ONCE, Engine
+from harness.keeper.networks import make_network
 from harness.keeper.watch import ENGINE_FILE, NOT_ALL, Container
 from harness.ownership import objects
 from harness.ownership.proof import seal
@@ -147,6 +149,42 @@ def test_a_containers_life_is_told(fake: FakeEngine, tmp_path: Path) -> None:
     assert made.told == [("started", "c1", None), ("health", "c1", None), ("exit", "c1", 3)]
     assert (made.web.running, made.web.starts, made.web.health) == (False, 1, "healthy")
     assert (tmp_path / "web.log").read_bytes() == b"up\n\xff\n"
+
+
+def test_podman_is_heard_too(tmp_path: Path) -> None:
+    """The end of a container must be told by Podman 4 too, which wants to be asked for it by another name."""
+
+    async def scenario(made: Watch) -> None:
+        made.send(made.event("start"))
+        made.send(made.event("die", exitCode="7"))
+        await made.until(lambda: len(made.told) > 1)
+
+    with FakeEngine(tmp_path / "podman.sock", kind="Libpod/4.3.1").running() as podman:
+        made = watch(podman, tmp_path, scenario)
+    assert made.told == [("started", "c1", None), ("exit", "c1", 7)]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Pool overlaps with other one on this address space",
+        "subnet 10.213.0.0/24 is already used on the host or by another config",
+    ],
+)
+def test_a_subnet_that_is_taken_is_passed_over(fake: FakeEngine, words: str) -> None:
+    """A network must be made in the next free subnet where the engine says, in whatever words, that one is taken."""
+    refused: list[str] = []
+
+    def refuse_first(_: str, path: str) -> tuple[int, Any] | None:
+        if path == "/networks/create" and not refused:
+            refused.append(path)
+            return 500, {"message": words}
+        return None
+
+    fake.before = refuse_first
+    claim = objects.Claim(ENV, NONCE, KEY)
+    assert make_network(Api(fake.daemon), "harness-n", "10.213.0.0/16", claim, {}).name == "harness-n"
+    assert (len(refused), list(fake.networks)) == (1, ["harness-n"])
 
 
 def test_events_of_others_are_not_ours(fake: FakeEngine, tmp_path: Path) -> None:

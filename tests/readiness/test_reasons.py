@@ -134,6 +134,19 @@ def test_an_exit_code_is_told_in_words(code: int, contained: bool, words: str) -
             "Error response from daemon: unable to find user x: no matching entries",
             "unable to find user x: no matching entries",
         ),
+        (
+            "crun: executable file `x` not found in $PATH: No such file or directory: OCI runtime attempted",
+            "there is no program 'x' in its image",
+        ),
+        (
+            "subnet 10.88.0.0/16 is already used on the host or by another config",
+            "a subnet in its file overlaps with that of another network on this engine, maybe another environment's",
+        ),
+        (
+            'the engine refused: workdir "/x" exists on container 0123, but is not a directory',
+            "there is no folder '/x', its working_dir, in its image",
+        ),
+        ("the engine refused: crun: out of luck", "out of luck"),
         ("Exec format error: ./a", "exec format error: its program is for another kind of machine, or has no #! line"),
     ],
 )

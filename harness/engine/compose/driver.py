@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
-from harness.daemon import ask, connect
-from harness.engine.compose import hands
+from harness.daemon import AUTO_BUDGET, ask, connect, rootless
+from harness.engine.compose import hands, log_drivers
+from harness.engine.compose.health import QUICK
 from harness.engine.compose.host import ContainerHost
 from harness.engine.compose.launch import Launch
 from harness.engine.compose.plan import NAME, plan_stack
 from harness.engine.driver import act_by_keeper
-from harness.errors import ConfigError
+from harness.engine.layout import process_of
+from harness.errors import ConfigError, HarnessError
 from harness.stack import find_compose
 
 if TYPE_CHECKING:
@@ -30,6 +33,10 @@ if TYPE_CHECKING:
     from harness.procs import Finished
     from harness.stack import Service, Tree
 
+ROOTFUL = (
+    "as root: `systemctl start podman.socket`, then DOCKER_HOST=unix:///run/podman/podman.sock; or --engine embedded"
+)
+
 
 @dataclass(frozen=True)
 class Compose:
@@ -38,6 +45,13 @@ class Compose:
     daemon: Daemon
     name: str = NAME
 
+    @cached_property
+    def _is_podman(self) -> bool:
+        """Whether the engine is Podman; one that does not answer is planned for as Docker."""
+        with suppress(HarnessError):
+            return ask(self.daemon, within=AUTO_BUDGET).is_podman
+        return False
+
     def check(self) -> None:
         """See that the engine answers, is on this machine, and that there is a Compose to drive it."""
         if not self.daemon.is_local:
@@ -45,7 +59,8 @@ class Compose:
                 f"Docker engine {self.daemon.host} ({self.daemon.origin}) is not on this machine, "
                 "and its published ports could not be reached; remote engines are not supported yet"
             )
-        ask(self.daemon)
+        if ask(self.daemon).is_podman and (problem := rootless(self.daemon)):
+            raise ConfigError(problem, hint=ROOTFUL)
         find_compose(os.environ, checked=True)
 
     def locate(self, _: Tree) -> Mapping[str, tuple[Endpoint, ...]]:
@@ -54,7 +69,15 @@ class Compose:
 
     def plan(self, tree: Tree, name: str, layout: Layout, identity: Identity, images: Mapping[str, Image]) -> StackPlan:
         """Return what a stack is as containers."""
-        return plan_stack(tree, name, layout, identity, images)
+        here = [service.name for service in tree.stack(name).services if process_of(service, NAME, layout.local)]
+        if self._is_podman and here:
+            raise ConfigError(
+                f"Service {here[0]!r} cannot be a local process on Podman (--local, --local-build): it makes the "
+                "network of containers with the first of them, so there is no address beside them yet",
+                hint="use --engine embedded, where all are local processes, or a Docker engine",
+            )
+        logs = log_drivers.PODMAN if self._is_podman else log_drivers.DOCKER
+        return plan_stack(tree, name, layout, identity, images, logs)
 
     def launch(self, plan: StackPlan, place: Place) -> Launch | None:
         """Return Compose at work, None when all services of the stack are local processes."""
@@ -62,7 +85,8 @@ class Compose:
 
     def host(self, plan: ServicePlan, service: Service, around: Around) -> ContainerHost:
         """Return what waits for a container."""
-        return ContainerHost(plan, service, around)
+        # Podman has systemd run checks, which there may not be.
+        return ContainerHost(plan, service, around, 0.0 if self._is_podman else QUICK)
 
     def act(self, known: Known, act: str, grace: float, place: Place) -> ServiceFacts:
         """Have the keeper act on it."""

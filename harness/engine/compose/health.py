@@ -64,14 +64,18 @@ class ContainerHealth:
         service: its name.
         line: its healthcheck as its file has it, "" where its image has it.
         awaited: whether another service starts when this one is healthy; then it is given up when it is unhealthy.
+        quick: the longest interval, in seconds, at which checks are left to the engine.
     """
 
-    def __init__(self, place: Place, stack: str, service: str, line: str, *, awaited: bool) -> None:
+    def __init__(
+        self, place: Place, stack: str, service: str, line: str, *, awaited: bool, quick: float = QUICK
+    ) -> None:
         self._place = place
         self._stack = stack
         self._service = service
         self._line = line
         self._awaited = awaited
+        self._quick = quick
         self._next_look = now() + LOOK
         self._next_check = 0.0
         self._life: ServiceFacts | None = None  # the facts of the start that the following is about
@@ -110,7 +114,7 @@ class ContainerHealth:
         if life is not self._life:
             self._life, self._passed, self._problem, self._next_check = life, False, "", 0.0
             self._check = Check.of(self._config(life["container"]))
-        if self._passed or not self._check.argv or self._check.interval <= QUICK or now() < self._next_check:
+        if self._passed or not self._check.argv or self._check.interval <= self._quick or now() < self._next_check:
             return
         begun = now()
         argv, budget = self._check.argv, min(self._check.timeout, LONGEST_CHECK)

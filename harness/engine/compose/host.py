@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from harness import artifacts, procs, sockets
 from harness.clock import YOUNG, now, poll
 from harness.engine.compose import hands
-from harness.engine.compose.health import ContainerHealth
+from harness.engine.compose.health import QUICK, ContainerHealth
 from harness.engine.driver import act_by_keeper
 from harness.errors import BrokenStack, HarnessError
 from harness.keeper.messages import Services
@@ -31,11 +31,12 @@ _DNS_OF_ENGINE = "127.0.0.11"  # Docker's own resolver, in every container on a 
 
 @dataclass(frozen=True)
 class ContainerHost:
-    """A service as a container."""
+    """A service as a container, whose checks with intervals up to ``_quick`` seconds are left to the engine."""
 
     _plan: ServicePlan
     _service: Service
     _around: Around
+    _quick: float = QUICK
 
     def start(self) -> bool:
         """Start it, or wait until the keeper has done so."""
@@ -88,6 +89,7 @@ class ContainerHost:
                 plan.service,
                 _health_line(self._service),
                 awaited=self._around.stack.awaits(plan.service),
+                quick=self._quick,
             ),
         )
 

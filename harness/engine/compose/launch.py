@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from harness import artifacts
 from harness.artifacts import last_lines
 from harness.clock import Deadline, poll
-from harness.daemon import in_words
+from harness.daemon import ask, in_words
 from harness.engine.compose import subnets
 from harness.errors import BrokenStack, HarnessError
 from harness.images import build_error, builder, ensure_image, image_id
@@ -119,7 +119,8 @@ class Launch:
     def build(self, say: Callable[[str], None]) -> None:
         """Build what is built. Raises BrokenStack with the last lines of the log."""
         settings = self.place.settings
-        how = builder(settings.environ)
+        assert self.place.daemon is not None  # as in ``_compose``
+        how = builder(settings.environ, is_podman=ask(self.place.daemon).is_podman)
         names = list(self.containers.build)
         deadline = Deadline.after(settings.wait_timeout or BUILD_BUDGET)
         ended = self.place.report.timed("build", self.plan.stack)

@@ -59,13 +59,6 @@ def rewritten(service: Service) -> Iterator[str]:
     hosts = {str(port.get("host_ip", "")) for port in written.get("ports") or ()}
     if foreign := sorted(host for host in hosts if host and not host.startswith("127.")):
         yield f"{who}: ports are published on loopback only, not on {', '.join(foreign)}"
-    if is_unlogged(written):
-        yield f"{who}: its log is kept for this run all the same (logging driver none)"
-
-
-def is_unlogged(written: Mapping[str, Any]) -> bool:
-    """Return whether a service's table asks an engine to keep nothing of what it says."""
-    return (written.get("logging") or {}).get("driver") == "none"
 
 
 def misled(stack: Stack, service: Service) -> Iterator[str]:

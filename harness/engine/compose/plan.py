@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from harness.engine import keys
-from harness.engine.compose import lint, subnets
+from harness.engine.compose import lint, log_drivers, subnets
 from harness.engine.layout import endpoints, moved_ports, process_of, variables, visible_ports
 from harness.engine.local import grace_of, names_inside, plan_process, planned_seeds
 from harness.engine.mounts import folders_to_make, missing_sources
@@ -24,13 +24,13 @@ from harness.ownership.objects import CHECKOUT, CHECKOUT_PATH
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from harness.engine.compose.log_drivers import LogDrivers
     from harness.engine.identity import Identity
     from harness.engine.layout import Layout
     from harness.keeper.messages import Hook, Hooks
     from harness.stack import Probe, Service, Stack, Tree
 
 NAME = "compose"
-MAX_LOG = "64m"
 PIDS = 4096
 DEFAULT = "default"
 ENVIRONMENT = "harness-environment"  # the key of the environment's network where a stack has a ``default`` of its own
@@ -94,7 +94,12 @@ _Override.add_representer(_Reset, lambda dumper, _: dumper.represent_scalar("!re
 
 
 def plan_stack(
-    tree: Tree, name: str, layout: Layout, identity: Identity, images: Mapping[str, Image] | None = None
+    tree: Tree,
+    name: str,
+    layout: Layout,
+    identity: Identity,
+    images: Mapping[str, Image] | None = None,
+    logs: LogDrivers = log_drivers.DOCKER,
 ) -> StackPlan:
     """Return what the stack ``name`` of ``tree`` is as containers, and as local processes where a build is given.
 
@@ -104,6 +109,7 @@ def plan_stack(
         layout: where things are.
         identity: whose they are.
         images: service -> what was decided about its image; those of the file by default.
+        logs: how the engine can keep logs.
 
     Raises:
         ConfigError: with everything in its file that this engine refuses.
@@ -149,6 +155,7 @@ def plan_stack(
         override["services"][service.name] = _service(tree, stack, service, layout, identity, image)
     if volumes := _volumes(tree, stack, identity):
         override["volumes"] = volumes
+    notes += _keep_logs(stack, override["services"], logs)
     written_subnets = _subnets(tree, stack)
     problems += [*lint.external(stack), *lint.internal(stack), *subnets.refused(stack.files[0], written_subnets)]
     try:
@@ -171,14 +178,11 @@ def plan_stack(
 
 
 def _arguments(stack: Stack, project: str) -> tuple[str, ...]:
-    """Return the options of Compose that name a stack's files."""
-    arguments = ["--project-name", project]
-    for file in stack.files:
-        arguments += ["--file", str(file)]
-    arguments += ["--project-directory", str(stack.project_directory or stack.folder), "--profile", "*"]
-    for file in stack.env_files:
-        arguments += ["--env-file", str(file)]
-    return tuple(arguments)
+    """Return the options of Compose that name a stack's own files."""
+    files = [word for file in stack.files for word in ("--file", str(file))]
+    env_files = [word for file in stack.env_files for word in ("--env-file", str(file))]
+    folder = str(stack.project_directory or stack.folder)
+    return ("--project-name", project, *files, "--project-directory", folder, "--profile", "*", *env_files)
 
 
 def _image_of(service: Service, images: Mapping[str, Image] | None) -> Image:
@@ -297,10 +301,6 @@ def _service(
         override["ports"] = _Replaced([] if layout.container_addresses else _ports(stack, service, layout))
     if not written.get("network_mode"):
         override["networks"] = _Replaced(_joined(stack, service, layout))
-    if "logging" not in written or lint.is_unlogged(written):
-        # The driver json-file would not keep bytes that are no UTF-8.
-        log = {"driver": "local", "options": {"max-size": MAX_LOG, "max-file": "2"}}
-        override["logging"] = _Replaced(log) if "logging" in written else log
     if volumes := _rewritten_mounts(stack, service, layout):
         override["volumes"] = volumes
     local = _local_hosts(tree, stack, layout)
@@ -309,6 +309,16 @@ def _service(
     if service.has_settings and not written.get("privileged"):
         override |= _restricted(written)
     return override
+
+
+def _keep_logs(stack: Stack, services: Mapping[str, dict[str, Any]], logs: LogDrivers) -> list[str]:
+    """Add to the services of an override how their logs are kept; return what is to be said of it."""
+    notes: list[str] = []
+    for service in stack.services:
+        if service.name in services and (logging := logs.replacing(service)):
+            services[service.name]["logging"] = _Replaced(logging) if "logging" in service.compose else logging
+            notes += logs.told(service)
+    return notes
 
 
 def _rewritten_mounts(stack: Stack, service: Service, layout: Layout) -> list[dict[str, Any]]:
