@@ -18,6 +18,7 @@ from harness.artifacts import last_lines
 from harness.clock import Deadline, poll
 from harness.errors import BrokenStack
 from harness.images.base import find_base, refusals
+from harness.images.bases import dockerfile_of
 from harness.last_words import cause_of, last_line
 
 if TYPE_CHECKING:
@@ -202,15 +203,6 @@ def builder(environ: Mapping[str, str], *, folders: Sequence[Path] = PLUGIN_FOLD
 
 def _classic(reason: str) -> Builder:
     return Builder("classic", reason, {"DOCKER_BUILDKIT": "0"})
-
-
-def dockerfile_of(service: Service) -> Path | None:
-    """Return the Dockerfile of ``service``; None when it is not built, or not from a file on this machine."""
-    section = service.compose.get("build")
-    if not section or "dockerfile_inline" in section:
-        return None
-    path = Path(section.get("context", "."), section.get("dockerfile") or "Dockerfile")
-    return path if path.is_file() else None
 
 
 def base_argument(dockerfile: Path | None) -> str | None:
