@@ -277,6 +277,8 @@ class Recipe:
         contexts: additional contexts in the place of the file's, None where those stay.
         need: what in the Dockerfile needs BuildKit, None for nothing.
         of_client: keys of its build that only a client of the engine can serve.
+        source: where the Dockerfile is, for people.
+        section: the section ``build`` of its file, with what is added to it.
         alone: what Compose is told of a service that is built and has no container here.
     """
 
@@ -290,7 +292,9 @@ class Recipe:
     contexts: Mapping[str, str] | None = None
     need: Need | None = None
     of_client: tuple[str, ...] = ()
-    alone: Mapping[str, Any] = field(default_factory=dict)
+    source: str = ""
+    section: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    alone: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,13 @@ from harness.images.bases import Basis, bases_of, dockerfile_of, idle_of
 from harness.images.dockerfiles import familiar
 from harness.images.making import (
     BASE_ARGUMENT,
+    INSTALL_BUILDX,
     Builder,
+    Builds,
     build_arguments,
     build_error,
     builder,
+    builds_of,
     choose_base,
     ensure_image,
     image_id,
@@ -17,13 +20,16 @@ from harness.images.subjects import Choice, choose, variable_of
 
 __all__ = [
     "BASE_ARGUMENT",
+    "INSTALL_BUILDX",
     "Basis",
     "Builder",
+    "Builds",
     "Choice",
     "bases_of",
     "build_arguments",
     "build_error",
     "builder",
+    "builds_of",
     "choose",
     "choose_base",
     "dockerfile_of",

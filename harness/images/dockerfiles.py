@@ -34,6 +34,11 @@ class Need(NamedTuple):
     line: int
     words: str
 
+    @property
+    def is_heredoc(self) -> bool:
+        """Whether these are a here-document."""
+        return "<<" in self.words
+
     def __str__(self) -> str:
         return f"line {self.line} ({self.words})"
 

@@ -193,13 +193,17 @@ def _recipes(
         service = declared[name]
         recipe = recipe_of(service, basis, identity.image(name), stands)
         image = _image_of(service, images)
-        recipe = replace(recipe, uses_engine=recipe.uses_engine or BASE_ARGUMENT in image.arguments)
+        labels = identity.labels_of("container", identity.container(stack.name, name), stack.name)
+        added = _build_keys(image, labels, identity)
+        recipe = replace(
+            recipe,
+            uses_engine=recipe.uses_engine or BASE_ARGUMENT in image.arguments,
+            section=_with_added(service.compose["build"], added),
+        )
         if name not in built:
             only = service.model_copy(update={"compose": {"build": service.compose["build"]}, "mounts": ()})
             problems += lint.refused(stack, only)
-            labels = identity.labels_of("container", identity.container(stack.name, name), stack.name)
-            build = _build_keys(image, labels, identity)
-            recipe = replace(recipe, alone={"image": recipe.image, "pull_policy": "never", "build": build})
+            recipe = replace(recipe, alone={"image": recipe.image, "pull_policy": "never", "build": added})
         recipes[name] = recipe
     if problems:
         raise ConfigError.of(problems)
@@ -213,6 +217,10 @@ def _build_arguments(recipes: Mapping[str, Recipe], images: Mapping[str, Image] 
     for name in recipes.keys() & (images or {}).keys():
         added |= (images or {})[name].arguments
     return added
+
+
+def _with_added(section: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, Any]:
+    return {**section, **{key: {**(section.get(key) or {}), **table} for key, table in added.items()}}
 
 
 def _build_keys(image: Image, labels: Mapping[str, str], identity: Identity) -> dict[str, Any]:

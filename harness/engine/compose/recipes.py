@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from harness.engine.compose.override import Replaced, Reset
 from harness.engine.plan import Recipe
 from harness.errors import ConfigError
+from harness.images import dockerfile_of
 from harness.images.dockerfiles import needs_buildkit, substituted
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from harness.stack import Service
 
 # Keys of a build that only its client can serve, beside the engine.
-_OF_CLIENT = ("secrets", "ssh", "cache_from", "cache_to", "platforms", "provenance", "sbom", "entitlements")
+_OF_CLIENT = ("secrets", "ssh", "entitlements", "privileged")
 
 
 def recipe_of(service: Service, basis: Basis, image: str, stands: Callable[[str], str]) -> Recipe:
@@ -47,6 +48,7 @@ def recipe_of(service: Service, basis: Basis, image: str, stands: Callable[[str]
         uses_engine=bool(basis.services),
         contexts=None if section.get("additional_contexts") == basis.contexts else basis.contexts,
         need=needs_buildkit(text) if text is not None else None,
+        source=str(dockerfile_of(service) or "its dockerfile_inline"),
         of_client=tuple(key for key in (*_OF_CLIENT, *named) if section.get(key)),
     )
 
