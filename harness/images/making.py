@@ -267,10 +267,9 @@ _STEP_FAILED = re.compile(
 )
 _NOT_IN_CONTEXT = re.compile(r"build context.*: stat (?P<path>\S+): file|\"(?P<other>/[^\"]+)\": not found")
 _OF_BUILDKIT = re.compile(r"#\d+ (?!\d+\.\d)")  # before what a command says comes a time
-_EXCERPT = re.compile(r"\s*\d+ \| |\S+:\d+$")  # of the Dockerfile, with its name and line before it
 _OF_BUILDER = ("--->", "Step ", "Removing ", "------", " > ")
 _BUILDER_SAYS = re.compile(
-    r"^(?:#\d+ [\d.]* ?|\d+\.\d+ |ERROR: |failed to solve: |unable to prepare context: |target \S+: "
+    r"^(?:#\d+ [\d.]* ?|ERROR: |failed to solve: |unable to prepare context: |target \S+: "
     r"|Error response from daemon: "
     r"|dockerfile parse error |unable to evaluate symlinks in Dockerfile path: lstat )+"
 )

@@ -46,7 +46,7 @@ def recipe_of(service: Service, basis: Basis, image: str, stands: Callable[[str]
         is_inline="dockerfile_inline" in section,
         ignored=basis.ignored,
         uses_engine=bool(basis.services),
-        contexts=None if section.get("additional_contexts") == basis.contexts else basis.contexts,
+        contexts=None if (section.get("additional_contexts") or {}) == basis.contexts else basis.contexts,
         need=needs_buildkit(text) if text is not None else None,
         source=str(dockerfile_of(service) or "its dockerfile_inline"),
         of_client=tuple(key for key in (*_OF_CLIENT, *named) if section.get(key)),
