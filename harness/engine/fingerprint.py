@@ -59,6 +59,7 @@ def parts_of(stack: Stack, plan: StackPlan, local: Local) -> dict[str, str]:
     """
     declared = stack.model_dump(mode="json", by_alias=True)
     services = declared.pop("services")
+    declared.pop("idle")  # nothing of them runs
     parts = dict(_leaves(declared, "stack"))
     for service in services:
         table = {key: value for key, value in service.items() if key not in ("name", "has_settings")}

@@ -54,6 +54,8 @@ _NO_NAMESPACE = _told("a process is in this machine's namespaces")
 _NO_NETWORK = _told("a process uses loopback")
 _YOURS = _told("a process has your rights")
 _NO_BUILD = Verdict("replaced", "nothing is built")
+_BUILDX = Verdict("honoured", "buildx is needed")
+_CONTEXTS = Verdict("honoured", "images of services are built first; folders and URLs need buildx")
 _SETTLING = Verdict("honoured", "while its stack settles; afterwards a service that ends is news")
 _PULL = Verdict("honoured", "`never` is; otherwise an image that is there is used, and a missing one is pulled")
 _BEFORE = _refused("make it a service, and have this one depend on it by service_completed_successfully")
@@ -116,9 +118,11 @@ KEYS: tuple[Key, ...] = (
     *_rows("deploy", _YES, _NO_LIMITS, "resources"),
     *_rows("deploy", _SETTLING, _SETTLING, "restart_policy"),
     *_rows("deploy", _SWARM, _SWARM, "endpoint_mode labels mode placement rollback_config update_config"),
-    *_rows("build", _YES, _NO_BUILD, "additional_contexts args cache_from cache_to context dockerfile"),
+    *_rows("build", _CONTEXTS, _NO_BUILD, "additional_contexts"),
+    *_rows("build", _BUILDX, _NO_BUILD, "secrets ssh"),
+    *_rows("build", _YES, _NO_BUILD, "args cache_from cache_to context dockerfile"),
     *_rows("build", _YES, _NO_BUILD, "dockerfile_inline extra_hosts labels no_cache no_cache_filter provenance pull"),
-    *_rows("build", _YES, _NO_BUILD, "sbom secrets shm_size ssh tags target ulimits platforms"),
+    *_rows("build", _YES, _NO_BUILD, "sbom shm_size tags target ulimits platforms"),
     *_rows("build", Verdict("honoured", "`host` needs `allow: [host-namespace]`"), _NO_BUILD, "network"),
     *_rows("build", _POWER, _NO_BUILD, "entitlements privileged"),
     *_rows("build", _WINDOWS, _NO_BUILD, "isolation"),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import signal
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.stack import by_number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from harness.images.dockerfiles import Need
     from harness.keeper.messages import Hooks
     from harness.stack import HealthCheck, Probe, Seed
 
@@ -262,6 +263,41 @@ class Image:
 
 
 @dataclass(frozen=True)
+class Recipe:
+    """How the image of a service is built.
+
+    Attributes:
+        image: its name.
+        bases: services whose images are built before.
+        text: its Dockerfile as it is built, None where that is not on this machine.
+        is_rewritten: whether that is another than its file names.
+        is_inline: whether the file has it between its own lines.
+        ignored: what a list of files that it has for itself says, None without one.
+        uses_engine: whether it is built from an image that only the engine has.
+        contexts: additional contexts in the place of the file's, None where those stay.
+        need: what in the Dockerfile needs BuildKit, None for nothing.
+        of_client: keys of its build that only a client of the engine can serve.
+        source: where the Dockerfile is, for people.
+        section: the section ``build`` of its file, with what is added to it.
+        alone: what Compose is told of a service that is built and has no container here.
+    """
+
+    image: str
+    bases: frozenset[str] = frozenset()
+    text: str | None = field(default=None, repr=False)
+    is_rewritten: bool = False
+    is_inline: bool = False
+    ignored: str | None = field(default=None, repr=False)
+    uses_engine: bool = False
+    contexts: Mapping[str, str] | None = None
+    need: Need | None = None
+    of_client: tuple[str, ...] = ()
+    source: str = ""
+    section: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    alone: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
 class Containers:
     """What Compose is given for the containers of a stack.
 
@@ -270,6 +306,7 @@ class Containers:
         arguments: options of Compose that name its files; the override is added to them.
         override: the generated file.
         build: services whose images are built first.
+        recipes: service -> how its image is built, of these and of what they are built from.
         env: variables for Compose beside the caller's.
         free: services that are all there when their containers are created: starting these, in any order, is all that
             is left to do.
@@ -280,6 +317,7 @@ class Containers:
     arguments: tuple[str, ...]
     override: str
     build: tuple[str, ...] = ()
+    recipes: Mapping[str, Recipe] = field(default_factory=dict, repr=False)
     free: frozenset[str] = frozenset()
     subnets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict, repr=False)

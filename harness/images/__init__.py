@@ -1,29 +1,42 @@
 """Images: which one a service runs, how it comes to the engine, and the base that ours are built on."""
 
 from harness.images.base import find_base, make_base
+from harness.images.bases import Basis, bases_of, dockerfile_of, idle_of
+from harness.images.dockerfiles import familiar
 from harness.images.making import (
+    BASE_ARGUMENT,
+    INSTALL_BUILDX,
     Builder,
+    Builds,
     build_arguments,
     build_error,
     builder,
+    builds_of,
     choose_base,
-    dockerfile_of,
     ensure_image,
     image_id,
 )
 from harness.images.subjects import Choice, choose, variable_of
 
 __all__ = [
+    "BASE_ARGUMENT",
+    "INSTALL_BUILDX",
+    "Basis",
     "Builder",
+    "Builds",
     "Choice",
+    "bases_of",
     "build_arguments",
     "build_error",
     "builder",
+    "builds_of",
     "choose",
     "choose_base",
     "dockerfile_of",
     "ensure_image",
+    "familiar",
     "find_base",
+    "idle_of",
     "image_id",
     "make_base",
     "variable_of",

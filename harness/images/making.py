@@ -9,7 +9,7 @@ import os
 import queue
 import re
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,6 +18,7 @@ from harness.artifacts import last_lines
 from harness.clock import Deadline, poll
 from harness.errors import BrokenStack
 from harness.images.base import find_base, refusals
+from harness.images.bases import dockerfile_of
 from harness.last_words import cause_of, last_line
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ PULL_ANSWER = 10.0
 PULL_BUDGET = 300.0
 OLDEST_BUILDX = (0, 17)  # Compose 5 refuses older ones
 PLUGIN = "docker-buildx"
+HEREDOCS_API = (1, 42)  # of engine 23, whose BuildKit knows here-documents
+BUILDKIT_API = (1, 39)  # the first that takes "version=2" at /build without being told that it is an experiment
 # Where the Docker CLI looks for plugins, beside the user's own folder (its "cli-plugins/manager").
 PLUGIN_FOLDERS = tuple(
     Path(folder, "docker/cli-plugins")
@@ -40,6 +43,7 @@ BASE_ARGUMENT = "BASE_IMAGE"
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 _PROXY_VARIABLES = (*_PROXIES, *(name.lower() for name in _PROXIES))
 _LOG_LINES = 15
+_EXCERPT_LINES = 25  # BuildKit shows its Dockerfile after what a command has said
 _VERSION_BUDGET = 10.0
 
 
@@ -172,11 +176,13 @@ class Builder:
         kind: BuildKit, the classic builder of the engine, or Podman's, which is asked as the classic one is.
         reason: why this one, for people.
         environment: variables that make Compose use it.
+        is_chosen: whether a variable of its user says so.
     """
 
     kind: Literal["buildkit", "classic", "podman"]
     reason: str
     environment: Mapping[str, str] = field(default_factory=dict)
+    is_chosen: bool = False
 
 
 def builder(
@@ -186,7 +192,7 @@ def builder(
     if is_podman:
         return Builder("podman", "Podman builds by itself", {"DOCKER_BUILDKIT": "0"})
     if environ.get("DOCKER_BUILDKIT") == "0":
-        return _classic("DOCKER_BUILDKIT=0 is set")
+        return replace(_classic("DOCKER_BUILDKIT=0 is set"), is_chosen=True)
     own = Path(environ.get("DOCKER_CONFIG") or Path(environ.get("HOME", "/"), ".docker"), "cli-plugins")
     plugin = next((path for folder in (own, *folders) if os.access(path := folder / PLUGIN, os.X_OK)), None)
     if plugin is None:
@@ -206,15 +212,6 @@ def builder(
 
 def _classic(reason: str) -> Builder:
     return Builder("classic", reason, {"DOCKER_BUILDKIT": "0"})
-
-
-def dockerfile_of(service: Service) -> Path | None:
-    """Return the Dockerfile of ``service``; None when it is not built, or not from a file on this machine."""
-    section = service.compose.get("build")
-    if not section or "dockerfile_inline" in section:
-        return None
-    path = Path(section.get("context", "."), section.get("dockerfile") or "Dockerfile")
-    return path if path.is_file() else None
 
 
 def base_argument(dockerfile: Path | None) -> str | None:
@@ -271,13 +268,14 @@ def choose_base(client: APIClient, environ: Mapping[str, str], *, dockerfile: Pa
 # The classic builder's words, BuildKit's and Podman's.
 _STEP_FAILED = re.compile(
     r"The command .* returned a non-zero code: \d+|did not complete successfully: exit code: \d+"
-    r"|building at STEP .*: while running runtime: exit status \d+"
+    r"|executor failed running .*: exit code: \d+|building at STEP .*: while running runtime: exit status \d+"
 )
 _NOT_IN_CONTEXT = re.compile(
     r"build context.*: stat (?P<path>\S+): file|\"(?P<other>/[^\"]+)\": not found"
     r"|copier: stat: \"(?P<source>/[^\"]+)\": no such file"
 )
-_OF_BUILDER = re.compile(r"\s*(?:-{2,3}>|Step |(?:\[\d+/\d+\] )?STEP \d|Removing |------| > )")
+# Before what a command says under BuildKit comes a time.
+_OF_BUILDER = re.compile(r"\s*(?:-{2,3}>|Step |(?:\[\d+/\d+\] )?STEP \d|Removing |------| > )|#\d+ (?!\d+\.\d)")
 _BUILDER_SAYS = re.compile(
     r"^(?:#\d+ [\d.]* ?|ERROR: |failed to solve: |unable to prepare context: |target \S+: "
     r"|Error response from daemon: "
@@ -285,6 +283,10 @@ _BUILDER_SAYS = re.compile(
 )
 
 
+INSTALL_BUILDX = (
+    f"install buildx {'.'.join(map(str, OLDEST_BUILDX))} or later, the Docker CLI's plugin docker-buildx; "
+    "`harness doctor` says which builder is used"
+)
 # What the classic builder says of a Dockerfile, or of a section `build`, that only BuildKit understands.
 _NEEDS_BUILDKIT = re.compile(
     r"requires BuildKit|failed to parse platform|unknown instruction: <<|additional[_ ]contexts"
@@ -307,17 +309,42 @@ def build_error(services: str | Sequence[str], log: Path, code: int | None) -> B
     names = (services,) if isinstance(services, str) else tuple(services)
     who = f"service{'s' if len(names) > 1 else ''} {', '.join(map(repr, names))}"
     ended = "no end in time" if code is None else procs.describe_exit(code)
-    lines = last_lines(log, _LOG_LINES)
+    lines = last_lines(log, _LOG_LINES + _EXCERPT_LINES)
     why, hint = build_fault(lines), ""
     if any(_NEEDS_BUILDKIT.search(line) for line in lines):
         why = f"it needs BuildKit: {why}"
-        hint = (
-            f"install buildx {'.'.join(map(str, OLDEST_BUILDX))} or later, the Docker CLI's plugin docker-buildx; "
-            "`harness doctor` says which builder is used"
-        )
+        hint = INSTALL_BUILDX
     return BrokenStack(
         f"The image of {who} could not be built: {why or ended} ({log})",
         service=names[0] if len(names) == 1 else "",
-        details=[line for line in lines if line.strip()],
+        details=[line for line in lines if line.strip()][-_LOG_LINES:],
         hint=hint,
     )
+
+
+@dataclass(frozen=True)
+class Builds:
+    """What an engine builds by when only its API is asked.
+
+    Attributes:
+        name: of the engine, for people.
+        by_buildkit: whether by BuildKit, if it is asked to.
+        heredocs: whether by one that knows here-documents.
+        all_words: whether by a builder that takes BuildKit's words, whoever asks.
+    """
+
+    name: str
+    by_buildkit: bool
+    heredocs: bool = False
+    all_words: bool = False
+
+
+def builds_of(client: APIClient) -> Builds:
+    """Return what an engine builds by. Raises what the SDK raises."""
+    facts: dict[str, Any] = client.version()
+    parts = [str(part.get("Name", "")) for part in facts.get("Components") or ()]
+    version = str(facts.get("Version", "?"))
+    if any("podman" in name.lower() for name in parts):
+        return Builds(f"Podman {version}", by_buildkit=False, all_words=True)
+    api = tuple(int(part) for part in re.findall(r"\d+", str(facts.get("ApiVersion", ""))))
+    return Builds(f"engine {version}", by_buildkit=api >= BUILDKIT_API, heredocs=api >= HEREDOCS_API)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from harness.artifacts import full_disk_told
 from harness.clock import add_guard
 from harness.daemon import ask
-from harness.engine.compose.launch import BUILD_BUDGET
+from harness.engine.compose.building import BUILD_BUDGET
 from harness.engine.driver import PortTaken
 from harness.engine.fingerprint import parts_of
 from harness.engine.layout import free_port_of, refuse_remote

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.engine import Image
 from harness.errors import SkippedStack
-from harness.images import build_arguments, choose, choose_base
+from harness.images import Choice, bases_of, build_arguments, choose, choose_base, dockerfile_of, idle_of
+from harness.images.making import base_argument
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from docker import APIClient
 
-    from harness.stack import Stack, Tree
+    from harness.stack import Service, Stack, Tree
 
 
 def refuse_skipped(tree: Tree, environ: Mapping[str, str]) -> None:
@@ -42,14 +42,23 @@ def images_of(tree: Tree, stack: Stack, environ: Mapping[str, str], client: APIC
         BrokenStack: a Dockerfile's base is nowhere to be had.
     """
     images = {}
-    for owner, service in tree.visible(stack.name).values():
-        choice = choose(service, environ)
-        builds = bool(service.compose.get("build")) and choice.kind != "prebuilt"
+    choices = {service.name: choose(service, environ) for _, service in tree.visible(stack.name).values()}
+
+    def builds(service: Service) -> bool:
+        chosen = choices.get(service.name)
+        return bool(service.compose.get("build")) and not (chosen and chosen.kind == "prebuilt")
+
+    names = [service.name for service in stack.services if builds(service)]
+    bases = bases_of(tree, stack, names, environ, builds) if client else {}
+    idle = [service for name, service in idle_of(tree, stack).items() if name in bases]
+    for service in (*(service for _, service in tree.visible(stack.name).values()), *idle):
+        choice = choices.get(service.name, Choice("declared"))
         base = None
-        if builds and client and owner is stack:
-            build = service.compose["build"]
-            dockerfile = Path(build.get("context", "."), build.get("dockerfile") or "Dockerfile")
-            base = choose_base(client, environ, dockerfile=dockerfile) if dockerfile.is_file() else None
-        arguments = build_arguments(service, environ, base) if builds else {}
-        images[service.name] = Image(choice.image or service.image, builds, arguments, choice.variable)
+        dockerfile = dockerfile_of(service)
+        if client and dockerfile and service.name in bases:
+            default = base_argument(dockerfile)
+            own = {reference.name for reference in bases[service.name].services}
+            base = choose_base(client, environ, dockerfile=dockerfile) if default not in own else None
+        arguments = build_arguments(service, environ, base) if builds(service) else {}
+        images[service.name] = Image(choice.image or service.image, builds(service), arguments, choice.variable)
     return images

@@ -330,6 +330,8 @@ class Stack(Frozen):
     files: tuple[Path, ...]
     includes: tuple[str, ...] = ()
     services: tuple[Service, ...] = ()
+    idle: tuple[Service, ...] = ()
+    """Those of its files that are not started and have an image to build, which others may be built from."""
     settings: StackSettings = StackSettings()
     project_directory: Path | None = None
     env_files: tuple[Path, ...] = ()

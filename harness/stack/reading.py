@@ -340,7 +340,7 @@ def _build(
     foreign = {name for included in unit.includes for name in included.document.get("services", {})}
     # Of these no container is wanted; nobody waits for one.
     off = {name for name, table in (unit.document.get("services") or {}).items() if _is_off(table)}
-    services = []
+    services, idle = [], []
     for name, table in (unit.document.get("services") or {}).items():
         source = next((source for source in unit.sources if name in source.keys("services")), None)
         if name in foreign:
@@ -355,12 +355,15 @@ def _build(
             service = service.model_copy(update={"merged": _merged(service, unit.sources), "depends_on": needed})
         if service and name not in off and (not service.profiles or active & set(service.profiles)):
             services.append(service)
+        elif service and service.compose.get("build"):
+            idle.append(service)
     settings = _validate(StackSettings, unit.document.get(X_HARNESS), unit.sources[0], (X_HARNESS,), problems)
     stacks[unit.name] = Stack(
         name=unit.name,
         files=unit.files,
         includes=tuple(included.name for included in unit.includes),
         services=tuple(services),
+        idle=tuple(idle),
         settings=settings or StackSettings(),
         project_directory=unit.project_directory,
         env_files=unit.env_files,

@@ -25,7 +25,7 @@ from harness.daemon import AUTO_BUDGET, ask, connect, find_daemon, in_words, roo
 from harness.engine.compose.driver import ROOTFUL
 from harness.engine.layout import find_strangers
 from harness.errors import HarnessError
-from harness.images import builder
+from harness.images import INSTALL_BUILDX, builder, builds_of
 from harness.images.built import BuiltImage, built_images
 from harness.images.names import plain
 from harness.ownership.identity import this_process
@@ -214,14 +214,26 @@ def _compose(settings: Settings) -> Iterator[Finding]:
     yield Finding(
         "compose", "ok" if done.code == 0 else "failure", f"{done.stdout.strip() or done.stderr.strip()} at {found}"
     )
+
+
+def _builder(settings: Settings, client: Any) -> Finding:  # noqa: ANN401
+    """Say what builds images, and what that cannot."""
     how = builder(settings.environ, is_podman=_is_podman(settings))
-    classic = how.kind == "classic"
-    yield Finding(
-        "builder",
-        "info" if classic else "ok",
-        f"{how.kind} ({how.reason})",
-        "a buildx plug-in of 0.17 or later builds faster, and with all of Dockerfile's words" if classic else "",
-    )
+    if how.kind == "podman":
+        return Finding("builder", "ok", f"{how.kind} ({how.reason})")
+    engine = builds_of(client)
+    if how.kind == "buildkit" or engine.all_words:
+        whose = f"by {how.kind} ({how.reason})" if how.kind == "buildkit" else f"by the builder of {engine.name}"
+        return Finding("builder", "ok", whose)
+    told = f"by the classic builder of {engine.name} ({how.reason})"
+    lacks = "secrets and SSH of builds"
+    if engine.by_buildkit and not how.is_chosen:
+        told += "; a Dockerfile that needs BuildKit by that of the engine"
+        told += "" if engine.heredocs else " (no here-documents, which that of engine 23 and later knows)"
+    else:
+        lacks = "Dockerfiles with RUN --mount, COPY --chmod and the like, and " + lacks
+    hint = "unset DOCKER_BUILDKIT" if how.is_chosen else INSTALL_BUILDX.partition(";")[0]
+    return Finding("builder", "info", told, f"{hint}: needed for {lacks}")
 
 
 def _is_podman(settings: Settings) -> bool:
@@ -272,6 +284,7 @@ def _engine(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             "registries", "info", f"the engine has {len(mirrors)} mirrors and {proxy}; a pull tells whether they answer"
         )
+        yield _builder(settings, client)
         yield _built(client)
         yield from _in_container(settings, client)
 

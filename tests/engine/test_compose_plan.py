@@ -22,6 +22,7 @@ from harness.engine.compose import log_drivers
 from harness.engine.compose.driver import Compose
 from harness.engine.compose.log_drivers import MAX_LOG
 from harness.engine.compose.plan import DROPPED, NAME, PIDS, plan_stack
+from harness.engine.compose.recipes import build_keys
 from harness.engine.identity import Identity
 from harness.engine.layout import Layout, Local, Stranger, dry_layout, endpoints, needs
 from harness.engine.process import plan as embedded
@@ -626,6 +627,36 @@ def test_what_is_built_gets_a_name_of_this_checkout(tmp_path: Path) -> None:
     assert api["build"]["args"] == {"A": "1", "BASE": "harness-base:1"}
     assert api["build"]["labels"] == {"harness.checkout": "cc", "harness.checkout.path": OURS.checkout}
     assert [plan.image for plan in made.services if isinstance(plan, ContainerPlan)] == [api["image"], "y"]
+
+
+def test_a_dockerfile_names_what_this_checkout_has_built(tmp_path: Path) -> None:
+    """Images of the file's other services must be named as ours in a Dockerfile, and contexts be left that are none."""
+    (tmp_path / "Dockerfile").write_text("FROM me/base AS x\nCOPY --from=tool / /\nCOPY --from=dir / /\n")
+    (tmp_path / "Dockerfile.dockerignore").write_text("secret\n")
+    services = {
+        "web": service(build={"context": ".", "additional_contexts": {"tool": "service:tool", "dir": "./dir"}}),
+        "base": service(image="me/base", build={"context": ".", "dockerfile_inline": "FROM a"}, profiles=["never"]),
+        "tool": service(image="fixed", build={"context": ".", "dockerfile_inline": "FROM b"}),
+    }
+    tree = tree_of(tmp_path, services)
+    images = {"web": Image("x", builds=True), "tool": Image("prebuilt:1"), "base": Image("y", builds=True)}
+    containers = plan_stack(tree, "s", layout_of(tree, tmp_path), OURS, images).containers
+    assert containers
+    assert (containers.build, sorted(containers.recipes)) == (("web",), ["base", "web"])
+    web, base = containers.recipes["web"], containers.recipes["base"]
+    assert web.text == "FROM harness-build/base:5270b558 AS x\nCOPY --from=prebuilt:1 / /\nCOPY --from=dir / /\n"
+    assert (web.ignored, web.contexts, web.alone) == ("secret\n", {"dir": str(tmp_path / "dir")}, {})
+    assert base.alone["image"] == "harness-build/base:5270b558"
+    assert base.alone["build"]["labels"]["harness.checkout"] == "cc"
+    assert build_keys(base, tmp_path / "f").keys() == {"dockerfile", "dockerfile_inline"}
+
+
+def test_what_is_built_for_others_gets_no_power(tmp_path: Path) -> None:
+    """A base that is never started must be refused what a build may not have."""
+    base = service(image="base", build={"context": ".", "network": "host"}, profiles=["never"])
+    web = service(build={"context": ".", "dockerfile_inline": "FROM base"})
+    (said,) = refused(tmp_path, {"web": web, "base": base})
+    assert "build: {network: host}" in said
 
 
 def test_a_dollar_in_a_build_argument_is_a_dollar(tmp_path: Path) -> None:

@@ -438,8 +438,49 @@ def test_a_failed_build_is_told_with_the_end_of_its_log(tmp_path: Path) -> None:
     log.write_text("".join(f"line {number}\n" for number in range(40)) + "\n")
     error = build_error("forwarder", log, 17)
     assert error.summary == f"The image of service 'forwarder' could not be built: exit code 17 ({log})"
-    assert (error.details[0], error.details[-1], error.service) == ("line 26", "line 39", "forwarder")
+    assert (error.details[0], error.details[-1], error.service) == ("line 25", "line 39", "forwarder")
     assert "services 'a', 'b' could not be built: no end in time" in build_error(["a", "b"], log, None).summary
+
+
+BY_BUILDX = """\
+#5 [2/2] RUN x
+#5 0.214 the cause
+#5 ERROR: process "/bin/sh -c x" did not complete successfully: exit code: 3
+------
+ > [2/2] RUN x:
+0.214 the cause
+------
+Dockerfile:2
+--------------------
+   1 |     FROM a
+   2 | >>> RUN x
+   3 |     COPY a /a
+   4 |     COPY b /b
+   5 |     COPY c /c
+   6 |
+--------------------
+failed to solve: process "/bin/sh -c x" did not complete successfully: exit code: 3
+"""
+BY_ENGINE = """\
+#5 [2/2] RUN x
+#5 0.0 the cause
+#4 CACHED
+ERROR: failed to solve: executor failed running [/bin/sh -c x]: exit code: 3
+"""
+CLASSIC = """\
+Step 2/2 : RUN x
+ ---> Running in 0123456789ab
+the cause
+The command 'x' returned a non-zero code: 3
+"""
+
+
+@pytest.mark.parametrize("log", [BY_BUILDX, BY_ENGINE, CLASSIC])
+def test_what_a_failed_command_said_is_the_cause(tmp_path: Path, log: str) -> None:
+    """The command's own words must be told of each builder's log, not what the builder shows around them."""
+    path = tmp_path / "build.log"
+    path.write_text(log)
+    assert build_error("web", path, 17).summary.startswith("The image of service 'web' could not be built: the cause (")
 
 
 @pytest.mark.parametrize(

@@ -6,36 +6,33 @@ import contextlib
 import re
 import threading
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness import artifacts
 from harness.artifacts import last_lines
 from harness.clock import Deadline, poll
-from harness.daemon import ask, in_words
+from harness.daemon import in_words
 from harness.engine.compose import subnets
+from harness.engine.compose.building import Building
+from harness.engine.compose.calls import FOLDER, argv_of, environment_of
 from harness.errors import BrokenStack, HarnessError
-from harness.images import build_error, builder, ensure_image, image_id
+from harness.images import ensure_image, image_id
 from harness.images.built import PREFIX
 from harness.keeper.messages import Compose, StartCreated, StopCompose
 from harness.refusals import why_not_started
-from harness.stack import ANYWHERE, compose_environment, find_compose
+from harness.stack import ANYWHERE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from harness.engine import ContainerPlan, ServicePlan, StackPlan
     from harness.engine.driver import Place
     from harness.keeper.messages import Composed, Hooks
     from harness.readiness import Stop
 
-BUILD_BUDGET = 1800.0
 ANSWER_BUDGET = 30.0  # whoever waits for the services gives up first, and says so better
-FOLDER = "compose"
-_OWNED = frozenset(["com.docker.compose.project", "harness.run"])
 _FAILS = re.compile(r"\b(?:Error|failed|unhealthy|exited|didn't complete)\b")
-_STEP = re.compile(rb"---> Running in ([0-9a-f]{12,64})\b")
 
 
 class _Made(NamedTuple):
@@ -66,7 +63,6 @@ class Launch:
         folder.mkdir(mode=0o700, exist_ok=True)
         self.override = folder / f"{plan.stack}.override.yaml"
         self.log = folder / f"{plan.stack}.log"
-        self.build_log = folder / f"{plan.stack}.build.log"
         artifacts.write_atomically(self.override, self.containers.override)
         self._failed: BrokenStack | None = None
         self._waiting: set[str] = set()
@@ -118,45 +114,7 @@ class Launch:
 
     def build(self, say: Callable[[str], None]) -> None:
         """Build what is built. Raises BrokenStack with the last lines of the log."""
-        settings = self.place.settings
-        assert self.place.daemon is not None  # as in ``_compose``
-        how = builder(settings.environ, is_podman=ask(self.place.daemon).is_podman)
-        names = list(self.containers.build)
-        deadline = Deadline.after(settings.wait_timeout or BUILD_BUDGET)
-        ended = self.place.report.timed("build", self.plan.stack)
-        since = datetime.now(UTC)  # the engine is on this machine, and so is its clock
-        say(f"building {', '.join(names)} ({how.reason})")
-        try:
-            answer = self._compose(["build", *names], self.build_log, how.environment, deadline.budget, _NOTHING)
-        except BrokenStack as error:
-            with contextlib.suppress(HarnessError):
-                self.stop()
-            lines = [f"  {line}" for line in last_lines(self.build_log, 12)]
-            if deadline.expired():
-                error.summary = f"Image of {', '.join(names)}: the build did not end in {deadline.budget:g} s"
-            error.details = (*error.details, f"the end of {self.place.show(self.build_log)}:", *lines)
-            raise
-        ended()
-        if answer["code"] != 0:
-            self._remove_failed_steps(since)
-            raise build_error(names, self.build_log, answer["code"])
-
-    def _remove_failed_steps(self, since: datetime) -> None:
-        """Remove the containers of steps that failed: the classic builder leaves them, without any label.
-
-        A step may print what it likes, so the id in the log is one proof only. The other: the container was made after
-        the build began, from an image without a name as steps are, has ended, and carries no owner's label that its
-        image has not brought along.
-        """
-        client: Any = self.place.client
-        for step in set(_STEP.findall(self.build_log.read_bytes())):
-            with contextlib.suppress(HarnessError), in_words("step of a build"):
-                facts = client.inspect_container(step.decode())
-                created = datetime.fromisoformat(facts["Created"])
-                unnamed = str(facts["Config"].get("Image", "")).startswith("sha256:")
-                strange = _OWNED & set(facts["Config"].get("Labels") or {}) and not _are_its_images(client, facts)
-                if created >= since and unnamed and not strange and not facts["State"]["Running"]:
-                    client.remove_container(facts["Id"], v=True)
+        Building(self.place, self.plan, self.override).build(say)
 
     def begin(self, names: Sequence[str], first: Collection[str], news: Callable[[], None], timeout: float) -> None:
         """Create services, and start those of them that come ``first``; returns at once.
@@ -199,7 +157,7 @@ class Launch:
     def _up(self, words: list[str], timeout: float, made: _Made) -> None:
         """Have Compose do something, and the keeper start what was created. Raises BrokenStack."""
         begun = artifacts.file_size(self.log)
-        answer = self._compose(words, self.log, {}, timeout, made)
+        answer = self._compose(words, self.log, timeout, made)
         if answer["code"] != 0:
             raise self._error(answer["code"], last_lines(self.log, 12, begun))
         if answer["refused"]:
@@ -266,27 +224,12 @@ class Launch:
         project = re.escape(self.containers.project)
         return [name for name in names if re.search(rf"\b{project}-{re.escape(name)}-1\b|\"{re.escape(name)}\"", line)]
 
-    def _compose(self, words: list[str], log: Path, env: Mapping[str, str], timeout: float, made: _Made) -> Composed:
-        environ = self.place.settings.environ
-        daemon = self.place.daemon
-        assert daemon is not None  # an environment with containers has one
-        argv = [
-            find_compose(environ),
-            "--ansi=never",
-            "--progress=plain",
-            *self.containers.arguments,
-            "--file",
-            str(self.override),
-            *words,
-        ]
-        child = {key: value for key, value in compose_environment(environ).items() if not key.startswith("DOCKER_")}
-        if "DOCKER_CONFIG" in environ:
-            child["DOCKER_CONFIG"] = environ["DOCKER_CONFIG"]
+    def _compose(self, words: list[str], log: Path, timeout: float, made: _Made) -> Composed:
         return self.place.link.ask(
             Compose(
                 stack=self.plan.stack,
-                argv=argv,
-                env={**child, **daemon.environment(), **self.containers.env, **env},
+                argv=argv_of(self.place, self.containers, [self.override], words),
+                env=environment_of(self.place, self.containers, {}),
                 cwd=ANYWHERE,
                 log=str(log),
                 services=made.graces,
@@ -295,10 +238,3 @@ class Launch:
             ),
             timeout=timeout,
         )
-
-
-def _are_its_images(client: Any, facts: dict[str, Any]) -> bool:  # noqa: ANN401 - as in ``Launch.prepare``
-    """Return whether a container has its owner's labels from its image, such as one made by ``docker commit``."""
-    brought = client.inspect_image(facts["Image"])["Config"].get("Labels") or {}
-    labels = facts["Config"]["Labels"]
-    return all(brought.get(label) == labels.get(label) for label in _OWNED)

@@ -6,23 +6,24 @@ that name it, and what must be built or fetched first. The stack's own files are
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
-
-import yaml
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness.engine import keys
 from harness.engine.compose import lint, log_drivers, subnets
+from harness.engine.compose.override import Replaced, Reset, write
+from harness.engine.compose.recipes import recipe_of, steps_of
 from harness.engine.layout import endpoints, moved_ports, process_of, variables, visible_ports
 from harness.engine.local import grace_of, names_inside, plan_process, planned_seeds
 from harness.engine.mounts import folders_to_make, missing_sources
-from harness.engine.plan import ContainerPlan, Containers, Image, ServicePlan, StackPlan
+from harness.engine.plan import ContainerPlan, Containers, Image, Recipe, ServicePlan, StackPlan
 from harness.engine.proxies import exceptions
 from harness.errors import ConfigError
+from harness.images import BASE_ARGUMENT, bases_of, familiar, idle_of
 from harness.ownership.objects import CHECKOUT, CHECKOUT_PATH
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from harness.engine.compose.log_drivers import LogDrivers
     from harness.engine.identity import Identity
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from harness.keeper.messages import Hook, Hooks
     from harness.stack import Probe, Service, Stack, Tree
 
+T = TypeVar("T")
 NAME = "compose"
 PIDS = 4096
 DEFAULT = "default"
@@ -55,42 +57,6 @@ _CREATED = frozenset([
     "storage_opt", "sysctls", "tmpfs", "tty", "ulimits", "user", "userns_mode", "uts", "volumes", "working_dir",
 ])
 # fmt: on
-
-
-class _Override(yaml.SafeDumper):
-    """Writes the tags with which Compose replaces or drops what a file says ("Merge" in its specification)."""
-
-
-@dataclass(frozen=True)
-class _Replaced:
-    value: Any
-
-
-class _Reset:
-    pass
-
-
-def _doubled(value: Any) -> Any:  # noqa: ANN401 - any YAML value
-    """Double each ``$``: Compose interpolates the override as it does every file."""
-    if isinstance(value, str):
-        return value.replace("$", "$$")
-    if isinstance(value, _Replaced):
-        return _Replaced(_doubled(value.value))
-    if isinstance(value, list):
-        return [_doubled(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _doubled(item) for key, item in value.items()}
-    return value
-
-
-def _replaced(dumper: yaml.SafeDumper, data: _Replaced) -> yaml.Node:
-    node = dumper.represent_data(data.value)
-    node.tag = "!override"
-    return node
-
-
-_Override.add_representer(_Replaced, _replaced)
-_Override.add_representer(_Reset, lambda dumper, _: dumper.represent_scalar("!reset", "null"))
 
 
 def plan_stack(
@@ -123,7 +89,6 @@ def plan_stack(
     override: dict[str, Any] = {"services": {}, "networks": _networks(tree, stack, layout, identity)}
     ours = _built_names(tree, stack, images, layout, identity)
     built: list[str] = []
-    build_values: dict[str, str] = {}
     for service in stack.services:
         process = process_of(service, NAME, layout.local)
         try:
@@ -146,11 +111,10 @@ def plan_stack(
         ]
         image = _image_of(service, images)
         if image.name == service.image and not service.compose.get("build"):
-            image = replace(image, name=ours.get(_tagged(image.name), image.name))
+            image = replace(image, name=ours.get(familiar(image.name), image.name))
         if image.builds:
             image = replace(image, name=identity.image(service.name))
             built.append(service.name)
-            build_values |= image.arguments
         plans.append(replace(_plan_container(stack, service, image, layout, environment), ready=ready))
         override["services"][service.name] = _service(tree, stack, service, layout, identity, image)
     if volumes := _volumes(tree, stack, identity):
@@ -158,19 +122,18 @@ def plan_stack(
     notes += _keep_logs(stack, override["services"], logs)
     written_subnets = _subnets(tree, stack)
     problems += [*lint.external(stack), *lint.internal(stack), *subnets.refused(stack.files[0], written_subnets)]
-    try:
-        seeds = planned_seeds(tree, stack, layout)
-    except ConfigError as error:
-        problems += [detail.strip() for detail in error.details] or [error.summary]
+    recipes = _tried(lambda: _recipes(tree, stack, built, images, layout, identity), problems) or {}
+    seeds = _tried(lambda: planned_seeds(tree, stack, layout), problems) or ()
     if problems:
         raise ConfigError.of(problems)
     project = identity.project(name)
     containers = Containers(
         project=project,
         arguments=_arguments(stack, project),
-        override=yaml.dump(_doubled(override), Dumper=_Override, sort_keys=False, width=200),
+        override=write(override),
         build=tuple(built),
-        env=environment | build_values,
+        recipes=recipes,
+        env={**environment, **_build_arguments(recipes, images)},
         free=frozenset(name for name in override["services"] if _is_free(stack, name)),
         subnets={f"{project}_{key}": written for key, written in written_subnets.items()},
     )
@@ -185,14 +148,18 @@ def _arguments(stack: Stack, project: str) -> tuple[str, ...]:
     return ("--project-name", project, *files, "--project-directory", folder, "--profile", "*", *env_files)
 
 
+def _tried(make: Callable[[], T], problems: list[str]) -> T | None:
+    """Return what is made, or None after adding why it cannot be."""
+    try:
+        return make()
+    except ConfigError as error:
+        problems += error.problems
+        return None
+
+
 def _image_of(service: Service, images: Mapping[str, Image] | None) -> Image:
     """Return what was decided about a service's image, else what its file says."""
     return (images or {}).get(service.name) or Image(service.image, builds=bool(service.compose.get("build")))
-
-
-def _tagged(image: str) -> str:
-    """Return the name of an image with the tag that is meant where none is written."""
-    return image if "@" in image or ":" in image.rpartition("/")[2] else f"{image}:latest"
 
 
 def _built_names(
@@ -203,8 +170,75 @@ def _built_names(
     for _, service in tree.visible(stack.name).values():
         if service.image and service.compose.get("build") and not process_of(service, NAME, layout.local):
             image = _image_of(service, images)
-            names[_tagged(service.image)] = identity.image(service.name) if image.builds else image.name
+            names[familiar(service.image)] = identity.image(service.name) if image.builds else image.name
     return names
+
+
+def _recipes(
+    tree: Tree,
+    stack: Stack,
+    built: list[str],
+    images: Mapping[str, Image] | None,
+    layout: Layout,
+    identity: Identity,
+) -> dict[str, Recipe]:
+    """Return how the images of a stack are built, and those that are built for these only.
+
+    Raises:
+        ConfigError: with what one of the latter may not have; or images are built from each other.
+    """
+    idle = idle_of(tree, stack)
+    declared = idle | {name: service for name, (_, service) in tree.visible(stack.name).items()}
+    names = _built_names(tree, stack, images, layout, identity)
+
+    def builds(service: Service) -> bool:
+        return _image_of(service, images).builds
+
+    def stands(name: str) -> str:
+        image = _image_of(declared[name], images)
+        return identity.image(name) if image.builds else names.get(familiar(image.name), image.name)
+
+    recipes: dict[str, Recipe] = {}
+    problems: list[str] = []
+    for name, basis in bases_of(tree, stack, built, layout.environ, builds).items():
+        service = declared[name]
+        recipe = recipe_of(service, basis, identity.image(name), stands)
+        image = _image_of(service, images)
+        labels = identity.labels_of("container", identity.container(stack.name, name), stack.name)
+        added = _build_keys(image, labels, identity)
+        recipe = replace(
+            recipe,
+            uses_engine=recipe.uses_engine or BASE_ARGUMENT in image.arguments,
+            section=_with_added(service.compose["build"], added),
+        )
+        if name not in built:
+            only = service.model_copy(update={"compose": {"build": service.compose["build"]}, "mounts": ()})
+            problems += lint.refused(stack, only)
+            recipe = replace(recipe, alone={"image": recipe.image, "pull_policy": "never", "build": added})
+        recipes[name] = recipe
+    if problems:
+        raise ConfigError.of(problems)
+    steps_of(recipes, built)
+    return recipes
+
+
+def _build_arguments(recipes: Mapping[str, Recipe], images: Mapping[str, Image] | None) -> dict[str, str]:
+    """Return the values of build arguments that no file gives."""
+    added: dict[str, str] = {}
+    for name in recipes.keys() & (images or {}).keys():
+        added |= (images or {})[name].arguments
+    return added
+
+
+def _with_added(section: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, Any]:
+    return {**section, **{key: {**(section.get(key) or {}), **table} for key, table in added.items()}}
+
+
+def _build_keys(image: Image, labels: Mapping[str, str], identity: Identity) -> dict[str, Any]:
+    """Return what is added to the build of an image."""
+    build = {"labels": {CHECKOUT: labels.get(CHECKOUT, ""), CHECKOUT_PATH: identity.checkout}}
+    # Only the names: Compose takes the values, such as a proxy with its password, from its environment.
+    return build | ({"args": dict.fromkeys(image.arguments)} if image.arguments else {})
 
 
 def _is_free(stack: Stack, name: str) -> bool:
@@ -282,25 +316,23 @@ def _service(
     labels = identity.labels_of("container", identity.container(stack.name, service.name), stack.name)
     override: dict[str, Any] = {"image": image.name, "labels": labels, "restart": "no"}
     if written.get("container_name"):
-        override["container_name"] = _Reset()
+        override["container_name"] = Reset()
     if written.get("build"):
         if image.builds:
-            override["build"] = {"labels": {CHECKOUT: labels.get(CHECKOUT, ""), CHECKOUT_PATH: identity.checkout}}
-            # Only the names: Compose takes the values, such as a proxy with its password, from its environment.
-            override["build"] |= {"args": dict.fromkeys(image.arguments)} if image.arguments else {}
+            override["build"] = _build_keys(image, labels, identity)
         else:
-            override["build"] = _Reset()
+            override["build"] = Reset()
     override["pull_policy"] = "never"
     if direct := exceptions(service.environment, tree.visible(stack.name)):
         override["environment"] = direct
     # A service that Compose starts has its first ones run by that.
     ours = HOOKS if _is_free(stack, service.name) else HOOKS[1:]
-    override |= {key: _Reset() for key in ours if written.get(key)}
+    override |= {key: Reset() for key in ours if written.get(key)}
     override |= _one_that_stays_down(written)
     if written.get("ports"):
-        override["ports"] = _Replaced([] if layout.container_addresses else _ports(stack, service, layout))
+        override["ports"] = Replaced([] if layout.container_addresses else _ports(stack, service, layout))
     if not written.get("network_mode"):
-        override["networks"] = _Replaced(_joined(stack, service, layout))
+        override["networks"] = Replaced(_joined(stack, service, layout))
     if volumes := _rewritten_mounts(stack, service, layout):
         override["volumes"] = volumes
     local = _local_hosts(tree, stack, layout)
@@ -316,7 +348,7 @@ def _keep_logs(stack: Stack, services: Mapping[str, dict[str, Any]], logs: LogDr
     notes: list[str] = []
     for service in stack.services:
         if service.name in services and (logging := logs.replacing(service)):
-            services[service.name]["logging"] = _Replaced(logging) if "logging" in service.compose else logging
+            services[service.name]["logging"] = Replaced(logging) if "logging" in service.compose else logging
             notes += logs.told(service)
     return notes
 
@@ -343,7 +375,7 @@ def _rewritten_mounts(stack: Stack, service: Service, layout: Layout) -> list[di
 def _one_that_stays_down(written: Mapping[str, Any]) -> dict[str, Any]:
     """Return what takes back more containers than one, and restarts by way of ``deploy``."""
     deploy = written.get("deploy") or {}
-    taken: dict[str, Any] = {"restart_policy": _Reset()} if deploy.get("restart_policy") else {}
+    taken: dict[str, Any] = {"restart_policy": Reset()} if deploy.get("restart_policy") else {}
     taken |= {"replicas": 1} if "replicas" in deploy else {}
     return ({"deploy": taken} if taken else {}) | ({"scale": 1} if "scale" in written else {})
 
@@ -407,7 +439,7 @@ def _restricted(written: Mapping[str, Any]) -> dict[str, Any]:
 
 def _networks(tree: Tree, stack: Stack, layout: Layout, identity: Identity) -> dict[str, Any]:
     assert layout.network is not None  # this engine has one
-    environment = _Replaced({"name": layout.network.name, "external": True})
+    environment = Replaced({"name": layout.network.name, "external": True})
     own = _has_own_default(stack)
     networks: dict[str, Any] = {ENVIRONMENT if own else DEFAULT: environment}
     for key, table in stack.networks.items():
@@ -419,7 +451,7 @@ def _networks(tree: Tree, stack: Stack, layout: Layout, identity: Identity) -> d
         if owner == stack.name:
             networks[key] = {"name": name, "labels": identity.labels_of("network", name, owner)}
         else:
-            networks[key] = _Replaced({"name": name, "external": True})
+            networks[key] = Replaced({"name": name, "external": True})
     return networks
 
 

@@ -1,0 +1,225 @@
+"""Images of a stack on their way: built in order, each of its own, by a child of the keeper."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness import artifacts
+from harness.artifacts import last_lines
+from harness.clock import Deadline
+from harness.daemon import ask, in_words
+from harness.engine.compose.calls import FOLDER, argv_of, environment_of
+from harness.engine.compose.override import write
+from harness.engine.compose.recipes import build_keys, steps_of
+from harness.errors import BrokenStack, HarnessError
+from harness.images import INSTALL_BUILDX, build_error, builder, builds_of, through_engine
+from harness.keeper.messages import Compose, StopCompose
+from harness.stack import ANYWHERE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from harness.engine.driver import Place
+    from harness.engine.plan import Recipe, StackPlan
+    from harness.images import Builder, Builds
+
+BUILD_BUDGET = 1800.0
+PROJECT = "harness-build"
+_BY_ENGINE = (
+    "import sys; sys.path.insert(0, sys.argv[1]); from harness.images.through_engine import main; sys.exit(main())"
+)
+_OWNED = frozenset(["com.docker.compose.project", "harness.run"])
+_STEP = re.compile(rb"---> Running in ([0-9a-f]{12,64})\b")
+
+
+class Building:
+    """The builds of one stack.
+
+    Args:
+        place: where they happen.
+        plan: what is to be started; what it needs is built.
+        override: the file that Compose is given with the stack's own.
+    """
+
+    def __init__(self, place: Place, plan: StackPlan, override: Path) -> None:
+        assert plan.containers is not None  # the caller looked
+        self._place = place
+        self._stack = plan.stack
+        self._containers = plan.containers
+        self._folder = place.folder / FOLDER
+        self._override = override
+        self.log = self._folder / f"{plan.stack}.build.log"
+
+    def build(self, say: Callable[[str], None]) -> None:
+        """Build what is built. Raises BrokenStack with the last lines of the log."""
+        settings = self._place.settings
+        assert self._place.daemon is not None  # there are containers
+        how = builder(settings.environ, is_podman=ask(self._place.daemon).is_podman)
+        steps = steps_of(self._containers.recipes, self._containers.build)
+        names = [name for step in steps for name in step]
+        by_engine = self._by_engine(names, how)
+        deadline = Deadline.after(settings.wait_timeout or BUILD_BUDGET)
+        ended = self._place.report.timed("build", self._stack)
+        also = f"; {', '.join(by_engine)} by the BuildKit of the engine" if by_engine else ""
+        say(f"building {', '.join(names)} ({how.reason}{also})")
+        files = (self._override, *self._write_what_differs(names))
+        for step in steps:
+            if together := [name for name in step if name not in by_engine]:
+                self._run(together, self._compose(together, files, how), deadline)
+            for name in by_engine:
+                if name in step:
+                    self._run([name], self._ask_engine(name), deadline)
+        ended()
+
+    def _by_engine(self, names: Sequence[str], how: Builder) -> list[str]:
+        """Return what only BuildKit can build where Compose has none: the engine is asked for that itself.
+
+        Raises:
+            BrokenStack: neither can build it.
+        """
+        recipes = self._containers.recipes
+        needy = [name for name in names if recipes[name].need] if how.kind == "classic" else []
+        if not needy:
+            return []
+        with in_words("asking the engine for its version"):
+            engine = builds_of(self._place.client)
+        if engine.all_words:
+            return []
+        for name in needy:
+            if why := why_not(recipes[name], how, engine):
+                raise BrokenStack(
+                    f"The image of service {name!r} could not be built: it needs BuildKit: "
+                    f"{recipes[name].need} of {recipes[name].source}; {why}",
+                    service=name,
+                    hint=_what_next(recipes[name], how, engine),
+                )
+        return needy
+
+    def _compose(self, names: Sequence[str], files: Sequence[Path], how: Builder) -> Compose:
+        environment = dict(how.environment)
+        if any(self._containers.recipes[name].uses_engine for name in names):
+            environment["BUILDX_BUILDER"] = "default"  # another one does not see the engine's images
+        # Compose labels images with its project: that of an environment would make another image for each.
+        words = ["--project-name", PROJECT, "build", *names]
+        return self._command(argv_of(self._place, self._containers, files, words), environment)
+
+    def _ask_engine(self, name: str) -> Compose:
+        recipe = self._containers.recipes[name]
+        order = through_engine.Order(
+            image=recipe.image,
+            context=str(recipe.section.get("context", ".")),
+            dockerfile=recipe.text or "",
+            ignored=recipe.ignored,
+            arguments=recipe.section.get("args") or {},
+            labels=recipe.section.get("labels") or {},
+            parameters=through_engine.parameters_of(recipe.section),
+        )
+        argv = [sys.executable, "-c", _BY_ENGINE, str(Path(through_engine.__file__).parents[2])]
+        return self._command(argv, order.environment())
+
+    def _command(self, argv: list[str], env: Mapping[str, str]) -> Compose:
+        return Compose(
+            stack=self._stack,
+            argv=argv,
+            env=environment_of(self._place, self._containers, env),
+            cwd=ANYWHERE,
+            log=str(self.log),
+            services={},
+            start=[],
+            hooks={},
+        )
+
+    def _run(self, names: Sequence[str], command: Compose, deadline: Deadline) -> None:
+        """Build images side by side. Raises BrokenStack."""
+        since = datetime.now(UTC)  # the engine is on this machine, and so is its clock
+        try:
+            answer = self._place.link.ask(command, timeout=deadline.remaining())
+        except BrokenStack as error:
+            with contextlib.suppress(HarnessError):
+                self._place.link.ask(StopCompose(stack=self._stack))
+            lines = [f"  {line}" for line in last_lines(self.log, 12)]
+            if deadline.expired():
+                error.summary = f"Image of {', '.join(names)}: the build did not end in {deadline.budget:g} s"
+            error.details = (*error.details, f"the end of {self._place.show(self.log)}:", *lines)
+            raise
+        if answer["code"] != 0:
+            self._remove_failed_steps(since)
+            raise build_error(names, self.log, answer["code"])
+
+    def _write_what_differs(self, names: Sequence[str]) -> list[Path]:
+        """Write what builds are told beside the stack's files and override, and Dockerfiles with other names in FROM.
+
+        Returns:
+            What there is of it for Compose.
+        """
+        services: dict[str, Any] = {}
+        for name in names:
+            recipe = self._containers.recipes[name]
+            dockerfile = self._folder / f"{self._stack}.{name}.Dockerfile"
+            if recipe.is_rewritten:
+                artifacts.write_atomically(dockerfile, recipe.text or "")
+                if recipe.ignored is not None:
+                    artifacts.write_atomically(Path(f"{dockerfile}.dockerignore"), recipe.ignored)
+            table = {key: dict(value) if key == "build" else value for key, value in recipe.alone.items()}
+            if changed := build_keys(recipe, dockerfile):
+                table["build"] = {**table.get("build", {}), **changed}
+            if table:
+                services[name] = table
+        if not services:
+            return []
+        file = self._folder / f"{self._stack}.build.yaml"
+        artifacts.write_atomically(file, write({"services": services}))
+        return [file]
+
+    def _remove_failed_steps(self, since: datetime) -> None:
+        """Remove the containers of steps that failed: the classic builder leaves them, without any label.
+
+        A step may print what it likes, so the id in the log is one proof only. The other: the container was made after
+        the build began, from an image without a name as steps are, has ended, and carries no owner's label that its
+        image has not brought along.
+        """
+        client: Any = self._place.client
+        for step in set(_STEP.findall(self.log.read_bytes())):
+            with contextlib.suppress(HarnessError), in_words("step of a build"):
+                facts = client.inspect_container(step.decode())
+                created = datetime.fromisoformat(facts["Created"])
+                unnamed = str(facts["Config"].get("Image", "")).startswith("sha256:")
+                strange = _OWNED & set(facts["Config"].get("Labels") or {}) and not _are_its_images(client, facts)
+                if created >= since and unnamed and not strange and not facts["State"]["Running"]:
+                    client.remove_container(facts["Id"], v=True)
+
+
+def why_not(recipe: Recipe, how: Builder, engine: Builds) -> str:
+    """Return why an engine's BuildKit cannot build an image when its API is asked, "" when it can."""
+    if how.is_chosen:
+        return how.reason
+    if not engine.by_buildkit:
+        return f"{how.reason}, and {engine.name} has none"
+    if recipe.of_client:
+        return f"{how.reason}, and without one there is no {' and no '.join(recipe.of_client)} in a build"
+    if _is_too_new(recipe, engine):
+        return f"the BuildKit of {engine.name} knows no here-documents, that of engine 23 and later does"
+    return ""
+
+
+def _what_next(recipe: Recipe, how: Builder, engine: Builds) -> str:
+    if how.is_chosen:
+        return "unset DOCKER_BUILDKIT"
+    # By buildx, too, it is the engine's own that builds.
+    return "use engine 23 or later, or RUN with one line" if _is_too_new(recipe, engine) else INSTALL_BUILDX
+
+
+def _is_too_new(recipe: Recipe, engine: Builds) -> bool:
+    return bool(recipe.need and recipe.need.is_heredoc and not engine.heredocs)
+
+
+def _are_its_images(client: Any, facts: dict[str, Any]) -> bool:  # noqa: ANN401 - its stubs leave out much
+    """Return whether a container has its owner's labels from its image, such as one made by ``docker commit``."""
+    brought = client.inspect_image(facts["Image"])["Config"].get("Labels") or {}
+    labels = facts["Config"]["Labels"]
+    return all(brought.get(label) == labels.get(label) for label in _OWNED)

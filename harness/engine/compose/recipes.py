@@ -1,0 +1,96 @@
+"""How the images of a stack are built: from which others, in which order, and on what Dockerfile."""
+
+from __future__ import annotations
+
+from graphlib import CycleError, TopologicalSorter
+from typing import TYPE_CHECKING, Any
+
+from harness.engine.compose.override import Replaced, Reset
+from harness.engine.plan import Recipe
+from harness.errors import ConfigError
+from harness.images import dockerfile_of
+from harness.images.dockerfiles import needs_buildkit, substituted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping
+    from pathlib import Path
+
+    from harness.images import Basis
+    from harness.stack import Service
+
+# Keys of a build that only its client can serve, beside the engine.
+_OF_CLIENT = ("secrets", "ssh", "entitlements", "privileged")
+
+
+def recipe_of(service: Service, basis: Basis, image: str, stands: Callable[[str], str]) -> Recipe:
+    """Return how the image of a service is built.
+
+    Args:
+        service: whose it is.
+        basis: what it is built from.
+        image: the name that it is given.
+        stands: returns the image that a service stands for.
+    """
+    section = service.compose["build"]
+    text = basis.text
+    if text is not None:
+        names = {reference: stands(name) for reference, name in basis.services.items()}
+        text = substituted(text, names | dict(basis.images))
+    named = {"additional_contexts": basis.contexts} if basis.contexts else {}
+    return Recipe(
+        image=image,
+        bases=frozenset(name for name in basis.services.values() if name != service.name),
+        text=text,
+        # Compose has the classic builder read a file even where there is none but what stands in the section.
+        is_rewritten=text != basis.text or "dockerfile_inline" in section,
+        is_inline="dockerfile_inline" in section,
+        ignored=basis.ignored,
+        uses_engine=bool(basis.services),
+        contexts=None if (section.get("additional_contexts") or {}) == basis.contexts else basis.contexts,
+        need=needs_buildkit(text) if text is not None else None,
+        source=str(dockerfile_of(service) or "its dockerfile_inline"),
+        of_client=tuple(key for key in (*_OF_CLIENT, *named) if section.get(key)),
+    )
+
+
+def steps_of(recipes: Mapping[str, Recipe], names: Iterable[str]) -> list[list[str]]:
+    """Return what is built for ``names``, one list after the other, each of what can be built side by side.
+
+    Raises:
+        ConfigError: images are built from each other; it names their services.
+    """
+    wanted: dict[str, Collection[str]] = {}
+    todo = list(names)
+    while todo:
+        name = todo.pop()
+        if name in recipes and name not in wanted:
+            wanted[name] = [base for base in recipes[name].bases if base in recipes]
+            todo += wanted[name]
+    sorter = TopologicalSorter(wanted)
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        # It lists each before the one that is built from it, and the first again as the last.
+        circle = [repr(name) for name in reversed(error.args[1])]
+        raise ConfigError(
+            f"The images of services {', '.join(sorted(set(circle)))} are built from each other: "
+            f"{' from '.join(circle)}; one of them must build on something else"
+        ) from error
+    steps = []
+    while sorter.is_active():
+        ready = sorter.get_ready()
+        steps.append(sorted(ready))
+        sorter.done(*ready)
+    return steps
+
+
+def build_keys(recipe: Recipe, dockerfile: Path) -> dict[str, Any]:
+    """Return what differs from the file in the build of an image whose Dockerfile is written to ``dockerfile``."""
+    changed: dict[str, Any] = {}
+    if recipe.is_rewritten:
+        changed["dockerfile"] = str(dockerfile)
+        if recipe.is_inline:
+            changed["dockerfile_inline"] = Reset()
+    if recipe.contexts is not None:
+        changed["additional_contexts"] = Replaced(dict(recipe.contexts)) if recipe.contexts else Reset()
+    return changed

@@ -1,0 +1,192 @@
+"""What a Dockerfile says, read without an engine: the images that it is built from, and what in it needs BuildKit."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_LINE = re.compile(r"[^\n]*\n|[^\n]+")
+_DIRECTIVE = re.compile(r"\s*#\s*([A-Za-z]+)\s*=\s*(\S+)\s*$")
+_COMMENT = re.compile(r"\s*(?:#.*)?$", re.DOTALL)
+_INSTRUCTION = re.compile(r"\s*(?:ONBUILD\s+)?([A-Za-z]+)\s+", re.IGNORECASE)
+_HEREDOC = re.compile(r"(?:^|\s)\d*<<-?(?P<quote>[\"']?)(?P<word>[^\s<\"']+)(?P=quote)(?=\s|$)")
+_FLAGS = re.compile(r"(?:--\S+\s+)*")
+_FROM = re.compile(r"(?:--\S+\s+)*(?P<image>\S+)(?:\s+AS\s+(?P<stage>\S+))?", re.IGNORECASE)
+_COPIED_FROM = re.compile(r"(?:^|\s)--from=(?P<image>\S+)")
+_MOUNTED_FROM = re.compile(r"(?:^|\s)--mount=\S*?\bfrom=(?P<image>[^\s,]+)")
+_ARGUMENT = re.compile(r"(?P<name>\w+)(?:=(?P<value>\"[^\"]*\"|'[^']*'|\S*))?")
+_VARIABLE = re.compile(r"\$(?:(?P<plain>\w+)|\{(?P<name>\w+)(?:(?P<sign>:?[-+])(?P<word>[^}]*))?\})")
+_OF_BUILDKIT = {
+    "FROM": re.compile(r"(?:^|\s)--platform=\S*\$\{?(?:BUILD|TARGET)(?:PLATFORM|OS|ARCH|VARIANT)\b"),
+    "RUN": re.compile(r"(?:^|\s)--(?:mount|network|security|device)\b"),
+    "COPY": re.compile(r"(?:^|\s)--(?:chmod|link|parents|exclude)\b"),
+    "ADD": re.compile(r"(?:^|\s)(?:--(?:chmod|link|checksum|keep-git-dir|exclude|unpack)\b|git@|https?://\S+\.git\b)"),
+}
+
+
+class Need(NamedTuple):
+    """The first thing in a Dockerfile that only BuildKit can do: its line, and the words there."""
+
+    line: int
+    words: str
+
+    @property
+    def is_heredoc(self) -> bool:
+        """Whether these are a here-document."""
+        return "<<" in self.words
+
+    def __str__(self) -> str:
+        return f"line {self.line} ({self.words})"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """An image that a Dockerfile names.
+
+    Attributes:
+        name: with arguments put in.
+        start: where in the text it is written, up to ``end``.
+        end: as said.
+        is_stage: whether an earlier stage has that name, which it then is.
+    """
+
+    name: str
+    start: int
+    end: int
+    is_stage: bool = False
+
+
+class _Instruction(NamedTuple):
+    """An instruction: its line, its word, and its rest from a place in the text on, each continued line at its own."""
+
+    line: int
+    word: str
+    rest: str
+    start: int
+    heredoc: str
+
+
+def familiar(image: str) -> str:
+    """Return the name of an image as people write it, with the tag that is meant where none is."""
+    for prefix in ("docker.io/library/", "index.docker.io/library/", "docker.io/", "index.docker.io/"):
+        image = image.removeprefix(prefix)
+    return image if "@" in image or ":" in image.rpartition("/")[2] else f"{image}:latest"
+
+
+def references(text: str, arguments: Mapping[str, str], target: str = "") -> list[Reference]:
+    """Return what ``text`` names as images, up to the stage ``target`` when there is one.
+
+    Args:
+        text: of a Dockerfile.
+        arguments: build arguments; those of ``text`` have their defaults.
+        target: the stage that is built, "" for the last one.
+    """
+    stages: list[str] = []
+    values: dict[str, str] = {}
+    found: list[Reference] = []
+    for step in _instructions(text):
+        if step.word == "ARG" and not stages:
+            for match in _ARGUMENT.finditer(step.rest):
+                default = match["value"]
+                if match["name"] in arguments:
+                    values[match["name"]] = arguments[match["name"]]
+                elif default is not None:
+                    values[match["name"]] = _expanded(default.strip("\"'"), values)
+        elif step.word == "FROM" and (base := _FROM.match(step.rest)):
+            if target and target.lower() in (*stages[-1:], str(len(stages) - 1)):
+                break
+            name = _expanded(base["image"].strip("\"'"), values)
+            found.append(_reference(step, base, name, stages))
+            stages.append((base["stage"] or "").lower())
+        elif step.word in ("COPY", "RUN"):
+            pattern = _COPIED_FROM if step.word == "COPY" else _MOUNTED_FROM
+            flags = _FLAGS.match(step.rest)
+            matches = pattern.finditer(flags[0] if flags else "")
+            found += [_reference(step, match, match["image"], stages) for match in matches]
+    return [one for one in found if one.name]
+
+
+def _reference(step: _Instruction, match: re.Match[str], name: str, stages: list[str]) -> Reference:
+    is_stage = name.lower() in stages or (step.word != "FROM" and name.isdecimal())
+    return Reference(name, step.start + match.start("image"), step.start + match.end("image"), is_stage)
+
+
+def substituted(text: str, names: Mapping[Reference, str]) -> str:
+    """Return ``text`` with other images in the places of some references; every line stays where it is."""
+    for reference in sorted(names, key=lambda one: one.start, reverse=True):
+        text = text[: reference.start] + names[reference] + text[reference.end :]
+    return text
+
+
+def needs_buildkit(text: str) -> Need | None:
+    """Return what in a Dockerfile the classic builder does not understand, None for nothing."""
+    for step in _instructions(text):
+        if step.heredoc:
+            return Need(step.line, f"{step.word} <<{step.heredoc}")
+        flags = step.rest if step.word == "ADD" else (_FLAGS.match(step.rest) or [""])[0]
+        pattern = _OF_BUILDKIT.get(step.word)
+        if pattern and (match := pattern.search(flags)):
+            return Need(step.line, f"{step.word} {match[0].strip()}")
+    return None
+
+
+def _expanded(text: str, values: Mapping[str, str]) -> str:
+    def value(match: re.Match[str]) -> str:
+        held = values.get(match["plain"] or match["name"])
+        sign, word = match["sign"] or "", match["word"] or ""
+        is_there = held is not None if sign in ("-", "+") else bool(held)
+        if sign.endswith("+"):
+            return word if is_there else ""
+        return (held or "") if is_there else word
+
+    return _VARIABLE.sub(value, text)
+
+
+def _instructions(text: str) -> Iterator[_Instruction]:
+    lines = _LINE.findall(text)
+    continued = re.compile(rf"(.*){re.escape(_escape(lines))}[ \t]*\r?\n?$", re.DOTALL)
+    at, offset = 0, 0
+    while at < len(lines):
+        number, start, flat = at + 1, offset, ""
+        while at < len(lines):
+            line = lines[at]
+            at, offset = at + 1, offset + len(line)
+            if _COMMENT.match(line):
+                flat += " " * len(line)
+                if not flat.strip():
+                    break
+            elif match := continued.match(line):
+                flat += match[1] + " " * (len(line) - len(match[1]))
+            else:
+                flat += line
+                break
+        match = _INSTRUCTION.match(flat)
+        if not match:
+            continue
+        word, rest, heredoc = match[1].upper(), flat[match.end() :], ""
+        for name in _heredocs(word, rest):
+            end = next((i for i in range(at, len(lines)) if lines[i].strip("\t\r\n") == name), None)
+            if end is not None:
+                heredoc = heredoc or name
+                offset += sum(map(len, lines[at : end + 1]))
+                at = end + 1
+        yield _Instruction(number, word, rest, start + match.end(), heredoc)
+
+
+def _escape(lines: list[str]) -> str:
+    """Return the character that continues lines: directives come before all else."""
+    for line in lines:
+        match = _DIRECTIVE.match(line)
+        if not match:
+            break
+        if match[1].lower() == "escape":
+            return match[2][0]
+    return "\\"
+
+
+def _heredocs(word: str, rest: str) -> list[str]:
+    return [match["word"] for match in _HEREDOC.finditer(rest)] if word in ("RUN", "COPY", "ADD") else []
