@@ -134,6 +134,7 @@ class FakeEngine:
         user: whose process it is, where these tests are root's.
         containers: full id -> labels.
         networks: full id -> (labels, ids of its containers).
+        options: full id of a network that was made -> its options.
         volumes: name -> (labels, ids of the containers that use it).
         exited: full id of a container that has ended -> its exit code.
         created: full ids of containers that were not started yet.
@@ -157,6 +158,7 @@ class FakeEngine:
         self.created: set[str] = set()
         self.output: dict[str, bytes] = {}
         self.terminals: set[str] = set()
+        self.options: dict[str, dict[str, str]] = {}
         self.images: dict[str, dict[str, str]] = {}
         self.image_of: dict[str, str] = {}
         self.streams: list[queue.SimpleQueue[dict[str, Any] | None]] = []
@@ -276,6 +278,7 @@ class FakeEngine:
             if body["Name"] in self.networks:
                 return 409, {"message": f"network with name {body['Name']} already exists"}
             self.networks[body["Name"]] = (body["Labels"], [])
+            self.options[body["Name"]] = body.get("Options") or {}
             return 201, {"Id": body["Name"]}
         if name not in self.networks:
             return 404, {"message": f"network {name} not found"}

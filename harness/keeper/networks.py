@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import ipaddress
 import random
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.daemon import ask
 from harness.errors import BrokenStack
 from harness.keeper.own_log import say
 from harness.ownership.objects import sealed
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
     Make = Callable[[str, dict[str, str]], Awaitable["Network"]]
 
+# Podman counts its bridges, each service of it for itself: two on one machine would share one.
+BRIDGE = "com.docker.network.bridge.name"
 TAKEN = ("overlap", "is already used")  # what Docker and Podman say of a subnet that is another network's
 
 
@@ -67,12 +71,13 @@ def make_network(
         EngineUnreachableError: it did not answer.
     """
     labels = sealed(labels, claim.key, "network", name)
+    options = {BRIDGE: f"hs{hashlib.sha256(name.encode()).hexdigest()[:12]}"} if ask(api.daemon).is_podman else {}
     for subnet in _free(ipaddress.IPv4Network(range_), claim.nonce):
         if given_up():
             raise BrokenStack(f"Network {name} was given up")
         gateway = str(subnet[1])
         pool = {"Subnet": str(subnet), "Gateway": gateway, "IPRange": str(list(subnet.subnets(1))[1])}
-        wanted = {"Name": name, "Driver": "bridge", "CheckDuplicate": True, "Labels": labels}
+        wanted = {"Name": name, "Driver": "bridge", "CheckDuplicate": True, "Labels": labels, "Options": options}
         wanted["IPAM"] = {"Driver": "default", "Config": [pool]}
         try:
             answer = api.request("POST", "/networks/create", wanted)

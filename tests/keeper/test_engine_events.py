@@ -19,7 +19,7 @@ from harness import clock
 from harness.daemon import Api
 from harness.keeper import watch as watching
 from harness.keeper.containers import STARTS_AT_ONCE, Engine
-from harness.keeper.networks import make_network
+from harness.keeper.networks import BRIDGE, make_network
 from harness.keeper.watch import ENGINE_FILE, NOT_ALL, Container
 from harness.ownership import objects
 from harness.ownership.proof import seal
@@ -185,6 +185,18 @@ def test_a_subnet_that_is_taken_is_passed_over(fake: FakeEngine, words: str) -> 
     claim = objects.Claim(ENV, NONCE, KEY)
     assert make_network(Api(fake.daemon), "harness-n", "10.213.0.0/16", claim, {}).name == "harness-n"
     assert (len(refused), list(fake.networks)) == (1, ["harness-n"])
+
+
+def test_each_network_of_podman_has_a_bridge_of_its_own(fake: FakeEngine, tmp_path: Path) -> None:
+    """Podman must be told the bridge of each network, as two of it count alike; Docker knows better by itself."""
+    claim = objects.Claim(ENV, NONCE, KEY)
+    with FakeEngine(tmp_path / "podman.sock", kind="Libpod/5.4.2").running() as podman:
+        for engine in (podman, fake):
+            for name in ("harness-a", "harness-b"):
+                make_network(Api(engine.daemon), name, "10.213.0.0/16", claim, {})
+    bridges = {options[BRIDGE] for options in podman.options.values()}
+    assert (len(bridges), max(map(len, bridges)) <= 15) == (2, True)
+    assert fake.options == {"harness-a": {}, "harness-b": {}}
 
 
 def test_events_of_others_are_not_ours(fake: FakeEngine, tmp_path: Path) -> None:
