@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,15 +18,22 @@ def missing_sources(tree: Tree, stack: Stack, service: Service) -> Iterator[str]
     """Say which sources of a service's bind mounts do not exist, and what to do."""
     for mount in service.mounts:
         if mount.kind == "bind" and not mount.create and is_missing(mount.source) and not _may_come(tree, mount):
+            kind = "file" if _is_named_as_file(mount) else "file or folder"
             yield (
-                f"Service {service.name!r} ({stack.files[0]}): mounted file {mount.source} does not exist; "
-                "make it, or, where an empty folder will do, write bind: {create_host_path: true} at its volume"
+                f"Service {service.name!r} ({stack.files[0]}): mounted {kind} {mount.source} does not exist; make it, "
+                f"or, where an empty folder will do: `mkdir -p {shlex.quote(mount.source)}`, or bind: "
+                "{create_host_path: true} at its volume"
             )
 
 
 def folders_to_make(service: Service) -> tuple[Path, ...]:
     """Return the sources of bind mounts that are to be made as folders, because the file says so."""
     return tuple(Path(mount.source) for mount in service.mounts if mount.create and is_missing(mount.source))
+
+
+def _is_named_as_file(mount: Mount) -> bool:
+    """Return whether either end of a mount has a suffix, as files mostly have and folders do not (but for ``.d``)."""
+    return any(Path(end).suffix not in ("", ".d") for end in (mount.source, mount.target))
 
 
 def _may_come(tree: Tree, wanted: Mount) -> bool:

@@ -365,11 +365,20 @@ def _build(
         project_directory=unit.project_directory,
         env_files=unit.env_files,
         notes=tuple(unit.notes),
-        volumes={key: table or {} for key, table in (unit.document.get("volumes") or {}).items()},
-        networks={key: table or {} for key, table in (unit.document.get("networks") or {}).items()},
-        configs={key: table or {} for key, table in (unit.document.get("configs") or {}).items()},
-        secrets={key: table or {} for key, table in (unit.document.get("secrets") or {}).items()},
+        volumes=_written_tables(unit, "volumes"),
+        networks=_written_tables(unit, "networks"),
+        configs=_written_tables(unit, "configs"),
+        secrets=_written_tables(unit, "secrets"),
     )
+
+
+def _written_tables(unit: _Unit, kind: str) -> dict[str, dict[str, Any]]:
+    """Return the networks, volumes, secrets or configs of a unit, without the names that Compose made for them."""
+    project = unit.document.get("name")
+    return {
+        key: {name: value for name, value in (table or {}).items() if (name, value) != ("name", f"{project}_{key}")}
+        for key, table in (unit.document.get(kind) or {}).items()
+    }
 
 
 def _is_off(table: Mapping[str, Any]) -> bool:

@@ -110,7 +110,7 @@ def plan_stack(
     """
     stack = tree.stack(name)
     problems: list[str] = []
-    notes = list(stack.notes)
+    notes = [*stack.notes, *keys.told_beside(tree, stack, keys.CONTAINER)]
     plans: list[ServicePlan] = []
     ports = visible_ports(tree, name, layout)
     environment = variables(ports)
@@ -149,7 +149,7 @@ def plan_stack(
         override["services"][service.name] = _service(tree, stack, service, layout, identity, image)
     if volumes := _volumes(tree, stack, identity):
         override["volumes"] = volumes
-    problems += [*lint.external(stack), *lint.internal(stack)]
+    problems += [*keys.refused_beside(tree, stack, keys.CONTAINER), *lint.external(stack), *lint.internal(stack)]
     try:
         seeds = planned_seeds(tree, stack, layout)
     except ConfigError as error:
