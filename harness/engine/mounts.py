@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,11 +17,10 @@ def missing_sources(tree: Tree, stack: Stack, service: Service) -> Iterator[str]
     """Say which sources of a service's bind mounts do not exist, and what to do."""
     for mount in service.mounts:
         if mount.kind == "bind" and not mount.create and is_missing(mount.source) and not _may_come(tree, mount):
-            kind = "file" if _is_named_as_file(mount) else "file or folder"
             yield (
-                f"Service {service.name!r} ({stack.files[0]}): mounted {kind} {mount.source} does not exist; make it, "
-                f"or, where an empty folder will do: `mkdir -p {shlex.quote(mount.source)}`, or bind: "
-                "{create_host_path: true} at its volume"
+                f"Service {service.name!r} ({stack.files[0]}): mounted "
+                f"{'file' if _is_named_as_file(mount) else 'file or folder'} {mount.source} does not exist; make it, "
+                "or, where an empty folder will do, `mkdir -p` it or write bind: {create_host_path: true} at its volume"
             )
 
 

@@ -958,7 +958,7 @@ def test_a_bind_source_that_is_missing_is_refused(tmp_path: Path, engine: str, f
     (line,) = said
     assert line == (
         f"Service 'api' ({tmp_path / 's.yaml'}): mounted file or folder {path} does not exist; make it, or, where an "
-        f"empty folder will do: `mkdir -p {path}`, or bind: {{create_host_path: true}} at its volume"
+        "empty folder will do, `mkdir -p` it or write bind: {create_host_path: true} at its volume"
     )
     assert not (tmp_path / "none").exists()
 

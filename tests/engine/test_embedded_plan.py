@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from harness.stack import Tree
 
 MAKE_IT = (
-    "; make it, or, where an empty folder will do: `mkdir -p none.ini`, or bind: {create_host_path: true} at its volume"
+    "; make it, or, where an empty folder will do, `mkdir -p` it or write bind: {create_host_path: true} at its volume"
 )
 
 
