@@ -1,4 +1,4 @@
-"""A service for tests that tells by HTTP what it was given: ``witness.py ADDRESS:PORT WORD...``.
+"""A service for tests that tells by HTTP what it was given: ``witness.py ADDRESS:PORT,... WORD...``.
 
 Of each variable that begins with ``FILE_`` it tells what the file has in it and its mode for its owner, of each that
 begins with ``REACH_`` what answers there. It prints the name of the signal that ends it.
@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import urllib.request
 from pathlib import Path
 
@@ -69,6 +70,9 @@ def end(number: int, _: object) -> None:
 if __name__ == "__main__":
     for wanted in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
         signal.signal(wanted, end)
-    host, _, port = sys.argv[1].rpartition(":")
+    places = [place.rpartition(":") for place in sys.argv[1].split(",")]
+    servers = [http.server.ThreadingHTTPServer((host, int(port)), Handler) for host, _, port in places]
     print("given", *sys.argv[2:], flush=True)
-    http.server.ThreadingHTTPServer((host, int(port)), Handler).serve_forever()
+    for server in servers[1:]:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+    servers[0].serve_forever()

@@ -135,7 +135,8 @@ def read_tree(
     with ThreadPoolExecutor(max_workers=8) as pool:
         for problem_list in pool.map(lambda unit: _parse(unit, environ, strict=strict), sound):
             problems += problem_list
-    problems += [_place_error(unit, unit.error) for unit in sound if unit.error and not _said_below(unit, unit.error)]
+    failed = [unit for unit in sound if unit.error and not _said_below(unit, unit.error)]
+    problems += [_place_error(unit, error) for unit in failed for error in _apart(unit.error)]
     active = set(profiles)
     stacks: dict[str, Stack] = {}
     _build(root, stacks, active, problems, environ)
@@ -287,6 +288,11 @@ def _near_misses(source: Source) -> list[str]:
             if key.startswith("x-") and key != X_HARNESS and close:
                 problems.append(f"{source.at(*path, key)}: key {key!r} is not known; did you mean {X_HARNESS!r}?")
     return problems
+
+
+def _apart(error: str) -> list[str]:
+    """Return the errors of what Compose said: of variables that are required it says all, one after the other."""
+    return re.split(r"\s+(?=error while interpolating )", error)
 
 
 def _place_error(unit: _Unit, error: str) -> str:

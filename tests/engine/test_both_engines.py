@@ -57,7 +57,6 @@ def answers(*names: str) -> dict[str, Any]:
     return {"reached": dict.fromkeys(names, "200")}
 
 
-ONCE: dict[str, Any] = {"oneshot": "exit 0"}
 FILES: dict[str, Any] = {"environment": {"FILE_it": "/run/secrets/it", "FILE_conf": "/etc/it.ini"}}
 
 CASES: dict[str, Case] = {
@@ -76,7 +75,7 @@ CASES: dict[str, Case] = {
         {"env": {"A": "of .env", "B": "other", "C": "set", "D": ""}},
     ),
     "ports": Case({"ports": [{"target": 8080, "published": "8080", "protocol": "tcp"}]}, {"argv": []}),
-    "a range of ports": Case({"ports": ["8080-8081:8080-8081"]}, {"argv": []}),
+    "a range of ports": Case({"ports": ["8080-8081:8080-8081"], "listens": (8080, 8081)}, {"argv": []}),
     "expose": Case(reaches("db:8080"), answers("db"), {"db": {"expose": ["8080"], "ports": ["8080:8080"]}}),
     "aliases": Case(
         reaches("db:8080", "store:8080", networks=["back"]),
@@ -163,8 +162,10 @@ def witness(project: Project, table: dict[str, Any], words: tuple[str, ...] = ()
     volumes = [*table.pop("volumes", ()), f"{WITNESS}:/witness.py:ro"]
     ends, cwd = table.pop("ends", None), table.pop("cwd", None)
     settings = {"subject": table.pop("subject")} if "subject" in table else {}
-    inside, here = ["python3", "-u", "/witness.py", "0.0.0.0:8080"], ["python", "{mount:/witness.py}"]
-    here.append("{address}:{port:8080}" if table.get("ports") else "{address}:8080")
+    listens = table.pop("listens", (8080,))
+    places = [f"{{address}}:{{port:{number}}}" if table.get("ports") else f"{{address}}:{number}" for number in listens]
+    here = ["python", "{mount:/witness.py}", ",".join(places)]
+    inside = ["python3", "-u", "/witness.py", ",".join(f"0.0.0.0:{number}" for number in listens)]
     if ends is not None:
         inside, here = [["sh", "-c", f"exit {ends}"]] * 2
     process = {"command": [*here, *words], **({"cwd": cwd} if cwd else {})}

@@ -6,7 +6,7 @@ import json
 import mmap
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -20,6 +20,9 @@ from harness.engine.process.plan import plan_stack as plan_processes
 from harness.errors import ConfigError
 from harness.stack import read_tree
 from harness.stack.compose import compose_environment, find_compose
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # Where the schema of the specification tells the keys of a kind.
 DEFINITIONS = {
@@ -429,9 +432,12 @@ def test_a_secret_of_a_swarm_is_refused(engine: str, tmp_path: Path) -> None:
     """What Compose cannot have either must be refused before anything is created, by name and with the reason."""
     external: dict[str, Any] = {"secrets": {"pw": {"external": True}}, "configs": {"ini": {"external": True}}}
     service: dict[str, Any] = {"image": "x", "secrets": ["pw"], "configs": ["ini"]}
-    plan = as_started if engine == "compose" else lambda *given: processes(*given[:2], None, **given[2])
+    plans: dict[str, Callable[[], Any]] = {
+        "compose": lambda: as_started(tmp_path, {"api": service}, external),
+        "embedded": lambda: processes(tmp_path, {"api": service}, None, **external),
+    }
     with pytest.raises(ConfigError) as caught:
-        plan(tmp_path, {"api": service}, external)
+        plans[engine]()
     place = tmp_path / "s.yaml"
     assert caught.value.problems == (
         f"{place}: secret 'pw': external is refused: only a swarm has it",
