@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from harness.stack import Service, Stack, Tree
 
 CONTAINER = 0
 PROCESS = 1
@@ -144,6 +146,8 @@ KEYS: tuple[Key, ...] = (
 _TABLE = {(key.kind, key.name): key for key in KEYS}
 # Told in words of their own, with their values.
 _TOLD_APART = ("scale", "replicas")
+# What an engine takes anyway, so that to write it says nothing.
+_DRIVERS = {"network": "bridge", "volume": "local"}
 
 
 def verdict(kind: str, name: str, place: int) -> Verdict | None:
@@ -173,12 +177,12 @@ def _found(table: Mapping[str, Any], place: int, fate: Fate) -> Iterator[tuple[s
 
 def told(service: str, table: Mapping[str, Any], place: int) -> Iterator[str]:
     """Say which keys of a service are left out, and why: one line, or none."""
-    reasons: dict[str, list[str]] = {}
-    for name, found in _found(table, place, "told"):
-        if place == PROCESS or name.rpartition(".")[2] not in _TOLD_APART:
-            reasons.setdefault(found.why, []).append(name)
-    if reasons:
-        yield f"service {service!r}: left out: " + "; ".join(f"{', '.join(k)} ({why})" for why, k in reasons.items())
+    found = [
+        (name, reason)
+        for name, reason in _found(table, place, "told")
+        if place == PROCESS or name.rpartition(".")[2] not in _TOLD_APART
+    ]
+    yield from _left_out(f"service {service!r}", found)
 
 
 def refused(service: str, table: Mapping[str, Any], place: int) -> Iterator[str]:
@@ -186,3 +190,51 @@ def refused(service: str, table: Mapping[str, Any], place: int) -> Iterator[str]
     for name, found in _found(table, place, "refused"):
         if not found.allow:
             yield f"service {service!r}: {name} is refused: {found.why}"
+
+
+def told_beside(tree: Tree, stack: Stack, place: int) -> Iterator[str]:
+    """Say which keys are left out of the networks, volumes, secrets and configs that a stack's own services use."""
+    for kind, name, table in _tables(tree, stack):
+        yield from _left_out(f"{kind} {name!r}", _found_beside(kind, table, place, "told"))
+
+
+def refused_beside(tree: Tree, stack: Stack, place: int) -> Iterator[str]:
+    """Say which keys of those cannot be had at all."""
+    for kind, name, table in _tables(tree, stack):
+        for key, found in _found_beside(kind, table, place, "refused"):
+            if not found.allow:
+                yield f"{stack.files[0]}: {kind} {name!r}: {key} is refused: {found.why}"
+
+
+def _found_beside(kind: str, table: Mapping[str, Any], place: int, fate: Fate) -> Iterator[tuple[str, Verdict]]:
+    for name, value in sorted(table.items()):
+        found = verdict(kind, name, place)
+        plain = name == "driver" and value == _DRIVERS.get(kind)
+        if found and found.fate == fate and not plain and _says_something(name, value):
+            yield name, found
+
+
+def _left_out(whose: str, found: Iterable[tuple[str, Verdict]]) -> Iterator[str]:
+    reasons: dict[str, list[str]] = {}
+    for name, reason in found:
+        reasons.setdefault(reason.why, []).append(name)
+    if reasons:
+        yield f"{whose}: left out: " + "; ".join(f"{', '.join(names)} ({why})" for why, names in reasons.items())
+
+
+def _tables(tree: Tree, stack: Stack) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Find kind, name and table of what a stack's own services use and no stack below it declares."""
+    below = [other for other in tree.below(stack.name) if other is not stack]
+    for kind in ("network", "volume", "secret", "config"):
+        used = {name for service in stack.services for name in _used(kind, service)}
+        for name, table in getattr(stack, f"{kind}s").items():
+            if name in used and not any(name in getattr(other, f"{kind}s") for other in below):
+                yield kind, name, table
+
+
+def _used(kind: str, service: Service) -> Iterable[str]:
+    if kind == "network":
+        return () if service.compose.get("network_mode") else service.compose.get("networks") or ("default",)
+    if kind == "volume":
+        return (mount.source for mount in service.mounts if mount.kind == "volume")
+    return (str(grant["source"]) for grant in service.compose.get(f"{kind}s") or ())

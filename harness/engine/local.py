@@ -137,6 +137,8 @@ def _granted(stack: Stack, service: Service, layout: Layout) -> tuple[dict[str, 
     for key, tables, folder in (("secrets", stack.secrets, "/run/secrets/"), ("configs", stack.configs, "/")):
         for grant in service.compose.get(key) or ():
             name = str(grant["source"])
+            if (tables.get(name) or {}).get("external"):
+                continue  # refused for the stack
             target = str(grant.get("target") or name)
             target = target if target.startswith("/") else folder + target
             here = _mounted_at(stack, service, Mount(kind="bind", source="", target=target), layout)

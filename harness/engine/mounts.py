@@ -18,14 +18,20 @@ def missing_sources(tree: Tree, stack: Stack, service: Service) -> Iterator[str]
     for mount in service.mounts:
         if mount.kind == "bind" and not mount.create and is_missing(mount.source) and not _may_come(tree, mount):
             yield (
-                f"Service {service.name!r} ({stack.files[0]}): mounted file {mount.source} does not exist; "
-                "make it, or, where an empty folder will do, write bind: {create_host_path: true} at its volume"
+                f"Service {service.name!r} ({stack.files[0]}): mounted "
+                f"{'file' if _is_named_as_file(mount) else 'file or folder'} {mount.source} does not exist; make it, "
+                "or, where an empty folder will do, `mkdir -p` it or write bind: {create_host_path: true} at its volume"
             )
 
 
 def folders_to_make(service: Service) -> tuple[Path, ...]:
     """Return the sources of bind mounts that are to be made as folders, because the file says so."""
     return tuple(Path(mount.source) for mount in service.mounts if mount.create and is_missing(mount.source))
+
+
+def _is_named_as_file(mount: Mount) -> bool:
+    """Return whether either end of a mount has a suffix, as files mostly have and folders do not (but for ``.d``)."""
+    return any(Path(end).suffix not in ("", ".d") for end in (mount.source, mount.target))
 
 
 def _may_come(tree: Tree, wanted: Mount) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from harness.errors import relative
 from harness.stack import by_number
 
 if TYPE_CHECKING:
@@ -352,4 +353,4 @@ class StackPlan:
         lines = [f"stack {self.stack} on {self.engine}"]
         for service in self.services:
             lines += service.lines()
-        return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
+        return "\n".join([*lines, *(f"  note: {relative(note)}" for note in self.notes)])

@@ -15,7 +15,7 @@ from harness.engine.compose.building import BUILD_BUDGET
 from harness.engine.driver import PortTaken
 from harness.engine.fingerprint import parts_of
 from harness.engine.layout import free_port_of, refuse_remote
-from harness.errors import BrokenStack
+from harness.errors import BrokenStack, relative
 from harness.keeper.messages import Acquire, AskExposed, Lease, Settled
 from harness.runs.data import folders_of
 from harness.runs.images import images_of
@@ -213,7 +213,7 @@ class Bringing:
     def _prepare(self, stack: Declared, plan: StackPlan, layout: Layout) -> Planned:
         """Say what is planned, and build and get what is needed. Raises BrokenStack."""
         for note in plan.notes:
-            self._say(note)
+            self._say(relative(note))
         self._environment.report.event("plan", stack=stack.name, plan=str(plan))
         launch = self._site.choice.engine.launch(plan, self._environment)
         if launch:

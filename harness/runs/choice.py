@@ -90,12 +90,12 @@ class Choice:
                 problems += error.problems
         if problems:
             services = [service for stack in tree.stacks for service in stack.services]
-            alone = self.settings.engine == "auto" and self.engine.name == EMBEDDED
-            if alone and not any(service.settings.embedded for service in services):
+            if self.engine.name == EMBEDDED and not any(service.settings.embedded for service in services):
                 # Written for containers only: what is missing is the engine, not words about how to do without it.
+                step = "start one or set DOCKER_HOST" if self.settings.engine == "auto" else "take engine compose"
                 raise ConfigError(
                     f"Stack {tree.root.name!r} needs a Docker engine ({self.why})",
-                    hint="start one or set DOCKER_HOST; or say under x-harness.embedded how its services run without",
+                    hint=f"{step}; or say under x-harness.embedded how its services run without",
                 )
             chosen = f"engine {self.engine.name} was chosen, {self.why}" if self.settings.engine == "auto" else ""
             raise ConfigError.of(problems, hint=chosen)

@@ -135,7 +135,8 @@ def read_tree(
     with ThreadPoolExecutor(max_workers=8) as pool:
         for problem_list in pool.map(lambda unit: _parse(unit, environ, strict=strict), sound):
             problems += problem_list
-    problems += [_place_error(unit, unit.error) for unit in sound if unit.error and not _said_below(unit, unit.error)]
+    failed = [unit for unit in sound if unit.error and not _said_below(unit, unit.error)]
+    problems += [_place_error(unit, error) for unit in failed for error in _apart(unit.error)]
     active = set(profiles)
     stacks: dict[str, Stack] = {}
     _build(root, stacks, active, problems, environ)
@@ -289,6 +290,11 @@ def _near_misses(source: Source) -> list[str]:
     return problems
 
 
+def _apart(error: str) -> list[str]:
+    """Return the errors of what Compose said: of variables that are required it says all, one after the other."""
+    return re.split(r"\s+(?=error while interpolating )", error)
+
+
 def _place_error(unit: _Unit, error: str) -> str:
     """Return Compose's error with file and line, as far as its words tell the place."""
     named = [source for source in unit.sources if str(source.path) in error]
@@ -368,11 +374,20 @@ def _build(
         project_directory=unit.project_directory,
         env_files=unit.env_files,
         notes=tuple(unit.notes),
-        volumes={key: table or {} for key, table in (unit.document.get("volumes") or {}).items()},
-        networks={key: table or {} for key, table in (unit.document.get("networks") or {}).items()},
-        configs={key: table or {} for key, table in (unit.document.get("configs") or {}).items()},
-        secrets={key: table or {} for key, table in (unit.document.get("secrets") or {}).items()},
+        volumes=_written_tables(unit, "volumes"),
+        networks=_written_tables(unit, "networks"),
+        configs=_written_tables(unit, "configs"),
+        secrets=_written_tables(unit, "secrets"),
     )
+
+
+def _written_tables(unit: _Unit, kind: str) -> dict[str, dict[str, Any]]:
+    """Return the networks, volumes, secrets or configs of a unit, without the names that Compose made for them."""
+    project = unit.document.get("name")
+    return {
+        key: {name: value for name, value in (table or {}).items() if (name, value) != ("name", f"{project}_{key}")}
+        for key, table in (unit.document.get(kind) or {}).items()
+    }
 
 
 def _is_off(table: Mapping[str, Any]) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from harness.artifacts import printable
 from harness.engine.fingerprint import differences, parts_of
 from harness.engine.identity import Identity
+from harness.errors import relative
 from harness.keeper.networks import Network
 from harness.procs import describe_exit
 from harness.runs.choice import Choice, choose
@@ -69,7 +70,7 @@ def explain(settings: Settings, *, fresh: bool = False) -> tuple[str, list[Expla
             found.append(Explained(stack.name, "refuse", tuple(down)))
         else:
             found.append(Explained(stack.name, "leave"))
-    found = [replace(one, notes=plan.notes) for one, plan in zip(found, plans, strict=True)]
+    found = [replace(one, notes=tuple(map(relative, plan.notes))) for one, plan in zip(found, plans, strict=True)]
     if stacks and fresh:
         found = [replace(one, act="start anew", reasons=("--fresh", *one.reasons)) for one in found]
     elif any(one.act == "start anew" for one in found):

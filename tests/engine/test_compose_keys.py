@@ -6,7 +6,7 @@ import json
 import mmap
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -20,6 +20,9 @@ from harness.engine.process.plan import plan_stack as plan_processes
 from harness.errors import ConfigError
 from harness.stack import read_tree
 from harness.stack.compose import compose_environment, find_compose
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # Where the schema of the specification tells the keys of a kind.
 DEFINITIONS = {
@@ -378,6 +381,68 @@ def test_a_service_of_no_containers_is_not_there(off: dict[str, Any], tmp_path: 
     services = {"worker": dict(off), "web": {"depends_on": ["worker"]}}
     made = processes(tmp_path, services)
     assert [service.service for service in made.services] == ["web"]
+
+
+BESIDE_SERVICES: dict[str, Any] = {
+    "networks": {
+        "front": {"driver": "bridge"},
+        "back": {"name": "theirs", "internal": True, "attachable": True, "labels": {"a": "b"}},
+        "unused": {"name": "nobodys"},
+    },
+    "volumes": {"data": {"name": "kept", "driver_opts": {"type": "tmpfs", "device": "tmpfs"}}, "plain": {}},
+}
+USER: dict[str, Any] = {"networks": ["front", "back"], "volumes": ["data:/d", "plain:/p"]}
+
+
+def test_what_a_process_cannot_have_of_networks_and_volumes_is_told(tmp_path: Path) -> None:
+    """Each network and volume in use must have a line for what is left out of it, and one that says nothing none."""
+    made = processes(tmp_path, {"api": dict(USER)}, None, **BESIDE_SERVICES)
+    assert made.notes == (
+        "network 'back': left out: attachable, internal, labels, name (a process uses loopback)",
+        "volume 'data': left out: driver_opts (a volume is a folder of the environment)",
+    )
+
+
+def test_what_a_container_cannot_have_of_networks_and_volumes_is_told(tmp_path: Path) -> None:
+    """A name that a file gives to a network or volume must not be passed over."""
+    path = tmp_path / "s.yaml"
+    path.write_text(yaml.safe_dump({**BESIDE_SERVICES, "services": {"api": {"image": "x", **USER}}}))
+    tree = read_tree([path], {})
+    made = plan_containers(tree, "s", dry_layout(tree, {}, {}, "compose"), Identity("check", "RUN", {}))
+    assert made.notes == (
+        "network 'back': left out: attachable (it is for a swarm); name (environments would meet under it)",
+        "volume 'data': left out: name (environments would meet under it)",
+    )
+
+
+def test_what_an_included_file_declares_is_told_there_only(tmp_path: Path) -> None:
+    """A stack must not tell again of a network that the stack below it has told of."""
+    included = {**BESIDE_SERVICES, "services": {"api": {"image": "x", "networks": ["back"]}}}
+    (tmp_path / "low.yaml").write_text(yaml.safe_dump(included))
+    top = {"include": ["low.yaml"], "services": {"web": {"image": "x", "networks": ["back"]}}}
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(top))
+    tree = read_tree([tmp_path / "s.yaml"], {})
+    layout = dry_layout(tree, {}, {}, "compose")
+    notes = {name: plan_containers(tree, name, layout, Identity("check", "RUN", {})).notes for name in ("low", "s")}
+    assert [len(notes["low"]), notes["s"]] == [1, ()]
+
+
+@pytest.mark.parametrize("engine", ["compose", "embedded"])
+def test_a_secret_of_a_swarm_is_refused(engine: str, tmp_path: Path) -> None:
+    """What Compose cannot have either must be refused before anything is created, by name and with the reason."""
+    external: dict[str, Any] = {"secrets": {"pw": {"external": True}}, "configs": {"ini": {"external": True}}}
+    service: dict[str, Any] = {"image": "x", "secrets": ["pw"], "configs": ["ini"]}
+    plans: dict[str, Callable[[], Any]] = {
+        "compose": lambda: as_started(tmp_path, {"api": service}, external),
+        "embedded": lambda: processes(tmp_path, {"api": service}, None, **external),
+    }
+    with pytest.raises(ConfigError) as caught:
+        plans[engine]()
+    place = tmp_path / "s.yaml"
+    assert caught.value.problems == (
+        f"{place}: secret 'pw': external is refused: only a swarm has it",
+        f"{place}: config 'ini': external is refused: only a swarm has it",
+    )
 
 
 # Values of keys that must be refused in containers unless they are allowed, and the word that allows each.

@@ -841,7 +841,7 @@ def test_danger_is_refused_unless_it_is_allowed(tmp_path: Path, name: str) -> No
     assert refused(tmp_path, {"api": service(**keys, **{"x-harness": {"allow": [other]}})})
     allowed = service(**keys, **{"x-harness": {"allow": [permission]}})
     if any(is_missing(path) for path in ABSOLUTE.findall(what)):  # such as a socket of an engine that is not here
-        assert [line.endswith(MAKE_IT) for line in refused(tmp_path, {"api": allowed})] == [True]
+        assert ["does not exist; make it" in line for line in refused(tmp_path, {"api": allowed})] == [True]
     else:
         assert plan(tmp_path, {"api": allowed}).containers
 
@@ -1076,9 +1076,6 @@ def refusals(folder: Path, services: dict[str, Any], engine: str) -> list[str]:
     return []
 
 
-MAKE_IT = "make it, or, where an empty folder will do, write bind: {create_host_path: true} at its volume"
-
-
 @pytest.mark.parametrize("engine", [NAME, embedded.NAME])
 @pytest.mark.parametrize("form", ["./none:/x", "./none:/x:ro", {"source": "./none"}, {"source": "./file/below"}])
 def test_a_bind_source_that_is_missing_is_refused(tmp_path: Path, engine: str, form: str | dict[str, str]) -> None:
@@ -1087,8 +1084,22 @@ def test_a_bind_source_that_is_missing_is_refused(tmp_path: Path, engine: str, f
     mount = form if isinstance(form, str) else {"type": "bind", "target": "/x", **form}
     path = tmp_path / ("file/below" if "below" in str(form) else "none")
     said = refusals(tmp_path, {"api": service(volumes=[mount])}, engine)
-    assert said == [f"Service 'api' ({tmp_path / 's.yaml'}): mounted file {path} does not exist; {MAKE_IT}"]
+    (line,) = said
+    assert line == (
+        f"Service 'api' ({tmp_path / 's.yaml'}): mounted file or folder {path} does not exist; make it, or, where an "
+        "empty folder will do, `mkdir -p` it or write bind: {create_host_path: true} at its volume"
+    )
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("mount", "kind"),
+    [("./app.ini:/app", "file"), ("./app:/etc/app.ini", "file"), ("./conf.d:/etc/conf.d", "file or folder")],
+)
+def test_a_missing_source_is_called_what_it_looks_like(tmp_path: Path, mount: str, kind: str) -> None:
+    """A folder of data that is not there yet must not be called a file."""
+    (said,) = refusals(tmp_path, {"api": service(volumes=[mount])}, NAME)
+    assert f": mounted {kind} {tmp_path}" in said
 
 
 @pytest.mark.parametrize("engine", [NAME, embedded.NAME])
@@ -1103,7 +1114,7 @@ def test_what_may_be_missing_is_not_refused(tmp_path: Path, engine: str) -> None
         assert refusals(tmp_path, {"api": api, "db": service(volumes=["./shared:/out"])}, engine) == []
         read_only = {"api": api, "db": service(volumes=["./shared:/out:ro"])}
         (said,) = refusals(tmp_path, read_only, engine)
-    assert f"mounted file {tmp_path}/shared/later does not exist" in said
+    assert f"mounted file or folder {tmp_path}/shared/later does not exist" in said
 
 
 @pytest.mark.parametrize("engine", [NAME, embedded.NAME])

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
     from harness.stack import Tree
 
-MAKE_IT = "; make it, or, where an empty folder will do, write bind: {create_host_path: true} at its volume"
+MAKE_IT = (
+    "; make it, or, where an empty folder will do, `mkdir -p` it or write bind: {create_host_path: true} at its volume"
+)
 
 
 def plan_stack(tree: Tree, name: str, layout: Layout) -> Any:

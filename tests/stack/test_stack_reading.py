@@ -490,6 +490,14 @@ def test_a_service_of_an_include_cannot_be_declared_again(folder: Path) -> None:
     assert refusal(folder, root) == ["s.yaml:3: service 'web' is also in an included file; give it another name"]
 
 
+def test_each_required_variable_is_a_problem_of_its_own(folder: Path) -> None:
+    """Compose writes an error in a line for each; none of them may be hidden behind another, or without its place."""
+    web = WEB + "    command: ['${FIRST?a}']\n    hostname: ${SECOND?b}\n"
+    problems = refusal(folder, write(folder, s=web))
+    assert [line.count("error while interpolating") for line in problems] == [1] * len(problems)
+    assert not [line for line in problems if not line.startswith(("s.yaml:4: ", "s.yaml:5: "))]
+
+
 @pytest.mark.parametrize(
     ("lines", "number"),
     [

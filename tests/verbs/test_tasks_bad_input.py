@@ -66,6 +66,16 @@ def test_wrong_words(project: Project, words: str, says: str) -> None:
     assert sorted(project.root.rglob("*")) == before
 
 
+def test_a_file_for_containers_on_the_engine_without_them(project: Project) -> None:
+    """A file of which no service is a process must be told with what it needs, in one line, and both ways out."""
+    project.stack("s", {"web": {"image": "x"}, "db": {"image": "y", "volumes": ["./data:/data"]}})
+    done = run_in(project, *HARNESS, "up", "--engine", "embedded")
+    assert done.code == TASK_CODE
+    first, step = done.stderr.splitlines()
+    assert first.startswith("Stack 's' needs a Docker engine (")
+    assert step == "next: take engine compose; or say under x-harness.embedded how its services run without"
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

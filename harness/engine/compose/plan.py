@@ -82,7 +82,7 @@ def plan_stack(
     """
     stack = tree.stack(name)
     problems: list[str] = []
-    notes = list(stack.notes)
+    notes = [*stack.notes, *keys.told_beside(tree, stack, keys.CONTAINER)]
     plans: list[ServicePlan] = []
     ports = visible_ports(tree, name, layout)
     environment = variables(ports)
@@ -121,7 +121,8 @@ def plan_stack(
         override["volumes"] = volumes
     notes += _keep_logs(stack, override["services"], logs)
     written_subnets = _subnets(tree, stack)
-    problems += [*lint.external(stack), *lint.internal(stack), *subnets.refused(stack.files[0], written_subnets)]
+    problems += [*keys.refused_beside(tree, stack, keys.CONTAINER), *lint.external(stack), *lint.internal(stack)]
+    problems += subnets.refused(stack.files[0], written_subnets)
     recipes = _tried(lambda: _recipes(tree, stack, built, images, layout, identity), problems) or {}
     seeds = _tried(lambda: planned_seeds(tree, stack, layout), problems) or ()
     if problems:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from harness.engine import keys
 from harness.engine.layout import process_of
 from harness.engine.local import plan_process, planned_seeds
 from harness.engine.plan import StackPlan
@@ -23,8 +24,8 @@ def plan_stack(tree: Tree, name: str, layout: Layout) -> StackPlan:
         ConfigError: with everything in its file that cannot work on this engine.
     """
     stack = tree.stack(name)
-    problems: list[str] = []
-    notes = list(stack.notes)
+    problems = list(keys.refused_beside(tree, stack, keys.PROCESS))
+    notes = [*stack.notes, *keys.told_beside(tree, stack, keys.PROCESS)]
     services = []
     for service in stack.services:
         process = process_of(service, NAME, layout.local)
