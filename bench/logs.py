@@ -19,7 +19,7 @@ from bench.project import COMPOSE, EMBEDDED, SERVICES, engines, find_engine, lef
 from bench.rounds import alternate
 from harness import clock, procs
 from harness.artifacts import file_size
-from harness.engine.compose.plan import MAX_LOG
+from harness.engine.compose.log_drivers import MAX_LOG
 from harness.errors import BrokenStack
 from harness.keeper.logs import LIMIT
 
