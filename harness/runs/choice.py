@@ -90,14 +90,17 @@ class Choice:
                 problems += error.problems
         if problems:
             services = [service for stack in tree.stacks for service in stack.services]
-            if self.engine.name == EMBEDDED and not any(service.settings.embedded for service in services):
+            was_found = self.settings.engine == "auto"
+            plain = not any(service.settings.embedded for service in services)
+            if self.engine.name == EMBEDDED and plain and (was_found or not any(one.has_settings for one in services)):
                 # Written for containers only: what is missing is the engine, not words about how to do without it.
-                step = "start one or set DOCKER_HOST" if self.settings.engine == "auto" else "take engine compose"
+                step = "start one or set DOCKER_HOST" if was_found else "take engine compose"
+                why = self.why if was_found else f"engine {EMBEDDED} has none; {self.why}"
                 raise ConfigError(
-                    f"Stack {tree.root.name!r} needs a Docker engine ({self.why})",
+                    f"Stack {tree.root.name!r} needs a Docker engine ({why})",
                     hint=f"{step}; or say under x-harness.embedded how its services run without",
                 )
-            chosen = f"engine {self.engine.name} was chosen, {self.why}" if self.settings.engine == "auto" else ""
+            chosen = f"engine {self.engine.name} was chosen, {self.why}" if was_found else ""
             raise ConfigError.of(problems, hint=chosen)
         return strangers, planned
 
