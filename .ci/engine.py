@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 PACKAGES = {
@@ -207,6 +207,15 @@ def end(pid: int, start: int, number: int, budget: float) -> bool:
         return bool(select.select([handle], [], [], budget)[0])
     finally:
         os.close(handle)
+
+
+def kill(processes: Mapping[int, int]) -> None:
+    """End processes (pid -> start time) by KILL, all at once. Raises EngineError when one does not end."""
+    for pid, start in processes.items():
+        end(pid, start, signal.SIGKILL, 0)
+    for pid, start in processes.items():
+        if not end(pid, start, signal.SIGKILL, KILL_BUDGET):
+            raise EngineError(f"process {pid} does not end")
 
 
 # -- network ------------------------------------------------------------------------------------------------------
@@ -404,12 +413,9 @@ def stop(folder: Path) -> None:
     # Whatever it left: all of it when it was killed, nothing otherwise. A shim that dies leaves its container to init,
     # so the processes are listed before the first of them ends.
     left = ours(folder)
-    for pid, began in left.items():
+    for pid in left:
         say(f"process {pid} was left")
-        end(pid, began, signal.SIGKILL, 0)
-    for pid, began in left.items():
-        if not end(pid, began, signal.SIGKILL, KILL_BUDGET):
-            raise EngineError(f"process {pid} does not end")
+    kill(left)
     unmount(folder)
     close_network(folder, state["bridge"], state["network"])
     shutil.rmtree(folder)

@@ -218,11 +218,7 @@ def stop(folder: Path) -> None:
             say(f"podman ({state['pid']}) did not end within {engine.STOP_BUDGET} s of TERM")
     # What runs in containers has other namespaces, and is a descendant of what is listed by its words.
     left = engine.ours(folder, PROGRAMS) | inside(state.get("namespace", ""))
-    for pid, began in left.items():
-        end(pid, began, signal.SIGKILL, 0)
-    for pid, began in left.items():
-        if not end(pid, began, signal.SIGKILL, engine.KILL_BUDGET):
-            raise EngineError(f"process {pid} does not end")
+    engine.kill(left)
     remove_chains(state["chains"])
     with contextlib.suppress(OSError):
         Path("/run/containers").rmdir()  # what its own one was mounted on, unless somebody has something in it

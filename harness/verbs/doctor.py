@@ -216,9 +216,9 @@ def _compose(settings: Settings) -> Iterator[Finding]:
     )
 
 
-def _builder(settings: Settings, client: Any) -> Finding:  # noqa: ANN401
+def _builder(settings: Settings, client: Any, *, is_podman: bool) -> Finding:  # noqa: ANN401
     """Say what builds images, and what that cannot."""
-    how = builder(settings.environ, is_podman=_is_podman(settings))
+    how = builder(settings.environ, is_podman=is_podman)
     if how.kind == "podman":
         return Finding("builder", "ok", f"{how.kind} ({how.reason})")
     engine = builds_of(client)
@@ -234,12 +234,6 @@ def _builder(settings: Settings, client: Any) -> Finding:  # noqa: ANN401
         lacks = "Dockerfiles with RUN --mount, COPY --chmod and the like, and " + lacks
     hint = "unset DOCKER_BUILDKIT" if how.is_chosen else INSTALL_BUILDX.partition(";")[0]
     return Finding("builder", "info", told, f"{hint}: needed for {lacks}")
-
-
-def _is_podman(settings: Settings) -> bool:
-    with contextlib.suppress(HarnessError):
-        return ask(find_daemon(settings.environ), within=AUTO_BUDGET).is_podman
-    return False
 
 
 # -- the engine ------------------------------------------------------------------------------------------------------
@@ -284,7 +278,7 @@ def _engine(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             "registries", "info", f"the engine has {len(mirrors)} mirrors and {proxy}; a pull tells whether they answer"
         )
-        yield _builder(settings, client)
+        yield _builder(settings, client, is_podman=answer.is_podman)
         yield _built(client)
         yield from _in_container(settings, client)
 
