@@ -60,8 +60,8 @@ class Starter:
         raise AssertionError(self._address)
 
     def close(self) -> None:
-        """End the process that commands are children of."""
-        self._server.terminate()
+        """End the process that commands are children of; one that still loads would answer TERM too late."""
+        self._server.kill()
         self._server.wait(10)
 
 
