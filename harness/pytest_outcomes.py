@@ -69,6 +69,11 @@ class Outcomes:
         keep = self._stacks.settings.keep
         return keep == "always" or (keep == "on-failure" and (self._failed or bool(self._codes)))
 
+    def note(self, line: str) -> None:
+        """Say ``line`` at the end of the session, once."""
+        if line not in self.notes:
+            self.notes.append(line)
+
     def _find_folder(self) -> RunFolder | None:
         """Return the run folder that outcomes are written to, None when no stack was asked for."""
         if self._folder is None and self._stacks.environment:

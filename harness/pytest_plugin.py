@@ -5,13 +5,15 @@ A test that asks for no stack starts nothing. The hooks translate; what they mea
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from harness import procs, pytest_workers
+from harness import procs, pytest_docker_names, pytest_workers
 from harness.config.options import OPTIONS, TAKERS
 from harness.errors import ConfigError, HarnessError, SkippedStack, Unsupported, nearest
 from harness.pytest_outcomes import Outcomes
@@ -35,7 +37,7 @@ _MARKERS = (
 )
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
     """Add the options; values are checked by the same code as in every other entry point."""
     group = parser.getgroup("harness", "services under test")
     for name in TAKERS["pytest"]:
@@ -47,6 +49,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
             group.addoption(f"--{flag}", f"--harness-{flag}", **more)
         except ValueError:  # another plugin has the short name
             group.addoption(f"--harness-{flag}", **more)
+    if find_spec("pytest_docker") is None or pluginmanager.is_blocked("docker"):
+        pytest_docker_names.add_options(parser)  # it would add the same
 
 
 def stack_fixture(name: str, *, scope: str = "module") -> Any:  # noqa: ANN401 - pytest has no public type for it
@@ -67,17 +71,26 @@ def stack_fixture(name: str, *, scope: str = "module") -> Any:  # noqa: ANN401 -
 
 
 def _bring(request: pytest.FixtureRequest, name: str) -> Iterator[Stack]:
-    session = request.config.stash[_SESSION]
+    with _lend(request.config.stash[_SESSION], name, shared=request.scope == "session") as stack:
+        yield stack
+
+
+@contextlib.contextmanager
+def _lend(session: Session, name: str, *, shared: bool, keep: bool = False) -> Iterator[Stack]:
+    """Give a stack for a block; one that is shared is given back at the end of the session, with everything else."""
     try:
-        if request.scope == "session":
-            yield session.stacks.shared(name)  # given back with everything else at the end
-            return
-        stack = session.stacks.run.bring(name, alone=True)
+        stack = session.stacks.shared(name) if shared else session.stacks.run.bring(name, alone=True)
     except SkippedStack as error:
         pytest.skip(error.summary)
-    session.stacks.use(stack)
-    yield stack
-    session.give_back(stack)
+    if not shared:
+        session.stacks.use(stack)
+    try:
+        yield stack
+    finally:
+        if keep:
+            session.keep(stack)
+        elif not shared:
+            session.give_back(stack)
 
 
 @pytest.fixture(scope="session")
@@ -99,6 +112,20 @@ def harness_stack_named(request: pytest.FixtureRequest) -> Callable[[str], Stack
             pytest.skip(error.summary)
 
     return bring
+
+
+@pytest.fixture(scope="session")
+def harness_stack_lent(request: pytest.FixtureRequest) -> Callable[..., contextlib.AbstractContextManager[Stack]]:
+    """A function that gives a stack, by name or file, "" for the default one, for a block.
+
+    With ``shared`` it stays up to the end of the session, with ``keep`` until ``harness down``.
+    """
+    session = request.config.stash[_SESSION]
+
+    def lend(name: str, *, shared: bool, keep: bool) -> contextlib.AbstractContextManager[Stack]:
+        return _lend(session, name or session.stacks.settings.default_stack(), shared=shared, keep=keep)
+
+    return lend
 
 
 @pytest.fixture(scope="session")
@@ -139,6 +166,11 @@ class Session:
         """End the use of a stack that a fixture had for itself, after a look at how it fared under other fixtures."""
         self._verdicts.look_at_parting()
         self.stacks.give_back(stack, keep=self._outcomes.keeps())
+
+    def keep(self, stack: Stack) -> None:
+        """Let a stack stay after the session, for ``down`` to remove."""
+        self.stacks.keep(stack)
+        self._outcomes.note(f"stack {stack.name!r} is kept; `harness down` removes it")
 
     # -- begin --------------------------------------------------------------------------------------------------
 
@@ -275,4 +307,4 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(session.stacks.uses, "harness-uses")
     config.pluginmanager.register(Calm(), "harness-calm")
     if not config.pluginmanager.hasplugin("docker"):  # pytest-docker's name for itself
-        config.pluginmanager.import_plugin("harness.pytest_docker_names")
+        config.pluginmanager.register(pytest_docker_names, pytest_docker_names.__name__)

@@ -154,6 +154,11 @@ class Stacks:
         elif self._voice.is_worker and self.environment:  # other workers may go on with it as it is
             self.environment.keep(KEPT_FOR, [stack.name])
 
+    def keep(self, stack: Stack) -> None:
+        """Let a stack stay after this session, for ``down`` to remove."""
+        if self.environment:
+            self.environment.keep(KEPT_FOR, [stack.name])
+
     def close(self, *, hurried: bool = False) -> list[str]:
         """Give everything back; return what should be gone and is not."""
         return self._run.close(hurried=hurried) if self._run else []
