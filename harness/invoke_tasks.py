@@ -311,6 +311,9 @@ def ps(asked: _Asked, *, json: bool = False) -> None:
         places = " ".join(line.endpoints.values())
         rows.append((line.engine, line.stack, line.service, line.state_in_words(), str(line.pid), places))
     _print_table(rows)
+    for line in lines:
+        if line.changed:
+            print(f"{line.service}: {line.changed}")
 
 
 @_task(

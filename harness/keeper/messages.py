@@ -12,14 +12,15 @@ AnswerT = TypeVar("AnswerT")
 
 
 if TYPE_CHECKING:  # to make these classes takes a start more than a millisecond
-    from typing import Required, TypedDict
+    from typing import NotRequired, Required, TypedDict
 
     class ServiceFacts(TypedDict):
         """What clients may know of a service.
 
         ``state`` is running, held, paused, exited or (a container's) created; ``under`` what ran when it ended, in
         words; ``log_start`` the size of its log when its present life began; ``container`` and ``health`` are "" of a
-        process; ``pre_stop`` why its hook before its end failed, "" when it did not.
+        process; ``pre_stop`` why its hook before its end failed, "" when it did not; ``began`` when its present life
+        did, in seconds of the wall clock (an older keeper does not tell).
         """
 
         stack: str
@@ -38,6 +39,7 @@ if TYPE_CHECKING:  # to make these classes takes a start more than a millisecond
         health: str
         oom: bool
         pre_stop: str
+        began: NotRequired[float]
 
     class Event(ServiceFacts, total=False):
         """Something that happened, told unasked; of the engine itself there are no facts.

@@ -8,6 +8,7 @@ import ctypes
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,6 +84,7 @@ class ServiceProcess(Service):
         try:
             with log.open("ab") as output:
                 self.log_start = output.tell()
+                self.began = time.time()
                 self.process = procs.spawn(
                     [*launcher, *spec["argv"]],
                     env=spec["env"] | {RUN_COOKIE: env, SERVICE_COOKIE: self.id},

@@ -27,6 +27,7 @@ class Service:
         self.health = ""
         self.starts = 0
         self.log_start = 0
+        self.began = 0.0  # its present life, in seconds of the wall clock
 
     @property
     def id(self) -> str:
@@ -66,4 +67,5 @@ class Service:
             "health": self.health,
             "oom": self.oom,
             "pre_stop": self.pre_stop,
+            "began": self.began,
         }

@@ -303,6 +303,7 @@ class Watch:
         service.exit_code, service.expected, service.oom, service.health, service.under = None, False, False, "", ""
         service.pre_stop = ""
         service.starts += 1
+        service.began = service.seen / NANO  # which the engine has told
         path = Path(service.log)
         path.touch()
         service.log_start = path.stat().st_size

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from harness.artifacts import full_disk_told
-from harness.clock import add_guard
+from harness.clock import Aside, add_guard
 from harness.daemon import ask
 from harness.engine.compose.building import BUILD_BUDGET
 from harness.engine.driver import PortTaken
@@ -17,6 +17,7 @@ from harness.engine.fingerprint import parts_of
 from harness.engine.layout import free_port_of, refuse_remote
 from harness.errors import BrokenStack, relative
 from harness.keeper.messages import Acquire, AskExposed, Lease, Settled
+from harness.runs.changes import remember, take
 from harness.runs.data import folders_of
 from harness.runs.images import images_of
 from harness.runs.planning import Planned
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from harness.stack import Stack as Declared
 
 PORTS_TRIED = 5  # for one service, when others take them between their lease and the service's start
+CONTENTS_BUDGET = 10.0  # for the contents of sources to be noted, which began before anything was started
 ACQUIRE_BUDGET = BUILD_BUDGET + 600.0  # somebody else may be building, pulling and starting it
 
 
@@ -154,8 +156,12 @@ class Bringing:
         parts = parts_of(stack, plan, self._site.choice.local)
         if not answer["build"]:
             return self._use(self._planned(stack, plan, layout), answer["record"], parts)
+        snapshot = take(self._site.choice.settings, stack, plan)
+        contents = Aside(snapshot.digest)
         planned = self._prepare(stack, plan, layout)
         known = self._build(planned, layout)
+        contents.is_over(within=CONTENTS_BUDGET)
+        remember(self._environment.folder, stack.name, snapshot)
         self._record(stack, known, parts)
         return known
 

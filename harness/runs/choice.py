@@ -6,6 +6,7 @@ import contextlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from harness.engine import sources
 from harness.engine.choice import choose_engine
 from harness.engine.identity import Identity
 from harness.engine.layout import Layout, Local, dry_layout, find_strangers
@@ -80,7 +81,7 @@ class Choice:
         self._check_local(tree)
         layout = self.dry_layout(tree, strangers)
         identity = Identity(checkout_of(self.settings), "dry", {})
-        problems: list[str] = []
+        problems = sources.missing(tree)
         planned: list[ServicePlan] = []
         for stack in tree.stacks:
             try:

@@ -16,6 +16,7 @@ from harness.keeper.living import find_living
 from harness.keeper.messages import Services
 from harness.ownership.locks import holder_of, locked
 from harness.procs import describe_exit
+from harness.runs.changes import changed_services
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -32,7 +33,10 @@ CHANGE_BUDGET = 2400.0  # another `up` of this checkout may be building, pulling
 
 @dataclass(frozen=True)
 class ServiceLine:
-    """One service of a kept environment, for a table. ``endpoints`` is ``SERVICE:PORT`` -> ``host:port``."""
+    """One service of a kept environment, for a table.
+
+    ``endpoints`` is ``SERVICE:PORT`` -> ``host:port``; ``changed`` which of its sources changed since it was started.
+    """
 
     environment: str
     engine: str
@@ -46,6 +50,7 @@ class ServiceLine:
     container: str
     endpoints: dict[str, str]
     log: str
+    changed: str = ""
 
     def state_in_words(self) -> str:
         """Return its state with how it ended, and how healthy it is."""
@@ -150,6 +155,11 @@ def listed(settings: Settings) -> list[ServiceLine]:
     lines = []
     for record in records_here(settings):
         answer = services_of(record)
+        changed = {
+            (service.stack, service.service): service.how
+            for stack in answer["stacks"]
+            for service in changed_services(Path(record.folder), stack, answer["services"], settings.root)
+        }
         for facts in answer["services"]:
             record_of_stack = record_in(answer["stacks"], facts["stack"])
             table = record_of_stack.get("services", {}).get(facts["service"])
@@ -168,6 +178,7 @@ def listed(settings: Settings) -> list[ServiceLine]:
                     container=facts["container"],
                     endpoints=known.addresses() if known else {},
                     log=facts["log"],
+                    changed=changed.get((facts["stack"], facts["service"]), ""),
                 )
             )
     return lines

@@ -10,6 +10,7 @@ from harness.engine.fingerprint import started_otherwise
 from harness.engine.known import Known
 from harness.errors import BrokenStack, ConfigError
 from harness.keeper.messages import Services
+from harness.runs.changes import changed_services
 from harness.runs.deaths import died
 
 if TYPE_CHECKING:
@@ -81,6 +82,9 @@ class Reuse:
                 environment.folder / "services" / facts["log"].rpartition("/")[2],
                 file_size(Path(facts["log"])),
             )
+        if self._new_run:
+            for service in changed_services(environment.folder, stack, listed, environment.settings.root):
+                self._say(str(service))
         self._refuse_dead(environment, listed)
         if stack not in self._asked and _is_alone(answer["stacks"][stack]["holders"]):
             self._refuse_deaf(environment, listed)

@@ -155,6 +155,7 @@ class ServiceSettings(Frozen):
     embedded: Process | None = None
     local: Process | None = None
     fixed: bool = False
+    sources: tuple[str, ...] = ()
     allow: tuple[Permission, ...] = ()
     log_file: Annotated[str, Field(pattern=r"^/.*[^/]$")] | None = None
     """The file, as a container sees it, to which the service writes a log of its own."""
