@@ -7,6 +7,7 @@ stack opens its environment; the controller closes it when all workers are gone.
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import tomllib
 from dataclasses import asdict
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness import runs
+from harness import github, runs
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -152,7 +153,7 @@ class Voice:
             return
         with self.past_capture():
             reporter.ensure_newline()
-            reporter.write_line(f"harness: {line}")
+            reporter.write_line(github.guarded(f"harness: {line}", os.environ))
 
     def has_said(self, line: str) -> bool:
         """Return whether a line was said on behalf of a worker."""
