@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from invoke import Collection, Exit, ParseError, Program, task
 
 from harness import config as configuration
-from harness import runs, verbs
+from harness import github, runs, verbs
 from harness.config.options import OPTIONS, REPEATED, TAKERS, variable
 from harness.errors import ConfigError, HarnessError, lay_out, nearest
 
@@ -39,7 +39,14 @@ def _say(line: str) -> None:
 
 def _complain(text: str) -> None:
     with _reader_may_leave(sys.stderr):
-        print(text, file=sys.stderr)
+        print(github.guarded(text, os.environ), file=sys.stderr)
+
+
+def _annotate(task: str, error: HarnessError) -> None:
+    """Have GitHub Actions show an error that ends a task."""
+    if github.is_on(os.environ):
+        with _reader_may_leave(sys.stderr):
+            print(github.Annotation(f"harness {task.replace('_', '-')}", error.summary), file=sys.stderr)
 
 
 def _open_streams() -> None:
@@ -143,6 +150,7 @@ def _guarded(body: Callable[..., None], taken: Sequence[str]) -> Callable[..., N
             if os.environ.get("HARNESS_TRACEBACK") == "1":
                 raise
             _complain(str(error))
+            _annotate(body.__name__, error)
             raise Exit(code=error.exit_code) from error
 
     return guarded
@@ -328,7 +336,7 @@ def logs(asked: _Asked, *, service: str = "", follow: bool = False, since: str =
     """
     seconds = verbs.logs.seconds_of(since)
     for line in verbs.logs.logs(asked.settings(), service, since=seconds, follow=follow):
-        print(line, flush=follow)
+        print(github.guarded(line, os.environ), flush=follow)
 
 
 @_task(  # noqa: S604 - no shell is started
@@ -378,17 +386,21 @@ def config(asked: _Asked, *, rendered: bool = False, schema: str = "", json: boo
         print(verbs.explain.in_words(stack))
 
 
-@_task(run="its id or a part of it (default: the newest)", **_JSON)
-def report(asked: _Asked, *, run: str = "", json: bool = False) -> None:
+@_task(
+    run="its id or a part of it (default: the newest)", markdown="print Markdown, as GitHub Actions gets it", **_JSON
+)
+def report(asked: _Asked, *, run: str = "", json: bool = False, markdown: bool = False) -> None:
     """Show a run: outcomes, why tests were broken or failed, how long what took, logs.
 
     Example: harness report
     """
+    if json and markdown:
+        raise ConfigError("--json and --markdown exclude each other; give one of them")
     shown = verbs.report.show_run(asked.settings(), run)
     if json:
         _print_json("report", **shown.as_dict())
     else:
-        print(shown)
+        print(verbs.report.markdown(shown) if markdown else github.guarded(str(shown), os.environ))
 
 
 @_task(**_JSON)

@@ -13,6 +13,8 @@ from harness.pytest_verdict import blame
 from harness.pytest_workers import LINES
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from harness.pytest_stacks import Stacks
     from harness.pytest_workers import Voice, Workers
     from harness.reporting import RunFolder
@@ -25,10 +27,12 @@ class Outcomes:
 
     Attributes:
         notes: what the run has to say at its end.
+        concluded: whether the exit code was ours to tell, which it is when a stack was asked for.
     """
 
     def __init__(self, stacks: Stacks, voice: Voice, workers: Workers) -> None:
         self.notes: list[str] = []
+        self.concluded = False
         self._stacks = stacks
         self._voice = voice
         self._workers = workers
@@ -73,6 +77,11 @@ class Outcomes:
         """Say ``line`` at the end of the session, once."""
         if line not in self.notes:
             self.notes.append(line)
+
+    @property
+    def folder_path(self) -> Path | None:
+        """The run's folder, None when it has none."""
+        return self._folder.path if self._folder else None
 
     def _find_folder(self) -> RunFolder | None:
         """Return the run folder that outcomes are written to, None when no stack was asked for."""
@@ -157,6 +166,7 @@ class Outcomes:
 
     def conclude(self, code: int, left: list[str]) -> None:
         """Write the exit code down, and note what is to be said of it and of what was left."""
+        self.concluded = True
         if self._folder is not None:
             self._folder.finish(code)
             if (unwritten := self._folder.unwritten()) and not self._voice.has_said(unwritten):

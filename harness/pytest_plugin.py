@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from harness import procs, pytest_docker_names, pytest_variables, pytest_workers, runs
+from harness import github, procs, pytest_docker_names, pytest_variables, pytest_workers, runs
 from harness.config.options import OPTIONS, TAKERS
 from harness.errors import ConfigError, HarnessError, SkippedStack, Unsupported, nearest
 from harness.pytest_outcomes import Outcomes
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
     from pathlib import Path
 
+    from harness.pytest_github import GitHub
     from harness.runs import Stack
 
 __all__ = ["pytest_cmdline_main", "pytest_xdist_make_scheduler"]  # the rest is found by pytest itself
@@ -163,6 +164,11 @@ class Session:
         self.stacks = Stacks(config, self._voice)
         self._verdicts = Verdicts(self.stacks)
         self._outcomes = Outcomes(self.stacks, self._voice, self.workers)
+        self.github: GitHub | None = None
+        if github.is_on(os.environ) and not self._voice.is_worker:
+            from harness.pytest_github import GitHub  # noqa: PLC0415 - there only
+
+            self.github = GitHub(config, self._outcomes, os.environ)
 
     def give_back(self, stack: Stack) -> None:
         """End the use of a stack that a fixture had for itself, after a look at how it fared under other fixtures."""
@@ -314,6 +320,8 @@ class Session:
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:  # noqa: ANN401 - it has no public type
         """Say what the run has to say at its end."""
+        if self.github:
+            self.github.unfold(terminalreporter)
         if self._outcomes.notes:
             terminalreporter.section("harness", sep="-")
             for note in self._outcomes.notes:
@@ -355,5 +363,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(session.workers, "harness-workers")
     config.pluginmanager.register(session.stacks.uses, "harness-uses")
     config.pluginmanager.register(Calm(), "harness-calm")
+    if session.github:
+        config.pluginmanager.register(session.github, "harness-github")
     if not config.pluginmanager.hasplugin("docker"):  # pytest-docker's name for itself
         config.pluginmanager.register(pytest_docker_names, pytest_docker_names.__name__)

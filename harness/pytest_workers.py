@@ -8,6 +8,7 @@ gone.
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import tomllib
 from dataclasses import asdict
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness import runs
+from harness import github, runs
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -167,7 +168,7 @@ class Voice:
             return
         with self.past_capture():
             reporter.ensure_newline()
-            reporter.write_line(f"harness: {line}")
+            reporter.write_line(github.guarded(f"harness: {line}", os.environ))
 
     def has_said(self, line: str) -> bool:
         """Return whether a line was said on behalf of a worker."""

@@ -1,0 +1,70 @@
+"""A run as Markdown: for the summary of a step on GitHub Actions, a comment, a ticket.
+
+What tests and services wrote stands between backticks, one line each, and in lists: there nothing of it is markup.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from harness import github
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.reporting.shown import RunShown
+
+MOST = 50  # entries of a list
+LONGEST = 300  # characters of a line
+_LONG_STAGE = 0.5  # seconds
+
+
+def literal(text: str) -> str:
+    """Return ``text`` as one line of Markdown that shows it as it is."""
+    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    line = f"{line[:LONGEST]} ..." if len(line) > LONGEST else line or " "
+    fence = "`" * (max(map(len, re.findall("`+", line)), default=0) + 1)
+    pad = " " if "`" in (line[0], line[-1]) else ""
+    return f"{fence}{pad}{line}{pad}{fence}"
+
+
+def markdown(shown: RunShown) -> str:
+    """Return a run as a section of a Markdown document."""
+    facts = shown.facts
+    system = facts.get("system")
+    lines = [f"## {literal(str(system)) if system else 'Tests'} on {literal(str(facts.get('engine', '?')))}", ""]
+    lines += [f"{_capital(shown.counts)}. {_capital(shown.ending)}.", ""]
+    if reason := facts.get("reason"):
+        lines += _section("Reason", [literal(line) for line in str(reason).splitlines() if line.strip()])
+    lines += _section("Services that broke", _faults(facts.get("faults") or ()))
+    bad = [f"{test['status']}: {literal(test['test'])}\\\n  {literal(test['line'])}" for test in shown.bad]
+    lines += _section("Broken and failed tests", bad)
+    slow = [(test["seconds"], f"{literal(test['test'])}") for test in shown.slowest]
+    lines += _section("Slowest tests", [f"{seconds:.2f} s {test}" for seconds, test in slow])
+    stages = sorted(facts.get("spans") or (), key=lambda span: -span["seconds"])
+    long = [span for span in stages if span["seconds"] >= _LONG_STAGE]
+    named = [f"{span['seconds']:.2f} s {span['stage']} {literal(str(span['of']))}" for span in long[:10]]
+    lines += _section("Slowest stages", named)
+    lines += _section("Left behind", [literal(str(thing)) for thing in facts.get("left") or ()])
+    lines += _section("Notes", [literal(note) for note in shown.notes])
+    lines += [f"Run {literal(shown.run)}, folder {literal(str(shown.folder))}", ""]
+    return github.neutral("\n".join(lines))  # it may be printed where commands are heeded
+
+
+def _capital(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
+
+
+def _section(title: str, entries: Sequence[str]) -> list[str]:
+    more = [f"- and {len(entries) - MOST} more"] * (len(entries) > MOST)
+    return [f"### {title}", "", *(f"- {entry}" for entry in entries[:MOST]), *more, ""] if entries else []
+
+
+def _faults(faults: Sequence[dict[str, str]]) -> list[str]:
+    """Return each service that broke under a test, once for each reason, with the number of tests that it broke."""
+    tests: dict[tuple[str, str], set[str]] = {}
+    for fault in faults:
+        tests.setdefault((fault["service"], fault["summary"]), set()).add(fault["test"])
+    under = {cause: literal(min(names)) if len(names) == 1 else f"{len(names)} tests" for cause, names in tests.items()}
+    return [f"{literal(cause[0])} under {names}\\\n  {literal(cause[1])}" for cause, names in under.items()]
