@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from harness.adoption import writing
-from harness.adoption.kinds import Kind, fits, kind_of
+from harness.adoption.kinds import Kind, asks_a_port, fits, kind_of
 from harness.adoption.places import Reached, local_places, read_names, variables
 from harness.adoption.processes import Built, UnknownError, process_of
 from harness.config.sources import COMPOSE_FILES
@@ -18,7 +18,7 @@ from harness.images.dockerfiles import Program, program_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from harness.stack import Service, Stack
+    from harness.stack import Mount, Service, Stack
 
 _URL = re.compile(r"https?://(?:localhost|127\.0\.0\.1|0\.0\.0\.0|\[::1\])[^\s'\"|;)]*")
 _OF_PYTEST_DOCKER = re.compile(r"\bdocker_(services|compose_file|ip)\b")
@@ -34,6 +34,7 @@ class Checkout:
         texts: path -> text of the files that may say where services are; all paths are relative to the project.
         tests: folder of its Python tests, "." for the project itself, "" for none.
         read: gives the text of any file, "" for none.
+        listed: gives the names in a folder.
         has_module: whether the interpreter that runs the harness has a module.
         has_program: whether a program is in PATH.
     """
@@ -43,6 +44,7 @@ class Checkout:
     texts: Mapping[str, str]
     tests: str
     read: Callable[[str], str]
+    listed: Callable[[str], list[str]]
     has_module: Callable[[str], bool]
     has_program: Callable[[str], bool]
 
@@ -89,6 +91,7 @@ class _Notes:
     told: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
     extras: set[str] = field(default_factory=set)
+    seeds: list[dict[str, Any]] = field(default_factory=list)
 
 
 def overlay_name(compose: str) -> str:
@@ -107,13 +110,16 @@ def adopt(stack: Stack, checkout: Checkout) -> Adoption:
     notes = _Notes()
     kinds = {service.name: _kind(service, checkout) for service in stack.services}
     tables = {service.name: _table(service, kinds[service.name], checkout, notes) for service in stack.services}
+    for service in stack.services:
+        if "preset" in tables[service.name].get("x-harness", {}).get("embedded", {}):
+            tables[service.name] |= _scripts(service, stack, checkout, notes)
     tables = {name: table for name, table in tables.items() if table}
     reached = [_reached(service, kinds[service.name]) for service in stack.services]
     keys, more = _where(reached, checkout, notes)
     if tables:
         more["overlays"] = {checkout.compose: overlay_name(checkout.compose)}
     after = {
-        overlay_name(checkout.compose): writing.overlay(posixpath.basename(checkout.compose), tables) if tables else "",
+        overlay_name(checkout.compose): _overlay(checkout, tables, notes),
         "pyproject.toml": _pyproject(stack, checkout, keys, more),
         ".gitignore": writing.gitignore(checkout.read(".gitignore"), ["/logs/"]),
         **_fixture(checkout, notes),
@@ -164,18 +170,66 @@ def _reached(service: Service, kind: Kind | None) -> Reached:
     return Reached(name, _numbers(service), port, words, service.environment)
 
 
+def _overlay(checkout: Checkout, tables: Mapping[str, Mapping[str, Any]], notes: _Notes) -> str:
+    return writing.overlay(posixpath.basename(checkout.compose), tables, notes.seeds) if tables else ""
+
+
 def _table(service: Service, kind: Kind | None, checkout: Checkout, notes: _Notes) -> dict[str, Any]:
-    """Return ``x-harness`` of a service."""
-    ready = _ready(service, kind, notes)
+    """Return what is laid over a service: ``x-harness``, and the port at which it is asked where it publishes none."""
+    numbers = _numbers(service)
+    unasked = kind is not None and asks_a_port(kind) and kind.port not in (*numbers, *numbers.values())
+    if kind and unasked:
+        numbers = {**numbers, kind.port: kind.port}
+    ready = _ready(service, kind, numbers, notes)
     embedded = _embedded(service, kind, checkout, notes)
     if kind and kind.extra and (ready or embedded):
         notes.extras.update(kind.extra.split(","))
-    return {key: value for key, value in (("ready", ready), ("embedded", embedded)) if value}
+    inner = {key: value for key, value in (("ready", ready), ("embedded", embedded)) if value}
+    ports = {"ports": [str(kind.port)]} if kind and unasked else {}
+    return {**ports, "x-harness": inner} if inner else {}
 
 
-def _ready(service: Service, kind: Kind | None, notes: _Notes) -> list[Any]:
+_SCRIPTS = "/docker-entrypoint-initdb.d"
+
+
+def _scripts(service: Service, stack: Stack, checkout: Checkout, notes: _Notes) -> dict[str, Any]:
+    """Return the mounts of a database without the scripts that its image runs at first: these become seeds.
+
+    A seed does the same on every engine; an image that found them as well would do it twice.
+    """
+    mounts = [mount for mount in service.mounts if posixpath.normpath(mount.target).startswith(_SCRIPTS)]
+    files = [file for mount in mounts for file in _files_of(mount.source, checkout)]
+    if not files:
+        return {}
+    if not all(file.endswith(".sql") for file in files) or any(posixpath.isabs(file) for file in files):
+        notes.unknown.append(f"{service.name}: what {', '.join(files)} do, which only its image runs; write seeds")
+        return {}
+    dependant = next((other.name for other in stack.services if service.name in other.depends_on), "")
+    for file in files:
+        path = _from_compose(file, checkout)
+        key, sql = posixpath.basename(file), {"service": service.name, "file": path}
+        notes.seeds.append({"key": key, **({"before": dependant} if dependant else {}), "sql": sql})
+    notes.told.append(f"{service.name}: {', '.join(files)} became seeds, which are the same on every engine")
+    left = [mount for mount in service.mounts if mount not in mounts]
+    return {"volumes": writing.Instead(_mount(mount, checkout) for mount in left)}
+
+
+def _files_of(source: str, checkout: Checkout) -> list[str]:
+    names = sorted(checkout.listed(source))
+    return [posixpath.join(source, name) for name in names] if names else [source]
+
+
+def _mount(mount: Mount, checkout: Checkout) -> dict[str, Any]:
+    source = mount.source
+    if mount.kind == "bind":
+        source = _from_compose(source, checkout)
+        source = source if posixpath.isabs(source) or source.startswith("..") else f"./{source}"
+    entry: dict[str, Any] = {"type": mount.kind, **({"source": source} if source else {}), "target": mount.target}
+    return entry | ({"read_only": True} if mount.read_only else {})
+
+
+def _ready(service: Service, kind: Kind | None, numbers: Mapping[int, int], notes: _Notes) -> list[Any]:
     """Return the probes that fit a service."""
-    numbers = _numbers(service)
     if kind:
         ready, told = fits(kind, numbers, service.environment)
         if told:

@@ -19,23 +19,40 @@ def {FIXTURE}(stack):
 '''
 
 
-def overlay(name: str, services: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return an overlay of the Compose file ``name`` with ``x-harness`` of services."""
+class Instead(list[Any]):
+    """A list that takes the place of the Compose file's, which Compose would add it to."""
+
+
+def overlay(name: str, services: Mapping[str, Mapping[str, Any]], seeds: Sequence[Mapping[str, Any]] = ()) -> str:
+    """Return an overlay of the Compose file ``name`` with more of its services, and seeds of the stack."""
     lines = [
         f"# What the harness needs to know of {name}, which it lays this over: [tool.harness.overlays], pyproject.toml."
     ]
-    lines += ["services:"]
+    if seeds:
+        lines += ["x-harness:", "  seed:", *(f"    - {_flow(seed)}" for seed in seeds)]
+    if services:
+        lines += ["services:"]
     for service, table in services.items():
-        lines += [f"  {service}:", "    x-harness:"]
+        lines += [f"  {service}:"]
         for key, value in table.items():
-            line = f"      {key}: {_flow(value)}"
-            long = isinstance(value, dict) and len(line) > _WIDTH
-            lines += [f"      {key}:", *(f"        {k}: {_flow(v)}" for k, v in value.items())] if long else [line]
+            lines += [f"    {key}:", *_block(value, 6)] if key == "x-harness" else [f"    {key}: {_flow(value)}"]
     return "\n".join(lines) + "\n"
+
+
+def _block(table: Mapping[str, Any], indent: int) -> list[str]:
+    """Return a table in lines, each value in one, but for a table that would be a long one."""
+    lines = []
+    for key, value in table.items():
+        line = f"{' ' * indent}{key}: {_flow(value)}"
+        long = isinstance(value, dict) and len(line) > _WIDTH
+        lines += [f"{' ' * indent}{key}:", *_block(value, indent + 2)] if long else [line]
+    return lines
 
 
 def _flow(value: object) -> str:
     """Return a value as YAML in one line."""
+    if isinstance(value, Instead):
+        return f"!override {_flow(list(value))}" if value else "!reset []"
     return yaml.safe_dump(value, default_flow_style=True, width=10_000, sort_keys=False, allow_unicode=True).strip()
 
 

@@ -161,6 +161,7 @@ def _checkout(settings: Settings, compose: str) -> Checkout:
         texts=texts,
         tests=_tests(root, texts),
         read=lambda name: _text(root / name),
+        listed=lambda name: _names(root / name),
         has_module=_has_module,
         has_program=lambda name: shutil.which(name, path=settings.environ.get("PATH")) is not None,
     )
@@ -190,6 +191,10 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8") if path.stat().st_size <= _MOST_BYTES else ""
     except (OSError, UnicodeDecodeError):
         return ""
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
 
 
 def _table(root: Path) -> dict[str, Any]:

@@ -69,7 +69,6 @@ def test_a_probe_asks_the_port_that_is_published() -> None:
     assert probes("nginx", {80: 8080})[0][0]["http"]["port"] == 8080
     assert probes("nginx", {})[0] == []
     assert probes("postgres", {5432: 54329}) == ([{"sql": "select 1"}], "")
-    assert probes("postgres", {})[1] == "it publishes no port 5432, by which it could be asked"
     assert probes("mongo:4.4", {})[0] == [{"exec": ["mongo", "--quiet", "--eval", "db.adminCommand('ping')"]}]
 
 
@@ -303,6 +302,60 @@ def test_the_owners_file_and_tests_stay_as_they_are(tmp_path: Path) -> None:
     assert told.adoption.extras == ("postgres", "redis")
     assert told.adoption.command == "harness test"
     assert 'addresses = "localhost"' in (root / "pyproject.toml").read_text()
+
+
+COMPOSE = """
+services:
+  db:
+    image: postgres:16
+    volumes:
+      - ./sql:/docker-entrypoint-initdb.d:ro
+      - data:/var/lib/postgresql/data
+  web:
+    image: nginx
+    ports: ["80"]
+    depends_on: [db]
+volumes: {data: {}}
+"""
+
+
+def overlaid(root: Path, *scripts: str) -> Any:
+    """Adopt a project with a database that publishes no port, and scripts for its first start."""
+    (root / "compose.yaml").write_text(COMPOSE)
+    (root / "sql").mkdir()
+    for script in scripts:
+        (root / "sql" / script).write_text("select 1;\n")
+    told = adopted(root, write=True)
+    yaml.SafeLoader.add_constructor("!override", lambda loader, node: loader.construct_sequence(node, deep=True))
+    yaml.SafeLoader.add_constructor("!reset", lambda loader, node: loader.construct_sequence(node, deep=True))
+    return told, yaml.safe_load((root / "compose.harness.yaml").read_text())
+
+
+def test_a_service_that_is_asked_at_its_port_gets_one(tmp_path: Path) -> None:
+    """A database that publishes nothing must get the port of its kind, since its probe asks there."""
+    (tmp_path / "compose.yaml").write_text("services:\n  db:\n    image: postgres:16\n")
+    adopted(tmp_path, write=True)
+    (service,) = yaml.safe_load((tmp_path / "compose.harness.yaml").read_text())["services"].values()
+    assert service["ports"] == ["5432"]
+
+
+def test_scripts_of_an_image_become_seeds(tmp_path: Path) -> None:
+    """SQL for a database's first start must be planted on every engine, before what needs it, and by nobody else."""
+    _, overlay = overlaid(tmp_path, "1-tables.sql", "2-rows.sql")
+    assert overlay["x-harness"]["seed"] == [
+        {"key": "1-tables.sql", "before": "web", "sql": {"service": "db", "file": "sql/1-tables.sql"}},
+        {"key": "2-rows.sql", "before": "web", "sql": {"service": "db", "file": "sql/2-rows.sql"}},
+    ]
+    data = {"type": "volume", "source": "data", "target": "/var/lib/postgresql/data"}
+    assert overlay["services"]["db"]["volumes"] == [data]
+
+
+def test_scripts_that_are_no_sql_are_told(tmp_path: Path) -> None:
+    """A shell script for a database's first start must be told and left where it is."""
+    told, overlay = overlaid(tmp_path, "a.sql", "b.sh")
+    assert "x-harness" not in overlay
+    assert "volumes" not in overlay["services"]["db"]
+    assert "db: what sql/a.sql, sql/b.sh do, which only its image runs; write seeds" in told.adoption.unknown
 
 
 def test_a_project_that_reads_variables_gets_them(tmp_path: Path) -> None:
