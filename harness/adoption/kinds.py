@@ -127,14 +127,14 @@ def fits(kind: Kind, numbers: Mapping[int, int], environment: Mapping[str, str])
         ready = (_http(port, status=_ANY_ANSWER),) if port else ()
     elif kind.name == "search engine" and not _is_open(environment):
         ready, told = ({"tcp": kind.port},), "it asks for TLS and a password, so only its port is waited for"
+    elif kind.name == "Kafka" and kind.port not in (*numbers, *numbers.values()):
+        ready, told = (), f"it publishes no port {kind.port}, at which it could be asked"
     return ready, told
 
 
 def asks_a_port(kind: Kind) -> bool:
     """Return whether a kind is asked at its port, which a service must publish then."""
-    return kind.name != "HTTP server" and any(
-        set(probe) & {"http", "tcp", "kafka", "sql", "redis"} for probe in kind.ready
-    )
+    return kind.name != "HTTP server" and any(set(probe) & {"http", "tcp", "sql", "redis"} for probe in kind.ready)
 
 
 def _is_open(environment: Mapping[str, str]) -> bool:
