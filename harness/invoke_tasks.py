@@ -543,6 +543,20 @@ def new(asked: _Asked, *, stack: str = "", image: str = "") -> None:
     _say(f"try it: harness test --stack {stack} -- integration_tests/{stack}")
 
 
+@_task(
+    compose="the Compose file (default: the one of a usual name here)",
+    write="write the files; without it only what would change is printed",
+)
+def adopt(asked: _Asked, *, compose: str = "", write: bool = False) -> None:
+    """Look at a project's own Compose file and write beside it what the harness needs; that file stays as it is.
+
+    Example: harness adopt --write
+    """
+    adopted = verbs.adopt.adopt_project(asked.settings(), compose, write=write)
+    for line in adopted.lines(written=write):
+        print(line)
+
+
 @_task(suite="Debian's name of a release (default bookworm)")
 def base(asked: _Asked, *, suite: str = "bookworm") -> None:
     """Make a base image from Debian packages, for builds on machines that reach no image registry.
@@ -554,7 +568,7 @@ def base(asked: _Asked, *, suite: str = "bookworm") -> None:
 
 namespace = Collection(
     *(up, test, run, down, ps, logs, endpoints, config, report, doctor),
-    *(exec, restart, seed, build, gc, new),
+    *(exec, restart, seed, build, gc, new, adopt),
     images=Collection(base),
 )
 """What a project's tasks.py imports: ``from harness.invoke_tasks import namespace``."""

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from docker import APIClient
 
 
+collect_ignore_glob = ["adopt/*/*"]  # projects with tests of their own
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Where no compiled code may be kept beside its sources, keep it in a folder, for all that is started by tests.
 

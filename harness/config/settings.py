@@ -32,6 +32,7 @@ TOP_KEYS: dict[str, type] = {
     "networks": str,
     "attach": dict,
     "env": dict,
+    "overlays": dict,
 }
 TOP_KEYS |= {option.key: option.kind for option in OPTIONS.values() if option.key and option.key not in TOP_KEYS}
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
@@ -80,6 +81,7 @@ class Settings:
         local: service -> the command line with which it runs as a local process, whatever its stack says.
         attach: stack -> ``SERVICE:PORT`` -> ``host:port``, for stacks that somebody else started.
         env: variables for tests and commands, with placeholders for endpoints; None without such a table.
+        overlays: Compose file -> the file that is laid over it wherever it is read.
         pull: whether images that the engine lacks are pulled: ``missing``, ``never``.
         build: whether images are built: ``changed`` as far as needed, ``always`` also for what is up, ``never``.
         wait_timeout: seconds for a stack to settle in place of what its file says, None for that.
@@ -109,6 +111,7 @@ class Settings:
     local: Mapping[str, tuple[str, ...]]
     attach: Mapping[str, Mapping[str, str]]
     env: Mapping[str, str] | None
+    overlays: Mapping[Path, Path]
     pull: str
     build: str
     wait_timeout: float | None
@@ -123,11 +126,16 @@ class Settings:
         """Return the Compose files of a stack, given by name or as files (has ``/`` or ends in .yml or .yaml).
 
         Several are written as in ``COMPOSE_FILE``, with a colon between them: files that are laid over the first, which
-        may be a name.
+        may be a name. Those that ``overlays`` has for them come last.
 
         Raises:
             ConfigError: there is none of that name; the error lists those there are.
         """
+        files = self._files_of(name)
+        over = [self.overlays[path] for path in (file.resolve() for file in files) if path in self.overlays]
+        return (*files, *(file for file in over if file not in files))
+
+    def _files_of(self, name: str) -> tuple[Path, ...]:
         if _is_file(name) and (self.root / name).is_file():  # its path may have a colon
             return (self.root / name,)
         first, *over = [part for part in name.split(os.pathsep) if part] or [name]
@@ -385,6 +393,21 @@ def _env(sources: Sources) -> dict[str, str] | None:
     return dict(table)
 
 
+def _overlays(sources: Sources) -> dict[Path, Path]:
+    where = f"{sources.pyproject}: [tool.harness.overlays]"
+    found = {}
+    for file, over in sources.table.get("overlays", {}).items():
+        if not isinstance(over, str):
+            raise ConfigError(
+                f"{where}: {file!r} is {type(over).__name__} {over!r}, the path of a Compose file was needed"
+            )
+        for path in (file, over):
+            if not (sources.root / path).is_file():
+                raise ConfigError(f"{where}: file {path!r} does not exist in {sources.root}")
+        found[(sources.root / file).resolve()] = sources.root / over
+    return found
+
+
 def load_settings(
     sources: Sources, options: Mapping[str, str | None] | None = None, *, local: Sequence[str] = ()
 ) -> Settings:
@@ -426,6 +449,7 @@ def load_settings(
         local=_local(local),
         attach=_attach(sources),
         env=_env(sources),
+        overlays=_overlays(sources),
         keep_runs=values.count("keep_runs"),
         origins=values.origins,
     )

@@ -1,9 +1,11 @@
-"""What a Dockerfile says, read without an engine: the images that it is built from, and what in it needs BuildKit."""
+"""What a Dockerfile says, read without an engine: the images it is built from, what it runs, what needs BuildKit."""
 
 from __future__ import annotations
 
+import json
+import posixpath
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -190,3 +192,86 @@ def _escape(lines: list[str]) -> str:
 
 def _heredocs(word: str, rest: str) -> list[str]:
     return [match["word"] for match in _HEREDOC.finditer(rest)] if word in ("RUN", "COPY", "ADD") else []
+
+
+# -- what its image runs -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Program:
+    """What the image of a Dockerfile runs, as far as the file says it.
+
+    Attributes:
+        base: the image that it stands on.
+        folder: ``WORKDIR``.
+        entrypoint: words, or a line for a shell; None where the file has none.
+        command: as said, of ``CMD``.
+        environment: ``ENV``.
+        copies: (sources, target) of each ``COPY`` from the build's context, in order.
+    """
+
+    base: str = ""
+    folder: str = "/"
+    entrypoint: tuple[str, ...] | str | None = None
+    command: tuple[str, ...] | str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    copies: tuple[tuple[tuple[str, ...], str], ...] = ()
+
+
+def program_of(text: str, arguments: Mapping[str, str], target: str = "") -> Program:
+    """Return what the last stage of a Dockerfile runs, or the stage ``target``."""
+    values = dict(arguments)
+    stages: dict[str, Program] = {}
+    program, number = Program(), -1
+    for step in _instructions(text):
+        if step.word == "FROM" and (base := _FROM.match(step.rest)):
+            if target and target.lower() in stages:
+                break
+            name, number = _expanded(base["image"].strip("\"'"), values), number + 1
+            program = stages.get(name.lower(), Program(base=name))
+            stages |= {(base["stage"] or str(number)).lower(): program}
+        else:
+            program = _after(program, step, values)
+            stages |= dict.fromkeys([*stages][-1:], program)
+    return stages.get(target.lower(), program) if target else program
+
+
+def _after(program: Program, step: _Instruction, values: dict[str, str]) -> Program:
+    """Return what an image runs when one more instruction was followed; ``ARG`` and ``ENV`` are put into ``values``."""
+    rest = step.rest.strip()
+    if step.word in ("ARG", "ENV"):
+        pairs = _pairs(rest, values)
+        if step.word == "ARG":
+            pairs = {name: value for name, value in pairs.items() if name not in values}
+        values |= pairs
+        return replace(program, environment={**program.environment, **pairs}) if step.word == "ENV" else program
+    if step.word == "WORKDIR":
+        return replace(program, folder=posixpath.join(program.folder, _expanded(rest.strip("\"'"), values)))
+    if step.word == "ENTRYPOINT":
+        return replace(program, entrypoint=_words(rest), command=None)
+    if step.word == "CMD":
+        return replace(program, command=_words(rest))
+    if step.word in ("COPY", "ADD") and "--from=" not in rest:
+        words = _words(_FLAGS.sub("", rest, count=1))
+        *sources, place = (words if isinstance(words, tuple) else words.split()) or [""]
+        copied = (tuple(sources), posixpath.normpath(posixpath.join(program.folder, _expanded(place, values))))
+        return replace(program, copies=(*program.copies, copied))
+    return program
+
+
+def _pairs(rest: str, values: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of an ``ENV`` or ``ARG``, also of its old form with a space."""
+    name, space, value = rest.partition(" ")
+    if "=" not in name and space:
+        return {name: _expanded(value.strip(), values)}
+    found = {match["name"]: match["value"] for match in _ARGUMENT.finditer(rest) if match["value"] is not None}
+    return {name: _expanded(value.strip("\"'"), values) for name, value in found.items()}
+
+
+def _words(rest: str) -> tuple[str, ...] | str:
+    """Return the words of an instruction in JSON, else its line."""
+    try:
+        words = json.loads(rest)
+    except ValueError:
+        return rest
+    return tuple(map(str, words)) if isinstance(words, list) else rest

@@ -7,9 +7,23 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from harness.verbs import act, build, doctor, explain, gc, logs, new, report, run, schema, test, up_down
+    from harness.verbs import act, adopt, build, doctor, explain, gc, logs, new, report, run, schema, test, up_down
 
-__all__ = ["act", "build", "doctor", "explain", "gc", "logs", "new", "report", "run", "schema", "test", "up_down"]
+__all__ = [
+    "act",
+    "adopt",
+    "build",
+    "doctor",
+    "explain",
+    "gc",
+    "logs",
+    "new",
+    "report",
+    "run",
+    "schema",
+    "test",
+    "up_down",
+]
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -66,6 +66,7 @@ def _table() -> dict[str, Any]:
         "properties": {key: dict(_TYPES[kind]) for key, kind in SYSTEM_KEYS.items()},
     }
     properties["attach"] = {"type": "object", "additionalProperties": dict(_TYPES[dict])}
+    properties["overlays"] = dict(_TYPES[dict])
     properties["systems"] = {"type": "object", "additionalProperties": system}
     return {
         "$schema": DIALECT,
