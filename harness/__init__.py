@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from harness.engine.plan import Endpoint
     from harness.errors import BrokenStack, ConfigError, HarnessError, Unsupported, WaitTimeout
     from harness.pytest_plugin import stack_fixture
     from harness.runs import Service, Stack, stack_up
@@ -18,6 +19,7 @@ __version__ = "0.1.0"
 _WHERE = {
     "BrokenStack": "harness.errors",
     "ConfigError": "harness.errors",
+    "Endpoint": "harness.engine.plan",
     "HarnessError": "harness.errors",
     "Unsupported": "harness.errors",
     "WaitTimeout": "harness.errors",
@@ -30,6 +32,7 @@ _WHERE = {
 __all__ = [
     "BrokenStack",
     "ConfigError",
+    "Endpoint",
     "HarnessError",
     "Service",
     "Stack",
@@ -45,3 +48,7 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands fo
     if name in _WHERE:
         return getattr(import_module(_WHERE[name]), name)
     raise AttributeError(f"module 'harness' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from harness.engine.known import Known
+    from harness.engine.plan import Endpoint
     from harness.keeper.messages import ServiceFacts
     from harness.procs import Finished
     from harness.runs.environment import Environment
@@ -47,6 +48,25 @@ class Service:
         except HarnessError as error:
             state = error.summary
         return f"<Service {self.stack}/{self.name} {state}>"
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """Where its published ports can be reached, in the order of its file."""
+        return self._known.endpoints
+
+    def endpoint(self, port: int) -> Endpoint:
+        """Return where a port of it can be reached, by its left number, or its right one where no left one is it.
+
+        Raises:
+            ConfigError: it publishes no such port.
+        """
+        __tracebackhide__ = True  # a port that is not there is the caller's word
+        if end := by_number(self.endpoints).get(port):
+            return end
+        have = ", ".join(str(end.left) for end in self.endpoints) or "none"
+        raise ConfigError(
+            f"Service {self.name!r} of stack {self.stack!r} publishes no port {port}; it publishes: {have}"
+        )
 
     def _facts(self) -> ServiceFacts:
         self._known.refuse_attached("to know its state or log")

@@ -144,7 +144,7 @@ def test_a_probe_waits_for_an_answer_that_is_not_no(project: Project) -> None:
     """A probe must not hold when its query answers false, and end at once when it is no SQL."""
     for query, told in (("SELECT false", "gave no row whose first value is true"), ("SELEC", "syntax error at")):
         write(project, ready=[{"sql": query}])
-        run = project.run(wait_timeout="4s")
+        run = project.run(wait_timeout="10s")
         with pytest.raises(BrokenStack, match=told), running(run):
             run.bring("s")
 
