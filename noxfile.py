@@ -19,6 +19,7 @@ from harness.nox_sessions import (
     nightly,
     plugins,
     podman,
+    subjects,
     tests,
     types,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "nightly",
     "plugins",
     "podman",
+    "subjects",
     "tests",
     "types",
 ]

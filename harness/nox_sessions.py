@@ -134,6 +134,18 @@ def integration(session: nox.Session) -> None:
 
 
 @nox.session
+def subjects(session: nox.Session) -> None:
+    """The forwarder suite with each other subject of its table: nox -s subjects -- [SUBJECT] [PYTEST ARGS]."""
+    install(session, "test", extras="all")
+    table = tomllib.loads(Path("integration_tests/forwarder/subjects.toml").read_text(encoding="utf-8"))
+    words = list(session.posargs)
+    chosen = [words.pop(0)] if words and words[0] in table else [name for name in table if name != "ours"]
+    codes = {name: _suite(session, "forwarder", words, {"FORWARDER_SUBJECT": name}) for name in chosen}
+    if problems := [f"{name}: {_exit(code)}" for name, code in codes.items() if code]:
+        session.error("; ".join(problems))
+
+
+@nox.session
 def long(session: nox.Session) -> None:
     """The tests of a system that are marked long, for ten minutes each unless --long-run says otherwise."""
     install(session, "test", extras="all")
@@ -356,7 +368,7 @@ def campaign(session: nox.Session) -> None:
 
 @nox.session(python=False)
 def nightly(session: nox.Session) -> None:
-    """What is too long for every change: oldest versions, other plugins, mutants, long runs, kills, engines, Podman."""
+    """What is too long for every change: minimums, plugins, mutants, long runs, kills, engines, subjects, Podman."""
     for name, words in (
         ("minimums", ()),
         ("plugins", ()),
@@ -364,6 +376,7 @@ def nightly(session: nox.Session) -> None:
         ("long", ("forwarder", "--engine", "both")),
         ("campaign", ("--kills", "300")),
         ("integration", ("all", "--engine", "both")),
+        ("subjects", ()),
         ("podman", ()),
     ):
         session.notify(name, words)

@@ -189,6 +189,17 @@ def test_the_service_that_broke_is_told_once(project: Project) -> None:
     )
 
 
+def test_a_service_that_does_not_settle_is_told(project: Project) -> None:
+    """A stack that does not come up must be one annotation at the first test, and be named in the summary."""
+    project.stack("s", {"web": web(words=("say:::error::logged", "exit:3"))})
+    summary = suite(project, "def test_it(web): pass\ndef test_next(web): pass\n")
+    done = pytest_in(project)
+    assert done.code == 12, done.stdout
+    told = [line for line in commands(done.stdout) if line.startswith("::error")]
+    assert [line.partition(",title=")[0] for line in told] == ["::error file=suite/test_it.py,line=1"]
+    assert "### Services that broke\n\n- `web` under 2 tests\\\n  `Service 'web' ended with" in summary.read_text()
+
+
 def test_a_module_that_cannot_be_imported_is_annotated(project: Project) -> None:
     """A collection error must be annotated where a stack was asked for elsewhere."""
     project.stack("s", {"web": web()})

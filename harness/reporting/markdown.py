@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 MOST = 50  # entries of a list
 LONGEST = 300  # characters of a line
 _LONG_STAGE = 0.5  # seconds
+_SERVICE = re.compile(r"Service '([^']+)' ")
 
 
 def literal(text: str) -> str:
@@ -32,12 +33,11 @@ def literal(text: str) -> str:
 def markdown(shown: RunShown) -> str:
     """Return a run as a section of a Markdown document."""
     facts = shown.facts
-    system = facts.get("system")
-    lines = [f"## {literal(str(system)) if system else 'Tests'} on {literal(str(facts.get('engine', '?')))}", ""]
+    lines = [f"## Tests on {literal(str(facts.get('engine', '?')))}", ""]
     lines += [f"{_capital(shown.counts)}. {_capital(shown.ending)}.", ""]
     if reason := facts.get("reason"):
         lines += _section("Reason", [literal(line) for line in str(reason).splitlines() if line.strip()])
-    lines += _section("Services that broke", _faults(facts.get("faults") or ()))
+    lines += _section("Services that broke", _broken_services(shown))
     bad = [f"{test['status']}: {literal(test['test'])}\\\n  {literal(test['line'])}" for test in shown.bad]
     lines += _section("Broken and failed tests", bad)
     slow = [(test["seconds"], f"{literal(test['test'])}") for test in shown.slowest]
@@ -61,10 +61,19 @@ def _section(title: str, entries: Sequence[str]) -> list[str]:
     return [f"### {title}", "", *(f"- {entry}" for entry in entries[:MOST]), *more, ""] if entries else []
 
 
-def _faults(faults: Sequence[dict[str, str]]) -> list[str]:
-    """Return each service that broke under a test, once for each reason, with the number of tests that it broke."""
-    tests: dict[tuple[str, str], set[str]] = {}
-    for fault in faults:
-        tests.setdefault((fault["service"], fault["summary"]), set()).add(fault["test"])
-    under = {cause: literal(min(names)) if len(names) == 1 else f"{len(names)} tests" for cause, names in tests.items()}
-    return [f"{literal(cause[0])} under {names}\\\n  {literal(cause[1])}" for cause, names in under.items()]
+def _broken_services(shown: RunShown) -> list[str]:
+    """Return each service that broke, once for each reason, with the test or the number of tests that it broke.
+
+    One that died under a test is noted by the run; of one that did not settle, the tests say so that need it.
+    """
+    faults = [(fault["service"], fault["summary"], fault["test"]) for fault in shown.facts.get("faults") or ()]
+    known = {service for service, _, _ in faults}
+    for test in shown.bad:
+        match = _SERVICE.match(test["line"]) if test["status"] == "broken" else None
+        if match and match[1] not in known:
+            faults.append((match[1], test["line"], test["test"]))
+    tests: dict[tuple[str, str], list[str]] = {}
+    for service, why, test_name in faults:
+        tests.setdefault((service, why), []).append(test_name)
+    under = {cause: literal(names[0]) if len(names) == 1 else f"{len(names)} tests" for cause, names in tests.items()}
+    return [f"{literal(service)} under {under[service, why]}\\\n  {literal(why)}" for service, why in tests]

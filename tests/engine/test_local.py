@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+import venv
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from containers import Dock
 
 HARNESS = ("-c", "from harness.invoke_tasks import main; main()")
+SERVING = ("serve:{address}:{port:8080}:0", "wait")
 SERVE = f"{sys.executable} {ACTOR} 'say:it is me' serve:{{address}}:{{port:8080}}:0 wait"
 
 
@@ -176,6 +178,36 @@ def test_a_local_build_outside_of_the_checkout(project: Project, tmp_path: Path)
     )
     code, said = _started(project, "-m", "pytest", "--local-build", str(build), "test_s.py")
     assert code == 0, said
+
+
+def test_a_local_build_runs_with_an_interpreter_of_its_own(project: Project) -> None:
+    """A subject must be able to run in the virtual environment of its folder, with that one's packages."""
+    build = project.root / "build"
+    venv.create(build / ".venv", symlinks=True)
+    future = "from __future__ import annotations\n"
+    (build / "web.py").write_text(ACTOR.read_text().replace(future, f"{future}import only_there\n"))
+    local = {"command": ["{build}/.venv/bin/python", "{build}/web.py", "say:built", *SERVING], "cwd": "{build}"}
+    project.stack("s", {"web": web(subject="web", local=local)})
+    (project.root / "test_s.py").write_text(
+        "def test_built(stack):\n    assert 'built' in stack.service('web').logs()\n"
+    )
+    code, said = _started(project, "-m", "pytest", "--local-build", str(build), "test_s.py")
+    assert (code, "No module named 'only_there'" in said) == (12, True), said
+    (packages,) = (build / ".venv" / "lib").glob("python*/site-packages")
+    (packages / "only_there.py").write_text("")
+    code, said = _started(project, "-m", "pytest", "--local-build", str(build), "test_s.py")
+    assert code == 0, said
+
+
+def test_an_interpreter_that_is_not_there_is_told(project: Project) -> None:
+    """A virtual environment that was not made yet must be exit 10 with the path that was looked for."""
+    build = project.root / "build"
+    build.mkdir()
+    local = {"command": ["{build}/.venv/bin/python", str(ACTOR), *SERVING]}
+    project.stack("s", {"web": web(subject="web", local=local)})
+    (project.root / "test_s.py").write_text(TESTS)
+    code, said = _started(project, "-m", "pytest", "--local-build", str(build), "test_s.py")
+    assert (code, ".venv/bin/python' was not found" in said) == (10, True), said
 
 
 @pytest.mark.parametrize("option", ["--local", "--local-build"])

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from suite import FC00, JSON, PATIENCE, RF5K, Forwarder
+from subjects import DIALECTS, FEATURES
+from suite import FC00, JSON, PATIENCE, PROBLEM, RF5K, SUBJECT, Forwarder
 
 import harness
+from harness.errors import CONFIGURATION
 from harness.helpers.epics import Epics
 from harness.helpers.kafka import Kafka
 
@@ -37,8 +40,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the marker."""
+    """Declare the markers, and have stacks start the subject that was chosen."""
     config.addinivalue_line("markers", "long: runs as long as --long-run says")
+    config.addinivalue_line("markers", "subject(dialect or feature, ...): is for forwarders that have these")
+    if PROBLEM:
+        pytest.exit(PROBLEM, returncode=CONFIGURATION)
+    SUBJECT.set_in(os.environ)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip, with the reason, tests of what the subject does not have, before anything is started for them."""
+    for item in items:
+        needed = [name for marker in item.iter_markers("subject") for name in marker.args]
+        if unknown := [name for name in needed if name not in (*DIALECTS, *FEATURES)]:
+            raise pytest.UsageError(f"{item.nodeid}: mark.subject knows no {unknown[0]!r}")
+        parameters = getattr(item, "callspec", None)
+        given = parameters.params if parameters else {}
+        needed += [given[name].name for name in ("dialect", "binary") if name in given]
+        if reason := SUBJECT.lacks(needed):
+            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @contextmanager

@@ -1,19 +1,25 @@
-"""What the tests of the forwarder share: its commands in all dialects, and what its messages mean."""
+"""What the tests of the forwarder share: its commands in all dialects, what its messages mean, and which it is."""
 
 from __future__ import annotations
 
 import json
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+import pytest
 from streaming_data_types.fbschemas.forwarder_config_update_fc00.Protocol import Protocol
 from streaming_data_types.fbschemas.forwarder_config_update_fc00.UpdateType import UpdateType
 from streaming_data_types.fbschemas.logdata_f142 import LogData, Value
+from streaming_data_types.fbschemas.logdata_f144 import Value as F144Value
+from streaming_data_types.fbschemas.logdata_f144 import f144_LogData
 from streaming_data_types.forwarder_config_update_fc00 import StreamInfo as Fc00Stream
 from streaming_data_types.forwarder_config_update_rf5k import StreamInfo as Rf5kStream
+from subjects import DEFAULT, Subject, chosen
 
+from harness.clock import Deadline
+from harness.errors import ConfigError
 from harness.helpers import flatbuffers
 
 if TYPE_CHECKING:
@@ -24,6 +30,17 @@ if TYPE_CHECKING:
 
 # Seconds to wait for a message. A broken subject keeps every test waiting that long, so its runs give less.
 PATIENCE = float(os.environ.get("FORWARDER_PATIENCE", "10"))
+
+
+def _choose() -> tuple[Subject, str]:
+    """Return the subject that is tested, and what is wrong with the choice of it, which conftest.py tells."""
+    try:
+        return chosen(os.environ), ""
+    except ConfigError as error:
+        return Subject(DEFAULT, ("json",), "f142", 0, ""), str(error)
+
+
+SUBJECT, PROBLEM = _choose()
 _PROTOCOLS = {"pva": Protocol.PVA, "ca": Protocol.CA, "fake": Protocol.FAKE}
 
 
@@ -48,7 +65,7 @@ class Json:
             {
                 "channel": one.channel,
                 "channel_provider_type": one.provider,
-                "converter": {"schema": "f142", "topic": one.topic},
+                "converter": {"schema": SUBJECT.data, "topic": one.topic},
             }
             for one in streams
         ]
@@ -73,7 +90,7 @@ class Binary:
         return flatbuffers.encode(self.name, config_change=change, streams=list(streams))
 
     def _stream(self, channel: str, topic: str, protocol: int, *, periodic: bool = True) -> Any:
-        schema = "f142" if topic else ""
+        schema = SUBJECT.data if topic else ""
         if self.name == "rf5k":
             return Rf5kStream(channel, schema, topic, protocol)
         return Fc00Stream(channel, schema, topic, protocol, int(periodic))
@@ -89,7 +106,7 @@ class Binary:
 
     def remove(self, channel: str = "", topic: str = "") -> bytes:
         """Return the command that removes what matches; ``*`` and ``?`` are wildcards."""
-        schema = "f142" if topic else ""
+        schema = SUBJECT.data if topic else ""
         one = Rf5kStream(channel, schema, topic, 0) if self.name == "rf5k" else Fc00Stream(channel, schema, topic, 0, 0)
         return self._message(UpdateType.REMOVE, [one])
 
@@ -103,6 +120,61 @@ class Binary:
 
 
 JSON, RF5K, FC00 = Json(), Binary("rf5k"), Binary("fc00")
+ANY: Json | Binary = {one.name: one for one in (JSON, RF5K, FC00)}[SUBJECT.commands[0]]
+"""Commands as the subject takes them, for tests in which their dialect does not matter."""
+
+
+class Data:
+    """A consumer of updates, which passes over what the subject sends beside them."""
+
+    def __init__(self, consumer: KafkaConsumer, beside: Iterable[str]) -> None:
+        self._consumer = consumer
+        self._beside = frozenset(beside)
+        self.seek_to_start, self.seek_to_end = consumer.seek_to_start, consumer.seek_to_end
+
+    def __enter__(self) -> Self:
+        self._consumer.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._consumer.close()
+
+    def _is_update(self, message: Message) -> bool:
+        return not self._beside or flatbuffers.file_identifier(message.value or b"") not in self._beside
+
+    def wait_for(self, wanted: Callable[[Message], object], timeout: float | None = None, *, what: str) -> Message:
+        """Return the first update for which ``wanted`` is true. Raises WaitTimeout."""
+        return self.wait_for_n(1, wanted, timeout, what=what)[0]
+
+    def wait_for_n(
+        self,
+        count: int,
+        wanted: Callable[[Message], object] = lambda _: True,
+        timeout: float | None = None,
+        *,
+        what: str,
+    ) -> list[Message]:
+        """Return the first ``count`` updates for which ``wanted`` is true. Raises WaitTimeout."""
+        __tracebackhide__ = True
+        return self._consumer.wait_for_n(count, lambda one: self._is_update(one) and wanted(one), timeout, what=what)
+
+    def collect_until(self, wanted: Callable[[Message], object], *, what: str) -> list[Message]:
+        """Return every update up to and with the first for which ``wanted`` is true. Raises WaitTimeout."""
+        __tracebackhide__ = True
+        came = self._consumer.collect_until(lambda one: self._is_update(one) and wanted(one), what=what)
+        return [message for message in came if self._is_update(message)]
+
+    def drain(self) -> list[Message]:
+        """Return the updates that are there."""
+        return [message for message in self._consumer.drain() if self._is_update(message)]
+
+    def poll(self, seconds: float) -> Message | None:
+        """Return the next update, None when none comes in time."""
+        end = Deadline.after(seconds)
+        while True:
+            message = self._consumer.poll(end.remaining())
+            if message is None or self._is_update(message):
+                return message
 
 
 @dataclass
@@ -127,11 +199,11 @@ class Forwarder:
 
     def add(self, channels: Iterable[str], provider: str, topic: str = "") -> None:
         """Send one add command for several channels."""
-        self.send(JSON.add(*self.streams(channels, provider, topic)))
+        self.send(ANY.add(*self.streams(channels, provider, topic)))
 
-    def data(self, topic: str = "") -> KafkaConsumer:
+    def data(self, topic: str = "") -> Data:
         """Return a consumer of the data that comes from now on."""
-        return self.kafka.consumer(topic or self.data_topic)
+        return Data(self.kafka.consumer(topic or self.data_topic), SUBJECT.beside)
 
     def status(self) -> KafkaConsumer:
         """Return a consumer of the status messages that come from now on."""
@@ -145,7 +217,7 @@ class Forwarder:
 
     def reset(self) -> None:
         """Take all its streams away."""
-        self.status_after(JSON.remove_all(), lambda channels: not channels, "without streams")
+        self.status_after(ANY.remove_all(), lambda channels: not channels, "without streams")
 
     def next_life(self, service: Service) -> Message:
         """End it, start it again, and return its first status: from then on it takes commands."""
@@ -168,14 +240,17 @@ def channels_in(message: Message) -> set[str]:
 
 
 def update_of(message: Message) -> Any:
-    """Return the decoded f142 update in a message."""
-    return flatbuffers.decode(message.value or b"", schema="f142").value
+    """Return the decoded update in a message."""
+    return flatbuffers.decode(message.value or b"", schema=SUBJECT.data).value
 
 
 def value_type(message: Message) -> str:
-    """Return the type of the value in an f142 message as the buffer names it, such as Double or ArrayFloat."""
-    number = LogData.LogData.GetRootAsLogData(message.value, 0).ValueType()
-    return next(str(name) for name, value in vars(Value.Value).items() if value == number)
+    """Return the type of the value in an update as the buffer names it, such as Double or ArrayFloat."""
+    f144 = SUBJECT.data == "f144"
+    root = f144_LogData.f144_LogData.GetRootAsf144_LogData if f144 else LogData.LogData.GetRootAsLogData
+    number = root(message.value, 0).ValueType()
+    names = vars(F144Value.Value if f144 else Value.Value)
+    return next(str(name) for name, value in names.items() if value == number)
 
 
 def of(channel: str, value: Any = None) -> Callable[[Message], bool]:
@@ -198,3 +273,8 @@ def each_of(*channels: str) -> Callable[[Message], bool]:
         return not left
 
     return wanted
+
+
+def needs(*names: str) -> pytest.MarkDecorator:
+    """Mark a test that is for subjects with these dialects and features only."""
+    return pytest.mark.subject(*names)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from suite import FC00, JSON, RF5K, of, update_of
+from suite import ANY, FC00, JSON, RF5K, needs, of, update_of
 
 if TYPE_CHECKING:
     from suite import Binary, Forwarder, Json
@@ -40,7 +40,7 @@ def test_what_each_dialect_adds_is_forwarded(
 def test_wildcards_remove_what_they_match(forwarder: Forwarder, binary: Binary, provider: str) -> None:
     """In a REMOVE, ? must stand for one letter and * for any number of them."""
     channels = {"SIMPLE:MANY1", "SIMPLE:MANY2", "SIMPLE:MANY10", "SIMPLE:MANY20", "SIMPLE:OTHER"}
-    command = JSON.add(*forwarder.streams(sorted(channels), provider))
+    command = ANY.add(*forwarder.streams(sorted(channels), provider))
     assert forwarder.status_after(command, lambda found: len(found) >= 5, "with five streams") == channels
     found = forwarder.status_after(binary.remove("SIMPLE:MANY?"), lambda found: len(found) < 5, "with fewer streams")
     assert found == {"SIMPLE:MANY10", "SIMPLE:MANY20", "SIMPLE:OTHER"}
@@ -57,6 +57,7 @@ def test_a_topic_can_be_removed(forwarder: Forwarder, binary: Binary, provider: 
     assert forwarder.status_after(removal, lambda found: len(found) < 3, "with fewer streams") == {"SIMPLE:OTHER"}
 
 
+@needs("fc00")
 def test_replace_leaves_what_stays_alone(forwarder: Forwarder, ioc: Epics, provider: str) -> None:
     """After a REPLACE there must be exactly its streams; one that was there before is not begun anew."""
     ioc.put("SIMPLE:LONG", 21)
@@ -71,6 +72,7 @@ def test_replace_leaves_what_stays_alone(forwarder: Forwarder, ioc: Epics, provi
     assert [update_of(one).value for one in came if one.key == b"SIMPLE:LONG"] == [22]
 
 
+@needs("json", "rf5k", "fc00")
 def test_dialects_can_be_mixed(forwarder: Forwarder, provider: str) -> None:
     """What one dialect has added, the others must be able to remove."""
     channels = ["SIMPLE:LONG", "SIMPLE:STR", "SIMPLE:OTHER"]
@@ -83,9 +85,9 @@ def test_dialects_can_be_mixed(forwarder: Forwarder, provider: str) -> None:
 
 def test_stop_all_stops_everything(forwarder: Forwarder, provider: str) -> None:
     """After stop_all, status must list nothing."""
-    command = JSON.add(*forwarder.streams(["SIMPLE:LONG", "SIMPLE:STR"], provider))
+    command = ANY.add(*forwarder.streams(["SIMPLE:LONG", "SIMPLE:STR"], provider))
     forwarder.status_after(command, lambda channels: len(channels) == 2, "with two streams")
-    assert forwarder.status_after(JSON.remove_all(), lambda channels: not channels, "without streams") == set()
+    assert forwarder.status_after(ANY.remove_all(), lambda channels: not channels, "without streams") == set()
 
 
 @pytest.mark.parametrize(
@@ -105,9 +107,9 @@ def test_stop_all_stops_everything(forwarder: Forwarder, provider: str) -> None:
 )
 def test_a_command_that_is_none_does_no_harm(forwarder: Forwarder, nonsense: bytes) -> None:
     """What is no command must be passed over: the streams stay, and the next command is obeyed."""
-    command = JSON.add(*forwarder.streams(["SIMPLE:LONG"], "pva"))
+    command = ANY.add(*forwarder.streams(["SIMPLE:LONG"], "pva"))
     forwarder.status_after(command, bool, "with a stream")
     forwarder.send(nonsense)
-    command = JSON.add(*forwarder.streams(["SIMPLE:STR"], "pva"))
+    command = ANY.add(*forwarder.streams(["SIMPLE:STR"], "pva"))
     found = forwarder.status_after(command, lambda channels: "SIMPLE:STR" in channels, "with the second stream")
     assert found == {"SIMPLE:LONG", "SIMPLE:STR"}

@@ -1,4 +1,4 @@
-"""Streams that a JSON file names are there from the start."""
+"""Streams that a ANY file names are there from the start."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from conftest import subject_of
-from suite import JSON, each_of, of
+from suite import ANY, each_of, needs, of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import harness
     from harness.helpers.epics import Epics
 
-pytestmark = pytest.mark.usefixtures("kafka_stack", "ioc_stack")
+pytestmark = [pytest.mark.usefixtures("kafka_stack", "ioc_stack"), needs("streams-file")]
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_what_the_file_names_is_forwarded(forwarder: Forwarder, ioc: Epics) -> N
 @pytest.mark.usefixtures("first_status")
 def test_commands_are_obeyed_beside_the_file(forwarder: Forwarder, ioc: Epics) -> None:
     """What the file named can be removed, and other streams added, as ever."""
-    found = forwarder.status_after(JSON.remove("SIMPLE:FILE:LONG"), lambda found: len(found) < 2, "with one stream")
+    found = forwarder.status_after(ANY.remove("SIMPLE:FILE:LONG"), lambda found: len(found) < 2, "with one stream")
     assert found == {"SIMPLE:FILE:OTHER"}
     with forwarder.data() as data:
         forwarder.add(["SIMPLE:FILE:STR"], "ca")

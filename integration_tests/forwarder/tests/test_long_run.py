@@ -18,11 +18,10 @@ from harness.durations import parse_duration
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from suite import Forwarder
+    from suite import Data, Forwarder
 
     import harness
     from harness.helpers.epics import Epics
-    from harness.helpers.kafka import KafkaConsumer
 
 pytestmark = [pytest.mark.usefixtures("kafka_stack", "ioc_stack"), pytest.mark.long]
 
@@ -90,7 +89,7 @@ class Report:
         self.growth = later[-1] - later[0]
 
 
-def _take(data: KafkaConsumer, got: dict[str, list[int]], until: Deadline) -> None:
+def _take(data: Data, got: dict[str, list[int]], until: Deadline) -> None:
     """Read what comes until a moment."""
     while True:
         message = data.poll(until.remaining())
@@ -100,7 +99,7 @@ def _take(data: KafkaConsumer, got: dict[str, list[int]], until: Deadline) -> No
             return
 
 
-def _load(forwarder: Forwarder, ioc: Epics, data: KafkaConsumer, subject: psutil.Process, seconds: float) -> Report:
+def _load(forwarder: Forwarder, ioc: Epics, data: Data, subject: psutil.Process, seconds: float) -> Report:
     """Change all PVs at a steady pace, and keep count."""
     report = Report(seconds)
     sent: dict[str, list[int]] = {name: [] for name in CHANNELS}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from suite import JSON, PATIENCE, Forwarder, update_of
+from suite import ANY, PATIENCE, Forwarder, needs, update_of
 
 from harness.helpers.kafka import Kafka, KafkaFailure, Security
 from integration_tests.forwarder.users import USER, password
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import harness
 
-pytestmark = pytest.mark.needs("compose")
+pytestmark = [pytest.mark.needs("compose"), needs("passwords")]
 MECHANISMS = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 
 
@@ -37,7 +37,7 @@ def forwarder(sasl: harness.Stack) -> Iterator[Forwarder]:
 def test_a_forwarder_with_a_password_does_its_work(forwarder: Forwarder) -> None:
     """Commands, status and data must go through a broker that asks for a password, each by another mechanism."""
     with forwarder.data() as data:
-        command = JSON.add(*forwarder.streams(["FAKE:1"], "fake"))
+        command = ANY.add(*forwarder.streams(["FAKE:1"], "fake"))
         assert forwarder.status_after(command, bool, "with a stream") == {"FAKE:1"}
         assert [int(update_of(one).value) for one in data.wait_for_n(3, what="fake updates")] == [1, 2, 3]
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from conftest import subject_of
-from suite import JSON, channels_in, of
+from suite import ANY, channels_in, needs, of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import harness
     from harness.helpers.epics import Epics
 
-pytestmark = pytest.mark.usefixtures("kafka_stack", "ioc_stack")
+pytestmark = [pytest.mark.usefixtures("kafka_stack", "ioc_stack"), needs("storage")]
 # What the seed has stored, see config-files/stored_streams.rf5k.
 STORED = {"SIMPLE:KEPT:LONG", "SIMPLE:KEPT:OTHER"}
 
@@ -45,7 +45,7 @@ def test_the_streams_of_one_life_are_those_of_the_next(
         "with both streams",
     )
     for gone in ("SIMPLE:KEPT:MORE", *STORED):
-        forwarder.send(JSON.remove(gone))
+        forwarder.send(ANY.remove(gone))
     with forwarder.status() as status:
         status.wait_for(lambda one: channels_in(one) == {"SIMPLE:KEPT:STR"}, what="status with SIMPLE:KEPT:STR only")
     assert channels_in(forwarder.next_life(stored_config.service("forwarder"))) == {"SIMPLE:KEPT:STR"}
@@ -64,5 +64,5 @@ def test_what_is_stored_but_no_command_does_no_harm(stored_config: harness.Stack
     """A storage topic whose last message is nonsense must not keep the forwarder from working."""
     forwarder.kafka.send("TEST_storedStreams", b"\0\1 no command")
     assert channels_in(forwarder.next_life(stored_config.service("forwarder"))) == set()
-    command = JSON.add(*forwarder.streams(["SIMPLE:KEPT:LONG"], "pva"))
+    command = ANY.add(*forwarder.streams(["SIMPLE:KEPT:LONG"], "pva"))
     assert forwarder.status_after(command, bool, "with a stream") == {"SIMPLE:KEPT:LONG"}
