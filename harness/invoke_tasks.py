@@ -130,6 +130,11 @@ def _building(*, build: bool, no_build: bool) -> str:
     return "always" if build else "never" if no_build else ""
 
 
+def _switch(name: str, *, on: bool) -> dict[str, str]:
+    """Return what a flag without value adds to the options."""
+    return {name: "yes"} if on else {}
+
+
 def _guarded(body: Callable[..., None], taken: Sequence[str]) -> Callable[..., None]:
     """Turn our errors into their text and exit code, a reader that went away into silence."""
 
@@ -249,32 +254,36 @@ def _explain(settings: Settings, *, fresh: bool, json: bool) -> None:
 
 @_task(
     system="a system, or all: each in turn",
+    restart_changed=OPTIONS["restart_changed"].help,
     wait_to_attach_debugger=OPTIONS["wait_to_attach_debugger"].help,
 )
-def test(asked: _Asked, *, wait_to_attach_debugger: bool = False) -> None:
+def test(asked: _Asked, *, restart_changed: bool = False, wait_to_attach_debugger: bool = False) -> None:
     """Run the suite: start what is missing, leave up what was up. Words after -- go to pytest.
 
     Example: harness test -- -k alarms -x
     """
     each = asked.options.get("system") == verbs.test.ALL
-    settings = asked.settings(**({"system": ""} if each else {}))
+    instead = {"system": ""} if each else {}
+    settings = asked.settings(**instead, **_switch("restart_changed", on=restart_changed))
     options = {name: value for name, value in asked.options.items() if name in TAKERS["pytest"]}
     options["stack"] = settings.stack if asked.stack else ""
     # The plugin has no options for the others.
     others = {variable(name): value for name, value in asked.options.items() if value and name not in options}
     words = [f"--harness-local={line}" for line in asked.local]
     words += ["--harness-wait-to-attach-debugger"] if wait_to_attach_debugger else []
+    words += ["--harness-restart-changed"] if restart_changed else []
     if code := verbs.test.run_suites(settings, _say, options, [*words, *_remainder()], {**os.environ, **others}):
         raise Exit(code=code)
 
 
-@_task()
-def run(asked: _Asked) -> None:
+@_task(restart_changed=OPTIONS["restart_changed"].help)
+def run(asked: _Asked, *, restart_changed: bool = False) -> None:
     """Run the command after -- with a stack around it; each endpoint is HARNESS_ENDPOINT_<SERVICE>_<PORT>=host:port.
 
     Example: harness run --stack kafka -- ./suite.sh --verbose
     """
-    if code := verbs.run.run_command(asked.settings(), _say, _remainder()):
+    settings = asked.settings(**_switch("restart_changed", on=restart_changed))
+    if code := verbs.run.run_command(settings, _say, _remainder()):
         raise Exit(code=code)
 
 

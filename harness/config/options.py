@@ -80,6 +80,13 @@ OPTIONS = {
     "keep_runs": Option(key="keep-runs", kind=int, default="20", named="Number of runs to keep"),
     "steady": Option(key="steady", default="1s", named="Time for which services must run,"),
     "strict_variables": Option(key="strict-variables", kind=bool, default="no", named="Whether variables must be set:"),
+    "restart_changed": Option(
+        key="restart-changed",
+        kind=bool,
+        default="no",
+        named="Whether changed services are restarted:",
+        help="rebuild and restart services of what is up that changed since they were started, and what must see it",
+    ),
     "stack": Option(
         help="a stack's name, or a Compose file; again for files laid over it (default: the system's default stack)",
         metavar="S",
@@ -118,6 +125,7 @@ TAKERS = {
         "addresses",
         "local_build",
         "local",
+        "restart_changed",
         "wait_to_attach_debugger",
     ),
     "up": (*_STARTING, "ttl"),

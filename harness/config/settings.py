@@ -89,6 +89,7 @@ class Settings:
         ttl: seconds that a kept environment may stay unused.
         keep_runs: how many of the newest runs have their folders left.
         steady: seconds that a service which cannot be asked must have run to count as one that runs.
+        restart_changed: whether services of what is up that changed since they were started are made again by a run.
         strict_variables: whether a variable of a stack file that is not set and has no default is an error.
         environ: the environment, for Compose and for services.
         origins: setting name -> where its value came from.
@@ -120,6 +121,7 @@ class Settings:
     keep_runs: int
     steady: float
     strict_variables: bool
+    restart_changed: bool
     environ: Mapping[str, str]
     origins: Mapping[str, str]
 
@@ -441,6 +443,7 @@ def load_settings(
         ttl=values.seconds("ttl") or 0.0,
         steady=values.seconds("steady") or 0.0,
         strict_variables=values.truth("strict_variables"),
+        restart_changed=values.truth("restart_changed"),
         profiles=values.profiles(environ),
         local_build=values.folder("local_build"),
         wait_to_attach_debugger=values.truth("wait_to_attach_debugger"),

@@ -333,6 +333,7 @@ class Containers:
         free: services that are all there when their containers are created: starting these, in any order, is all that
             is left to do.
         subnets: network that is to be made -> the subnets that its file gives it.
+        again: whether services are created that were before: their containers are replaced.
     """
 
     project: str
@@ -342,6 +343,7 @@ class Containers:
     recipes: Mapping[str, Recipe] = field(default_factory=dict, repr=False)
     free: frozenset[str] = frozenset()
     subnets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    again: bool = False
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 

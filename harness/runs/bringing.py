@@ -13,15 +13,16 @@ from harness.artifacts import full_disk_told
 from harness.clock import Aside, add_guard
 from harness.daemon import ask
 from harness.engine.compose.building import BUILD_BUDGET
-from harness.engine.driver import PortTaken
+from harness.engine.driver import PortTaken, act_by_keeper
 from harness.engine.fingerprint import parts_of
+from harness.engine.known import Known
 from harness.engine.layout import endpoints, free_port_of, refuse_remote
 from harness.errors import BrokenStack, HarnessError, relative
 from harness.keeper.messages import Acquire, AskExposed, Lease, Settled
-from harness.runs.changes import remember, take
+from harness.runs.changes import remember, remembered, take
 from harness.runs.data import folders_of
 from harness.runs.images import images_of
-from harness.runs.planning import Planned, store_for
+from harness.runs.planning import Planned, only, store_for
 from harness.runs.settling import Settling
 from harness.runs.stack import Stack
 from harness.runs.turns import give_back, ports_of, take_ports
@@ -29,10 +30,9 @@ from harness.seeding import Surroundings
 from harness.stack import broker_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from harness.engine import Image, StackPlan
-    from harness.engine.known import Known
     from harness.engine.layout import Layout, Stranger
     from harness.keeper.messages import Acquired
     from harness.runs.planning import Site
@@ -170,7 +170,8 @@ class Bringing:
         choice = self._site.choice
         parts = parts_of(stack, plan, choice.local, localhost=choice.is_localhost)
         if not answer["build"]:
-            return self._use(self._planned(stack, plan, layout), answer["record"], parts)
+            record = self._replace(stack, plan, layout, answer["record"], parts)
+            return self._use(self._planned(stack, plan, layout), record, parts)
         snapshot = take(self._site.choice.settings, stack, plan)
         contents = Aside(snapshot.digest)
         self._take_ports(stack, layout)  # those of before are gone with another worker's stack, maybe
@@ -242,21 +243,47 @@ class Bringing:
             plan = launch.prepare(self._say)
         return replace(self._planned(stack, plan, layout), launch=launch, seeds=plan.seeds)
 
+    def _replace(
+        self, stack: Declared, plan: StackPlan, layout: Layout, record: dict[str, Any], parts: dict[str, str]
+    ) -> dict[str, Any]:
+        """Make those services of a stack that is up again that changed, if that is wanted; return its new record."""
+        reuse, environment = self._run.reuse, self._environment
+        declared = {service.service: service for service in plan.services}
+        replacement = reuse.to_replace(environment, self._site.tree, stack, declared, (record, parts))
+        if not replacement.names:
+            return record
+        with reuse.alone_at_it(environment.settings):
+            for line in replacement.lines():
+                self._say(line)
+            snapshot = take(environment.settings, stack, plan)
+            planned = self._prepare(stack, only(plan, replacement.names), layout)
+            planned = replace(planned, seeds=tuple(seed for seed in planned.seeds if seed.key in replacement.seeds))
+            for name in reversed(replacement.names):
+                self._stop(planned, name)
+            settling = self._settling(planned)
+            settling.takes_as_there(declared.keys() - set(replacement.names))
+            known = {name: Known.from_dict(table) for name, table in record["services"].items()}
+            self._bring_up(settling, layout, replacement.names, known)
+            known |= {name: one for name, one in settling.services().items() if name in replacement.names}
+            old = remembered(environment.folder, stack.name)
+            snapshot.digest()
+            remember(environment.folder, stack.name, old.replaced(snapshot, replacement.names) if old else snapshot)
+            tables = {name: service.as_dict() for name, service in known.items()}
+            record = {**record, "services": tables, "parts": parts}
+            environment.link.ask(Settled(stack=stack.name, record=record))
+            reuse.replaced |= set(replacement.names)
+        return record
+
+    def _stop(self, planned: Planned, name: str) -> None:
+        """End a service that is replaced. Raises HarnessError."""
+        plan = planned.plans[name]
+        act_by_keeper(plan, "stop", plan.grace, self._environment)
+
     def _build(self, planned: Planned, layout: Layout) -> dict[str, Known]:
         """Start, settle and seed a stack."""
         ended = self._environment.report.timed("stack", planned.stack.name)
         settling = self._settling(planned)
-        self._started.append(settling)
-        held = planned.held_back
-        early = [seed for seed in planned.seeds if seed.before]
-        settling.settle(name for name in planned.plans if name not in held)
-        for seed in early:
-            settling.plant(seed, self._surroundings(settling, layout))
-        settling.settle(name for name in planned.plans if name in held)
-        for seed in planned.seeds:
-            if seed not in early:
-                settling.plant(seed, self._surroundings(settling, layout))
-        settling.await_seeded_topics()
+        self._bring_up(settling, layout, planned.plans, {})
         if planned.stack is not self._site.tree.root:  # those above are brought up now, and see to their own services
             if settling.endings.outlasts_settling():
                 settling.await_steady()
@@ -266,15 +293,32 @@ class Bringing:
         ended()
         return settling.services()
 
+    def _bring_up(self, settling: Settling, layout: Layout, names: Collection[str], there: Mapping[str, Known]) -> None:
+        """Start and settle some services of a stack, and plant its seeds when each is due; others are ``there``."""
+        planned = settling.planned
+        self._started.append(settling)
+        held = planned.held_back
+        early = [seed for seed in planned.seeds if seed.before]
+        wanted = [name for name in planned.plans if name in names]
+        settling.settle(name for name in wanted if name not in held)
+        for seed in early:
+            settling.plant(seed, self._surroundings(settling, layout, there))
+        settling.settle(name for name in wanted if name in held)
+        for seed in planned.seeds:
+            if seed not in early:
+                settling.plant(seed, self._surroundings(settling, layout, there))
+        settling.await_seeded_topics()
+
     def _settling(self, planned: Planned) -> Settling:
         settling = self._run.settled[planned.stack.name] = Settling(planned, self._say)
         settling.probing.ask_later()
         return settling
 
-    def _surroundings(self, settling: Settling, layout: Layout) -> Surroundings:
+    def _surroundings(self, settling: Settling, layout: Layout, there: Mapping[str, Known]) -> Surroundings:
         """Return what a seed of a stack sees."""
         environment, site, stack = self._environment, self._site, settling.stack
-        visible = {**site.settled_below(stack), **settling.services()}
+        own = {name: there.get(name, one) for name, one in settling.services().items()}
+        visible = {**site.settled_below(stack), **own, **settling.services(started=True)}
 
         def address(service: str, port: int) -> tuple[str, int]:
             return site.address(stack, layout, service, port)

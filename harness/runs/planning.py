@@ -19,7 +19,7 @@ from harness.runs.known import checkout_of, record_in
 from harness.stack import Store, by_number, login_of, store_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from harness.engine import Image, ServicePlan, StackPlan
     from harness.engine.driver import Launch
@@ -178,3 +178,11 @@ class Planned:
             held |= users
             more = bool(users)
         return {name for name in held if name}
+
+
+def only(plan: StackPlan, names: Collection[str]) -> StackPlan:
+    """Return a plan of a stack that is up, of which only some services are made, again; nothing else is built."""
+    if not plan.containers:
+        return plan
+    build = tuple(name for name in plan.containers.build if name in names)
+    return replace(plan, containers=replace(plan.containers, build=build, subnets={}, again=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +13,18 @@ from harness.errors import BrokenStack, ConfigError
 from harness.keeper.messages import Services
 from harness.runs.changes import changed_services
 from harness.runs.deaths import died
+from harness.runs.known import changing
+from harness.runs.replacing import Replacement, Seen, beyond_services, decide
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from harness.config import Settings
+    from harness.engine import ServicePlan
     from harness.keeper.messages import ServiceFacts
     from harness.runs.environment import Environment
+    from harness.stack import Stack as Declared
+    from harness.stack import Tree
 
 ANSWER_BUDGET = 3.0  # for the probes of what was left up, before it is used
 KEPT = "kept"  # the hold that ``up`` adds (``keeper.keeper``)
@@ -31,16 +38,73 @@ class Reuse:
         new_run: whether they are used as they are (a test run), or started anew when they were changed (``up``).
         alone: whether the run shares its environment with no other.
 
+        replaces: whether services that changed since they were started are made again.
+
     Attributes:
-        changed: the stacks that were changed since they were started.
+        changed: the stacks that were changed since they were started, and are to be started anew.
+        outdated: services whose images are others now.
+        replaced: services that were made again.
     """
 
-    def __init__(self, say: Callable[[str], None], *, new_run: bool, alone: bool) -> None:
+    def __init__(self, say: Callable[[str], None], *, new_run: bool, alone: bool, replaces: bool = False) -> None:
         self.changed: list[str] = []
+        self.outdated: set[str] = set()
+        self.replaced: set[str] = set()
+        self._replaces = replaces
         self._say = say
         self._new_run = new_run
         self._alone = alone
         self._asked: set[str] = set()  # stacks that were up and were looked at
+
+    def to_replace(
+        self,
+        environment: Environment,
+        tree: Tree,
+        stack: Declared,
+        plans: Mapping[str, ServicePlan],
+        parts: tuple[dict[str, Any], dict[str, str]],
+    ) -> Replacement:
+        """Return which services of a stack that is up are made again before it is used: those that changed.
+
+        None where that is not wanted, or the stack must be started anew, or is used by others: that is told.
+
+        Args:
+            environment: where it is up.
+            tree: the stack with those that it includes.
+            stack: which of them it is.
+            plans: its services as they would be now.
+            parts: what was recorded when it had settled, and what decides how it would run now.
+        """
+        record, now = parts
+        if not self._replaces or stack.name in self._asked or started_otherwise(record["parts"], now):
+            return Replacement()
+        answer = environment.link.ask(Services())
+        holders = answer["stacks"][stack.name]["holders"]
+        if KEPT not in holders:
+            return Replacement()
+        changed = changed_services(environment.folder, stack.name, answer["services"], environment.settings.root)
+        sources = {service.service: service.how for service in changed}
+        if environment.settings.build == "never":  # what is built stays as it is, and is told as ever
+            sources = {name: how for name, how in sources.items() if plans[name].is_local}
+        seen = Seen(record["parts"], now, sources, self.outdated, self.replaced)
+        if beyond := beyond_services(seen.before, seen.now):
+            if self._new_run:
+                self._say(f"stack {stack.name!r}: {beyond[0]}; `harness up` starts it anew")
+            return Replacement()
+        replacement = decide(tree, stack, plans, seen)
+        if replacement.names and not _is_alone(holders):
+            self._say(f"{', '.join(replacement.names)}: not replaced, since others use stack {stack.name!r} now")
+            return Replacement()
+        return replacement
+
+    @contextmanager
+    def alone_at_it(self, settings: Settings) -> Iterator[None]:
+        """Have nobody else change what this checkout keeps; ``up`` sees to that itself."""
+        if self._new_run:
+            with changing(settings, "changed", self._say):
+                yield
+        else:
+            yield
 
     def use(
         self, environment: Environment, stack: str, record: dict[str, Any], parts: dict[str, str]

@@ -64,7 +64,8 @@ class Run:
         self.environment: Environment | None = None
         self._keeper: KeeperToBe | None = None
         self.left: list[str] = []
-        self.reuse = Reuse(self.say_once, new_run=new_run, alone=share is None)
+        replaces = not new_run or (settings.restart_changed and share is None)
+        self.reuse = Reuse(self.say_once, new_run=new_run, alone=share is None, replaces=replaces)
         self._new_run = new_run
         self._said: set[str] = set()
         self._unusable: HarnessError | None = None

@@ -162,11 +162,20 @@ class Settling:
             for asker in askers:
                 asker.close()
 
-    def services(self) -> dict[str, Known]:
-        """Return service -> what is to be remembered of it."""
+    def takes_as_there(self, names: Iterable[str]) -> None:
+        """Take services of the stack as started and ready, or done: they are up, and only others are brought up."""
+        for name in names:
+            for those in (self.progress.started, self.progress.ready, self.progress.proven):
+                those.add(name)
+            if name in self.planned.oneshots:
+                self.progress.done.add(name)
+
+    def services(self, *, started: bool = False) -> dict[str, Known]:
+        """Return service -> what is to be remembered of it; with ``started`` only of those that this has started."""
         return {
             name: Known.of(plan, self._container_of(name), login_of(self.planned.service(name)))
             for name, plan in self.plans.items()
+            if not started or name in self.facts
         }
 
     def _container_of(self, name: str) -> str:

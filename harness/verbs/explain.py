@@ -12,9 +12,11 @@ from harness.engine.identity import Identity
 from harness.errors import relative
 from harness.keeper.networks import Network
 from harness.procs import describe_exit
+from harness.runs.changes import changed_services
 from harness.runs.choice import Choice, choose
 from harness.runs.images import images_of
 from harness.runs.known import checkout_of, record_in, services_of
+from harness.runs.replacing import beyond_services
 from harness.stack import show_config
 
 if TYPE_CHECKING:
@@ -31,7 +33,8 @@ class Explained:
 
     Attributes:
         stack: its name.
-        act: ``start``, ``start anew``, ``leave``, or ``refuse`` where a service of what is up is down.
+        act: ``start``, ``start anew``, ``replace`` (services of it that changed), ``leave``, or ``refuse`` where a
+            service of what is up is down.
         reasons: what differs from what is up, without values; which services are down, and what helps.
         notes: what is not done as its file says.
     """
@@ -58,14 +61,23 @@ def explain(settings: Settings, *, fresh: bool = False) -> tuple[str, list[Expla
     if record:
         answer = services_of(record)
         stacks, services = answer["stacks"], answer["services"]
+    changed = {
+        stack.name: changed_services(Path(record.folder), stack.name, services, settings.root) if record else []
+        for stack in tree.stacks
+    }
     found = []
     plans = _dry_plans(choice, tree, strangers)
     for stack, plan in zip(tree.stacks, plans, strict=True):
         kept = record_in(stacks, stack.name)
         if not kept:
             found.append(Explained(stack.name, "start", ("it is not up",)))
-        elif reasons := differences(kept["parts"], parts_of(stack, plan, choice.local, localhost=choice.is_localhost)):
-            found.append(Explained(stack.name, "start anew", tuple(reasons)))
+        elif reasons := differences(
+            kept["parts"], now := parts_of(stack, plan, choice.local, localhost=choice.is_localhost)
+        ):
+            act = "start anew" if beyond_services(kept["parts"], now) else "replace"
+            found.append(Explained(stack.name, act, (*reasons, *(f"service {one}" for one in changed[stack.name]))))
+        elif changed[stack.name]:
+            found.append(Explained(stack.name, "replace", tuple(f"service {one}" for one in changed[stack.name])))
         elif down := _down(services, stack.name, kept):
             found.append(Explained(stack.name, "refuse", tuple(down)))
         else:

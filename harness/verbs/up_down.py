@@ -36,7 +36,8 @@ def up(
 ) -> dict[str, str]:
     """Bring up the chosen stack and leave it up; return its endpoints (``SERVICE:PORT`` -> ``host:port``).
 
-    What is up already and unchanged is left alone; when a stack was changed since, everything is started anew.
+    What is up already and unchanged is left alone. Services that changed since are replaced, with those that must see
+    it; when more of a stack was changed, everything is started anew.
 
     Args:
         settings: what was asked for.
@@ -55,7 +56,7 @@ def up(
         choice = choose(settings)  # once until something is taken down
         run = Run(choice, say, new_run=False)
         engine = choice.engine.name
-        anew = _reason_to_start_anew(choice, say, fresh=fresh)
+        anew = _reason_to_start_anew(choice, run, say, fresh=fresh)
         if not anew:
             if fresh:
                 _empty_data(choice, say)
@@ -105,8 +106,8 @@ def _leave_up(run: Run, stack: Stack, ttl: float | None) -> dict[str, str]:
     return stack.endpoints()
 
 
-def _reason_to_start_anew(choice: Choice, say: Callable[[str], None], *, fresh: bool) -> str:
-    """Return why what is up cannot be used, "" when it can or nothing is up."""
+def _reason_to_start_anew(choice: Choice, run: Run, say: Callable[[str], None], *, fresh: bool) -> str:
+    """Return why what is up cannot be used, "" when it can or nothing is up; have the run know of images built anew."""
     if not choice.is_up:
         for other in choice.kept.values():
             say(f"{other.env} is up as well, on engine {other.engine}; --engine says which one tasks and tests use")
@@ -115,9 +116,7 @@ def _reason_to_start_anew(choice: Choice, say: Callable[[str], None], *, fresh: 
         return "--fresh"
     if choice.settings.build == "always":
         build_images(choice, say)
-        old = outdated(choice.settings)
-        if old:
-            return f"{', '.join(old)}: the image is another one now"
+        run.reuse.outdated |= set(outdated(choice.settings))
     return ""
 
 

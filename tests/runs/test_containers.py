@@ -650,16 +650,17 @@ def test_up_is_used_by_runs_and_left_up(dock: Dock) -> None:
     assert dock.left() == []
 
 
-def test_up_starts_a_changed_stack_anew(dock: Dock) -> None:
-    """``up`` after a change of a stack's file must start it anew."""
-    dock.stack("s", {"web": dock.web(environment={"N": "1"})})
+def test_up_replaces_a_changed_service_only(dock: Dock) -> None:
+    """``up`` after a change of a service in its file must make that one again, and leave the others."""
+    dock.stack("s", {"web": dock.web(environment={"N": "1"}), "other": dock.up()})
     settings = dock.settings(stack="s")
     up_down.up(settings, dock.said.append, ttl=600)
     ids = dock.containers()
-    dock.stack("s", {"web": dock.web(environment={"N": "2"})})
+    dock.stack("s", {"web": dock.web(environment={"N": "2"}), "other": dock.up()})
     up_down.up(settings, dock.said.append, ttl=600)
     assert dock.containers()["web"] != ids["web"]
+    assert dock.containers()["other"] == ids["other"]
+    assert "web: environment.N changed; it is replaced" in dock.said
     assert "N=2" in dock.container("web")["Config"]["Env"]
-    assert "s: changed since it was started; everything is started anew" in dock.said
     up_down.down(settings, dock.said.append)
     assert dock.left() == []

@@ -127,8 +127,8 @@ def test_what_was_left_stopped_or_paused_is_told_with_the_way_out(project: Proje
     harness(project, "down")
 
 
-def test_up_starts_a_changed_stack_anew_whatever_became_of_it(project: Project) -> None:
-    """A stack that was changed must be started anew by ``up``, also when a service of it has ended."""
+def test_up_replaces_a_changed_service_whatever_became_of_it(project: Project) -> None:
+    """A service that was changed must be made again by ``up``, also when it has ended."""
     os.kill(kept_web(project), signal.SIGKILL)
     project.stack("s", {"web": web(words=("say:new",))})
     harness(project, "up", "--stack", "s")
@@ -213,8 +213,8 @@ def test_up_explains_without_touching_anything(up: Project) -> None:
     path = up.root / "compose" / "s.yaml"
     path.write_text(path.read_text().replace("image: actor", "image: actor\n    environment: {PASSWORD: tiger17}"))
     said = harness(up, "up", "--stack", "s", "--explain").stdout
-    assert "stack s: start anew\n  service web: environment.PASSWORD is new" in said
-    assert "stack low: start anew\n  another stack of the environment was changed" in said
+    assert "stack s: replace\n  service web: environment.PASSWORD is new" in said
+    assert "stack low: leave" in said
     assert "tiger17" not in said
     assert asked(up, "ps")["services"] == before
 

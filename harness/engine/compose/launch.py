@@ -139,7 +139,8 @@ class Launch:
         at_once = [name for name in names if name in first and name in free]
         self._waiting = set(names) - set(at_once)
         self._created = False
-        words = ["up", "--no-start", "--no-deps", "--no-build", "--pull", "never", *names]
+        again = ["--force-recreate"] if self.containers.again else []
+        words = ["up", "--no-start", "--no-deps", "--no-build", *again, "--pull", "never", *names]
         budget = timeout + ANSWER_BUDGET
 
         def create() -> None:
