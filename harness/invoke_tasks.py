@@ -10,6 +10,7 @@ import json as json_
 import os
 import re
 import select
+import shlex
 import sys
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -327,8 +328,12 @@ def logs(asked: _Asked, *, service: str = "", follow: bool = False, since: str =
         print(line, flush=follow)
 
 
-@_task(env="as shell variables HARNESS_ENDPOINT_<SERVICE>_<PORT>=host:port", **_JSON)
-def endpoints(asked: _Asked, *, env: bool = False, json: bool = False) -> None:
+@_task(  # noqa: S604 - no shell is started
+    env="as variables HARNESS_ENDPOINT_<SERVICE>_<PORT>=host:port, and those of [tool.harness.env]",
+    shell='the same for a shell: eval "$(harness endpoints --shell)"',
+    **_JSON,
+)
+def endpoints(asked: _Asked, *, env: bool = False, shell: bool = False, json: bool = False) -> None:
     """Print where the published ports of this checkout's services are: NAME:PORT host:port.
 
     Example: export $(harness endpoints --env)
@@ -339,13 +344,13 @@ def endpoints(asked: _Asked, *, env: bool = False, json: bool = False) -> None:
     if len(used) < len(lines):
         _say(f"these are of engine {used[0].engine}, which `test` uses too; --engine chooses another that is up")
     places = {name: address for line in used for name, address in line.endpoints.items()}
-    if env:
-        places = verbs.run.variables(places)
+    if (env or shell) and used:
+        places = {**runs.variables.of_endpoints(places), **runs.variables.of_kept(settings, _say)}
     if json:
         _print_json("endpoints", endpoints=places)
         return
     for name, address in places.items():
-        print(f"{name}={address}" if env else f"{name} {address}")
+        print(f"export {name}={shlex.quote(address)}" if shell else f"{name}={address}" if env else f"{name} {address}")
 
 
 @_task(

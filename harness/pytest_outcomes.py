@@ -109,10 +109,10 @@ class Outcomes:
             if test not in self._done and any(report.failed or report.skipped for report in reports)
         ]
         self._write_down()
-        if not self._stacks.has_run:
+        if self._stacks.environment is None:
             return self._close_shared(folder, hurried=interrupted)
         self._keep(self._stacks.environment)
-        return self._stacks.close(hurried=interrupted)
+        return [*self._workers.left, *self._stacks.close(hurried=interrupted)]
 
     def _keep(self, environment: Environment | None) -> None:
         if environment is not None and self.keeps():

@@ -8,12 +8,13 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import sys
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from harness import procs, pytest_docker_names, pytest_workers
+from harness import procs, pytest_docker_names, pytest_variables, pytest_workers, runs
 from harness.config.options import OPTIONS, TAKERS
 from harness.errors import ConfigError, HarnessError, SkippedStack, Unsupported, nearest
 from harness.pytest_outcomes import Outcomes
@@ -84,13 +85,13 @@ def _lend(session: Session, name: str, *, shared: bool, keep: bool = False) -> I
         pytest.skip(error.summary)
     if not shared:
         session.stacks.use(stack)
+    give_back = session.keep if keep else session.give_back if not shared else lambda _: None
     try:
         yield stack
-    finally:
-        if keep:
-            session.keep(stack)
-        elif not shared:
-            session.give_back(stack)
+    except Exception:  # of a fixture that did something with it
+        give_back(stack)
+        raise
+    give_back(stack)
 
 
 @pytest.fixture(scope="session")
@@ -155,6 +156,7 @@ class Session:
     """The hooks of one pytest session. Nothing is loaded or started before a test asks for a stack."""
 
     def __init__(self, config: pytest.Config) -> None:
+        self._config = config
         self.workers = pytest_workers.Workers()
         self._voice = pytest_workers.Voice(config, self.workers)
         self._signals = Signals(self.workers)
@@ -174,15 +176,46 @@ class Session:
 
     # -- begin --------------------------------------------------------------------------------------------------
 
+    def prepare(self) -> None:
+        """Set the variables of the project, before its conftest files are loaded.
+
+        Ends the process with the exit code of what is wrong: pytest has nobody yet who could report it.
+        """
+        from harness.interrupts import interruptible  # noqa: PLC0415 - not for plain tests
+
+        try:
+            with interruptible(self._voice.say):
+                pytest_variables.prepare(self._config, self.stacks, self.workers)
+        except BaseException as error:
+            self.end_early(error)
+            if not isinstance(error, HarnessError):
+                raise
+            print(error, file=sys.stderr)
+            raise SystemExit(error.exit_code) from error
+
+    def end_early(self, error: BaseException | None = None) -> None:
+        """Give back what a session that had no end has brought up, and put its variables back."""
+        environment = self.stacks.environment
+        if environment and not environment.closed:
+            if error:
+                runs.evidence.note_failure(environment.report, error)
+            for line in self.stacks.close(hurried=error is not None and not isinstance(error, Exception)):
+                self._voice.say(f"left behind: {line}")
+        self.stacks.variables.put_back()
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         """Check our options, and let TERM and HUP end the session as Ctrl-C does, so that fixtures are torn down."""
+        self._voice.has_begun = True
         if any(session.config.getoption(PREFIX + name) for name in TAKERS["pytest"]):
             try:
                 _ = self.stacks.settings
             except HarnessError as error:
                 pytest.exit(str(error), returncode=error.exit_code)
         self._signals.catch()
+        if name := getattr(session.config, "workerinput", {}).get(pytest_variables.STACK):
+            with contextlib.suppress(HarnessError):  # whose end its controller tells
+                self.stacks.always(name)
 
     # -- each test ----------------------------------------------------------------------------------------------
 
@@ -296,12 +329,28 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     return True if is_run else None
 
 
+def _session_of(config: pytest.Config) -> Session:
+    """Return the session of a process, made when it is first asked for."""
+    if _SESSION not in config.stash:
+        session = config.stash[_SESSION] = Session(config)
+        config.add_cleanup(session.end_early)
+    return config.stash[_SESSION]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, Any, Any]:
+    """Set the variables of ``[tool.harness.env]`` before any module of the project is imported."""
+    if not pytest_variables.of_controller() and pytest_variables.may_be_declared(early_config):
+        _session_of(early_config).prepare()
+    return (yield)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Register the session's hooks; nothing is loaded or started."""
     procs.end_with_parent(os.environ)
     for marker in _MARKERS:
         config.addinivalue_line("markers", marker)
-    session = config.stash[_SESSION] = Session(config)
+    session = _session_of(config)
     config.pluginmanager.register(session, "harness-session")
     config.pluginmanager.register(session.workers, "harness-workers")
     config.pluginmanager.register(session.stacks.uses, "harness-uses")

@@ -5,12 +5,13 @@ What is heavy is named as an attribute of its package, which loads it then.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness import config as configuration
 from harness import runs
 from harness.config.options import TAKERS
 from harness.errors import ConfigError, HarnessError
+from harness.pytest_environ import Variables
 from harness.pytest_uses import Uses
 from harness.pytest_workers import share_of
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from harness.runs.environment import Environment
     from harness.runs.lives import Use
     from harness.runs.run import Run
+    from harness.runs.share import Share
     from harness.runs.stack import Stack
     from harness.runs.verdict import Judge
 
@@ -38,12 +40,16 @@ class Stacks:
         uses: which fixtures were given which stacks.
         item: the test that runs, None between two.
         judge: looks after what was brought up; None before that.
+        share: what a controller that brings something up itself has in common with its workers.
+        variables: what is set for the tests.
     """
 
     def __init__(self, config: pytest.Config, voice: Voice) -> None:
         self.uses = Uses()
         self.item: pytest.Item | None = None
         self.judge: Judge | None = None
+        self.share: Share | None = None
+        self.variables = Variables()
         self._config = config
         self._voice = voice
         self._settings: Settings | None = None
@@ -55,7 +61,7 @@ class Stacks:
     def settings(self) -> Settings:
         """The settings of this session. Raises ConfigError."""
         if self._settings is None:
-            options = {name: self._config.getoption(PREFIX + name) for name in TAKERS["pytest"]}
+            options = {name: self._option(PREFIX + name) for name in TAKERS["pytest"]}
             local = options.pop("local") or ()
             sources = configuration.read_sources(self._start())
             settings = configuration.load_settings(sources, options, local=local)
@@ -64,18 +70,23 @@ class Stacks:
             self._settings = settings
         return self._settings
 
+    def _option(self, name: str) -> Any:  # noqa: ANN401 - as pytest has it
+        """Return an option, as far as it is known before conftest files are loaded."""
+        early = getattr(self._config, "known_args_namespace", None)
+        return getattr(self._config.option, name, None) or getattr(early, name, None)
+
     def _start(self) -> Path:
         """Return the folder where the project is looked for: pytest's, unless that came from a value of ours.
 
         The folder of ``--local-build PATH``, in two words, is one of its arguments to pytest, which looks there too.
         """
         here = self._config.invocation_params.dir
-        misled = self._config.getoption(PREFIX + "local_build") and not here.is_relative_to(self._config.rootpath)
+        misled = self._option(PREFIX + "local_build") and not here.is_relative_to(self._config.rootpath)
         return here if misled else self._config.rootpath
 
     def _check_debugger(self) -> None:
         """Do nothing when somebody can let go of a subject that is held. Raises ConfigError."""
-        if getattr(self._config.option, "numprocesses", None) or self._voice.is_worker:
+        if self._option("numprocesses") or self._voice.is_worker:
             raise ConfigError("--wait-to-attach-debugger does not go with -n: workers have no terminal")
         with self._voice.past_capture():
             runs.debugging.find_terminal()
@@ -88,7 +99,7 @@ class Stacks:
                 raise self._unusable
             try:
                 with self._voice.past_capture():
-                    share = share_of(self._config)
+                    share = self.share or share_of(self._config)
                     self._run = runs.Run(runs.choice.choose(self.settings, share), self._voice.say, share=share)
             except HarnessError as error:
                 self._unusable = error  # an engine that was silent once is not waited for by every test
@@ -99,11 +110,6 @@ class Stacks:
     def environment(self) -> Environment | None:
         """The environment, None before the first stack was asked for."""
         return self._run.environment if self._run else None
-
-    @property
-    def has_run(self) -> bool:
-        """Whether a run was asked for, and made."""
-        return self._run is not None
 
     def shared(self, name: str) -> Stack:
         """Return a stack that stays to the end of the session. It is tried once: what failed fails again at once."""
@@ -120,9 +126,20 @@ class Stacks:
             raise broken
         return stack
 
+    def always(self, name: str) -> Stack:
+        """Return a stack that stays to the end of the session and that every test uses, by way of its variables."""
+        stack = self.shared(name)
+        self.uses.always(stack.stacks)
+        return stack
+
+    def say(self, line: str) -> None:
+        """Tell the user a line."""
+        self._voice.say(line)
+
     def use(self, stack: Stack) -> None:
         """Note that a stack was given to the test that runs, and to the fixtures that are being set up."""
         self.uses.add(stack.stacks)
+        self.variables.give(runs.variables.of_endpoints(stack.endpoints()))
         if self.item is not None:
             self.begin_use(self.item)
 
@@ -150,6 +167,8 @@ class Stacks:
     def give_back(self, stack: Stack, *, keep: bool) -> None:
         """End the use of a stack that a fixture had for itself; one to be kept stays, for ``down`` to remove."""
         if not keep:
+            if not stack.stacks <= self.uses.of_all:
+                self.variables.put_back(runs.variables.of_endpoints(stack.endpoints()))
             stack.release()
         elif self._voice.is_worker and self.environment:  # other workers may go on with it as it is
             self.environment.keep(KEPT_FOR, [stack.name])

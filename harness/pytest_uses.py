@@ -11,13 +11,22 @@ if TYPE_CHECKING:
 
 
 class Uses:
-    """What the plugin learns while fixtures are set up and torn down."""
+    """What the plugin learns while fixtures are set up and torn down.
+
+    Attributes:
+        of_all: the stacks that every test uses.
+    """
 
     def __init__(self) -> None:
         self._of_fixture: dict[pytest.FixtureDef[Any], set[str]] = {}
         self._parameter: dict[pytest.FixtureDef[Any], object] = {}
         self._being_set_up: list[pytest.FixtureDef[Any]] = []
         self._of_test: set[str] = set()
+        self.of_all: frozenset[str] = frozenset()
+
+    def always(self, stacks: Iterable[str]) -> None:
+        """Note stacks that every test from now on uses, whatever its fixtures are."""
+        self.of_all |= frozenset(stacks)
 
     def begin(self) -> None:
         """A test begins, which has asked for no stack by itself yet."""
@@ -32,7 +41,7 @@ class Uses:
 
     def of(self, item: pytest.Item) -> frozenset[str]:
         """Return the stacks of a test: those it got by itself, and those of its fixtures that are set up."""
-        names = set(self._of_test)
+        names = {*self.of_all, *self._of_test}
         for fixture in _fixtures_of(item):
             stacks = self._of_fixture.get(fixture)
             if stacks and self._is_for(fixture, item):

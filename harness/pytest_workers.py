@@ -1,7 +1,8 @@
 """The plugin beside pytest-xdist: what the controller decides for its workers, and what it learns from them.
 
-The controller runs no tests and starts nothing. It gives the workers the name of a run; the first one that needs a
-stack opens its environment; the controller closes it when all workers are gone.
+The controller runs no tests, and starts nothing but what variables for tests need (``pytest_variables``). It gives the
+workers the name of a run; who first needs a stack opens its environment; the controller closes it when all workers are
+gone.
 """
 
 from __future__ import annotations
@@ -95,6 +96,7 @@ class Workers:
 
     def __init__(self) -> None:
         self.share: Share | None = None
+        self.told: dict[str, str] = {}  # what else workers are told
         self.crashed = False
         self.lines: list[str] = []
         self.left: list[str] = []
@@ -103,12 +105,17 @@ class Workers:
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:  # noqa: ANN401 - xdist has no types for its hooks
         """Tell a worker, new or in place of a dead one, which run it is part of."""
+        node.workerinput[KEY] = asdict(self.begin_share())
+        node.workerinput |= self.told
+        self._nodes.append(node)
+
+    def begin_share(self) -> Share:
+        """Return what this process decides for its workers, made when it is first asked for."""
         if self.share is None:
             for module in _NEEDED_LATER:
                 import_module(module)
             self.share = runs.share.Share.begin()
-        node.workerinput[KEY] = asdict(self.share)
-        self._nodes.append(node)
+        return self.share
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:  # noqa: ANN401
@@ -132,11 +139,17 @@ class Voice:
     """Says lines of ours to the user at once; those of a worker are said by its controller."""
 
     def __init__(self, config: pytest.Config, workers: Workers) -> None:
-        self.is_worker = is_worker(config)
         self.lines: list[str] = []  # of a worker, which its controller has not got yet
+        self._config = config
         self._plugins = config.pluginmanager
         self._workers = workers
         self._said: set[str] = set()
+        self.has_begun = False
+
+    @property
+    def is_worker(self) -> bool:
+        """Whether this process is a worker, which pytest-xdist tells only after it has parsed the command line."""
+        return is_worker(self._config)
 
     def say(self, line: str) -> None:
         """Print a line past pytest's capturing; what several workers have to say only once."""
@@ -149,6 +162,8 @@ class Voice:
             self._said.add(line)
         reporter = self._plugins.getplugin("terminalreporter")
         if reporter is None:
+            if not self.has_begun:  # before pytest has anybody who reports
+                print(f"harness: {line}", flush=True)
             return
         with self.past_capture():
             reporter.ensure_newline()

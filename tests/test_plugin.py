@@ -415,8 +415,8 @@ def test_the_plugin_loads_nothing_for_plain_tests(project: Project) -> None:
         "    ours = {name for name in sys.modules if name.startswith('harness.')}\n"
         "    assert ours == {'harness.' + name for name in\n"
         "        ('artifacts', 'clock', 'config', 'config.options', 'errors', 'procs', 'pytest_docker_names',\n"
-        "        'pytest_outcomes', 'pytest_plugin', 'pytest_signals', 'pytest_stacks', 'pytest_uses',\n"
-        "        'pytest_verdict', 'pytest_workers', 'runs', 'witnesses')}\n",
+        "        'pytest_environ', 'pytest_outcomes', 'pytest_plugin', 'pytest_signals', 'pytest_stacks',\n"
+        "        'pytest_uses', 'pytest_variables', 'pytest_verdict', 'pytest_workers', 'runs', 'witnesses')}\n",
     )
     (project.root / "suite" / "conftest.py").write_text("")
     done = pytest_in(project)

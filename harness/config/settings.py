@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import os
+import re
 import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ TOP_KEYS: dict[str, type] = {
     "networks": str,
     "attach": dict,
     "overlays": dict,
+    "env": dict,
 }
 TOP_KEYS |= {option.key: option.kind for option in OPTIONS.values() if option.key and option.key not in TOP_KEYS}
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
@@ -79,6 +81,7 @@ class Settings:
         local: service -> the command line with which it runs as a local process, whatever its stack says.
         attach: stack -> ``SERVICE:PORT`` -> ``host:port``, for stacks that somebody else started.
         overlays: Compose file -> the file that is laid over it wherever it is read.
+        env: variables for tests and commands, with placeholders for endpoints; None without such a table.
         pull: whether images that the engine lacks are pulled: ``missing``, ``never``.
         build: whether images are built: ``changed`` as far as needed, ``always`` also for what is up, ``never``.
         wait_timeout: seconds for a stack to settle in place of what its file says, None for that.
@@ -108,6 +111,7 @@ class Settings:
     local: Mapping[str, tuple[str, ...]]
     attach: Mapping[str, Mapping[str, str]]
     overlays: Mapping[Path, Path]
+    env: Mapping[str, str] | None
     pull: str
     build: str
     wait_timeout: float | None
@@ -388,6 +392,22 @@ def _overlays(sources: Sources) -> dict[Path, Path]:
     return found
 
 
+_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+
+
+def _env(sources: Sources) -> dict[str, str] | None:
+    """Return the variables for tests and commands, None without a table of them."""
+    if "env" not in sources.table:
+        return None
+    where, table = f"{sources.pyproject}: [tool.harness.env]", sources.table["env"]
+    problems = [f"{where}: {name!r} is no name of a variable" for name in table if not _NAME.fullmatch(name)]
+    problems += _check(table, dict.fromkeys(table, str), where)
+    problems += [f"{where}: {name} has a NUL" for name, value in table.items() if "\0" in str(value)]
+    if problems:
+        raise ConfigError.of(problems)
+    return dict(table)
+
+
 def load_settings(
     sources: Sources, options: Mapping[str, str | None] | None = None, *, local: Sequence[str] = ()
 ) -> Settings:
@@ -429,6 +449,7 @@ def load_settings(
         local=_local(local),
         attach=_attach(sources),
         overlays=_overlays(sources),
+        env=_env(sources),
         keep_runs=values.count("keep_runs"),
         origins=values.origins,
     )

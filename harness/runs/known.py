@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from harness.config import Settings
+    from harness.engine.plan import Endpoint
     from harness.keeper.messages import Event, Listed, StackFacts
     from harness.ownership.ledger import LedgerRecord
     from harness.ownership.locks import Holder
@@ -177,6 +178,16 @@ def listed_or_none(settings: Settings) -> list[ServiceLine]:
     with suppress(ConfigError):
         return listed(settings)
     return []
+
+
+def endpoints_in(record: LedgerRecord) -> dict[str, tuple[Endpoint, ...]]:
+    """Return service -> its published ports, of all that is up in an environment."""
+    tables = [
+        table
+        for facts in services_of(record)["stacks"].values()
+        for table in (facts["record"] or {}).get("services", {}).values()
+    ]
+    return {known.service: known.endpoints for known in map(Known.from_dict, tables)}
 
 
 def find_service(settings: Settings, service: str) -> tuple[LedgerRecord, Known]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,7 +82,7 @@ def attach(settings: Settings, record: LedgerRecord, why: str, *, new_run: bool)
 
 
 def join(settings: Settings, engine: Driver, why: str, share: Share) -> Environment:
-    """Use the environment of all workers of a pytest, as one of them; the first one opens it.
+    """Use the environment of all workers of a pytest, as one of them or as their controller; the first one opens it.
 
     Raises:
         ConfigError: the state or run folder cannot be used.
@@ -103,8 +104,9 @@ def join(settings: Settings, engine: Driver, why: str, share: Share) -> Environm
             record = share.record(settings)
     if record is None or not is_alive(record):
         raise BrokenStack(f"The keeper of run {share.run} is gone, its workers have no environment")
-    report = WorkerFolder(folder, share.began)
-    return Environment(settings, record, report, share)
+    # Who has begun the run sums it up; where that one has brought up something itself, it comes here too.
+    report = share.report(settings) if share.pid == os.getpid() else None
+    return Environment(settings, record, report or WorkerFolder(folder, share.began), share)
 
 
 def conclude(settings: Settings, share: Share, report: RunFolder) -> Environment | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from harness import artifacts
 from harness.errors import ConfigError, HarnessError
 from harness.keeper.messages import Services
+from harness.runs import variables
 from harness.stack import by_number
 
 if TYPE_CHECKING:
@@ -222,6 +223,12 @@ class Stack:
     def endpoints(self) -> dict[str, str]:
         """Return ``SERVICE:PORT`` -> ``host:port`` for everything that is published."""
         return {name: address for known in self._known.values() for name, address in known.addresses().items()}
+
+    def variables(self, templates: Mapping[str, str]) -> dict[str, str]:
+        """Return variables as ``[tool.harness.env]`` has them, with its endpoints. Raises ConfigError: one has none."""
+        return variables.resolve(
+            templates, self.name, {known.service: known.endpoints for known in self._known.values()}
+        )
 
     def check(self) -> None:
         """Do nothing while all services live. Raises BrokenStack when one has died."""

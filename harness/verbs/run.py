@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from typing import TYPE_CHECKING
 
@@ -12,21 +11,13 @@ from harness.errors import BROKEN_STACK, TEST_RESIDUE, BrokenStack, ConfigError
 from harness.runs.choice import choose
 from harness.runs.orphans import end_left_by_command
 from harness.runs.run import Run, running
+from harness.runs.variables import check, of_endpoints, taken, told
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from harness.config import Settings
-
-
-def variable_of(endpoint: str) -> str:
-    """Return the name of the variable that has the address of ``SERVICE:PORT``."""
-    return f"HARNESS_ENDPOINT_{re.sub(r'[^A-Z0-9]', '_', endpoint.upper())}"
-
-
-def variables(endpoints: Mapping[str, str]) -> dict[str, str]:
-    """Return ``HARNESS_ENDPOINT_<SERVICE>_<PORT>`` -> ``host:port``."""
-    return {variable_of(name): address for name, address in endpoints.items()}
+    from harness.runs.stack import Stack
 
 
 def run_command(settings: Settings, say: Callable[[str], None], argv: Sequence[str]) -> int:
@@ -51,11 +42,10 @@ def run_command(settings: Settings, say: Callable[[str], None], argv: Sequence[s
     code = 0
     try:
         with running(run):
+            check(run.choice, settings.default_stack())
             stack = run.bring(settings.default_stack())
             me = procs.as_parent()
-            endpoints = stack.endpoints()
-            environ = {**settings.environ, **variables(endpoints), "HARNESS_RUN_DIR": str(stack.run_dir), **me}
-            environ |= exceptions(environ, (address.rpartition(":")[0] for address in endpoints.values()))
+            environ = {**_environ(settings, stack, say), **me}
             code = procs.run_attached(argv, env=environ, whole_group=True)
             residue = end_left_by_command(me, code, say)
             try:
@@ -74,3 +64,12 @@ def run_command(settings: Settings, say: Callable[[str], None], argv: Sequence[s
             raise
         say(str(error))  # the command's own code is what counts
     return code
+
+
+def _environ(settings: Settings, stack: Stack, say: Callable[[str], None]) -> dict[str, str]:
+    """Return the environment of the command; what its caller has set goes before the project's variables."""
+    own, endpoints = stack.variables(settings.env or {}), stack.endpoints()
+    if kept := taken(own, settings.environ):
+        say(told(kept))
+    environ = {**own, **settings.environ, **of_endpoints(endpoints), "HARNESS_RUN_DIR": str(stack.run_dir)}
+    return environ | exceptions(environ, (address.rpartition(":")[0] for address in endpoints.values()))
