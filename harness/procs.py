@@ -68,17 +68,22 @@ def run(
     env: Mapping[str, str] | None = None,
     cwd: str | Path | None = None,
     given_up: threading.Event | None = None,
+    given: str = "",
 ) -> Finished:
     """Run ``argv`` to its end and return what it did; after ``timeout`` seconds its whole group is killed.
 
-    The same is done soon after ``given_up`` is set, by another thread.
+    The same is done soon after ``given_up`` is set, by another thread. Its standard input is what is ``given``, which
+    must fit into a pipe (pipe(7): 64 KiB).
 
     Raises:
         OSError: ``argv[0]`` cannot be executed.
     """
-    with subprocess.Popen(
-        list(argv), env=env, cwd=cwd, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, start_new_session=True
-    ) as process:
+    with (
+        _piped(given) as stdin,
+        subprocess.Popen(
+            list(argv), env=env, cwd=cwd, stdin=stdin, stdout=PIPE, stderr=PIPE, start_new_session=True
+        ) as process,
+    ):
         code: int | None
         try:
             out, err = _output_of(process, timeout, given_up)
@@ -95,6 +100,23 @@ def run(
             kill_group(process.pid, signal.SIGKILL)
             raise
     return Finished(tuple(argv), code, out.decode(errors="replace"), err.decode(errors="replace"))
+
+
+@contextlib.contextmanager
+def _piped(text: str) -> Iterator[int]:
+    """Give a descriptor from which ``text`` can be read, and no more."""
+    if not text:
+        yield DEVNULL
+        return
+    read_end, write_end = os.pipe()
+    try:
+        try:
+            os.write(write_end, text.encode())
+        finally:
+            os.close(write_end)
+        yield read_end
+    finally:
+        os.close(read_end)
 
 
 def _output_of(

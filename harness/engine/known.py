@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from harness.artifacts import mapped_path
 from harness.engine.plan import Endpoint
 from harness.errors import Unsupported
-from harness.stack import by_number
+from harness.stack import Login, Store, by_number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,6 +31,8 @@ class Known:
         grace: seconds between TERM and KILL.
         container: full id of its container, "" for a process.
         attached: whether somebody else has started it.
+        launcher: what is put before a command so that it runs as the service's user, of a process.
+        login: how it is logged in to, where it is a database or store.
     """
 
     stack: str
@@ -42,21 +44,43 @@ class Known:
     grace: float
     container: str = ""
     attached: bool = False
+    launcher: tuple[str, ...] = ()
+    login: Login | None = None
 
     @classmethod
-    def of(cls, plan: ServicePlan, container: str) -> Known:
+    def of(cls, plan: ServicePlan, container: str, login: Login | None = None) -> Known:
         """Return what is to be remembered of a service that was started as planned."""
-        ports, env, attached = plan.endpoints, dict(plan.env), not plan.ours
-        return cls(plan.stack, plan.service, ports, env, plan.folder, dict(plan.paths), plan.grace, container, attached)
+        return cls(
+            plan.stack,
+            plan.service,
+            plan.endpoints,
+            dict(plan.env),
+            plan.folder,
+            dict(plan.paths),
+            plan.grace,
+            container,
+            attached=not plan.ours,
+            launcher=plan.launcher,
+            login=login,
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON values."""
-        return {**vars(self), "endpoints": [vars(endpoint) for endpoint in self.endpoints]}
+        login = vars(self.login) if self.login else None
+        return {**vars(self), "endpoints": [vars(endpoint) for endpoint in self.endpoints], "login": login}
 
     @classmethod
     def from_dict(cls, table: Mapping[str, Any]) -> Known:
         """Return it from JSON values."""
-        return cls(**{**table, "endpoints": tuple(Endpoint(**endpoint) for endpoint in table["endpoints"])})
+        ends, login = tuple(Endpoint(**endpoint) for endpoint in table["endpoints"]), table.get("login")
+        more = {"launcher": tuple(table.get("launcher", ())), "login": Login(**login) if login else None}
+        return cls(**{**table, "endpoints": ends, **more})
+
+    @property
+    def store(self) -> Store | None:
+        """How it is connected to as a database or store, None when it is none."""
+        end = by_number(self.endpoints).get(self.login.port) if self.login else None
+        return Store(self.service, self.login, end.host, end.port) if self.login and end else None
 
     @property
     def is_local(self) -> bool:

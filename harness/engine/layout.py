@@ -83,6 +83,7 @@ class Layout:
         located: ``stack/service`` -> endpoints, of services that somebody else has started.
         network: the containers' network, None where there are no containers.
         container_addresses: whether containers are reached at their own addresses.
+        place: the scratch folder of services that run as another user.
     """
 
     engine: str
@@ -97,6 +98,7 @@ class Layout:
     located: Mapping[str, tuple[Endpoint, ...]] = field(default_factory=dict)
     network: Network | None = None
     container_addresses: bool = False
+    place: Path = Path("/nonexistent")
 
     def log_file(self, stack: str, service: str) -> Path:
         """Return where a log goes that a service writes itself, beside what it prints."""
@@ -118,7 +120,10 @@ class Layout:
 
 
 def process_of(service: Service, engine: str, local: Local) -> Process | None:
-    """Return how a service runs as a local process on an engine, None when it does not."""
+    """Return how a service runs as a local process on an engine, None when it does not.
+
+    The command of a preset is not known yet: ``presets.applied`` makes it.
+    """
     if service.name in local.commands:
         # What a process of it needs beside its container's environment, its stack says for the embedded engine.
         declared = service.settings.embedded
@@ -151,6 +156,7 @@ def needs(tree: Tree, strangers: Mapping[tuple[int, str], Stranger], engine: str
             addresses.append(f"{stack.name}/{service.name}")
             process = process_of(service, engine, local)
             if process:
+                # A preset's command names no port but the service's own.
                 texts = [*process.command, *map(str, process.environment.values()), *(process.stop or ())]
                 if process.healthcheck:
                     test = process.healthcheck.test

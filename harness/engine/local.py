@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.config.sources import read_env_file
-from harness.engine import keys
+from harness.engine import keys, presets
 from harness.engine.layout import LOOPBACK, endpoints, moved_ports, process_of, variables, visible_ports
 from harness.engine.mounts import folders_to_make, missing_sources
 from harness.engine.plan import FileCopy, ProcessPlan
 from harness.engine.proxies import exceptions
 from harness.engine.rendering import Names
+from harness.engine.users import user_of
 from harness.errors import ConfigError
 from harness.stack import Mount, by_number, numbers_of
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from harness.engine.layout import Layout
+    from harness.engine.users import User
     from harness.stack import Port, Probe, Process, Seed, Service, Stack, Tree
 
 SUBJECT_GRACE = 2.0
@@ -108,7 +110,7 @@ def _names(tree: Tree, stack: Stack, service: Service, mounts: Mapping[str, str]
     for other, name in _other_names(tree, stack, service).items():
         addresses[other] = addresses[name]
         ports |= {(other, number): place for (owner, number), place in ports.items() if owner == name}
-    scratch = layout.work / stack.name / service.name
+    scratch = _scratch(stack, service, layout)
     return Names(
         service=service.name,
         addresses=addresses,
@@ -180,7 +182,7 @@ def _map_mounts(
     """Return container path -> path here, the files to copy, the folders to make."""
     mapped: dict[str, str] = {}
     copies: list[tuple[Path, Path]] = []
-    folders = [layout.work / stack.name / service.name / "data", *folders_to_make(service)]
+    folders = [_scratch(stack, service, layout) / "data", *folders_to_make(service)]
     for mount in service.mounts:
         here = _mounted_at(stack, service, mount, layout)
         source = Path(mount.source)
@@ -198,8 +200,23 @@ def _map_mounts(
 
 def _mounted_at(stack: Stack, service: Service, mount: Mount, layout: Layout) -> Path:
     if mount.kind == "volume" and mount.source:
-        return layout.work / "volumes" / stack.name / mount.source
-    return layout.work / stack.name / service.name / "mounts" / mount.target.strip("/")
+        users = (other for other in stack.services for its in other.mounts if its.source == mount.source)
+        elsewhere = any(_user_of(other, layout) for other in users)
+        return (layout.place if elsewhere else layout.work) / "volumes" / stack.name / mount.source
+    return _scratch(stack, service, layout) / "mounts" / mount.target.strip("/")
+
+
+def _scratch(stack: Stack, service: Service, layout: Layout) -> Path:
+    """Return the folder of a service's data and mounted files: where its user can reach it, if it has one."""
+    return (layout.place if _user_of(service, layout) else layout.work) / stack.name / service.name
+
+
+def _user_of(service: Service, layout: Layout) -> User | None:
+    """Return who a service runs as, None for the caller. Raises ConfigError as ``users.user_of`` does."""
+    process = process_of(service, layout.engine, layout.local)
+    if process is None:
+        return None
+    return user_of(process.user) if process.user else presets.default_user(process)
 
 
 def _environment(
@@ -229,6 +246,16 @@ def plan_process(
 ) -> ProcessPlan:
     """Return what one service is as a local process. Raises ConfigError as ``plan_stack`` does."""
     where = f"Service {service.name!r} ({stack.files[0]})"
+    declared_as = process
+    try:
+        user = _user_of(service, layout)
+        process = presets.applied(process, service)
+        cluster = presets.cluster_of(process, service)
+    except ConfigError as error:
+        raise ConfigError(f"{error.summary} ({stack.files[0]})", hint=error.hint) from error
+    notes += presets.notes(process, service)
+    if user and service.settings.log_file:
+        raise ConfigError(f"{where}: log_file is in the run's folder, where user {user.name!r} cannot write")
     problems = list(missing_sources(tree, stack, service))
     problems += [f"{stack.files[0]}: {why}" for why in keys.refused(service.name, service.compose, keys.PROCESS)]
     notes += keys.told(service.name, service.compose, keys.PROCESS)
@@ -251,13 +278,16 @@ def plan_process(
         ready = tuple(_probe(probe, names) for probe in service.settings.ready)
     except ConfigError as error:
         problems.append(f"{error.summary} ({stack.files[0]})")
+    if user and cluster:
+        cluster, argv = presets.within_reach(cluster, argv, user, layout.place)
     cwd = stack.folder / names.placeholders(process.cwd or ".")
     if not cwd.is_dir():
         problems.append(f"{where}: cwd {cwd} is no folder")
     elif not problems:
-        problems += [f"{where}: {why}" for why in _not_executable(argv[0], cwd, env, copies)]
+        program = process.command[0] if process.preset else argv[0]  # a copy of it is made in time
+        problems += [f"{where}: {why}" for why in _not_executable(program, cwd, env, copies)]
     for kind, declared in (("embedded", service.settings.embedded), ("local", service.settings.local)):
-        if process is declared and (place := service.merged.get(kind)):
+        if declared_as is declared and declared.command and (place := service.merged.get(kind)):
             notes.append(
                 f"service {service.name!r}: Compose merged the {kind} command at {place} with another file's into: "
                 f"{' '.join(process.command)}; `command: !override [...]` replaces it"
@@ -277,14 +307,18 @@ def plan_process(
         folders=tuple(folders),
         mounts=mapped,
         endpoints=endpoints(stack.name, service, layout),
-        grace=grace_of(stack, service),
+        grace=max(grace_of(stack, service), presets.POSTGRES_GRACE if cluster else 0.0),
         ready=ready,
         stop=stop,
-        stop_signal=_stop_signal(service.compose.get("stop_signal")),
+        stop_signal=_stop_signal(service.compose.get("stop_signal") or ("SIGINT" if cluster else None)),
         health=health,
         check=process.healthcheck,
-        subject=bool(service.settings.subject) or process is not service.settings.embedded,
+        subject=bool(service.settings.subject) or declared_as is not service.settings.embedded,
         loopback=layout.addresses.get(f"{stack.name}/{service.name}", ""),
+        user=user,
+        place=layout.place if user else None,
+        cluster=cluster,
+        data=_scratch(stack, service, layout) / "data",
     )
 
 

@@ -13,6 +13,8 @@ from harness.stack import by_number
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from harness.engine.presets import Cluster
+    from harness.engine.users import User
     from harness.images.dockerfiles import Need
     from harness.keeper.messages import Hooks
     from harness.stack import HealthCheck, Probe, Seed
@@ -102,6 +104,11 @@ class ServicePlan:
         return ""
 
     @property
+    def launcher(self) -> tuple[str, ...]:
+        """What is put before a command so that it runs as the service's user."""
+        return ()
+
+    @property
     def paths(self) -> Mapping[str, str]:
         """Path that it knows -> path here, of files that are mounted by us."""
         return {}
@@ -140,6 +147,10 @@ class ProcessPlan(ServicePlan):
         check: how often and how long that is run, None without one.
         subject: whether it is what is tested.
         loopback: its address in the environment's loopback network, wherever it listens itself.
+        user: who it runs as, None for the caller.
+        place: the folder for what it has then, None where it has what it has among the environment's.
+        cluster: what its data folder begins with, None for nothing.
+        data: its data folder.
     """
 
     argv: tuple[str, ...] = ()
@@ -153,6 +164,10 @@ class ProcessPlan(ServicePlan):
     check: HealthCheck | None = None
     subject: bool = False
     loopback: str = ""
+    user: User | None = None
+    place: Path | None = None
+    cluster: Cluster | None = None
+    data: Path = Path()
 
     is_local: ClassVar[bool] = True
     health_key: ClassVar[str] = "embedded.healthcheck"
@@ -173,6 +188,11 @@ class ProcessPlan(ServicePlan):
         return str(self.cwd)
 
     @property
+    def launcher(self) -> tuple[str, ...]:
+        """What is put before a command so that it runs as the service's user."""
+        return self.user.launcher() if self.user else ()
+
+    @property
     def paths(self) -> Mapping[str, str]:
         """Its mounts."""
         return self.mounts
@@ -189,7 +209,8 @@ class ProcessPlan(ServicePlan):
         """Return what is planned, for people."""
         *ports, stop = super().lines()
         mounts = [f"    {target} = {path}" for target, path in self.mounts.items()]
-        return [f"  {self.service}: {' '.join(self.argv)}", f"    in {self.cwd}", *ports, *mounts, stop]
+        user = [f"    as {self.user.name} (uid {self.user.uid})"] if self.user else []
+        return [f"  {self.service}: {' '.join(self.argv)}", f"    in {self.cwd}", *user, *ports, *mounts, stop]
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,11 @@
-"""Kafka for those who may not need it: its library is loaded when it is used."""
+"""Libraries for those who may not need them: each is loaded when it is used."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,3 +25,16 @@ def missing_leaders(kafka: Kafka, topics: Mapping[str, int], timeout: float) -> 
     from harness.helpers import kafka as library  # noqa: PLC0415 - as above
 
     return library.missing_leaders(kafka.leaders(timeout), topics)
+
+
+def postgres() -> Any:  # noqa: ANN401 - a module
+    """Return ``harness.helpers.postgres``. Raises ConfigError when its library is not installed."""
+    try:
+        return import_module("harness.helpers.postgres")
+    except ImportError as error:
+        if not (error.name or "").startswith("psycopg") and "libpq" not in str(error):
+            raise
+        raise ConfigError(
+            f"psycopg, which talks to PostgreSQL, cannot be loaded: {str(error).splitlines()[0]}",
+            hint="pip install 'integration-harness[postgres]'",
+        ) from error

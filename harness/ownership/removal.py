@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import signal
 from pathlib import Path
@@ -28,6 +29,7 @@ WORK, LOG = "work", "keeper.log"
 ENGINE_BUDGET = 20.0
 CUT_SHORT = 1.5  # seconds in which the engine may still create what a killed Compose, or run, had asked for
 MARK = ".harness-environment"
+PLACE = ".harness-place"
 LARGEST_MARK = 4096
 
 
@@ -37,6 +39,41 @@ def mark_work_folder(folder: Path, env: str) -> Path:
     work.mkdir(mode=0o700, exist_ok=True)
     (work / MARK).write_text(env)
     return work
+
+
+def mark_place(folder: Path, place: Path, env: str) -> None:
+    """Make ``place``, a second scratch folder of environment ``env`` that others may pass; ``folder/work`` tells of it.
+
+    Raises:
+        OSError: it cannot be made, or somebody else has made it.
+    """
+    (folder / WORK / PLACE).write_text(str(place))  # before it is there: then it is found whenever this is killed
+    try:
+        place.mkdir(mode=0o711)
+    except FileExistsError:
+        if place.is_symlink() or place.stat().st_uid != os.geteuid() or not (place / MARK).exists():
+            raise
+        return
+    place.chmod(0o711)
+    (place / MARK).write_text(env)
+
+
+def _remove_place(work: Path, env: str) -> bool:
+    """Remove the scratch folder that ``work`` tells of, if it is marked as ``env``'s; return whether it is gone."""
+    try:
+        place = Path(read_regular(work / PLACE, LARGEST_MARK).decode())
+    except OSError:
+        return True  # there is none
+    if not place.is_absolute() or not place.exists():
+        return True
+    empty = not any(place.iterdir()) if place.is_dir() and not place.is_symlink() else False
+    try:
+        marked = place.lstat().st_uid == os.geteuid() and read_regular(place / MARK, LARGEST_MARK) == env.encode()
+    except OSError:
+        marked = empty and place.lstat().st_uid == os.geteuid()  # it was killed between two steps
+    if marked:
+        shutil.rmtree(place, ignore_errors=True)
+    return not place.exists()
 
 
 def has_work_folder(folder: Path) -> bool:
@@ -56,6 +93,8 @@ def remove_work_folder(folder: Path, env: str) -> bool:
         if work.is_symlink() or read_regular(work / MARK, LARGEST_MARK) != env.encode():
             return False
     except OSError:
+        return False
+    if not _remove_place(work, env):
         return False
     shutil.rmtree(work, ignore_errors=True)
     return not has_work_folder(folder)

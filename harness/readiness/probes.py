@@ -9,6 +9,7 @@ import struct
 import threading
 import uuid
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -18,15 +19,16 @@ from harness.artifacts import mapped_path, read_on
 from harness.errors import BrokenStack, HarnessError
 from harness.helpers import http
 from harness.helpers.http_plain import mask
-from harness.helpers.late import missing_leaders, quiet_kafka
+from harness.helpers.late import missing_leaders, postgres, quiet_kafka
+from harness.helpers.redis_plain import PlainRedis, Refusal
 from harness.refusals import missing_for_good
-from harness.stack import HealthCheck
+from harness.stack import HealthCheck, Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from harness.helpers.kafka import Kafka, KafkaConsumer
-    from harness.stack import HttpProbe, KafkaProbe, Probe
+    from harness.stack import HttpProbe, KafkaProbe, Login, Probe
 
 STILL_OPEN = 0.02  # a proxy accepts for a service that does not listen yet, and closes at once
 CONNECT_BUDGET = 0.5
@@ -55,6 +57,7 @@ class Target:
         env: its environment.
         cwd: its folder.
         mounts: container path -> path here.
+        login: how it is logged in to, where it is a store.
         health: command that tells its health.
         check: how often and how long it is run, None for what is usual.
         is_awaited: whether another service starts when this one is healthy.
@@ -75,6 +78,7 @@ class Target:
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     cwd: Path = Path()
     mounts: Mapping[str, str] = field(default_factory=dict)
+    login: Login | None = None
     health: tuple[str, ...] = ()
     check: HealthCheck | None = None
     is_awaited: bool = False
@@ -196,12 +200,8 @@ class LogAsker:
 def start_probe(probe: Probe, index: int, target: Target) -> Asker:
     """Return ``probe`` as something to ask. Called *before* the service starts, so that old data is told from new."""
     kind = probe.kind
-    if probe.http:
-        return _http(probe.http, target)
-    if probe.tcp:
-        return Simple(
-            f"tcp {probe.tcp} (listening)", lambda: _tcp(*target.address[probe.tcp or 0], target), 2, probe.tcp
-        )
+    if kind in ("http", "tcp", "sql", "redis"):
+        return _of_port(probe, target)
     if probe.kafka:
         return KafkaAsker(probe.kafka, target.brokers[index], target)
     if probe.log is not None:
@@ -216,6 +216,18 @@ def start_probe(probe: Probe, index: int, target: Target) -> Asker:
         name = f"exec {' '.join(probe.exec or ())}"
         return Patient(name, lambda: _exec(argv, target, EXEC_BUDGET, given_up), given_up=given_up)
     return _healthy(target)
+
+
+def _of_port(probe: Probe, target: Target) -> Asker:
+    """Return a probe of a port of the service itself as something to ask."""
+    if probe.http:
+        return _http(probe.http, target)
+    if probe.tcp:
+        number = probe.tcp
+        return Simple(f"tcp {number} (listening)", lambda: _tcp(*target.address[number], target), 2, number)
+    if probe.sql is not None:
+        return _of_store("sql", target, partial(_sql, probe.sql))
+    return _of_store("redis", target, _redis)
 
 
 def start_again(probe: Probe, index: int, target: Target) -> Asker | None:
@@ -288,6 +300,61 @@ def _in_words(problem: str) -> str:
     if kind == "RemoteDisconnected":
         return "it closed the connection and answered nothing"
     return re.sub(r"^\w+: \[Errno -?\d+\] ", "", problem)
+
+
+def _of_store(name: str, target: Target, ask: Callable[[Store], str]) -> Patient:
+    """Return a probe of a database or store, which is asked when something listens at its port."""
+    login = target.login
+    assert login is not None  # a probe of this kind makes its service a store
+    host, port = target.address[login.port]
+    store = Store(target.service, login, host, port)
+
+    def ask_store() -> str:
+        if refused := target.silence(host, port) or _refused(host, port):
+            return refused
+        target.refuse_stranger(host, port)
+        return ask(store)
+
+    return Patient(name, ask_store, port=login.port)
+
+
+def _refused(host: str, port: int) -> str:
+    """Return why nobody can be connected to, "" when somebody can: a library takes longer to notice."""
+    try:
+        with socket.create_connection((host, port), timeout=CONNECT_BUDGET):
+            return ""
+    except OSError as error:
+        return f"{host}:{port}: {error.strerror or error}"
+
+
+def _sql(query: str, store: Store) -> str:
+    """Return "" when a query succeeds and does not answer no."""
+    try:
+        library = postgres()
+    except HarnessError as error:  # it will not come while we wait
+        raise Hopeless(f"{error.summary}: {error.hint}") from error
+    try:
+        with library.open_store(store, timeout=EXEC_BUDGET) as connection:
+            answer = library.first_value(connection, query)
+    except library.SqlFailure as failure:
+        if failure.code in library.FOR_GOOD:
+            raise Hopeless(failure.summary) from failure
+        return str(failure.summary)
+    return "" if answer else f"{query!r} gave no row whose first value is true, or any other but null and false"
+
+
+def _redis(store: Store) -> str:
+    """Return "" when a server answers PING."""
+    try:
+        with PlainRedis(store.host, store.port, store.login.password, timeout=EXEC_BUDGET) as redis:
+            answer = redis.ask("PING")
+    except Refusal as refusal:
+        if refusal.code in ("NOAUTH", "WRONGPASS"):
+            raise Hopeless(f"{refusal.summary} (its command says which password: --requirepass)") from refusal
+        return refusal.summary
+    except OSError as error:
+        return f"{store.host}:{store.port}: {error.strerror or error}"
+    return "" if answer == "PONG" else f"PING was answered with {answer!r}"
 
 
 def _tcp(host: str, port: int, target: Target) -> str:

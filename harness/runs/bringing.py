@@ -19,7 +19,7 @@ from harness.errors import BrokenStack, relative
 from harness.keeper.messages import Acquire, AskExposed, Lease, Settled
 from harness.runs.data import folders_of
 from harness.runs.images import images_of
-from harness.runs.planning import Planned
+from harness.runs.planning import Planned, store_for
 from harness.runs.settling import Settling
 from harness.runs.stack import Stack
 from harness.seeding import Surroundings
@@ -261,6 +261,7 @@ class Bringing:
             folder=stack.folder,
             broker=lambda written: "{}:{}".format(*address(*broker_of(written, None, site.tree, stack.name))),
             address=address,
+            store=lambda kind, written: store_for(kind, written, site.tree, stack.name, address),
             execute=lambda service, argv, timeout: environment.execute(visible[service], argv, timeout),
             stack=Stack(stack.name, visible, environment, list),
         )

@@ -70,11 +70,11 @@ class Debugger:
         """Start a subject, held; return the keeper's facts about it once it goes on or ``stopped`` says to give up."""
         address = _debugpy_address(plan)
         if address is None:
-            facts = start(plan, place.link, hold=True)
+            facts = start(plan, place, hold=True)
             self.let_go(facts, place, stopped)
             return facts
         host, port = address
-        facts = start(replace(plan, argv=with_debugpy(plan.argv, host, port)), place.link)
+        facts = start(replace(plan, argv=with_debugpy(plan.argv, host, port)), place)
         self.say(
             f"service {plan.service!r} is held by debugpy before its first line: pid {facts['pid']} ({plan.argv[0]})"
         )
@@ -87,7 +87,7 @@ class Debugger:
         # Without a client it would never go on. It has done nothing yet: once more, as it is without debugpy.
         place.link.ask(Act(stack=plan.stack, service=plan.service, act="kill"))
         place.lives.forget(plan.stack, plan.service)
-        return start(plan, place.link)
+        return start(plan, place)
 
     def let_go(self, facts: ServiceFacts, place: Place, stopped: Callable[[], bool] = lambda: False) -> None:
         """Wait until a debugger has attached to a held process or Enter was pressed, then have it run."""

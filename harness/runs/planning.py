@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from harness.engine.identity import Identity
 from harness.engine.known import Known
 from harness.engine.layout import Layout, endpoints, find_strangers, needs
+from harness.engine.users import place_for
 from harness.errors import BrokenStack
 from harness.keeper.messages import Lease, Services
 from harness.ownership.removal import WORK
 from harness.runs.images import images_of
 from harness.runs.known import checkout_of
-from harness.stack import by_number
+from harness.stack import Store, by_number, login_of, store_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,6 +27,28 @@ if TYPE_CHECKING:
     from harness.runs.choice import Choice
     from harness.runs.environment import Environment
     from harness.stack import Seed, Service, Stack, Tree
+
+
+def store_for(
+    kind: str, written: str | None, tree: Tree, stack: str, address: Callable[[str, int], tuple[str, int]]
+) -> Store:
+    """Return the database or store that a seed of a stack means.
+
+    Args:
+        kind: ``postgres`` or ``redis``.
+        written: the service that the seed names, None for the only one.
+        tree: the stacks.
+        stack: whose seed it is.
+        address: (service, port) -> (host, port).
+
+    Raises:
+        ConfigError: there is none.
+        BrokenStack: it is not up.
+    """
+    name, port = store_of(kind, written, tree, stack)
+    login = login_of(tree.visible(stack)[name][1], kind)
+    assert login is not None  # it has a port
+    return Store(name, login, *address(name, port))
 
 
 @dataclass(frozen=True)
@@ -58,6 +81,7 @@ class Site:
             local=choice.local,
             located=choice.engine.locate(self.tree),
             container_addresses=choice.settings.addresses == "container",
+            place=place_for(environment.env),
         )
 
     def network(self, stack: Stack) -> Network:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.engine.driver import Addresses
 from harness.readiness import start_again, start_check, start_probe
-from harness.stack import Probe, broker_of, by_number
+from harness.stack import Probe, broker_of, by_number, login_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -129,4 +130,4 @@ class Probing:
             if probe.kafka
         }
         own = {number: (end.host, end.port) for number, end in endpoints.items()}
-        return self.host(name).target(Addresses(own, brokers))
+        return replace(self.host(name).target(Addresses(own, brokers)), login=login_of(service))

@@ -17,6 +17,7 @@ from harness.runs.evidence import died_in, not_done, not_ready
 from harness.runs.probing import Probing
 from harness.runs.progress import Progress
 from harness.seeding import plant_within
+from harness.stack import login_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -163,7 +164,10 @@ class Settling:
 
     def services(self) -> dict[str, Known]:
         """Return service -> what is to be remembered of it."""
-        return {name: Known.of(plan, self._container_of(name)) for name, plan in self.plans.items()}
+        return {
+            name: Known.of(plan, self._container_of(name), login_of(self.planned.service(name)))
+            for name, plan in self.plans.items()
+        }
 
     def _container_of(self, name: str) -> str:
         """Return the id of a service's container, "" of a process or before its start."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from harness.keeper.messages import ServiceFacts
     from harness.procs import Finished
     from harness.runs.environment import Environment
+    from harness.stack import Store
 
 EXEC_BUDGET = 60.0
 _DUMPED = ("stack", "state", "pid", "container", "exit_code", "oom", "health", "starts", "log")
@@ -98,6 +99,11 @@ class Service:
         """Its environment variables."""
         self._known.refuse_attached("to know its environment")
         return dict(self._known.env)
+
+    @property
+    def store(self) -> Store | None:
+        """How it is connected to as a database or store (address, user, password), None when it is none."""
+        return self._known.store
 
     @property
     def log(self) -> Path:

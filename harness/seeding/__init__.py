@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from harness.clock import Aside, Deadline, poll
 from harness.errors import BrokenStack, HarnessError
 from harness.helpers import http
-from harness.helpers.late import quiet_kafka
+from harness.helpers.late import postgres, quiet_kafka
+from harness.helpers.redis_plain import PlainRedis, Refusal, commands
 from harness.last_words import cause_of, last_line
 from harness.refusals import missing_program
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from harness.procs import Finished
-    from harness.stack import Seed
+    from harness.stack import ExecSeed, HttpSeed, RedisSeed, Seed, SqlSeed, Store
 
 EXEC_BUDGET = 60.0
 
@@ -33,6 +34,7 @@ class Surroundings:
         folder: where relative files start from.
         broker: written broker (NAME:PORT or None) -> bootstrap servers.
         address: (service, port) -> (host, port).
+        store: (kind, service or None) -> the database or store that is meant.
         execute: (service, argv, seconds) -> what the command did, run in that service.
         stack: the running stack, for ``python`` seeds.
     """
@@ -40,6 +42,7 @@ class Surroundings:
     folder: Path
     broker: Callable[[str | None], str]
     address: Callable[[str, int], tuple[str, int]]
+    store: Callable[[str, str | None], Store]
     execute: Callable[[str, tuple[str, ...], float], Finished]
     stack: object
 
@@ -112,25 +115,13 @@ def _apply(seed: Seed, around: Surroundings) -> None:
                 content = _content(seed.message.model_dump(by_alias=True), around.folder)
                 kafka.send(seed.message.topic, content, key=seed.message.key)
     elif seed.http is not None:
-        host, port = around.address(seed.http.service, seed.http.port)
-        body, headers = None, {}
-        if seed.http.file or "json_" in seed.http.model_fields_set:
-            body = _content(seed.http.model_dump(by_alias=True), around.folder)
-            headers = {"Content-Type": "application/json"}
-        answer = http.ask(host, port, seed.http.path, method=seed.http.method, body=body, headers=headers, timeout=30.0)
-        if answer.status not in seed.http.status:
-            raise BrokenStack(f"Seed {seed.key!r}: {seed.http.method} {seed.http.path} was answered with {answer}")
+        _request(seed.key, seed.http, around)
     elif seed.exec is not None:
-        done = around.execute(seed.exec.service, seed.exec.command, EXEC_BUDGET)
-        if done.code != 0:
-            lines = (done.stderr or done.stdout).splitlines()
-            missing = missing_program(" ".join(lines))
-            cause = f"there is no program {missing!r}" if missing else cause_of(lines) or last_line(lines)
-            ending = f"{done.ending(EXEC_BUDGET)}{f': {cause}' if cause else ''}"
-            raise BrokenStack(
-                f"Seed {seed.key!r} in {seed.exec.service!r}: {ending}",
-                details=[f"command: {' '.join(seed.exec.command)}", *lines[-10:]],
-            )
+        _execute(seed.key, seed.exec, around)
+    elif seed.sql is not None:
+        _run_sql(seed.key, seed.sql, around)
+    elif seed.redis is not None:
+        _run_redis(seed.key, seed.redis, around)
     elif seed.python is not None:
         module, _, name = seed.python.partition(":")
         try:
@@ -142,3 +133,60 @@ def _apply(seed: Seed, around: Surroundings) -> None:
             raise BrokenStack(
                 f"Seed {seed.key!r}: python {seed.python} raised {type(error).__name__}: {error}"
             ) from error
+
+
+def _request(key: str, seed: HttpSeed, around: Surroundings) -> None:
+    """Make an HTTP request. Raises BrokenStack when it is answered otherwise than wanted."""
+    host, port = around.address(seed.service, seed.port)
+    body, headers = None, {}
+    if seed.file or "json_" in seed.model_fields_set:
+        body = _content(seed.model_dump(by_alias=True), around.folder)
+        headers = {"Content-Type": "application/json"}
+    answer = http.ask(host, port, seed.path, method=seed.method, body=body, headers=headers, timeout=30.0)
+    if answer.status not in seed.status:
+        raise BrokenStack(f"Seed {key!r}: {seed.method} {seed.path} was answered with {answer}")
+
+
+def _execute(key: str, seed: ExecSeed, around: Surroundings) -> None:
+    """Run a command in a service. Raises BrokenStack when it fails, or HarnessError when it cannot be run."""
+    done = around.execute(seed.service, seed.command, EXEC_BUDGET)
+    if done.code != 0:
+        lines = (done.stderr or done.stdout).splitlines()
+        missing = missing_program(" ".join(lines))
+        cause = f"there is no program {missing!r}" if missing else cause_of(lines) or last_line(lines)
+        ending = f"{done.ending(EXEC_BUDGET)}{f': {cause}' if cause else ''}"
+        raise BrokenStack(
+            f"Seed {key!r} in {seed.service!r}: {ending}",
+            details=[f"command: {' '.join(seed.command)}", *lines[-10:]],
+        )
+
+
+def _run_sql(key: str, seed: SqlSeed, around: Surroundings) -> None:
+    """Run SQL in a database. Raises BrokenStack, ConfigError without the library, or OSError."""
+    store, library = around.store("postgres", seed.service), postgres()
+    text = (around.folder / seed.file).read_text(encoding="utf-8") if seed.file else ""
+    try:
+        with library.open_store(store, database=seed.database) as connection:
+            if seed.file:
+                library.run_text(connection, text, seed.file)
+            else:
+                library.run_statements(connection, seed.statements or ())
+    except library.SqlFailure as failure:
+        raise BrokenStack(f"Seed {key!r} in {seed.service!r}: {failure.summary}", service=seed.service) from failure
+
+
+def _run_redis(key: str, seed: RedisSeed, around: Surroundings) -> None:
+    """Send commands to a server. Raises BrokenStack, HarnessError or OSError."""
+    store = around.store("redis", seed.service)
+    listed = commands((around.folder / seed.file).read_text(encoding="utf-8"))
+    try:
+        with PlainRedis(store.host, store.port, store.login.password, timeout=EXEC_BUDGET) as redis:
+            refused = next(iter(redis.run([words for _, words in listed])), None)
+    except Refusal as refusal:
+        raise BrokenStack(f"Seed {key!r} in {store.service!r}: {refusal.summary}", service=store.service) from refusal
+    if refused:
+        line, words = listed[refused[0]]
+        raise BrokenStack(
+            f"Seed {key!r} in {store.service!r}: {seed.file}:{line}: {refused[1].summary} in: {' '.join(words)[:200]}",
+            service=store.service,
+        )

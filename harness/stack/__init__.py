@@ -2,40 +2,53 @@
 
 from harness.stack.compose import ANYWHERE, compose_environment, find_compose, show_config
 from harness.stack.model import (
+    ExecSeed,
     HealthCheck,
     HttpProbe,
+    HttpSeed,
     KafkaProbe,
     Mount,
     Port,
     Probe,
     Process,
+    RedisSeed,
     Seed,
     Service,
+    SqlSeed,
     Stack,
     Tree,
     by_number,
     numbers_of,
 )
-from harness.stack.reading import broker_of, read_tree
+from harness.stack.reading import broker_of, read_tree, store_of
+from harness.stack.stores import Login, Store, login_of
 
 __all__ = [
     "ANYWHERE",
+    "ExecSeed",
     "HealthCheck",
     "HttpProbe",
+    "HttpSeed",
     "KafkaProbe",
+    "Login",
     "Mount",
     "Port",
     "Probe",
     "Process",
+    "RedisSeed",
     "Seed",
     "Service",
+    "SqlSeed",
     "Stack",
+    "Store",
     "Tree",
     "broker_of",
     "by_number",
     "compose_environment",
     "find_compose",
+    "login_of",
     "numbers_of",
     "read_tree",
     "show_config",
+    "store_of",
 ]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self, TypeV
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from harness.durations import parse_duration
+from harness.errors import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -66,6 +67,10 @@ class KafkaProbe(Frozen):
     message: MessageWanted | None = None
 
 
+class RedisProbe(Frozen):
+    """A Redis (or Valkey) server answers PING and is not loading. It has the password that its own command says."""
+
+
 def _one_key(model: type[Frozen], value: Any, keys: tuple[str, ...], owner: str) -> Any:  # noqa: ANN401 - as written
     fields = {field.alias or name for name, field in model.model_fields.items()}
     # A key that is not known is the more useful thing to say, and pydantic says it.
@@ -89,6 +94,9 @@ class Probe(Frozen):
     file: str | None = None
     healthy: Literal[True] | None = None
     python: Reference | None = None
+    sql: Annotated[str, Field(pattern=r"\S")] | None = None
+    """Holds when PostgreSQL runs it and the first value that it gives, if it gives rows, is neither null nor false."""
+    redis: RedisProbe | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -130,14 +138,38 @@ class HealthCheck(Frozen):
         return self
 
 
-class Process(Frozen):
-    """A service as a local process."""
+PRESETS = ("postgres", "redis")
+PRESET_PROBES = {"postgres": Probe(sql="select 1"), "redis": Probe(redis=RedisProbe())}
+"""The probe that a service of a preset has when it declares none."""
+STORE_PORTS = {"postgres": 5432, "redis": 6379}
+"""The port of a store in its image, by the kind of store."""
 
-    command: Words
+
+def _known_preset(value: object) -> object:
+    if isinstance(value, str) and value not in PRESETS:
+        raise ValueError(f"preset {value!r} is not known{nearest(value, PRESETS)}; presets: {', '.join(PRESETS)}")
+    return value
+
+
+class Process(Frozen):
+    """A service as a local process: by a command, or by a preset, which has one of its own."""
+
+    command: Words = ()
+    preset: Annotated[str | None, BeforeValidator(_known_preset), WithJsonSchema({"enum": [*PRESETS, None]})] = None
+    user: Annotated[str, Field(pattern=r"^[\w.-]+(:[\w.-]+)?$")] | None = None
+    """Who it runs as, where the caller is root: a name or number, and a group after a colon."""
     cwd: str | None = None
     environment: dict[str, str | int | float | bool | None] = Field(default_factory=dict)
     stop: Words | None = None
     healthcheck: HealthCheck | None = None
+
+    @model_validator(mode="after")
+    def _has_one_command(self) -> Self:
+        if self.command and self.preset:
+            raise ValueError("command and preset are both given; a preset has a command of its own")
+        if not (self.command or self.preset):
+            raise ValueError("command is missing (or preset: " + ", ".join(PRESETS) + ")")
+        return self
 
 
 Permission = Literal[
@@ -203,6 +235,31 @@ class ExecSeed(Frozen):
     command: Words
 
 
+class SqlSeed(Frozen):
+    """SQL to run in a PostgreSQL database: a file as for ``psql``, or statements. The database is that of the service.
+
+    Each statement is committed by itself.
+    """
+
+    service: str
+    file: str | None = None
+    statements: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    database: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _exactly_one(cls, value: Any) -> Any:  # noqa: ANN401
+        return _one_key(cls, value, ("file", "statements"), "a seed of SQL")
+
+
+class RedisSeed(Frozen):
+    """Commands to send to a Redis server: a file with one in each line, as for ``redis-cli``."""
+
+    file: str
+    service: str | None = None
+    """Default: the only service of the stack that publishes port 6379."""
+
+
 class Seed(Frozen):
     """Data that a stack starts with."""
 
@@ -213,11 +270,13 @@ class Seed(Frozen):
     http: HttpSeed | None = None
     exec: ExecSeed | None = None
     python: Reference | None = None
+    sql: SqlSeed | None = None
+    redis: RedisSeed | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _exactly_one(cls, value: Any) -> Any:  # noqa: ANN401
-        return _one_key(cls, value, ("topics", "message", "http", "exec", "python"), "a seed")
+        return _one_key(cls, value, ("topics", "message", "http", "exec", "python", "sql", "redis"), "a seed")
 
 
 class StackSettings(Frozen):
@@ -313,6 +372,10 @@ class Service(Frozen):
     def port(self, number: int) -> Port | None:
         """Return the port that ``number`` means, None for none."""
         return by_number(self.ports).get(number)
+
+    def store_port(self, kind: str) -> Port | None:
+        """Return the port of a store of this kind (``postgres``, ``redis``): the usual one, else its first TCP port."""
+        return self.port(STORE_PORTS[kind]) or next((port for port in self.ports if port.protocol == "tcp"), None)
 
     @property
     def other_names(self) -> tuple[str, ...]:

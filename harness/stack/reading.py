@@ -16,6 +16,8 @@ from harness.durations import parse_duration
 from harness.errors import ConfigError, nearest
 from harness.stack.compose import run_config
 from harness.stack.model import (
+    PRESET_PROBES,
+    STORE_PORTS,
     Frozen,
     Mount,
     Port,
@@ -414,6 +416,8 @@ def _service(
     settings = _validate(ServiceSettings, written, source, ("services", name, X_HARNESS), problems)
     if settings is None:
         return None
+    if settings.embedded and settings.embedded.preset and not settings.ready:
+        settings = settings.model_copy(update={"ready": (PRESET_PROBES[settings.embedded.preset],)})
     ports = []
     for port in table.get("ports") or ():
         published = str(port.get("published") or port["target"])
@@ -539,8 +543,8 @@ def _wrong_in_seed(tree: Tree, stack: Stack, seed: Seed) -> Iterator[str]:
     own, visible = [service.name for service in stack.services], tree.visible(stack.name)
     if seed.before and seed.before not in own:
         yield f"before {seed.before!r} is no service of this file{nearest(seed.before, own)}"
-    target = seed.http or seed.exec
-    if target and target.service not in visible:
+    target = seed.http or seed.exec or seed.sql
+    if target and target.service not in visible and not seed.sql:
         yield f"service {target.service!r} does not exist{nearest(target.service, visible)}"
     elif seed.http and visible[seed.http.service][1].port(seed.http.port) is None:
         yield _no_port(visible[seed.http.service][1], seed.http.port)
@@ -549,7 +553,13 @@ def _wrong_in_seed(tree: Tree, stack: Stack, seed: Seed) -> Iterator[str]:
             broker_of(seed.message.broker if seed.message else None, None, tree, stack.name)
         except ConfigError as error:
             yield error.summary
-    for content in (seed.message, seed.http):
+    for kind, store in (("postgres", seed.sql), ("redis", seed.redis)):
+        if store:
+            try:
+                store_of(kind, store.service, tree, stack.name)
+            except ConfigError as error:
+                yield error.summary
+    for content in (seed.message, seed.http, seed.sql, seed.redis):
         if content and content.file and not (stack.folder / content.file).is_file():
             yield f"file {stack.folder / content.file} does not exist"
 
@@ -560,6 +570,9 @@ def _wrong_in_probe(tree: Tree, stack: Stack, service: Service, probe: Probe) ->
             broker_of(probe.kafka.broker, service, tree, stack.name)
         except ConfigError as error:
             yield error.summary
+    for kind, asked in (("postgres", probe.sql), ("redis", probe.redis)):
+        if asked and service.store_port(kind) is None:
+            yield f"service {service.name!r} publishes no port to ask; {STORE_PORTS[kind]} was needed"
     number = probe.tcp or (probe.http.port if probe.http else None)
     if number and service.port(number) is None:
         yield _no_port(service, number)
@@ -611,3 +624,31 @@ def broker_of(written: str | None, service: Service | None, tree: Tree, stack: s
             f"port {KAFKA_PORT}{': ' + ', '.join(brokers) if brokers else ''}; write broker: NAME:PORT"
         )
     return brokers[0], KAFKA_PORT
+
+
+def store_of(kind: str, written: str | None, tree: Tree, stack: str) -> tuple[str, int]:
+    """Return (service, left port) of the store that a seed means: the one that it names, else the only one.
+
+    Args:
+        kind: ``postgres`` or ``redis``.
+        written: the name of a service, or None.
+        tree: the stacks.
+        stack: whose seed it is.
+
+    Raises:
+        ConfigError: there is no such service, it has no port, or there are several.
+    """
+    visible = {name: service for name, (_, service) in tree.visible(stack).items()}
+    usual = STORE_PORTS[kind]
+    named = [written] if written else [name for name, service in visible.items() if service.port(usual)]
+    if written and written not in visible:
+        raise ConfigError(f"service {written!r} does not exist{nearest(written, visible)}")
+    if len(named) != 1:
+        raise ConfigError(
+            f"no service is named and {'several publish' if named else 'none publishes'} port {usual}"
+            f"{': ' + ', '.join(named) if named else ''}; write service: NAME"
+        )
+    port = visible[named[0]].store_port(kind)
+    if port is None:
+        raise ConfigError(f"service {named[0]!r} publishes no port; {usual} was needed")
+    return named[0], port.left

@@ -14,7 +14,7 @@ from harness.errors import BrokenStack, ConfigError, HarnessError
 from harness.keeper.messages import Settled
 from harness.runs.choice import choose
 from harness.runs.known import changing, find_service, records_here, services_of
-from harness.runs.planning import Planned, Site
+from harness.runs.planning import Planned, Site, store_for
 from harness.runs.run import Run, running
 from harness.runs.settling import Settling
 from harness.runs.stack import Stack
@@ -144,6 +144,9 @@ def _plant(
                 *_address(everything, *broker_of(written, None, tree, tree.root.name))
             ),
             address=lambda service, port: _address(everything, service, port),
+            store=lambda kind, written: store_for(
+                kind, written, tree, tree.root.name, lambda service, port: _address(everything, service, port)
+            ),
             execute=lambda service, argv, timeout: environment.execute(_known(everything, service), argv, timeout),
             stack=Stack(tree.root.name, everything, environment, list),
         )

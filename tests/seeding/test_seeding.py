@@ -12,7 +12,7 @@ from servers import Web, free_port
 import harness
 from harness import BrokenStack, HarnessError, procs, seeding
 from harness.helpers.kafka import Kafka
-from harness.stack import Seed
+from harness.stack import Login, Seed, Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,6 +59,7 @@ def around(tmp_path: Path) -> seeding.Surroundings:
         folder=tmp_path,
         broker=lambda name: f"127.0.0.1:1 instead of {name}",
         address=lambda _, port: ("127.0.0.1", port),
+        store=lambda kind, _: Store("store", Login(kind, 1), "127.0.0.1", 1),
         execute=execute,
         stack=Planted(),
     )
@@ -79,6 +80,7 @@ def with_broker(around: seeding.Surroundings, kafka: Kafka) -> seeding.Surroundi
         folder=around.folder,
         broker=names.__getitem__,
         address=around.address,
+        store=around.store,
         execute=around.execute,
         stack=around.stack,
     )

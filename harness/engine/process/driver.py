@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harness import procs
@@ -59,14 +59,15 @@ class Embedded:
     def execute(self, known: Known, argv: Sequence[str], timeout: float, _: object) -> procs.Finished:
         """Run a command as the process would: with its environment and folder."""
         try:
-            return procs.run(argv, timeout=timeout, env=known.env, cwd=known.cwd)
+            done = procs.run([*known.launcher, *argv], timeout=timeout, env=known.env, cwd=known.cwd)
+            return replace(done, argv=tuple(argv))
         except OSError as error:
             raise HarnessError(f"{argv[0]!r} cannot be run in service {known.service!r}: {error.strerror}") from error
 
     def execute_here(self, known: Known, argv: Sequence[str]) -> int:
         """Run it with the environment and folder of the process."""
         try:
-            return procs.run_attached(argv, cwd=known.cwd, env=known.env)
+            return procs.run_attached([*known.launcher, *argv], cwd=known.cwd, env=known.env)
         except OSError as error:
             raise ConfigError(f"{argv[0]!r} cannot be run in service {known.service!r}: {error.strerror}") from error
 

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness import procs, sockets
 from harness.engine.driver import PortTaken, act_by_keeper
+from harness.engine.process import clusters
 from harness.errors import BrokenStack, ConfigError, HarnessError
 from harness.keeper.messages import Start
 from harness.ownership.identity import RUN_COOKIE, SERVICE_COOKIE
+from harness.ownership.removal import WORK, mark_place
 from harness.readiness import Family, Target, stranger_at
 from harness.refusals import why_not_started
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
-    from harness.engine.driver import Addresses, Around
+    from harness.engine.driver import Addresses, Around, Place
     from harness.engine.plan import ProcessPlan
-    from harness.keeper.client import KeeperLink
+    from harness.engine.users import User
     from harness.keeper.messages import ServiceFacts
     from harness.sockets import Listener
     from harness.stack import Service
@@ -44,7 +48,7 @@ class ProcessHost:
         if place.debugger and plan.subject:
             return place.debugger.start(plan, place, lambda: self._around.stop.stopped)
         try:
-            return start(plan, place.link)
+            return start(plan, place)
         except HarnessError as error:
             why = why_not_started(error.summary)
             raise BrokenStack(f"Service {plan.service!r} could not be started: {why}", service=plan.service) from error
@@ -109,27 +113,38 @@ def _listening(env: str, service: str, pid: int) -> tuple[Listener, ...]:
     return tuple(listener for listener in sockets.listeners() if listener.inode in inodes)
 
 
-def start(plan: ProcessPlan, keeper: KeeperLink, *, hold: bool = False) -> ServiceFacts:
+def start(plan: ProcessPlan, place: Place, *, hold: bool = False) -> ServiceFacts:
     """Write the service's files and have the keeper start it; return the keeper's facts about it.
 
     With ``hold`` it stands at its first instruction until it is told to go.
 
     Raises:
+        BrokenStack: what its data begins with could not be made.
         HarnessError: it cannot be executed.
     """
+    if plan.place:
+        mark_place(place.folder, plan.place, place.env)
     for folder in plan.folders:
+        if folder == plan.data and plan.cluster:
+            continue  # it comes with its files
         folder.mkdir(parents=True, exist_ok=True)
     for copy in plan.copies:
         copy.target.parent.mkdir(parents=True, exist_ok=True)
         copy.target.unlink(missing_ok=True)  # it may be one that nobody can write, or that is being executed
         copy.target.write_bytes(copy.content)
         copy.target.chmod(copy.mode)
-    return keeper.ask(
+    if plan.user and plan.place:
+        _hand_over(plan, plan.user, plan.place)
+    if plan.cluster:
+        clusters.install(plan.cluster)
+        scratch = plan.place or place.folder / WORK
+        clusters.lay_down(plan.cluster, plan.data, plan.user, scratch, place.settings.environ)
+    return place.link.ask(
         Start(
             stack=plan.stack,
             service=plan.service,
             spec={
-                "argv": list(plan.argv),
+                "argv": [*plan.launcher, *plan.argv],
                 "env": dict(plan.env),
                 "cwd": str(plan.cwd),
                 "grace": plan.grace,
@@ -139,3 +154,17 @@ def start(plan: ProcessPlan, keeper: KeeperLink, *, hold: bool = False) -> Servi
             },
         )
     )
+
+
+def _hand_over(plan: ProcessPlan, user: User, place: Path) -> None:
+    """Let a user pass the folders of a service in ``place``, and have what is the service's own."""
+    plan.data.parent.mkdir(parents=True, exist_ok=True)
+    mine = [path for path in (*plan.folders, *(copy.target for copy in plan.copies)) if path.is_relative_to(place)]
+    for path in mine:
+        for above in path.parents:
+            if above == place:
+                break
+            above.chmod(0o711)
+    for path in mine:
+        if path.exists():
+            os.chown(path, user.uid, user.gid, follow_symlinks=False)
