@@ -53,7 +53,12 @@ OPTIONS = {
     ),
     "logs": Option(key="logs", default="logs"),
     "addresses": Option(
-        key="addresses", default="published", valid=("published", "container"), named="Kind of addresses"
+        key="addresses",
+        default="published",
+        valid=("published", "localhost", "container"),
+        named="Kind of addresses",
+        help="published (default): one for each service; localhost: ports on 127.0.0.1, as the file says; container",
+        metavar="KIND",
     ),
     "networks": Option(key="networks", default="10.213.0.0/16", named="Range of networks"),
     "pull": Option(
@@ -102,13 +107,23 @@ REPEATED = frozenset({"stack", "local"})
 """Those that may come again in a command line; ``local`` in pytest's, too."""
 
 _WHICH = ("stack", "engine", "system", "profile")
-_STARTING = (*_WHICH, "local_build", "local", "pull", "wait_timeout")
+_STARTING = (*_WHICH, "local_build", "local", "addresses", "pull", "wait_timeout")
 TAKERS = {
-    "pytest": ("engine", "system", "stack", "profile", "keep", "local_build", "local", "wait_to_attach_debugger"),
+    "pytest": (
+        "engine",
+        "system",
+        "stack",
+        "profile",
+        "keep",
+        "addresses",
+        "local_build",
+        "local",
+        "wait_to_attach_debugger",
+    ),
     "up": (*_STARTING, "ttl"),
     "test": (*_STARTING, "keep"),
     "run": (*_STARTING, "keep"),
-    "config": (*_WHICH, "local_build"),
+    "config": (*_WHICH, "local_build", "addresses"),
     "build": _WHICH,
     **dict.fromkeys(("down", "ps", "logs", "endpoints", "doctor", "exec", "restart", "seed", "gc"), ("engine",)),
 }

@@ -73,7 +73,8 @@ class Settings:
         system: the chosen system, None in a project that declares none.
         systems: all of them.
         stack: the stack asked for (a name, or a file), "" when none was.
-        addresses: how containers are reached: ``published`` ports, or ``container`` addresses.
+        addresses: where services are reached: ports ``published`` at an address for each, or on ``localhost``; or at
+            ``container`` addresses.
         networks: the private range that environments' container networks are taken from.
         profiles: active profiles.
         local_build: folder of a subject that was built by hand and runs as a local process, None for none.

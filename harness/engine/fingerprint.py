@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _LARGEST = 16 * 1024 * 1024  # bytes of a mounted file that are looked at
 _SHORT = 12
 _LOCAL, _LOCAL_BUILD = ": --local", ": --local-build"
+_LOCALHOST = "addresses = localhost"
 
 
 def _digest(content: bytes) -> str:
@@ -52,10 +53,10 @@ def declared_mounts(stack: Stack, name: str) -> list[str]:
     return [*(mount.source for mount in service.mounts if mount.kind == "bind"), *map(str, filter(None, granted))]
 
 
-def parts_of(stack: Stack, plan: StackPlan, local: Local) -> dict[str, str]:
+def parts_of(stack: Stack, plan: StackPlan, local: Local, *, localhost: bool = False) -> dict[str, str]:
     """Return key path -> digest for everything that decides how a stack runs: its files, and those that they mount.
 
-    Addresses are no part of it, so that a plan which was made without any gives the same.
+    Addresses are no part of it, so that a plan which was made without any gives the same; but for ``localhost``.
     """
     declared = stack.model_dump(mode="json", by_alias=True)
     services = declared.pop("services")
@@ -71,6 +72,7 @@ def parts_of(stack: Stack, plan: StackPlan, local: Local) -> dict[str, str]:
             with contextlib.suppress(OSError):  # one that cannot be read is the engine's to judge
                 if source.is_file() and source.stat().st_size <= _LARGEST:
                     parts[f"service {service['name']}: file {source}"] = _digest(source.read_bytes())
+    parts |= {_LOCALHOST: _digest(b"")} if localhost else {}
     built = {service.name for service in stack.services if service.settings.local}
     for planned in plan.services:
         if planned.service in local.commands:
@@ -83,9 +85,14 @@ def parts_of(stack: Stack, plan: StackPlan, local: Local) -> dict[str, str]:
     return parts
 
 
+def is_on_localhost(parts: Mapping[str, str]) -> bool:
+    """Return whether a stack with these parts has its ports on localhost."""
+    return _LOCALHOST in parts
+
+
 def started_otherwise(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """Return what shall run as a local process by an option now, and runs otherwise, in words."""
-    wanted = [path for path in now if path.endswith((_LOCAL, _LOCAL_BUILD))]
+    """Return what an option says of how it runs now, and what runs otherwise, in words."""
+    wanted = [path for path in now if path.endswith((_LOCAL, _LOCAL_BUILD, _LOCALHOST))]
     return [f"{path} is not how it runs" for path in wanted if before.get(path) != now[path]]
 
 

@@ -2,7 +2,8 @@
 
 Each service has an address of its own in the environment's loopback network, and listens (or is published) there on the
 left numbers of its ``ports``. A port that somebody else holds on the wildcard address moves to 127.0.0.1 and a free
-number. With container addresses, an option of the compose engine, a service is reached where its container is.
+number. With container addresses, an option of the compose engine, a service is reached where its container is. On
+localhost every published port is on 127.0.0.1, as plain Compose has it, and none moves.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ from harness.keeper.networks import Network
 from harness.stack import Process, by_number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from harness.stack import Port, Service, Tree
 
 LOOPBACK = "127.0.0.1"
+CONTAINER, LOCALHOST = "container", "localhost"  # of the setting ``addresses``
 _COMMAND_SHOWN = 30  # of a stranger's command; its pid tells the rest
 
 
@@ -37,9 +39,13 @@ class Stranger:
     pid: int | None
     command: str
 
+    @property
+    def who(self) -> str:
+        """Its process, in words."""
+        return f"pid {self.pid} ({self.command})" if self.pid else "a process that cannot be seen"
+
     def __str__(self) -> str:
-        who = f"pid {self.pid} ({self.command})" if self.pid else "a process that cannot be seen"
-        return f"port {self.port}/{self.protocol} is held on every address by {who}"
+        return f"port {self.port}/{self.protocol} is held on every address by {self.who}"
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,7 @@ class Layout:
         network: the containers' network, None where there are no containers.
         container_addresses: whether containers are reached at their own addresses.
         place: the scratch folder of services that run as another user.
+        localhost: whether published ports are on 127.0.0.1, as the file says.
     """
 
     engine: str
@@ -99,6 +106,7 @@ class Layout:
     network: Network | None = None
     container_addresses: bool = False
     place: Path = Path("/nonexistent")
+    localhost: bool = False
 
     def log_file(self, stack: str, service: str) -> Path:
         """Return where a log goes that a service writes itself, beside what it prints."""
@@ -108,7 +116,7 @@ class Layout:
         """Return the address of a service."""
         if located := self.located.get(f"{stack}/{service.name}"):
             return located[0].host
-        leased = self.addresses[f"{stack}/{service.name}"]
+        leased = LOOPBACK if self.localhost and service.ports else self.addresses[f"{stack}/{service.name}"]
         if self.network is None:
             return leased
         if process_of(service, self.engine, self.local):
@@ -179,14 +187,25 @@ def find_strangers(tree: Tree) -> dict[tuple[int, str], Stranger]:
     wanted = {
         (port.left, port.protocol) for stack in tree.stacks for service in stack.services for port in service.ports
     }
-    taken = {(port, protocol) for port, protocol in wanted if not _can_bind(port, protocol)}
+    # 127.0.2.x is leased by nobody, so only a wildcard holder can be in the way.
+    return _holders({(port, protocol) for port, protocol in wanted if not _can_bind("127.0.2.254", port, protocol)})
+
+
+def find_holders(ports: Collection[tuple[int, str]]) -> dict[tuple[int, str], Stranger]:
+    """Return who holds any of these ports on 127.0.0.1, or on every address. Nothing is connected to."""
+    return _holders({key for key in ports if not _can_bind(LOOPBACK, *key)}, LOOPBACK)
+
+
+def _holders(taken: Collection[tuple[int, str]], *addresses: str) -> dict[tuple[int, str], Stranger]:
+    """Return who holds ports that are taken, on every address or on one of some."""
     if not taken:
         return {}
     import psutil  # noqa: PLC0415 - seldom is a port taken, and it takes a while to load
 
     holders = {}
+    everywhere = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
     for connection in psutil.net_connections(kind="inet"):
-        if not connection.laddr or connection.laddr.ip not in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+        if not connection.laddr or connection.laddr.ip not in (*everywhere, *addresses):
             continue
         protocol = "tcp" if connection.type == socket.SOCK_STREAM else "udp"
         key = (connection.laddr.port, protocol)
@@ -195,13 +214,12 @@ def find_strangers(tree: Tree) -> dict[tuple[int, str], Stranger]:
     return {key: holders.get(key, Stranger(*key, None, "?")) for key in taken}
 
 
-def _can_bind(port: int, protocol: str) -> bool:
+def _can_bind(address: str, port: int, protocol: str) -> bool:
     kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
     with socket.socket(socket.AF_INET, kind) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1 if protocol == "tcp" else 0)
         try:
-            # 127.0.2.x is leased by nobody, so only a wildcard holder can be in the way.
-            probe.bind(("127.0.2.254", port))
+            probe.bind((address, port))
         except PermissionError:
             return True
         except OSError:
@@ -236,6 +254,22 @@ def dry_layout(
         network=None if engine != "compose" else Network("dry", "127.0.0.0/24", LOOPBACK),
         container_addresses=container_addresses,
     )
+
+
+def clashes(tree: Tree) -> list[str]:
+    """Return which ports of a tree cannot be on one address together, in words."""
+    owners: dict[tuple[int, str], str] = {}
+    problems = []
+    for stack in tree.stacks:
+        for service in stack.services:
+            for key in dict.fromkeys((port.left, port.protocol) for port in service.ports):
+                if key in owners:
+                    problems.append(
+                        f"Port {key[0]}/{key[1]} is published by the services {owners[key]!r} and {service.name!r}; "
+                        "with addresses = localhost there is one of it"
+                    )
+                owners.setdefault(key, service.name)
+    return problems
 
 
 def endpoints(stack: str, service: Service, layout: Layout) -> tuple[Endpoint, ...]:

@@ -1,16 +1,23 @@
 """Leases that the kernel frees: loopback networks and port numbers, each held by an abstract unix socket (unix(7)).
 
 Two environments on one machine (more exactly: in one network namespace, which is where both addresses and abstract
-sockets live) can never hold the same network or port, and a killed keeper holds nothing.
+sockets live) can never hold the same network or port, and a killed keeper holds nothing. Whoever finds a port taken
+learns from the kernel by which keeper.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import socket
+from typing import TYPE_CHECKING, NamedTuple
 
 from harness.errors import BrokenStack
+from harness.ownership.locks import MOST_WAITING, listener_at
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 FIRST_NETWORK, LAST_NETWORK = 16, 254  # 127.16.0.0/24 to 127.254.255.0/24; 127.0 and 127.1 are busy with resolvers
 FIRST_HOST, LAST_HOST = 2, 254
@@ -21,6 +28,7 @@ def _claim(name: str) -> socket.socket | None:
     claim = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         claim.bind(f"\0harness-{name}")
+        claim.listen(MOST_WAITING)
     except OSError:
         claim.close()
         return None
@@ -39,6 +47,22 @@ def _is_free(port: int) -> bool:
     return True
 
 
+class Fixed(NamedTuple):
+    """What became of a claim of ports.
+
+    Attributes:
+        new: those that were claimed now.
+        taken: the first that somebody else has, 0 for none; then nothing was claimed.
+        pid: the keeper that has it, 0 when it cannot be told.
+        stack: whose it is where that is of this environment.
+    """
+
+    new: tuple[int, ...] = ()
+    taken: int = 0
+    pid: int = 0
+    stack: str = ""
+
+
 class Leases:
     """The addresses and ports of one environment."""
 
@@ -46,6 +70,7 @@ class Leases:
         self._claims: list[socket.socket] = []
         self._addresses: dict[str, str] = {}
         self._ports: dict[str, int] = {}
+        self._fixed: dict[int, tuple[str, socket.socket]] = {}  # number -> stack, and what claims it
         self._seed = int.from_bytes(hashlib.sha256(env.encode()).digest()[:4])
         self.network = self._lease_network()
 
@@ -88,12 +113,36 @@ class Leases:
                 raise BrokenStack(f"No port of {FIRST_PORT}-{LAST_PORT} is free for {name!r}")
         return self._ports[name]
 
+    def fix(self, stack: str, ports: Iterable[int]) -> Fixed:
+        """Claim numbers for a stack, in place of those that it had: all of them, or none."""
+        wanted = sorted(set(ports))
+        claims: dict[int, tuple[str, socket.socket]] = {}
+        for number in wanted:
+            owner = self._fixed[number][0] if number in self._fixed else ""
+            if owner == stack:
+                continue
+            claim = None if owner else _claim(f"port-{number}")
+            if claim is None:
+                pid = os.getpid() if owner else listener_at(f"\0harness-port-{number}") or 0
+                _close(claims)
+                return Fixed(taken=number, pid=pid, stack=owner)
+            claims[number] = (stack, claim)
+        gone = {number: held for number, held in self._fixed.items() if held[0] == stack and number not in wanted}
+        self._fixed = {number: held for number, held in self._fixed.items() if number not in gone} | claims
+        _close(gone)
+        return Fixed(tuple(claims))
+
     def forget_port(self, name: str) -> None:
         """Have ``name`` get another port when it is asked for again; the one that it had is given to nobody else."""
         self._ports.pop(name, None)
 
     def close(self) -> None:
         """Give everything back."""
-        for claim in self._claims:
+        for claim in (*self._claims, *(claim for _, claim in self._fixed.values())):
             with contextlib.suppress(OSError):
                 claim.close()
+
+
+def _close(claims: dict[int, tuple[str, socket.socket]]) -> None:
+    for _, claim in claims.values():
+        claim.close()

@@ -177,6 +177,7 @@ class Keeper:
                 await engine.log_complete(container)
                 engine.containers.pop(container.id, None)
         self.networks.forget(stack.name)
+        self.addresses.fix(stack.name, [])
         left += procs.described(self.processes.left_of(services))
         self.processes.forget(services)
         return left

@@ -81,6 +81,14 @@ if TYPE_CHECKING:  # to make these classes takes a start more than a millisecond
         addresses: dict[str, str]
         ports: dict[str, int]
 
+    class Fixed(TypedDict):
+        """The ports that were claimed now; or the first that is taken (else 0), by which keeper and stack of ours."""
+
+        new: list[int]
+        taken: int
+        pid: int
+        stack: str
+
     class Acquired(TypedDict, total=False):
         """Whether the client is to build the stack; else what its builder has said of it."""
 
@@ -207,6 +215,18 @@ class Lease(Request["Leased"]):
     services: list[str]
     ports: list[str]
     anew: bool = False
+
+
+class FixPorts(Request["Fixed"]):
+    """Say which ports of 127.0.0.1 a stack has, in place of those that it had: all of them are claimed, or none.
+
+    They are the environment's until the stack is removed. None for a stack that is there changes nothing.
+    """
+
+    do = "fix-ports"
+    brings_up = True
+    stack: str
+    ports: list[int]
 
 
 class Acquire(Request["Acquired"]):

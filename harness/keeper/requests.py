@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from harness import procs
 from harness.errors import HarnessError
 from harness.keeper import messages
+from harness.keeper.addresses import Fixed
 from harness.keeper.holds import KEPT, State
 from harness.keeper.networks import Network
 from harness.keeper.stacks import hurry
@@ -43,6 +44,7 @@ class StackRequests:
             messages.Hello: self._hello,
             messages.Ledger: self._ledger_lines,
             messages.Lease: self._lease,
+            messages.FixPorts: self._fix_ports,
             messages.Acquire: self._acquire,
             messages.Settled: self._settled,
             messages.Release: self._release,
@@ -82,6 +84,11 @@ class StackRequests:
             "addresses": {name: self._addresses.address(name) for name in request.services},
             "ports": {name: self._addresses.port(name) for name in request.ports},
         }
+
+    async def _fix_ports(self, _: Connection, request: messages.FixPorts) -> messages.Fixed:
+        stays = not request.ports and request.stack in self._stacks.holds.stacks
+        fixed = Fixed() if stays else self._addresses.fix(request.stack, request.ports)
+        return {"new": list(fixed.new), "taken": fixed.taken, "pid": fixed.pid, "stack": fixed.stack}
 
     async def _acquire(self, connection: Connection, request: messages.Acquire) -> messages.Acquired:
         if connection.closed or not connection.is_lease:

@@ -127,7 +127,7 @@ def _note(path: Path, purpose: str) -> None:
 
 def holder_of(path: Path, *, everywhere: bool = False) -> Holder | None:
     """Return who holds a lock, None when nobody does."""
-    pid = _listener(_name(path, everywhere=everywhere))
+    pid = listener_at(_name(path, everywhere=everywhere))
     if pid is None:
         pid = _locker(path)
     if not pid:
@@ -139,7 +139,7 @@ def holder_of(path: Path, *, everywhere: bool = False) -> Holder | None:
     return Holder(pid, purpose, procs.command_of(pid), procs.age_of(pid))
 
 
-def _listener(name: str) -> int | None:
+def listener_at(name: str) -> int | None:
     """Return the process that listens on an abstract socket, 0 when it cannot be told, None when none does."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
         asking.settimeout(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for_futures
@@ -14,14 +15,15 @@ from harness.daemon import ask
 from harness.engine.compose.building import BUILD_BUDGET
 from harness.engine.driver import PortTaken
 from harness.engine.fingerprint import parts_of
-from harness.engine.layout import free_port_of, refuse_remote
-from harness.errors import BrokenStack, relative
+from harness.engine.layout import endpoints, free_port_of, refuse_remote
+from harness.errors import BrokenStack, HarnessError, relative
 from harness.keeper.messages import Acquire, AskExposed, Lease, Settled
 from harness.runs.data import folders_of
 from harness.runs.images import images_of
 from harness.runs.planning import Planned, store_for
 from harness.runs.settling import Settling
 from harness.runs.stack import Stack
+from harness.runs.turns import give_back, ports_of, take
 from harness.seeding import Surroundings
 from harness.stack import broker_of
 
@@ -94,7 +96,10 @@ class Bringing:
         """
         try:
             with full_disk_told(self._environment.folder):
-                known = self._bring_tree(self._site.lay_out(strangers))
+                layout = self._site.lay_out(strangers)
+                for stack in self._site.tree.stacks:  # all of them before anything is started
+                    self._take_ports(stack, layout)
+                known = self._bring_tree(layout)
                 for settling in self._started:
                     settling.await_steady()
                 return known
@@ -103,7 +108,16 @@ class Bringing:
                 settling.endings.close()
             for name in reversed(self._held):
                 self._run.release(name)
+            for stack in self._site.tree.stacks if self._site.choice.is_localhost else ():
+                with contextlib.suppress(HarnessError):  # with its keeper all are given back
+                    give_back(self._environment, stack.name)
             raise
+
+    def _take_ports(self, stack: Declared, layout: Layout) -> None:
+        """Claim the ports of a stack that are on localhost. Raises ConfigError: one is somebody else's."""
+        if self._site.choice.is_localhost:
+            ends = {service.name: endpoints(stack.name, service, layout) for service in stack.services}
+            take(self._environment, stack.name, ports_of(ends), self._say)
 
     def _bring_tree(self, layout: Layout) -> dict[str, Known]:
         """Bring up each stack in a thread of its own; return the services that the last of them sees."""
@@ -151,9 +165,11 @@ class Bringing:
         answer = self._acquire(stack)
         layout, images = self._get_network_and_images(stack, layout, builds=answer["build"])
         plan = self._site.plan(stack, layout, images)
-        parts = parts_of(stack, plan, self._site.choice.local)
+        choice = self._site.choice
+        parts = parts_of(stack, plan, choice.local, localhost=choice.is_localhost)
         if not answer["build"]:
             return self._use(self._planned(stack, plan, layout), answer["record"], parts)
+        self._take_ports(stack, layout)  # those of before are gone with another worker's stack, maybe
         planned = self._prepare(stack, plan, layout)
         known = self._build(planned, layout)
         self._record(stack, known, parts)

@@ -6,9 +6,10 @@ import contextlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from harness.engine.attach.plan import NAME as ATTACH
 from harness.engine.choice import choose_engine
 from harness.engine.identity import Identity
-from harness.engine.layout import Layout, Local, dry_layout, find_strangers
+from harness.engine.layout import CONTAINER, LOCALHOST, Layout, Local, clashes, dry_layout, find_strangers
 from harness.engine.process.plan import NAME as EMBEDDED
 from harness.errors import ConfigError, nearest
 from harness.runs.images import images_of, refuse_skipped
@@ -53,6 +54,15 @@ class Choice:
         """What runs as a local process on every engine."""
         return Local(self.settings.local_build, self.settings.local)
 
+    @property
+    def is_localhost(self) -> bool:
+        """Whether published ports are on 127.0.0.1, as files say; where nothing is started that is somebody else's."""
+        return self.settings.addresses == LOCALHOST and self.engine.name != ATTACH
+
+    def strangers(self, tree: Tree) -> dict[tuple[int, str], Stranger]:
+        """Return who makes ports of a tree move; on localhost none does."""
+        return {} if self.is_localhost else find_strangers(tree)
+
     def read(self, stack: str) -> Tree:
         """Return the tree of a stack, by name or file. Raises ConfigError with all that is wrong with it."""
         settings = self.settings
@@ -76,11 +86,11 @@ class Choice:
         """
         environ = self.settings.environ
         refuse_skipped(tree, environ)
-        strangers = find_strangers(tree)
+        strangers = self.strangers(tree)
         self._check_local(tree)
         layout = self.dry_layout(tree, strangers)
         identity = Identity(checkout_of(self.settings), "dry", {})
-        problems: list[str] = []
+        problems = clashes(tree) if self.is_localhost else []
         planned: list[ServicePlan] = []
         for stack in tree.stacks:
             try:
@@ -112,9 +122,9 @@ class Choice:
             strangers,
             self.engine.name,
             local=self.local,
-            container_addresses=self.settings.addresses == "container",
+            container_addresses=self.settings.addresses == CONTAINER,
         )
-        return replace(layout, located=self.engine.locate(tree))
+        return replace(layout, located=self.engine.locate(tree), localhost=self.is_localhost)
 
     def _check_local(self, tree: Tree) -> None:
         """Do nothing when everything that shall run as a local process can, in this stack or another.

@@ -6,15 +6,16 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from harness.engine.fingerprint import is_on_localhost
 from harness.engine.identity import Identity
 from harness.engine.known import Known
-from harness.engine.layout import Layout, endpoints, find_strangers, needs
+from harness.engine.layout import CONTAINER, Layout, endpoints, find_strangers, needs
 from harness.engine.users import place_for
 from harness.errors import BrokenStack
 from harness.keeper.messages import Lease, Services
 from harness.ownership.removal import WORK
 from harness.runs.images import images_of
-from harness.runs.known import checkout_of
+from harness.runs.known import checkout_of, record_in
 from harness.stack import Store, by_number, login_of, store_of
 
 if TYPE_CHECKING:
@@ -80,8 +81,9 @@ class Site:
             strangers=strangers,
             local=choice.local,
             located=choice.engine.locate(self.tree),
-            container_addresses=choice.settings.addresses == "container",
+            container_addresses=choice.settings.addresses == CONTAINER,
             place=place_for(environment.env),
+            localhost=choice.is_localhost,
         )
 
     def network(self, stack: Stack) -> Network:
@@ -98,7 +100,10 @@ class Site:
         """Return what a stack that is up would be now, with the addresses that it has there."""
         below = self.settled_below(stack).values()
         settled = {f"{known.stack}/{known.service}": known.endpoints for known in below}
-        layout = replace(self.lay_out(find_strangers(self.tree)), settled=settled)
+        there = record_in(self.environment.link.ask(Services())["stacks"], stack.name)
+        localhost = is_on_localhost(there.get("parts", {}))
+        strangers = {} if localhost else find_strangers(self.tree)
+        layout = replace(self.lay_out(strangers), settled=settled, localhost=localhost)
         if self.environment.daemon:
             layout = replace(layout, network=self.network(stack))
         return self.plan(stack, layout, images_of(self.tree, stack, self.choice.settings.environ, None))

@@ -64,7 +64,7 @@ def explain(settings: Settings, *, fresh: bool = False) -> tuple[str, list[Expla
         kept = record_in(stacks, stack.name)
         if not kept:
             found.append(Explained(stack.name, "start", ("it is not up",)))
-        elif reasons := differences(kept["parts"], parts_of(stack, plan, choice.local)):
+        elif reasons := differences(kept["parts"], parts_of(stack, plan, choice.local, localhost=choice.is_localhost)):
             found.append(Explained(stack.name, "start anew", tuple(reasons)))
         elif down := _down(services, stack.name, kept):
             found.append(Explained(stack.name, "refuse", tuple(down)))
