@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from harness.adoption import writing
 from harness.adoption.kinds import Kind, asks_a_port, fits, kind_of
-from harness.adoption.places import Reached, local_places, read_names, variables
+from harness.adoption.places import Reached, local_places, moved_ports, read_names, variables
 from harness.adoption.processes import Built, UnknownError, process_of
 from harness.config.sources import COMPOSE_FILES
 from harness.images.dockerfiles import Program, program_of
@@ -109,12 +109,12 @@ def adopt(stack: Stack, checkout: Checkout) -> Adoption:
     """
     notes = _Notes()
     kinds = {service.name: _kind(service, checkout) for service in stack.services}
-    tables = {service.name: _table(service, kinds[service.name], checkout, notes) for service in stack.services}
-    for service in stack.services:
-        if "preset" in tables[service.name].get("x-harness", {}).get("embedded", {}):
-            tables[service.name] |= _scripts(service, stack, checkout, notes)
-    tables = {name: table for name, table in tables.items() if table}
     reached = [_reached(service, kinds[service.name]) for service in stack.services]
+    tables = _tables(stack, kinds, checkout, notes)
+    for service in stack.services:
+        embedded = tables.get(service.name, {}).get("x-harness", {}).get("embedded", {})
+        if "command" in embedded and (moved := moved_ports(service.environment, reached)):
+            embedded["environment"] = {**embedded.get("environment", {}), **moved}
     keys, more = _where(reached, checkout, notes)
     if tables:
         more["overlays"] = {checkout.compose: overlay_name(checkout.compose)}
@@ -135,6 +135,17 @@ def adopt(stack: Stack, checkout: Checkout) -> Adoption:
 
 
 # -- services ----------------------------------------------------------------------------------------------------------
+
+
+def _tables(
+    stack: Stack, kinds: Mapping[str, Kind | None], checkout: Checkout, notes: _Notes
+) -> dict[str, dict[str, Any]]:
+    """Return what is laid over the services of a stack; those that lack nothing are not in it."""
+    tables = {service.name: _table(service, kinds[service.name], checkout, notes) for service in stack.services}
+    for service in stack.services:
+        if "preset" in tables[service.name].get("x-harness", {}).get("embedded", {}):
+            tables[service.name] |= _scripts(service, stack, checkout, notes)
+    return {name: table for name, table in tables.items() if table}
 
 
 def _kind(service: Service, checkout: Checkout) -> Kind | None:

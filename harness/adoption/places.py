@@ -91,6 +91,22 @@ def variables(services: Sequence[Reached], wanted: set[str]) -> tuple[dict[str, 
     return {name: text for name, text in found.items() if name in wanted}, list(dict.fromkeys(secret))
 
 
+def moved_ports(environment: Mapping[str, str], services: Sequence[Reached]) -> dict[str, str]:
+    """Return the variables with a number that a local process must be told anew: there a port is the published one.
+
+    Where a variable says ``NAME:PORT`` in one, the harness sees to it.
+    """
+    by_name = {service.name: service for service in services}
+    hosts = {_stem(name): by_name[value] for name, value in environment.items() if value in by_name}
+    found = {}
+    for name, value in environment.items():
+        service = hosts.get(_stem(name)) if name.endswith("PORT") and value.isdecimal() else None
+        left = service.ports.get(int(value)) if service else None
+        if left and str(left) != value:
+            found[name] = str(left)
+    return found
+
+
 def _stem(name: str) -> str:
     return name.rpartition("_")[0]
 

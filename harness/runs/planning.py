@@ -81,8 +81,8 @@ class Site:
             strangers=strangers,
             local=choice.local,
             located=choice.engine.locate(self.tree),
-            place=place_for(environment.env),
             container_addresses=choice.settings.addresses == CONTAINER,
+            place=place_for(environment.env),
             localhost=choice.is_localhost,
         )
 

@@ -211,6 +211,13 @@ def test_variables_are_those_that_containers_are_told_and_files_read() -> None:
     assert secret == ["DB_PASSWORD"]
 
 
+def test_a_port_that_is_told_apart_is_the_published_one_for_a_local_process() -> None:
+    """Where host and port are two variables, the port must be the one that is published; else nothing is said."""
+    environment = {"REDIS_HOST": "db", "REDIS_PORT": "5432", "OTHER_PORT": "5432", "URL": "db:5432"}
+    assert places.moved_ports(environment, [MOVED]) == {"REDIS_PORT": "54329"}
+    assert places.moved_ports(environment, [DB]) == {}
+
+
 def test_variables_are_found_in_the_languages_of_tests() -> None:
     """A variable must be seen however a file reads it."""
     texts = {
