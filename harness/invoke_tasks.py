@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _JSON = {"json": "print JSON; docs/tasks.md describes it"}
 SCHEMA = 1
-_PASSES_ON = {"test": "pytest", "run": "the command", "exec": "the command"}
+_PASSES_ON = {"test": "pytest", "watch": "pytest", "run": "the command", "exec": "the command"}
 
 
 def _say(line: str) -> None:
@@ -256,14 +256,47 @@ def test(asked: _Asked, *, restart_changed: bool = False, wait_to_attach_debugge
     each = asked.options.get("system") == verbs.test.ALL
     instead = {"system": ""} if each else {}
     settings = asked.settings(**instead, **_switch("restart_changed", on=restart_changed))
+    words = ["--harness-wait-to-attach-debugger"] if wait_to_attach_debugger else []
+    words += ["--harness-restart-changed"] if restart_changed else []
+    if code := _run_suites(asked, settings, [*words, *_remainder()]):
+        raise Exit(code=code)
+
+
+def _run_suites(asked: _Asked, settings: Settings, words: Sequence[str]) -> int:
     options = {name: value for name, value in asked.options.items() if name in TAKERS["pytest"]}
     options["stack"] = settings.stack if asked.stack else ""
     # The plugin has no options for the others.
     others = {variable(name): value for name, value in asked.options.items() if value and name not in options}
-    words = [f"--harness-local={line}" for line in asked.local]
-    words += ["--harness-wait-to-attach-debugger"] if wait_to_attach_debugger else []
-    words += ["--harness-restart-changed"] if restart_changed else []
-    if code := verbs.test.run_suites(settings, _say, options, [*words, *_remainder()], {**os.environ, **others}):
+    local = [f"--harness-local={line}" for line in asked.local]
+    return verbs.test.run_suites(settings, _say, options, [*local, *words], {**os.environ, **others})
+
+
+class _Hands(NamedTuple):
+    """What ``watch`` has done by other commands."""
+
+    asked: _Asked
+    settings: Settings
+
+    def up(self) -> object:
+        return verbs.up_down.up(self.settings, _say)
+
+    def down(self) -> None:
+        verbs.up_down.down(self.settings, _say)
+
+    def test(self, words: Sequence[str]) -> int:
+        return _run_suites(self.asked, self.settings, words)
+
+
+@_task()
+def watch(asked: _Asked) -> None:
+    """Keep a stack up, run the suite, and again after each change, failed tests first. Words after -- go to pytest.
+
+    Services whose sources changed are replaced before. Ctrl-C ends it; what was not up before is taken down.
+
+    Example: harness watch -- -x -k alarms
+    """
+    settings = asked.settings()
+    if code := verbs.watch.watch(settings, _say, _Hands(asked, settings), _remainder()):
         raise Exit(code=code)
 
 
@@ -545,7 +578,7 @@ def base(asked: _Asked, *, suite: str = "bookworm") -> None:
 
 
 namespace = Collection(
-    *(up, test, run, down, ps, logs, endpoints, config, report, doctor),
+    *(up, test, watch, run, down, ps, logs, endpoints, config, report, doctor),
     *(exec, restart, seed, build, gc, new),
     images=Collection(base),
 )

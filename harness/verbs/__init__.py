@@ -7,9 +7,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from harness.verbs import act, build, doctor, explain, gc, logs, new, report, run, schema, test, up_down
+    from harness.verbs import act, build, doctor, explain, gc, logs, new, report, run, schema, test, up_down, watch
 
 __all__ = ["act", "build", "doctor", "explain", "gc", "logs", "new", "report", "run", "schema", "test", "up_down"]
+__all__ += ["watch"]
 
 
 def __getattr__(name: str) -> ModuleType:
