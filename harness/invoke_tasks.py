@@ -200,15 +200,17 @@ def _print_table(rows: list[tuple[str, ...]]) -> None:
     build="build images even of what is up, and start it anew if they differ",
     no_build="build nothing; images of an earlier build are used",
     fresh="remove what is up first, with its data, and plant all seeds again",
+    keep_failed="leave what did not settle as it is, for a look; `down` removes it",
     explain="say what differs from what is up and what would happen; change nothing",
     **_JSON,
 )
-def up(
+def up(  # noqa: PLR0913 - a flag each
     asked: _Asked,
     *,
     build: bool = False,
     no_build: bool = False,
     fresh: bool = False,
+    keep_failed: bool = False,
     explain: bool = False,
     json: bool = False,
 ) -> None:
@@ -220,7 +222,7 @@ def up(
     if explain:
         _explain(settings, fresh=fresh, json=json)
         return
-    places = verbs.up_down.up(settings, _say, fresh=fresh)
+    places = verbs.up_down.up(settings, _say, fresh=fresh, keep_failed=keep_failed)
     if json:
         _print_json("endpoints", endpoints=places)
     else:
@@ -352,6 +354,8 @@ def ps(asked: _Asked, *, json: bool = False) -> None:
         places = " ".join(line.endpoints.values())
         rows.append((line.engine, line.stack, line.service, line.state_in_words(), str(line.pid), places))
     _print_table(rows)
+    for failed in dict.fromkeys(f"stack {line.stack} did not settle: {line.failed}" for line in lines if line.failed):
+        print(failed)
     for line in lines:
         if line.changed:
             print(f"{line.service}: {line.changed}")
