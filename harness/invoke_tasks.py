@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _JSON = {"json": "print JSON; docs/tasks.md describes it"}
 SCHEMA = 1
-_PASSES_ON = {"test": "pytest", "run": "the command", "exec": "the command"}
+_PASSES_ON = {"test": "pytest", "watch": "pytest", "run": "the command", "exec": "the command"}
 
 
 def _say(line: str) -> None:
@@ -209,15 +209,17 @@ def _print_table(rows: list[tuple[str, ...]]) -> None:
     build="build images even of what is up, and start it anew if they differ",
     no_build="build nothing; images of an earlier build are used",
     fresh="remove what is up first, with its data, and plant all seeds again",
+    keep_failed="leave what did not settle as it is, for a look; `down` removes it",
     explain="say what differs from what is up and what would happen; change nothing",
     **_JSON,
 )
-def up(
+def up(  # noqa: PLR0913 - a flag each
     asked: _Asked,
     *,
     build: bool = False,
     no_build: bool = False,
     fresh: bool = False,
+    keep_failed: bool = False,
     explain: bool = False,
     json: bool = False,
 ) -> None:
@@ -229,7 +231,7 @@ def up(
     if explain:
         _explain(settings, fresh=fresh, json=json)
         return
-    places = verbs.up_down.up(settings, _say, fresh=fresh)
+    places = verbs.up_down.up(settings, _say, fresh=fresh, keep_failed=keep_failed)
     if json:
         _print_json("endpoints", endpoints=places)
     else:
@@ -265,14 +267,47 @@ def test(asked: _Asked, *, restart_changed: bool = False, wait_to_attach_debugge
     each = asked.options.get("system") == verbs.test.ALL
     instead = {"system": ""} if each else {}
     settings = asked.settings(**instead, **_switch("restart_changed", on=restart_changed))
+    words = ["--harness-wait-to-attach-debugger"] if wait_to_attach_debugger else []
+    words += ["--harness-restart-changed"] if restart_changed else []
+    if code := _run_suites(asked, settings, [*words, *_remainder()]):
+        raise Exit(code=code)
+
+
+def _run_suites(asked: _Asked, settings: Settings, words: Sequence[str]) -> int:
     options = {name: value for name, value in asked.options.items() if name in TAKERS["pytest"]}
     options["stack"] = settings.stack if asked.stack else ""
     # The plugin has no options for the others.
     others = {variable(name): value for name, value in asked.options.items() if value and name not in options}
-    words = [f"--harness-local={line}" for line in asked.local]
-    words += ["--harness-wait-to-attach-debugger"] if wait_to_attach_debugger else []
-    words += ["--harness-restart-changed"] if restart_changed else []
-    if code := verbs.test.run_suites(settings, _say, options, [*words, *_remainder()], {**os.environ, **others}):
+    local = [f"--harness-local={line}" for line in asked.local]
+    return verbs.test.run_suites(settings, _say, options, [*local, *words], {**os.environ, **others})
+
+
+class _Hands(NamedTuple):
+    """What ``watch`` has done by other commands."""
+
+    asked: _Asked
+    settings: Settings
+
+    def up(self) -> object:
+        return verbs.up_down.up(self.settings, _say)
+
+    def down(self) -> None:
+        verbs.up_down.down(self.settings, _say)
+
+    def test(self, words: Sequence[str]) -> int:
+        return _run_suites(self.asked, self.settings, words)
+
+
+@_task()
+def watch(asked: _Asked) -> None:
+    """Keep a stack up, run the suite, and again after each change, failed tests first. Words after -- go to pytest.
+
+    Services whose sources changed are replaced before. Ctrl-C ends it; what was not up before is taken down.
+
+    Example: harness watch -- -x -k alarms
+    """
+    settings = asked.settings()
+    if code := verbs.watch.watch(settings, _say, _Hands(asked, settings), _remainder()):
         raise Exit(code=code)
 
 
@@ -328,6 +363,8 @@ def ps(asked: _Asked, *, json: bool = False) -> None:
         places = " ".join(line.endpoints.values())
         rows.append((line.engine, line.stack, line.service, line.state_in_words(), str(line.pid), places))
     _print_table(rows)
+    for failed in dict.fromkeys(f"stack {line.stack} did not settle: {line.failed}" for line in lines if line.failed):
+        print(failed)
     for line in lines:
         if line.changed:
             print(f"{line.service}: {line.changed}")
@@ -576,7 +613,7 @@ def base(asked: _Asked, *, suite: str = "bookworm") -> None:
 
 
 namespace = Collection(
-    *(up, test, run, down, ps, logs, endpoints, config, report, doctor),
+    *(up, test, watch, run, down, ps, logs, endpoints, config, report, doctor),
     *(exec, restart, seed, build, gc, new, adopt),
     images=Collection(base),
 )

@@ -131,6 +131,7 @@ TAKERS = {
     "up": (*_STARTING, "ttl"),
     "test": (*_STARTING, "keep"),
     "run": (*_STARTING, "keep"),
+    "watch": _STARTING,
     "config": (*_WHICH, "local_build", "addresses"),
     "build": _WHICH,
     **dict.fromkeys(("down", "ps", "logs", "endpoints", "doctor", "exec", "restart", "seed", "gc"), ("engine",)),

@@ -33,7 +33,7 @@ _NO_FOLDERS = frozenset([
 _NO_FILES = ("*.pyc", "*~", ".*.sw?", ".#*", "#*#", "4913", ".coverage", ".coverage.*", ".DS_Store")
 _TESTS = ("test_*.py", "*_test.py", "conftest.py", "*.test.[jt]s", "*.spec.[jt]s", "*_test.go")
 # In a folder that a service may write to, only what people write: its data change all the time.
-_WRITTEN_BY_PEOPLE = (
+WRITTEN_BY_PEOPLE = (
     ".c", ".cc", ".cfg", ".cjs", ".conf", ".cpp", ".cs", ".css", ".erb", ".ex", ".exs", ".fbs", ".go", ".graphql", ".h",
     ".hpp", ".htm", ".html", ".ini", ".j2", ".java", ".jinja", ".js", ".jsx", ".kt", ".lua", ".mjs", ".php", ".pl",
     ".proto", ".py", ".pyi", ".rb", ".rs", ".scala", ".scss", ".sh", ".sql", ".svelte", ".tmpl", ".toml", ".ts", ".tsx",
@@ -134,7 +134,7 @@ def _of_service(
     if isinstance(planned, ProcessPlan):
         copied = {Path(copy.source) for copy in planned.copies}
         collected.add(
-            Source(path, suffixes=_WRITTEN_BY_PEOPLE if path.is_dir() else (), besides=checkout.besides)
+            Source(path, suffixes=WRITTEN_BY_PEOPLE if path.is_dir() else (), besides=checkout.besides)
             for path in files_of_command(planned.argv, planned.cwd, planned.env)
             if checkout.holds(path) and path != checkout.root and path not in copied
         )
@@ -194,7 +194,7 @@ def _of_mount(mount: Mount, planned: ServicePlan, checkout: Checkout) -> Source 
         return Source(path, MADE if planned.is_local else STARTED)
     if not path.is_dir() or not checkout.holds(path):
         return None
-    suffixes = () if mount.read_only else _WRITTEN_BY_PEOPLE
+    suffixes = () if mount.read_only else WRITTEN_BY_PEOPLE
     return Source(path, suffixes=suffixes, besides=checkout.besides)
 
 

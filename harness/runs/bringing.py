@@ -50,9 +50,11 @@ class Holder(Protocol):
     Attributes:
         reuse: what it uses of what is up.
         settled: stack -> how it settled, or would have.
+        keeps_failed: whether what does not settle is left as it is, for a look.
     """
 
     reuse: Reuse
+    keeps_failed: bool
     settled: dict[str, Settling]
 
     def say_once(self, line: str) -> None:
@@ -80,6 +82,7 @@ class Bringing:
         self._environment = site.environment
         self._alone = alone
         self._held: list[str] = []  # in the order in which they were acquired
+        self._recorded: set[str] = set()  # those that are settled
         self._started: list[Settling] = []
         self._since = time.time()
 
@@ -105,9 +108,11 @@ class Bringing:
                 for settling in self._started:
                     settling.await_steady()
                 return known
-        except BaseException:
+        except BaseException as error:
             for settling in self._started:
                 settling.endings.close()
+            if self._run.keeps_failed and isinstance(error, BrokenStack) and self._leave_failed(error):
+                raise
             for name in reversed(self._held):
                 self._run.release(name)
             for stack in self._site.tree.stacks if self._site.choice.is_localhost else ():
@@ -120,6 +125,24 @@ class Bringing:
         if self._site.choice.is_localhost:
             ends = {service.name: endpoints(stack.name, service, layout) for service in stack.services}
             take_ports(self._environment, stack.name, ports_of(ends), self._say)
+
+    def _leave_failed(self, error: BrokenStack) -> bool:
+        """Leave what did not settle as it is, for a look; return False when nothing of it runs or did."""
+        environment, settings = self._environment, self._site.choice.settings
+        begun = {settling.stack.name: settling.services(started=True) for settling in self._started}
+        if not any(begun.values()):
+            return False
+        for stack in self._site.tree.stacks:
+            if stack.name in self._held:
+                # Of one that has settled before, its builder's word stands: this is its own and adds nothing.
+                failed = {**self._record_of(stack, begun.get(stack.name, {}), {}), "seeds": [], "failed": error.summary}
+                if stack.name not in self._recorded:
+                    environment.link.ask(Settled(stack=stack.name, record=failed))
+        environment.keep(settings.ttl, self._held)
+        self._say(
+            f"{environment.env} is left as it is for a look: `harness ps`, `harness logs`; `harness down` removes it"
+        )
+        return True
 
     def _bring_tree(self, layout: Layout) -> dict[str, Known]:
         """Bring up each stack in a thread of its own; return the services that the last of them sees."""
@@ -170,6 +193,7 @@ class Bringing:
         choice = self._site.choice
         parts = parts_of(stack, plan, choice.local, localhost=choice.is_localhost)
         if not answer["build"]:
+            self._recorded.add(stack.name)
             record = self._replace(stack, plan, layout, answer["record"], parts)
             return self._use(self._planned(stack, plan, layout), record, parts)
         snapshot = take(self._site.choice.settings, stack, plan)
@@ -340,15 +364,17 @@ class Bringing:
 
     def _record(self, stack: Declared, known: Mapping[str, Known], parts: dict[str, str]) -> None:
         """Have the keeper remember what has settled, for whoever uses it later."""
-        environment = self._environment
-        record = {
+        self._recorded.add(stack.name)
+        self._environment.link.ask(Settled(stack=stack.name, record=self._record_of(stack, known, parts)))
+
+    def _record_of(self, stack: Declared, known: Mapping[str, Known], parts: dict[str, str]) -> dict[str, Any]:
+        return {
             "services": {name: service.as_dict() for name, service in known.items()},
             "seeds": [seed.key for seed in stack.settings.seed],
-            "oneshots": environment.lives.oneshots_of(stack.name),
+            "oneshots": self._environment.lives.oneshots_of(stack.name),
             "parts": parts,
             "files": [str(file) for file in stack.files],
             "profiles": list(self._site.choice.settings.profiles),
             "data": [str(folder) for folder in folders_of(stack, self._site.choice.settings.root)],
             "since": self._since,
         }
-        environment.link.ask(Settled(stack=stack.name, record=record))

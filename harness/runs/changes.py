@@ -73,6 +73,12 @@ def remembered(environment: Path, stack: str) -> Snapshot | None:
     return None
 
 
+def all_remembered(environment: Path) -> dict[str, Snapshot]:
+    """Return stack -> what was written down of the sources of its services, of all stacks of an environment."""
+    names = sorted(file.stem for file in (environment / WORK / FOLDER).glob("*.json"))
+    return {name: snapshot for name in names if (snapshot := remembered(environment, name))}
+
+
 def changed_services(environment: Path, stack: str, services: Iterable[ServiceFacts], root: Path) -> list[Changed]:
     """Return the services of a stack that is up which do not run what their sources say now.
 

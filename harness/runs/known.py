@@ -35,7 +35,8 @@ CHANGE_BUDGET = 2400.0  # another `up` of this checkout may be building, pulling
 class ServiceLine:
     """One service of a kept environment, for a table.
 
-    ``endpoints`` is ``SERVICE:PORT`` -> ``host:port``; ``changed`` which of its sources changed since it was started.
+    ``endpoints`` is ``SERVICE:PORT`` -> ``host:port``; ``changed`` which of its sources changed since it was started;
+    ``failed`` why its stack did not settle, "" when it did.
     """
 
     environment: str
@@ -51,6 +52,7 @@ class ServiceLine:
     endpoints: dict[str, str]
     log: str
     changed: str = ""
+    failed: str = ""
 
     def state_in_words(self) -> str:
         """Return its state with how it ended, and how healthy it is."""
@@ -178,6 +180,7 @@ def listed(settings: Settings) -> list[ServiceLine]:
                     container=facts["container"],
                     endpoints=known.addresses() if known else {},
                     log=facts["log"],
+                    failed=record_of_stack.get("failed", ""),
                     changed=changed.get((facts["stack"], facts["service"]), ""),
                 )
             )

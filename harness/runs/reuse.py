@@ -76,7 +76,12 @@ class Reuse:
             parts: what was recorded when it had settled, and what decides how it would run now.
         """
         record, now = parts
-        if not self._replaces or stack.name in self._asked or started_otherwise(record["parts"], now):
+        if (
+            record.get("failed")
+            or not self._replaces
+            or stack.name in self._asked
+            or started_otherwise(record["parts"], now)
+        ):
             return Replacement()
         answer = environment.link.ask(Services())
         holders = answer["stacks"][stack.name]["holders"]
@@ -122,6 +127,11 @@ class Reuse:
             BrokenStack: a service of it has ended, is stopped, or does not answer.
         """
         known = {name: Known.from_dict(table) for name, table in record["services"].items()}
+        if failed := record.get("failed"):
+            raise BrokenStack(
+                f"Stack {stack!r} did not settle and was left for a look: {failed}",
+                hint="`harness up` starts it anew, `harness down` removes it",
+            )
         if self._new_run and (other := started_otherwise(record["parts"], parts)):
             raise ConfigError(
                 f"Stack {stack!r} is up and was started otherwise: {', '.join(other)}",

@@ -46,6 +46,9 @@ class Run:
         say: takes lines for the user.
         new_run: whether a kept environment is used with a run folder of its own (a test run) or as it is (``up``).
         share: what this run has in common with others that work for the same process, None when it is alone.
+
+    Attributes:
+        keeps_failed: whether a stack that does not settle is left as it is, for a look, until ``down``.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class Run:
         self.left: list[str] = []
         replaces = not new_run or (settings.restart_changed and share is None)
         self.reuse = Reuse(self.say_once, new_run=new_run, alone=share is None, replaces=replaces)
+        self.keeps_failed = False
         self._new_run = new_run
         self._said: set[str] = set()
         self._unusable: HarnessError | None = None

@@ -7,7 +7,22 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from harness.verbs import act, adopt, build, doctor, explain, gc, logs, new, report, run, schema, test, up_down
+    from harness.verbs import (
+        act,
+        adopt,
+        build,
+        doctor,
+        explain,
+        gc,
+        logs,
+        new,
+        report,
+        run,
+        schema,
+        test,
+        up_down,
+        watch,
+    )
 
 __all__ = [
     "act",
@@ -23,6 +38,7 @@ __all__ = [
     "schema",
     "test",
     "up_down",
+    "watch",
 ]
 
 

@@ -71,6 +71,8 @@ def explain(settings: Settings, *, fresh: bool = False) -> tuple[str, list[Expla
         kept = record_in(stacks, stack.name)
         if not kept:
             found.append(Explained(stack.name, "start", ("it is not up",)))
+        elif kept.get("failed"):
+            found.append(Explained(stack.name, "start anew", ("it did not settle and was left for a look",)))
         elif reasons := differences(
             kept["parts"], now := parts_of(stack, plan, choice.local, localhost=choice.is_localhost)
         ):

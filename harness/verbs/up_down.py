@@ -32,7 +32,12 @@ BROUGHT_UP, TAKEN_DOWN = "brought up", "taken down"
 
 
 def up(
-    settings: Settings, say: Callable[[str], None], *, ttl: float | None = None, fresh: bool = False
+    settings: Settings,
+    say: Callable[[str], None],
+    *,
+    ttl: float | None = None,
+    fresh: bool = False,
+    keep_failed: bool = False,
 ) -> dict[str, str]:
     """Bring up the chosen stack and leave it up; return its endpoints (``SERVICE:PORT`` -> ``host:port``).
 
@@ -44,10 +49,11 @@ def up(
         say: takes lines for the user.
         ttl: seconds that it may stay unused, None for what the settings say.
         fresh: whether what is up is removed first, with all data, so that seeds run again.
+        keep_failed: whether a stack that does not settle is left as it is, for a look, until ``down``.
 
     Raises:
         ConfigError: something written is wrong; nothing was created.
-        BrokenStack: the stack did not settle; what was started for it is gone.
+        BrokenStack: the stack did not settle; what was started for it is gone, unless it was to be kept.
     """
     if settings.engine == ATTACH:
         raise ConfigError("Engine attach starts nothing, so there is nothing that `up` could leave up")
@@ -55,6 +61,7 @@ def up(
     with changing(settings, BROUGHT_UP, say):
         choice = choose(settings)  # once until something is taken down
         run = Run(choice, say, new_run=False)
+        run.keeps_failed = keep_failed
         engine = choice.engine.name
         anew = _reason_to_start_anew(choice, run, say, fresh=fresh)
         if not anew:
@@ -70,6 +77,7 @@ def up(
         if fresh:
             _empty_data(choice, say)
         run = Run(choose(settings), say, new_run=False)
+        run.keeps_failed = keep_failed
         with running(run):
             return _leave_up(run, run.bring(name), ttl)
 
@@ -114,6 +122,9 @@ def _reason_to_start_anew(choice: Choice, run: Run, say: Callable[[str], None], 
         return ""
     if fresh:
         return "--fresh"
+    stacks = services_of(choice.kept[choice.engine.name])["stacks"]
+    if failed := [name for name, facts in stacks.items() if (facts["record"] or {}).get("failed")]:
+        return f"{', '.join(failed)}: did not settle and was left for a look"
     if choice.settings.build == "always":
         build_images(choice, say)
         run.reuse.outdated |= set(outdated(choice.settings))

@@ -237,6 +237,45 @@ def test_up_fresh_starts_anew_and_seeds_again(up: Project) -> None:
     assert not before & after
 
 
+def test_what_did_not_settle_is_left_for_a_look(project: Project) -> None:
+    """``up --keep-failed`` must end with 12 and leave all as it is, marked with the reason; ``up`` starts it anew."""
+    project.stack("low", {"db": web()})
+    includes = {"include": ["low.yaml"]}
+    project.stack("s", {"bad": service("say:no luck", "exit:3", ready=[{"log": "never"}]), "good": web()}, **includes)
+    reason = "Service 'bad' ended with exit code 3 before it was ready"
+    done = harness(project, "up", "--stack", "s", "--keep-failed", code=12)
+    assert reason in done.stderr
+    assert "is left as it is for a look: `harness ps`, `harness logs`; `harness down` removes it" in done.stderr
+    services = {line["service"]: line for line in asked(project, "ps")["services"]}
+    assert (services["bad"]["state"], services["db"]["state"], services["db"]["failed"]) == ("exited", "running", "")
+    assert services["bad"]["failed"].startswith(reason)
+    assert f"stack s did not settle: {reason}" in harness(project, "ps").stdout
+    assert "no luck" in harness(project, "logs", "--service", "bad").stdout
+    harness(project, "exec", "--service", "db", "--", "true")
+    used = harness(project, "run", "--stack", "s", "--", "true", code=12)
+    assert "Stack 's' did not settle and was left for a look" in used.stderr
+    assert "stack s: start anew" in harness(project, "up", "--stack", "s", "--explain").stdout
+    project.stack("s", {"bad": web(), "good": web()}, **includes)
+    assert "s: did not settle and was left for a look; everything is started anew" in (
+        harness(project, "up", "--stack", "s").stderr
+    )
+    assert not any(line["failed"] for line in asked(project, "ps")["services"])
+    harness(project, "down")
+
+
+def test_a_failed_start_that_has_started_nothing_leaves_nothing(project: Project) -> None:
+    """``up --keep-failed`` must leave nothing where there is nothing to look at, and ``down`` remove what it left."""
+    project.stack("s", {"bad": service("exit:3", ready=[{"log": "never"}])})
+    harness(project, "up", "--stack", "s", "--keep-failed", code=12)
+    harness(project, "down")
+    (project.root / "none").write_text("#!/no/such/program\n")
+    (project.root / "none").chmod(0o755)
+    project.stack("s", {"bad": {"image": "x", "x-harness": {"embedded": {"command": ["../none"]}}}})
+    done = harness(project, "up", "--stack", "s", "--keep-failed", code=12)
+    assert "could not be started" in done.stderr
+    assert project.ledgers() == []
+
+
 def test_wait_timeout_takes_the_place_of_what_the_file_says(project: Project) -> None:
     """``--wait-timeout`` must end the wait, whatever the stack's own time is."""
     project.stack("s", {"slow": web(60)})

@@ -72,6 +72,17 @@ def test_build_and_what_up_does_with_it(dock: Dock) -> None:
         dock.client.remove_image(image, force=True)
 
 
+def test_a_container_that_did_not_settle_is_left_for_a_look(dock: Dock) -> None:
+    """``up --keep-failed`` must leave the containers, the one that ended too, until ``down``."""
+    dock.stack("s", {"bad": dock.box("say:no luck", "exit:3", harness={"ready": [{"log": "never"}]}), "db": dock.up()})
+    harness(dock, "up", "--keep-failed", code=12)
+    assert set(dock.containers()) == {"bad", "db"}
+    assert "stack s did not settle: Service 'bad' ended with exit code 3" in harness(dock, "ps").stdout
+    assert "no luck" in harness(dock, "logs", "--service", "bad").stdout
+    harness(dock, "down")
+    assert dock.left() == []
+
+
 def test_doctor_tries_the_engine(dock: Dock) -> None:
     """``doctor`` must see a published port and a bind mount with a container of its own, and leave none."""
     dock.stack("s", {"web": dock.web()})
