@@ -101,7 +101,7 @@ def _chosen(session: nox.Session) -> tuple[list[str], list[str]]:
 @nox.session
 def tests(session: nox.Session) -> None:
     """The toolkit's own tests. Words after -- go to pytest."""
-    install(session, "test", extras="all")
+    install(session, "test", "adopt", extras="all")
     everything = ["tests", "--ignore=tests/test_other_plugins.py", "-n", "auto", "--maxprocesses=4"]
     run(session, "python", "-m", "pytest", *(session.posargs or everything))
 

@@ -145,7 +145,18 @@ def _tables(
     for service in stack.services:
         if "preset" in tables[service.name].get("x-harness", {}).get("embedded", {}):
             tables[service.name] |= _scripts(service, stack, checkout, notes)
+        if waits := _waits(service, tables):
+            tables[service.name] = {"depends_on": waits, **tables[service.name]}
     return {name: table for name, table in tables.items() if table}
+
+
+def _waits(service: Service, tables: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str]]:
+    """Return on which services a service depends that it shall find usable, now that they can be asked."""
+    return {
+        name: {"condition": "service_healthy"}
+        for name, condition in service.depends_on.items()
+        if condition == "service_started" and tables.get(name, {}).get("x-harness", {}).get("ready")
+    }
 
 
 def _kind(service: Service, checkout: Checkout) -> Kind | None:

@@ -352,6 +352,7 @@ def test_scripts_of_an_image_become_seeds(tmp_path: Path) -> None:
         {"key": "1-tables.sql", "before": "web", "sql": {"service": "db", "file": "sql/1-tables.sql"}},
         {"key": "2-rows.sql", "before": "web", "sql": {"service": "db", "file": "sql/2-rows.sql"}},
     ]
+    assert overlay["services"]["web"]["depends_on"] == {"db": {"condition": "service_healthy"}}
     data = {"type": "volume", "source": "data", "target": "/var/lib/postgresql/data"}
     assert overlay["services"]["db"]["volumes"] == [data]
 
