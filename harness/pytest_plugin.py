@@ -191,13 +191,18 @@ class Session:
 
         try:
             with interruptible(self._voice.say):
-                pytest_variables.prepare(self._config, self.stacks, self.workers)
-        except BaseException as error:
-            self.end_early(error)
-            if not isinstance(error, HarnessError):
-                raise
+                self._prepare()
+        except HarnessError as error:
             print(error, file=sys.stderr)
             raise SystemExit(error.exit_code) from error
+
+    def _prepare(self) -> None:
+        """Set the variables, or give back what was brought up for them."""
+        try:
+            pytest_variables.prepare(self._config, self.stacks, self.workers)
+        except BaseException as error:
+            self.end_early(error)
+            raise
 
     def end_early(self, error: BaseException | None = None) -> None:
         """Give back what a session that had no end has brought up, and put its variables back."""

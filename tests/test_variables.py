@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 from projects import Project, run_in, run_json, web
 
+from harness import clock, procs
 from harness.engine.plan import Endpoint
 from harness.errors import ConfigError
 from harness.pytest_environ import Variables
 from harness.runs import variables
 
 if TYPE_CHECKING:
-    from harness import procs
+    from pathlib import Path
 
 WEB = (Endpoint("web", 8080, 80, "127.16.0.2", 8080),)
 TWO = (*WEB, Endpoint("web", 8443, 443, "127.0.0.1", 15001))
@@ -213,6 +215,29 @@ def test_a_stack_that_does_not_come_up_ends_pytest(project: Project) -> None:
         assert "Service 'web' did not settle in 1.0 s" in done.stderr
         assert "KeyError" not in done.stdout + done.stderr
         assert project.processes() == {}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_before_tests_are_collected_ends_pytest(
+    project: Project, tmp_path: Path, number: signal.Signals
+) -> None:
+    """A signal while the stack comes up must end pytest by that signal, with everything given back and told."""
+    suite(project)
+    project.stack("s", {"web": web(60)})
+    argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "suite"]
+    with (tmp_path / "out").open("wb") as out:
+        process = procs.spawn(argv, env=project.environ, cwd=project.root, output=out)
+    for _ in clock.poll(clock.Deadline.after(30)):
+        if project.processes() and '"started"' in _text(project.root / "logs" / "latest" / "events.jsonl"):
+            break
+    process.send_signal(number)
+    assert process.wait(30) == -number, (tmp_path / "out").read_text()
+    assert "giving everything back" in (tmp_path / "out").read_text()
+    assert project.processes() == {}  # at once: nobody is left to do it later
+
+
+def _text(path: Path) -> str:
+    return path.read_text() if path.is_file() else ""
 
 
 def test_a_module_that_cannot_be_imported_leaves_nothing(project: Project) -> None:
