@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from harness.config import Settings
     from harness.engine import ServicePlan
-    from harness.keeper.messages import ServiceFacts
+    from harness.keeper.messages import ServiceFacts, StackFacts
     from harness.runs.environment import Environment
     from harness.stack import Stack as Declared
     from harness.stack import Tree
@@ -84,8 +84,7 @@ class Reuse:
         ):
             return Replacement()
         answer = environment.link.ask(Services())
-        holders = answer["stacks"][stack.name]["holders"]
-        if KEPT not in holders:
+        if not _is_kept(answer["stacks"], stack.name):
             return Replacement()
         changed = changed_services(environment.folder, stack.name, answer["services"], environment.settings.root)
         sources = {service.service: service.how for service in changed}
@@ -97,7 +96,7 @@ class Reuse:
                 self._say(f"stack {stack.name!r}: {beyond[0]}; `harness up` starts it anew")
             return Replacement()
         replacement = decide(tree, stack, plans, seen)
-        if replacement.names and not _is_alone(holders):
+        if replacement.names and len(_runs(answer["stacks"][stack.name]["holders"])) > 1:
             self._say(f"{', '.join(replacement.names)}: not replaced, since others use stack {stack.name!r} now")
             return Replacement()
         return replacement
@@ -205,7 +204,17 @@ class Reuse:
 
 def _is_alone(holders: Sequence[str]) -> bool:
     """Return whether a stack that was left up is used by nobody but the one run that asks."""
-    return KEPT in holders and sum(holder.startswith("run-") for holder in holders) == 1
+    return KEPT in holders and len(_runs(holders)) == 1
+
+
+def _runs(holders: Sequence[str]) -> list[str]:
+    return [holder for holder in holders if holder.startswith("run-")]
+
+
+def _is_kept(stacks: Mapping[str, StackFacts], name: str) -> bool:
+    """Return whether a stack was left up, by itself or since one that includes it was."""
+    above = [other for other, facts in stacks.items() if name in facts["includes"]]
+    return KEPT in stacks[name]["holders"] or any(_is_kept(stacks, other) for other in above)
 
 
 def _with_way_out(error: BrokenStack, facts: ServiceFacts) -> BrokenStack:

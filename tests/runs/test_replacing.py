@@ -205,6 +205,23 @@ def test_up_replaces_what_changed_and_what_must_see_it(project: Project) -> None
     up_down.down(settings, project.said.append)
 
 
+def test_a_service_of_an_included_stack_is_replaced_and_seen_above(project: Project) -> None:
+    """What changed in an included stack must be replaced there, and what must see it in the stack above."""
+    (project.root / "a.txt").write_text("one")
+    project.stack("low", {"db": web(sources=["../a.txt"]), "other": service("wait")})
+    sees = {"depends_on": {"db": {"condition": "service_healthy", "restart": True}}}
+    project.stack("s", {"api": service("wait", compose=sees), "web": web()}, include=["low.yaml"])
+    settings = project.settings(stack="s")
+    up_down.up(settings, project.said.append, ttl=600)
+    before = pids(settings)
+    (project.root / "a.txt").write_text("two")
+    up_down.up(settings, project.said.append, ttl=600)
+    after = pids(settings)
+    same = {name: after[name] == before[name] for name in before}
+    assert same == {"db": False, "other": True, "api": False, "web": True}
+    up_down.down(settings, project.said.append)
+
+
 def test_a_run_replaces_only_where_it_is_told_to(project: Project) -> None:
     """A run must use old code with a word, and with ``--restart-changed`` replace it before it goes on."""
     settings = three(project)

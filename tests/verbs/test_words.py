@@ -38,7 +38,7 @@ HARNESS = ("-c", "from harness.invoke_tasks import main; main()")
         ("ps --stack s", "It is a flag of up, test"),
         ("--lst", "Did you mean '--list'?"),
         ("up --wait-timeout", "A value of --wait-timeout was not given"),
-        ("up -- web", "Words after -- are for test, run, exec; up takes none"),
+        ("up -- web", "Words after -- are for test, watch, run, exec; up takes none"),
         ("--engine=embedded up", "goes after the task's name"),
         ("up --stack=", "A value of --stack was not given"),
         ("up --local", "A value of --local was not given"),
