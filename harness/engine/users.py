@@ -27,12 +27,14 @@ PLACES = ("/var/tmp", "/tmp")  # noqa: S108 - what is made there has a name of i
 
 # Put before a command, this makes it run as another user. The kernel forgets a parent-death signal when the user
 # changes (prctl(2)), so it is set again.
-# What Python needs is loaded before: the interpreter may be where that user cannot read.
+# What Python needs is loaded before: the interpreter may be where that user cannot read. In a namespace of its own, if
+# the kernel allows one, shared memory goes with the process, however that ends (ipc_namespaces(7)).
 _LAUNCH = """
 import ctypes, os, signal, sys, warnings
 uid, gid, groups = int(sys.argv[1]), int(sys.argv[2]), [int(group) for group in sys.argv[3].split(",") if group]
 parent = os.getppid()
 libc = ctypes.CDLL(None)
+libc.unshare(0x08000000)
 try:
     os.setgroups(groups)
     os.setresgid(gid, gid, gid)

@@ -23,6 +23,7 @@ from harness.runs.changes import remember, remembered, take
 from harness.runs.data import folders_of
 from harness.runs.images import images_of
 from harness.runs.planning import Planned, only, store_for
+from harness.runs.resetting import Resetting
 from harness.runs.settling import Settling
 from harness.runs.stack import Stack
 from harness.runs.turns import give_back, ports_of, take_ports
@@ -195,7 +196,8 @@ class Bringing:
         if not answer["build"]:
             self._recorded.add(stack.name)
             record = self._replace(stack, plan, layout, answer["record"], parts)
-            return self._use(self._planned(stack, plan, layout), record, parts)
+            planned = replace(self._planned(stack, plan, layout), seeds=plan.seeds)
+            return self._use(planned, record, parts, layout)
         snapshot = take(self._site.choice.settings, stack, plan)
         contents = Aside(snapshot.digest)
         self._take_ports(stack, layout)  # those of before are gone with another worker's stack, maybe
@@ -249,13 +251,15 @@ class Bringing:
             lambda service, port: "{}:{}".format(*self._site.address(stack, layout, service, port)),
         )
 
-    def _use(self, planned: Planned, record: dict[str, Any], parts: dict[str, str]) -> dict[str, Known]:
+    def _use(self, planned: Planned, record: dict[str, Any], parts: dict[str, str], layout: Layout) -> dict[str, Known]:
         """Use a stack that is there already."""
         name = planned.stack.name
         if self._environment.debugger and any(service.can_be_held for service in planned.plans.values()):
             self._say(f"warning: stack {name!r} is up already, so its subject is not held; `down` first")
-        self._settling(planned)
-        return self._run.reuse.use(self._environment, name, record, parts)
+        settling = self._settling(planned)
+        known = self._run.reuse.use(self._environment, name, record, parts)
+        self._register(planned, self._surroundings(settling.stack, layout, known))
+        return known
 
     def _prepare(self, stack: Declared, plan: StackPlan, layout: Layout) -> Planned:
         """Say what is planned, and build and get what is needed. Raises BrokenStack."""
@@ -289,6 +293,8 @@ class Bringing:
             known = {name: Known.from_dict(table) for name, table in record["services"].items()}
             self._bring_up(settling, layout, replacement.names, known)
             known |= {name: one for name, one in settling.services().items() if name in replacement.names}
+            resetting = self._register(replace(planned, seeds=plan.seeds), self._surroundings(stack, layout, known))
+            resetting.prepare(replacement.emptied)
             old = remembered(environment.folder, stack.name)
             snapshot.digest()
             remember(environment.folder, stack.name, old.replaced(snapshot, replacement.names) if old else snapshot)
@@ -308,6 +314,7 @@ class Bringing:
         ended = self._environment.report.timed("stack", planned.stack.name)
         settling = self._settling(planned)
         self._bring_up(settling, layout, planned.plans, {})
+        self._register(planned, self._surroundings(planned.stack, layout, settling.services())).prepare()
         if planned.stack is not self._site.tree.root:  # those above are brought up now, and see to their own services
             if settling.endings.outlasts_settling():
                 settling.await_steady()
@@ -326,11 +333,11 @@ class Bringing:
         wanted = [name for name in planned.plans if name in names]
         settling.settle(name for name in wanted if name not in held)
         for seed in early:
-            settling.plant(seed, self._surroundings(settling, layout, there))
+            settling.plant(seed, self._surroundings(planned.stack, layout, _own(settling, there)))
         settling.settle(name for name in wanted if name in held)
         for seed in planned.seeds:
             if seed not in early:
-                settling.plant(seed, self._surroundings(settling, layout, there))
+                settling.plant(seed, self._surroundings(planned.stack, layout, _own(settling, there)))
         settling.await_seeded_topics()
 
     def _settling(self, planned: Planned) -> Settling:
@@ -338,11 +345,18 @@ class Bringing:
         settling.probing.ask_later()
         return settling
 
-    def _surroundings(self, settling: Settling, layout: Layout, there: Mapping[str, Known]) -> Surroundings:
-        """Return what a seed of a stack sees."""
-        environment, site, stack = self._environment, self._site, settling.stack
-        own = {name: there.get(name, one) for name, one in settling.services().items()}
-        visible = {**site.settled_below(stack), **own, **settling.services(started=True)}
+    def _register(self, planned: Planned, around: Surroundings) -> Resetting:
+        """Have the environment know how services of a stack are reset; return who does it."""
+        environment, stack = self._environment, planned.stack
+        alone = not environment.is_worker or (self._alone and stack is self._site.tree.root)
+        resetting = Resetting(planned.tree, stack, planned.seeds, around, alone, self._say)
+        environment.resets[stack.name] = resetting
+        return resetting
+
+    def _surroundings(self, stack: Declared, layout: Layout, own: Mapping[str, Known]) -> Surroundings:
+        """Return what a seed of a stack sees; ``own`` are its services."""
+        environment, site = self._environment, self._site
+        visible = {**site.settled_below(stack), **own}
 
         def address(service: str, port: int) -> tuple[str, int]:
             return site.address(stack, layout, service, port)
@@ -378,3 +392,9 @@ class Bringing:
             "data": [str(folder) for folder in folders_of(stack, self._site.choice.settings.root)],
             "since": self._since,
         }
+
+
+def _own(settling: Settling, there: Mapping[str, Known]) -> dict[str, Known]:
+    """Return what is known of a stack's services while some of them are brought up and others are ``there``."""
+    known = {name: there.get(name, one) for name, one in settling.services().items()}
+    return {**known, **settling.services(started=True)}

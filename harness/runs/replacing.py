@@ -7,13 +7,14 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
 from harness.engine.fingerprint import differences
 from harness.errors import ConfigError
-from harness.stack import broker_of
+from harness.stack import broker_of, store_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -39,12 +40,14 @@ class Replacement:
         names: all of them, in the order in which they start.
         seeds: keys of the seeds that are planted again, since what they had put in went with a service.
         doubted: lines about seeds of which that is not known.
+        emptied: those of ``names`` whose data goes with them.
     """
 
     reasons: Mapping[str, str] = field(default_factory=dict)
     names: tuple[str, ...] = ()
     seeds: tuple[str, ...] = ()
     doubted: tuple[str, ...] = ()
+    emptied: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """Return what is told of it."""
@@ -109,8 +112,9 @@ def decide(tree: Tree, stack: Stack, plans: Mapping[str, ServicePlan], seen: See
     names = tuple(name for name in order if name in reasons)
     if not names:
         return Replacement()
-    again, doubted = _seeds(tree, stack, plans, names)
-    return Replacement(reasons, names, again, doubted)
+    emptied = tuple(name for name in names if not keeps_data(_declared(stack, name), plans[name]))
+    again, doubted = _seeds(tree, stack, len(plans), names, emptied)
+    return Replacement(reasons, names, again, doubted, emptied)
 
 
 def _start_order(stack: Stack) -> list[str]:
@@ -137,9 +141,11 @@ def _seen_by(service: Service, replaced: Collection[str]) -> str:
 
 def keeps_data(service: Service, plan: ServicePlan) -> bool:
     """Return whether what a service was given outlives it: in a volume, a folder of this machine, or ``{data}``."""
+    process = service.settings.embedded or service.settings.local
+    if plan.is_local and process and process.preset:
+        return False  # its folder is laid down anew at each start
     if any(mount.kind == "volume" or not mount.read_only for mount in service.mounts):
         return True
-    process = service.settings.embedded or service.settings.local
     if not plan.is_local or process is None:
         return False
     texts = [*process.command, *map(str, process.environment.values()), *service.environment.values()]
@@ -147,10 +153,9 @@ def keeps_data(service: Service, plan: ServicePlan) -> bool:
 
 
 def _seeds(
-    tree: Tree, stack: Stack, plans: Mapping[str, ServicePlan], names: Sequence[str]
+    tree: Tree, stack: Stack, services: int, names: Sequence[str], emptied: Sequence[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the keys of the seeds that are planted again, and what is told of those of which that is not known."""
-    emptied = [name for name in names if not keeps_data(_declared(stack, name), plans[name])]
     again: list[str] = []
     doubted: list[str] = []
     for seed in stack.settings.seed if emptied else ():
@@ -159,7 +164,7 @@ def _seeds(
             again.append(seed.key)
         elif owner in emptied:
             doubted.append(_doubt(seed, f"it may be in {', '.join(others)}"))
-        elif not owner and len(emptied) == len(plans):
+        elif not owner and len(emptied) == services:
             again.append(seed.key)
         elif not owner and any(not _stays(stack, name, names) for name in emptied):
             doubted.append(_doubt(seed, "which service it is for is not known"))
@@ -187,9 +192,11 @@ def _owner(seed: Seed, tree: Tree, stack: Stack) -> str:
         return seed.exec.service
     if seed.http:
         return seed.http.service
-    if seed.topics is not None or seed.message:
-        try:
+    if seed.sql:
+        return seed.sql.service
+    with suppress(ConfigError):
+        if seed.redis:
+            return store_of("redis", seed.redis.service, tree, stack.name)[0]
+        if seed.topics is not None or seed.message:
             return broker_of(seed.message.broker if seed.message else None, None, tree, stack.name)[0]
-        except ConfigError:
-            return ""
     return ""

