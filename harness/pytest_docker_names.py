@@ -226,6 +226,21 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(SCOPE, default="session", choices=get_args(_Scope), help=help_)
 
 
+def get_docker_ip() -> str:
+    """Return what ``docker_ip`` is."""
+    return HERE
+
+
+def get_setup_command() -> list[str]:
+    """Return what ``docker_setup`` is where nobody overrides it, for overrides that add to it."""
+    return list(_USUAL_SETUP)
+
+
+def get_cleanup_command() -> list[str]:
+    """Return what ``docker_cleanup`` is where nobody overrides it, for overrides that add to it."""
+    return list(_USUAL_CLEANUP)
+
+
 def container_scope(fixture_name: str, config: pytest.Config) -> _Scope:  # noqa: ARG001 - pytest calls it by these names
     """Return the scope of the fixtures, for those of a suite that shall have the same."""
     return cast("_Scope", config.getoption(SCOPE, "session"))
@@ -234,7 +249,7 @@ def container_scope(fixture_name: str, config: pytest.Config) -> _Scope:  # noqa
 @pytest.fixture(scope=container_scope)
 def docker_ip() -> str:
     """The host at which ``docker_services.port_for`` opens ports."""
-    return HERE
+    return get_docker_ip()
 
 
 @pytest.fixture(scope=container_scope)
@@ -258,13 +273,13 @@ def docker_compose_file(pytestconfig: pytest.Config) -> str | list[str]:
 @pytest.fixture(scope=container_scope)
 def docker_setup() -> str | list[str]:
     """What is done before the tests; ``exec SERVICE WORD ...`` are commands to run in services that are up."""
-    return list(_USUAL_SETUP)
+    return get_setup_command()
 
 
 @pytest.fixture(scope=container_scope)
 def docker_cleanup() -> str | list[str]:
     """What is done after the tests; nothing for a stack that stays up, until ``harness down``."""
-    return list(_USUAL_CLEANUP)
+    return get_cleanup_command()
 
 
 @pytest.fixture(scope=container_scope)

@@ -402,4 +402,5 @@ def pytest_configure(config: pytest.Config) -> None:
     if session.github:
         config.pluginmanager.register(session.github, "harness-github")
     if not config.pluginmanager.hasplugin("docker"):  # pytest-docker's name for itself
-        config.pluginmanager.register(pytest_docker_names, pytest_docker_names.__name__)
+        blocked = config.pluginmanager.is_blocked("docker")
+        config.pluginmanager.register(pytest_docker_names, pytest_docker_names.__name__ if blocked else "docker")

@@ -143,6 +143,8 @@ def test_the_fixtures_say_what_those_of_pytest_docker_say(project: Project) -> N
         "    assert docker_ip == '127.0.0.1'\n"
         "    assert docker_compose_file == os.path.join(str(pytestconfig.rootdir), 'tests', 'docker-compose.yml')\n"
         "    assert docker_compose_project_name == f'pytest{os.getpid()}'\n"
+        "    plugins = pytestconfig.pluginmanager\n"
+        "    assert plugins.hasplugin('docker') is not plugins.is_blocked('docker')\n"
         "    assert docker_compose_command == 'docker compose'\n"
         "    assert (docker_setup, docker_cleanup) == (['up --build --wait'], ['down -v'])\n",
     )
