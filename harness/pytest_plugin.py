@@ -34,6 +34,7 @@ __all__ = ["pytest_cmdline_main", "pytest_xdist_make_scheduler"]  # the rest is 
 _NEEDS = ("attach", "compose", "embedded")
 _MARKERS = (
     "stack(name): the stack that the `stack` fixture is in this test",
+    "restore(service, ...): bring these services back to their seeded state before this test",
     "needs(engine, ...): skip this test on any other engine: compose, embedded, attach",
 )
 
@@ -152,6 +153,26 @@ def ns(request: pytest.FixtureRequest) -> str:
     return f"w{worker}_{words[:40]}_{os.urandom(4).hex()}"
 
 
+@pytest.fixture
+def fresh(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """A function that brings a service of the test's stacks, by its name, back to its seeded state."""
+    stacks = request.config.stash[_SESSION].stacks
+    return lambda service: stacks.reset(service, request.node)
+
+
+@pytest.fixture(autouse=True)
+def _restored(request: pytest.FixtureRequest) -> None:
+    """Heed ``@pytest.mark.restore``, after stacks of wider scopes are up and before what the test itself sets up."""
+    names = [name for marker in request.node.iter_markers("restore") for name in marker.args]
+    stacks = request.config.stash[_SESSION].stacks
+    for name in dict.fromkeys(names):
+        if stacks.has_service(name, request.node):  # one that is yet to be brought up is new
+            try:
+                stacks.reset(name, request.node)
+            except Unsupported as error:
+                pytest.skip(error.summary)
+
+
 class Session:
     """The hooks of one pytest session. Nothing is loaded or started before a test asks for a stack."""
 
@@ -256,11 +277,21 @@ class Session:
         """Skip a test that asks its engine for what it cannot do."""
         self._verdicts.begin_body(item)
         try:
+            self._refuse_unknown(item)
             return (yield)
         except Unsupported as error:
             raise pytest.skip.Exception(error.summary, _use_item_location=True) from error
         finally:
             self._verdicts.end_body()
+
+    def _refuse_unknown(self, item: pytest.Item) -> None:
+        """Do nothing when all that a test wants restored is there. Raises ConfigError."""
+        for marker in item.iter_markers("restore"):
+            if not marker.args or marker.kwargs:
+                raise ConfigError(f"mark.restore of {item.name} needs names of services")
+            for name in marker.args:
+                if not self.stacks.has_service(name, item):
+                    self.stacks.reset(name, item)  # which says what is wrong
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> None:

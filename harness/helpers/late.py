@@ -27,10 +27,10 @@ def missing_leaders(kafka: Kafka, topics: Mapping[str, int], timeout: float) -> 
     return library.missing_leaders(kafka.leaders(timeout), topics)
 
 
-def postgres() -> Any:  # noqa: ANN401 - a module
-    """Return ``harness.helpers.postgres``. Raises ConfigError when its library is not installed."""
+def postgres(name: str = "postgres") -> Any:  # noqa: ANN401 - a module
+    """Return ``harness.helpers.postgres``, or one beside it. Raises ConfigError when its library is not installed."""
     try:
-        return import_module("harness.helpers.postgres")
+        return import_module(f"harness.helpers.{name}")
     except ImportError as error:
         if not (error.name or "").startswith("psycopg") and "libpq" not in str(error):
             raise

@@ -84,8 +84,7 @@ def open_store(
             dbname=wanted,
             connect_timeout=max(2, round(timeout)),  # libpq knows whole seconds, two at least
             autocommit=autocommit,
-            application_name="harness",
-            **options,
+            **{"application_name": "harness", **options},
         )
     except psycopg.Error as error:
         raise failure(error, f"database {wanted!r} at {store.host}:{store.port}") from error

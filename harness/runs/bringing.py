@@ -21,6 +21,7 @@ from harness.keeper.messages import Acquire, AskExposed, Lease, Settled
 from harness.runs.data import folders_of
 from harness.runs.images import images_of
 from harness.runs.planning import Planned, store_for
+from harness.runs.resetting import Resetting
 from harness.runs.settling import Settling
 from harness.runs.stack import Stack
 from harness.runs.turns import give_back, ports_of, take
@@ -168,7 +169,8 @@ class Bringing:
         choice = self._site.choice
         parts = parts_of(stack, plan, choice.local, localhost=choice.is_localhost)
         if not answer["build"]:
-            return self._use(self._planned(stack, plan, layout), answer["record"], parts)
+            planned = replace(self._planned(stack, plan, layout), seeds=plan.seeds)
+            return self._use(planned, answer["record"], parts, layout)
         self._take_ports(stack, layout)  # those of before are gone with another worker's stack, maybe
         planned = self._prepare(stack, plan, layout)
         known = self._build(planned, layout)
@@ -218,13 +220,15 @@ class Bringing:
             lambda service, port: "{}:{}".format(*self._site.address(stack, layout, service, port)),
         )
 
-    def _use(self, planned: Planned, record: dict[str, Any], parts: dict[str, str]) -> dict[str, Known]:
+    def _use(self, planned: Planned, record: dict[str, Any], parts: dict[str, str], layout: Layout) -> dict[str, Known]:
         """Use a stack that is there already."""
         name = planned.stack.name
         if self._environment.debugger and any(service.can_be_held for service in planned.plans.values()):
             self._say(f"warning: stack {name!r} is up already, so its subject is not held; `down` first")
-        self._settling(planned)
-        return self._run.reuse.use(self._environment, name, record, parts)
+        settling = self._settling(planned)
+        known = self._run.reuse.use(self._environment, name, record, parts)
+        self._register(planned, self._surroundings(settling.stack, layout, known))
+        return known
 
     def _prepare(self, stack: Declared, plan: StackPlan, layout: Layout) -> Planned:
         """Say what is planned, and build and get what is needed. Raises BrokenStack."""
@@ -245,12 +249,13 @@ class Bringing:
         early = [seed for seed in planned.seeds if seed.before]
         settling.settle(name for name in planned.plans if name not in held)
         for seed in early:
-            settling.plant(seed, self._surroundings(settling, layout))
+            settling.plant(seed, self._surroundings(planned.stack, layout, settling.services()))
         settling.settle(name for name in planned.plans if name in held)
         for seed in planned.seeds:
             if seed not in early:
-                settling.plant(seed, self._surroundings(settling, layout))
+                settling.plant(seed, self._surroundings(planned.stack, layout, settling.services()))
         settling.await_seeded_topics()
+        self._register(planned, self._surroundings(planned.stack, layout, settling.services())).prepare()
         if planned.stack is not self._site.tree.root:  # those above are brought up now, and see to their own services
             if settling.endings.outlasts_settling():
                 settling.await_steady()
@@ -265,10 +270,18 @@ class Bringing:
         settling.probing.ask_later()
         return settling
 
-    def _surroundings(self, settling: Settling, layout: Layout) -> Surroundings:
-        """Return what a seed of a stack sees."""
-        environment, site, stack = self._environment, self._site, settling.stack
-        visible = {**site.settled_below(stack), **settling.services()}
+    def _register(self, planned: Planned, around: Surroundings) -> Resetting:
+        """Have the environment know how services of a stack are reset; return who does it."""
+        environment, stack = self._environment, planned.stack
+        alone = not environment.is_worker or (self._alone and stack is self._site.tree.root)
+        resetting = Resetting(planned.tree, stack, planned.seeds, around, alone, self._say)
+        environment.resets[stack.name] = resetting
+        return resetting
+
+    def _surroundings(self, stack: Declared, layout: Layout, own: Mapping[str, Known]) -> Surroundings:
+        """Return what a seed of a stack sees; ``own`` are its services."""
+        environment, site = self._environment, self._site
+        visible = {**site.settled_below(stack), **own}
 
         def address(service: str, port: int) -> tuple[str, int]:
             return site.address(stack, layout, service, port)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from harness.readiness import Asker
     from harness.reporting import RunFolder
     from harness.runs.debugging import Debugger
+    from harness.runs.resetting import Resetting
     from harness.runs.share import Share
 
 KEEPER_BUDGET = 10.0
@@ -77,13 +78,14 @@ class Environment:
         self.debugger: Debugger | None = None
         # STACK/SERVICE -> its probes, made anew, as far as they tell more than that it has started.
         self.askers: dict[str, Callable[[], list[Asker]]] = {}
+        self.resets: dict[str, Resetting] = {}  # stack -> what brings back the seeded state of its services
         self._lock = threading.Lock()
         self._client: APIClient | None = None
         self._keeper_lost = False
         self._closed = False
         self._keeper = keeper
         self._handing = threading.Lock()
-        self._is_worker = bool(share and share.pid != os.getpid())
+        self.is_worker = bool(share and share.pid != os.getpid())
         procs.end_with_parent(os.environ)
         sponsor = (share.pid, share.start) if share else None
         self.link = KeeperLink(
@@ -102,6 +104,13 @@ class Environment:
     def execute(self, known: Known, argv: Sequence[str], timeout: float) -> procs.Finished:
         """Run a command in a service, with paths as it knows them on its engine. Raises HarnessError."""
         return self.driver_of(known).execute(known, argv, timeout, self)
+
+    def reset(self, known: Known) -> None:
+        """Bring back the seeded state of a service. Raises HarnessError as ``Resetting.reset`` does."""
+        known.refuse_attached("to reset it")
+        using = [resetting for name, resetting in self.resets.items() if self.brought[name] and name != known.stack]
+        above = [resetting for resetting in using if resetting.stands_on(known.stack)]
+        self.resets[known.stack].reset(known.service, above)
 
     @property
     def client(self) -> APIClient:
@@ -248,7 +257,7 @@ class Environment:
 
     def _finish(self) -> list[str]:
         """Do what a keeper that was killed has not done; return what could not be removed."""
-        if self._is_worker:
+        if self.is_worker:
             return []  # its controller sees to that
         return finish(self.settings, self.env, self.link.facts["pid"], self.link.facts["start"])
 

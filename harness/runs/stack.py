@@ -154,6 +154,18 @@ class Service:
         """Let it run on."""
         self._act("unpause")
 
+    def reset(self) -> None:
+        """Bring back the data that it had when its stack was seeded; sessions that are open are terminated.
+
+        A PostgreSQL service needs ``reset: true`` for that. docs/databases.md says what comes back, and what does not.
+
+        Raises:
+            Unsupported: it cannot be done, with the reason.
+            ConfigError: its file does not ask for it.
+            BrokenStack: it refused.
+        """
+        self._environment.reset(self._known)
+
     def exec(self, argv: Sequence[str], *, timeout: float = EXEC_BUDGET) -> Finished:
         """Run a command in its container, or as a process with its environment, folder and mounted files."""
         return self._environment.execute(self._known, self._known.map_words(argv), timeout)

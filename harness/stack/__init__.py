@@ -20,11 +20,12 @@ from harness.stack.model import (
     by_number,
     numbers_of,
 )
-from harness.stack.reading import broker_of, read_tree, store_of
+from harness.stack.reading import KAFKA_PORT, broker_of, read_tree, store_of
 from harness.stack.stores import Login, Store, login_of
 
 __all__ = [
     "ANYWHERE",
+    "KAFKA_PORT",
     "ExecSeed",
     "HealthCheck",
     "HttpProbe",

@@ -187,6 +187,8 @@ class ServiceSettings(Frozen):
     embedded: Process | None = None
     local: Process | None = None
     fixed: bool = False
+    reset: bool = False
+    """Whether its databases are copied when they are seeded, so that they can be brought back to that."""
     allow: tuple[Permission, ...] = ()
     log_file: Annotated[str, Field(pattern=r"^/.*[^/]$")] | None = None
     """The file, as a container sees it, to which the service writes a log of its own."""

@@ -30,6 +30,7 @@ from harness.stack.model import (
     Tree,
 )
 from harness.stack.source import Source, line_using, read_source
+from harness.stack.stores import login_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -533,6 +534,9 @@ def _check_references(tree: Tree, units: Iterable[_Unit]) -> list[str]:
         twice = sorted({key for key in keys if keys.count(key) > 1})
         problems += [f"{source.at(X_HARNESS, 'seed')}: seed key {key!r} is used twice" for key in twice]
         for service in stack.services:
+            if service.settings.reset and login_of(service) is None and not service.port(KAFKA_PORT):
+                place = source.at("services", service.name, X_HARNESS, "reset")
+                problems.append(f"{place}: service {service.name!r} cannot be reset: it is no database or store")
             for index, probe in enumerate(service.settings.ready):
                 place = source.at("services", service.name, X_HARNESS, "ready", index)
                 problems += [f"{place}: {problem}" for problem in _wrong_in_probe(tree, stack, service, probe)]

@@ -26,7 +26,7 @@ _PROGRAMS = ("initdb", "postgres")
 
 
 def lay_down(cluster: Cluster, data: Path, user: User | None, scratch: Path, environ: Mapping[str, str]) -> None:
-    """Have a server's data folder hold what it begins with, unless it holds something.
+    """Have a server's data folder hold what it begins with, and nothing else: a stack that comes up begins anew.
 
     Args:
         cluster: what that is.
@@ -38,8 +38,8 @@ def lay_down(cluster: Cluster, data: Path, user: User | None, scratch: Path, env
     Raises:
         BrokenStack: it could not be made; the error has what ``initdb`` said.
     """
-    if data.is_dir() and any(data.iterdir()):
-        return
+    if data.is_dir():
+        shutil.rmtree(data)
     cached = _cache(environ)
     kept = cached / cluster.key if cached else None
     with tempfile.TemporaryDirectory(prefix="initdb-", dir=scratch) as made:
@@ -53,8 +53,6 @@ def lay_down(cluster: Cluster, data: Path, user: User | None, scratch: Path, env
         copy = Path(made) / "copy"
         shutil.copytree(source, copy, symlinks=True)
         data.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):
-            data.rmdir()
         # It belongs to root until it is complete: nobody can put a link in the way of what root writes.
         for folder, folders, files in os.walk(copy):
             for name in (*folders, *files):

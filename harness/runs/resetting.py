@@ -1,0 +1,167 @@
+"""How a store of a stack is brought back to what it was when the stack had been seeded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.errors import BrokenStack, ConfigError, HarnessError, Unsupported
+from harness.helpers.late import postgres, quiet_kafka
+from harness.helpers.redis_plain import PlainRedis
+from harness.seeding import apply
+from harness.stack import KAFKA_PORT, broker_of, login_of, store_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from harness.seeding import Surroundings
+    from harness.stack import Seed, Service, Stack, Tree
+
+_CLEARING = 60.0  # seconds for one command of a store, and for a topic to be gone
+
+
+@dataclass(frozen=True)
+class Resetting:
+    """The stores of one stack.
+
+    Attributes:
+        tree: the stack and what it includes.
+        stack: which of these it is.
+        seeds: its seeds, as planned.
+        around: what seeds see.
+        alone: whether no other process uses the stack meanwhile.
+        say: takes lines for the user.
+    """
+
+    tree: Tree
+    stack: Stack
+    seeds: Sequence[Seed]
+    around: Surroundings
+    alone: bool
+    say: Callable[[str], None]
+
+    def prepare(self) -> None:
+        """Copy the databases of services that say ``reset: true``; their stack has just been seeded.
+
+        Raises:
+            BrokenStack: they could not be copied.
+        """
+        for owner, service in self.tree.visible(self.stack.name).values():
+            login = login_of(service)
+            if not service.settings.reset or login is None or login.kind != "postgres":
+                continue
+            if owner is not self.stack and not any(self._is_of(seed, service) for seed in self.seeds):
+                continue  # it was copied when its own stack had been seeded
+            seeds = [*owner.settings.seed, *self.stack.settings.seed]
+            others = [seed.sql.database for seed in seeds if seed.sql and self._is_of(seed, service)]
+            databases = dict.fromkeys([login.database, *(name for name in others if name)])
+            try:
+                ended = postgres("postgres_copies").take(self.around.store("postgres", service.name), databases)
+            except HarnessError as error:
+                why = f"could not be copied, as reset: true asks for: {error.summary}"
+                raise BrokenStack(f"Service {service.name!r} was seeded and {why}", service=service.name) from error
+            if ended:
+                self.say(f"service {service.name!r}: {_sessions(ended)} terminated to copy what was seeded")
+
+    def reset(self, name: str, above: Sequence[Resetting]) -> None:
+        """Bring back the state that a service of the stack had when the stack was seeded.
+
+        Args:
+            name: the service.
+            above: the same of stacks that stand on this one, whose seeds are planted in it as well.
+
+        Raises:
+            Unsupported: it cannot be done, with the reason.
+            ConfigError: its file does not ask for it.
+            BrokenStack: the service refused.
+        """
+        service = self.stack.service(name)
+        assert service is not None  # it is looked for by its stack
+        if not self.alone:
+            raise Unsupported(
+                f"Service {name!r} is not reset: stack {self.stack.name!r} is shared by workers of pytest-xdist, and a "
+                "test of another one may be using it",
+                hint='a stack fixture with scope="module" has it alone, and so has a run without -n',
+            )
+        act = self._way_of(service)
+        try:
+            act(service, [self, *above])
+        except (ConfigError, Unsupported):
+            raise
+        except (HarnessError, OSError) as error:
+            reason = error.summary if isinstance(error, HarnessError) else str(error)
+            raise BrokenStack(f"Service {name!r} could not be reset: {reason}", service=name) from error
+
+    def _way_of(self, service: Service) -> Callable[[Service, Sequence[Resetting]], None]:
+        """Return what resets a service. Raises Unsupported when nothing does."""
+        login = login_of(service)
+        if login:
+            return {"postgres": self._reset_postgres, "redis": self._reset_redis}[login.kind]
+        if service.port(KAFKA_PORT):
+            return self._reset_kafka
+        raise Unsupported(
+            f"Service {service.name!r} cannot be reset: it is no PostgreSQL, Redis or Kafka; a stack fixture with "
+            'scope="function" gives each test a new one'
+        )
+
+    def _reset_postgres(self, service: Service, _: object) -> None:
+        if not service.settings.reset:
+            raise ConfigError(
+                f"Service {service.name!r} cannot be reset: nothing was copied when it was seeded",
+                hint="`x-harness: {reset: true}` of the service has its databases copied then",
+            )
+        ended = postgres("postgres_copies").bring_back(self.around.store("postgres", service.name))
+        if ended:
+            self.say(f"service {service.name!r} was reset: {_sessions(ended)} terminated for it")
+
+    def _reset_redis(self, service: Service, seeded: Sequence[Resetting]) -> None:
+        store = self.around.store("redis", service.name)
+        with PlainRedis(store.host, store.port, store.login.password, timeout=_CLEARING) as redis:
+            redis.ask("FLUSHALL")
+        for stack in seeded:
+            stack.replay(service)
+
+    def _reset_kafka(self, service: Service, seeded: Sequence[Resetting]) -> None:
+        topics = {topic for stack in seeded for topic in stack.topics_of(service)}
+        if not topics:
+            raise Unsupported(f"Service {service.name!r} cannot be reset: no seed makes a topic of it")
+        with quiet_kafka(self.around.broker(f"{service.name}:{KAFKA_PORT}"), timeout=_CLEARING) as kafka:
+            there = kafka.topics()
+            for topic in sorted(topics & set(there)):
+                kafka.delete_topics(topic)
+            kafka.create_topics({topic: there[topic] for topic in sorted(topics & set(there))})
+        for stack in seeded:
+            stack.replay(service)
+
+    def stands_on(self, stack: str) -> bool:
+        """Return whether its stack includes another one, directly or not."""
+        return stack in {below.name for below in self.tree.below(self.stack.name)}
+
+    def topics_of(self, service: Service) -> Iterator[str]:
+        """Give the topics that seeds make in a broker, or send something to."""
+        for seed in self._seeds_of(service):
+            yield from seed.topics or ()
+            if seed.message:
+                yield seed.message.topic
+
+    def replay(self, service: Service) -> None:
+        """Plant the seeds of a service again. Raises BrokenStack."""
+        for seed in self._seeds_of(service):
+            apply(seed, self.around)
+
+    def _seeds_of(self, service: Service) -> Iterator[Seed]:
+        return (seed for seed in self.seeds if self._is_of(seed, service))
+
+    def _is_of(self, seed: Seed, service: Service) -> bool:
+        """Return whether a seed puts data into a service, as far as its own words tell."""
+        if seed.redis:
+            return store_of("redis", seed.redis.service, self.tree, self.stack.name)[0] == service.name
+        if seed.topics is not None or seed.message:
+            written = seed.message.broker if seed.message else None
+            return broker_of(written, None, self.tree, self.stack.name)[0] == service.name
+        target = seed.sql or seed.exec
+        return target is not None and target.service == service.name
+
+
+def _sessions(count: int) -> str:
+    return f"{count} session{'' if count == 1 else 's'} of its clients {'was' if count == 1 else 'were'}"
