@@ -279,6 +279,8 @@ def _run_suites(asked: _Asked, settings: Settings, words: Sequence[str]) -> int:
     # The plugin has no options for the others.
     others = {variable(name): value for name, value in asked.options.items() if value and name not in options}
     local = [f"--harness-local={line}" for line in asked.local]
+    if verbs.test.uses_workers(words) and settings.restart_changed:
+        verbs.up_down.replace_changed(settings, _say)
     return verbs.test.run_suites(settings, _say, options, [*local, *words], {**os.environ, **others})
 
 

@@ -38,14 +38,24 @@ def files_of_command(argv: Sequence[str], cwd: Path, env: Mapping[str, str]) -> 
     takes_module = False
     for number, word in enumerate(argv):
         path = cwd / word.rpartition("=")[2]
-        if word and path.is_file() and (number or ("/" in word and not is_python)):
+        if word and _is_file(path) and (number or ("/" in word and not is_python)):
             found |= dict.fromkeys(_script(path) if path.suffix == ".py" else [path])
         elif number and is_python and (takes_module or ":" in word or word.isidentifier()):
             found |= dict.fromkeys(_module(word, searched, own=takes_module and argv[0] == sys.executable))
-        elif number and path.is_dir() and path != cwd and word not in (".", "/"):
+        elif number and _is_folder(path) and path != cwd and word not in (".", "/"):
             found[path] = None
         takes_module = word == "-m"
     return [Path(os.path.normpath(path)) for path in found]
+
+
+def _is_file(path: Path) -> bool:
+    """Return whether this is a file; what is no name for one, such as the text of a script, is none."""
+    return os.path.isfile(path)  # noqa: PTH113 - Path.is_file raises for a name that is too long
+
+
+def _is_folder(path: Path) -> bool:
+    """Return whether this is a folder; what is no name for one is none."""
+    return os.path.isdir(path)  # noqa: PTH112 - as above
 
 
 def _module(word: str, searched: Sequence[Path], *, own: bool) -> Iterator[Path]:

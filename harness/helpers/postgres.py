@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from harness.helpers.stores import Running
     from harness.stack import Store
 
+OURS = "harness"
+"""What our sessions are called at the server."""
 SHOWN = 200  # characters of a statement that was refused
 # Error codes (appendix A of its documentation) of what no waiting will change: no such database, a password that is
 # not its, a user that may not come in, and a statement that is none.
@@ -84,7 +86,7 @@ def open_store(
             dbname=wanted,
             connect_timeout=max(2, round(timeout)),  # libpq knows whole seconds, two at least
             autocommit=autocommit,
-            **{"application_name": "harness", **options},
+            **{"application_name": OURS, **options},
         )
     except psycopg.Error as error:
         raise failure(error, f"database {wanted!r} at {store.host}:{store.port}") from error

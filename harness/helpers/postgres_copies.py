@@ -16,17 +16,41 @@ from psycopg import sql
 
 from harness.clock import Deadline, poll
 from harness.errors import HarnessError
-from harness.helpers.postgres import failure, open_store
+from harness.helpers.postgres import OURS, failure, open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from harness.stack import Store
 
 SEEDED, SPARE, OLD = "harness_seeded_", "harness_spare_", "harness_old_"
 ENDING = 10.0  # seconds in which a session that is terminated must have ended
+PARTING = 1.0  # seconds in which the server has noticed that one of our connections was closed
 COPYING = 60.0  # seconds for a spare copy that is being made
 STRATEGY_SINCE = 150000  # the server's version, as a number
+
+
+class NothingCopied(HarnessError):
+    """No copy of a server's databases was made when they were seeded."""
+
+
+def take_quietly(store: Store, databases: Iterable[str]) -> bool:
+    """Copy databases as they are now, unless somebody is connected to one; return whether they were copied.
+
+    Raises:
+        SqlFailure: the server refused it.
+    """
+    listed = list(databases)
+    with _speaking(store) as connection:
+        try:
+            if not _is_left(connection, listed):
+                return False
+            for database in listed:
+                _copy(store, connection, database)
+        except (psycopg.errors.ObjectInUse, HarnessError):
+            _forget(connection, listed)
+            return False
+    return True
 
 
 def take(store: Store, databases: Iterable[str]) -> int:
@@ -38,27 +62,53 @@ def take(store: Store, databases: Iterable[str]) -> int:
     terminated = 0
     with _speaking(store) as connection:
         for database in databases:
-            seeded, spare = SEEDED + _digest(database), SPARE + _digest(database)
-            for name in (seeded, spare):
-                _do(connection, "DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
             _do(connection, "ALTER DATABASE {} ALLOW_CONNECTIONS false", database)
             try:
                 terminated += _end_sessions(connection, database)
-                connection.execute(_copying(connection, database, seeded))
+                _copy(store, connection, database)
             finally:
                 _do(connection, "ALTER DATABASE {} ALLOW_CONNECTIONS true", database)
-            _do(connection, "ALTER DATABASE {} ALLOW_CONNECTIONS false", seeded)
-            connection.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(seeded), database))
-            copying = _copying(connection, seeded, spare).as_string(connection)
-            _begin(open_store(store, database=_admin(store)), copying)
     return terminated
+
+
+def _copy(store: Store, connection: psycopg.Connection[Any], database: str) -> None:
+    """Copy a database that nobody is connected to, and have the server begin a spare copy."""
+    seeded, spare = SEEDED + _digest(database), SPARE + _digest(database)
+    _forget(connection, [database])
+    connection.execute(_copying(connection, database, seeded))
+    _do(connection, "ALTER DATABASE {} ALLOW_CONNECTIONS false", seeded)
+    connection.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(seeded), database))
+    copying = _copying(connection, seeded, spare).as_string(connection)
+    _begin(open_store(store, database=_admin(store)), copying)
+
+
+def _forget(connection: psycopg.Connection[Any], databases: Iterable[str]) -> None:
+    """Remove what there is of copies."""
+    for database in databases:
+        for name in (SEEDED + _digest(database), SPARE + _digest(database)):
+            _do(connection, "DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+
+
+def _is_left(connection: psycopg.Connection[Any], databases: Sequence[str]) -> bool:
+    """Return whether nobody is connected to databases; sessions of our own that were closed are waited for."""
+    for _ in poll(Deadline.after(PARTING)):
+        names = connection.execute(
+            "SELECT application_name FROM pg_stat_activity "
+            "WHERE datname = ANY(%s) AND pid <> pg_backend_pid() AND backend_type = 'client backend'",
+            (databases,),
+        ).fetchall()
+        if not names:
+            return True
+        if any(name != OURS for (name,) in names):
+            return False
+    return False
 
 
 def bring_back(store: Store) -> int:
     """Have every database that was copied be as it was then; return how many sessions were terminated for that.
 
     Raises:
-        HarnessError: nothing was copied.
+        NothingCopied: there is nothing to bring back.
         SqlFailure: the server refused it.
     """
     terminated = 0
@@ -69,7 +119,7 @@ def bring_back(store: Store) -> int:
             (SEEDED,),
         ).fetchall()
         if not copied:
-            raise HarnessError("no copy of it was made when it was seeded")
+            raise NothingCopied("no copy of it was made when it was seeded")
         for seeded, database in copied:
             spare = SPARE + _digest(database)
             _await_spare(connection, seeded, spare)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -41,27 +42,35 @@ class Resetting:
     say: Callable[[str], None]
 
     def prepare(self, names: Collection[str] | None = None) -> None:
-        """Copy the databases of services that say ``reset: true``; their stack has just been seeded.
+        """Copy the databases of services that are PostgreSQL; their stack has just been seeded.
+
+        Those that do not say ``reset: true`` are copied only where that disturbs nobody.
 
         Args:
             names: only of these, None for all.
 
         Raises:
-            BrokenStack: they could not be copied.
+            BrokenStack: one that must be copied could not be.
         """
         for owner, service in self.tree.visible(self.stack.name).values():
             login = login_of(service)
             if names is not None and service.name not in names:
                 continue
-            if not service.settings.reset or login is None or login.kind != "postgres":
+            wanted = service.settings.reset
+            if wanted is False or login is None or login.kind != "postgres":
                 continue
             if owner is not self.stack and not any(self._is_of(seed, service) for seed in self.seeds):
                 continue  # it was copied when its own stack had been seeded
             seeds = [*owner.settings.seed, *self.stack.settings.seed]
             others = [seed.sql.database for seed in seeds if seed.sql and self._is_of(seed, service)]
             databases = dict.fromkeys([login.database, *(name for name in others if name)])
+            store = self.around.store("postgres", service.name)
+            if wanted is None:
+                with suppress(HarnessError):  # it may be none that can, or the library is not there: a reset tells
+                    postgres("postgres_copies").take_quietly(store, databases)
+                continue
             try:
-                ended = postgres("postgres_copies").take(self.around.store("postgres", service.name), databases)
+                ended = postgres("postgres_copies").take(store, databases)
             except HarnessError as error:
                 why = f"could not be copied, as reset: true asks for: {error.summary}"
                 raise BrokenStack(f"Service {service.name!r} was seeded and {why}", service=service.name) from error
@@ -110,12 +119,18 @@ class Resetting:
         )
 
     def _reset_postgres(self, service: Service, _: object) -> None:
-        if not service.settings.reset:
+        copies = postgres("postgres_copies")
+        try:
+            ended = copies.bring_back(self.around.store("postgres", service.name))
+        except copies.NothingCopied:
+            unasked = service.settings.reset is None
+            why = ": somebody was connected" if unasked else ", as `reset: false` says"
+            hint = "" if unasked else "without it, or "
             raise ConfigError(
-                f"Service {service.name!r} cannot be reset: nothing was copied when it was seeded",
-                hint="`x-harness: {reset: true}` of the service has its databases copied then",
-            )
-        ended = postgres("postgres_copies").bring_back(self.around.store("postgres", service.name))
+                f"Service {service.name!r} cannot be reset: nothing was copied when it was seeded{why}",
+                hint=f"{hint}with `x-harness: {{reset: true}}` of the service "
+                "its databases are copied then, for which sessions are terminated",
+            ) from None
         if ended:
             self.say(f"service {service.name!r} was reset: {_sessions(ended)} terminated for it")
 

@@ -188,8 +188,11 @@ class ServiceSettings(Frozen):
     local: Process | None = None
     fixed: bool = False
     sources: tuple[str, ...] = ()
-    reset: bool = False
-    """Whether its databases are copied when they are seeded, so that they can be brought back to that."""
+    reset: bool | None = None
+    """Whether its databases are copied when they are seeded, so that they can be brought back to that.
+
+    True: also where sessions have to be terminated for it. False: never. By default where nobody is connected then.
+    """
     allow: tuple[Permission, ...] = ()
     log_file: Annotated[str, Field(pattern=r"^/.*[^/]$")] | None = None
     """The file, as a container sees it, to which the service writes a log of its own."""

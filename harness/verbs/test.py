@@ -10,10 +10,7 @@ from typing import TYPE_CHECKING
 
 from harness import procs
 from harness.errors import ConfigError
-from harness.runs.choice import choose
-from harness.runs.known import services_of
 from harness.runs.orphans import end_left_by_command
-from harness.runs.run import Run, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +21,7 @@ ALL = "all"
 _WORKERS = re.compile(r"-n.*|--(numprocesses|dist|maxprocesses)(=.*)?")
 
 
-def _refuse_lacking(words: Sequence[str]) -> bool:
+def uses_workers(words: Sequence[str]) -> bool:
     """Return whether workers are asked for. Raises ConfigError when they cannot be had."""
     asked = next((word for word in words if _WORKERS.fullmatch(word)), "")
     if asked and find_spec("xdist") is None:
@@ -32,23 +29,6 @@ def _refuse_lacking(words: Sequence[str]) -> bool:
             f"{asked} needs pytest-xdist, which is not installed", hint=f"{sys.executable} -m pip install pytest-xdist"
         )
     return bool(asked)
-
-
-def replace_changed(settings: Settings, say: Callable[[str], None]) -> None:
-    """Make the services of what is up again that changed: before workers come, each of which would see the others.
-
-    Raises:
-        ConfigError: something written is wrong.
-        BrokenStack: a service did not become ready again.
-    """
-    choice = choose(settings)
-    record = choice.kept.get(choice.engine.name)
-    if record is None:
-        return
-    run = Run(choice, say)
-    with running(run):
-        for facts in services_of(record)["stacks"].values():
-            run.bring(os.pathsep.join(facts["record"]["files"]))
 
 
 def run_suites(
@@ -73,8 +53,7 @@ def run_suites(
     systems = [settings.system] if options.get("system") != ALL else list(settings.systems)
     if not systems:
         raise ConfigError("There is no system", hint="declare [tool.harness.systems.<system>] in pyproject.toml")
-    if _refuse_lacking(words) and settings.restart_changed:
-        replace_changed(settings, say)
+    uses_workers(words)
     codes: list[int] = []
     for system in systems:
         given = {**options, **({"system": system.name} if system and options.get("system") == ALL else {})}

@@ -260,3 +260,20 @@ def _data_in(stacks: Mapping[str, StackFacts], stack: str) -> list[Path]:
         if not stack or name == stack:
             found += written_since(map(Path, record.get("data", ())), record.get("since", 0.0))
     return list(dict.fromkeys(found))
+
+
+def replace_changed(settings: Settings, say: Callable[[str], None]) -> None:
+    """Make the services of what is up again that changed: before workers come, each of which would see the others.
+
+    Raises:
+        ConfigError: something written is wrong.
+        BrokenStack: a service did not become ready again.
+    """
+    choice = choose(settings)
+    record = choice.kept.get(choice.engine.name)
+    if record is None:
+        return
+    run = Run(choice, say)
+    with running(run):
+        for facts in services_of(record)["stacks"].values():
+            run.bring(os.pathsep.join(facts["record"]["files"]))

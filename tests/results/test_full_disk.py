@@ -21,8 +21,9 @@ SUITE = """
 import os, pathlib, pytest, harness
 web = harness.stack_fixture("s", scope="session")
 """
-TESTS = """
-import os, pathlib
+MANY = 60  # what is told of these needs more than the rest of the last page of a file
+TESTS = f"""
+import os, pathlib, pytest
 def fill(folder):
     with open(folder / "filling", "ab", buffering=0) as file:
         for size in (1 << 16, 1 << 8, 1):
@@ -33,6 +34,8 @@ def test_good(web): pass
 def test_fills(web, run_dir): fill(pathlib.Path(os.environ["HARNESS_LOGS"]))
 def test_bad(web): assert 1 == 2
 def test_also_good(web): assert web.service("web").state == "running"
+@pytest.mark.parametrize("number", range({MANY}))
+def test_many(web, number): pass
 def test_worse(web): assert 3 == 4
 """
 
@@ -62,7 +65,7 @@ def test_outcomes_survive_a_disk_that_gets_full(project: Project, small: Path, w
     (small / "filling").unlink(missing_ok=True)
     assert done.code == 1, done.stdout
     assert "INTERNALERROR" not in done.stdout
-    assert "2 failed, 3 passed" in done.stdout
+    assert f"2 failed, {3 + MANY} passed" in done.stdout
     for name, wrong in {"test_bad": "assert 1 == 2", "test_worse": "assert 3 == 4"}.items():
         assert f"FAILED suite/test_it.py::{name} - {wrong}" in done.stdout
     said = [line for line in done.stdout.splitlines() if "evidence could not be written" in line]
