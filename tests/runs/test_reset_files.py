@@ -7,14 +7,20 @@ import sqlite3
 import stat
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 from projects import service, web
 
+from harness.engine.plan import AttachedPlan, ContainerPlan, ProcessPlan
 from harness.errors import BrokenStack, ConfigError, Unsupported
 from harness.helpers import http
 from harness.runs import running
+from harness.runs.files import Files
+from harness.runs.planning import Planned
+from harness.stack import read_tree
 from harness.verbs.up_down import down, up
 
 if TYPE_CHECKING:
@@ -23,6 +29,7 @@ if TYPE_CHECKING:
     from projects import Project
 
     from harness import Stack
+    from harness.engine import ServicePlan
 
 SEED = """
 import os, sqlite3, sys
@@ -246,3 +253,28 @@ def test_what_a_stack_above_has_seeded_comes_back_too(project: Project) -> None:
         (data_of(stack) / "left").touch()
         stack.service("app").reset()
         assert sorted(path.name for path in data_of(stack).iterdir()) == ["of_above", "shop.db"]
+
+
+@pytest.mark.parametrize(
+    ("plan", "reason"),
+    [
+        (ContainerPlan("s", "app", {}), "volumes and files of containers are not copied"),
+        (AttachedPlan("s", "app", {}), "'app' is attached: to reset it is for whoever started it"),
+        (ProcessPlan("s", "app", {}), "it is done when it has ended"),
+    ],
+    ids=["container", "attached", "one-shot"],
+)
+def test_what_has_no_files_that_are_copied_says_why(tmp_path: Path, plan: ServicePlan, reason: str) -> None:
+    """A container, a service of somebody else and one that ends must be refused before anything is done to them."""
+    path = tmp_path / "s.yaml"
+    app = {"image": "x", "volumes": ["kept:/kept"], "x-harness": {"reset": True, "role": "oneshot"}}
+    path.write_text(yaml.safe_dump({"services": {"app": app}, "volumes": {"kept": {}}}))
+    tree = read_tree([path], {})
+    nowhere: Any = None
+    planned = Planned(nowhere, tree, tree.root, {"app": plan}, lambda service, port: f"{service}:{port}")
+    settled: Any = {"s": SimpleNamespace(planned=planned)}
+    said: list[str] = []
+    for act in (Files(settled, said.append).take, Files(settled, said.append).bring_back):
+        with pytest.raises(Unsupported, match=reason):
+            act("s", "app")
+    assert said == []
