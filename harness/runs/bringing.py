@@ -21,6 +21,7 @@ from harness.errors import BrokenStack, HarnessError, relative
 from harness.keeper.messages import Acquire, AskExposed, Lease, Settled
 from harness.runs.changes import remember, remembered, take
 from harness.runs.data import folders_of
+from harness.runs.files import Files
 from harness.runs.images import images_of
 from harness.runs.planning import Planned, only, store_for
 from harness.runs.resetting import Resetting
@@ -349,7 +350,8 @@ class Bringing:
         """Have the environment know how services of a stack are reset; return who does it."""
         environment, stack = self._environment, planned.stack
         alone = not environment.is_worker or (self._alone and stack is self._site.tree.root)
-        resetting = Resetting(planned.tree, stack, planned.seeds, around, alone, self._say)
+        files = Files(self._run.settled, self._say)
+        resetting = Resetting(planned.tree, stack, planned.seeds, around, files, alone, self._say)
         environment.resets[stack.name] = resetting
         return resetting
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from harness.engine.fingerprint import differences
 from harness.errors import ConfigError
-from harness.stack import broker_of, store_of
+from harness.stack import broker_of, store_of, uses_data
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -146,10 +146,7 @@ def keeps_data(service: Service, plan: ServicePlan) -> bool:
         return False  # its folder is laid down anew at each start
     if any(mount.kind == "volume" or not mount.read_only for mount in service.mounts):
         return True
-    if not plan.is_local or process is None:
-        return False
-    texts = [*process.command, *map(str, process.environment.values()), *service.environment.values()]
-    return any("{data}" in text for text in texts)
+    return plan.is_local and process is not None and uses_data(service, process)
 
 
 def _seeds(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from harness.errors import BrokenStack, ConfigError, HarnessError, Unsupported
 from harness.helpers.late import postgres, quiet_kafka
 from harness.helpers.redis_plain import PlainRedis
 from harness.seeding import apply
-from harness.stack import KAFKA_PORT, broker_of, login_of, store_of
+from harness.stack import KAFKA_PORT, broker_of, has_files, login_of, store_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -19,6 +19,18 @@ if TYPE_CHECKING:
     from harness.stack import Seed, Service, Stack, Tree
 
 _CLEARING = 60.0  # seconds for one command of a store, and for a topic to be gone
+
+
+class Files(Protocol):
+    """What copies the files of services, and puts them back."""
+
+    def take(self, stack: str, name: str) -> None:
+        """Copy what a service has now. Raises Unsupported when it has nothing that can be, HarnessError on failure."""
+        ...
+
+    def bring_back(self, stack: str, name: str) -> None:
+        """Have a service run with what was copied. Raises HarnessError as ``take`` does; ConfigError: nothing was."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -30,6 +42,7 @@ class Resetting:
         stack: which of these it is.
         seeds: its seeds, as planned.
         around: what seeds see.
+        files: those of services that are no store.
         alone: whether no other process uses the stack meanwhile.
         say: takes lines for the user.
     """
@@ -38,13 +51,14 @@ class Resetting:
     stack: Stack
     seeds: Sequence[Seed]
     around: Surroundings
+    files: Files
     alone: bool
     say: Callable[[str], None]
 
     def prepare(self, names: Collection[str] | None = None) -> None:
-        """Copy the databases of services that are PostgreSQL; their stack has just been seeded.
+        """Copy what services have, since their stack has just been seeded: databases of PostgreSQL, and files.
 
-        Those that do not say ``reset: true`` are copied only where that disturbs nobody.
+        Databases of services that do not say ``reset: true`` are copied only where that disturbs nobody, and files not.
 
         Args:
             names: only of these, None for all.
@@ -53,14 +67,16 @@ class Resetting:
             BrokenStack: one that must be copied could not be.
         """
         for owner, service in self.tree.visible(self.stack.name).values():
-            login = login_of(service)
             if names is not None and service.name not in names:
-                continue
-            wanted = service.settings.reset
-            if wanted is False or login is None or login.kind != "postgres":
                 continue
             if owner is not self.stack and not any(self._is_of(seed, service) for seed in self.seeds):
                 continue  # it was copied when its own stack had been seeded
+            if _is_of_files(service):
+                self._copy_files(owner, service)
+                continue
+            login, wanted = login_of(service), service.settings.reset
+            if wanted is False or login is None or login.kind != "postgres":
+                continue
             seeds = [*owner.settings.seed, *self.stack.settings.seed]
             others = [seed.sql.database for seed in seeds if seed.sql and self._is_of(seed, service)]
             databases = dict.fromkeys([login.database, *(name for name in others if name)])
@@ -76,6 +92,17 @@ class Resetting:
                 raise BrokenStack(f"Service {service.name!r} was seeded and {why}", service=service.name) from error
             if ended:
                 self.say(f"service {service.name!r}: {_sessions(ended)} terminated to copy what was seeded")
+
+    def _copy_files(self, owner: Stack, service: Service) -> None:
+        """Copy what a service has beside databases, if it can be. Raises BrokenStack."""
+        try:
+            self.files.take(owner.name, service.name)
+        except Unsupported as error:
+            self.say(error.summary)
+        except HarnessError as error:
+            why = f"could not be copied, as reset: true asks for: {error.summary}"
+            told = f"Service {service.name!r} was seeded and {why}"
+            raise BrokenStack(told, details=error.details, service=service.name) from error
 
     def reset(self, name: str, above: Sequence[Resetting]) -> None:
         """Bring back the state that a service of the stack had when the stack was seeded.
@@ -103,8 +130,9 @@ class Resetting:
         except (ConfigError, Unsupported):
             raise
         except (HarnessError, OSError) as error:
-            reason = error.summary if isinstance(error, HarnessError) else str(error)
-            raise BrokenStack(f"Service {name!r} could not be reset: {reason}", service=name) from error
+            reason, details = (error.summary, error.details) if isinstance(error, HarnessError) else (str(error), ())
+            told = f"Service {name!r} could not be reset: {reason}"
+            raise BrokenStack(told, details=details, service=name) from error
 
     def _way_of(self, service: Service) -> Callable[[Service, Sequence[Resetting]], None]:
         """Return what resets a service. Raises Unsupported when nothing does."""
@@ -113,10 +141,16 @@ class Resetting:
             return {"postgres": self._reset_postgres, "redis": self._reset_redis}[login.kind]
         if service.port(KAFKA_PORT):
             return self._reset_kafka
+        if _is_of_files(service):
+            return self._reset_files
+        more = ", and does not say `reset: true`, which has its files copied" if has_files(service) else ""
         raise Unsupported(
-            f"Service {service.name!r} cannot be reset: it is no PostgreSQL, Redis or Kafka; a stack fixture with "
-            'scope="function" gives each test a new one'
+            f"Service {service.name!r} cannot be reset: it is no PostgreSQL, Redis or Kafka{more}; "
+            'a stack fixture with scope="function" gives each test a new one'
         )
+
+    def _reset_files(self, service: Service, _: object) -> None:
+        self.files.bring_back(self.stack.name, service.name)
 
     def _reset_postgres(self, service: Service, _: object) -> None:
         copies = postgres("postgres_copies")
@@ -179,8 +213,13 @@ class Resetting:
         if seed.topics is not None or seed.message:
             written = seed.message.broker if seed.message else None
             return broker_of(written, None, self.tree, self.stack.name)[0] == service.name
-        target = seed.sql or seed.exec
+        target = seed.sql or seed.exec or (seed.http if _is_of_files(service) else None)
         return target is not None and target.service == service.name
+
+
+def _is_of_files(service: Service) -> bool:
+    """Return whether a service is reset by its files: it asks for that, and nothing else is known to do."""
+    return bool(service.settings.reset) and login_of(service) is None and not service.port(KAFKA_PORT)
 
 
 def _sessions(count: int) -> str:

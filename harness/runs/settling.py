@@ -155,6 +155,8 @@ class Settling:
         try:
             facts = self.probing.host(name).restart(grace)
             self.probing.has_started(name, facts)
+            if debugger := self.environment.debugger:
+                debugger.let_go(facts, self.environment, lambda: self.stop.stopped)
             self.progress.started.add(name)
             self._await_ready(name, askers, self.up.sooner(self.ready))
             self.await_steady()

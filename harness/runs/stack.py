@@ -177,7 +177,8 @@ class Service:
     def reset(self) -> None:
         """Bring back the data that it had when its stack was seeded; sessions that are open are terminated.
 
-        A PostgreSQL service needs ``reset: true`` for that. docs/databases.md says what comes back, and what does not.
+        A service that is no known store needs ``reset: true`` for that: it is stopped, its files are put back, and it
+        is ready again on return. docs/databases.md says what comes back, and what does not.
 
         Raises:
             Unsupported: it cannot be done, with the reason.

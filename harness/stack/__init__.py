@@ -21,7 +21,7 @@ from harness.stack.model import (
     numbers_of,
 )
 from harness.stack.reading import KAFKA_PORT, broker_of, read_tree, store_of
-from harness.stack.stores import Login, Store, login_of
+from harness.stack.stores import Login, Store, has_files, login_of, uses_data
 
 __all__ = [
     "ANYWHERE",
@@ -47,9 +47,11 @@ __all__ = [
     "by_number",
     "compose_environment",
     "find_compose",
+    "has_files",
     "login_of",
     "numbers_of",
     "read_tree",
     "show_config",
     "store_of",
+    "uses_data",
 ]

@@ -192,6 +192,7 @@ class ServiceSettings(Frozen):
     """Whether its databases are copied when they are seeded, so that they can be brought back to that.
 
     True: also where sessions have to be terminated for it. False: never. By default where nobody is connected then.
+    Of a local process that is no store True has its files copied, for which it is stopped and started again.
     """
     allow: tuple[Permission, ...] = ()
     log_file: Annotated[str, Field(pattern=r"^/.*[^/]$")] | None = None

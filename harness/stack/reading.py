@@ -30,7 +30,7 @@ from harness.stack.model import (
     Tree,
 )
 from harness.stack.source import Source, line_using, read_source
-from harness.stack.stores import login_of
+from harness.stack.stores import has_files, login_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -534,9 +534,11 @@ def _check_references(tree: Tree, units: Iterable[_Unit]) -> list[str]:
         twice = sorted({key for key in keys if keys.count(key) > 1})
         problems += [f"{source.at(X_HARNESS, 'seed')}: seed key {key!r} is used twice" for key in twice]
         for service in stack.services:
-            if service.settings.reset and login_of(service) is None and not service.port(KAFKA_PORT):
+            is_store = login_of(service) or service.port(KAFKA_PORT)
+            if service.settings.reset and not is_store and not has_files(service):
                 place = source.at("services", service.name, X_HARNESS, "reset")
-                problems.append(f"{place}: service {service.name!r} cannot be reset: it is no database or store")
+                why = "it is no database or store, and has no volume, folder or {data} that it writes to"
+                problems.append(f"{place}: service {service.name!r} cannot be reset: {why}")
             for index, probe in enumerate(service.settings.ready):
                 place = source.at("services", service.name, X_HARNESS, "ready", index)
                 problems += [f"{place}: {problem}" for problem in _wrong_in_probe(tree, stack, service, probe)]

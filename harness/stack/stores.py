@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from harness.stack.model import STORE_PORTS
 
 if TYPE_CHECKING:
-    from harness.stack.model import Service
+    from harness.stack.model import Process, Service
 
 _REQUIREPASS = "--requirepass"
 
@@ -99,3 +100,18 @@ def _password_in(words: list[str]) -> str:
     """Return the password that a redis-server is started with, also where the command is a line for a shell."""
     words = [part for word in words for part in (_words(word) if _REQUIREPASS in word and " " in word else [word])]
     return words[words.index(_REQUIREPASS) + 1] if _REQUIREPASS in words[:-1] else ""
+
+
+def has_files(service: Service) -> bool:
+    """Return whether a service may have files of its own: in a volume or folder that it may write, or in ``{data}``."""
+    settings = service.settings
+    writes = (mount for mount in service.mounts if not mount.read_only)
+    if any(mount.kind != "bind" or not Path(mount.source).is_file() for mount in writes):
+        return True
+    return any(uses_data(service, process) for process in (settings.embedded, settings.local) if process)
+
+
+def uses_data(service: Service, process: Process) -> bool:
+    """Return whether a service, as this process, is told of its folder ``{data}``."""
+    texts = [*process.command, *map(str, process.environment.values()), *service.environment.values()]
+    return any("{data}" in text for text in texts)

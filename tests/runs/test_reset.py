@@ -226,7 +226,7 @@ def test_a_service_that_is_no_store_cannot_ask_for_it(project: Project) -> None:
     write(project, actor=service("wait", reset=True))
     run = project.run()
     with (
-        pytest.raises(ConfigError, match=r"service 'actor' cannot be reset: it is no database or store\n.*s.yaml:\d+"),
+        pytest.raises(ConfigError, match=r"service 'actor' cannot be reset: it is no database or store, .*\n.*:\d+"),
         running(run),
     ):
         run.bring("s")
