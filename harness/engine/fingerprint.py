@@ -72,7 +72,7 @@ def parts_of(stack: Stack, plan: StackPlan, local: Local, *, localhost: bool = F
             with contextlib.suppress(OSError):  # one that cannot be read is the engine's to judge
                 if source.is_file() and source.stat().st_size <= _LARGEST:
                     parts[f"service {service['name']}: file {source}"] = _digest(source.read_bytes())
-    parts |= {_LOCALHOST: _digest(b"")} if localhost else {}
+    parts |= part_of_addresses(localhost=localhost)
     built = {service.name for service in stack.services if service.settings.local}
     for planned in plan.services:
         if planned.service in local.commands:
@@ -83,6 +83,11 @@ def parts_of(stack: Stack, plan: StackPlan, local: Local, *, localhost: bool = F
     for container in plan.in_containers:
         parts[f"service {container.service}: image"] = _digest(container.image.encode())
     return parts
+
+
+def part_of_addresses(*, localhost: bool) -> dict[str, str]:
+    """Return the part that tells where the ports of a stack are."""
+    return {_LOCALHOST: _digest(b"")} if localhost else {}
 
 
 def is_on_localhost(parts: Mapping[str, str]) -> bool:

@@ -14,7 +14,7 @@ from harness.clock import Aside, add_guard
 from harness.daemon import ask
 from harness.engine.compose.building import BUILD_BUDGET
 from harness.engine.driver import PortTaken, act_by_keeper
-from harness.engine.fingerprint import parts_of
+from harness.engine.fingerprint import part_of_addresses, parts_of
 from harness.engine.known import Known
 from harness.engine.layout import endpoints, free_port_of, refuse_remote
 from harness.errors import BrokenStack, HarnessError, relative
@@ -134,10 +134,12 @@ class Bringing:
         begun = {settling.stack.name: settling.services(started=True) for settling in self._started}
         if not any(begun.values()):
             return False
+        where = part_of_addresses(localhost=self._site.choice.is_localhost)
         for stack in self._site.tree.stacks:
             if stack.name in self._held:
                 # Of one that has settled before, its builder's word stands: this is its own and adds nothing.
-                failed = {**self._record_of(stack, begun.get(stack.name, {}), {}), "seeds": [], "failed": error.summary}
+                record = self._record_of(stack, begun.get(stack.name, {}), where)
+                failed = {**record, "seeds": [], "failed": error.summary}
                 if stack.name not in self._recorded:
                     environment.link.ask(Settled(stack=stack.name, record=failed))
         environment.keep(settings.ttl, self._held)

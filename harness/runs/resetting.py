@@ -33,6 +33,14 @@ class Files(Protocol):
         ...
 
 
+_ASK = "with `x-harness: {reset: true}` of the service it is copied then, for which sessions are terminated"
+_NOT_COPIED = {
+    None: (": somebody was connected", _ASK),
+    True: (", which was before its file said `reset: true`", "`harness up` starts what changed anew"),
+    False: (", as `reset: false` says", f"without it, or {_ASK}"),
+}
+
+
 @dataclass(frozen=True)
 class Resetting:
     """The stores of one stack.
@@ -157,13 +165,9 @@ class Resetting:
         try:
             ended = copies.bring_back(self.around.store("postgres", service.name))
         except copies.NothingCopied:
-            unasked = service.settings.reset is None
-            why = ": somebody was connected" if unasked else ", as `reset: false` says"
-            hint = "" if unasked else "without it, or "
+            why, hint = _NOT_COPIED[service.settings.reset]
             raise ConfigError(
-                f"Service {service.name!r} cannot be reset: nothing was copied when it was seeded{why}",
-                hint=f"{hint}with `x-harness: {{reset: true}}` of the service "
-                "its databases are copied then, for which sessions are terminated",
+                f"Service {service.name!r} cannot be reset: nothing was copied when it was seeded{why}", hint=hint
             ) from None
         if ended:
             self.say(f"service {service.name!r} was reset: {_sessions(ended)} terminated for it")
