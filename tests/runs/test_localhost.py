@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from containers import ask
-from projects import Project, run_in, web
+from projects import Project, run_in, service, web
 
 from harness import clock
 from harness.errors import ConfigError
@@ -255,3 +255,18 @@ def test_a_stranger_is_told_before_a_container_is_made(dock: Dock, port: int) ->
     with socket.create_server(("127.0.0.1", port)), pytest.raises(ConfigError, match=f"held by pid {os.getpid()} "):
         dock.run().bring("s")
     assert dock.containers() == {}
+
+
+def test_what_was_left_for_a_look_is_restarted_where_it_was(project: Project, port: int) -> None:
+    """A service of a stack that did not settle must be started again on its port of localhost, and be ready there."""
+    table = json.loads(json.dumps(web()).replace("8080", str(port)))
+    table["ports"] = [f"{port}:80"]
+    bad = {**service("exit:3"), "depends_on": {"web": {"condition": "service_healthy"}}}
+    project.stack("s", {"web": table, "bad": bad})
+    project.environ["HARNESS_ADDRESSES"] = "localhost"
+    assert run_in(project, *HARNESS, "up", "--keep-failed").code == 12
+    try:
+        done = run_in(project, *HARNESS, "restart", "--service", "web", timeout=60)
+        assert done.code == 0, done.stderr
+    finally:
+        assert run_in(project, *HARNESS, "down").code == 0
