@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from containers import ask
-from projects import Project, run_in, service, web
+from projects import Project, run_in, web
 
 from harness import clock
 from harness.errors import ConfigError
@@ -258,14 +258,21 @@ def test_a_stranger_is_told_before_a_container_is_made(dock: Dock, port: int) ->
 
 
 def test_what_was_left_for_a_look_is_restarted_where_it_was(project: Project, port: int) -> None:
-    """A service of a stack that did not settle must be started again on its port of localhost, and be ready there."""
-    table = json.loads(json.dumps(web()).replace("8080", str(port)))
+    """A service that did not settle must be started again on its port of localhost, and be ready there once it can."""
+    script = project.root / "compose" / "server.py"
+    script.write_text("raise SystemExit(3)\n")
+    command = ["python", "server.py", "{address}", f"{{port:{port}}}"]
+    table = web()
     table["ports"] = [f"{port}:80"]
-    bad = {**service("exit:3"), "depends_on": {"web": {"condition": "service_healthy"}}}
-    project.stack("s", {"web": table, "bad": bad})
+    table["x-harness"] = {"embedded": {"command": command}, "ready": [{"http": {"port": port}}]}
+    project.stack("s", {"web": table})
     project.environ["HARNESS_ADDRESSES"] = "localhost"
     assert run_in(project, *HARNESS, "up", "--keep-failed").code == 12
     try:
+        script.write_text(
+            "import http.server as h, sys\n"
+            "h.HTTPServer((sys.argv[1], int(sys.argv[2])), h.SimpleHTTPRequestHandler).serve_forever()\n"
+        )
         done = run_in(project, *HARNESS, "restart", "--service", "web", timeout=60)
         assert done.code == 0, done.stderr
     finally:
