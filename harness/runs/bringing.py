@@ -287,6 +287,11 @@ class Bringing:
             snapshot = take(environment.settings, stack, plan)
             planned = self._prepare(stack, only(plan, replacement.names), layout)
             planned = replace(planned, seeds=tuple(seed for seed in planned.seeds if seed.key in replacement.seeds))
+            old = remembered(environment.folder, stack.name)
+            snapshot.digest()
+            snapshot = old.replaced(snapshot, replacement.names) if old else snapshot
+            # Before it is tried: when it fails, what was tried is what an undo is a change of.
+            remember(environment.folder, stack.name, snapshot, begun=replacement.names)
             for name in reversed(replacement.names):
                 self._stop(planned, name)
             settling = self._settling(planned)
@@ -296,12 +301,10 @@ class Bringing:
             known |= {name: one for name, one in settling.services().items() if name in replacement.names}
             resetting = self._register(replace(planned, seeds=plan.seeds), self._surroundings(stack, layout, known))
             resetting.prepare(replacement.emptied)
-            old = remembered(environment.folder, stack.name)
-            snapshot.digest()
-            remember(environment.folder, stack.name, old.replaced(snapshot, replacement.names) if old else snapshot)
             tables = {name: service.as_dict() for name, service in known.items()}
             record = {**record, "services": tables, "parts": parts}
             environment.link.ask(Settled(stack=stack.name, record=record))
+            remember(environment.folder, stack.name, snapshot)
             reuse.replaced |= set(replacement.names)
         return record
 
