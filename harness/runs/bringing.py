@@ -298,6 +298,7 @@ class Bringing:
             settling.takes_as_there(declared.keys() - set(replacement.names))
             known = {name: Known.from_dict(table) for name, table in record["services"].items()}
             self._bring_up(settling, layout, replacement.names, known)
+            settling.await_steady()  # until then it may still fail, and is recorded as begun
             known |= {name: one for name, one in settling.services().items() if name in replacement.names}
             resetting = self._register(replace(planned, seeds=plan.seeds), self._surroundings(stack, layout, known))
             resetting.prepare(replacement.emptied)

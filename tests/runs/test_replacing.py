@@ -13,6 +13,7 @@ from projects import Project, run_in, service, web
 
 from harness.engine import ContainerPlan, ProcessPlan
 from harness.helpers import http
+from harness.runs.changes import UNFINISHED
 from harness.runs.choice import choose
 from harness.runs.known import listed
 from harness.runs.replacing import Seen, beyond_services, decide
@@ -303,6 +304,8 @@ def test_an_exact_undo_of_a_failed_replacement_is_a_change(project: Project) -> 
     with pytest.raises(Exception, match="Service 'api' ended with exit code 3"):
         up_down.up(settings, project.said.append, ttl=600)
     tried = pids(settings)
+    told = {line.service: line.changed for line in listed(settings)}
+    assert told == {"side": UNFINISHED, "api": UNFINISHED, "db": ""}
     code.write_text("good")
     other.write_text("one")
     told = {line.service: line.changed for line in listed(settings)}
@@ -332,8 +335,8 @@ def test_what_a_failed_replacement_left_is_tried_again(project: Project) -> None
     three(project)
     assert {line.service: line.changed for line in listed(settings)} == {
         "db": "",
-        "api": "its replacement was not finished",
-        "web": "its replacement was not finished",
+        "api": UNFINISHED,
+        "web": UNFINISHED,
     }
     assert [one.act for one in explain.explain(settings)[1]] == ["replace"]
     up_down.up(replace(settings, build="never"), project.said.append, ttl=600)
