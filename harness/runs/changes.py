@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from contextlib import suppress
 from dataclasses import dataclass
@@ -113,6 +114,35 @@ def changed_services(environment: Path, stack: str, services: Iterable[ServiceFa
     began = {facts["service"]: facts.get("began", 0.0) for facts in services if facts["stack"] == stack}
     lines = {**dict.fromkeys(begun, UNFINISHED), **told(changes, began, root)}
     return [Changed(stack, name, how, name in begun) for name, how in lines.items() if name in began]
+
+
+def seed_files(stack: Stack) -> dict[str, list[str]]:
+    """Return key -> path as written, full path and digest, of the file of each seed that is planted from one."""
+    files = {}
+    for seed in stack.settings.seed:
+        table = seed.sql or seed.redis or seed.http or seed.message
+        if table and table.file:
+            path = stack.folder / table.file
+            files[seed.key] = [table.file, str(path), _digest(path)]
+    return files
+
+
+def seeds_told(recorded: Mapping[str, list[str]]) -> list[str]:
+    """Return a line for each seed whose file is another one than what was planted, from what ``seed_files`` gave."""
+    return [
+        f"seed {key!r}: {name} {'changed' if now else 'was removed'} after it was planted; "
+        "`harness up --fresh` plants it anew"
+        for key, (name, path, before) in recorded.items()
+        if (now := _digest(Path(path))) != before
+    ]
+
+
+def _digest(path: Path) -> str:
+    """Return the digest of a file's content, "" where it cannot be read: whoever plants it tells why."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""
 
 
 def told(changes: Mapping[str, list[Change]], began: Mapping[str, float], root: Path) -> dict[str, str]:
