@@ -370,6 +370,8 @@ def ps(asked: _Asked, *, json: bool = False) -> None:
     for line in lines:
         if line.changed:
             print(f"{line.service}: {line.changed}")
+    for told in runs.known.changed_seeds(settings):
+        print(told)
 
 
 @_task(

@@ -19,7 +19,7 @@ from harness.engine.known import Known
 from harness.engine.layout import endpoints, free_port_of, refuse_remote
 from harness.errors import BrokenStack, HarnessError, relative
 from harness.keeper.messages import Acquire, AskExposed, Lease, Settled
-from harness.runs.changes import remember, remembered, take
+from harness.runs.changes import remember, remembered, seed_files, seeds_told, take
 from harness.runs.data import folders_of
 from harness.runs.files import Files
 from harness.runs.images import images_of
@@ -87,6 +87,7 @@ class Bringing:
         self._recorded: set[str] = set()  # those that are settled
         self._started: list[Settling] = []
         self._since = time.time()
+        self._seed_files: dict[str, dict[str, list[str]]] = {}  # stack -> what its seeds were planted from
 
     def bring(self, strangers: Mapping[tuple[int, str], Stranger]) -> dict[str, Known]:
         """Bring up every stack of the tree.
@@ -139,7 +140,7 @@ class Bringing:
             if stack.name in self._held:
                 # Of one that has settled before, its builder's word stands: this is its own and adds nothing.
                 record = self._record_of(stack, begun.get(stack.name, {}), where)
-                failed = {**record, "seeds": [], "failed": error.summary}
+                failed = {**record, "seeds": [], "seed_files": {}, "failed": error.summary}
                 if stack.name not in self._recorded:
                     environment.link.ask(Settled(stack=stack.name, record=failed))
         environment.keep(settings.ttl, self._held)
@@ -202,6 +203,7 @@ class Bringing:
             planned = replace(self._planned(stack, plan, layout), seeds=plan.seeds)
             return self._use(planned, record, parts, layout)
         snapshot = take(self._site.choice.settings, stack, plan)
+        self._seed_files[stack.name] = seed_files(stack)
         contents = Aside(snapshot.digest)
         self._take_ports(stack, layout)  # those of before are gone with another worker's stack, maybe
         planned = self._prepare(stack, plan, layout)
@@ -261,6 +263,8 @@ class Bringing:
             self._say(f"warning: stack {name!r} is up already, so its subject is not held; `down` first")
         settling = self._settling(planned)
         known = self._run.reuse.use(self._environment, name, record, parts)
+        for line in seeds_told(record.get("seed_files", {})) if name not in self._run.reuse.changed else ():
+            self._say(line)
         self._register(planned, self._surroundings(settling.stack, layout, known))
         return known
 
@@ -287,23 +291,29 @@ class Bringing:
             for line in replacement.lines():
                 self._say(line)
             snapshot = take(environment.settings, stack, plan)
+            files = {key: file for key, file in seed_files(stack).items() if key in replacement.seeds}
             planned = self._prepare(stack, only(plan, replacement.names), layout)
             planned = replace(planned, seeds=tuple(seed for seed in planned.seeds if seed.key in replacement.seeds))
+            old = remembered(environment.folder, stack.name)
+            snapshot.digest()
+            snapshot = old.replaced(snapshot, replacement.names) if old else snapshot
+            # Before it is tried: when it fails, what was tried is what an undo is a change of.
+            remember(environment.folder, stack.name, snapshot, begun=replacement.names)
             for name in reversed(replacement.names):
                 self._stop(planned, name)
             settling = self._settling(planned)
             settling.takes_as_there(declared.keys() - set(replacement.names))
             known = {name: Known.from_dict(table) for name, table in record["services"].items()}
             self._bring_up(settling, layout, replacement.names, known)
+            settling.await_steady()  # until then it may still fail, and is recorded as begun
             known |= {name: one for name, one in settling.services().items() if name in replacement.names}
             resetting = self._register(replace(planned, seeds=plan.seeds), self._surroundings(stack, layout, known))
             resetting.prepare(replacement.emptied)
-            old = remembered(environment.folder, stack.name)
-            snapshot.digest()
-            remember(environment.folder, stack.name, old.replaced(snapshot, replacement.names) if old else snapshot)
             tables = {name: service.as_dict() for name, service in known.items()}
-            record = {**record, "services": tables, "parts": parts}
+            files = {**record.get("seed_files", {}), **files}
+            record = {**record, "services": tables, "parts": parts, "seed_files": files}
             environment.link.ask(Settled(stack=stack.name, record=record))
+            remember(environment.folder, stack.name, snapshot)
             reuse.replaced |= set(replacement.names)
         return record
 
@@ -389,6 +399,7 @@ class Bringing:
         return {
             "services": {name: service.as_dict() for name, service in known.items()},
             "seeds": [seed.key for seed in stack.settings.seed],
+            "seed_files": self._seed_files.get(stack.name, {}),
             "oneshots": self._environment.lives.oneshots_of(stack.name),
             "parts": parts,
             "files": [str(file) for file in stack.files],

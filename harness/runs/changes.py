@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from harness.stack import Stack
 
 FOLDER = "sources"
+UNFINISHED = "its replacement was not finished"
+_BEGUN = "begun"  # beside the snapshot, in its file
 _MARGIN = 0.05  # seconds by which the time of a file may be behind the clock
 _UNITS = ((86400.0, 36 * 3600, "days"), (3600.0, 90 * 60, "h"), (60.0, 90.0, "min"), (1.0, 1.0, "s"))
 
@@ -35,11 +38,13 @@ class Changed:
         stack: its stack.
         service: its name.
         how: which files changed, and when, in words.
+        unfinished: whether its replacement was begun, and failed or was cut short: whatever its sources say now.
     """
 
     stack: str
     service: str
     how: str
+    unfinished: bool = False
 
     def __str__(self) -> str:
         return f"{self.service}: {self.how}"
@@ -59,18 +64,32 @@ def _file(environment: Path, stack: str) -> Path:
     return environment / WORK / FOLDER / f"{stack}.json"
 
 
-def remember(environment: Path, stack: str, snapshot: Snapshot) -> None:
-    """Write down what the sources of a stack's services were, in the folder of its environment."""
+def remember(environment: Path, stack: str, snapshot: Snapshot, begun: Iterable[str] = ()) -> None:
+    """Write down what the sources of a stack's services were, in the folder of its environment.
+
+    Args:
+        environment: that folder.
+        stack: its name.
+        snapshot: what they were.
+        begun: services whose replacement begins now; it is written down again when that is done.
+    """
     file = _file(environment, stack)
     file.parent.mkdir(mode=0o700, exist_ok=True)
-    artifacts.write_atomically(file, json.dumps(snapshot.as_dict(), separators=(",", ":")))
+    table = {**snapshot.as_dict(), _BEGUN: sorted(begun)}
+    artifacts.write_atomically(file, json.dumps(table, separators=(",", ":")))
 
 
 def remembered(environment: Path, stack: str) -> Snapshot | None:
     """Return what was written down, None when that cannot be read: it is of another version, or was removed."""
+    return _read(environment, stack)[0]
+
+
+def _read(environment: Path, stack: str) -> tuple[Snapshot | None, list[str]]:
+    """Return what was written down, and the services whose replacement was begun then."""
     with suppress(OSError, ValueError, KeyError, TypeError):
-        return Snapshot.from_dict(json.loads(_file(environment, stack).read_bytes()))
-    return None
+        table = json.loads(_file(environment, stack).read_bytes())
+        return Snapshot.from_dict(table), table[_BEGUN]
+    return None, []
 
 
 def all_remembered(environment: Path) -> dict[str, Snapshot]:
@@ -80,7 +99,7 @@ def all_remembered(environment: Path) -> dict[str, Snapshot]:
 
 
 def changed_services(environment: Path, stack: str, services: Iterable[ServiceFacts], root: Path) -> list[Changed]:
-    """Return the services of a stack that is up which do not run what their sources say now.
+    """Return the services of a stack that is up which do not run what their sources say now, or not as they should.
 
     Args:
         environment: the folder of the environment that it is in.
@@ -88,12 +107,42 @@ def changed_services(environment: Path, stack: str, services: Iterable[ServiceFa
         services: what the keeper tells of its services.
         root: the project's folder, which paths are told from.
     """
-    snapshot = remembered(environment, stack)
+    snapshot, begun = _read(environment, stack)
     changes = snapshot.changes() if snapshot else {}
-    if not any(changes.values()):
+    if not any(changes.values()) and not begun:
         return []
     began = {facts["service"]: facts.get("began", 0.0) for facts in services if facts["stack"] == stack}
-    return [Changed(stack, name, how) for name, how in told(changes, began, root).items() if name in began]
+    lines = {**dict.fromkeys(begun, UNFINISHED), **told(changes, began, root)}
+    return [Changed(stack, name, how, name in begun) for name, how in lines.items() if name in began]
+
+
+def seed_files(stack: Stack) -> dict[str, list[str]]:
+    """Return key -> path as written, full path and digest, of the file of each seed that is planted from one."""
+    files = {}
+    for seed in stack.settings.seed:
+        table = seed.sql or seed.redis or seed.http or seed.message
+        if table and table.file:
+            path = stack.folder / table.file
+            files[seed.key] = [table.file, str(path), _digest(path)]
+    return files
+
+
+def seeds_told(recorded: Mapping[str, list[str]]) -> list[str]:
+    """Return a line for each seed whose file is another one than what was planted, from what ``seed_files`` gave."""
+    return [
+        f"seed {key!r}: {name} {'changed' if now else 'was removed'} after it was planted; "
+        "`harness up --fresh` plants it anew"
+        for key, (name, path, before) in recorded.items()
+        if (now := _digest(Path(path))) != before
+    ]
+
+
+def _digest(path: Path) -> str:
+    """Return the digest of a file's content, "" where it cannot be read: whoever plants it tells why."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""
 
 
 def told(changes: Mapping[str, list[Change]], began: Mapping[str, float], root: Path) -> dict[str, str]:

@@ -16,7 +16,7 @@ from harness.keeper.living import find_living
 from harness.keeper.messages import Services
 from harness.ownership.locks import holder_of, locked
 from harness.procs import describe_exit
-from harness.runs.changes import changed_services
+from harness.runs.changes import changed_services, seeds_told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -185,6 +185,13 @@ def listed(settings: Settings) -> list[ServiceLine]:
                 )
             )
     return lines
+
+
+def changed_seeds(settings: Settings) -> list[str]:
+    """Return a line for each seed of what is up whose file changed after it was planted."""
+    records = records_on_engine(settings)
+    stacks = [facts["record"] or {} for record in records for facts in services_of(record)["stacks"].values()]
+    return [line for stack in stacks for line in seeds_told(stack.get("seed_files", {}))]
 
 
 def listed_or_none(settings: Settings) -> list[ServiceLine]:

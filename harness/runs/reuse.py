@@ -87,9 +87,9 @@ class Reuse:
         if not _is_kept(answer["stacks"], stack.name):
             return Replacement()
         changed = changed_services(environment.folder, stack.name, answer["services"], environment.settings.root)
-        sources = {service.service: service.how for service in changed}
         if environment.settings.build == "never":  # what is built stays as it is, and is told as ever
-            sources = {name: how for name, how in sources.items() if plans[name].is_local}
+            changed = [one for one in changed if one.unfinished or plans[one.service].is_local]
+        sources = {service.service: service.how for service in changed}
         seen = Seen(record["parts"], now, sources, self.outdated, self.replaced)
         if beyond := beyond_services(seen.before, seen.now):
             if self._new_run:

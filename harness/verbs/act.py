@@ -12,6 +12,7 @@ from harness.engine.choice import DRIVERS, driver_of
 from harness.engine.known import Known
 from harness.errors import BrokenStack, ConfigError, HarnessError
 from harness.keeper.messages import Settled
+from harness.runs.changes import seed_files
 from harness.runs.choice import choose
 from harness.runs.known import changing, find_service, records_here, services_of
 from harness.runs.planning import Planned, Site, store_for
@@ -136,6 +137,7 @@ def _plant(
     if not todo:
         return []
     known = {name: Known.from_dict(table) for name, table in record["services"].items()}
+    files = seed_files(tree.root)
     with _using(settings, kept, say) as (run, environment):
         everything = _everything(services_of(kept)["stacks"]) | known
         around = Surroundings(
@@ -157,6 +159,8 @@ def _plant(
             plant_within(Deadline.after(settings.wait_timeout or tree.root.settings.timeouts.up), one, around)
             ended()
             record["seeds"] = sorted({*record["seeds"], one.key})
+            if one.key in files:
+                record["seed_files"] = {**record.get("seed_files", {}), one.key: files[one.key]}
             environment.link.ask(Settled(tree.root.name, record))
     return todo
 

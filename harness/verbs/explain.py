@@ -12,7 +12,7 @@ from harness.engine.identity import Identity
 from harness.errors import relative
 from harness.keeper.networks import Network
 from harness.procs import describe_exit
-from harness.runs.changes import changed_services
+from harness.runs.changes import changed_services, seeds_told
 from harness.runs.choice import Choice, choose
 from harness.runs.images import images_of
 from harness.runs.known import checkout_of, record_in, services_of
@@ -20,6 +20,8 @@ from harness.runs.replacing import beyond_services
 from harness.stack import show_config
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from harness.config import Settings
     from harness.engine import StackPlan
     from harness.engine.layout import Stranger
@@ -36,7 +38,7 @@ class Explained:
         act: ``start``, ``start anew``, ``replace`` (services of it that changed), ``leave``, or ``refuse`` where a
             service of what is up is down.
         reasons: what differs from what is up, without values; which services are down, and what helps.
-        notes: what is not done as its file says.
+        notes: what is not done as its file says; which seeds were planted from files that are others now.
     """
 
     stack: str
@@ -84,7 +86,10 @@ def explain(settings: Settings, *, fresh: bool = False) -> tuple[str, list[Expla
             found.append(Explained(stack.name, "refuse", tuple(down)))
         else:
             found.append(Explained(stack.name, "leave"))
-    found = [replace(one, notes=tuple(map(relative, plan.notes))) for one, plan in zip(found, plans, strict=True)]
+    found = [
+        replace(one, notes=(*map(relative, plan.notes), *_of_seeds(one, stacks)))
+        for one, plan in zip(found, plans, strict=True)
+    ]
     if stacks and fresh:
         found = [replace(one, act="start anew", reasons=("--fresh", *one.reasons)) for one in found]
     elif any(one.act == "start anew" for one in found):
@@ -94,6 +99,13 @@ def explain(settings: Settings, *, fresh: bool = False) -> tuple[str, list[Expla
             for one in found
         ]
     return chosen, found
+
+
+def _of_seeds(explained: Explained, stacks: Mapping[str, StackFacts]) -> list[str]:
+    """Return what is told of the seeds of a stack that stays up."""
+    if explained.act.startswith("start"):
+        return []  # all are planted
+    return seeds_told(record_in(stacks, explained.stack).get("seed_files", {}))
 
 
 def _down(services: list[ServiceFacts], stack: str, record: dict[str, Any]) -> list[str]:

@@ -10,11 +10,11 @@ from projects import service, web
 
 from harness.engine.snapshots import Change
 from harness.errors import ConfigError
-from harness.runs.changes import span, told
+from harness.runs.changes import seeds_told, span, told
 from harness.runs.choice import choose
-from harness.runs.known import listed
+from harness.runs.known import changed_seeds, listed
 from harness.runs.run import Run, running
-from harness.verbs import act, up_down
+from harness.verbs import act, explain, up_down
 
 if TYPE_CHECKING:
     from projects import Project
@@ -92,3 +92,34 @@ def test_a_source_that_does_not_exist_is_told_before_anything_is_made(project: P
     with pytest.raises(ConfigError, match=r"x-harness\.sources names nowhere"):
         project.run().bring("s")
     assert project.ledgers() == []
+
+
+def test_a_seed_whose_file_changed_after_it_was_planted_is_told(project: Project) -> None:
+    """``up``, ``up --explain``, ``ps`` and a run must tell it, until it is planted again; no other seed."""
+    for name in ("a.json", "b.json"):
+        (project.root / name).write_text("one")
+    seeds = [{"key": key, "http": {"service": "web", "port": 8080, "file": f"../{key}.json"}} for key in ("a", "b")]
+    project.stack("s", {"web": web()}, **{"x-harness": {"seed": seeds}})
+    settings = project.settings(stack="s")
+    up_down.up(settings, project.said.append, ttl=600)
+    assert changed_seeds(settings) == []
+    (project.root / "a.json").write_text("two")
+    line = "seed 'a': ../a.json changed after it was planted; `harness up --fresh` plants it anew"
+    assert changed_seeds(settings) == [line]
+    assert [(one.act, one.notes) for one in explain.explain(settings)[1]] == [("leave", (line,))]
+    said: list[str] = []
+    up_down.up(settings, said.append, ttl=600)
+    assert line in said
+    run = Run(choose(settings), project.said.append)
+    with running(run):
+        run.bring("s")
+    assert line in project.said
+    act.seed(settings, project.said.append, fresh=True)
+    assert changed_seeds(settings) == []
+    up_down.down(settings, project.said.append)
+
+
+def test_a_seed_whose_file_is_gone_is_told() -> None:
+    """A file that was removed must be told as removed."""
+    line = "seed 'a': a.sql was removed after it was planted; `harness up --fresh` plants it anew"
+    assert seeds_told({"a": ["a.sql", "/none/a.sql", "0"]}) == [line]

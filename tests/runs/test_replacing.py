@@ -13,6 +13,7 @@ from projects import Project, run_in, service, web
 
 from harness.engine import ContainerPlan, ProcessPlan
 from harness.helpers import http
+from harness.runs.changes import UNFINISHED
 from harness.runs.choice import choose
 from harness.runs.known import listed
 from harness.runs.replacing import Seen, beyond_services, decide
@@ -276,6 +277,72 @@ def test_a_service_that_does_not_come_up_again_is_told_and_tried_once_more(proje
     three(project, words=("say:mended",))
     up_down.up(settings, project.said.append, ttl=600)
     assert {line.service: line.state for line in listed(settings)} == dict.fromkeys(before, "running")
+    assert pids(settings)["db"] == before["db"]
+    up_down.down(settings, project.said.append)
+
+
+def test_an_exact_undo_of_a_failed_replacement_is_a_change(project: Project) -> None:
+    """Undone exactly, what made a replacement fail must be replaced again, with all that was replaced with it."""
+    code, other = project.root / "a.txt", project.root / "b.txt"
+    code.write_text("good")
+    other.write_text("one")
+    broken = "import os, sys; os.execvp('sleep', ['sleep', '600']) if open(sys.argv[1]).read() == 'good' else exit(3)"
+    run_code = {"command": ["python", "-c", broken, str(code)]}
+    project.stack(
+        "s",
+        {
+            "side": service("wait", sources=["../b.txt"]),
+            "api": service("wait", sources=["../a.txt"], embedded=run_code, compose={"depends_on": ["side"]}),
+            "db": service("wait"),
+        },
+    )
+    settings = project.settings(stack="s")
+    up_down.up(settings, project.said.append, ttl=600)
+    before = pids(settings)
+    code.write_text("evil")
+    other.write_text("two")
+    with pytest.raises(Exception, match="Service 'api' ended with exit code 3"):
+        up_down.up(settings, project.said.append, ttl=600)
+    tried = pids(settings)
+    told = {line.service: line.changed for line in listed(settings)}
+    assert told == {"side": UNFINISHED, "api": UNFINISHED, "db": ""}
+    code.write_text("good")
+    other.write_text("one")
+    told = {line.service: line.changed for line in listed(settings)}
+    assert {name: how.split()[0] if how else "" for name, how in told.items()} == {
+        "side": "b.txt",
+        "api": "a.txt",
+        "db": "",
+    }
+    assert [one.act for one in explain.explain(settings)[1]] == ["replace"]
+    up_down.up(settings, project.said.append, ttl=600)
+    after = pids(settings)
+    assert (after["db"], after["side"] != tried["side"]) == (before["db"], True)
+    assert {line.service: (line.state, line.changed) for line in listed(settings)} == dict.fromkeys(
+        before, ("running", "")
+    )
+    up_down.down(settings, project.said.append)
+
+
+def test_what_a_failed_replacement_left_is_tried_again(project: Project) -> None:
+    """Where no source says why, a service that a failed replacement left down must be replaced again, not refused."""
+    settings = three(project)
+    up_down.up(settings, project.said.append, ttl=600)
+    before = pids(settings)
+    three(project, words=("exit:3",))
+    with pytest.raises(Exception, match="Service 'api' ended with exit code 3"):
+        up_down.up(settings, project.said.append, ttl=600)
+    three(project)
+    assert {line.service: line.changed for line in listed(settings)} == {
+        "db": "",
+        "api": UNFINISHED,
+        "web": UNFINISHED,
+    }
+    assert [one.act for one in explain.explain(settings)[1]] == ["replace"]
+    up_down.up(replace(settings, build="never"), project.said.append, ttl=600)
+    assert {line.service: (line.state, line.changed) for line in listed(settings)} == dict.fromkeys(
+        before, ("running", "")
+    )
     assert pids(settings)["db"] == before["db"]
     up_down.down(settings, project.said.append)
 
