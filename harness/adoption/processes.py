@@ -143,7 +143,8 @@ def _at_hand(words: list[str], has_module: Callable[[str], bool], has_program: C
     if has_program(first):
         return [first, *words[1:]]
     raise UnknownError(
-        f"its program {first!r} is neither in PATH nor a module of the interpreter that runs the harness"
+        f"its program {first!r} is neither in PATH nor a module of the interpreter that runs the harness: install it, "
+        "remove the overlay if it is written, and adopt anew"
     )
 
 

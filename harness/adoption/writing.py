@@ -67,6 +67,9 @@ def pyproject(text: str, keys: Mapping[str, str], tables: Mapping[str, Mapping[s
     blocks = [f"{head}\n{added}"] if added else []
     for table, values in tables.items():
         lines = [f"{_key(name)} = {_toml(value)}" for name, value in values.items()]
+        if there := re.search(rf"^\[tool\.harness\.{re.escape(table)}\][^\n]*\n?", text, re.MULTILINE):
+            text = "\n".join([text[: there.end()].rstrip("\n"), *lines, text[there.end() :]])
+            continue
         blocks.append("\n".join([f"[tool.harness.{table}]", *lines, ""]))
     return "\n".join([*([text.rstrip() + "\n"] if text.strip() else []), *blocks])
 

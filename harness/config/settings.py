@@ -396,7 +396,7 @@ def _env(sources: Sources) -> dict[str, str] | None:
     return dict(table)
 
 
-def _overlays(sources: Sources) -> dict[Path, Path]:
+def _overlays(sources: Sources, *, unwritten: bool) -> dict[Path, Path]:
     where = f"{sources.pyproject}: [tool.harness.overlays]"
     found = {}
     for file, over in sources.table.get("overlays", {}).items():
@@ -404,20 +404,33 @@ def _overlays(sources: Sources) -> dict[Path, Path]:
             raise ConfigError(
                 f"{where}: {file!r} is {type(over).__name__} {over!r}, the path of a Compose file was needed"
             )
-        for path in (file, over):
-            if not (sources.root / path).is_file():
-                raise ConfigError(f"{where}: file {path!r} does not exist in {sources.root}")
+        if not (sources.root / file).is_file():
+            raise ConfigError(
+                f"{where}: file {file!r} does not exist in {sources.root}",
+                hint="write its name as it is, or remove the line",
+            )
+        if not (sources.root / over).is_file():
+            if unwritten:
+                continue
+            raise ConfigError(
+                f"{where}: file {over!r} does not exist in {sources.root}",
+                hint=f"`harness adopt --compose {shlex.quote(file)} --write` writes it anew, or remove the line",
+            )
         found[(sources.root / file).resolve()] = sources.root / over
     return found
 
 
 def load_settings(
-    sources: Sources, options: Mapping[str, str | None] | None = None, *, local: Sequence[str] = ()
+    sources: Sources,
+    options: Mapping[str, str | None] | None = None,
+    *,
+    local: Sequence[str] = (),
+    unwritten: bool = False,
 ) -> Settings:
     """Combine ``options`` with the other sources.
 
     Options are those of ``harness.config.options`` but ``local``; None and "" are not given. ``local`` are
-    ``NAME=COMMAND LINE`` texts.
+    ``NAME=COMMAND LINE`` texts. With ``unwritten`` an overlay that does not exist is passed over, for it to be written.
 
     Raises:
         ConfigError: a key or value is not known; all problems of the table are reported together.
@@ -453,7 +466,7 @@ def load_settings(
         local=_local(local),
         attach=_attach(sources),
         env=_env(sources),
-        overlays=_overlays(sources),
+        overlays=_overlays(sources, unwritten=unwritten),
         keep_runs=values.count("keep_runs"),
         origins=values.origins,
     )

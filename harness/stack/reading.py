@@ -29,7 +29,7 @@ from harness.stack.model import (
     StackSettings,
     Tree,
 )
-from harness.stack.source import Source, line_using, read_source
+from harness.stack.source import Source, line_using, place_in, read_source
 from harness.stack.stores import has_files, login_of
 
 if TYPE_CHECKING:
@@ -357,8 +357,7 @@ def _build(
                 place = source.at("services", name)
                 problems.append(f"{place}: service {name!r} is also in an included file; give it another name")
             continue
-        source = source or unit.sources[0]
-        service = _service(name, table, source, _made_when_missing(unit, name), problems)
+        service = _service(name, table, unit.sources, _made_when_missing(unit, name), problems)
         if service:
             needed = {name: how for name, how in service.depends_on.items() if name not in off}
             service = service.model_copy(update={"merged": _merged(service, unit.sources), "depends_on": needed})
@@ -366,7 +365,7 @@ def _build(
             services.append(service)
         elif service and service.compose.get("build"):
             idle.append(service)
-    settings = _validate(StackSettings, unit.document.get(X_HARNESS), unit.sources[0], (X_HARNESS,), problems)
+    settings = _validate(StackSettings, unit.document.get(X_HARNESS), unit.sources, (X_HARNESS,), problems)
     stacks[unit.name] = Stack(
         name=unit.name,
         files=unit.files,
@@ -411,10 +410,10 @@ def _made_when_missing(unit: _Unit, service: str) -> set[str]:
 
 
 def _service(
-    name: str, table: Mapping[str, Any], source: Source, created: set[str], problems: list[str]
+    name: str, table: Mapping[str, Any], sources: Sequence[Source], created: set[str], problems: list[str]
 ) -> Service | None:
     written = table.get(X_HARNESS)
-    settings = _validate(ServiceSettings, written, source, ("services", name, X_HARNESS), problems)
+    settings = _validate(ServiceSettings, written, sources, ("services", name, X_HARNESS), problems)
     if settings is None:
         return None
     if settings.embedded and settings.embedded.preset and not settings.ready:
@@ -474,7 +473,9 @@ def _is_asked(healthcheck: Mapping[str, Any]) -> bool:
     return bool(healthcheck) and not healthcheck.get("disable") and healthcheck.get("test") != ["NONE"]
 
 
-def _validate(model: type[_T], value: object, source: Source, path: tuple[str, ...], problems: list[str]) -> _T | None:
+def _validate(
+    model: type[_T], value: object, sources: Sequence[Source], path: tuple[str, ...], problems: list[str]
+) -> _T | None:
     """Return ``value`` as ``model``, or None after adding what is wrong with it to ``problems``."""
     try:
         return model.model_validate({} if value is None else value)
@@ -485,7 +486,7 @@ def _validate(model: type[_T], value: object, source: Source, path: tuple[str, .
             if error["type"] == "too_short" and error["loc"] in inside:
                 continue  # it only counts the items that are right
             where = ".".join(map(str, (*path, *error["loc"])))
-            place = source.at(*path, *error["loc"])
+            place = place_in(sources, *path, *error["loc"])
             if error["type"] == "extra_forbidden":
                 keys = _keys_at(model, error["loc"][:-1])
                 key = str(error["loc"][-1])
@@ -523,24 +524,24 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:  # noqa: ANN401 - any 
 def _check_references(tree: Tree, units: Iterable[_Unit]) -> list[str]:
     """Check the names of services that x-harness refers to."""
     problems = []
-    sources = {unit.name: unit.sources[0] for unit in units}
+    sources = {unit.name: unit.sources for unit in units}
     for stack in tree.stacks:
-        source = sources[stack.name]
-        problems += [f"{source.at('include')}: {problem}" for problem in _twofold(tree, stack)]
+        files = sources[stack.name]
+        problems += [f"{place_in(files, 'include')}: {problem}" for problem in _twofold(tree, stack)]
         for index, seed in enumerate(stack.settings.seed):
-            place = source.at(X_HARNESS, "seed", index)
+            place = place_in(files, X_HARNESS, "seed", index)
             problems += [f"{place}: seed {seed.key!r}: {problem}" for problem in _wrong_in_seed(tree, stack, seed)]
         keys = [seed.key for seed in stack.settings.seed]
         twice = sorted({key for key in keys if keys.count(key) > 1})
-        problems += [f"{source.at(X_HARNESS, 'seed')}: seed key {key!r} is used twice" for key in twice]
+        problems += [f"{place_in(files, X_HARNESS, 'seed')}: seed key {key!r} is used twice" for key in twice]
         for service in stack.services:
             is_store = login_of(service) or service.port(KAFKA_PORT)
             if service.settings.reset and not is_store and not has_files(service):
-                place = source.at("services", service.name, X_HARNESS, "reset")
+                place = place_in(files, "services", service.name, X_HARNESS, "reset")
                 why = "it is no database or store, and has no volume, folder or {data} that it writes to"
                 problems.append(f"{place}: service {service.name!r} cannot be reset: {why}")
             for index, probe in enumerate(service.settings.ready):
-                place = source.at("services", service.name, X_HARNESS, "ready", index)
+                place = place_in(files, "services", service.name, X_HARNESS, "ready", index)
                 problems += [f"{place}: {problem}" for problem in _wrong_in_probe(tree, stack, service, probe)]
     return problems
 

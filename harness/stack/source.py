@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_INSTEAD = ("!override", "!reset")
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,48 @@ class Source:
     def line_using(self, variable: str) -> int | None:
         """Return the first line that uses ``variable`` without a default, None when none does."""
         return line_using(self.text, variable)
+
+
+def place_in(sources: Sequence[Source], *keys: str | int) -> str:
+    """Return ``file:line`` of the deepest part of a key path that is in files that Compose lays over each other.
+
+    It is in the last of them that has it. An index counts the items of all of them, as Compose does: those of a later
+    file come after, without such as were there before.
+    """
+    parts: list[tuple[Source, yaml.Node | None]] = [(source, source.root) for source in sources]
+    place = f"{sources[0].path}:1"
+    for key in keys:
+        found = _items(parts)[key : key + 1] if isinstance(key, int) else _steps(parts, key)
+        if not found:
+            break
+        source, at, _ = found[-1]
+        place = f"{source.path}:{at.start_mark.line + 1}"
+        parts = [(source, value) for source, _, value in found]
+    return place
+
+
+_Step = tuple[Source, yaml.Node, yaml.Node]
+
+
+def _steps(parts: Sequence[tuple[Source, yaml.Node | None]], key: str) -> list[_Step]:
+    """Return (file, where it is written, value) of a key, of each file that has a say in its value."""
+    found: list[_Step] = []
+    for source, node in parts:
+        step = _step(node, key)
+        if step:
+            found = [] if step[1].tag in _INSTEAD else found
+            found.append((source, *step))
+    return found
+
+
+def _items(parts: Sequence[tuple[Source, yaml.Node | None]]) -> list[_Step]:
+    """Return (file, where it is written, value) of the items of a list that is in several files."""
+    found: list[_Step] = []
+    for source, node in parts:
+        before = [_plain(item) for _, _, item in found]
+        items = node.value if isinstance(node, yaml.SequenceNode) else []
+        found += [(source, item, item) for item in items if _plain(item) not in before]
+    return found
 
 
 def line_using(text: str, variable: str) -> int | None:

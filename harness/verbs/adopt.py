@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.adoption import Adoption, Checkout, Text, adopt
 from harness.adoption.adopting import overlay_name
+from harness.adoption.kinds import lacking
 from harness.artifacts import write_atomically
 from harness.config.sources import COMPOSE_FILES
 from harness.errors import ConfigError
@@ -41,10 +42,12 @@ class Adopted:
     Attributes:
         adoption: what it is.
         diff: of all files that change, as text.
+        lacking: those of its extras that are not installed.
     """
 
     adoption: Adoption
     diff: str
+    lacking: tuple[str, ...]
 
     def lines(self, *, written: bool) -> list[str]:
         """Return what the user is told: files or the diff, then notes, then how to go on."""
@@ -52,8 +55,8 @@ class Adopted:
         lines = [text.path for text in adoption.texts] if written else self.diff.splitlines()
         lines += [f"note: {note}" for note in adoption.told]
         lines += [f"not known: {note}" for note in adoption.unknown]
-        if adoption.extras:
-            lines.append(f"next: pip install 'integration-harness[{','.join(adoption.extras)}]'")
+        if self.lacking:
+            lines.append(f"next: pip install 'integration-harness[{','.join(self.lacking)}]'")
         lines.append(f"next: {adoption.command if written else 'harness adopt --write'}")
         return lines
 
@@ -77,7 +80,8 @@ def adopt_project(settings: Settings, compose: str = "", *, write: bool) -> Adop
     adoption = adopt(_relative(stack, settings.root), _checkout(settings, name))
     if write:
         _write(adoption, settings.root)
-    return Adopted(adoption, "".join(_diff(text) for text in adoption.texts))
+    missing = lacking(adoption.extras, lambda module: find_spec(module) is not None)  # which loads nothing of it
+    return Adopted(adoption, "".join(_diff(text) for text in adoption.texts), missing)
 
 
 def _find(settings: Settings, compose: str) -> Path:
@@ -113,7 +117,9 @@ def _refuse_adopted(path: Path, settings: Settings) -> None:
                 f"{source.at(*place, 'x-harness')}: the file has x-harness already, so there is nothing to adopt",
                 hint="`harness config` shows the stack, docs/stacks.md every key of x-harness",
             )
-    over = settings.root / overlay_name(path.relative_to(settings.root).as_posix())
+    over = settings.overlays.get(
+        path.resolve(), settings.root / overlay_name(path.relative_to(settings.root).as_posix())
+    )
     if over.exists():
         raise ConfigError(
             f"{over} is there already: {path.name} is adopted", hint="edit it, or remove it and adopt anew"

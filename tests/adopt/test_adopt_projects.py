@@ -72,6 +72,18 @@ def test_a_project_is_green_on_local_processes(project: Project, name: str) -> N
     assert project.processes() == {}
 
 
+def test_adopt_goes_on_where_the_overlay_was_removed(project: Project) -> None:
+    """Without its overlay every other command must be refused with what to do, and that must bring it back."""
+    root = adopted(project, "node_counter")
+    overlay = next(root.glob("*.harness.y*ml"))
+    overlay.unlink()
+    done = run_in(project, *HARNESS, "config")
+    assert (done.code, "harness adopt --compose" in done.stderr) == (10, True), done.stderr
+    done = run_in(project, *HARNESS, "adopt", "--write")
+    assert (done.code, overlay.is_file()) == (0, True), done.stderr
+    assert run_in(project, *HARNESS, "config").code == 0
+
+
 @pytest.mark.parametrize("name", PROJECTS)
 def test_a_project_is_green_in_containers(project: Project, name: str, engine_client: APIClient) -> None:
     """The same must hold in containers, of the images that the project's own files name."""

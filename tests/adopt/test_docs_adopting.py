@@ -86,8 +86,9 @@ def test_how_much_is_kept_is_what_the_page_says() -> None:
 
 def test_the_extras_that_are_named_are_there() -> None:
     """What an adoption tells to install must be an extra of the distribution."""
-    from harness.adoption.kinds import _KINDS  # noqa: PLC0415 - of this test only
+    from harness.adoption.kinds import _KINDS, _MODULES  # noqa: PLC0415 - of this test only
 
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     named = {extra for kind in _KINDS.values() for extra in kind.extra.split(",") if extra}
     assert named <= set(extras)
+    assert named == set(_MODULES)

@@ -272,7 +272,7 @@ def test_a_reset_takes_the_copy_that_is_there(shop: Stack) -> None:
 TESTS = """
 import pytest
 import harness
-from harness.helpers import postgres
+from harness.helpers import postgres, redis
 
 shop = harness.stack_fixture("s", scope="SCOPE")
 
@@ -290,8 +290,15 @@ def extra(shop):
 def test_marked(shop, extra, turn):
     assert count(shop) == 3
 
-def test_by_hand(shop, fresh):
+def test_by_hand(shop, extra, fresh):
     fresh("db")
+    assert count(shop) == 2
+
+def test_several_by_hand(shop, extra, fresh):
+    with redis.connect(shop, "cache") as cache:
+        cache.set("greeting", "bye")
+        fresh("cache", "db")
+        assert cache.get("greeting") in ("hello", b"hello")
     assert count(shop) == 2
 
 def test_unknown(shop, fresh):
@@ -302,11 +309,11 @@ def test_unknown(shop, fresh):
 
 @pytest.mark.parametrize("scope", ["session", "function"])
 def test_tests_ask_for_it_by_a_mark_or_a_fixture(project: Project, scope: str) -> None:
-    """A mark must reset before what the test's fixtures put in, the fixture ``fresh`` at once."""
+    """A mark must reset before what the test's fixtures put in, the fixture ``fresh`` at once, each of several."""
     write(project)
     (project.root / "test_it.py").write_text(TESTS.replace("SCOPE", scope))
     done = run_in(project, "-m", "pytest", "-q", "-p", "no:randomly", "-W", "ignore", timeout=120)
-    assert "4 passed" in done.stdout, done.stdout + done.stderr
+    assert "5 passed" in done.stdout, done.stdout + done.stderr
 
 
 def test_a_stack_that_workers_share_is_not_reset(project: Project) -> None:

@@ -825,6 +825,72 @@ def test_a_mistake_in_the_second_file_is_told_there(folder: Path) -> None:
     )
 
 
+BASE = """
+x-harness:
+  seed:
+    - {key: first, exec: {service: web, command: [a]}}
+services:
+  web:
+    image: x
+    ports: ["80"]
+    x-harness:
+      ready: [{tcp: 80}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("over", "said"),
+    [
+        (
+            "services:\n  web:\n    x-harness:\n      embedded:\n        preset: postgre\n",
+            "5: services.web.x-harness.emb",
+        ),
+        (
+            "services:\n  web:\n    x-harness:\n      redy: []\n",
+            "4: services.web.x-harness.redy: key 'redy' is not known",
+        ),
+        (
+            "services:\n  web:\n    x-harness:\n      ready:\n        - {tcp: 80}\n        - {tcp: 81}\n",
+            "6: service 'web' has no",
+        ),
+        (
+            "services:\n  web:\n    x-harness:\n      ready: !override\n        - {tcp: 81}\n        - {tcp: 80}\n",
+            "5: service 'web' has no",
+        ),
+        ("x-harness:\n  seeds: []\n", "2: x-harness.seeds: key 'seeds' is not known"),
+        (
+            "x-harness:\n  seed:\n    - {key: second, exec: {service: wib, command: [a]}}\n",
+            "3: seed 'second': service 'wib' does not exist",
+        ),
+        (
+            "x-harness:\n  seed:\n    - {key: first, exec: {service: web, command: [b]}}\n",
+            "2: seed key 'first' is used twice",
+        ),
+    ],
+)
+def test_a_mistake_in_what_is_laid_over_is_told_there(folder: Path, over: str, said: str) -> None:
+    """Of a service and lists that both files have a say in, a mistake must be placed in the last file that has it."""
+    write(folder, one=BASE, two=over)
+    with pytest.raises(ConfigError) as caught:
+        read_tree([folder / "one.yaml", folder / "two.yaml"], {})
+    assert [line.partition("yaml:")[2][: len(said)] for line in caught.value.problems or [caught.value.summary]] == [
+        said
+    ]
+    assert caught.value.summary.startswith(f"{folder}/two.yaml:")
+
+
+def test_a_mistake_below_what_is_laid_over_keeps_its_place(folder: Path) -> None:
+    """A mistake that is only in the first file must be placed there, whatever is laid over the same service."""
+    write(
+        folder,
+        one=BASE.replace("tcp: 80", "tcp: 81"),
+        two="services:\n  web:\n    x-harness:\n      ready: [{tcp: 80}]\n",
+    )
+    with pytest.raises(ConfigError) as caught:
+        read_tree([folder / "one.yaml", folder / "two.yaml"], {})
+    assert caught.value.summary == f"{folder}/one.yaml:10: service 'web' has no port 81; it has: 80"
+
+
 @pytest.mark.parametrize("file", ["compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"])
 @pytest.mark.parametrize(("head", "name"), [("name: shop\n", "shop"), ("", "f"), ("name: shop-${WHICH:-one}\n", "f")])
 def test_a_default_file_name_says_nothing_about_the_stack(folder: Path, file: str, head: str, name: str) -> None:
