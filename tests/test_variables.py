@@ -81,7 +81,7 @@ def test_a_placeholder_is_an_endpoint(text: str, value: str) -> None:
 def test_a_placeholder_that_stands_for_nothing_is_told(text: str, problem: str) -> None:
     """What is wrong with a placeholder must be told with the variable, and with what there is."""
     with pytest.raises(ConfigError) as caught:
-        variables.resolve({"X": text}, "s", {"web": TWO, "db": ()})
+        variables.resolve({"X": text}, "stack 's'", {"web": TWO, "db": ()})
     assert caught.value.summary == f"[tool.harness.env] X: {text}: {problem}"
 
 

@@ -266,7 +266,7 @@ class Stack:
     def variables(self, templates: Mapping[str, str]) -> dict[str, str]:
         """Return variables as ``[tool.harness.env]`` has them, with its endpoints. Raises ConfigError: one has none."""
         return variables.resolve(
-            templates, self.name, {known.service: known.endpoints for known in self._known.values()}
+            templates, f"stack {self.name!r}", {known.service: known.endpoints for known in self._known.values()}
         )
 
     def check(self) -> None:

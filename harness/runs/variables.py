@@ -35,13 +35,13 @@ def of_endpoints(endpoints: Mapping[str, str]) -> dict[str, str]:
     return {variable_of(name): address for name, address in endpoints.items()}
 
 
-def resolve(templates: Mapping[str, str], stack: str, services: Mapping[str, Sequence[Endpoint]]) -> dict[str, str]:
+def resolve(templates: Mapping[str, str], whose: str, services: Mapping[str, Sequence[Endpoint]]) -> dict[str, str]:
     """Return the values of a table of variables.
 
     Args:
         templates: name -> text with ``{host:SERVICE}``, ``{port:SERVICE:PORT}`` and ``{endpoint:SERVICE:PORT}``; the
             port may be left out where the service publishes one.
-        stack: whose services are meant, for errors.
+        whose: whose services are meant, for errors.
         services: service -> its published ports.
 
     Raises:
@@ -53,7 +53,7 @@ def resolve(templates: Mapping[str, str], stack: str, services: Mapping[str, Seq
 
         def value(match: re.Match[str], name: str = name) -> str:
             try:
-                return _value(match, stack, services)
+                return _value(match, whose, services)
             except ConfigError as error:
                 problems.append(f"{WHERE} {name}: {match[0]}: {error.summary}")
                 return ""
@@ -64,13 +64,13 @@ def resolve(templates: Mapping[str, str], stack: str, services: Mapping[str, Seq
     return values
 
 
-def _value(match: re.Match[str], stack: str, services: Mapping[str, Sequence[Endpoint]]) -> str:
+def _value(match: re.Match[str], whose: str, services: Mapping[str, Sequence[Endpoint]]) -> str:
     kind, service, port = match.groups()
     if kind not in _KINDS:
         raise ConfigError(f"{kind!r} is not known; valid: {', '.join(_KINDS)}{nearest(kind, _KINDS)}")
     if service not in services:
         have = ", ".join(services) or "none"
-        raise ConfigError(f"stack {stack!r} has no service {service!r}; it has: {have}{nearest(service, services)}")
+        raise ConfigError(f"{whose} has no service {service!r}; it has: {have}{nearest(service, services)}")
     ends = services[service]
     published = ", ".join(str(end.left) for end in ends) or "none"
     if port is None:
@@ -81,7 +81,7 @@ def _value(match: re.Match[str], stack: str, services: Mapping[str, Sequence[End
     end = by_number(ends).get(int(port)) if port.isdecimal() else None
     if end is None:
         raise ConfigError(
-            f"service {service!r} of stack {stack!r} publishes no port {port or repr(port)}; it publishes: {published}"
+            f"service {service!r} of {whose} publishes no port {port or repr(port)}; it publishes: {published}"
         )
     return _KINDS[kind](end)
 
@@ -108,7 +108,7 @@ def check(choice: Choice, stack: str) -> None:
     """
     if choice.settings.env:
         _, planned = choice.check(choice.read(stack))
-        resolve(choice.settings.env, stack, {service.service: service.endpoints for service in planned})
+        resolve(choice.settings.env, f"stack {stack!r}", {service.service: service.endpoints for service in planned})
 
 
 def of_kept(settings: Settings, say: Callable[[str], None]) -> dict[str, str]:
@@ -120,7 +120,7 @@ def of_kept(settings: Settings, say: Callable[[str], None]) -> dict[str, str]:
     services, values = endpoints_in(records_here(settings)[0]), dict[str, str]()
     for name, text in (settings.env or {}).items():
         try:
-            values |= resolve({name: text}, "of what is up", services)
+            values |= resolve({name: text}, "what is up", services)
         except ConfigError as error:
             say(f"left out: {error.summary}")
     return values
