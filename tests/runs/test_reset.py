@@ -324,7 +324,7 @@ def test_a_stack_that_workers_share_is_not_reset(project: Project) -> None:
     assert "is shared by workers of pytest-xdist" in done.stdout, done.stdout + done.stderr
     (project.root / "test_shared.py").write_text(TESTS.replace("SCOPE", "module"))
     done = run_in(project, "-m", "pytest", "-q", "-n", "2", "-W", "ignore", timeout=120)
-    assert "4 passed" in done.stdout, done.stdout + done.stderr
+    assert "5 passed" in done.stdout, done.stdout + done.stderr
 
 
 def test_a_mark_that_names_nothing_is_refused(project: Project) -> None:
