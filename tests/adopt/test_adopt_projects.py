@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 HARNESS = ("-c", "from harness.invoke_tasks import main; main()")
 WRITTEN = {"compose.harness.yaml", "docker-compose.harness.yml", "pyproject.toml", ".gitignore", "tests/conftest.py"}
 PROJECTS = {
-    "flask_notes": (("test",), "3 passed", ("flask", "psycopg", "redis"), ("postgres:16-alpine", "redis:7-alpine")),
+    "flask_notes": (
+        ("test",),
+        "3 passed",
+        ("flask", "psycopg", "redis"),
+        ("postgres:16-alpine", "redis:7-alpine", "python:3.11-slim"),
+    ),
     "django_library": (
         ("run", "--", "python", "manage.py", "test"),
         "Ran 3 tests",
