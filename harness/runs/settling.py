@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from harness.seeding import Surroundings
     from harness.stack import Seed
 
+_OTHERS_FIRST = 2.0  # seconds; a probe that has been asked may take its time to answer
+
 
 class Settling:
     """One stack on its way up.
@@ -258,6 +260,10 @@ class Settling:
         """Wait until a service may start, or nobody waits any more. Raises BrokenStack when the time is up."""
         for _ in poll(self.up, wake=self.moved.subscribe()):
             if self.stop.stopped or self._may_start(name):
+                return
+        # What it waits for has the same time, and says what it lacks; that ends this wait.
+        for _ in poll(Deadline.after(_OTHERS_FIRST), wake=self.moved.subscribe()):
+            if self.stop.stopped:
                 return
         needed = ", ".join(self.planned.service(name).depends_on)
         raise BrokenStack(
