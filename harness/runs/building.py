@@ -80,7 +80,9 @@ def build_images(choice: Choice, say: Callable[[str], None], *, subject: str = "
             containers = plan.containers
             names = tuple(name for name in containers.build if name in wanted) if containers else ()
             if containers and names:
-                Launch(environment, replace(plan, containers=replace(containers, build=names))).build(say)
+                launch = Launch(environment, replace(plan, containers=replace(containers, build=names)))
+                for name in launch.build(say):
+                    say(f"{name}: unchanged, no build")
                 built |= {name: identity.image(name) for name in names}
     return built
 

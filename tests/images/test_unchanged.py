@@ -1,0 +1,95 @@
+"""Images that are there are not built: by what they are made of, whichever checkout has built them."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Any
+
+from containers import Dock
+from projects import run_in
+
+from harness.images.built import built_images
+from harness.images.records import KEPT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HARNESS = ("-c", "from harness.invoke_tasks import main; main()")
+
+
+def project(dock: Dock, word: str, **build: Any) -> None:
+    """Write a stack whose image has a word of this test in it."""
+    (dock.root / "word").write_text(f"{dock.checkout} {word}\n")
+    (dock.root / "Dockerfile").write_text(f"FROM {dock.image}\nCOPY word /word\n")
+    (dock.root / ".dockerignore").write_text("*\n!word\n!Dockerfile\n")
+    dock.stack("s", {"web": dock.up(build={"context": "..", **build})})
+
+
+def build(dock: Dock) -> str:
+    """Build; return what was told of it."""
+    done = run_in(dock, *HARNESS, "build", timeout=120)
+    assert done.code == 0, done.stderr
+    return done.stderr
+
+
+def ids(dock: Dock) -> dict[str, str]:
+    """Return name -> id of each image that harness has built for this project's checkout."""
+    return {image.name: image.id for image in built_images(dock.client) if image.checkout == str(dock.root)}
+
+
+def test_an_image_that_is_there_is_not_built_again(dock: Dock) -> None:
+    """What did not change must cause no build, on ``build`` and ``up``; a change, and its undoing, must be seen."""
+    project(dock, "one")
+    assert "building web" in build(dock)
+    first = ids(dock)
+    assert [len(name.rpartition(":")[2]) for name in first] in ([8, 16], [16, 8])
+    told = build(dock)
+    assert ("building" in told, "web: unchanged, no build" in told) == (False, True)
+    done = run_in(dock, *HARNESS, "up", timeout=120)
+    assert (done.code, "building" in done.stderr) == (0, False), done.stderr
+    assert run_in(dock, *HARNESS, "down", timeout=60).code == 0
+    project(dock, "two")
+    assert "building web" in build(dock)
+    assert set(ids(dock).values()) > set(first.values())
+    project(dock, "one")
+    assert "building" not in build(dock)
+    checkout_name = next(name for name in first if len(name.rpartition(":")[2]) == 8)
+    assert ids(dock)[checkout_name] == first[checkout_name]
+
+
+def test_an_argument_is_a_part_of_an_image(dock: Dock) -> None:
+    """Another value of an argument must build; one that the Dockerfile does not declare must be named."""
+    project(dock, "one", args={"VERSON": "1"})
+    told = build(dock)
+    assert "declares no build argument 'VERSON' (ARG VERSON)" in told
+    project(dock, "one", args={"VERSON": "2"})
+    assert "building web" in build(dock)
+
+
+def test_two_checkouts_with_the_same_content_share_an_image(dock: Dock, tmp_path: Path) -> None:
+    """A checkout must take the image that another one has built, and keep it when that one is gone."""
+    project(dock, "one")
+    (tmp_path / "other").mkdir()
+    other = Dock(tmp_path / "other", dock.state, dock.client, dock.image)
+    for name in ("word", "Dockerfile", ".dockerignore"):
+        shutil.copy2(dock.root / name, other.root / name)
+    other.stack("s", {"web": other.up(build={"context": ".."})})
+    assert "building web" in build(other)
+    assert "building" not in build(dock)
+    shutil.rmtree(other.root)
+    done = run_in(dock, *HARNESS, "gc", "--images")
+    assert done.code == 0, done.stderr
+    environ = {**dock.environ}
+    mine = {image.name: image.checkout for image in built_images(dock.client, environ)}
+    assert list(mine.values()).count(str(dock.root)) == 2, mine
+    assert str(other.root) not in mine.values()
+    assert "building" not in build(dock)
+
+
+def test_few_images_of_before_are_kept(dock: Dock) -> None:
+    """Of images that a checkout does not use any more only the last ones must stay."""
+    for number in range(KEPT + 2):
+        project(dock, str(number))
+        build(dock)
+    by_content = [name for name in ids(dock) if len(name.rpartition(":")[2]) == 16]
+    assert len(by_content) == KEPT
