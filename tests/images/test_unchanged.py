@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -93,3 +94,43 @@ def test_few_images_of_before_are_kept(dock: Dock) -> None:
         build(dock)
     by_content = [name for name in ids(dock) if len(name.rpartition(":")[2]) == 16]
     assert len(by_content) == KEPT
+
+
+def explained(dock: Dock) -> dict[str, Any]:
+    """Return service -> what ``build --explain`` tells of its image."""
+    done = run_in(dock, *HARNESS, "build", "--explain", "--json", timeout=60)
+    assert done.code == 0, done.stderr
+    return {image["service"]: image for image in json.loads(done.stdout)["images"]}
+
+
+def test_explain_names_what_changed(dock: Dock) -> None:
+    """A file, a line, an argument and a base must be named before they are built, and nothing be done about them."""
+    project(dock, "one", args={"VALUE": "hidden-1"})
+    assert explained(dock)["web"]["reasons"] == ["it was not built here"]
+    build(dock)
+    there = ids(dock)
+    image = explained(dock)["web"]
+    assert (image["builds"], image["reasons"]) == (False, ["unchanged, no build"])
+    assert [image["id"]] == [*{*there.values()}]
+    project(dock, "two", args={"VALUE": "hidden-2"})
+    (dock.root / "Dockerfile").write_text(f"FROM {dock.image}\nCOPY word /words\n")
+    image = explained(dock)["web"]
+    told = ["Dockerfile:2: line 2 changed", "argument VALUE changed", "file word changed"]
+    assert (image["builds"], image["id"], image["reasons"]) == (True, "", told)
+    done = run_in(dock, *HARNESS, "build", "--explain", timeout=60)
+    assert done.stdout.splitlines() == [f"web: build: {told[0]}", *(f"  {line}" for line in told[1:])]
+    assert "hidden" not in done.stdout + done.stderr
+    assert ids(dock) == there
+
+
+def test_a_base_that_is_built_anew_is_named(dock: Dock) -> None:
+    """Of an image that is built from another service's it must be told when that one changed."""
+    project(dock, "one")
+    base = {"build": {"context": ".."}, "image": "base-of-test", "profiles": ["never"]}
+    child = {"context": "..", "dockerfile_inline": "FROM base-of-test\n"}
+    dock.stack("s", {"base": base, "child": dock.up(build=child, image="child-of-test")})
+    build(dock)
+    assert {name: image["builds"] for name, image in explained(dock).items()} == {"base": False, "child": False}
+    (dock.root / "word").write_text(f"{dock.checkout} two\n")
+    told = {name: image["reasons"] for name, image in explained(dock).items()}
+    assert told == {"base": ["file word changed"], "child": ["its base, the image of service 'base', is built"]}

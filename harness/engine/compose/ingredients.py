@@ -17,7 +17,7 @@ from harness.images.making import PROXY_VARIABLES
 from harness.ownership.objects import CHECKOUT, CHECKOUT_PATH
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from docker import APIClient
 
@@ -31,18 +31,22 @@ _TOLD = frozenset(["context", "dockerfile", "dockerfile_inline", "args", "additi
 _PREDEFINED = frozenset([*PROXY_VARIABLES, "ALL_PROXY", "all_proxy", "FTP_PROXY", "ftp_proxy"])
 
 
-def ingredients_of(recipe: Recipe, client: APIClient, environ: Mapping[str, str]) -> Ingredients:
+def ingredients_of(
+    recipe: Recipe, client: APIClient, environ: Mapping[str, str], ids: Mapping[str, str | None] | None = None
+) -> Ingredients:
     """Return what an image is made of.
 
     Args:
         recipe: how it is built.
         client: of the engine that has the images that it stands on.
         environ: variables of the build: values of arguments, and where the cache folder is.
+        ids: name of an image -> the id that it will have, where that is known better than by the engine.
 
     Raises:
         HarnessError: the engine does not answer.
     """
     section = recipe.section
+    known = ids or {}
     doubts = [f"{key}: true" for key in ("no_cache", "pull") if section.get(key)]
     given = {name: environ.get(name) if value is None else str(value) for name, value in _arguments(section).items()}
     arguments = {name: value for name, value in given.items() if value is not None and name not in PROXY_VARIABLES}
@@ -51,8 +55,12 @@ def ingredients_of(recipe: Recipe, client: APIClient, environ: Mapping[str, str]
         doubts.append("its Dockerfile is not on this machine")
     elif from_afar := re.search(r"^\s*ADD\s+(?:--\S+\s+)*\"?(?:https?|git)[:@]\S+", text, re.MULTILINE | re.IGNORECASE):
         doubts.append(f"line {text[: from_afar.start()].count(chr(10)) + 1} adds what is not on this machine")
+
+    def id_of(name: str) -> str | None:
+        return known[name] if name in known else image_id(client, name)
+
     contexts = _contexts(recipe, environ, doubts)
-    bases = _bases(recipe, arguments, client, doubts) if text is not None else {}
+    bases = _bases(recipe, arguments, id_of, doubts) if text is not None else {}
     unread = [path for held in contexts.values() for path in held.unread]
     doubts += [f"{path} cannot be read" for path in unread[:1]]
     return Ingredients(
@@ -123,7 +131,9 @@ def _besides(recipe: Recipe, folder: Path, name: str) -> tuple[str, ...]:
     return (str(path.relative_to(folder)),) if is_there else ()
 
 
-def _bases(recipe: Recipe, arguments: Mapping[str, str], client: APIClient, doubts: list[str]) -> dict[str, str]:
+def _bases(
+    recipe: Recipe, arguments: Mapping[str, str], id_of: Callable[[str], str | None], doubts: list[str]
+) -> dict[str, str]:
     assert recipe.written is not None  # the caller looked
     folders = {familiar(str(name)) for name in recipe.section.get("additional_contexts") or {}}
     bases: dict[str, str] = {}
@@ -132,7 +142,7 @@ def _bases(recipe: Recipe, arguments: Mapping[str, str], client: APIClient, doub
         if reference.is_stage or reference.name == "scratch" or (not meant and familiar(reference.name) in folders):
             continue
         with in_words(f"Image {meant or reference.name!r}"):
-            there = image_id(client, meant or reference.name)
+            there = id_of(meant or reference.name)
         bases[reference.name] = there or ""
         if there is None:
             doubts.append(f"its base image {reference.name} is not on the engine")
