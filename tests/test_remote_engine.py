@@ -10,6 +10,8 @@ import pytest
 import remote
 from checkout import ROOT
 
+from harness.locality import why_elsewhere
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -20,6 +22,7 @@ def test_nothing_but_its_api_is_reached_and_nothing_of_it_is_left(engine_client:
     """A published port is refused here, a folder of this project is empty there, and it ends without a trace."""
     actor = containers.actor_image(engine_client)
     with remote.engine() as daemon:
+        assert why_elsewhere(daemon)
         client = remote.copy_image(engine_client, actor, daemon)
         host = client.create_host_config(port_bindings={80: ("127.0.9.9", 8080)}, binds=[f"{ROOT}:/here"])
         made: Any = client.create_container(actor, ["serve:0.0.0.0:80:0", "wait"], ports=[80], host_config=host)
