@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from harness.config import Settings
+    from harness.engine.compose.standing import Standing
 
 _JSON = {"json": "print JSON; docs/tasks.md describes it"}
 SCHEMA = 1
@@ -548,15 +549,37 @@ def _needed(value: object, flag: str) -> None:
         raise ConfigError(f"{flag} was not given, and is needed")
 
 
-@_task(subject="only this subject or service")
-def build(asked: _Asked, *, subject: str = "") -> None:
-    """Build the images of a stack, and start nothing.
+@_task(
+    subject="only this subject or service",
+    explain="say which images would be built, and the file, argument or base that changed; build nothing",
+    **_JSON,
+)
+def build(asked: _Asked, *, subject: str = "", explain: bool = False, json: bool = False) -> None:
+    """Build the images of a stack, and start nothing. What is made of the same as before is not built.
 
     Example: harness build --subject forwarder
     """
     settings = asked.settings()
-    for service, image in verbs.build.build(settings, _say, subject=subject).items():
+    if explain:
+        _explain_images(verbs.build.explain(settings, subject=subject), json=json)
+        return
+    built = verbs.build.build(settings, _say, subject=subject)
+    if json:
+        _print_json("build", images=built)
+        return
+    for service, image in built.items():
         print(f"{service} {image}")
+
+
+def _explain_images(standings: Sequence[Standing], *, json: bool) -> None:
+    if json:
+        _print_json("build-explain", images=[standing.as_dict() for standing in standings])
+        return
+    for standing in standings:
+        first, *more = standing.reasons
+        print(f"{standing.service}: {'build: ' if standing.is_built else ''}{first}")
+        for reason in more:
+            print(f"  {reason}")
 
 
 @_task(

@@ -287,13 +287,13 @@ def _engine(settings: Settings) -> Iterator[Finding]:
             "registries", "info", f"the engine has {len(mirrors)} mirrors and {proxy}; a pull tells whether they answer"
         )
         yield _builder(settings, client, is_podman=answer.is_podman)
-        yield _built(client)
+        yield _built(settings, client)
         yield from _in_container(settings, client)
 
 
-def _built(client: Any) -> Finding:  # noqa: ANN401
+def _built(settings: Settings, client: Any) -> Finding:  # noqa: ANN401
     """Say how much the images take that were built, and whether some are of no use."""
-    images = built_images(client)
+    images = list({image.id: image for image in built_images(client, settings.environ)}.values())
     orphans = [image for image in images if image.is_orphan]
     seen = f"{len(images)} built here, {_mebibytes(images)}"
     if orphans:

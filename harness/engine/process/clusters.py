@@ -13,7 +13,7 @@ from harness import procs
 from harness.artifacts import private_folder
 from harness.engine.users import has_name, naming, unprivileged
 from harness.errors import BrokenStack, HarnessError
-from harness.stack.cache import cache_folder
+from harness.stack import cache
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -93,7 +93,7 @@ def _own(path: Path, user: User | None) -> None:
 
 
 def _cache(environ: Mapping[str, str]) -> Path | None:
-    base = cache_folder(environ)
+    base = cache.folder_of(environ)
     try:
         return private_folder(base / "clusters") if base else None
     except HarnessError:
