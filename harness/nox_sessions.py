@@ -481,7 +481,7 @@ def campaign(session: nox.Session) -> None:
 
 @nox.session(python=False)
 def nightly(session: nox.Session) -> None:
-    """What takes too long for every change: minimums, plugins, mutants, long runs, kills, engines, subjects, Podman, CI."""
+    """What takes too long for every change: minimums, plugins, mutants, kills, engines, subjects, Podman, CI files."""
     for name, words in (
         ("minimums", ()),
         ("plugins", ()),

@@ -292,6 +292,9 @@ class Recipe:
         image: its name.
         bases: services whose images are built before.
         text: its Dockerfile as it is built, None where that is not on this machine.
+        written: the same as its file has it.
+        stands: image as its Dockerfile names it -> the one that stands for it, where that is another.
+        platform: that of its service, "" for the engine's.
         is_rewritten: whether that is another than its file names.
         is_inline: whether the file has it between its own lines.
         ignored: what a list of files that it has for itself says, None without one.
@@ -307,6 +310,9 @@ class Recipe:
     image: str
     bases: frozenset[str] = frozenset()
     text: str | None = field(default=None, repr=False)
+    written: str | None = field(default=None, repr=False)
+    stands: Mapping[str, str] = field(default_factory=dict)
+    platform: str = ""
     is_rewritten: bool = False
     is_inline: bool = False
     ignored: str | None = field(default=None, repr=False)

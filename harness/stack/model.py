@@ -410,6 +410,8 @@ class Stack(Frozen):
     networks: dict[str, Any] = Field(default_factory=dict, repr=False)
     configs: dict[str, Any] = Field(default_factory=dict, repr=False)
     secrets: dict[str, Any] = Field(default_factory=dict, repr=False)
+    waits: bool = False
+    """Whether its services do nothing by themselves: they wait for commands to be run in them."""
 
     @property
     def folder(self) -> Path:

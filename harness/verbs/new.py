@@ -218,7 +218,7 @@ def _suite(settings: Settings, system: System | None) -> Suite:
     else:
         names = list(dict.fromkeys(name for name in (system.default, *system.stacks) if name))
     trees = [_tree(settings, name) for name in names]
-    inside = bool(getattr(system, "inside", ""))
+    inside = bool(system and system.inside)
     return Suite(
         system=system.name if system else "",
         inside=inside,

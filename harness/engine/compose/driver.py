@@ -17,6 +17,7 @@ from harness.engine.compose.plan import NAME, plan_stack
 from harness.engine.driver import act_by_keeper
 from harness.engine.layout import process_of
 from harness.errors import ConfigError, HarnessError
+from harness.locality import why_elsewhere
 from harness.stack import find_compose
 
 if TYPE_CHECKING:
@@ -37,12 +38,21 @@ ROOTFUL = (
     "as root: `systemctl start podman.socket`, then DOCKER_HOST=unix:///run/podman/podman.sock; or --engine embedded"
 )
 
+ELSEWHERE = "use --inside, with which tests run in a container there; or an engine that is on this machine"
+
 
 @dataclass(frozen=True)
 class Compose:
-    """Services as containers of a Docker engine."""
+    """Services as containers of a Docker engine.
+
+    Attributes:
+        daemon: the engine.
+        inside: whether what uses the services runs in a container beside them, so that the engine may be elsewhere.
+        name: the name of this engine.
+    """
 
     daemon: Daemon
+    inside: bool = False
     name: str = NAME
 
     @cached_property
@@ -53,11 +63,12 @@ class Compose:
         return False
 
     def check(self) -> None:
-        """See that the engine answers, is on this machine, and that there is a Compose to drive it."""
-        if not self.daemon.is_local:
+        """See that the engine answers, can be used from here, and that there is a Compose to drive it."""
+        if not self.inside and (why := why_elsewhere(self.daemon)):
             raise ConfigError(
-                f"Docker engine {self.daemon.host} ({self.daemon.origin}) is not on this machine, "
-                "and its published ports could not be reached; remote engines are not supported yet"
+                f"Docker engine {self.daemon.host} ({self.daemon.origin}) is not on this machine ({why}), "
+                "and its published ports could not be reached",
+                hint=ELSEWHERE,
             )
         if ask(self.daemon).is_podman and (problem := rootless(self.daemon)):
             raise ConfigError(problem, hint=ROOTFUL)

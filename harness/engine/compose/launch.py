@@ -112,9 +112,9 @@ class Launch:
                 hint="`harness build`, or leave out --no-build",
             )
 
-    def build(self, say: Callable[[str], None]) -> None:
-        """Build what is built. Raises BrokenStack with the last lines of the log."""
-        Building(self.place, self.plan, self.override).build(say)
+    def build(self, say: Callable[[str], None]) -> list[str]:
+        """Build what is built; return the services whose images were there. Raises BrokenStack."""
+        return Building(self.place, self.plan, self.override).build(say)
 
     def begin(self, names: Sequence[str], first: Collection[str], news: Callable[[], None], timeout: float) -> None:
         """Create services, and start those of them that come ``first``; returns at once.
