@@ -119,7 +119,7 @@ def _declare(settings: Settings, name: str) -> tuple[str, list[str]]:
 # -- the file of a CI service ------------------------------------------------------------------------------------------
 
 _NOXFILE = """# /// script
-# dependencies = ["nox", "integration-harness"]
+# dependencies = ["nox[uv]", "integration-harness"]
 # ///
 \"\"\"The project's Nox sessions. `nox --list` shows them; Nox installs by itself what is named above.\"\"\"
 
