@@ -17,7 +17,7 @@ from harness.engine.driver import PortTaken, act_by_keeper
 from harness.engine.fingerprint import part_of_addresses, parts_of
 from harness.engine.known import Known
 from harness.engine.layout import endpoints, free_port_of, refuse_remote
-from harness.errors import BrokenStack, HarnessError, relative
+from harness.errors import BrokenStack, ConfigError, HarnessError, relative
 from harness.keeper.messages import Acquire, AskExposed, Lease, Settled
 from harness.runs.changes import remember, remembered, seed_files, seeds_told, take
 from harness.runs.data import folders_of
@@ -193,6 +193,11 @@ class Bringing:
     def _bring_stack(self, stack: Declared, layout: Layout) -> dict[str, Known]:
         """Bring up one stack, or use the one that is there."""
         answer = self._acquire(stack)
+        if stack.waits and not answer["build"]:
+            raise ConfigError(
+                f"Service {stack.services[0].name!r} is used by another run with --inside in this checkout now",
+                hint="wait for its end, or `harness down` first, so that each run has an environment of its own",
+            )
         layout, images = self._get_network_and_images(stack, layout, builds=answer["build"])
         plan = self._site.plan(stack, layout, images)
         choice = self._site.choice
@@ -211,6 +216,8 @@ class Bringing:
         contents.is_over(within=CONTENTS_BUDGET)
         remember(self._environment.folder, stack.name, snapshot)
         self._record(stack, known, parts)
+        if stack.waits:
+            self._environment.inside.set_result(known[stack.services[0].name])
         return known
 
     def _acquire(self, stack: Declared) -> Acquired:

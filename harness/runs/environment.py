@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter
+from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,6 +79,8 @@ class Environment:
         self.debugger: Debugger | None = None
         # STACK/SERVICE -> its probes, made anew, as far as they tell more than that it has started.
         self.askers: dict[str, Callable[[], list[Asker]]] = {}
+        # The container in which something runs beside the services, once it waits for that.
+        self.inside: Future[Known] = Future()
         self.resets: dict[str, Resetting] = {}  # stack -> what brings back the seeded state of its services
         self._lock = threading.Lock()
         self._client: APIClient | None = None

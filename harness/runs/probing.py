@@ -112,7 +112,7 @@ class Probing:
                 probes.append((index, Probe(kafka=probe.kafka.model_copy(update={"topics": rest}))))
             else:
                 probes.append((index, probe))
-        if probes or name in self.planned.oneshots:
+        if probes or name in self.planned.oneshots or self.planned.stack.waits:
             return probes
         if plan.has_health:
             return [(0, Probe(healthy=True))]

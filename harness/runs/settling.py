@@ -303,7 +303,7 @@ class Settling:
 
     def _await_ready(self, name: str, askers: list[Asker], deadline: Deadline) -> bool:
         """Wait until a service is ready, or done; return False when it has ended and is to be started again."""
-        if not askers and self.plans[name].ours:
+        if not askers and self.plans[name].ours and not self.stack.waits:
             self._steady[name] = now() + self.environment.settings.steady
         waited = wait_until_ready(
             askers,
