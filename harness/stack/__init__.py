@@ -2,6 +2,7 @@
 
 from harness.stack.compose import ANYWHERE, compose_environment, find_compose, show_config
 from harness.stack.model import (
+    STORE_PORTS,
     ExecSeed,
     HealthCheck,
     HttpProbe,
@@ -12,6 +13,8 @@ from harness.stack.model import (
     Probe,
     Process,
     RedisSeed,
+    SearchProbe,
+    SearchSeed,
     Seed,
     Service,
     SqlSeed,
@@ -26,6 +29,7 @@ from harness.stack.stores import Login, Store, has_files, login_of, uses_data
 __all__ = [
     "ANYWHERE",
     "KAFKA_PORT",
+    "STORE_PORTS",
     "ExecSeed",
     "HealthCheck",
     "HttpProbe",
@@ -37,6 +41,8 @@ __all__ = [
     "Probe",
     "Process",
     "RedisSeed",
+    "SearchProbe",
+    "SearchSeed",
     "Seed",
     "Service",
     "SqlSeed",
