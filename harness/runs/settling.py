@@ -335,8 +335,8 @@ class Settling:
             raise not_ready(self.probing, name, waited)
         return True
 
-    def await_seeded_topics(self) -> None:
-        """Ask for the topics that probes name and seeds made. Raises BrokenStack as ``settle`` does."""
+    def await_seeded(self) -> None:
+        """Ask for the topics and documents that probes name and seeds made. Raises BrokenStack as ``settle`` does."""
         for name in self.plans:
             for asker in self.probing.seeded(name):
                 try:
