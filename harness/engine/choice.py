@@ -32,7 +32,7 @@ DRIVERS: dict[str, Callable[[Settings, Daemon | None], Driver]] = {
 
 
 def _compose(settings: Settings, daemon: Daemon) -> Compose:
-    return Compose(daemon, inside=bool(getattr(settings, "inside", "")))
+    return Compose(daemon, inside=bool(settings.inside))
 
 
 def driver_of(service: ServicePlan | Known, engine: Driver) -> Driver:
@@ -57,7 +57,7 @@ def choose_engine(settings: Settings, kept: Mapping[str, str] | None = None) -> 
         return DRIVERS[name](settings, None), f"auto: {env} is up"
     daemon = find_daemon(settings.environ)
     # On CI, and with --inside, nobody wants to be told of it by other results.
-    if not (settings.environ.get("CI") or getattr(settings, "inside", "")) and (why := why_elsewhere(daemon)):
+    if not (settings.environ.get("CI") or settings.inside) and (why := why_elsewhere(daemon)):
         return Embedded(), f"auto: Docker engine {daemon.host} ({daemon.origin}) is not on this machine: {why}"
     try:
         answer = ask(daemon, within=AUTO_BUDGET)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self, TypeV
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
+from harness.config.subjects import Subject  # noqa: TC001 - the model has it at run time
 from harness.durations import parse_duration
 from harness.errors import nearest
 
@@ -375,6 +376,8 @@ class Service(Frozen):
     """``embedded`` or ``local`` -> where its command is written, if Compose merged it with another file's."""
     compose: dict[str, Any] = Field(default_factory=dict, repr=False)
     """Its table as Compose merged and normalised it, for engines that give it to Compose again."""
+    source: Subject | None = Field(default=None, repr=False, exclude=True)
+    """Where its image comes from, as the table of its subject says; ``compose`` has that one's section ``build``."""
 
     def port(self, number: int) -> Port | None:
         """Return the port that ``number`` means, None for none."""

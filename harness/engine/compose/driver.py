@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -81,6 +81,9 @@ class Compose:
     def plan(self, tree: Tree, name: str, layout: Layout, identity: Identity, images: Mapping[str, Image]) -> StackPlan:
         """Return what a stack is as containers."""
         here = [service.name for service in tree.stack(name).services if process_of(service, NAME, layout.local)]
+        if self.elsewhere:
+            layout = replace(layout, elsewhere=True)
+            self._refuse_beside(here, layout)
         if self._is_podman and here:
             raise ConfigError(
                 f"Service {here[0]!r} cannot be a local process on Podman (--local, --local-build): it makes the "
@@ -89,6 +92,25 @@ class Compose:
             )
         logs = log_drivers.PODMAN if self._is_podman else log_drivers.DOCKER
         return plan_stack(tree, name, layout, identity, images, logs)
+
+    @property
+    def elsewhere(self) -> str:
+        """Why the engine is taken to be on another machine, "" when it is not."""
+        return why_elsewhere(self.daemon)
+
+    def _refuse_beside(self, here: Sequence[str], layout: Layout) -> None:
+        """Do nothing when nothing of this machine is to be in the containers' network. Raises ConfigError."""
+        where = f"Docker engine {self.daemon.host} ({self.daemon.origin}) is not on this machine ({self.elsewhere})"
+        if here:
+            raise ConfigError(
+                f"Service {here[0]!r} cannot be a local process (--local, --local-build): {where}, and containers "
+                "there could not reach it"
+            )
+        if layout.container_addresses:
+            raise ConfigError(
+                f"addresses = container: {where}, so no container's address can be reached from here",
+                hint="leave it out: each service has an address of this machine, and a relay passes on what goes there",
+            )
 
     def launch(self, plan: StackPlan, place: Place) -> Launch | None:
         """Return Compose at work, None when all services of the stack are local processes."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness.engine import keys
 from harness.engine.compose import lint, log_drivers, subnets
+from harness.engine.compose.copies import Copies, copies_of
 from harness.engine.compose.override import Replaced, Reset, write
 from harness.engine.compose.recipes import recipe_of, steps_of
 from harness.engine.layout import endpoints, moved_ports, process_of, variables, visible_ports
@@ -120,6 +121,8 @@ def plan_stack(
         override["services"][service.name] = _service(tree, stack, service, layout, identity, image)
         if stack.waits:
             override["services"][service.name] |= _waiting(service)
+    if layout.elsewhere:
+        plans = [_filled(stack, plan, override["services"], problems, notes) for plan in plans]
     if volumes := _volumes(tree, stack, identity):
         override["volumes"] = volumes
     notes += _keep_logs(stack, override["services"], logs)
@@ -323,7 +326,9 @@ def _service(
         override["container_name"] = Reset()
     if written.get("build"):
         if image.builds:
-            override["build"] = _build_keys(image, labels, identity)
+            added = _build_keys(image, labels, identity)
+            of_table = service.source is not None and bool(service.source.section)
+            override["build"] = Replaced(_with_added(written["build"], added)) if of_table else added
         else:
             override["build"] = Reset()
     override["pull_policy"] = "never"
@@ -345,6 +350,28 @@ def _service(
     if service.has_settings and not written.get("privileged"):
         override |= _restricted(written)
     return override
+
+
+def _filled(
+    stack: Stack, plan: ServicePlan, services: dict[str, dict[str, Any]], problems: list[str], notes: list[str]
+) -> ServicePlan:
+    """Return a plan with copies of the files that its engine does not see, and take them back in the override."""
+    service = stack.service(plan.service)
+    if service is None or not isinstance(plan, ContainerPlan):
+        return plan
+    copies = copies_of(stack, service)
+    problems += copies.problems
+    notes += copies.notes
+    services[plan.service] |= _without_files(service, copies)
+    return replace(plan, copied=copies.files, log_file=None, folders=())
+
+
+def _without_files(service: Service, copies: Copies) -> dict[str, Any]:
+    """Return what takes back the files of this machine, where copies take their place, and what nobody could reach."""
+    taken: dict[str, Any] = {key: Replaced([dict(grant) for grant in left]) for key, left in copies.grants.items()}
+    if service.compose.get("volumes") or service.settings.log_file:
+        taken["volumes"] = Replaced([dict(mount) for mount in copies.mounts])
+    return taken | ({"ports": Replaced([])} if service.compose.get("ports") else {})
 
 
 def _waiting(service: Service) -> dict[str, Any]:
