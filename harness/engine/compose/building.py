@@ -17,6 +17,7 @@ from harness.engine.compose.calls import FOLDER, argv_of, environment_of
 from harness.engine.compose.ingredients import ingredients_of, undeclared_told
 from harness.engine.compose.override import write
 from harness.engine.compose.recipes import build_keys, steps_of
+from harness.engine.compose.standing import Made
 from harness.errors import BrokenStack, HarnessError
 from harness.images import INSTALL_BUILDX, build_error, builder, builds_of, image_id, records, through_engine
 from harness.keeper.messages import Compose, StopCompose
@@ -56,6 +57,7 @@ class Building:
         self._folder = place.folder / FOLDER
         self._override = override
         self._records = records.Records(str(place.settings.root.resolve()), place.settings.environ)
+        self._made = Made(self._records, lambda: place.client)
         self._how: Builder | None = None
         self.log = self._folder / f"{plan.stack}.build.log"
 
@@ -101,13 +103,14 @@ class Building:
 
     def _ingredients(self, name: str) -> Ingredients:
         environ = {**self._place.settings.environ, **self._containers.env}
-        return ingredients_of(self._containers.recipes[name], self._place.client, environ)
+        return ingredients_of(self._containers.recipes[name], self._place.client, environ, self._made.of)
 
     def _is_there(self, name: str, made_of: Ingredients) -> bool:
         """Return whether the engine has the image that a service's would be; it is the service's then."""
         image = self._containers.recipes[name].image
         with in_words(f"Image {image!r}"):
             there = records.take(self._place.client, image, made_of.fingerprint)
+        self._made.note(image, made_of)
         if there and (self._records.last(image) or {}).get("id") != there:
             self._records.note(image, made_of.as_dict(), made_of.fingerprint, there)
         return there is not None
