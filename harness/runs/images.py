@@ -104,5 +104,7 @@ def images_of(tree: Tree, stack: Stack, environ: Mapping[str, str], client: APIC
             own = {reference.name for reference in bases[service.name].services}
             base = choose_base(client, environ, dockerfile=dockerfile) if default not in own else None
         arguments = build_arguments(service, environ, base) if builds(service) else {}
-        images[service.name] = Image(choice.image or service.image, builds(service), arguments, choice.variable)
+        images[service.name] = Image(
+            choice.image or service.image, builds(service), arguments, choice.variable, choice.kind
+        )
     return images

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import re
 import sys
 from datetime import UTC, datetime
@@ -10,16 +11,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import artifacts
-from harness.artifacts import last_lines
+from harness.artifacts import last_lines, private_folder
 from harness.clock import Deadline
 from harness.daemon import ask, in_words
 from harness.engine.compose.calls import FOLDER, argv_of, environment_of
 from harness.engine.compose.ingredients import ingredients_of, undeclared_told
 from harness.engine.compose.override import write
+from harness.engine.compose.progress import followed
 from harness.engine.compose.recipes import build_keys, steps_of
+from harness.engine.compose.standing import Made
 from harness.errors import BrokenStack, HarnessError
 from harness.images import INSTALL_BUILDX, build_error, builder, builds_of, image_id, records, through_engine
 from harness.keeper.messages import Compose, StopCompose
+from harness.ownership.locks import locked
 from harness.stack import ANYWHERE
 
 if TYPE_CHECKING:
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
     from harness.engine.plan import Recipe, StackPlan
     from harness.images import Builder, Builds
     from harness.images.fingerprint import Ingredients
+    from harness.ownership.locks import Holder
 
 BUILD_BUDGET = 1800.0
 PROJECT = "harness-build"
@@ -56,6 +61,7 @@ class Building:
         self._folder = place.folder / FOLDER
         self._override = override
         self._records = records.Records(str(place.settings.root.resolve()), place.settings.environ)
+        self._made = Made(self._records, lambda: place.client)
         self._how: Builder | None = None
         self.log = self._folder / f"{plan.stack}.build.log"
 
@@ -74,10 +80,43 @@ class Building:
             ingredients = {name: self._ingredients(name) for name in step}
             there += (found := [name for name in step if self._is_there(name, ingredients[name])])
             if missing := [name for name in step if name not in found]:
+                there += self._build_missing(missing, ingredients, deadline, say)
+        return there
+
+    def _build_missing(
+        self, names: list[str], ingredients: Mapping[str, Ingredients], deadline: Deadline, say: Callable[[str], None]
+    ) -> list[str]:
+        """Build images, alone at each of them; return those that somebody else has built meanwhile."""
+        with contextlib.ExitStack() as held:
+            for lock in sorted({lock for name in names for lock in self._locks(name, ingredients[name])}):
+                self._hold(lock, names, deadline, say, held)
+            found = [name for name in names if self._is_there(name, ingredients[name])]
+            if missing := [name for name in names if name not in found]:
                 self._build_step(missing, deadline, say)
                 for name in missing:
                     self._note(name, ingredients[name])
-        return there
+        return found
+
+    def _locks(self, name: str, made_of: Ingredients) -> list[str]:
+        """Return what only one may build at a time: under its checkout's name, and of what it is made of."""
+        image, daemon = self._containers.recipes[name].image, self._place.daemon
+        assert daemon is not None  # there are containers
+        names = [image, *([records.by_content(image, made_of.fingerprint)] if made_of.fingerprint else [])]
+        return [hashlib.sha256(f"{daemon.host}\0{one}".encode()).hexdigest()[:16] for one in names]
+
+    def _hold(
+        self, lock: str, names: list[str], deadline: Deadline, say: Callable[[str], None], held: contextlib.ExitStack
+    ) -> None:
+        """Hold a lock, and say whom it waits for meanwhile. Raises ConfigError: it was not free in time."""
+        settings = self._place.settings
+        purpose = f"service {', '.join(names)} of {settings.root}"
+
+        def waiting(holder: Holder) -> None:
+            whose = f", for {holder.purpose}" if holder.purpose else ""
+            say(f"an image of {', '.join(names)} is being built by {holder}{whose}; waiting for it")
+
+        path = private_folder(settings.state) / f"image-{lock}.lock"
+        held.enter_context(locked(path, deadline.remaining(), everywhere=True, purpose=purpose, waiting=waiting))
 
     def _build_step(self, names: list[str], deadline: Deadline, say: Callable[[str], None]) -> None:
         """Build images side by side. Raises BrokenStack."""
@@ -93,21 +132,23 @@ class Building:
             for line in undeclared_told(name, self._containers.recipes[name]):
                 say(line)
         files = (self._override, *self._write_what_differs(names))
-        if together := [name for name in names if name not in by_engine]:
-            self._run(together, self._compose(together, files, how), deadline)
-        for name in by_engine:
-            self._run([name], self._ask_engine(name), deadline)
+        with followed(self.log, say):
+            if together := [name for name in names if name not in by_engine]:
+                self._run(together, self._compose(together, files, how), deadline)
+            for name in by_engine:
+                self._run([name], self._ask_engine(name), deadline)
         ended()
 
     def _ingredients(self, name: str) -> Ingredients:
         environ = {**self._place.settings.environ, **self._containers.env}
-        return ingredients_of(self._containers.recipes[name], self._place.client, environ)
+        return ingredients_of(self._containers.recipes[name], self._place.client, environ, self._made.of)
 
     def _is_there(self, name: str, made_of: Ingredients) -> bool:
         """Return whether the engine has the image that a service's would be; it is the service's then."""
         image = self._containers.recipes[name].image
         with in_words(f"Image {image!r}"):
             there = records.take(self._place.client, image, made_of.fingerprint)
+        self._made.note(image, made_of)
         if there and (self._records.last(image) or {}).get("id") != there:
             self._records.note(image, made_of.as_dict(), made_of.fingerprint, there)
         return there is not None
