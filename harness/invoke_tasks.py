@@ -169,10 +169,11 @@ def _guarded(body: Callable[..., None], taken: Sequence[str]) -> Callable[..., N
     return guarded
 
 
-def _task(**help: str) -> Callable[[Callable[..., None]], Callable[..., None]]:  # noqa: A002 - Invoke's word
+def _task(*many: str, **help: str) -> Callable[[Callable[..., None]], Callable[..., None]]:  # noqa: A002 - Invoke's word
     """Make a task of a function ``(asked, *, flag, ...)``; its docstring is what ``--help`` shows.
 
     Its flags are the function's own, whose help is given here, and the options that the table has for its name.
+    ``many`` are those of its own that may come again.
     """
 
     def make(body: Callable[..., None]) -> Callable[..., None]:
@@ -180,7 +181,7 @@ def _task(**help: str) -> Callable[[Callable[..., None]], Callable[..., None]]: 
         guarded = _guarded(body, taken)
         guarded.__dict__["__signature__"] = _signature(body, taken)  # which is what Invoke reads
         texts = {**{name: OPTIONS[name].help for name in taken}, **help}
-        repeated = [name for name in taken if name in REPEATED]
+        repeated = [*many, *(name for name in taken if name in REPEATED)]
         invoked: Callable[..., None] = task(help=texts, iterable=repeated, auto_shortflags=False)(guarded)
         return invoked
 
@@ -624,10 +625,59 @@ def base(asked: _Asked, *, suite: str = "bookworm") -> None:
     print(verbs.build.base(asked.settings(), _say, suite=suite))
 
 
+@_task(
+    "subject",
+    "image",
+    file="the archive to write; one that is there is replaced",
+    subject="a subject or service of the stack, built or pulled first; may be repeated (without --image: all of them)",
+    image="an image that the engine has, as NAME:TAG; may be repeated",
+    **_JSON,
+)
+def save(
+    asked: _Asked,
+    *,
+    file: str = "",
+    subject: Sequence[str] | None = None,
+    image: Sequence[str] | None = None,
+    json: bool = False,
+) -> None:
+    """Write images to an archive, compressed by zstd, from which `images.load` has them on any engine.
+
+    Example: harness images.save --file forwarder.tar.zst --subject forwarder
+    """
+    settings = asked.settings()
+    _needed(file, "--file PATH")
+    _needs_values("--subject", subject or ())
+    _needs_values("--image", image or ())
+    contents = verbs.images.save(settings, _say, file, subjects=subject or (), images=image or ())
+    if json:
+        _print_json("saved", file=file, images=[held.as_dict() for held in contents.images], bytes=contents.size)
+        return
+    for held in contents.images:
+        print(f"{held} {held.ids[0]}")
+
+
+@_task(file="the archive: of `images.save`, or of `docker save`, plain or compressed by zstd or gzip", **_JSON)
+def load(asked: _Asked, *, file: str = "", json: bool = False) -> None:
+    """Have the engine have the images of an archive, by their names and verified ids.
+
+    Example: harness images.load --file forwarder.tar.zst
+    """
+    settings = asked.settings()
+    _needed(file, "--file PATH")
+    loaded = verbs.images.load(settings, file)
+    if json:
+        images = [{**one.image.as_dict(), "id": one.id, "was_there": one.was_there} for one in loaded]
+        _print_json("loaded", file=file, images=images)
+        return
+    for one in loaded:
+        print(f"{one.image} {one.id}{' (was there)' if one.was_there else ''}")
+
+
 namespace = Collection(
     *(up, test, watch, run, down, ps, logs, endpoints, config, report, doctor),
     *(exec, restart, seed, build, gc, new, adopt),
-    images=Collection(base),
+    images=Collection(base, save, load),
 )
 """What a project's tasks.py imports: ``from harness.invoke_tasks import namespace``."""
 

