@@ -61,12 +61,6 @@ class Daemon:
         """Whether somebody chose it, other than by default."""
         return self.origin not in (BY_DEFAULT, BY_PODMAN)
 
-    @property
-    def is_local(self) -> bool:
-        """Whether its published ports can be expected on this machine's loopback addresses."""
-        scheme, _, rest = self.host.partition("://")
-        return scheme == "unix" or rest.partition(":")[0].startswith(("127.", "localhost"))
-
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON values."""
         return asdict(self)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from harness.config import Settings
+    from harness.engine.compose.standing import Standing
 
 _JSON = {"json": "print JSON; docs/tasks.md describes it"}
 SCHEMA = 1
@@ -267,8 +268,11 @@ def _explain(settings: Settings, *, fresh: bool, json: bool) -> None:
     system="a system, or all: each in turn",
     restart_changed=OPTIONS["restart_changed"].help,
     wait_to_attach_debugger=OPTIONS["wait_to_attach_debugger"].help,
+    inside="run it in a container that joins the stack's network, as `inside` of its system says",
 )
-def test(asked: _Asked, *, restart_changed: bool = False, wait_to_attach_debugger: bool = False) -> None:
+def test(
+    asked: _Asked, *, restart_changed: bool = False, wait_to_attach_debugger: bool = False, inside: bool = False
+) -> None:
     """Run the suite: start what is missing, leave up what was up. Words after -- go to pytest.
 
     Example: harness test -- -k alarms -x
@@ -276,10 +280,22 @@ def test(asked: _Asked, *, restart_changed: bool = False, wait_to_attach_debugge
     each = asked.options.get("system") == verbs.test.ALL
     instead = {"system": ""} if each else {}
     settings = asked.settings(**instead, **_switch("restart_changed", on=restart_changed))
+    if inside:
+        if wait_to_attach_debugger:
+            raise ConfigError("--inside and --wait-to-attach-debugger exclude each other: subjects are containers then")
+        if code := verbs.test.run_suites_inside(settings, _say, _remainder(), every=each):
+            raise Exit(code=code)
+        return
+    _refuse_inside_timeout(asked)
     words = ["--harness-wait-to-attach-debugger"] if wait_to_attach_debugger else []
     words += ["--harness-restart-changed"] if restart_changed else []
     if code := _run_suites(asked, settings, [*words, *_remainder()]):
         raise Exit(code=code)
+
+
+def _refuse_inside_timeout(asked: _Asked) -> None:
+    if asked.options.get("inside_timeout"):
+        raise ConfigError("--inside-timeout is for what runs with --inside")
 
 
 def _run_suites(asked: _Asked, settings: Settings, words: Sequence[str]) -> int:
@@ -322,13 +338,20 @@ def watch(asked: _Asked) -> None:
         raise Exit(code=code)
 
 
-@_task(restart_changed=OPTIONS["restart_changed"].help)
-def run(asked: _Asked, *, restart_changed: bool = False) -> None:
+@_task(
+    restart_changed=OPTIONS["restart_changed"].help,
+    inside="run it in a container that joins the stack's network, as `inside` of the system says",
+)
+def run(asked: _Asked, *, restart_changed: bool = False, inside: bool = False) -> None:
     """Run the command after -- with a stack around it; each endpoint is HARNESS_ENDPOINT_<SERVICE>_<PORT>=host:port.
 
     Example: harness run --stack kafka -- ./suite.sh --verbose
     """
     settings = asked.settings(**_switch("restart_changed", on=restart_changed))
+    if inside:
+        settings = verbs.run.inside(settings)
+    else:
+        _refuse_inside_timeout(asked)
     if code := verbs.run.run_command(settings, _say, _remainder()):
         raise Exit(code=code)
 
@@ -527,15 +550,37 @@ def _needed(value: object, flag: str) -> None:
         raise ConfigError(f"{flag} was not given, and is needed")
 
 
-@_task(subject="only this subject or service")
-def build(asked: _Asked, *, subject: str = "") -> None:
-    """Build the images of a stack, and start nothing.
+@_task(
+    subject="only this subject or service",
+    explain="say which images would be built, and the file, argument or base that changed; build nothing",
+    **_JSON,
+)
+def build(asked: _Asked, *, subject: str = "", explain: bool = False, json: bool = False) -> None:
+    """Build the images of a stack, and start nothing. What is made of the same as before is not built.
 
     Example: harness build --subject forwarder
     """
     settings = asked.settings()
-    for service, image in verbs.build.build(settings, _say, subject=subject).items():
+    if explain:
+        _explain_images(verbs.build.explain(settings, subject=subject), json=json)
+        return
+    built = verbs.build.build(settings, _say, subject=subject)
+    if json:
+        _print_json("build", images=built)
+        return
+    for service, image in built.items():
         print(f"{service} {image}")
+
+
+def _explain_images(standings: Sequence[Standing], *, json: bool) -> None:
+    if json:
+        _print_json("build-explain", images=[standing.as_dict() for standing in standings])
+        return
+    for standing in standings:
+        first, *more = standing.reasons
+        print(f"{standing.service}: {'build: ' if standing.is_built else ''}{first}")
+        for reason in more:
+            print(f"  {reason}")
 
 
 @_task(
@@ -586,20 +631,49 @@ def gc(
         print(line)
 
 
-@_task(stack="its name", image="what its service runs as a container; python3 is needed in it")
-def new(asked: _Asked, *, stack: str = "", image: str = "") -> None:
-    """Write a new stack: Compose file, configuration, fixture and test, which pass at once.
+@_task(
+    stack="its name",
+    image="what its service runs as a container; python3 is needed in it",
+    ci="write what a CI service runs instead: github, gitlab or circleci; --engine chooses that of its jobs",
+    check="with --ci: write nothing, show how what is there differs from what would be written, and end with 10 then",
+    force="with --ci: overwrite a file that is there and says something else",
+)
+def new(
+    asked: _Asked, *, stack: str = "", image: str = "", ci: str = "", check: bool = False, force: bool = False
+) -> None:
+    """Write a new stack: Compose file, configuration, fixture and test, which pass at once. Or what CI runs.
 
     Example: harness new --stack web
     """
     settings = asked.settings()
-    _needed(stack, "--stack NAME")
+    if ci:
+        _new_recipe(settings, ci, check=check, force=force)
+        return
+    _needed(stack, "--stack NAME, or --ci github, gitlab or circleci,")
     written = verbs.new.new_stack(settings, stack, image=image)
     for path in written.files:
         print(os.path.relpath(path))
     for note in written.notes:
         print(note)
     _say(f"try it: harness test --stack {stack} -- integration_tests/{stack}")
+
+
+def _new_recipe(settings: Settings, ci: str, *, check: bool, force: bool) -> None:
+    if check and force:
+        raise ConfigError("--check and --force exclude each other; give one of them")
+    if check:
+        if difference := verbs.new.recipe_difference(settings, ci):
+            print(difference)
+            raise ConfigError(
+                f"What {ci} is told is not what would be written", hint=f"harness new --ci {ci} --force writes it"
+            )
+        _say(f"what {ci} is told is what would be written")
+        return
+    written = verbs.new.new_recipe(settings, ci, force=force)
+    for path in written.files:
+        print(os.path.relpath(path))
+    for note in written.notes:
+        _say(note)
 
 
 @_task(

@@ -39,7 +39,15 @@ TOP_KEYS: dict[str, type] = {
 }
 TOP_KEYS |= {option.key: option.kind for option in OPTIONS.values() if option.key and option.key not in TOP_KEYS}
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
-SYSTEM_KEYS = {"tests": str, "stacks": list, "default": str, "differences": dict}
+SYSTEM_KEYS = {
+    "tests": str,
+    "stacks": list,
+    "default": str,
+    "differences": dict,
+    "inside": str,
+    "inside-command": list,
+    "inside-reports": str,
+}
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,9 @@ class System:
         stacks: names of its stacks.
         default: the stack used when none is named, "" when there is none.
         differences: test -> why its outcome may differ between engines.
+        inside: the service in whose container the suite runs with ``--inside``, "" for none.
+        inside_command: the suite as a command there, () for pytest with the folder of the suite.
+        inside_reports: what is copied out of the container after it, "" for nothing more.
     """
 
     name: str
@@ -59,6 +70,9 @@ class System:
     stacks: tuple[str, ...]
     default: str
     differences: Mapping[str, str] = field(default_factory=dict)
+    inside: str = ""
+    inside_command: tuple[str, ...] = ()
+    inside_reports: str = ""
 
 
 @dataclass(frozen=True)
@@ -97,6 +111,8 @@ class Settings:
         subjects: subject -> where its image comes from, other than its file says.
         environ: the environment, for Compose and for services.
         origins: setting name -> where its value came from.
+        inside: the service in whose container a command runs, within the stack's network; "" for none.
+        inside_timeout: seconds that the command may take there, None for as long as it takes.
     """
 
     root: Path
@@ -129,6 +145,8 @@ class Settings:
     subjects: Mapping[str, Subject]
     environ: Mapping[str, str]
     origins: Mapping[str, str]
+    inside: str = ""
+    inside_timeout: float | None = None
 
     def stack_files(self, name: str) -> tuple[Path, ...]:
         """Return the Compose files of a stack, given by name or as files (has ``/`` or ends in .yml or .yaml).
@@ -224,6 +242,19 @@ def _check(table: Mapping[str, Any], keys: Mapping[str, type], where: str) -> li
     return problems
 
 
+def _check_inside(table: Mapping[str, Any], where: str) -> list[str]:
+    """Return what is wrong with how the suite of a system runs in a container."""
+    words, path, problems = table.get("inside-command", []), table.get("inside-reports", "/"), []
+    if isinstance(words, list) and not all(isinstance(word, str) and "\0" not in word for word in words):
+        problems.append(f"{where}: inside-command is {words!r}, a list of words was needed")
+    if isinstance(path, str) and not path.startswith("/"):
+        problems.append(f"{where}: inside-reports is {path!r}, the absolute path of a file or folder there was needed")
+    more = [key for key in ("inside-command", "inside-reports") if key in table]
+    if more and not table.get("inside"):
+        problems.append(f"{where}: {more[0]} says nothing without `inside`, the service in which the suite runs")
+    return problems
+
+
 def _systems(sources: Sources) -> tuple[System, ...]:
     where = f"{sources.pyproject}: [tool.harness]"
     problems = _check(sources.table, TOP_KEYS, where)
@@ -232,6 +263,7 @@ def _systems(sources: Sources) -> tuple[System, ...]:
         for name, table in tables.items():
             if isinstance(table, dict):
                 problems += _check(table, SYSTEM_KEYS, f"{where[:-1]}.systems.{name}]")
+                problems += _check_inside(table, f"{where[:-1]}.systems.{name}]")
             else:
                 problems.append(f"{where}: systems.{name} is no table")
     if problems:
@@ -243,6 +275,9 @@ def _systems(sources: Sources) -> tuple[System, ...]:
             stacks=tuple(map(str, table.get("stacks", ()))),
             default=table.get("default", ""),
             differences=table.get("differences", {}),
+            inside=table.get("inside", ""),
+            inside_command=tuple(map(str, table.get("inside-command", ()))),
+            inside_reports=table.get("inside-reports", ""),
         )
         for name, table in tables.items()
     )
@@ -473,6 +508,7 @@ def load_settings(
         env=_env(sources),
         overlays=_overlays(sources, unwritten=unwritten),
         keep_runs=values.count("keep_runs"),
+        inside_timeout=values.seconds("inside_timeout"),
         subjects=read_subjects(sources.table.get("subjects", {}), sources.root, sources.pyproject),
         origins=values.origins,
     )

@@ -59,6 +59,25 @@ class FileCopy:
 
 
 @dataclass(frozen=True)
+class HostFile:
+    """A file or folder of this machine that is copied into a container before its start.
+
+    Attributes:
+        source: where it is.
+        target: where it goes.
+        mode: its permissions there, None for those that it has here, with its owner's number.
+        uid: its owner, where ``mode`` is given.
+        gid: its group, likewise.
+    """
+
+    source: Path
+    target: str
+    mode: int | None = None
+    uid: int = 0
+    gid: int = 0
+
+
+@dataclass(frozen=True)
 class ServicePlan:
     """One service on an engine.
 
@@ -226,6 +245,7 @@ class ContainerPlan(ServicePlan):
         folders: folders to make before it starts.
         is_pulled: whether its file lets its image be pulled.
         hooks: what is run in it after each start, and before it is asked to end; None for nothing.
+        copied: files of this machine that are copied into it before its start, where its engine does not see them.
     """
 
     image: str = ""
@@ -236,6 +256,7 @@ class ContainerPlan(ServicePlan):
     folders: tuple[Path, ...] = ()
     is_pulled: bool = True
     hooks: Hooks | None = field(default=None, repr=False)
+    copied: tuple[HostFile, ...] = ()
 
     contained: ClassVar[bool] = True
 
@@ -252,7 +273,8 @@ class ContainerPlan(ServicePlan):
             for when, listed in (("after its start", hooks["post_start"]), ("before its end", hooks["pre_stop"]))
             for hook in listed
         ]
-        return [f"  {self.service}: image {self.image}", *super().lines(), *told]
+        copied = [f"    {file.target} is a copy of {file.source}" for file in self.copied]
+        return [f"  {self.service}: image {self.image}", *super().lines(), *copied, *told]
 
 
 @dataclass(frozen=True)
@@ -292,6 +314,9 @@ class Recipe:
         image: its name.
         bases: services whose images are built before.
         text: its Dockerfile as it is built, None where that is not on this machine.
+        written: the same as its file has it.
+        stands: image as its Dockerfile names it -> the one that stands for it, where that is another.
+        platform: that of its service, "" for the engine's.
         is_rewritten: whether that is another than its file names.
         is_inline: whether the file has it between its own lines.
         ignored: what a list of files that it has for itself says, None without one.
@@ -307,6 +332,9 @@ class Recipe:
     image: str
     bases: frozenset[str] = frozenset()
     text: str | None = field(default=None, repr=False)
+    written: str | None = field(default=None, repr=False)
+    stands: Mapping[str, str] = field(default_factory=dict)
+    platform: str = ""
     is_rewritten: bool = False
     is_inline: bool = False
     ignored: str | None = field(default=None, repr=False)

@@ -16,7 +16,7 @@ from harness.errors import ConfigError, nearest
 from harness.images import git_folder, with_subjects
 from harness.runs.images import images_of, refuse_skipped
 from harness.runs.known import all_kept, checkout_of
-from harness.stack import read_tree
+from harness.stack import read_tree, set_apart
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,8 +74,10 @@ class Choice:
             profiles=settings.profiles,
             strict=settings.strict_variables,
             folder=settings.root,
+            wanted=settings.inside,
         )
-        return with_subjects(tree, settings.subjects, git_folder(settings.environ, settings.state))
+        tree = with_subjects(tree, settings.subjects, git_folder(settings.environ, settings.state))
+        return set_apart(tree, settings.inside) if settings.inside else tree
 
     def check(self, tree: Tree) -> tuple[dict[tuple[int, str], Stranger], list[ServicePlan]]:
         """Check that every stack of ``tree`` can be planned on this engine.

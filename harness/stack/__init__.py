@@ -1,7 +1,9 @@
 """What should exist: stacks as frozen values, read from Compose files."""
 
+from harness.stack.apart import set_apart
 from harness.stack.compose import ANYWHERE, compose_environment, find_compose, show_config
 from harness.stack.model import (
+    STORE_PORTS,
     ExecSeed,
     HealthCheck,
     HttpProbe,
@@ -12,6 +14,8 @@ from harness.stack.model import (
     Probe,
     Process,
     RedisSeed,
+    SearchProbe,
+    SearchSeed,
     Seed,
     Service,
     SqlSeed,
@@ -26,6 +30,7 @@ from harness.stack.stores import Login, Store, has_files, login_of, uses_data
 __all__ = [
     "ANYWHERE",
     "KAFKA_PORT",
+    "STORE_PORTS",
     "ExecSeed",
     "HealthCheck",
     "HttpProbe",
@@ -37,6 +42,8 @@ __all__ = [
     "Probe",
     "Process",
     "RedisSeed",
+    "SearchProbe",
+    "SearchSeed",
     "Seed",
     "Service",
     "SqlSeed",
@@ -51,6 +58,7 @@ __all__ = [
     "login_of",
     "numbers_of",
     "read_tree",
+    "set_apart",
     "show_config",
     "store_of",
     "uses_data",

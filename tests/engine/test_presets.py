@@ -121,7 +121,7 @@ def test_a_command_beside_a_preset_is_refused(project: Project) -> None:
     write(project, harness={"embedded": {"preset": "postgres", "command": ["x"]}})
     assert "command and preset are both given" in error_of(project)
     write(project, harness={"embedded": {}})
-    assert "command is missing (or preset: postgres, redis)" in error_of(project)
+    assert "command is missing (or preset: postgres, redis, search)" in error_of(project)
 
 
 def test_files_depend_on_all_that_they_are_made_of() -> None:
@@ -163,8 +163,8 @@ def test_programs_that_a_user_cannot_reach_are_run_from_a_copy(tmp_path: Path) -
     argv = (f"{install}/bin/postgres", "-D", "x")
     (tmp_path / "home").chmod(0o700)
     there, words = presets.within_reach(cluster, argv, User("u", 4711, 4711), tmp_path / "place")
-    assert words == (f"{tmp_path}/place/postgres-18/bin/postgres", "-D", "x")
-    assert there.place == tmp_path / "place" / "postgres-18"
+    assert there.place == tmp_path / "place" / "postgres-18" / "home" / "pginstall"
+    assert words == (f"{there.place}/bin/postgres", "-D", "x")
     here, words = presets.within_reach(cluster, argv, User("me", os.geteuid(), os.getegid()), tmp_path / "place")
     assert (here, words) == (cluster, argv) or not User("me", os.geteuid(), os.getegid()).can_pass(tmp_path)
 

@@ -14,10 +14,11 @@ from harness.artifacts import last_lines
 from harness.clock import Deadline
 from harness.daemon import ask, in_words
 from harness.engine.compose.calls import FOLDER, argv_of, environment_of
+from harness.engine.compose.ingredients import ingredients_of, undeclared_told
 from harness.engine.compose.override import write
 from harness.engine.compose.recipes import build_keys, steps_of
 from harness.errors import BrokenStack, HarnessError
-from harness.images import INSTALL_BUILDX, build_error, builder, builds_of, through_engine
+from harness.images import INSTALL_BUILDX, build_error, builder, builds_of, image_id, records, through_engine
 from harness.keeper.messages import Compose, StopCompose
 from harness.stack import ANYWHERE
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from harness.engine.driver import Place
     from harness.engine.plan import Recipe, StackPlan
     from harness.images import Builder, Builds
+    from harness.images.fingerprint import Ingredients
 
 BUILD_BUDGET = 1800.0
 PROJECT = "harness-build"
@@ -53,28 +55,78 @@ class Building:
         self._containers = plan.containers
         self._folder = place.folder / FOLDER
         self._override = override
+        self._records = records.Records(str(place.settings.root.resolve()), place.settings.environ)
+        self._how: Builder | None = None
         self.log = self._folder / f"{plan.stack}.build.log"
 
-    def build(self, say: Callable[[str], None]) -> None:
-        """Build what is built. Raises BrokenStack with the last lines of the log."""
+    def build(self, say: Callable[[str], None]) -> list[str]:
+        """Build what is built and is not there; return the services whose images were there.
+
+        Raises:
+            BrokenStack: a build failed, with the last lines of its log.
+        """
         settings = self._place.settings
         assert self._place.daemon is not None  # there are containers
-        how = builder(settings.environ, is_podman=ask(self._place.daemon).is_podman)
         steps = steps_of(self._containers.recipes, self._containers.build)
-        names = [name for step in steps for name in step]
-        by_engine = self._by_engine(names, how)
         deadline = Deadline.after(settings.wait_timeout or BUILD_BUDGET)
+        there: list[str] = []
+        for step in steps:
+            ingredients = {name: self._ingredients(name) for name in step}
+            there += (found := [name for name in step if self._is_there(name, ingredients[name])])
+            if missing := [name for name in step if name not in found]:
+                self._build_step(missing, deadline, say)
+                for name in missing:
+                    self._note(name, ingredients[name])
+        return there
+
+    def _build_step(self, names: list[str], deadline: Deadline, say: Callable[[str], None]) -> None:
+        """Build images side by side. Raises BrokenStack."""
+        how, daemon = self._how, self._place.daemon
+        if how is None:
+            assert daemon is not None  # as above
+            how = self._how = builder(self._place.settings.environ, is_podman=ask(daemon).is_podman)
+        by_engine = self._by_engine(names, how)
         ended = self._place.report.timed("build", self._stack)
         also = f"; {', '.join(by_engine)} by the BuildKit of the engine" if by_engine else ""
         say(f"building {', '.join(names)} ({how.reason}{also})")
+        for name in names:
+            for line in undeclared_told(name, self._containers.recipes[name]):
+                say(line)
         files = (self._override, *self._write_what_differs(names))
-        for step in steps:
-            if together := [name for name in step if name not in by_engine]:
-                self._run(together, self._compose(together, files, how), deadline)
-            for name in by_engine:
-                if name in step:
-                    self._run([name], self._ask_engine(name), deadline)
+        if together := [name for name in names if name not in by_engine]:
+            self._run(together, self._compose(together, files, how), deadline)
+        for name in by_engine:
+            self._run([name], self._ask_engine(name), deadline)
         ended()
+
+    def _ingredients(self, name: str) -> Ingredients:
+        environ = {**self._place.settings.environ, **self._containers.env}
+        return ingredients_of(self._containers.recipes[name], self._place.client, environ)
+
+    def _is_there(self, name: str, made_of: Ingredients) -> bool:
+        """Return whether the engine has the image that a service's would be; it is the service's then."""
+        image = self._containers.recipes[name].image
+        with in_words(f"Image {image!r}"):
+            there = records.take(self._place.client, image, made_of.fingerprint)
+        if there and (self._records.last(image) or {}).get("id") != there:
+            self._records.note(image, made_of.as_dict(), made_of.fingerprint, there)
+        return there is not None
+
+    def _note(self, name: str, made_of: Ingredients) -> None:
+        """Give an image that was built the name that says what it is made of."""
+        image, client = self._containers.recipes[name].image, self._place.client
+        again = self._ingredients(name)  # a base that has come with the build is there now
+        # What was written to meanwhile may be in the image or not.
+        is_same = (again.lines, again.contexts) == (made_of.lines, made_of.contexts)
+        fingerprint = again.fingerprint if is_same and (made_of.doubts or again == made_of) else ""
+        with in_words(f"Image {image!r}"):
+            built = image_id(client, image)
+            if built is None:
+                return  # somebody removes images
+            if fingerprint:
+                client.tag(built, image.rpartition(":")[0], fingerprint)
+            old = self._records.note(image, again.as_dict() if fingerprint else made_of.as_dict(), fingerprint, built)
+            records.forget(client, image, old)
 
     def _by_engine(self, names: Sequence[str], how: Builder) -> list[str]:
         """Return what only BuildKit can build where Compose has none: the engine is asked for that itself.

@@ -16,6 +16,7 @@ from harness.daemon import in_words
 from harness.engine.compose import subnets
 from harness.engine.compose.building import Building
 from harness.engine.compose.calls import FOLDER, argv_of, environment_of
+from harness.engine.compose.copies import archive_of
 from harness.errors import BrokenStack, HarnessError
 from harness.images import ensure_image, image_id
 from harness.images.built import PREFIX
@@ -112,9 +113,9 @@ class Launch:
                 hint="`harness build`, or leave out --no-build",
             )
 
-    def build(self, say: Callable[[str], None]) -> None:
-        """Build what is built. Raises BrokenStack with the last lines of the log."""
-        Building(self.place, self.plan, self.override).build(say)
+    def build(self, say: Callable[[str], None]) -> list[str]:
+        """Build what is built; return the services whose images were there. Raises BrokenStack."""
+        return Building(self.place, self.plan, self.override).build(say)
 
     def begin(self, names: Sequence[str], first: Collection[str], news: Callable[[], None], timeout: float) -> None:
         """Create services, and start those of them that come ``first``; returns at once.
@@ -136,6 +137,9 @@ class Launch:
         # Compose would start one after the other, and knows nothing of probes; the keeper starts many at once.
         # Whoever starts a service with hooks waits for them.
         free = self.containers.free - hooks.keys()
+        # What is copied into a container must be there before it starts, and comes from here.
+        filled = [plan for plan in self.plan.in_containers if plan.service in names and plan.copied]
+        free = free - {plan.service for plan in filled}
         at_once = [name for name in names if name in first and name in free]
         self._waiting = set(names) - set(at_once)
         self._created = False
@@ -146,6 +150,8 @@ class Launch:
         def create() -> None:
             try:
                 self._up(words, budget, _Made(graces, hooks, at_once))
+                for plan in filled:
+                    self._fill(plan)
             except BrokenStack as error:
                 self._failed = error
             except HarnessError as error:
@@ -163,6 +169,18 @@ class Launch:
             raise self._error(answer["code"], last_lines(self.log, 12, begun))
         if answer["refused"]:
             raise self._not_started(answer["refused"])
+
+    def _fill(self, plan: ContainerPlan) -> None:
+        """Copy into a container that is created what it has of this machine. Raises HarnessError."""
+        with in_words(f"Service {plan.service!r}: its files cannot be copied into the container"):
+            try:
+                archive = archive_of(plan.copied)
+            except OSError as error:
+                raise BrokenStack(
+                    f"Service {plan.service!r}: {error.filename} cannot be copied: {error.strerror}",
+                    service=plan.service,
+                ) from error
+            self.place.client.put_archive(f"{self.containers.project}-{plan.service}-1", "/", archive)
 
     def start(self, name: str, up: Deadline, stop: Stop) -> None:
         """Start a service that did not come first, once it is created. Raises BrokenStack when it cannot be."""

@@ -33,14 +33,17 @@ def recipe_of(service: Service, basis: Basis, image: str, stands: Callable[[str]
     """
     section = service.compose["build"]
     text = basis.text
+    names = {reference: stands(name) for reference, name in basis.services.items()} | dict(basis.images)
     if text is not None:
-        names = {reference: stands(name) for reference, name in basis.services.items()}
-        text = substituted(text, names | dict(basis.images))
+        text = substituted(text, names)
     named = {"additional_contexts": basis.contexts} if basis.contexts else {}
     return Recipe(
         image=image,
         bases=frozenset(name for name in basis.services.values() if name != service.name),
         text=text,
+        written=basis.text,
+        stands={reference.name: name for reference, name in names.items()},
+        platform=str(service.compose.get("platform") or ""),
         # Compose has the classic builder read a file even where there is none but what stands in the section.
         is_rewritten=text != basis.text or "dockerfile_inline" in section,
         is_inline="dockerfile_inline" in section,
