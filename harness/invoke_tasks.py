@@ -587,10 +587,12 @@ def _explain_images(standings: Sequence[Standing], *, json: bool) -> None:
     dry_run="list only",
     hung="end keepers that do not answer, and remove what they kept",
     forget="id of a dead environment whose engine is gone for good: clear the rest, and look there no more",
-    images="also the images that were built for checkouts that are gone",
+    images="also images of ours that nothing uses: of checkouts that are gone, or made at least a day ago",
+    older_than="with --images: all that were made at least so long ago, and only these, such as 7d",
+    larger_than="with --images: only those of at least this size, such as 500M",
     **_JSON,
 )
-def gc(
+def gc(  # noqa: PLR0913 - a flag each
     asked: _Asked,
     *,
     dry_run: bool = False,
@@ -598,6 +600,8 @@ def gc(
     json: bool = False,
     forget: str = "",
     images: bool = False,
+    older_than: str = "",
+    larger_than: str = "",
 ) -> None:
     """Remove what dead runs left: only what is provably ours, listed first.
 
@@ -608,17 +612,20 @@ def gc(
         raise ConfigError("--json goes with --dry-run")
     if forget and dry_run:
         raise ConfigError("--forget does not go with --dry-run")
+    if (older_than or larger_than) and not images:
+        raise ConfigError("--older-than and --larger-than go with --images")
     if forget:
         print(verbs.gc.forget(settings, forget))
         return
+    limits = verbs.gc.limits_of(older_than, larger_than) if images else None
     if not dry_run:
         for line in verbs.gc.gc(settings, _say, hung=hung).lines() or ["nothing is left of dead runs"]:
             print(line)
-        for image, why in verbs.gc.images(settings, remove=True).items() if images else ():
+        for image, why in verbs.gc.images(settings, limits, remove=True).items() if limits else ():
             print(f"{image}: {why or 'removed'}")
         return
     leftovers = verbs.gc.look(settings)
-    old = list(verbs.gc.images(settings, remove=False)) if images else []
+    old = list(verbs.gc.images(settings, limits, remove=False)) if limits else []
     if json:
         dead = [{**vars(environment), "things": list(environment.things)} for environment in leftovers.dead]
         stuck = [
