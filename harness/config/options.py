@@ -146,8 +146,9 @@ TAKERS = {
     "run": (*_STARTING, "keep", "inside_timeout"),
     "watch": _STARTING,
     "config": (*_WHICH, "local_build", "addresses"),
-    "build": _WHICH,
-    **dict.fromkeys(("down", "ps", "logs", "endpoints", "doctor", "exec", "restart", "seed", "gc", "new"), ("engine",)),
+    **dict.fromkeys(("build", "save"), _WHICH),
+    **dict.fromkeys(("down", "ps", "logs", "endpoints", "doctor", "exec", "restart"), ("engine",)),
+    **dict.fromkeys(("seed", "gc", "new", "load"), ("engine",)),
 }
 """Task, or ``pytest`` -> the options that it takes, in the order of its help."""
 
