@@ -630,20 +630,49 @@ def gc(
         print(line)
 
 
-@_task(stack="its name", image="what its service runs as a container; python3 is needed in it")
-def new(asked: _Asked, *, stack: str = "", image: str = "") -> None:
-    """Write a new stack: Compose file, configuration, fixture and test, which pass at once.
+@_task(
+    stack="its name",
+    image="what its service runs as a container; python3 is needed in it",
+    ci="write what a CI service runs instead: github, gitlab or circleci; --engine chooses that of its jobs",
+    check="with --ci: write nothing, show how what is there differs from what would be written, and end with 10 then",
+    force="with --ci: overwrite a file that is there and says something else",
+)
+def new(
+    asked: _Asked, *, stack: str = "", image: str = "", ci: str = "", check: bool = False, force: bool = False
+) -> None:
+    """Write a new stack: Compose file, configuration, fixture and test, which pass at once. Or what CI runs.
 
     Example: harness new --stack web
     """
     settings = asked.settings()
-    _needed(stack, "--stack NAME")
+    if ci:
+        _new_recipe(settings, ci, check=check, force=force)
+        return
+    _needed(stack, "--stack NAME, or --ci github, gitlab or circleci,")
     written = verbs.new.new_stack(settings, stack, image=image)
     for path in written.files:
         print(os.path.relpath(path))
     for note in written.notes:
         print(note)
     _say(f"try it: harness test --stack {stack} -- integration_tests/{stack}")
+
+
+def _new_recipe(settings: Settings, ci: str, *, check: bool, force: bool) -> None:
+    if check and force:
+        raise ConfigError("--check and --force exclude each other; give one of them")
+    if check:
+        if difference := verbs.new.recipe_difference(settings, ci):
+            print(difference)
+            raise ConfigError(
+                f"What {ci} is told is not what would be written", hint=f"harness new --ci {ci} --force writes it"
+            )
+        _say(f"what {ci} is told is what would be written")
+        return
+    written = verbs.new.new_recipe(settings, ci, force=force)
+    for path in written.files:
+        print(os.path.relpath(path))
+    for note in written.notes:
+        _say(note)
 
 
 @_task(

@@ -139,7 +139,7 @@ TAKERS = {
     "watch": _STARTING,
     "config": (*_WHICH, "local_build", "addresses"),
     "build": _WHICH,
-    **dict.fromkeys(("down", "ps", "logs", "endpoints", "doctor", "exec", "restart", "seed", "gc"), ("engine",)),
+    **dict.fromkeys(("down", "ps", "logs", "endpoints", "doctor", "exec", "restart", "seed", "gc", "new"), ("engine",)),
 }
 """Task, or ``pytest`` -> the options that it takes, in the order of its help."""
 

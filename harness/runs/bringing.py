@@ -392,7 +392,7 @@ class Bringing:
         for seed in planned.seeds:
             if seed not in early:
                 settling.plant(seed, self._surroundings(planned.stack, layout, _own(settling, there)))
-        settling.await_seeded_topics()
+        settling.await_seeded()
 
     def _settling(self, planned: Planned) -> Settling:
         settling = self._run.settled[planned.stack.name] = Settling(planned, self._say)

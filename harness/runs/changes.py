@@ -120,7 +120,7 @@ def seed_files(stack: Stack) -> dict[str, list[str]]:
     """Return key -> path as written, full path and digest, of the file of each seed that is planted from one."""
     files = {}
     for seed in stack.settings.seed:
-        table = seed.sql or seed.redis or seed.http or seed.message
+        table = seed.sql or seed.redis or seed.search or seed.http or seed.message
         if table and table.file:
             path = stack.folder / table.file
             files[seed.key] = [table.file, str(path), _digest(path)]

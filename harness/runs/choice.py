@@ -13,6 +13,7 @@ from harness.engine.identity import Identity
 from harness.engine.layout import CONTAINER, LOCALHOST, Layout, Local, clashes, dry_layout, find_strangers
 from harness.engine.process.plan import NAME as EMBEDDED
 from harness.errors import ConfigError, nearest
+from harness.images import git_folder, with_subjects
 from harness.runs.images import images_of, refuse_skipped
 from harness.runs.known import all_kept, checkout_of
 from harness.stack import read_tree, set_apart
@@ -75,6 +76,7 @@ class Choice:
             folder=settings.root,
             wanted=settings.inside,
         )
+        tree = with_subjects(tree, settings.subjects, git_folder(settings.environ, settings.state))
         return set_apart(tree, settings.inside) if settings.inside else tree
 
     def check(self, tree: Tree) -> tuple[dict[tuple[int, str], Stranger], list[ServicePlan]]:

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from harness.engine import Image
-from harness.errors import SkippedStack
-from harness.images import Choice, bases_of, build_arguments, choose, choose_base, dockerfile_of, idle_of
+from harness.engine.compose.plan import NAME
+from harness.engine.layout import process_of
+from harness.errors import ConfigError, SkippedStack
+from harness.images import (
+    Choice,
+    bases_of,
+    build_arguments,
+    check_out,
+    choose,
+    choose_base,
+    dockerfile_of,
+    git_folder,
+    idle_of,
+)
 from harness.images.making import base_argument
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from docker import APIClient
 
+    from harness.config import Settings
+    from harness.config.subjects import Subject
+    from harness.engine.layout import Local
     from harness.stack import Service, Stack, Tree
 
 
@@ -31,6 +47,34 @@ def refuse_skipped(tree: Tree, environ: Mapping[str, str]) -> None:
                 raise SkippedStack(
                     f"Stack {tree.root.name!r} is skipped: {choice.variable}=skip leaves out service {service.name!r}"
                 )
+
+
+def fetch_sources(tree: Tree, settings: Settings, local: Local, say: Callable[[str], None]) -> None:
+    """Have the commits that images of a tree's containers are built from in folders; each is fetched once.
+
+    Raises:
+        ConfigError: there is no git, no such repository or commit, or no such folder in it.
+    """
+    folder = git_folder(settings.environ, settings.state)
+    for stack in tree.stacks:
+        for service in (*stack.services, *stack.idle):
+            subject = service.source
+            if not subject or not subject.git or process_of(service, NAME, local):
+                continue
+            if choose(service, settings.environ).kind == "build":
+                check_out(subject, folder, settings.environ, say)
+                _refuse_missing(subject, service.compose["build"])
+
+
+def _refuse_missing(subject: Subject, section: Mapping[str, Any]) -> None:
+    """Do nothing when a commit has what is built. Raises ConfigError."""
+    context = Path(section["context"])
+    for what, path in (("context", context), ("dockerfile", context / section["dockerfile"])):
+        if not (path.is_dir() if what == "context" else path.is_file()):
+            raise ConfigError(
+                f"{subject.where}: {what} {subject.section[what]!r} does not exist in commit {subject.commit}",
+                hint=f"{subject.repository} is checked out at {context if what == 'dockerfile' else path.parent}",
+            )
 
 
 def images_of(tree: Tree, stack: Stack, environ: Mapping[str, str], client: APIClient | None) -> dict[str, Image]:

@@ -36,7 +36,7 @@ def store_for(
     """Return the database or store that a seed of a stack means.
 
     Args:
-        kind: ``postgres`` or ``redis``.
+        kind: ``postgres``, ``redis`` or ``search``.
         written: the service that the seed names, None for the only one.
         tree: the stacks.
         stack: whose seed it is.
@@ -167,6 +167,11 @@ class Planned:
     def seeded_topics(self) -> set[str]:
         """The topics that its seeds make."""
         return {topic for seed in self.stack.settings.seed for topic in seed.topics or ()}
+
+    @cached_property
+    def seeded_indices(self) -> set[str]:
+        """The indices that its seeds fill."""
+        return {seed.search.index for seed in self.stack.settings.seed if seed.search}
 
     @cached_property
     def held_back(self) -> set[str]:

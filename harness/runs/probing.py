@@ -81,10 +81,12 @@ class Probing:
         return [asker for asker in askers if asker]
 
     def seeded(self, name: str) -> Iterator[Asker]:
-        """Give what asks for the topics that the probes of a service name and seeds make, one after the other."""
+        """Give what asks for the topics and documents that probes of a service name and seeds make, one by one."""
         target = self._target(name)
         for index, probe in enumerate(self.planned.service(name).settings.ready):
-            if probe.kafka and self.planned.seeded_topics & set(probe.kafka.topics):
+            topics = self.planned.seeded_topics & set(probe.kafka.topics if probe.kafka else ())
+            indices = self.planned.seeded_indices & set(probe.search.indices if probe.search else ())
+            if topics or indices:
                 yield start_probe(probe, index, target)
 
     def own_broker(self, name: str, waited: Waited) -> int | None:
@@ -110,6 +112,9 @@ class Probing:
             if probe.kafka and probe.kafka.topics:
                 rest = {topic: n for topic, n in probe.kafka.topics.items() if topic not in self.planned.seeded_topics}
                 probes.append((index, Probe(kafka=probe.kafka.model_copy(update={"topics": rest}))))
+            elif probe.search and probe.search.indices:
+                there = {n: count for n, count in probe.search.indices.items() if n not in self.planned.seeded_indices}
+                probes.append((index, Probe(search=probe.search.model_copy(update={"indices": there}))))
             else:
                 probes.append((index, probe))
         if probes or name in self.planned.oneshots or self.planned.stack.waits:

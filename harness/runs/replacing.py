@@ -194,6 +194,8 @@ def _owner(seed: Seed, tree: Tree, stack: Stack) -> str:
     with suppress(ConfigError):
         if seed.redis:
             return store_of("redis", seed.redis.service, tree, stack.name)[0]
+        if seed.search:
+            return store_of("search", seed.search.service, tree, stack.name)[0]
         if seed.topics is not None or seed.message:
             return broker_of(seed.message.broker if seed.message else None, None, tree, stack.name)[0]
     return ""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from harness.errors import BrokenStack, ConfigError, HarnessError, Unsupported
 from harness.helpers.late import postgres, quiet_kafka
 from harness.helpers.redis_plain import PlainRedis
+from harness.helpers.search_plain import PlainSearch
 from harness.seeding import apply
 from harness.stack import KAFKA_PORT, broker_of, has_files, login_of, store_of
 
@@ -146,14 +147,15 @@ class Resetting:
         """Return what resets a service. Raises Unsupported when nothing does."""
         login = login_of(service)
         if login:
-            return {"postgres": self._reset_postgres, "redis": self._reset_redis}[login.kind]
+            ways = {"postgres": self._reset_postgres, "redis": self._reset_redis, "search": self._reset_search}
+            return ways[login.kind]
         if service.port(KAFKA_PORT):
             return self._reset_kafka
         if _is_of_files(service):
             return self._reset_files
         more = ", and does not say `reset: true`, which has its files copied" if has_files(service) else ""
         raise Unsupported(
-            f"Service {service.name!r} cannot be reset: it is no PostgreSQL, Redis or Kafka{more}; "
+            f"Service {service.name!r} cannot be reset: it is no PostgreSQL, Redis, OpenSearch or Kafka{more}; "
             'a stack fixture with scope="function" gives each test a new one'
         )
 
@@ -179,6 +181,17 @@ class Resetting:
         for stack in seeded:
             stack.replay(service)
 
+    def _reset_search(self, service: Service, seeded: Sequence[Resetting]) -> None:
+        indices = {seed.search.index for stack in seeded for seed in stack.seeds_of(service) if seed.search}
+        if not indices:
+            raise Unsupported(f"Service {service.name!r} cannot be reset: no seed fills an index of it")
+        store = self.around.store("search", service.name)
+        engine = PlainSearch(store.host, store.port, timeout=_CLEARING)
+        for index in sorted(indices):
+            engine.drop(index)
+        for stack in seeded:
+            stack.replay(service)
+
     def _reset_kafka(self, service: Service, seeded: Sequence[Resetting]) -> None:
         topics = {topic for stack in seeded for topic in stack.topics_of(service)}
         if not topics:
@@ -197,23 +210,26 @@ class Resetting:
 
     def topics_of(self, service: Service) -> Iterator[str]:
         """Give the topics that seeds make in a broker, or send something to."""
-        for seed in self._seeds_of(service):
+        for seed in self.seeds_of(service):
             yield from seed.topics or ()
             if seed.message:
                 yield seed.message.topic
 
     def replay(self, service: Service) -> None:
         """Plant the seeds of a service again. Raises BrokenStack."""
-        for seed in self._seeds_of(service):
+        for seed in self.seeds_of(service):
             apply(seed, self.around)
 
-    def _seeds_of(self, service: Service) -> Iterator[Seed]:
+    def seeds_of(self, service: Service) -> Iterator[Seed]:
+        """Give the seeds that put something into a service."""
         return (seed for seed in self.seeds if self._is_of(seed, service))
 
     def _is_of(self, seed: Seed, service: Service) -> bool:
         """Return whether a seed puts data into a service, as far as its own words tell."""
         if seed.redis:
             return store_of("redis", seed.redis.service, self.tree, self.stack.name)[0] == service.name
+        if seed.search:
+            return store_of("search", seed.search.service, self.tree, self.stack.name)[0] == service.name
         if seed.topics is not None or seed.message:
             written = seed.message.broker if seed.message else None
             return broker_of(written, None, self.tree, self.stack.name)[0] == service.name

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from harness.seeding import Surroundings
     from harness.stack import Seed
 
+_OTHERS_FIRST = 2.0  # seconds; a probe that has been asked may take its time to answer
+
 
 class Settling:
     """One stack on its way up.
@@ -259,6 +261,10 @@ class Settling:
         for _ in poll(self.up, wake=self.moved.subscribe()):
             if self.stop.stopped or self._may_start(name):
                 return
+        # What it waits for has the same time, and says what it lacks; that ends this wait.
+        for _ in poll(Deadline.after(_OTHERS_FIRST), wake=self.moved.subscribe()):
+            if self.stop.stopped:
+                return
         needed = ", ".join(self.planned.service(name).depends_on)
         raise BrokenStack(
             f"Service {name!r} was not started in {self.up.budget:g} s: it waits for {needed}", service=name
@@ -329,8 +335,8 @@ class Settling:
             raise not_ready(self.probing, name, waited)
         return True
 
-    def await_seeded_topics(self) -> None:
-        """Ask for the topics that probes name and seeds made. Raises BrokenStack as ``settle`` does."""
+    def await_seeded(self) -> None:
+        """Ask for the topics and documents that probes name and seeds made. Raises BrokenStack as ``settle`` does."""
         for name in self.plans:
             for asker in self.probing.seeded(name):
                 try:

@@ -1,4 +1,4 @@
-"""Puts the declared data into a stack: topics, messages, HTTP requests, commands."""
+"""Puts the declared data into a stack: topics, messages, HTTP requests, commands, documents."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from harness.errors import BrokenStack, HarnessError
 from harness.helpers import http
 from harness.helpers.late import postgres, quiet_kafka
 from harness.helpers.redis_plain import PlainRedis, Refusal, commands
+from harness.helpers.search_plain import PlainSearch, plant
 from harness.last_words import cause_of, last_line
 from harness.refusals import missing_program
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from harness.procs import Finished
-    from harness.stack import ExecSeed, HttpSeed, RedisSeed, Seed, SqlSeed, Store
+    from harness.stack import ExecSeed, HttpSeed, RedisSeed, SearchSeed, Seed, SqlSeed, Store
 
 EXEC_BUDGET = 60.0
 
@@ -122,6 +123,8 @@ def _apply(seed: Seed, around: Surroundings) -> None:
         _run_sql(seed.key, seed.sql, around)
     elif seed.redis is not None:
         _run_redis(seed.key, seed.redis, around)
+    elif seed.search is not None:
+        _fill_index(seed.key, seed.search, around)
     elif seed.python is not None:
         module, _, name = seed.python.partition(":")
         try:
@@ -190,3 +193,14 @@ def _run_redis(key: str, seed: RedisSeed, around: Surroundings) -> None:
             f"Seed {key!r} in {store.service!r}: {seed.file}:{line}: {refused[1].summary} in: {' '.join(words)[:200]}",
             service=store.service,
         )
+
+
+def _fill_index(key: str, seed: SearchSeed, around: Surroundings) -> None:
+    """Put documents into an index. Raises BrokenStack, HarnessError or OSError."""
+    store = around.store("search", seed.service)
+    engine = PlainSearch(store.host, store.port, timeout=EXEC_BUDGET)
+    file, mapping = (around.folder / name if name else None for name in (seed.file, seed.mapping))
+    try:
+        plant(engine, seed.index, file=file, mapping=mapping)
+    except HarnessError as error:
+        raise BrokenStack(f"Seed {key!r} in {store.service!r}: {error.summary}", service=store.service) from error

@@ -3,6 +3,7 @@
 from harness.stack.apart import set_apart
 from harness.stack.compose import ANYWHERE, compose_environment, find_compose, show_config
 from harness.stack.model import (
+    STORE_PORTS,
     ExecSeed,
     HealthCheck,
     HttpProbe,
@@ -13,6 +14,8 @@ from harness.stack.model import (
     Probe,
     Process,
     RedisSeed,
+    SearchProbe,
+    SearchSeed,
     Seed,
     Service,
     SqlSeed,
@@ -27,6 +30,7 @@ from harness.stack.stores import Login, Store, has_files, login_of, uses_data
 __all__ = [
     "ANYWHERE",
     "KAFKA_PORT",
+    "STORE_PORTS",
     "ExecSeed",
     "HealthCheck",
     "HttpProbe",
@@ -38,6 +42,8 @@ __all__ = [
     "Probe",
     "Process",
     "RedisSeed",
+    "SearchProbe",
+    "SearchSeed",
     "Seed",
     "Service",
     "SqlSeed",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self, TypeV
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
+from harness.config.subjects import Subject  # noqa: TC001 - the model has it at run time
 from harness.durations import parse_duration
 from harness.errors import nearest
 
@@ -31,6 +32,8 @@ Seconds = Annotated[
 PortNumber = Annotated[int, Field(ge=1, le=65535)]
 Words = Annotated[tuple[str, ...], Field(min_length=1)]
 Reference = Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
+IndexName = Annotated[str, Field(pattern=r"^[^A-Z\\/*?\"<>| ,#:_+-][^A-Z\\/*?\"<>| ,#:]*$")]
+"""What an index may be called, as the engine has it."""
 BrokerName = Annotated[str, Field(pattern=r"^[\w.-]+:\d+$")]
 
 
@@ -71,6 +74,17 @@ class RedisProbe(Frozen):
     """A Redis (or Valkey) server answers PING and is not loading. It has the password that its own command says."""
 
 
+class SearchProbe(Frozen):
+    """A search engine (OpenSearch) has the health that is wanted, and indices hold at least so many documents.
+
+    The documents are counted after a refresh. ``port`` is the service's usual one (9200) if it is not given.
+    """
+
+    port: PortNumber | None = None
+    status: Literal["green", "yellow"] = "green"
+    indices: dict[IndexName, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
+
+
 def _one_key(model: type[Frozen], value: Any, keys: tuple[str, ...], owner: str) -> Any:  # noqa: ANN401 - as written
     fields = {field.alias or name for name, field in model.model_fields.items()}
     # A key that is not known is the more useful thing to say, and pydantic says it.
@@ -97,6 +111,7 @@ class Probe(Frozen):
     sql: Annotated[str, Field(pattern=r"\S")] | None = None
     """Holds when PostgreSQL runs it and the first value that it gives, if it gives rows, is neither null nor false."""
     redis: RedisProbe | None = None
+    search: SearchProbe | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -138,10 +153,14 @@ class HealthCheck(Frozen):
         return self
 
 
-PRESETS = ("postgres", "redis")
-PRESET_PROBES = {"postgres": Probe(sql="select 1"), "redis": Probe(redis=RedisProbe())}
+PRESETS = ("postgres", "redis", "search")
+PRESET_PROBES = {
+    "postgres": Probe(sql="select 1"),
+    "redis": Probe(redis=RedisProbe()),
+    "search": Probe(search=SearchProbe()),
+}
 """The probe that a service of a preset has when it declares none."""
-STORE_PORTS = {"postgres": 5432, "redis": 6379}
+STORE_PORTS = {"postgres": 5432, "redis": 6379, "search": 9200}
 """The port of a store in its image, by the kind of store."""
 
 
@@ -267,6 +286,24 @@ class RedisSeed(Frozen):
     """Default: the only service of the stack that publishes port 6379."""
 
 
+class SearchSeed(Frozen):
+    """Documents to put into an index of a search engine, which is made if it is not there."""
+
+    index: IndexName
+    file: str | None = None
+    """Documents, one a line; ``_id`` of one is its id, else the number of its line is."""
+    mapping: str | None = None
+    """JSON: mappings of the index, or a whole body with ``settings``, ``mappings`` or ``aliases``."""
+    service: str | None = None
+    """Default: the only service of the stack that publishes port 9200."""
+
+    @model_validator(mode="after")
+    def _has_something(self) -> Self:
+        if self.file is None and self.mapping is None:
+            raise ValueError("a seed of a search engine needs a file of documents, a mapping, or both")
+        return self
+
+
 class Seed(Frozen):
     """Data that a stack starts with."""
 
@@ -279,11 +316,12 @@ class Seed(Frozen):
     python: Reference | None = None
     sql: SqlSeed | None = None
     redis: RedisSeed | None = None
+    search: SearchSeed | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _exactly_one(cls, value: Any) -> Any:  # noqa: ANN401
-        return _one_key(cls, value, ("topics", "message", "http", "exec", "python", "sql", "redis"), "a seed")
+        return _one_key(cls, value, ("topics", "message", "http", "exec", "python", "sql", "redis", "search"), "a seed")
 
 
 class StackSettings(Frozen):
@@ -375,13 +413,15 @@ class Service(Frozen):
     """``embedded`` or ``local`` -> where its command is written, if Compose merged it with another file's."""
     compose: dict[str, Any] = Field(default_factory=dict, repr=False)
     """Its table as Compose merged and normalised it, for engines that give it to Compose again."""
+    source: Subject | None = Field(default=None, repr=False, exclude=True)
+    """Where its image comes from, as the table of its subject says; ``compose`` has that one's section ``build``."""
 
     def port(self, number: int) -> Port | None:
         """Return the port that ``number`` means, None for none."""
         return by_number(self.ports).get(number)
 
     def store_port(self, kind: str) -> Port | None:
-        """Return the port of a store of this kind (``postgres``, ``redis``): the usual one, else its first TCP port."""
+        """Return the port of a store of this kind (a key of STORE_PORTS): the usual one, else its first TCP port."""
         return self.port(STORE_PORTS[kind]) or next((port for port in self.ports if port.protocol == "tcp"), None)
 
     @property

@@ -569,15 +569,16 @@ def _wrong_in_seed(tree: Tree, stack: Stack, seed: Seed) -> Iterator[str]:
             broker_of(seed.message.broker if seed.message else None, None, tree, stack.name)
         except ConfigError as error:
             yield error.summary
-    for kind, store in (("postgres", seed.sql), ("redis", seed.redis)):
+    for kind, store in (("postgres", seed.sql), ("redis", seed.redis), ("search", seed.search)):
         if store:
             try:
                 store_of(kind, store.service, tree, stack.name)
             except ConfigError as error:
                 yield error.summary
-    for content in (seed.message, seed.http, seed.sql, seed.redis):
-        if content and content.file and not (stack.folder / content.file).is_file():
-            yield f"file {stack.folder / content.file} does not exist"
+    table = seed.message or seed.http or seed.sql or seed.redis or seed.search
+    for file in (table.file if table else None, seed.search.mapping if seed.search else None):
+        if file and not (stack.folder / file).is_file():
+            yield f"file {stack.folder / file} does not exist"
 
 
 def _wrong_in_probe(tree: Tree, stack: Stack, service: Service, probe: Probe) -> Iterator[str]:
@@ -586,10 +587,10 @@ def _wrong_in_probe(tree: Tree, stack: Stack, service: Service, probe: Probe) ->
             broker_of(probe.kafka.broker, service, tree, stack.name)
         except ConfigError as error:
             yield error.summary
-    for kind, asked in (("postgres", probe.sql), ("redis", probe.redis)):
+    for kind, asked in (("postgres", probe.sql), ("redis", probe.redis), ("search", probe.search)):
         if asked and service.store_port(kind) is None:
             yield f"service {service.name!r} publishes no port to ask; {STORE_PORTS[kind]} was needed"
-    number = probe.tcp or (probe.http.port if probe.http else None)
+    number = probe.tcp or (probe.http.port if probe.http else None) or (probe.search.port if probe.search else None)
     if number and service.port(number) is None:
         yield _no_port(service, number)
     if probe.http and not probe.http.port and not service.ports:
@@ -646,7 +647,7 @@ def store_of(kind: str, written: str | None, tree: Tree, stack: str) -> tuple[st
     """Return (service, left port) of the store that a seed means: the one that it names, else the only one.
 
     Args:
-        kind: ``postgres`` or ``redis``.
+        kind: ``postgres``, ``redis`` or ``search``.
         written: the name of a service, or None.
         tree: the stacks.
         stack: whose seed it is.

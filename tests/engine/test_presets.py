@@ -121,7 +121,7 @@ def test_a_command_beside_a_preset_is_refused(project: Project) -> None:
     write(project, harness={"embedded": {"preset": "postgres", "command": ["x"]}})
     assert "command and preset are both given" in error_of(project)
     write(project, harness={"embedded": {}})
-    assert "command is missing (or preset: postgres, redis)" in error_of(project)
+    assert "command is missing (or preset: postgres, redis, search)" in error_of(project)
 
 
 def test_files_depend_on_all_that_they_are_made_of() -> None:

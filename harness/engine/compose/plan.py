@@ -326,7 +326,9 @@ def _service(
         override["container_name"] = Reset()
     if written.get("build"):
         if image.builds:
-            override["build"] = _build_keys(image, labels, identity)
+            added = _build_keys(image, labels, identity)
+            of_table = service.source is not None and bool(service.source.section)
+            override["build"] = Replaced(_with_added(written["build"], added)) if of_table else added
         else:
             override["build"] = Reset()
     override["pull_policy"] = "never"

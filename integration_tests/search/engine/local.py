@@ -28,11 +28,11 @@ def _actions(documents: Path) -> Iterator[str]:
 def prepare(data: Path, folder: Path) -> Path:
     """Write the indices of ``data`` into ``folder`` as a seed of osmem-server, and return that."""
     folder.mkdir(parents=True, exist_ok=True)
-    for documents in sorted(data.glob("*.ndjson")):
-        definition = documents.with_suffix(".json").read_text(encoding="utf-8")
-        (folder / f"{documents.stem}.index.json").write_text(definition, encoding="utf-8")
-        lines = "".join(f"{line}\n" for line in _actions(documents))
-        (folder / documents.name).write_text(lines, encoding="utf-8")
+    for definition in sorted(data.glob("*.json")):
+        (folder / f"{definition.stem}.index.json").write_text(definition.read_text(encoding="utf-8"), encoding="utf-8")
+        documents = definition.with_suffix(".ndjson")
+        if lines := "".join(f"{line}\n" for line in _actions(documents)):
+            (folder / documents.name).write_text(lines, encoding="utf-8")
     return folder
 
 

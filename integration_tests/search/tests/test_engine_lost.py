@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import harness
     from integration_tests.search.tests.suite import Application, Engine
 
+acts = pytest.mark.needs("compose", "embedded")  # what somebody else started is not ours to stop, restart or pause
 LATE = 3.0
 """Seconds that a machine with much to do may take beside what the application is given."""
 
@@ -57,55 +58,56 @@ def test_malformed_json_is_the_senders_fault(app: Application, engine: Engine) -
     assert app.owner("Alice").status == 200
 
 
-@pytest.mark.needs("compose", "embedded")  # what somebody else started is not ours to restart
-class TestActs:
-    """Tests that stop, restart or pause a service."""
+@acts
+def test_the_engine_may_be_restarted(stack: harness.Stack, app: Application, disturbed: Engine) -> None:
+    """After the engine was restarted under it the application must answer again, without a restart of its own."""
+    before = stack.service("app").pid
+    assert app.owner("Alice").status == 200
+    stack.service("search").restart()
+    disturbed.web.wait_for("/_cluster/health", json={"status": "green"}, timeout=60)
+    app.is_back()
+    assert app.names("Alice") == ["Bo", "Kit", "Mia", "Rex", "Zoë"]
+    assert stack.service("app").pid == before
 
-    def test_the_engine_may_be_restarted(self, stack: harness.Stack, app: Application, disturbed: Engine) -> None:
-        """After the engine was restarted under it the application must answer again, without a restart of its own."""
-        before = stack.service("app").pid
-        assert app.owner("Alice").status == 200
-        stack.service("search").restart()
-        disturbed.web.wait_for("/_cluster/health", json={"status": "green"}, timeout=60)
-        app.is_back()
-        assert app.names("Alice") == ["Bo", "Kit", "Mia", "Rex", "Zoë"]
-        assert stack.service("app").pid == before
 
-    def test_without_an_engine_it_says_so_in_time(
-        self, stack: harness.Stack, app: Application, disturbed: Engine
-    ) -> None:
-        """While there is no engine the answer must be 503 within the application's own time-out; its root greets."""
-        stack.service("search").kill()
-        try:
-            said = app.owner("Alice")
-            assert (said.status, "search engine" in said.error) == (503, True)
-            assert said.seconds < 2 * ALLOWED + LATE
-            assert app.ask("GET", "/").status == 200
-        finally:
-            stack.service("search").start()
-        disturbed.web.wait_for("/_cluster/health", json={"status": "green"}, timeout=60)
-        app.is_back()
+@acts
+def test_without_an_engine_it_says_so_in_time(stack: harness.Stack, app: Application, disturbed: Engine) -> None:
+    """While there is no engine the answer must be 503 within the application's own time-out; its root greets."""
+    stack.service("search").kill()
+    try:
+        said = app.owner("Alice")
+        assert (said.status, "search engine" in said.error) == (503, True)
+        assert said.seconds < 2 * ALLOWED + LATE
+        assert app.ask("GET", "/").status == 200
+    finally:
+        stack.service("search").start()
+    disturbed.web.wait_for("/_cluster/health", json={"status": "green"}, timeout=60)
+    app.is_back()
 
-    def test_a_slow_engine_is_left_in_time(self, stack: harness.Stack, app: Application, disturbed: Engine) -> None:
-        """When the engine does not answer the application must: 503 after its own time-out, for many at a time."""
-        stack.service("search").pause()
-        try:
-            with ThreadPoolExecutor(8) as pool:
-                answers = list(pool.map(lambda _: app.owner("Alice"), range(8)))
-        finally:
-            stack.service("search").unpause()
-        assert {said.status for said in answers} == {503}
-        assert {said.error for said in answers} == {f"the search engine did not answer in {ALLOWED:g} s"}
-        assert all(ALLOWED * 0.9 < said.seconds < ALLOWED + LATE for said in answers), answers
-        app.is_back()
-        assert disturbed.count("owners") >= len(declared("owners"))
 
-    def test_it_ends_when_it_is_asked_to(self, stack: harness.Stack, app: Application) -> None:
-        """TERM must end the application with exit code 0; started again it answers as before."""
-        service = stack.service("app")
-        service.stop()
-        code = service.exit_code
-        service.start()
-        app.web.wait_for("/", timeout=PATIENCE)
-        assert code == 0
-        assert app.owner("Alice").status == 200
+@acts
+def test_a_slow_engine_is_left_in_time(stack: harness.Stack, app: Application, disturbed: Engine) -> None:
+    """When the engine does not answer the application must: 503 after its own time-out, for many at a time."""
+    stack.service("search").pause()
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda _: app.owner("Alice"), range(8)))
+    finally:
+        stack.service("search").unpause()
+    assert {said.status for said in answers} == {503}
+    assert {said.error for said in answers} == {f"the search engine did not answer in {ALLOWED:g} s"}
+    assert all(ALLOWED * 0.9 < said.seconds < ALLOWED + LATE for said in answers), answers
+    app.is_back()
+    assert disturbed.count("owners") >= len(declared("owners"))
+
+
+@acts
+def test_it_ends_when_it_is_asked_to(stack: harness.Stack, app: Application) -> None:
+    """TERM must end the application with exit code 0; started again it answers as before."""
+    service = stack.service("app")
+    service.stop()
+    code = service.exit_code
+    service.start()
+    app.web.wait_for("/", timeout=PATIENCE)
+    assert code == 0
+    assert app.owner("Alice").status == 200
