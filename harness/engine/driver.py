@@ -124,6 +124,11 @@ class Launch(Protocol):
         ...
 
     @property
+    def created(self) -> bool:
+        """Whether all that was begun was made, or could not be."""
+        ...
+
+    @property
     def failed(self) -> BrokenStack | None:
         """Why not everything could be started, None while it may be."""
         ...

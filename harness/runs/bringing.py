@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from harness.artifacts import full_disk_told
-from harness.clock import Aside, add_guard
+from harness.clock import Aside, Deadline, add_guard, poll
 from harness.daemon import ask
 from harness.engine.compose.building import BUILD_BUDGET
 from harness.engine.driver import PortTaken, act_by_keeper
@@ -159,9 +159,10 @@ class Bringing:
             def bring(stack: Declared) -> dict[str, Known]:
                 add_guard(environment.check_kept)
                 add_guard(environment.check_wanted)
-                below = [known for name in stack.includes for known in results[name].result().values()]
+                below = [] if self._await_created(stack, results) else self._known_below(stack, results)
                 settled = {f"{known.stack}/{known.service}": known.endpoints for known in below}
                 own = self._bring_where_it_can_be(stack, replace(layout, settled=settled))
+                below = below or self._known_below(stack, results)
                 return {**{known.service: known for known in below}, **own}
 
             for stack in stacks:
@@ -173,6 +174,31 @@ class Bringing:
                 raise
         # The stack at the bottom of the tree is the cause; those above it only pass its error on.
         return [future.result() for future in results.values()][-1]
+
+    def _known_below(self, stack: Declared, results: Mapping[str, Future[dict[str, Known]]]) -> list[Known]:
+        """Return what is known of the services of the stacks that a stack includes, once these are settled."""
+        return [known for name in stack.includes for known in results[name].result().values()]
+
+    def _await_created(self, stack: Declared, results: Mapping[str, Future[dict[str, Known]]]) -> bool:
+        """Wait until a container by way of which services are reached can be made; False where none is.
+
+        It joins their networks, which are there when their containers are, and they are not ready without it.
+        """
+        if not (stack.waits and self._environment.needs_inside):
+            return False
+
+        def is_created(name: str) -> bool:
+            settling = self._run.settled.get(name)
+            launch = settling.planned.launch if settling else None
+            return results[name].done() or (settling is not None and (launch is None or launch.created))
+
+        for _ in poll(Deadline.after(ACQUIRE_BUDGET)):
+            if all(is_created(name) for name in stack.includes):
+                break
+        for name in stack.includes:
+            if results[name].done():
+                results[name].result()
+        return True
 
     def _bring_where_it_can_be(self, stack: Declared, layout: Layout) -> dict[str, Known]:
         """Bring up one stack; with another free port for each that somebody took before its service had bound it."""

@@ -79,8 +79,10 @@ class Environment:
         self.debugger: Debugger | None = None
         # STACK/SERVICE -> its probes, made anew, as far as they tell more than that it has started.
         self.askers: dict[str, Callable[[], list[Asker]]] = {}
-        # The container in which something runs beside the services, once it waits for that.
+        # The container in which something runs beside the services, once it waits for that; and whether the services
+        # are reached by way of it, so that it must be there before they are ready.
         self.inside: Future[Known] = Future()
+        self.needs_inside = False
         self.resets: dict[str, Resetting] = {}  # stack -> what brings back the seeded state of its services
         self._lock = threading.Lock()
         self._client: APIClient | None = None

@@ -186,6 +186,11 @@ class Launch:
             self._up(words, budget, _NOTHING)
 
     @property
+    def created(self) -> bool:
+        """Whether all that was begun was made, or could not be."""
+        return self._created
+
+    @property
     def failed(self) -> BrokenStack | None:
         """Why Compose could not start everything, None while it may."""
         return self._failed
