@@ -320,6 +320,14 @@ class Image:
 
 
 @dataclass(frozen=True)
+class UnitTests:
+    """Unit tests in a build: the stage that runs them, and the path of their JUnit report in it."""
+
+    stage: str
+    report: str
+
+
+@dataclass(frozen=True)
 class Recipe:
     """How the image of a service is built.
 
@@ -339,6 +347,7 @@ class Recipe:
         of_client: keys of its build that only a client of the engine can serve.
         source: where the Dockerfile is, for people.
         section: the section ``build`` of its file, with what is added to it.
+        unit_tests: those that its build runs, None for none.
         alone: what Compose is told of a service that is built and has no container here.
     """
 
@@ -357,6 +366,7 @@ class Recipe:
     of_client: tuple[str, ...] = ()
     source: str = ""
     section: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    unit_tests: UnitTests | None = None
     alone: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 

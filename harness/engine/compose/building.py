@@ -14,6 +14,7 @@ from harness import artifacts
 from harness.artifacts import last_lines, private_folder
 from harness.clock import Deadline
 from harness.daemon import ask, in_words
+from harness.engine.compose import unit_tests
 from harness.engine.compose.calls import FOLDER, argv_of, environment_of
 from harness.engine.compose.ingredients import ingredients_of, undeclared_told
 from harness.engine.compose.override import write
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 BUILD_BUDGET = 1800.0
 PROJECT = "harness-build"
+_MOST_TESTS = 10
 _BY_ENGINE = (
     "import sys; sys.path.insert(0, sys.argv[1]); from harness.images.through_engine import main; sys.exit(main())"
 )
@@ -132,12 +134,71 @@ class Building:
             for line in undeclared_told(name, self._containers.recipes[name]):
                 say(line)
         files = (self._override, *self._write_what_differs(names))
-        with followed(self.log, say):
-            if together := [name for name in names if name not in by_engine]:
-                self._run(together, self._compose(together, files, how), deadline)
-            for name in by_engine:
-                self._run([name], self._ask_engine(name), deadline)
+        try:
+            with followed(self.log, say):
+                if together := [name for name in names if name not in by_engine]:
+                    self._run(together, self._compose(together, files, how), deadline)
+                for name in by_engine:
+                    self._run([name], self._ask_engine(name), deadline)
+        except BrokenStack as error:
+            raise self._told_by_tests(names, files, deadline, by_engine) or error from error
+        self._tell_tests(names, files, deadline, by_engine, say)
         ended()
+
+    def _told_by_tests(
+        self, names: Sequence[str], files: Sequence[Path], deadline: Deadline, by_engine: Sequence[str]
+    ) -> BrokenStack | None:
+        """Return the error for a build in which unit tests failed, None when none did."""
+        for name in names:
+            told = self._unit_tests(name, files, deadline, by_engine=name in by_engine)
+            if told and told[0].failed:
+                results, path = told
+                lines = [f"  {test}{f': {why}' if why else ''}" for test, why in results.failed[:_MOST_TESTS]]
+                return BrokenStack(
+                    f"The image of service {name!r} could not be built: {results} ({self._place.show(path)})",
+                    service=name,
+                    details=lines,
+                )
+        return None
+
+    def _tell_tests(
+        self,
+        names: Sequence[str],
+        files: Sequence[Path],
+        deadline: Deadline,
+        by_engine: Sequence[str],
+        say: Callable[[str], None],
+    ) -> None:
+        """Say how the unit tests in builds ended that came to their end."""
+        for name in names:
+            if told := self._unit_tests(name, files, deadline, by_engine=name in by_engine):
+                say(f"{name}: {told[0]} ({self._place.show(told[1])})")
+            elif tests := self._containers.recipes[name].unit_tests:
+                say(f"warning: {name}: no JUnit report {tests.report} was left in stage {tests.stage!r} of its build")
+
+    def _unit_tests(
+        self, name: str, files: Sequence[Path], deadline: Deadline, *, by_engine: bool
+    ) -> tuple[unit_tests.Results, Path] | None:
+        """Return how the unit tests in a build ended and where their report is, None for none that came out."""
+        recipe = self._containers.recipes[name]
+        if recipe.unit_tests is None:
+            return None
+        image, stage = f"{recipe.image}-tests", recipe.unit_tests.stage
+        with contextlib.suppress(HarnessError):  # a stage that cannot be built has no report
+            if by_engine:
+                command = self._ask_engine(name, image=image, target=stage)
+            else:
+                file = self._folder / f"{self._stack}.{name}.tests.yaml"
+                table = {"image": image, "build": {"target": stage}}
+                artifacts.write_atomically(file, write({"services": {name: table}}))
+                assert self._how is not None  # it was found for the build itself
+                command = self._compose([name], [*files, file], self._how)
+            self._run([name], command, deadline)
+            path = unit_tests.fetch(self._place, self._stack, name, image, recipe.unit_tests)
+            if path and (results := unit_tests.read(path.read_bytes())):
+                self._place.report.event("unit_tests", service=name, total=results.total, failed=len(results.failed))
+                return results, path
+        return None
 
     def _ingredients(self, name: str) -> Ingredients:
         environ = {**self._place.settings.environ, **self._containers.env}
@@ -201,16 +262,17 @@ class Building:
         words = ["--project-name", PROJECT, "build", *names]
         return self._command(argv_of(self._place, self._containers, files, words), environment)
 
-    def _ask_engine(self, name: str) -> Compose:
+    def _ask_engine(self, name: str, *, image: str = "", target: str = "") -> Compose:
         recipe = self._containers.recipes[name]
+        section = {**recipe.section, "target": target} if target else recipe.section
         order = through_engine.Order(
-            image=recipe.image,
+            image=image or recipe.image,
             context=str(recipe.section.get("context", ".")),
             dockerfile=recipe.text or "",
             ignored=recipe.ignored,
             arguments=recipe.section.get("args") or {},
             labels=recipe.section.get("labels") or {},
-            parameters=through_engine.parameters_of(recipe.section),
+            parameters=through_engine.parameters_of(section),
         )
         argv = [sys.executable, "-c", _BY_ENGINE, str(Path(through_engine.__file__).parents[2])]
         return self._command(argv, order.environment())
