@@ -125,6 +125,15 @@ class Relay:
                 hint="install python3 in its image: what is asked of services on an engine elsewhere is asked by it",
             )
 
+    def wait(self, within: float) -> bool:
+        """Wait until there is a stream, or will never be one; return whether either was so in time."""
+
+        async def decided() -> str:
+            await self._decided.wait()
+            return ""
+
+        return not self._do(decided(), within)
+
     def _read(self, wire: Wire, answered: Future[str]) -> None:
         """Read the stream to its end."""
         data = b""
