@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from harness.engine import sources
 from harness.engine.attach.plan import NAME as ATTACH
 from harness.engine.choice import choose_engine
+from harness.engine.compose.recipes import missing
 from harness.engine.identity import Identity
 from harness.engine.layout import CONTAINER, LOCALHOST, Layout, Local, clashes, dry_layout, find_strangers
 from harness.engine.process.plan import NAME as EMBEDDED
@@ -101,6 +102,9 @@ class Choice:
             try:
                 plan = self.engine.plan(tree, stack.name, layout, identity, images_of(tree, stack, environ, None))
                 planned += plan.services
+                names = plan.containers.build if plan.containers else ()
+                built = [service for service in stack.services if service.name in names]
+                problems += [f"{why} ({stack.files[0]})" for service in built if (why := missing(service))]
             except ConfigError as error:
                 problems += error.problems
         if problems:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.artifacts import is_missing
 from harness.engine.compose.override import Replaced, Reset
 from harness.engine.plan import Recipe, UnitTests
 from harness.errors import ConfigError, nearest
@@ -13,7 +15,6 @@ from harness.images.dockerfiles import needs_buildkit, stages_of, substituted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
-    from pathlib import Path
 
     from harness.images import Basis
     from harness.stack import Service
@@ -69,6 +70,20 @@ def _unit_tests(service: Service, basis: Basis) -> UnitTests | None:
             f"{nearest(written.stage, filter(None, stages))}"
         )
     return UnitTests(written.stage, written.report)
+
+
+def missing(service: Service) -> str:
+    """Return what of a build is not there, "" for nothing that can be told here."""
+    section = service.compose["build"]
+    context = Path(str(section.get("context") or ""))
+    if not context.is_absolute():
+        return ""  # it is fetched by whoever builds
+    if is_missing(str(context)):
+        return f"Service {service.name!r}: its build context {context} does not exist"
+    dockerfile = context / str(section.get("dockerfile") or "Dockerfile")
+    if "dockerfile_inline" not in section and is_missing(str(dockerfile)):
+        return f"Service {service.name!r}: its Dockerfile {dockerfile} does not exist"
+    return ""
 
 
 def steps_of(recipes: Mapping[str, Recipe], names: Iterable[str]) -> list[list[str]]:
