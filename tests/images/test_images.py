@@ -359,7 +359,9 @@ def test_a_dockerfile_that_is_not_here_is_none(tmp_path: Path) -> None:
     assert dockerfile_of(an_image(tmp_path, "")) == tmp_path / "Dockerfile"
 
 
-@pytest.mark.parametrize("folder", ["images/kafka", "images/ioc", "integration_tests/forwarder/subject"])
+@pytest.mark.parametrize(
+    "folder", ["images/kafka", "images/opensearch", "images/ioc", "integration_tests/forwarder/subject"]
+)
 def test_our_own_dockerfiles_take_a_base(folder: str) -> None:
     """Without it they could not be built where no registry is reached."""
     text = (ROOT / folder / "Dockerfile").read_text()
