@@ -5,6 +5,7 @@ A project's noxfile.py imports what it wants: ``from harness.nox_sessions import
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
 import os
@@ -13,14 +14,25 @@ import signal
 import sys
 import tempfile
 import tomllib
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nox
 from nox.command import CommandFailed
+from nox.project import dependency_groups
 
 from harness import procs
-from harness.errors import EXIT_MEANING
+from harness.config.options import TAKERS
+from harness.errors import (
+    BROKEN_STACK,
+    CONFIGURATION,
+    ENGINE_UNREACHABLE,
+    EXIT_MEANING,
+    LEFTOVER,
+    TEST_RESIDUE,
+    TESTS_FAILED,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +42,7 @@ if TYPE_CHECKING:
 # which is longer than any teardown of ours may take.
 TELL_AFTER = 0.3
 TEARDOWN_BUDGET = 60
+INSIDE = "--inside"
 STAMP = "harness-requirements"
 ENGINES = ("embedded", "compose")  # those whose outcomes are compared
 
@@ -47,36 +60,101 @@ def _terminated(number: int, _: FrameType | None) -> None:
 signal.signal(signal.SIGTERM, _terminated)
 
 
+# Of several exit codes, see docs/exit-codes.md.
+FIRST_COUNTS = (CONFIGURATION, ENGINE_UNREACHABLE, TESTS_FAILED, BROKEN_STACK, LEFTOVER, TEST_RESIDUE)
+
+_ended: list[int] = []
+"""Exit codes of suites that did not pass."""
+
+
+@atexit.register
+def _end_with_the_code_of_the_suite() -> None:
+    """Have Nox, which says 1 of whatever was wrong, end with what says more: CI tries some codes again, and not others.
+
+    Of several the first of an order counts, as everywhere.
+    """
+    codes = [*(code for code in FIRST_COUNTS if code in _ended), *_ended]
+    if codes:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(codes[0])  # the only way: what is raised here changes nothing
+
+
 def _pyproject() -> dict[str, Any]:
-    return tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))
+    path = Path("pyproject.toml")
+    return tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def install(session: nox.Session, *groups: str, extras: str = "") -> None:
-    """Install the project (editable, with ``extras``) and dependency groups, unless the venv has just these."""
-    document = _pyproject()
-    needed = [one for group in groups for one in document.get("dependency-groups", {}).get(group, ())]
-    project = ["-e", f".[{extras}]" if extras else "."] if "build-system" in document else []
-    wanted = json.dumps([document.get("project"), document.get("build-system"), needed, project, sys.version])
-    digest = hashlib.sha256(wanted.encode()).hexdigest()
+    """Install the project (editable, with ``extras``) and dependency groups, unless the venv has just these.
+
+    Of a project, what it has: it need not be a package, nor have those groups or extras. A project of others gets the
+    harness that Nox itself has, too.
+    """
     location = getattr(session.virtualenv, "location", None)
     if location is None:  # --no-venv: whoever calls has what is needed
         return
+    document = _pyproject()
+    wanted = wanted_packages(document, groups, extras)
+    digest = json.dumps([document.get("project"), document.get("build-system"), wanted, sys.version])
+    files = [word for word in wanted if word.endswith(".txt")]
+    digest = hashlib.sha256(
+        "\n".join([digest, *(Path(file).read_text("utf-8") for file in files)]).encode()
+    ).hexdigest()
     stamp = Path(location) / STAMP
     if stamp.is_file() and stamp.read_text() == digest:
         return
-    session.install(*project, *needed)
+    if wanted:
+        session.install(*wanted)
     stamp.write_text(digest)
+
+
+_REQUIREMENTS = ("requirements.txt", "requirements-test.txt", "requirements-dev.txt")
+_DISTRIBUTION = "integration-harness"
+
+
+def wanted_packages(document: dict[str, Any], groups: Sequence[str], extras: str) -> list[str]:
+    """Return what the project whose pyproject.toml is ``document`` has installed, as arguments of an installer."""
+    project = document.get("project", {})
+    there = [extra for extra in extras.split(",") if extra in project.get("optional-dependencies", {})]
+    named = [group for group in groups if group in document.get("dependency-groups", {})]
+    needed = list(dependency_groups(document, *named)) if named else []
+    if "build-system" in document:
+        own = ["-e", f".[{','.join(there)}]" if there else "."]
+    else:
+        own = list(project.get("dependencies", ()))
+        own += [word for file in _REQUIREMENTS if Path(file).is_file() for word in ("-r", file)]
+    ours = [] if project.get("name") == _DISTRIBUTION else _this_harness()
+    return [*own, *needed, *ours]
+
+
+def _this_harness() -> list[str]:
+    """Return the requirement of the harness that this is, [] where it is none that was installed."""
+    try:
+        installed = distribution(_DISTRIBUTION)
+    except PackageNotFoundError:
+        return []
+    told = json.loads(installed.read_text("direct_url.json") or "{}")
+    if "url" not in told:
+        return [f"{_DISTRIBUTION}=={installed.version}"]
+    version = told.get("vcs_info", {})
+    url = f"{version['vcs']}+{told['url']}@{version['commit_id']}" if version else told["url"]
+    return [f"{_DISTRIBUTION} @ {url}"]
 
 
 def run(session: nox.Session, *argv: str, env: dict[str, str] | None = None, codes: Sequence[int] = (0,)) -> None:
     """Run a command that may own an environment: it gets the time it needs to give it back."""
-    session.run(
-        *argv,
-        env={**(env or {}), **procs.as_parent()},  # should Nox be killed, pytest ends by itself
-        success_codes=list(codes),
-        interrupt_timeout=TELL_AFTER,
-        terminate_timeout=TEARDOWN_BUDGET,
-    )
+    try:
+        session.run(
+            *argv,
+            env={**(env or {}), **procs.as_parent()},  # should Nox be killed, pytest ends by itself
+            success_codes=list(codes),
+            interrupt_timeout=TELL_AFTER,
+            terminate_timeout=TEARDOWN_BUDGET,
+        )
+    except KeyboardInterrupt:
+        _ended.clear()  # that it was interrupted is what Nox then says
+        raise
 
 
 def _systems() -> dict[str, Any]:
@@ -87,6 +165,8 @@ def _systems() -> dict[str, Any]:
 def _chosen(session: nox.Session) -> tuple[list[str], list[str]]:
     """Return the systems that the words after ``--`` choose, and the words that are left for pytest."""
     words, systems = list(session.posargs), _systems()
+    if not systems:
+        return [""], words
     default = _pyproject().get("tool", {}).get("harness", {}).get("default-system") or next(iter(systems), "")
     if not words or words[0].startswith("-"):
         return [default], words
@@ -118,14 +198,24 @@ def plugins(session: nox.Session) -> None:
 
 
 @nox.session
+def recipes(session: nox.Session) -> None:
+    """This project's files for CI services, with every step run as it is written. Words after -- go to pytest."""
+    install(session, "test", extras="all")
+    run(session, "python", "-m", "pytest", "tests/recipes/executed.py", "-p", "no:cacheprovider", *session.posargs)
+
+
+@nox.session
 def integration(session: nox.Session) -> None:
     """A system's suite: nox -s integration -- [SYSTEM|all] [PYTEST ARGS]. Default: the default system.
 
-    With --engine both it runs on every engine, and tests that do not end alike fail the session.
+    With --inside it runs in a container, within the stack's network. With --engine both it runs on every engine, and
+    tests that do not end alike fail the session.
     """
     install(session, "test", extras="all")
     systems, words = _chosen(session)
     both, words = _engine_both(words)
+    if both and INSIDE in words:
+        session.error("--inside needs a network of containers, which engine embedded has not; leave out --engine both")
     for name in systems:
         if both:
             _on_both(session, name, words)
@@ -166,18 +256,48 @@ def _exit(code: int) -> str:
 
 
 def run_suite(session: nox.Session, name: str, words: Sequence[str]) -> None:
-    """Run the suite of a system in a session of a project's own; its exit code is the last that the session says."""
+    """Run the suite of a system in a session of a project's own; its exit code is that of Nox, and its last words.
+
+    Args:
+        session: the session.
+        name: of the system, "" in a project that declares none.
+        words: for pytest.
+    """
     if code := _suite(session, name, words):
+        _ended.append(code)
         session.error(_exit(code))
 
 
 def _suite(session: nox.Session, name: str, words: Sequence[str], env: dict[str, str] | None = None) -> int:
     """Run the suite of a system and return its exit code."""
+    argv = ["python", "-m", "pytest", *([_systems()[name]["tests"], f"--system={name}"] if name else []), *words]
+    if INSIDE in words:
+        ours, others = split_words(words)
+        argv = ["harness", "test", *([f"--system={name}"] if name else []), *ours, "--", *others]
     try:
-        run(session, "python", "-m", "pytest", _systems()[name]["tests"], f"--system={name}", *words, env=env)
+        run(session, *argv, env=env)
     except CommandFailed as error:
         return error.return_code or 1
     return 0
+
+
+def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the words for ``harness test --inside``, and those for pytest in the container, in their order.
+
+    Options that both take, such as ``--engine``, are for the former.
+    """
+    flags = {f"--{name.replace('_', '-')}" for name in TAKERS["test"]}
+    ours: list[str] = []
+    others: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        if word in flags:
+            ours += [word, *([value] if (value := next(rest, None)) is not None else [])]
+        elif word == INSIDE or word.partition("=")[0] in flags:
+            ours.append(word)
+        else:
+            others.append(word)
+    return ours, others
 
 
 def _engine_both(words: Sequence[str]) -> tuple[bool, list[str]]:
@@ -281,9 +401,29 @@ def mutants(session: nox.Session) -> None:
 
 @nox.session
 def images(session: nox.Session) -> None:
-    """Make the base image that others are built on, for machines that reach no image registry."""
-    install(session)
-    run(session, "harness", "images.base", *session.posargs)
+    """Make the base image that others are built on; or: nox -s images -- save|load FILE, from one machine to another.
+
+    ``save`` builds the images of every system before. A base is made for machines that reach no image registry.
+    """
+    words = list(session.posargs)
+    if words[:1] not in (["save"], ["load"]):
+        install(session)
+        run(session, "harness", "images.base", *words)
+        return
+    install(session, "test", extras="all")
+    verb, *rest = words
+    if len(rest) != 1 or rest[0].startswith("-"):
+        session.error(f"nox -s images -- {verb} FILE: one name of a file was needed")
+    for stack in _stacks() if verb == "save" else ():
+        run(session, "harness", "build", *([f"--stack={stack}"] if stack else []))
+    run(session, "harness", f"images.{verb}", f"--file={rest[0]}")
+
+
+def _stacks() -> list[str]:
+    """Return the stacks of all systems, "" for the default one of a project that declares none."""
+    systems = _systems().values()
+    named = [stack for table in systems for stack in (table.get("default"), *table.get("stacks", ())) if stack]
+    return list(dict.fromkeys(named)) or [""]
 
 
 @nox.session
@@ -368,7 +508,7 @@ def campaign(session: nox.Session) -> None:
 
 @nox.session(python=False)
 def nightly(session: nox.Session) -> None:
-    """What is too long for every change: minimums, plugins, mutants, long runs, kills, engines, subjects, Podman."""
+    """What takes too long for every change: minimums, plugins, mutants, kills, engines, subjects, Podman, CI files."""
     for name, words in (
         ("minimums", ()),
         ("plugins", ()),
@@ -378,5 +518,6 @@ def nightly(session: nox.Session) -> None:
         ("integration", ("all", "--engine", "both")),
         ("subjects", ()),
         ("podman", ()),
+        ("recipes", ()),
     ):
         session.notify(name, words)

@@ -1,5 +1,8 @@
 """Run a system's suite against each of its mutants and check that the right tests are red, for the right reason.
 
+A mutant is a subject that is broken on purpose, or the stack with a file laid over it. One whose status is ``passed``
+is odd and not wrong: no test may be red.
+
 ``python -m integration_tests.mutants SYSTEM [MUTANT ...]``; exit code 1 when a mutant survives.
 """
 
@@ -36,13 +39,15 @@ class Verdict:
 def judge(name: str, expected: dict[str, Any], junit: Path) -> Verdict:
     """Compare what a run reported with what ``mutants.toml`` expects."""
     red: dict[str, tuple[str, str]] = {}
+    counted = 0
     for suite in JUnitXml.fromfile(str(junit)):
         for case in suite:
+            counted += not case.is_skipped
             for result in case.result:
                 if isinstance(result, Failure | Error):
                     status = "broken" if isinstance(result, Error) else "failed"
                     red.setdefault(case.name.partition("[")[0], (status, f"{result.message}\n{result.text}"))
-    problems = []
+    problems = [] if expected["status"] != "passed" or counted else ["no test was run"]
     for test, words in expected["caught"].items():
         if test not in red:
             problems.append(f"{test} did not notice")
@@ -51,20 +56,23 @@ def judge(name: str, expected: dict[str, Any], junit: Path) -> Verdict:
         elif words not in red[test][1]:
             problems.append(f"{test} does not say {words!r}")
     others = sorted(set(red) - set(expected["caught"]))
-    if expected.get("only") and others:
+    if others and (expected.get("only") or expected["status"] == "passed"):
         problems.append(f"{', '.join(others)} should not have noticed")
     said = next((red[test][1].splitlines()[0] for test in expected["caught"] if test in red), "")
     return Verdict(name, tuple(sorted(red)), said, tuple(problems))
 
 
-def run(system: str, name: str, declared: dict[str, Any], tests: str) -> Verdict:
-    """Run the suite of ``system`` with one mutant in place of its subject."""
+def run(system: str, name: str, declared: dict[str, Any], facts: dict[str, Any]) -> Verdict:
+    """Run the suite of ``system``, of which pyproject.toml has these facts, with one mutant in place of its subject."""
     expected = declared["mutants"][name]
     logs = ROOT / "logs" / "mutants" / system / name
     env = {**os.environ, **declared["environment"], **expected.get("environment", {})}
-    env[declared["variable"]] = f"mutants.{name}"
+    over = expected.get("over")
+    if not over:
+        env[declared["variable"]] = f"{declared.get('package', 'mutants')}.{name}"
     env["HARNESS_LOGS"] = str(logs.relative_to(ROOT))
-    argv = [sys.executable, "-m", "pytest", "-q", tests, f"--system={system}"]
+    argv = [sys.executable, "-m", "pytest", "-q", facts["tests"], f"--system={system}"]
+    argv += [f"--stack={facts['default']}{os.pathsep}{over}"] if over else []
     argv += ["-k", expected["select"]] if "select" in expected else []
     done = procs.run(argv, timeout=BUDGET, env=env, cwd=ROOT)
     junit = logs / "latest" / "junit.xml"
@@ -78,7 +86,7 @@ def main(argv: list[str]) -> int:
     """Run the mutants of a system; print a table; return 1 when one survived."""
     system, *chosen = argv
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    tests = pyproject["tool"]["harness"]["systems"][system]["tests"]
+    facts = pyproject["tool"]["harness"]["systems"][system]
     file = ROOT / "integration_tests" / system / "mutants.toml"
     if not file.is_file():
         print(f"system {system} declares no mutants: there is no {file}")
@@ -89,14 +97,16 @@ def main(argv: list[str]) -> int:
         return 2
     # Most of them wait most of the time.
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        looks = list(pool.map(lambda name: run(system, name, declared, tests), chosen or declared["mutants"]))
+        looks = list(pool.map(lambda name: run(system, name, declared, facts), chosen or declared["mutants"]))
     # Beside others a test may come too late that has nothing to do with the mutant; alone it does not.
-    verdicts = [run(system, look.mutant, declared, tests) if look.problems else look for look in looks]
+    verdicts = [run(system, look.mutant, declared, facts) if look.problems else look for look in looks]
     for look in looks:
         for problem in look.problems:
             print(f"{look.mutant}: looked at again, alone: {problem}")
     for verdict in verdicts:
-        print(f"{verdict.mutant}: {'SURVIVED' if verdict.problems else 'caught'} by {', '.join(verdict.caught_by)}")
+        passed = declared["mutants"][verdict.mutant]["status"] == "passed"
+        as_it_must = "passes, as it must" if passed else f"caught by {', '.join(verdict.caught_by)}"
+        print(f"{verdict.mutant}: {'SURVIVED' if verdict.problems else as_it_must}")
         print(f"  {verdict.said[:160]}")
         for problem in verdict.problems:
             print(f"  problem: {problem}")

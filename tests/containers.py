@@ -9,6 +9,7 @@ import sys
 import tarfile
 import tempfile
 from datetime import datetime
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,16 @@ COPY actor.py /actor.py
 ENV PYTHONDONTWRITEBYTECODE=1
 ENTRYPOINT ["python3", "-u", "/actor.py"]
 """
+PYTEST = ("pytest", "pluggy", "iniconfig", "packaging", "pygments")  # none of these is compiled
+PYTEST_DOCKERFILE = """\
+FROM {image}
+COPY site /site
+COPY pytest /usr/local/bin/pytest
+RUN chmod 755 /usr/local/bin/pytest
+ENV PYTHONPATH=/site
+WORKDIR /suite
+"""
+PYTEST_PROGRAM = "#!/usr/bin/python3\nimport sys, pytest\nsys.exit(pytest.main())\n"
 BUILD_BUDGET = 600.0
 FORWARDED = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
@@ -57,6 +68,23 @@ def actor_image(client: APIClient) -> str:
         if not client.images(name=tag):
             arguments = {"BASE": base, **{name: os.environ[name] for name in FORWARDED if name in os.environ}}
             said = build(client, tag, content, arguments)
+            assert client.images(name=tag), said
+    return tag
+
+
+def pytest_image(client: APIClient, image: str) -> str:
+    """Return the image of the actor with pytest in it, built when the engine does not have it."""
+    content = {"Dockerfile": PYTEST_DOCKERFILE.format(image=image).encode(), "pytest": PYTEST_PROGRAM.encode()}
+    for name in PYTEST:
+        for file in distribution(name).files or ():
+            path = Path(str(file.locate()))
+            if path.suffix != ".pyc" and ".." not in file.parts and path.is_file():
+                content[f"site/{file}"] = path.read_bytes()
+    digest = hashlib.sha256(b"\0".join(content[name] for name in sorted(content))).hexdigest()[:12]
+    tag = f"{NAME}-pytest:{digest}"
+    with locked(Path(tempfile.gettempdir()) / f"{NAME}-{os.getuid()}.lock", BUILD_BUDGET):
+        if not client.images(name=tag):
+            said = build(client, tag, content, {})
             assert client.images(name=tag), said
     return tag
 

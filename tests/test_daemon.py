@@ -58,7 +58,7 @@ def test_without_anything_it_is_the_default_socket(docker: Path) -> None:
     """Where nobody chose an engine it must be the default one, and be known as that."""
     for environ in ({"DOCKER_CONFIG": str(docker)}, {"HOME": str(docker)}, {"HOME": "/nonexistent"}):
         found = find_daemon(environ)
-        assert (found, found.configured, found.is_local) == (Daemon(DEFAULT_HOST, "default"), False, True)
+        assert (found, found.configured) == (Daemon(DEFAULT_HOST, "default"), False)
 
 
 def test_docker_host_is_first(docker: Path) -> None:
@@ -66,11 +66,7 @@ def test_docker_host_is_first(docker: Path) -> None:
     add_context(docker, "there", "tcp://10.0.0.1:2375")
     environ = {"DOCKER_CONFIG": str(docker), "DOCKER_CONTEXT": "there", "DOCKER_HOST": "tcp://192.0.2.1:2376"}
     found = find_daemon(environ)
-    assert (found, found.configured, found.is_local) == (
-        Daemon("tcp://192.0.2.1:2376", "DOCKER_HOST", verify=False),
-        True,
-        False,
-    )
+    assert (found, found.configured) == (Daemon("tcp://192.0.2.1:2376", "DOCKER_HOST", verify=False), True)
     secured = find_daemon({**environ, "DOCKER_CERT_PATH": "/keys", "DOCKER_TLS_VERIFY": "1"})
     assert secured == Daemon("tcp://192.0.2.1:2376", "DOCKER_HOST", "/keys", verify=True)
     assert secured.environment() == {
@@ -156,22 +152,6 @@ def test_podman_is_found_where_nobody_listens_at_dockers_socket(docker: Path, tm
             assert find_daemon(environ, default) == Daemon(default, "default")
         assert find_daemon(environ, default).host == own  # a socket that its server has left behind
     assert find_daemon(environ, default) == Daemon(default, "default")
-
-
-@pytest.mark.parametrize(
-    ("host", "local"),
-    [
-        ("unix:///run/docker.sock", True),
-        ("tcp://127.0.0.1:2375", True),
-        ("tcp://127.31.7.2:2375", True),
-        ("tcp://localhost:2375", True),
-        ("tcp://192.0.2.1:2375", False),
-        ("ssh://me@there", False),
-    ],
-)
-def test_an_engine_elsewhere_is_told(host: str, *, local: bool) -> None:
-    """Whether published ports can be reached here must be told by the address."""
-    assert Daemon(host, "a test").is_local is local
 
 
 # -- does it answer --------------------------------------------------------------------------------------------------
@@ -454,10 +434,14 @@ def test_a_dead_engine_that_was_asked_for_ends_the_run(plain: Project, tmp_path:
     assert not (plain.root / "logs").exists()
 
 
+FAR = "it is at no address of this machine's own"
+
+
 def test_an_engine_elsewhere_is_not_taken_by_itself(plain: Project) -> None:
     """An engine on another machine must not be chosen by ``auto``, and must be refused where it is asked for."""
     chosen, why = choose_engine(with_host(plain, "tcp://192.0.2.1:2375"))
     assert chosen == Embedded()
-    assert why == "auto: Docker engine tcp://192.0.2.1:2375 (DOCKER_HOST) is not on this machine"
-    with pytest.raises(ConfigError, match="is not on this machine"):
+    assert why == f"auto: Docker engine tcp://192.0.2.1:2375 (DOCKER_HOST) is not on this machine: {FAR}"
+    with pytest.raises(ConfigError, match="is not on this machine") as refused:
         Compose(Daemon("tcp://192.0.2.1:2375", "DOCKER_HOST")).check()
+    assert "--inside" in refused.value.hint

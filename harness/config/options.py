@@ -69,10 +69,22 @@ OPTIONS = {
         help="whether missing images are pulled: missing (default), never",
     ),
     "build": Option(key="build", default="changed", valid=("changed", "always", "never"), named="When to build:"),
+    "locked": Option(
+        key="locked",
+        kind=bool,
+        default="no",
+        named="Whether images are held to images.lock:",
+        help="refuse images that differ from images.lock, before anything is created",
+    ),
     "wait_timeout": Option(
         key="wait-timeout",
         named="--wait-timeout",
         help="how long a stack may take to settle, such as 90s (default: what its file says)",
+    ),
+    "inside_timeout": Option(
+        key="inside-timeout",
+        named="--inside-timeout",
+        help="how long what runs with --inside may take, such as 10m; then it is ended (default: as long as it takes)",
     ),
     "ttl": Option(
         key="ttl", default="12h", named="--ttl", help="how long it may stay unused, such as 30m (default 12h)"
@@ -126,15 +138,17 @@ TAKERS = {
         "local_build",
         "local",
         "restart_changed",
+        "locked",
         "wait_to_attach_debugger",
     ),
     "up": (*_STARTING, "ttl"),
-    "test": (*_STARTING, "keep"),
-    "run": (*_STARTING, "keep"),
+    "test": (*_STARTING, "keep", "inside_timeout"),
+    "run": (*_STARTING, "keep", "inside_timeout"),
     "watch": _STARTING,
     "config": (*_WHICH, "local_build", "addresses"),
-    "build": _WHICH,
-    **dict.fromkeys(("down", "ps", "logs", "endpoints", "doctor", "exec", "restart", "seed", "gc"), ("engine",)),
+    **dict.fromkeys(("build", "save"), _WHICH),
+    **dict.fromkeys(("down", "ps", "logs", "endpoints", "doctor", "exec", "restart"), ("engine",)),
+    **dict.fromkeys(("seed", "gc", "new", "load"), ("engine",)),
 }
 """Task, or ``pytest`` -> the options that it takes, in the order of its help."""
 

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from harness.config.options import OPTIONS, variable
+from harness.config.pins import read_pins
 from harness.config.sources import COMPOSE_FILES, with_env_file
+from harness.config.subjects import read_subjects
 from harness.durations import parse_duration
 from harness.errors import ConfigError, nearest
 
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from harness.config.pins import Pin
     from harness.config.sources import Sources
+    from harness.config.subjects import Subject
 
 TOP_KEYS: dict[str, type] = {
     "default-system": str,
@@ -33,10 +37,20 @@ TOP_KEYS: dict[str, type] = {
     "attach": dict,
     "env": dict,
     "overlays": dict,
+    "subjects": dict,
+    "pins": dict,
 }
 TOP_KEYS |= {option.key: option.kind for option in OPTIONS.values() if option.key and option.key not in TOP_KEYS}
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
-SYSTEM_KEYS = {"tests": str, "stacks": list, "default": str, "differences": dict}
+SYSTEM_KEYS = {
+    "tests": str,
+    "stacks": list,
+    "default": str,
+    "differences": dict,
+    "inside": str,
+    "inside-command": list,
+    "inside-reports": str,
+}
 
 
 @dataclass(frozen=True)
@@ -49,6 +63,9 @@ class System:
         stacks: names of its stacks.
         default: the stack used when none is named, "" when there is none.
         differences: test -> why its outcome may differ between engines.
+        inside: the service in whose container the suite runs with ``--inside``, "" for none.
+        inside_command: the suite as a command there, () for pytest with the folder of the suite.
+        inside_reports: what is copied out of the container after it, "" for nothing more.
     """
 
     name: str
@@ -56,6 +73,9 @@ class System:
     stacks: tuple[str, ...]
     default: str
     differences: Mapping[str, str] = field(default_factory=dict)
+    inside: str = ""
+    inside_command: tuple[str, ...] = ()
+    inside_reports: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,6 +104,7 @@ class Settings:
         env: variables for tests and commands, with placeholders for endpoints; None without such a table.
         overlays: Compose file -> the file that is laid over it wherever it is read.
         pull: whether images that the engine lacks are pulled: ``missing``, ``never``.
+        locked: whether images other than those of ``images.lock`` are refused.
         build: whether images are built: ``changed`` as far as needed, ``always`` also for what is up, ``never``.
         wait_timeout: seconds for a stack to settle in place of what its file says, None for that.
         ttl: seconds that a kept environment may stay unused.
@@ -91,8 +112,12 @@ class Settings:
         steady: seconds that a service which cannot be asked must have run to count as one that runs.
         restart_changed: whether services of what is up that changed since they were started are made again by a run.
         strict_variables: whether a variable of a stack file that is not set and has no default is an error.
+        subjects: subject -> where its image comes from, other than its file says.
+        pins: what must be the same wherever it is written.
         environ: the environment, for Compose and for services.
         origins: setting name -> where its value came from.
+        inside: the service in whose container a command runs, within the stack's network; "" for none.
+        inside_timeout: seconds that the command may take there, None for as long as it takes.
     """
 
     root: Path
@@ -116,14 +141,19 @@ class Settings:
     overlays: Mapping[Path, Path]
     pull: str
     build: str
+    locked: bool
     wait_timeout: float | None
     ttl: float
     keep_runs: int
     steady: float
     strict_variables: bool
     restart_changed: bool
+    subjects: Mapping[str, Subject]
+    pins: tuple[Pin, ...]
     environ: Mapping[str, str]
     origins: Mapping[str, str]
+    inside: str = ""
+    inside_timeout: float | None = None
 
     def stack_files(self, name: str) -> tuple[Path, ...]:
         """Return the Compose files of a stack, given by name or as files (has ``/`` or ends in .yml or .yaml).
@@ -219,6 +249,19 @@ def _check(table: Mapping[str, Any], keys: Mapping[str, type], where: str) -> li
     return problems
 
 
+def _check_inside(table: Mapping[str, Any], where: str) -> list[str]:
+    """Return what is wrong with how the suite of a system runs in a container."""
+    words, path, problems = table.get("inside-command", []), table.get("inside-reports", "/"), []
+    if isinstance(words, list) and not all(isinstance(word, str) and "\0" not in word for word in words):
+        problems.append(f"{where}: inside-command is {words!r}, a list of words was needed")
+    if isinstance(path, str) and not path.startswith("/"):
+        problems.append(f"{where}: inside-reports is {path!r}, the absolute path of a file or folder there was needed")
+    more = [key for key in ("inside-command", "inside-reports") if key in table]
+    if more and not table.get("inside"):
+        problems.append(f"{where}: {more[0]} says nothing without `inside`, the service in which the suite runs")
+    return problems
+
+
 def _systems(sources: Sources) -> tuple[System, ...]:
     where = f"{sources.pyproject}: [tool.harness]"
     problems = _check(sources.table, TOP_KEYS, where)
@@ -227,6 +270,7 @@ def _systems(sources: Sources) -> tuple[System, ...]:
         for name, table in tables.items():
             if isinstance(table, dict):
                 problems += _check(table, SYSTEM_KEYS, f"{where[:-1]}.systems.{name}]")
+                problems += _check_inside(table, f"{where[:-1]}.systems.{name}]")
             else:
                 problems.append(f"{where}: systems.{name} is no table")
     if problems:
@@ -238,6 +282,9 @@ def _systems(sources: Sources) -> tuple[System, ...]:
             stacks=tuple(map(str, table.get("stacks", ()))),
             default=table.get("default", ""),
             differences=table.get("differences", {}),
+            inside=table.get("inside", ""),
+            inside_command=tuple(map(str, table.get("inside-command", ()))),
+            inside_reports=table.get("inside-reports", ""),
         )
         for name, table in tables.items()
     )
@@ -451,6 +498,7 @@ def load_settings(
         addresses=values.text("addresses"),
         pull=values.text("pull"),
         build=values.text("build"),
+        locked=values.truth("locked"),
         networks=values.private_range("networks"),
         wait_timeout=values.seconds("wait_timeout"),
         ttl=values.seconds("ttl") or 0.0,
@@ -468,5 +516,8 @@ def load_settings(
         env=_env(sources),
         overlays=_overlays(sources, unwritten=unwritten),
         keep_runs=values.count("keep_runs"),
+        inside_timeout=values.seconds("inside_timeout"),
+        pins=read_pins(sources.table.get("pins", {}), sources.pyproject),
+        subjects=read_subjects(sources.table.get("subjects", {}), sources.root, sources.pyproject),
         origins=values.origins,
     )

@@ -12,6 +12,7 @@ from harness.engine.compose.plan import NAME as COMPOSE
 from harness.engine.process.driver import Embedded
 from harness.engine.process.plan import NAME as EMBEDDED
 from harness.errors import EngineUnreachableError
+from harness.locality import why_elsewhere
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,10 +25,14 @@ if TYPE_CHECKING:
 
 DRIVERS: dict[str, Callable[[Settings, Daemon | None], Driver]] = {
     ATTACH: lambda settings, _: Attach(settings),
-    COMPOSE: lambda settings, daemon: Compose(daemon or find_daemon(settings.environ)),
+    COMPOSE: lambda settings, daemon: _compose(settings, daemon or find_daemon(settings.environ)),
     EMBEDDED: lambda _, __: Embedded(),
 }
 """Engine -> what makes its driver, given the settings and the Docker engine that is in use already, if one is."""
+
+
+def _compose(settings: Settings, daemon: Daemon) -> Compose:
+    return Compose(daemon, inside=bool(settings.inside))
 
 
 def driver_of(service: ServicePlan | Known, engine: Driver) -> Driver:
@@ -51,8 +56,9 @@ def choose_engine(settings: Settings, kept: Mapping[str, str] | None = None) -> 
     for name, env in (kept or {}).items():
         return DRIVERS[name](settings, None), f"auto: {env} is up"
     daemon = find_daemon(settings.environ)
-    if not daemon.is_local and not settings.environ.get("CI"):
-        return Embedded(), f"auto: Docker engine {daemon.host} ({daemon.origin}) is not on this machine"
+    # On CI, and with --inside, nobody wants to be told of it by other results.
+    if not (settings.environ.get("CI") or settings.inside) and (why := why_elsewhere(daemon)):
+        return Embedded(), f"auto: Docker engine {daemon.host} ({daemon.origin}) is not on this machine: {why}"
     try:
         answer = ask(daemon, within=AUTO_BUDGET)
         problem = rootless(daemon, within=AUTO_BUDGET) if answer.is_podman else ""
@@ -63,4 +69,4 @@ def choose_engine(settings: Settings, kept: Mapping[str, str] | None = None) -> 
         return Embedded(), f"auto: no Docker engine answers at {daemon.host} ({daemon.origin}): {reason}"
     if problem:
         return Embedded(), f"auto: {problem}"
-    return Compose(daemon), f"auto: {answer} answers at {daemon.host} ({daemon.origin})"
+    return _compose(settings, daemon), f"auto: {answer} answers at {daemon.host} ({daemon.origin})"

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from harness.keeper.messages import Event, Explained, ServiceFacts
     from harness.procs import Finished
     from harness.readiness import Stop, Target
+    from harness.relay import Relay
     from harness.reporting import RunFolder
     from harness.sockets import Listener
     from harness.stack import Service, Stack, Tree
@@ -78,6 +79,7 @@ class Place(Protocol):
     folder: Path
     link: KeeperLink
     report: RunFolder
+    relay: Relay | None
 
     @property
     def lives(self) -> Lives:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.images.built import PREFIX
+from harness.images.records import short
 from harness.ownership.objects import STACK, sealed
 
 if TYPE_CHECKING:
@@ -44,12 +44,8 @@ class Identity:
         """Return the Compose project name of a stack."""
         slug = re.sub(r"[^a-z0-9]+", "-", Path(self.checkout).name.lower()).strip("-")[:20] or "project"
         run, stack = self.env.rpartition("-")[2], re.sub(r"[^a-z0-9_-]+", "-", stack.lower())
-        return f"{slug}-{_digest(self.checkout)}-{run}-{stack}"
+        return f"{slug}-{short(self.checkout)}-{run}-{stack}"
 
     def image(self, service: str) -> str:
         """Return the name of the image that this checkout builds for a service; another checkout has another."""
-        return f"{PREFIX}{re.sub(r'[^a-z0-9]+', '-', service.lower())}:{_digest(self.checkout)}"
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+        return f"{PREFIX}{re.sub(r'[^a-z0-9]+', '-', service.lower())}:{short(self.checkout)}"

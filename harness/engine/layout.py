@@ -91,6 +91,8 @@ class Layout:
         container_addresses: whether containers are reached at their own addresses.
         place: the scratch folder of services that run as another user.
         localhost: whether published ports are on 127.0.0.1, as the file says.
+        elsewhere: whether the containers' engine is on another machine: it sees no file of this one, and what it
+            publishes cannot be reached; each port is passed on by a relay.
     """
 
     engine: str
@@ -107,6 +109,7 @@ class Layout:
     container_addresses: bool = False
     place: Path = Path("/nonexistent")
     localhost: bool = False
+    elsewhere: bool = False
 
     def log_file(self, stack: str, service: str) -> Path:
         """Return where a log goes that a service writes itself, beside what it prints."""

@@ -59,6 +59,25 @@ class FileCopy:
 
 
 @dataclass(frozen=True)
+class HostFile:
+    """A file or folder of this machine that is copied into a container before its start.
+
+    Attributes:
+        source: where it is.
+        target: where it goes.
+        mode: its permissions there, None for those that it has here, with its owner's number.
+        uid: its owner, where ``mode`` is given.
+        gid: its group, likewise.
+    """
+
+    source: Path
+    target: str
+    mode: int | None = None
+    uid: int = 0
+    gid: int = 0
+
+
+@dataclass(frozen=True)
 class ServicePlan:
     """One service on an engine.
 
@@ -222,20 +241,26 @@ class ContainerPlan(ServicePlan):
         healthcheck: whether its file, or its image where that is known, declares one.
         health_off: whether its file switches off that of the image.
         variable: the variable that chooses its image, "" when none does.
+        strategy: how its image comes: ``declared``, ``build``, ``prebuilt`` or ``archive``.
+        commit: the commit that its image is built from, "" where that is not known.
         log_file: a file for a log that it writes itself, to be made before it starts; None for none.
         folders: folders to make before it starts.
         is_pulled: whether its file lets its image be pulled.
         hooks: what is run in it after each start, and before it is asked to end; None for nothing.
+        copied: files of this machine that are copied into it before its start, where its engine does not see them.
     """
 
     image: str = ""
     healthcheck: bool = False
     health_off: bool = False
     variable: str = ""
+    strategy: str = "declared"
+    commit: str = ""
     log_file: Path | None = None
     folders: tuple[Path, ...] = ()
     is_pulled: bool = True
     hooks: Hooks | None = field(default=None, repr=False)
+    copied: tuple[HostFile, ...] = ()
 
     contained: ClassVar[bool] = True
 
@@ -252,7 +277,8 @@ class ContainerPlan(ServicePlan):
             for when, listed in (("after its start", hooks["post_start"]), ("before its end", hooks["pre_stop"]))
             for hook in listed
         ]
-        return [f"  {self.service}: image {self.image}", *super().lines(), *told]
+        copied = [f"    {file.target} is a copy of {file.source}" for file in self.copied]
+        return [f"  {self.service}: image {self.image}", *super().lines(), *copied, *told]
 
 
 @dataclass(frozen=True)
@@ -276,12 +302,29 @@ class Image:
         builds: whether it is built first (under a name of this checkout).
         arguments: build arguments that its file does not give.
         variable: the variable that chooses it, "" when none does.
+        kind: what chose it: ``declared`` by its file, ``build``, ``prebuilt`` or ``archive``.
+        commit: the commit that is built, "" where that is not known.
     """
 
     name: str
     builds: bool = False
     arguments: Mapping[str, str] = field(default_factory=dict)
     variable: str = ""
+    kind: str = "declared"
+    commit: str = ""
+
+    @property
+    def strategy(self) -> str:
+        """How it comes: ``build`` whatever chose that, else its kind."""
+        return "build" if self.builds else "declared" if self.kind == "build" else self.kind
+
+
+@dataclass(frozen=True)
+class UnitTests:
+    """Unit tests in a build: the stage that runs them, and the path of their JUnit report in it."""
+
+    stage: str
+    report: str
 
 
 @dataclass(frozen=True)
@@ -292,6 +335,9 @@ class Recipe:
         image: its name.
         bases: services whose images are built before.
         text: its Dockerfile as it is built, None where that is not on this machine.
+        written: the same as its file has it.
+        stands: image as its Dockerfile names it -> the one that stands for it, where that is another.
+        platform: that of its service, "" for the engine's.
         is_rewritten: whether that is another than its file names.
         is_inline: whether the file has it between its own lines.
         ignored: what a list of files that it has for itself says, None without one.
@@ -301,12 +347,16 @@ class Recipe:
         of_client: keys of its build that only a client of the engine can serve.
         source: where the Dockerfile is, for people.
         section: the section ``build`` of its file, with what is added to it.
+        unit_tests: those that its build runs, None for none.
         alone: what Compose is told of a service that is built and has no container here.
     """
 
     image: str
     bases: frozenset[str] = frozenset()
     text: str | None = field(default=None, repr=False)
+    written: str | None = field(default=None, repr=False)
+    stands: Mapping[str, str] = field(default_factory=dict)
+    platform: str = ""
     is_rewritten: bool = False
     is_inline: bool = False
     ignored: str | None = field(default=None, repr=False)
@@ -316,6 +366,7 @@ class Recipe:
     of_client: tuple[str, ...] = ()
     source: str = ""
     section: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    unit_tests: UnitTests | None = None
     alone: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 

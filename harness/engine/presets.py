@@ -171,7 +171,8 @@ def within_reach(cluster: Cluster, argv: tuple[str, ...], user: User, place: Pat
     """Return a cluster and its server's command with programs that a user can reach, in ``place`` where need be."""
     if user.can_pass(cluster.install / "bin"):
         return cluster, argv
-    there = replace(cluster, elsewhere=place / f"postgres-{cluster.version}")
+    package = cluster.install.parent.name
+    there = replace(cluster, elsewhere=place / f"postgres-{cluster.version}" / package / cluster.install.name)
     return there, (str(there.place / "bin" / "postgres"), *argv[1:])
 
 

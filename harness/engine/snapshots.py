@@ -8,24 +8,21 @@ whose own time has changed.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.engine.sources import Source
+from harness.folders import OPENED, TICK, Folder, Ignored, digest_of, walk
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
 _LARGEST = 16 << 20  # bytes of a file whose content is compared
-_TICK = 50_000_000  # nanoseconds: no filesystem's clock is slower, but for those of whole seconds (FAT)
-_DIGEST = 8
 _NANO = 1e9
 _ALONE = -1
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 CHANGED, CAME, WENT = "changed", "came", "went"
 
@@ -47,25 +44,17 @@ class Change(NamedTuple):
 
 
 @dataclass
-class _Folder:
-    """A folder as it was: its time, the names in it that do not count, and name -> times, size and digest of files.
-
-    Of a time that is ``_ALONE`` only the files are looked at: others of that folder do not matter.
-    """
-
-    time: int
-    passed: list[str] = field(default_factory=list)
-    files: dict[str, list[Any]] = field(default_factory=dict)
-
-
-@dataclass
 class _Taken:
-    """A source as it was at some time: its folders, by their paths from ``base`` on."""
+    """A source as it was at some time: its folders, by their paths from ``base`` on.
+
+    Of each file its times, size and digest are noted. Of a folder whose time is ``_ALONE`` only the files are looked
+    at: others in it do not matter.
+    """
 
     source: Source
     at: int
     base: str
-    folders: dict[str, _Folder]
+    folders: dict[str, Folder]
 
     def files(self) -> Iterator[tuple[str, list[Any]]]:
         """Give the path of each file, and what was noted of it."""
@@ -74,30 +63,27 @@ class _Taken:
                 yield os.path.join(self.base, below, name), noted  # noqa: PTH118 - thousands of them
 
 
-class _Ignored:
-    """What a ``.dockerignore`` leaves out, as the SDK has it."""
+class _Counting:
+    """What counts of a source, and what is noted of its files."""
 
-    def __init__(self, text: str) -> None:
-        lines = [line.strip() for line in text.splitlines()]
-        self._lines = [line for line in lines if line and not line.startswith("#")]
-        self._exceptions = [line[1:].strip().lstrip("./") for line in self._lines if line.startswith("!")]
-        self._matcher: Any = None
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._ignored = Ignored(source.ignored)
 
-    def leaves_out(self, path: str) -> bool:
-        """Return whether it leaves out a path, which starts from its folder."""
-        if not self._lines:
-            return False
-        if self._matcher is None:
-            from docker.utils.build import PatternMatcher  # noqa: PLC0415 - a quarter of a second, only where needed
+    def enters(self, entries: Sequence[os.DirEntry[str]]) -> bool:
+        """Return whether a folder is none of a virtual environment."""
+        return not any(entry.name == "pyvenv.cfg" for entry in entries)
 
-            self._matcher = PatternMatcher(self._lines)
-        return bool(self._matcher.matches(path))
+    def counts(self, inner: str, *, is_folder: bool) -> bool:
+        """Return whether a path below it is a part of the source."""
+        path = self._source.path / inner
+        if is_folder:
+            return self._source.may_hold(path) and not self._ignored.leaves_out_folder(inner)
+        return self._source.counts(path) and not self._ignored.leaves_out(inner)
 
-    def leaves_out_folder(self, path: str) -> bool:
-        """Return whether it leaves out all of a folder: no exception may mean anything below that."""
-        return self.leaves_out(path) and not any(
-            "*" in exception.partition("/")[0] or exception.startswith(f"{path}/") for exception in self._exceptions
-        )
+    def note(self, entry: os.DirEntry[str]) -> list[Any]:
+        """Return the times and size of a file."""
+        return _noted(_stat(entry.path))
 
 
 class Snapshot:
@@ -121,7 +107,7 @@ class Snapshot:
         }
         made = cls(services, [_look(source) for source in numbers])
         for taken in made._taken:
-            _digest(taken, since=taken.at - _TICK)
+            _digest(taken, since=taken.at - TICK)
         return made
 
     def digest(self) -> None:
@@ -198,7 +184,7 @@ class Snapshot:
                     _source_of(one["source"]),
                     one["at"],
                     one["base"],
-                    {below: _Folder(*values) for below, values in one["folders"].items()},
+                    {below: Folder(*values) for below, values in one["folders"].items()},
                 )
                 for one in table["taken"]
             ],
@@ -216,46 +202,11 @@ def _source_of(written: Mapping[str, Any]) -> Source:
 def _look(source: Source) -> _Taken:
     at = time.time_ns()
     if not source.path.is_dir():
-        alone = _Folder(_ALONE)
+        alone = Folder(_ALONE)
         with contextlib.suppress(OSError):  # one that is not there yet may come
             alone.files[source.path.name] = _noted(source.path.stat())
         return _Taken(source, at, str(source.path.parent), {"": alone})
-    folders = {below: folder for below, folder, _ in _walk(source, _Ignored(source.ignored), "")}
-    return _Taken(source, at, str(source.path), folders)
-
-
-def _walk(source: Source, ignored: _Ignored, start: str) -> Iterator[tuple[str, _Folder, str]]:
-    """Give each folder of a source from ``start`` on, as it is."""
-    todo = [start]
-    while todo:
-        below = todo.pop()
-        path = source.path / below
-        try:
-            folder = _Folder(path.stat().st_mtime_ns)
-            with os.scandir(path) as entries:
-                listed = list(entries)
-        except OSError:
-            continue
-        if any(entry.name == "pyvenv.cfg" for entry in listed):
-            continue
-        for entry in listed:
-            inner = f"{below}/{entry.name}" if below else entry.name
-            if not _counts(source, ignored, inner, is_folder=entry.is_dir(follow_symlinks=False)):
-                folder.passed.append(entry.name)
-            elif entry.is_dir(follow_symlinks=False):
-                todo.append(inner)
-                folder.passed.append(entry.name)
-            else:
-                with contextlib.suppress(OSError):
-                    folder.files[entry.name] = _noted(_stat(entry.path))
-        yield below, folder, str(path)
-
-
-def _counts(source: Source, ignored: _Ignored, inner: str, *, is_folder: bool) -> bool:
-    path = source.path / inner
-    if is_folder:
-        return source.may_hold(path) and not ignored.leaves_out_folder(inner)
-    return source.counts(path) and not ignored.leaves_out(inner)
+    return _Taken(source, at, str(source.path), dict(walk(source.path, "", _Counting(source))))
 
 
 def _stat(path: str, folder: int | None = None) -> os.stat_result:
@@ -274,44 +225,36 @@ def _digest(taken: _Taken, *, since: int) -> None:
     """Note the contents of files that were written since a time."""
     for path, noted in taken.files():
         if not noted[3] and noted[0] >= since and noted[2] <= _LARGEST:
-            digest = _digest_of(path)
+            digest = digest_of(path)
             with contextlib.suppress(OSError):
                 if digest and _noted(_stat(path))[:3] == noted[:3]:
                     noted[3] = digest
-
-
-def _digest_of(path: str) -> str:
-    """Return the digest of a file's content, "" where it cannot be read."""
-    try:
-        return hashlib.blake2b(Path(path).read_bytes(), digest_size=_DIGEST).hexdigest()
-    except OSError:
-        return ""
 
 
 # -- compared --------------------------------------------------------------------------------------------------------
 
 
 def _changes(taken: _Taken) -> Iterator[Change]:
-    ignored, read = _Ignored(taken.source.ignored), taken.source.read
+    counting, read = _Counting(taken.source), taken.source.read
     for below, folder in taken.folders.items():
         path = os.path.join(taken.base, below) if below else taken.base  # noqa: PTH118 - thousands of them
         try:
-            handle = os.open(path, _FOLDER)
+            handle = os.open(path, OPENED)
         except OSError:
             for name in folder.files:
                 yield Change(Path(path, name), WENT, _time_above(path), read)
             continue
         try:
             yield from _changed_files(taken, folder, path, handle)
-            is_doubted = folder.time >= taken.at - _TICK
+            is_doubted = folder.time >= taken.at - TICK
             if folder.time != _ALONE and (is_doubted or os.fstat(handle).st_mtime_ns != folder.time):
-                yield from _came(taken, folder, below, ignored)
+                yield from _came(taken, folder, below, counting)
         finally:
             os.close(handle)
 
 
-def _changed_files(taken: _Taken, folder: _Folder, path: str, handle: int) -> Iterator[Change]:
-    read, doubted, look = taken.source.read, taken.at - _TICK, os.stat
+def _changed_files(taken: _Taken, folder: Folder, path: str, handle: int) -> Iterator[Change]:
+    read, doubted, look = taken.source.read, taken.at - TICK, os.stat
     for name, (modified, touched, size, digest) in folder.files.items():
         try:
             facts = look(name, dir_fd=handle)
@@ -324,7 +267,7 @@ def _changed_files(taken: _Taken, folder: _Folder, path: str, handle: int) -> It
         if facts.st_mtime_ns == modified and facts.st_ctime_ns == touched and modified < doubted:
             continue
         if facts.st_size == size:
-            if digest and _digest_of(os.path.join(path, name)) == digest:  # noqa: PTH118 - as above
+            if digest and digest_of(os.path.join(path, name)) == digest:  # noqa: PTH118 - as above
                 continue
             if not digest and facts.st_mtime_ns == modified:
                 continue
@@ -334,21 +277,21 @@ def _changed_files(taken: _Taken, folder: _Folder, path: str, handle: int) -> It
             yield Change(taken.source.path, CAME, taken.source.path.stat().st_ctime, read)
 
 
-def _came(taken: _Taken, folder: _Folder, below: str, ignored: _Ignored) -> Iterator[Change]:
+def _came(taken: _Taken, folder: Folder, below: str, counting: _Counting) -> Iterator[Change]:
     """Give what is new in a folder, and below folders that are new there."""
     known = {*folder.passed, *folder.files}
     with contextlib.suppress(OSError), os.scandir(os.path.join(taken.base, below)) as entries:  # noqa: PTH118
         for entry in entries:
             inner = f"{below}/{entry.name}" if below else entry.name
             is_folder = entry.is_dir(follow_symlinks=False)
-            if entry.name in known or not _counts(taken.source, ignored, inner, is_folder=is_folder):
+            if entry.name in known or not counting.counts(inner, is_folder=is_folder):
                 continue
             if not is_folder:
                 yield Change(Path(entry.path), CAME, entry.stat(follow_symlinks=False).st_ctime, taken.source.read)
                 continue
-            for _, come, path in _walk(taken.source, ignored, inner):
+            for lower, come in walk(taken.source.path, inner, counting):
                 for name, noted in come.files.items():
-                    yield Change(Path(path, name), CAME, noted[1] / _NANO, taken.source.read)
+                    yield Change(taken.source.path / lower / name, CAME, noted[1] / _NANO, taken.source.read)
 
 
 def _time_above(path: str) -> float:
@@ -363,10 +306,10 @@ def _holds(taken: _Taken, path: Path) -> bool:
     source = taken.source
     if path == source.path:
         return True
-    if taken.folders.get("", _Folder(0)).time == _ALONE or not path.is_relative_to(source.path):
+    if taken.folders.get("", Folder(0)).time == _ALONE or not path.is_relative_to(source.path):
         return False
     inner = path.relative_to(source.path)
     above = [source.path / folder for folder in inner.parents]
     if not source.counts(path) or not all(source.may_hold(folder) for folder in above if folder != source.path):
         return False
-    return not _Ignored(source.ignored).leaves_out(str(inner))
+    return not Ignored(source.ignored).leaves_out(str(inner))

@@ -3,6 +3,7 @@
 from harness.images.base import find_base, make_base
 from harness.images.bases import Basis, bases_of, dockerfile_of, idle_of
 from harness.images.dockerfiles import familiar
+from harness.images.git import check_out, git_folder
 from harness.images.making import (
     BASE_ARGUMENT,
     INSTALL_BUILDX,
@@ -16,7 +17,7 @@ from harness.images.making import (
     ensure_image,
     image_id,
 )
-from harness.images.subjects import Choice, choose, variable_of
+from harness.images.subjects import Choice, choose, variable_of, with_subjects
 
 __all__ = [
     "BASE_ARGUMENT",
@@ -30,14 +31,17 @@ __all__ = [
     "build_error",
     "builder",
     "builds_of",
+    "check_out",
     "choose",
     "choose_base",
     "dockerfile_of",
     "ensure_image",
     "familiar",
     "find_base",
+    "git_folder",
     "idle_of",
     "image_id",
     "make_base",
     "variable_of",
+    "with_subjects",
 ]

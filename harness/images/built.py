@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from harness.artifacts import is_missing
 from harness.daemon import in_words
-from harness.errors import BrokenStack
 from harness.images.names import plain
+from harness.images.records import checkout_named, is_of_checkout, short
 from harness.ownership.objects import CHECKOUT, CHECKOUT_PATH
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from docker import APIClient
 
 PREFIX = "harness-build/"
@@ -24,12 +26,19 @@ class BuiltImage:
     Attributes:
         name: its name and tag.
         size: its bytes, with those of layers that others have too.
-        checkout: real path of its checkout, "" of one that an earlier version built.
+        checkout: real path of its checkout, "" where that cannot be told; where several use it, one that is there.
+        id: of the image, which has a name by its checkout and one by what it is made of.
     """
 
     name: str
     size: int
     checkout: str
+    id: str = ""
+
+    @property
+    def is_of_checkout(self) -> bool:
+        """Whether its name is a checkout's, and not that of what it is made of."""
+        return is_of_checkout(self.name.rpartition(":")[2])
 
     @property
     def is_orphan(self) -> bool:
@@ -41,35 +50,32 @@ class BuiltImage:
         return f"image {self.name}{whose} ({self.size >> 20} MiB)"
 
 
-def built_images(client: APIClient) -> list[BuiltImage]:
-    """Return the images that were built for checkouts. Raises HarnessError as ``daemon.in_words`` does."""
+def built_images(client: APIClient, environ: Mapping[str, str] | None = None) -> list[BuiltImage]:
+    """Return the images that were built for checkouts, by each of their names.
+
+    Args:
+        client: of the engine.
+        environ: tells where the cache folder is, which knows more checkouts than the images do.
+
+    Raises:
+        HarnessError: as ``daemon.in_words`` does.
+    """
     with in_words("Images that were built"):
         listed: list[dict[str, Any]] = client.images(filters={"label": CHECKOUT})
-    return sorted(
-        (
-            BuiltImage(name, int(image.get("Size") or 0), (image.get("Labels") or {}).get(CHECKOUT_PATH, ""))
-            for image in listed
-            for name in map(plain, image.get("RepoTags") or ())
-            if name.startswith(PREFIX)
-        ),
-        key=lambda image: image.name,
-    )
+    return sorted((name for image in listed for name in names_of(image, environ or {})), key=lambda image: image.name)
 
 
-def remove_orphans(client: APIClient) -> dict[str, str]:
-    """Remove the images of checkouts that are gone; return image in words -> why it is still there, "" where it is not.
+def names_of(image: dict[str, Any], environ: Mapping[str, str]) -> list[BuiltImage]:
+    """Return the names of an image that are ours, each with whose it is."""
+    names = [name for name in map(plain, image.get("RepoTags") or ()) if name.startswith(PREFIX)]
+    size, builder = int(image.get("Size") or 0), (image.get("Labels") or {}).get(CHECKOUT_PATH, "")
+    users = {name: _user(name, builder, environ) for name in names if is_of_checkout(name.rpartition(":")[2])}
+    # By what it is made of it belongs to all who use it now: to the builder when nobody does.
+    shared = next((user for user in users.values() if not user or not is_missing(user)), builder)
+    return [BuiltImage(name, size, users.get(name, shared), str(image.get("Id"))) for name in names]
 
-    Only their own names are removed: an image that has another one, or a container, stays under that.
 
-    Raises HarnessError as ``daemon.in_words`` does.
-    """
-    reasons = {}
-    for image in built_images(client):
-        if image.is_orphan:
-            reasons[str(image)] = ""
-            try:
-                with in_words(image.name):
-                    client.remove_image(image.name)
-            except BrokenStack as error:  # such as a container that uses it
-                reasons[str(image)] = error.summary
-    return reasons
+def _user(name: str, builder: str, environ: Mapping[str, str]) -> str:
+    """Return the checkout that has this name for an image, which it has not built itself maybe; "" when unknown."""
+    tag = name.rpartition(":")[2]
+    return builder if short(builder) == tag else checkout_named(tag, environ)

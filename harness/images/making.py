@@ -41,7 +41,7 @@ PLUGIN_FOLDERS = tuple(
 )
 BASE_ARGUMENT = "BASE_IMAGE"
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
-_PROXY_VARIABLES = (*_PROXIES, *(name.lower() for name in _PROXIES))
+PROXY_VARIABLES = (*_PROXIES, *(name.lower() for name in _PROXIES))
 _LOG_LINES = 15
 _EXCERPT_LINES = 25  # BuildKit shows its Dockerfile after what a command has said
 _VERSION_BUDGET = 10.0
@@ -234,7 +234,7 @@ def build_arguments(service: Service, environ: Mapping[str, str], base: str | No
         return {}
     written = section.get("args") or {}
     names = set(written) if isinstance(written, dict) else {str(item).partition("=")[0] for item in written}
-    added = {name: environ[name] for name in _PROXY_VARIABLES if environ.get(name)}
+    added = {name: environ[name] for name in PROXY_VARIABLES if environ.get(name)}
     if base and base_argument(dockerfile_of(service)) is not None:
         added[BASE_ARGUMENT] = base
     return {name: value for name, value in added.items() if name not in names}

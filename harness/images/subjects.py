@@ -1,23 +1,25 @@
-"""Which image a service runs: the one its file declares, or what ``<SUBJECT>_CONTAINER`` says."""
+"""Which image a service runs: as ``<SUBJECT>_CONTAINER`` says, else its subject's table, else its file."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from harness.config.subjects import IMAGE
 from harness.errors import ConfigError, nearest
+from harness.images.git import folder_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from harness.stack import Service
+    from harness.config.subjects import Subject
+    from harness.stack import Service, Tree
 
-Kind = Literal["declared", "build", "prebuilt", "skip"]
-_PREBUILT = "prebuilt=NAME:TAG"
-_VALID = ("build", _PREBUILT, "skip")
-# A name and a tag or digest; what an image may really be called is the engine's to say.
-_IMAGE = re.compile(r"[^\s:@=]+(?::\d+/[^\s:@=]+)?(?::[\w.\-]+|@\w+:[0-9a-f]+|:[\w.\-]+@\w+:[0-9a-f]+)", re.ASCII)
+Kind = Literal["declared", "build", "prebuilt", "archive", "skip"]
+_PREBUILT, _ARCHIVE = "prebuilt=NAME:TAG", "archive=PATH"
+_VALID = ("build", _PREBUILT, _ARCHIVE, "skip")
 
 
 @dataclass(frozen=True)
@@ -25,15 +27,19 @@ class Choice:
     """What a service runs.
 
     Attributes:
-        kind: ``declared`` as its file says, ``build`` anew from its build section, ``prebuilt`` another image, ``skip``
-            it is not started.
+        kind: ``declared`` as its file says, ``build`` anew from its build section, ``prebuilt`` another image,
+            ``archive`` the image of an archive, ``skip`` it is not started.
         variable: the variable that decides, "" when none can.
         image: the image of a prebuilt one, else "".
+        archive: the archive, None for none.
+        commit: the commit that is built, "" where that is not known.
     """
 
     kind: Kind
     variable: str = ""
     image: str = ""
+    archive: Path | None = None
+    commit: str = ""
 
 
 def variable_of(service: Service) -> str:
@@ -52,8 +58,8 @@ def choose(service: Service, environ: Mapping[str, str]) -> Choice:
     variable = variable_of(service)
     value = environ.get(variable, "") if variable else ""
     if not value:
-        return Choice("declared", variable)
-    kind, equals, image = value.partition("=")
+        return _by_table(service.source, variable) if service.source else Choice("declared", variable)
+    kind, equals, rest = value.partition("=")
     if value == "skip":
         return Choice("skip", variable)
     if value == "build":
@@ -62,11 +68,58 @@ def choose(service: Service, environ: Mapping[str, str]) -> Choice:
                 f"{variable}=build: service {service.name!r} has no build section",
                 hint=f"set {variable}={_PREBUILT}, or write a build section",
             )
-        return Choice("build", variable)
+        return Choice("build", variable, commit=service.source.commit if service.source else "")
     if kind == "prebuilt" and equals:
-        if not _IMAGE.fullmatch(image):
-            raise ConfigError(f"{variable}={value}: {image!r} is no image with a tag; {_PREBUILT} was needed")
-        return Choice("prebuilt", variable, image)
+        if not IMAGE.fullmatch(rest):
+            raise ConfigError(f"{variable}={value}: {rest!r} is no image with a tag; {_PREBUILT} was needed")
+        return Choice("prebuilt", variable, rest)
+    if kind == "archive" and rest:
+        return Choice("archive", variable, archive=Path.cwd() / rest)
     raise ConfigError(
-        f"{variable}={value}: valid are {', '.join(_VALID)}{nearest(kind, ('build', 'prebuilt', 'skip'))}"
+        f"{variable}={value}: valid are {', '.join(_VALID)}{nearest(kind, ('build', 'prebuilt', 'archive', 'skip'))}"
     )
+
+
+def _by_table(subject: Subject, variable: str) -> Choice:
+    if subject.kind == "prebuilt":
+        return Choice("prebuilt", variable, subject.image)
+    if subject.kind == "archive":
+        return Choice("archive", variable, archive=subject.archive)
+    return Choice("build", variable, commit=subject.commit)
+
+
+def with_subjects(tree: Tree, subjects: Mapping[str, Subject], repositories: Path) -> Tree:
+    """Return a tree whose services know where their images come from, and are built as their subjects' tables say.
+
+    Args:
+        tree: as its files have it.
+        subjects: the tables.
+        repositories: folder of repositories.
+    """
+    if not subjects:
+        return tree
+
+    def sourced(service: Service) -> Service:
+        subject = subjects.get(service.settings.subject or service.name)
+        if subject is None:
+            return service
+        changed: dict[str, object] = {"source": subject}
+        if subject.section:
+            changed["compose"] = {**service.compose, "build": section_of(subject, repositories)}
+        return service.model_copy(update=changed)
+
+    stacks = [
+        stack.model_copy(
+            update={"services": tuple(map(sourced, stack.services)), "idle": tuple(map(sourced, stack.idle))}
+        )
+        for stack in tree.stacks
+    ]
+    return tree.model_copy(update={"stacks": tuple(stacks)})
+
+
+def section_of(subject: Subject, repositories: Path) -> dict[str, object]:
+    """Return the build section of a subject, its context a whole path."""
+    section = dict(subject.section)
+    if subject.git:
+        section["context"] = str(folder_of(subject, repositories) / section["context"])
+    return section

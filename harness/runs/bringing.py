@@ -17,13 +17,14 @@ from harness.engine.driver import PortTaken, act_by_keeper
 from harness.engine.fingerprint import part_of_addresses, parts_of
 from harness.engine.known import Known
 from harness.engine.layout import endpoints, free_port_of, refuse_remote
-from harness.errors import BrokenStack, HarnessError, relative
+from harness.errors import BrokenStack, ConfigError, HarnessError, relative
 from harness.keeper.messages import Acquire, AskExposed, Lease, Settled
 from harness.runs.changes import remember, remembered, seed_files, seeds_told, take
 from harness.runs.data import folders_of
 from harness.runs.files import Files
 from harness.runs.images import images_of
 from harness.runs.planning import Planned, only, store_for
+from harness.runs.relaying import connect, find_relay, listen
 from harness.runs.resetting import Resetting
 from harness.runs.settling import Settling
 from harness.runs.stack import Stack
@@ -87,6 +88,7 @@ class Bringing:
         self._recorded: set[str] = set()  # those that are settled
         self._started: list[Settling] = []
         self._since = time.time()
+        self._failed_first = ""
         self._seed_files: dict[str, dict[str, list[str]]] = {}  # stack -> what its seeds were planted from
 
     def bring(self, strangers: Mapping[tuple[int, str], Stranger]) -> dict[str, Known]:
@@ -104,6 +106,7 @@ class Bringing:
         """
         try:
             with full_disk_told(self._environment.folder):
+                find_relay(self._site.choice, self._environment)
                 layout = self._site.lay_out(strangers)
                 for stack in self._site.tree.stacks:  # all of them before anything is started
                     self._take_ports(stack, layout)
@@ -159,10 +162,16 @@ class Bringing:
             def bring(stack: Declared) -> dict[str, Known]:
                 add_guard(environment.check_kept)
                 add_guard(environment.check_wanted)
-                below = [known for name in stack.includes for known in results[name].result().values()]
+                if self._comes_first(stack):
+                    own = self._bring_first(stack, layout)
+                    return {**{known.service: known for known in settled_below(stack)}, **own}
+                below = settled_below(stack)
                 settled = {f"{known.stack}/{known.service}": known.endpoints for known in below}
                 own = self._bring_where_it_can_be(stack, replace(layout, settled=settled))
                 return {**{known.service: known for known in below}, **own}
+
+            def settled_below(stack: Declared) -> list[Known]:
+                return [known for name in stack.includes for known in results[name].result().values()]
 
             for stack in stacks:
                 results[stack.name] = pool.submit(bring, stack)
@@ -172,7 +181,26 @@ class Bringing:
                 environment.give_up()  # the pool waits for what they are at
                 raise
         # The stack at the bottom of the tree is the cause; those above it only pass its error on.
-        return [future.result() for future in results.values()][-1]
+        return [future.result() for future in self._by_cause(results)][-1]
+
+    def _by_cause(self, results: Mapping[str, Future[dict[str, Known]]]) -> list[Future[dict[str, Known]]]:
+        """Return the stacks with the one first that failed by itself, if one without which no other can settle did."""
+        first = [future for name, future in results.items() if name == self._failed_first]
+        return [*first, *results.values()]
+
+    def _comes_first(self, stack: Declared) -> bool:
+        """Return whether a stack comes up beside those that it sees, since they are reached by way of it only."""
+        return stack.waits and self._environment.relay is not None
+
+    def _bring_first(self, stack: Declared, layout: Layout) -> dict[str, Known]:
+        """Bring up the stack by way of which others are reached; when that fails, those are given up."""
+        try:
+            return self._bring_where_it_can_be(stack, layout)
+        except BaseException:
+            if not self._environment.news.stopped:
+                self._failed_first = stack.name
+                self._environment.give_up()
+            raise
 
     def _bring_where_it_can_be(self, stack: Declared, layout: Layout) -> dict[str, Known]:
         """Bring up one stack; with another free port for each that somebody took before its service had bound it."""
@@ -193,12 +221,21 @@ class Bringing:
     def _bring_stack(self, stack: Declared, layout: Layout) -> dict[str, Known]:
         """Bring up one stack, or use the one that is there."""
         answer = self._acquire(stack)
+        if stack.waits and not answer["build"]:
+            raise ConfigError(
+                f"Service {stack.services[0].name!r} is used by another run with --inside in this checkout now",
+                hint="wait for its end, or `harness down` first, so that each run has an environment of its own",
+            )
         layout, images = self._get_network_and_images(stack, layout, builds=answer["build"])
         plan = self._site.plan(stack, layout, images)
         choice = self._site.choice
+        if relay := self._environment.relay:
+            listen(relay, plan, self._say)
         parts = parts_of(stack, plan, choice.local, localhost=choice.is_localhost)
         if not answer["build"]:
             self._recorded.add(stack.name)
+            if relay:
+                relay.wait(ACQUIRE_BUDGET)  # who asks a stack that is up does so at once, and only once
             record = self._replace(stack, plan, layout, answer["record"], parts)
             planned = replace(self._planned(stack, plan, layout), seeds=plan.seeds)
             return self._use(planned, record, parts, layout)
@@ -211,15 +248,19 @@ class Bringing:
         contents.is_over(within=CONTENTS_BUDGET)
         remember(self._environment.folder, stack.name, snapshot)
         self._record(stack, known, parts)
+        if stack.waits:
+            waiting = known[stack.services[0].name]
+            if relay:
+                connect(relay, self._environment, waiting)
+            self._environment.inside.set_result(waiting)
         return known
 
     def _acquire(self, stack: Declared) -> Acquired:
         """Hold a stack; return the keeper's word whether it is to be built, and else what was recorded of it."""
         environment = self._environment
         alone = self._alone and stack is self._site.tree.root
-        answer = environment.link.ask(
-            Acquire(stack=stack.name, includes=list(stack.includes), alone=alone), timeout=ACQUIRE_BUDGET
-        )
+        includes = [] if self._comes_first(stack) else list(stack.includes)
+        answer = environment.link.ask(Acquire(stack=stack.name, includes=includes, alone=alone), timeout=ACQUIRE_BUDGET)
         for name in answer.get("record", {}).get("oneshots", ()):
             environment.lives.expect_end(stack.name, name)
         if answer["build"]:

@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from harness.daemon import connect, in_words
+from harness.daemon import connect, find_daemon, in_words
 from harness.engine.compose.launch import Launch
 from harness.engine.compose.plan import NAME
 from harness.engine.identity import Identity
@@ -14,9 +14,12 @@ from harness.engine.layout import dry_layout
 from harness.errors import BrokenStack, ConfigError, nearest
 from harness.images import image_id
 from harness.keeper.messages import Acquire
+from harness.ownership.objects import IMAGE
 from harness.runs.bringing import ACQUIRE_BUDGET
 from harness.runs.images import images_of, refuse_skipped
 from harness.runs.known import all_kept, checkout_of, services_of
+from harness.runs.locking import hold_to_lock
+from harness.runs.looking import Looking
 from harness.runs.opening import create
 from harness.runs.run import Run, running
 
@@ -26,7 +29,9 @@ if TYPE_CHECKING:
     from docker import APIClient
 
     from harness.config import Settings
+    from harness.engine.compose.standing import Standing
     from harness.runs.choice import Choice
+    from harness.stack import Tree
 
 
 def build_images(choice: Choice, say: Callable[[str], None], *, subject: str = "") -> dict[str, str]:
@@ -43,28 +48,10 @@ def build_images(choice: Choice, say: Callable[[str], None], *, subject: str = "
     """
     settings = choice.settings
     run = Run(choice, say)
-    if choice.engine.name != NAME:
-        raise ConfigError(
-            f"Engine {choice.engine.name!r} builds no images ({choice.why}); {NAME!r} was needed",
-            hint=f"give --engine {NAME}",
-        )
-    tree = choice.read(settings.default_stack())
-    refuse_skipped(tree, settings.environ)
+    tree = _tree_of_images(choice)
     run.plan(tree)
-    wanted = {
-        service.name
-        for stack in tree.stacks
-        for service in stack.services
-        if service.compose.get("build") and subject in ("", service.name, service.settings.subject)
-    }
-    if not wanted:
-        have = sorted(
-            {service.name for stack in tree.stacks for service in stack.services if service.compose.get("build")}
-        )
-        raise ConfigError(
-            f"No image of {subject or tree.root.name!r} is built; built are: {', '.join(have) or 'none'}"
-            f"{nearest(subject, have)}"
-        )
+    hold_to_lock(choice, tree)
+    wanted = _wanted(tree, subject)
     built: dict[str, str] = {}
     layout = dry_layout(tree, settings.environ, {}, NAME, local=choice.local)
     with running(run):
@@ -80,9 +67,61 @@ def build_images(choice: Choice, say: Callable[[str], None], *, subject: str = "
             containers = plan.containers
             names = tuple(name for name in containers.build if name in wanted) if containers else ()
             if containers and names:
-                Launch(environment, replace(plan, containers=replace(containers, build=names))).build(say)
+                launch = Launch(environment, replace(plan, containers=replace(containers, build=names)))
+                for name in launch.build(say):
+                    say(f"{name}: unchanged, no build")
                 built |= {name: identity.image(name) for name in names}
     return built
+
+
+def _tree_of_images(choice: Choice) -> Tree:
+    """Return the chosen stack with what it includes, on an engine that has images. Raises ConfigError."""
+    if choice.engine.name != NAME:
+        raise ConfigError(
+            f"Engine {choice.engine.name!r} builds no images ({choice.why}); {NAME!r} was needed",
+            hint=f"give --engine {NAME}",
+        )
+    tree = choice.read(choice.settings.default_stack())
+    refuse_skipped(tree, choice.settings.environ)
+    return tree
+
+
+def builds_any(choice: Choice) -> bool:
+    """Return whether an image of the chosen stack is built. Raises ConfigError: the engine has no images."""
+    return any(service.compose.get("build") for stack in _tree_of_images(choice).stacks for service in stack.services)
+
+
+def _wanted(tree: Tree, subject: str) -> set[str]:
+    """Return the services whose images are built, with this subject or name. Raises ConfigError where there is none."""
+    have = [service for stack in tree.stacks for service in stack.services if service.compose.get("build")]
+    wanted = {service.name for service in have if subject in ("", service.name, service.settings.subject)}
+    if not wanted:
+        names = sorted({service.name for service in have})
+        raise ConfigError(
+            f"No image of {subject or tree.root.name!r} is built; built are: {', '.join(names) or 'none'}"
+            f"{nearest(subject, names)}"
+        )
+    return wanted
+
+
+def explain_images(choice: Choice, *, subject: str = "") -> list[Standing]:
+    """Return how the images of the chosen stack stand, in the order in which they would be built. Nothing is done.
+
+    Args:
+        choice: what was asked for, and the engine.
+        subject: only the services with this subject, or this name; "" for all.
+
+    Raises:
+        ConfigError: the engine has no images, or nothing of that name is built.
+    """
+    settings = choice.settings
+    tree = _tree_of_images(choice)
+    choice.check(tree)
+    wanted = _wanted(tree, subject)
+    choice.engine.check()
+    with closing(connect(find_daemon(settings.environ))) as client:
+        looked = Looking(choice, tree, client)
+        return [standing for stack in tree.stacks for standing in looked.at(stack, wanted)[1].values()]
 
 
 def outdated(settings: Settings) -> list[str]:
@@ -100,7 +139,8 @@ def outdated(settings: Settings) -> list[str]:
 def _is_outdated(client: APIClient, container: str) -> bool:
     facts = client.inspect_container(container)
     try:
-        now = image_id(client, facts["Config"]["Image"])
+        config = facts["Config"]
+        now = image_id(client, (config.get("Labels") or {}).get(IMAGE) or config["Image"])
     except BrokenStack:
         return False
     return now is not None and now != facts["Image"]

@@ -13,9 +13,10 @@ from harness.engine.identity import Identity
 from harness.engine.layout import CONTAINER, LOCALHOST, Layout, Local, clashes, dry_layout, find_strangers
 from harness.engine.process.plan import NAME as EMBEDDED
 from harness.errors import ConfigError, nearest
+from harness.images import git_folder, with_subjects
 from harness.runs.images import images_of, refuse_skipped
 from harness.runs.known import all_kept, checkout_of
-from harness.stack import read_tree
+from harness.stack import read_tree, set_apart
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,13 +68,16 @@ class Choice:
     def read(self, stack: str) -> Tree:
         """Return the tree of a stack, by name or file. Raises ConfigError with all that is wrong with it."""
         settings = self.settings
-        return read_tree(
+        tree = read_tree(
             settings.stack_files(stack),
             settings.environ,
             profiles=settings.profiles,
             strict=settings.strict_variables,
             folder=settings.root,
+            wanted=settings.inside,
         )
+        tree = with_subjects(tree, settings.subjects, git_folder(settings.environ, settings.state))
+        return set_apart(tree, settings.inside) if settings.inside else tree
 
     def check(self, tree: Tree) -> tuple[dict[tuple[int, str], Stranger], list[ServicePlan]]:
         """Check that every stack of ``tree`` can be planned on this engine.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter
+from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from harness.keeper.messages import Explained, ServiceFacts
     from harness.ownership.ledger import LedgerRecord
     from harness.readiness import Asker
+    from harness.relay import Relay
     from harness.reporting import RunFolder
     from harness.runs.debugging import Debugger
     from harness.runs.resetting import Resetting
@@ -78,6 +80,10 @@ class Environment:
         self.debugger: Debugger | None = None
         # STACK/SERVICE -> its probes, made anew, as far as they tell more than that it has started.
         self.askers: dict[str, Callable[[], list[Asker]]] = {}
+        # The container in which something runs beside the services, once it waits for that.
+        self.inside: Future[Known] = Future()
+        # What passes on connections to services, where their engine is on another machine.
+        self.relay: Relay | None = None
         self.resets: dict[str, Resetting] = {}  # stack -> what brings back the seeded state of its services
         self._lock = threading.Lock()
         self._client: APIClient | None = None
@@ -238,6 +244,8 @@ class Environment:
         if self._closed:
             return []
         self._closed = True
+        if self.relay is not None:
+            self.relay.close()
         if self._client is not None:
             self._client.close()
         if self._keeper:  # what is still being made must be there, to be removed

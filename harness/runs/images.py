@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from harness.engine import Image
-from harness.errors import SkippedStack
-from harness.images import Choice, bases_of, build_arguments, choose, choose_base, dockerfile_of, idle_of
+from harness.engine.compose.plan import NAME
+from harness.engine.layout import process_of
+from harness.errors import ConfigError, SkippedStack
+from harness.images import (
+    Choice,
+    bases_of,
+    build_arguments,
+    check_out,
+    choose,
+    choose_base,
+    dockerfile_of,
+    git_folder,
+    idle_of,
+)
 from harness.images.making import base_argument
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from docker import APIClient
 
+    from harness.config import Settings
+    from harness.config.subjects import Subject
+    from harness.engine.layout import Local
     from harness.stack import Service, Stack, Tree
 
 
@@ -33,6 +50,38 @@ def refuse_skipped(tree: Tree, environ: Mapping[str, str]) -> None:
                 )
 
 
+def fetch_sources(tree: Tree, settings: Settings, local: Local, say: Callable[[str], None]) -> None:
+    """Have the commits that images of a tree's containers are built from in folders; each is fetched once.
+
+    Raises:
+        ConfigError: there is no git, no such repository or commit, or no such folder in it; or an archive is none.
+    """
+    folder = git_folder(settings.environ, settings.state)
+    for stack in tree.stacks:
+        for service in (*stack.services, *stack.idle):
+            if process_of(service, NAME, local):
+                continue
+            choice, subject = choose(service, settings.environ), service.source
+            if choice.archive:
+                from harness.images.archives import archived_id  # noqa: PLC0415 - where there is one
+
+                archived_id(choice.archive)
+            elif subject and subject.git and choice.kind == "build":
+                check_out(subject, folder, settings.environ, say)
+                _refuse_missing(subject, service.compose["build"])
+
+
+def _refuse_missing(subject: Subject, section: Mapping[str, Any]) -> None:
+    """Do nothing when a commit has what is built. Raises ConfigError."""
+    context = Path(section["context"])
+    for what, path in (("context", context), ("dockerfile", context / section["dockerfile"])):
+        if not (path.is_dir() if what == "context" else path.is_file()):
+            raise ConfigError(
+                f"{subject.where}: {what} {subject.section[what]!r} does not exist in commit {subject.commit}",
+                hint=f"{subject.repository} is checked out at {context if what == 'dockerfile' else path.parent}",
+            )
+
+
 def images_of(tree: Tree, stack: Stack, environ: Mapping[str, str], client: APIClient | None) -> dict[str, Image]:
     """Return what is decided about the image of each service of a stack and of those that it includes.
 
@@ -46,7 +95,7 @@ def images_of(tree: Tree, stack: Stack, environ: Mapping[str, str], client: APIC
 
     def builds(service: Service) -> bool:
         chosen = choices.get(service.name)
-        return bool(service.compose.get("build")) and not (chosen and chosen.kind == "prebuilt")
+        return bool(service.compose.get("build")) and not (chosen and chosen.kind in ("prebuilt", "archive"))
 
     names = [service.name for service in stack.services if builds(service)]
     bases = bases_of(tree, stack, names, environ, builds) if client else {}
@@ -60,5 +109,17 @@ def images_of(tree: Tree, stack: Stack, environ: Mapping[str, str], client: APIC
             own = {reference.name for reference in bases[service.name].services}
             base = choose_base(client, environ, dockerfile=dockerfile) if default not in own else None
         arguments = build_arguments(service, environ, base) if builds(service) else {}
-        images[service.name] = Image(choice.image or service.image, builds(service), arguments, choice.variable)
+        name = _archived(choice.archive, client) if choice.archive else choice.image
+        images[service.name] = Image(name or service.image, builds(service), arguments, choice.variable, choice.kind)
     return images
+
+
+def _archived(archive: Path, client: APIClient | None) -> str:
+    """Return the id of an archive's image, which the engine then has; without one as far as the archive tells."""
+    from harness.images.archives import archived_id, load_one  # noqa: PLC0415 - where there is one
+
+    if client:
+        return load_one(client, archive)
+    with contextlib.suppress(ConfigError):  # where it matters it is told before
+        return archived_id(archive)
+    return ""

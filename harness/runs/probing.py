@@ -117,7 +117,7 @@ class Probing:
                 probes.append((index, Probe(search=probe.search.model_copy(update={"indices": there}))))
             else:
                 probes.append((index, probe))
-        if probes or name in self.planned.oneshots:
+        if probes or name in self.planned.oneshots or self.planned.stack.waits:
             return probes
         if plan.has_health:
             return [(0, Probe(healthy=True))]

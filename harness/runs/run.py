@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from harness.clock import add_guard, lift_deadlines, remove_guard
 from harness.config import load_settings, read_sources
+from harness.engine.compose.plan import NAME as COMPOSE
 from harness.engine.proxies import Directly
 from harness.errors import BrokenStack, HarnessError, refuse_leftovers
 from harness.keeper.client import KeeperToBe
@@ -22,7 +23,9 @@ from harness.runs.bringing import Bringing
 from harness.runs.choice import Choice, choose
 from harness.runs.debugging import Debugger, find_terminal
 from harness.runs.evidence import note_failure
+from harness.runs.images import fetch_sources
 from harness.runs.known import all_kept, checkout_of
+from harness.runs.locking import hold_to_lock
 from harness.runs.opening import attach, create, join, new_environment
 from harness.runs.planning import Site
 from harness.runs.reuse import Reuse
@@ -77,7 +80,12 @@ class Run:
         self.settled: dict[str, Settling] = {}  # stack -> how it settled, or would have
 
     def plan(self, tree: Tree) -> dict[tuple[int, str], Stranger]:
-        """Check a tree as ``Choice.check`` does; return who is in the way of its ports."""
+        """Check a tree as ``Choice.check`` does; return who is in the way of its ports.
+
+        Sources that are elsewhere are fetched before. Raises ConfigError when they cannot be.
+        """
+        if self.choice.engine.name == COMPOSE:
+            fetch_sources(tree, self.settings, self.choice.local, self.say)
         strangers, planned = self.choice.check(tree)
         has_subject = any(service.settings.subject for stack in tree.stacks for service in stack.services)
         others = len(tree.stacks) == 1 and not has_subject and bool(self.settings.systems)  # such as a broker's stack
@@ -106,9 +114,11 @@ class Run:
         with self._keeper_to_be():
             tree = self.choice.read(name)
             engine, strangers = self.choice.engine, self.plan(tree)
+            hold_to_lock(self.choice, tree)
             environment = self.open()
         if self.choice.engine is not engine:
             strangers = self.plan(tree)
+            hold_to_lock(self.choice, tree)
         known = Bringing(self, Site(self.choice, environment, tree), alone=alone).bring(strangers)
         if not keep_includes:
             for included in tree.stacks[:-1]:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from harness.seeding import Surroundings
     from harness.stack import Seed
 
+_OTHERS_FIRST = 2.0  # seconds; a probe that has been asked may take its time to answer
+
 
 class Settling:
     """One stack on its way up.
@@ -259,6 +261,10 @@ class Settling:
         for _ in poll(self.up, wake=self.moved.subscribe()):
             if self.stop.stopped or self._may_start(name):
                 return
+        # What it waits for has the same time, and says what it lacks; that ends this wait.
+        for _ in poll(Deadline.after(_OTHERS_FIRST), wake=self.moved.subscribe()):
+            if self.stop.stopped:
+                return
         needed = ", ".join(self.planned.service(name).depends_on)
         raise BrokenStack(
             f"Service {name!r} was not started in {self.up.budget:g} s: it waits for {needed}", service=name
@@ -297,7 +303,7 @@ class Settling:
 
     def _await_ready(self, name: str, askers: list[Asker], deadline: Deadline) -> bool:
         """Wait until a service is ready, or done; return False when it has ended and is to be started again."""
-        if not askers and self.plans[name].ours:
+        if not askers and self.plans[name].ours and not self.stack.waits:
             self._steady[name] = now() + self.environment.settings.steady
         waited = wait_until_ready(
             askers,

@@ -227,6 +227,11 @@ class Stack:
         return tuple(self._known)
 
     @property
+    def known(self) -> tuple[Known, ...]:
+        """What is remembered of its services, included ones first."""
+        return tuple(self._known.values())
+
+    @property
     def stacks(self) -> frozenset[str]:
         """Its name, and those of the stacks that it includes."""
         return frozenset({self.name, *(known.stack for known in self._known.values())})

@@ -1,5 +1,6 @@
 """What should exist: stacks as frozen values, read from Compose files."""
 
+from harness.stack.apart import set_apart
 from harness.stack.compose import ANYWHERE, compose_environment, find_compose, show_config
 from harness.stack.model import (
     STORE_PORTS,
@@ -57,6 +58,7 @@ __all__ = [
     "login_of",
     "numbers_of",
     "read_tree",
+    "set_apart",
     "show_config",
     "store_of",
     "uses_data",

@@ -195,8 +195,8 @@ def _texts(node: yaml.Node | None) -> list[str]:
 # -- entries ---------------------------------------------------------------------------------------------------------
 
 
-def _folder(environ: Mapping[str, str]) -> Path | None:
-    """Return the folder of entries, None when there can be none."""
+def folder_of(environ: Mapping[str, str]) -> Path | None:
+    """Return the cache folder, made if need be; None when there can be none."""
     base = Path(environ.get("XDG_CACHE_HOME", ""))
     if not base.is_absolute():
         home = Path(environ.get("HOME", ""))
@@ -211,7 +211,7 @@ def _folder(environ: Mapping[str, str]) -> Path | None:
 
 def recall(key: str, environ: Mapping[str, str]) -> Any:  # noqa: ANN401 - JSON
     """Return what was kept under ``key``, None when nothing was, or not as it was written."""
-    folder = _folder(environ) if key else None
+    folder = folder_of(environ) if key else None
     if folder is None:
         return None
     path = folder / f"{key}{SUFFIX}"
@@ -233,7 +233,7 @@ def recall(key: str, environ: Mapping[str, str]) -> Any:  # noqa: ANN401 - JSON
 
 def keep(key: str, value: object, environ: Mapping[str, str]) -> None:
     """Keep ``value`` under ``key``, if it can be: nobody depends on it."""
-    folder = _folder(environ) if key else None
+    folder = folder_of(environ) if key else None
     if folder is None:
         return
     content = json.dumps(value).encode()

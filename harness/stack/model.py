@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self, TypeV
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
+from harness.config.subjects import Subject  # noqa: TC001 - the model has it at run time
 from harness.durations import parse_duration
 from harness.errors import nearest
 
@@ -196,6 +197,14 @@ Permission = Literal[
 """What a service may not have unless its ``x-harness.allow`` names it (``external``: volumes and networks)."""
 
 
+class UnitTests(Frozen):
+    """Unit tests that a stage of a build runs: it writes their report and exit code; a later stage fails on that."""
+
+    stage: Annotated[str, Field(min_length=1)]
+    report: Annotated[str, Field(pattern=r"^/.*[^/]$")]
+    """The JUnit report, as the stage sees it."""
+
+
 class ServiceSettings(Frozen):
     """``x-harness`` of a service."""
 
@@ -215,6 +224,8 @@ class ServiceSettings(Frozen):
     allow: tuple[Permission, ...] = ()
     log_file: Annotated[str, Field(pattern=r"^/.*[^/]$")] | None = None
     """The file, as a container sees it, to which the service writes a log of its own."""
+    unit_tests: UnitTests | None = Field(default=None, alias="unit-tests")
+    """The unit tests that its build runs."""
 
 
 class Timeouts(Frozen):
@@ -412,6 +423,8 @@ class Service(Frozen):
     """``embedded`` or ``local`` -> where its command is written, if Compose merged it with another file's."""
     compose: dict[str, Any] = Field(default_factory=dict, repr=False)
     """Its table as Compose merged and normalised it, for engines that give it to Compose again."""
+    source: Subject | None = Field(default=None, repr=False, exclude=True)
+    """Where its image comes from, as the table of its subject says; ``compose`` has that one's section ``build``."""
 
     def port(self, number: int) -> Port | None:
         """Return the port that ``number`` means, None for none."""
@@ -447,6 +460,8 @@ class Stack(Frozen):
     networks: dict[str, Any] = Field(default_factory=dict, repr=False)
     configs: dict[str, Any] = Field(default_factory=dict, repr=False)
     secrets: dict[str, Any] = Field(default_factory=dict, repr=False)
+    waits: bool = False
+    """Whether its services do nothing by themselves: they wait for commands to be run in them."""
 
     @property
     def folder(self) -> Path:

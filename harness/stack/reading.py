@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -115,6 +115,7 @@ def read_tree(
     profiles: Iterable[str] = (),
     strict: bool = False,
     folder: Path | None = None,
+    wanted: str = "",
 ) -> Tree:
     """Read a stack and all that it includes.
 
@@ -125,6 +126,7 @@ def read_tree(
         strict: whether a variable that is not set and has no default is a problem; else it is "", as with Compose, and
             that is among the notes of its stack.
         folder: where the command is given; its ``.env`` goes before those of the files' folders, as with Compose.
+        wanted: a service that is one of its stack whatever its profiles, "" for none.
 
     Raises:
         ConfigError: with all problems of all files, each with file and line.
@@ -140,9 +142,8 @@ def read_tree(
             problems += problem_list
     failed = [unit for unit in sound if unit.error and not _said_below(unit, unit.error)]
     problems += [_place_error(unit, error) for unit in failed for error in _apart(unit.error)]
-    active = set(profiles)
     stacks: dict[str, Stack] = {}
-    _build(root, stacks, active, problems, environ)
+    _build(root, stacks, _Active(set(profiles), wanted), problems)
     tree = Tree(stacks=tuple(stacks.values()))
     if not problems:
         problems += _check_references(tree, units.values())
@@ -338,14 +339,22 @@ def _line_of_item(source: Source, key: str, text: str) -> int:
     return 1
 
 
-def _build(
-    unit: _Unit, stacks: dict[str, Stack], active: set[str], problems: list[str], environ: Mapping[str, str]
-) -> None:
+class _Active(NamedTuple):
+    """Which services are started: those without profiles, of these, and one by its name."""
+
+    profiles: set[str]
+    wanted: str
+
+    def has(self, service: Service) -> bool:
+        return not service.profiles or service.name == self.wanted or bool(self.profiles & set(service.profiles))
+
+
+def _build(unit: _Unit, stacks: dict[str, Stack], active: _Active, problems: list[str]) -> None:
     """Make the stack of a unit, after those of its includes."""
     if unit.name in stacks:
         return
     for included in unit.includes:
-        _build(included, stacks, active, problems, environ)
+        _build(included, stacks, active, problems)
     foreign = {name for included in unit.includes for name in included.document.get("services", {})}
     # Of these no container is wanted; nobody waits for one.
     off = {name for name, table in (unit.document.get("services") or {}).items() if _is_off(table)}
@@ -361,7 +370,7 @@ def _build(
         if service:
             needed = {name: how for name, how in service.depends_on.items() if name not in off}
             service = service.model_copy(update={"merged": _merged(service, unit.sources), "depends_on": needed})
-        if service and name not in off and (not service.profiles or active & set(service.profiles)):
+        if service and name not in off and active.has(service):
             services.append(service)
         elif service and service.compose.get("build"):
             idle.append(service)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from harness import procs
 from harness.engine.proxies import exceptions
 from harness.errors import BROKEN_STACK, TEST_RESIDUE, BrokenStack, ConfigError
 from harness.runs.choice import choose
+from harness.runs.inside import run_inside, service_of
 from harness.runs.orphans import end_left_by_command
 from harness.runs.run import Run, running
 from harness.runs.variables import check, of_endpoints, taken, told
@@ -20,10 +22,16 @@ if TYPE_CHECKING:
     from harness.runs.stack import Stack
 
 
+def inside(settings: Settings) -> Settings:
+    """Return settings with which a command runs in the container that the system has for that. Raises ConfigError."""
+    return replace(settings, inside=service_of(settings))
+
+
 def run_command(settings: Settings, say: Callable[[str], None], argv: Sequence[str]) -> int:
     """Start what is missing of the chosen stack, run a command with its endpoints in its environment; then clear up.
 
-    What was up before stays up. Signals are passed on to the command's process group.
+    What was up before stays up. Signals are passed on to the command's process group. With ``inside`` the command runs
+    in a container that joins the stack's network, as ``run_inside`` has it.
 
     Returns:
         The command's own code (128 + n for signal n); where it ended well, 12 when a service had died under it, and 13
@@ -36,6 +44,8 @@ def run_command(settings: Settings, say: Callable[[str], None], argv: Sequence[s
     """
     if not argv:
         raise ConfigError("No command was given; words after -- were needed", hint="harness run -- COMMAND WORD ...")
+    if settings.inside:
+        return run_inside(settings, say, argv)
     if not shutil.which(argv[0], path=settings.environ.get("PATH")):
         raise ConfigError(f"Command {argv[0]!r} was not found in PATH, or cannot be executed")
     run = Run(choose(settings), say)

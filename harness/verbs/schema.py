@@ -7,6 +7,8 @@ from typing import Any
 
 from harness.config import SYSTEM_KEYS, TOP_KEYS
 from harness.config.options import OPTIONS
+from harness.config.pins import PIN_KEYS
+from harness.config.subjects import BUILD_KEYS, KINDS, SUBJECT_KEYS
 from harness.errors import ConfigError, nearest
 from harness.stack.model import ServiceSettings, StackSettings
 
@@ -65,6 +67,13 @@ def _table() -> dict[str, Any]:
         "additionalProperties": False,
         "properties": {key: dict(_TYPES[kind]) for key, kind in SYSTEM_KEYS.items()},
     }
+    properties["subjects"] = {"type": "object", "additionalProperties": _subject()}
+    pin = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {key: dict(_TYPES[kind]) for key, kind in PIN_KEYS.items()},
+    }
+    properties["pins"] = {"type": "object", "additionalProperties": pin}
     properties["attach"] = {"type": "object", "additionalProperties": dict(_TYPES[dict])}
     properties["overlays"] = dict(_TYPES[dict])
     properties["systems"] = {"type": "object", "additionalProperties": system}
@@ -74,4 +83,20 @@ def _table() -> dict[str, Any]:
         "type": "object",
         "additionalProperties": False,
         "properties": properties,
+    }
+
+
+def _subject() -> dict[str, Any]:
+    """Return what the table of a subject may have: one source, and what goes with it."""
+    values = {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}
+    build = {key: dict(_TYPES[kind]) for key, kind in BUILD_KEYS.items()} | {"args": values}
+    properties = {key: dict(_TYPES[kind]) for key, kind in SUBJECT_KEYS.items()} | build
+    properties["build"] = {"type": "object", "additionalProperties": False, "properties": build}
+    properties["commit"] = {"type": "string", "pattern": "^[0-9a-f]{40}$"}
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": properties,
+        "oneOf": [{"required": [kind]} for kind in KINDS],
+        "dependentRequired": {"git": ["commit"]},
     }

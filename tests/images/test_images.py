@@ -31,6 +31,7 @@ from harness.stack import Service
 from harness.stack.model import ServiceSettings
 
 DEFAULT = "debian:bookworm-slim"
+VALID = "valid are build, prebuilt=NAME:TAG, archive=PATH, skip"
 
 
 class Engine:
@@ -119,6 +120,7 @@ def test_the_variable_is_named_for_the_subject_or_else_the_service(
             Choice("prebuilt", "KAFKA_CONTAINER", "h.example:5000/k:4"),
         ),
         ({"KAFKA_CONTAINER": "prebuilt=k@sha256:0af"}, Choice("prebuilt", "KAFKA_CONTAINER", "k@sha256:0af")),
+        ({"KAFKA_CONTAINER": "archive=/a/k=1.tar"}, Choice("archive", "KAFKA_CONTAINER", archive=Path("/a/k=1.tar"))),
         ({"kafka_container": "skip"}, Choice("declared", "KAFKA_CONTAINER")),
     ],
 )
@@ -135,13 +137,22 @@ def test_a_service_without_x_harness_runs_what_its_file_declares() -> None:
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ("biuld", "KAFKA_CONTAINER=biuld: valid are build, prebuilt=NAME:TAG, skip; did you mean 'build'?"),
+        (
+            "biuld",
+            f"KAFKA_CONTAINER=biuld: {VALID}; did you mean 'build'?",
+        ),
         (
             "prebuild=a:1",
-            "KAFKA_CONTAINER=prebuild=a:1: valid are build, prebuilt=NAME:TAG, skip; did you mean 'prebuilt'?",
+            f"KAFKA_CONTAINER=prebuild=a:1: {VALID}; did you mean 'prebuilt'?",
         ),
-        ("Skip ", "KAFKA_CONTAINER=Skip : valid are build, prebuilt=NAME:TAG, skip; did you mean 'skip'?"),
-        ("prebuilt", "KAFKA_CONTAINER=prebuilt: valid are build, prebuilt=NAME:TAG, skip; did you mean 'prebuilt'?"),
+        (
+            "Skip ",
+            f"KAFKA_CONTAINER=Skip : {VALID}; did you mean 'skip'?",
+        ),
+        (
+            "prebuilt",
+            f"KAFKA_CONTAINER=prebuilt: {VALID}; did you mean 'prebuilt'?",
+        ),
         ("prebuilt=", "KAFKA_CONTAINER=prebuilt=: '' is no image with a tag; prebuilt=NAME:TAG was needed"),
         (
             "prebuilt=kafka",
@@ -360,7 +371,15 @@ def test_a_dockerfile_that_is_not_here_is_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "folder", ["images/kafka", "images/opensearch", "images/ioc", "integration_tests/forwarder/subject"]
+    "folder",
+    [
+        "images/kafka",
+        "images/opensearch",
+        "images/ioc",
+        "integration_tests/forwarder/subject",
+        "integration_tests/search/subject",
+        "integration_tests/search/tests",
+    ],
 )
 def test_our_own_dockerfiles_take_a_base(folder: str) -> None:
     """Without it they could not be built where no registry is reached."""
@@ -370,6 +389,9 @@ def test_our_own_dockerfiles_take_a_base(folder: str) -> None:
         "FROM ${BASE_IMAGE}",
         "FROM ${BASE_IMAGE} AS jars",
         "FROM ${BASE_IMAGE} AS venv",
+        "FROM ${BASE_IMAGE} AS base",
+        "FROM base AS test",
+        "FROM base",
     }
 
 

@@ -95,6 +95,15 @@ def test_a_service_that_never_gets_ready_is_named_with_what_was_seen(project: Pr
     assert caught.value.hint == "a longer time is given by x-harness.timeouts.ready in s.yaml"
 
 
+def test_of_a_service_and_one_that_waits_for_it_the_first_is_named(project: Project) -> None:
+    """When the time of a stack is up, what is told must be what a service lacks, not that another waits for it."""
+    slow, waits = web(60), web(compose={"depends_on": {"slow": {"condition": "service_healthy"}}})
+    project.stack("s", {"waits": waits, "slow": slow}, **{"x-harness": {"timeouts": {"up": "1500ms"}}})
+    with running(project.run()) as run, pytest.raises(BrokenStack) as caught:
+        run.bring("s")
+    assert caught.value.summary.startswith("Service 'slow' did not settle in 1.")
+
+
 def test_output_that_is_no_utf8_is_kept_and_shown(project: Project) -> None:
     """A log must hold a service's bytes as they were; an error must show them escaped."""
     data = b"\xff\xfe caf\xe9 \x1b[31m\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from harness.engine.compose.plan import NAME, plan_stack
 from harness.engine.driver import act_by_keeper
 from harness.engine.layout import process_of
 from harness.errors import ConfigError, HarnessError
+from harness.locality import why_elsewhere
 from harness.stack import find_compose
 
 if TYPE_CHECKING:
@@ -37,12 +38,21 @@ ROOTFUL = (
     "as root: `systemctl start podman.socket`, then DOCKER_HOST=unix:///run/podman/podman.sock; or --engine embedded"
 )
 
+ELSEWHERE = "use --inside, with which tests run in a container there; or an engine that is on this machine"
+
 
 @dataclass(frozen=True)
 class Compose:
-    """Services as containers of a Docker engine."""
+    """Services as containers of a Docker engine.
+
+    Attributes:
+        daemon: the engine.
+        inside: whether what uses the services runs in a container beside them, so that the engine may be elsewhere.
+        name: the name of this engine.
+    """
 
     daemon: Daemon
+    inside: bool = False
     name: str = NAME
 
     @cached_property
@@ -53,11 +63,12 @@ class Compose:
         return False
 
     def check(self) -> None:
-        """See that the engine answers, is on this machine, and that there is a Compose to drive it."""
-        if not self.daemon.is_local:
+        """See that the engine answers, can be used from here, and that there is a Compose to drive it."""
+        if not self.inside and (why := why_elsewhere(self.daemon)):
             raise ConfigError(
-                f"Docker engine {self.daemon.host} ({self.daemon.origin}) is not on this machine, "
-                "and its published ports could not be reached; remote engines are not supported yet"
+                f"Docker engine {self.daemon.host} ({self.daemon.origin}) is not on this machine ({why}), "
+                "and its published ports could not be reached",
+                hint=ELSEWHERE,
             )
         if ask(self.daemon).is_podman and (problem := rootless(self.daemon)):
             raise ConfigError(problem, hint=ROOTFUL)
@@ -70,6 +81,9 @@ class Compose:
     def plan(self, tree: Tree, name: str, layout: Layout, identity: Identity, images: Mapping[str, Image]) -> StackPlan:
         """Return what a stack is as containers."""
         here = [service.name for service in tree.stack(name).services if process_of(service, NAME, layout.local)]
+        if self.elsewhere:
+            layout = replace(layout, elsewhere=True)
+            self._refuse_beside(here, layout)
         if self._is_podman and here:
             raise ConfigError(
                 f"Service {here[0]!r} cannot be a local process on Podman (--local, --local-build): it makes the "
@@ -78,6 +92,25 @@ class Compose:
             )
         logs = log_drivers.PODMAN if self._is_podman else log_drivers.DOCKER
         return plan_stack(tree, name, layout, identity, images, logs)
+
+    @property
+    def elsewhere(self) -> str:
+        """Why the engine is taken to be on another machine, "" when it is not."""
+        return why_elsewhere(self.daemon)
+
+    def _refuse_beside(self, here: Sequence[str], layout: Layout) -> None:
+        """Do nothing when nothing of this machine is to be in the containers' network. Raises ConfigError."""
+        where = f"Docker engine {self.daemon.host} ({self.daemon.origin}) is not on this machine ({self.elsewhere})"
+        if here:
+            raise ConfigError(
+                f"Service {here[0]!r} cannot be a local process (--local, --local-build): {where}, and containers "
+                "there could not reach it"
+            )
+        if layout.container_addresses:
+            raise ConfigError(
+                f"addresses = container: {where}, so no container's address can be reached from here",
+                hint="leave it out: each service has an address of this machine, and a relay passes on what goes there",
+            )
 
     def launch(self, plan: StackPlan, place: Place) -> Launch | None:
         """Return Compose at work, None when all services of the stack are local processes."""

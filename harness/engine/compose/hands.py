@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import select
 import signal
 import sys
 import tarfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import procs
 from harness.clock import Deadline
 from harness.daemon import cause_of, is_no_answer
+from harness.engine.compose.unpacking import Chunks, unpack
 from harness.errors import EngineUnreachableError, HarnessError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from docker import APIClient
 
+COPY_BUDGET = 600.0
 UNREAD = 128 + signal.SIGPIPE
-_HEADER = 8  # "Attach to a container", stream format: stream, three zeros, length as 32 bits
+HEADER = 8  # "Attach to a container", stream format: stream, three zeros, length as 32 bits
 
 
 @contextlib.contextmanager
@@ -85,15 +86,15 @@ def attach(client: APIClient, container: str, argv: Sequence[str]) -> int:
             data = b""
             while chunk := raw.recv(1 << 16):
                 data += chunk
-                while len(data) >= _HEADER and len(data) >= _HEADER + int.from_bytes(data[4:_HEADER]):
-                    size = int.from_bytes(data[4:_HEADER])
+                while len(data) >= HEADER and len(data) >= HEADER + int.from_bytes(data[4:HEADER]):
+                    size = int.from_bytes(data[4:HEADER])
                     to = streams.get(data[0], sys.stdout)
                     try:
-                        to.buffer.write(data[_HEADER : _HEADER + size])
+                        to.buffer.write(data[HEADER : HEADER + size])
                         to.flush()
                     except BrokenPipeError:
                         return UNREAD
-                    data = data[_HEADER + size :]
+                    data = data[HEADER + size :]
         return int(client.exec_inspect(created["Id"])["ExitCode"] or 0)
 
 
@@ -107,10 +108,10 @@ def _read(stream: Any, deadline: Deadline) -> tuple[bytes, bytes, bool]:  # noqa
             break
         data += chunk
     parts = {1: b"", 2: b""}
-    while len(data) >= _HEADER:
-        kind, size = data[0], int.from_bytes(data[4:_HEADER])
-        parts[2 if kind == 2 else 1] += data[_HEADER : _HEADER + size]  # noqa: PLR2004 - standard error
-        data = data[_HEADER + size :]
+    while len(data) >= HEADER:
+        kind, size = data[0], int.from_bytes(data[4:HEADER])
+        parts[2 if kind == 2 else 1] += data[HEADER : HEADER + size]  # noqa: PLR2004 - standard error
+        data = data[HEADER + size :]
     return parts[1], parts[2], ended
 
 
@@ -129,19 +130,26 @@ def exists(client: APIClient, container: str, path: str) -> bool:
 
 def copy_out(client: APIClient, container: str, path: str, to: Path) -> Path:
     """Copy a file or folder of a container to ``to`` and return that. Raises HarnessError when there is none."""
+    copy_within(client, container, path, to, Deadline.after(COPY_BUDGET))
+    return to
+
+
+def copy_within(client: APIClient, container: str, path: str, to: Path, deadline: Deadline) -> list[str]:
+    """Copy a file or folder of a container, which may have ended, to ``to``; return what of it was refused, in words.
+
+    Raises:
+        HarnessError: there is none, it cannot be written, or does not come before the deadline.
+        EngineUnreachableError: the engine did not answer.
+    """
     with told(f"{path} cannot be copied"):
         chunks, facts = client.get_archive(container, path)
-        archive = io.BytesIO(b"".join(chunks))
-    top = facts["name"]
-    with tarfile.open(fileobj=archive) as files:
-        for member in files.getmembers():
-            inner = os.path.relpath(member.name, top)
-            target = to if inner == "." else to / inner
-            if member.isdir():
-                target.mkdir(parents=True, exist_ok=True)
-            elif member.isfile() and not inner.startswith(".."):
-                target.parent.mkdir(parents=True, exist_ok=True)
-                source = files.extractfile(member)
-                target.write_bytes(source.read() if source else b"")
-                target.chmod(member.mode & 0o777)
-    return to
+        try:
+            with (
+                contextlib.closing(chunks),
+                tarfile.open(fileobj=io.BufferedReader(Chunks(chunks, deadline)), mode="r|") as archive,
+            ):
+                return unpack(archive, facts["name"], to)
+        except (OSError, tarfile.TarError) as error:
+            if is_no_answer(error):
+                raise
+            raise HarnessError(f"{path} cannot be copied: {getattr(error, 'strerror', None) or error}") from error

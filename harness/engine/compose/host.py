@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 EXPLAIN_BUDGET = 5.0
 LOOK_BUDGET = 2.0
+KNOCK_BUDGET = 5.0
 _DNS_OF_ENGINE = "127.0.0.11"  # Docker's own resolver, in every container on a network that was made
 
 
@@ -104,7 +105,8 @@ class ContainerHost:
 class Silence:
     """Whether anything listens in a container, once it has been asked in vain for a while, or has accepted.
 
-    The proxy of a published port accepts for a container in which nothing listens; who asks on keeps it busy.
+    The proxy of a published port accepts for a container in which nothing listens; who asks on keeps it busy. So does a
+    relay, which is asked to try from where it makes connections.
     """
 
     def __init__(self, place: Place, plan: ServicePlan) -> None:
@@ -131,6 +133,8 @@ class Silence:
             self._container, self._look_from, self._first_process = facts["container"], now() + YOUNG, 0
         if now() < self._look_from and not early:
             return ""
+        if self._place.relay:
+            return self._place.relay.knock(self._plan.service, end.right, KNOCK_BUDGET)
         self._first_process = self._first_process or self._pid()
         silent = is_silent(self._first_process, self._container, end.right)
         return f"{end}: nothing listens on port {end.right} in the container" if silent else ""

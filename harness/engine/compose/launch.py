@@ -16,10 +16,14 @@ from harness.daemon import in_words
 from harness.engine.compose import subnets
 from harness.engine.compose.building import Building
 from harness.engine.compose.calls import FOLDER, argv_of, environment_of
+from harness.engine.compose.copies import archive_of
+from harness.engine.compose.override import write
 from harness.errors import BrokenStack, HarnessError
 from harness.images import ensure_image, image_id
 from harness.images.built import PREFIX
+from harness.images.records import Records
 from harness.keeper.messages import Compose, StartCreated, StopCompose
+from harness.ownership.objects import IMAGE
 from harness.refusals import why_not_started
 from harness.stack import ANYWHERE
 
@@ -63,6 +67,7 @@ class Launch:
         folder.mkdir(mode=0o700, exist_ok=True)
         self.override = folder / f"{plan.stack}.override.yaml"
         self.log = folder / f"{plan.stack}.log"
+        self._ids = folder / f"{plan.stack}.images.yaml"
         artifacts.write_atomically(self.override, self.containers.override)
         self._failed: BrokenStack | None = None
         self._waiting: set[str] = set()
@@ -91,12 +96,34 @@ class Launch:
                     images[plan.image] = client.inspect_image(plan.image)
             image = images[plan.image]
             check = (image.get("Config") or {}).get("Healthcheck") or {}
-            self.place.report.image(plan.image, image["Id"])
+            self._note(plan, image)
             declared = bool(check.get("Test")) and check.get("Test") != ["NONE"]
             has_check = plan.healthcheck or (declared and not plan.health_off)
             prepared[plan.service] = replace(plan, healthcheck=has_check)
+        self._fix({plan.service: (plan.image, images[plan.image]["Id"]) for plan in self.plan.in_containers})
         services = tuple(prepared.get(plan.service, plan) for plan in self.plan.services)
         return replace(self.plan, services=services)
+
+    def _note(self, plan: ContainerPlan, image: dict[str, Any]) -> None:
+        """Write down for the run which image a service runs."""
+        settings = self.place.settings
+        last = Records(str(settings.root.resolve()), settings.environ).last(plan.image) or {}
+        self.place.report.image(
+            plan.image,
+            image["Id"],
+            stack=plan.stack,
+            service=plan.service,
+            strategy=plan.strategy,
+            size=image.get("Size"),
+            created=image.get("Created"),
+            commit=plan.commit,
+            fingerprint=last.get("fingerprint", "") if last.get("id") == image["Id"] else "",
+        )
+
+    def _fix(self, images: dict[str, tuple[str, str]]) -> None:
+        """Have Compose create containers by the ids of images: a name may stand for another one by then."""
+        services = {name: {"image": id_, "labels": {IMAGE: image}} for name, (image, id_) in images.items()}
+        artifacts.write_atomically(self._ids, write({"services": services}))
 
     def _get(self, client: Any, plan: ContainerPlan) -> None:  # noqa: ANN401 - as in ``prepare``
         """Have the engine have a service's image. Raises BrokenStack."""
@@ -112,9 +139,9 @@ class Launch:
                 hint="`harness build`, or leave out --no-build",
             )
 
-    def build(self, say: Callable[[str], None]) -> None:
-        """Build what is built. Raises BrokenStack with the last lines of the log."""
-        Building(self.place, self.plan, self.override).build(say)
+    def build(self, say: Callable[[str], None]) -> list[str]:
+        """Build what is built; return the services whose images were there. Raises BrokenStack."""
+        return Building(self.place, self.plan, self.override).build(say)
 
     def begin(self, names: Sequence[str], first: Collection[str], news: Callable[[], None], timeout: float) -> None:
         """Create services, and start those of them that come ``first``; returns at once.
@@ -136,6 +163,9 @@ class Launch:
         # Compose would start one after the other, and knows nothing of probes; the keeper starts many at once.
         # Whoever starts a service with hooks waits for them.
         free = self.containers.free - hooks.keys()
+        # What is copied into a container must be there before it starts, and comes from here.
+        filled = [plan for plan in self.plan.in_containers if plan.service in names and plan.copied]
+        free = free - {plan.service for plan in filled}
         at_once = [name for name in names if name in first and name in free]
         self._waiting = set(names) - set(at_once)
         self._created = False
@@ -146,6 +176,8 @@ class Launch:
         def create() -> None:
             try:
                 self._up(words, budget, _Made(graces, hooks, at_once))
+                for plan in filled:
+                    self._fill(plan)
             except BrokenStack as error:
                 self._failed = error
             except HarnessError as error:
@@ -163,6 +195,18 @@ class Launch:
             raise self._error(answer["code"], last_lines(self.log, 12, begun))
         if answer["refused"]:
             raise self._not_started(answer["refused"])
+
+    def _fill(self, plan: ContainerPlan) -> None:
+        """Copy into a container that is created what it has of this machine. Raises HarnessError."""
+        with in_words(f"Service {plan.service!r}: its files cannot be copied into the container"):
+            try:
+                archive = archive_of(plan.copied)
+            except OSError as error:
+                raise BrokenStack(
+                    f"Service {plan.service!r}: {error.filename} cannot be copied: {error.strerror}",
+                    service=plan.service,
+                ) from error
+            self.place.client.put_archive(f"{self.containers.project}-{plan.service}-1", "/", archive)
 
     def start(self, name: str, up: Deadline, stop: Stop) -> None:
         """Start a service that did not come first, once it is created. Raises BrokenStack when it cannot be."""
@@ -229,7 +273,7 @@ class Launch:
         return self.place.link.ask(
             Compose(
                 stack=self.plan.stack,
-                argv=argv_of(self.place, self.containers, [self.override], words),
+                argv=argv_of(self.place, self.containers, [self.override, self._ids], words),
                 env=environment_of(self.place, self.containers, {}),
                 cwd=ANYWHERE,
                 log=str(log),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness.engine import keys
 from harness.engine.compose import lint, log_drivers, subnets
+from harness.engine.compose.copies import Copies, copies_of
 from harness.engine.compose.override import Replaced, Reset, write
 from harness.engine.compose.recipes import recipe_of, steps_of
 from harness.engine.layout import endpoints, moved_ports, process_of, variables, visible_ports
@@ -39,6 +40,7 @@ ENVIRONMENT = "harness-environment"  # the key of the environment's network wher
 _OF_NETWORKS = ("driver", "driver_opts", "enable_ipv4", "enable_ipv6", "ipam", "labels")
 _ADDRESSES = frozenset(["ipv4_address", "ipv6_address", "link_local_ips", "mac_address"])
 HOOKS = ("post_start", "pre_stop")
+WAITS = ("sleep", "2147483647")  # for ever, nearly, as everybody's ``sleep`` understands it
 # Capabilities that Docker gives by default and that hardly any service of a test needs.
 DROPPED = ("AUDIT_WRITE", "MKNOD", "NET_RAW", "SETFCAP", "SETPCAP", "SYS_CHROOT")
 # Keys of a service that are wholly in its container once that is created, or are seen to by the keeper. With any other
@@ -117,6 +119,10 @@ def plan_stack(
             built.append(service.name)
         plans.append(replace(_plan_container(stack, service, image, layout, environment), ready=ready))
         override["services"][service.name] = _service(tree, stack, service, layout, identity, image)
+        if stack.waits:
+            override["services"][service.name] |= _waiting(service)
+    if layout.elsewhere:
+        plans = [_filled(stack, plan, override["services"], problems, notes) for plan in plans]
     if volumes := _volumes(tree, stack, identity):
         override["volumes"] = volumes
     notes += _keep_logs(stack, override["services"], logs)
@@ -274,8 +280,10 @@ def _plan_container(
         grace=grace_of(stack, service),
         image=image.name,
         healthcheck=service.has_healthcheck,
-        health_off=bool(service.compose.get("healthcheck")) and not service.has_healthcheck,
+        health_off=stack.waits or (bool(service.compose.get("healthcheck")) and not service.has_healthcheck),
         variable=image.variable,
+        strategy=image.strategy,
+        commit=image.commit,
         log_file=layout.log_file(stack.name, service.name) if service.settings.log_file else None,
         folders=folders_to_make(service),
         is_pulled=service.compose.get("pull_policy") != "never",
@@ -320,7 +328,9 @@ def _service(
         override["container_name"] = Reset()
     if written.get("build"):
         if image.builds:
-            override["build"] = _build_keys(image, labels, identity)
+            added = _build_keys(image, labels, identity)
+            of_table = service.source is not None and bool(service.source.section)
+            override["build"] = Replaced(_with_added(written["build"], added)) if of_table else added
         else:
             override["build"] = Reset()
     override["pull_policy"] = "never"
@@ -342,6 +352,35 @@ def _service(
     if service.has_settings and not written.get("privileged"):
         override |= _restricted(written)
     return override
+
+
+def _filled(
+    stack: Stack, plan: ServicePlan, services: dict[str, dict[str, Any]], problems: list[str], notes: list[str]
+) -> ServicePlan:
+    """Return a plan with copies of the files that its engine does not see, and take them back in the override."""
+    service = stack.service(plan.service)
+    if service is None or not isinstance(plan, ContainerPlan):
+        return plan
+    copies = copies_of(stack, service)
+    problems += copies.problems
+    notes += copies.notes
+    services[plan.service] |= _without_files(service, copies)
+    return replace(plan, copied=copies.files, log_file=None, folders=())
+
+
+def _without_files(service: Service, copies: Copies) -> dict[str, Any]:
+    """Return what takes back the files of this machine, where copies take their place, and what nobody could reach."""
+    taken: dict[str, Any] = {key: Replaced([dict(grant) for grant in left]) for key, left in copies.grants.items()}
+    if service.compose.get("volumes") or service.settings.log_file:
+        taken["volumes"] = Replaced([dict(mount) for mount in copies.mounts])
+    return taken | ({"ports": Replaced([])} if service.compose.get("ports") else {})
+
+
+def _waiting(service: Service) -> dict[str, Any]:
+    """Return what a container has that does nothing but wait for commands, whatever its file and image say."""
+    written = service.compose
+    waiting: dict[str, Any] = {"entrypoint": Replaced(list(WAITS)), "healthcheck": Replaced({"disable": True})}
+    return waiting | {key: Reset() for key in ("command", "depends_on", "links") if written.get(key)}
 
 
 def _keep_logs(stack: Stack, services: Mapping[str, dict[str, Any]], logs: LogDrivers) -> list[str]:

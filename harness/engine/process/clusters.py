@@ -13,6 +13,7 @@ from harness import procs
 from harness.artifacts import private_folder
 from harness.engine.users import has_name, naming, unprivileged
 from harness.errors import BrokenStack, HarnessError
+from harness.stack import cache
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -64,16 +65,21 @@ def lay_down(cluster: Cluster, data: Path, user: User | None, scratch: Path, env
 
 def install(cluster: Cluster) -> None:
     """Copy the programs to where they are to be run from, if that is another place than where they are."""
-    target = cluster.place
-    if target == cluster.install or target.is_dir():
+    if cluster.place == cluster.install or cluster.place.is_dir():
         return
+    package, target = cluster.install.parent, cluster.place.parents[1]
     with tempfile.TemporaryDirectory(prefix="install-", dir=target.parent) as made:
         copy = Path(made) / "copy"
+        programs = copy / package.name / cluster.install.name
         for name in ("lib", "share"):
-            shutil.copytree(cluster.install / name, copy / name, symlinks=True)
-        (copy / "bin").mkdir()
+            shutil.copytree(cluster.install / name, programs / name, symlinks=True)
+        (programs / "bin").mkdir()
         for name in _PROGRAMS:
-            shutil.copy2(cluster.install / "bin" / name, copy / "bin" / name)
+            shutil.copy2(cluster.install / "bin" / name, programs / "bin" / name)
+        # What the programs are linked to is beside their package, and found there from where they are.
+        libraries = package.with_name(f"{package.name}.libs")
+        if libraries.is_dir():
+            shutil.copytree(libraries, copy / libraries.name, symlinks=True)
         for folder, _, files in os.walk(copy):
             for path in (Path(folder), *(Path(folder, name) for name in files)):
                 path.chmod(path.stat().st_mode | 0o055)
@@ -87,14 +93,9 @@ def _own(path: Path, user: User | None) -> None:
 
 
 def _cache(environ: Mapping[str, str]) -> Path | None:
-    base = Path(environ.get("XDG_CACHE_HOME", ""))
-    if not base.is_absolute():
-        home = Path(environ.get("HOME", ""))
-        if not home.is_absolute():
-            return None
-        base = home / ".cache"
+    base = cache.folder_of(environ)
     try:
-        return private_folder(private_folder(base / "harness") / "clusters")
+        return private_folder(base / "clusters") if base else None
     except HarnessError:
         return None
 

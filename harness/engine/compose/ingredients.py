@@ -1,0 +1,153 @@
+"""What the image of a service is made of now: its Dockerfile, arguments, folders, and the images that it stands on."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.daemon import in_words
+from harness.errors import nearest
+from harness.images import image_id
+from harness.images.contexts import Held, look
+from harness.images.dockerfiles import declared_arguments, familiar, references
+from harness.images.fingerprint import Ingredients, digest
+from harness.images.making import PROXY_VARIABLES
+from harness.ownership.objects import CHECKOUT, CHECKOUT_PATH
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from docker import APIClient
+
+    from harness.engine.plan import Recipe
+
+_COMMIT = re.compile(r"#[0-9a-f]{40}(?::|$)")
+# Keys of a build that do not decide what comes out of it, and those that are told otherwise here.
+_NO_MATTER = frozenset(["cache_from", "cache_to", "pull", "no_cache", "secrets", "ssh", "provenance", "sbom"])
+_TOLD = frozenset(["context", "dockerfile", "dockerfile_inline", "args", "additional_contexts", "labels"])
+
+_PREDEFINED = frozenset([*PROXY_VARIABLES, "ALL_PROXY", "all_proxy", "FTP_PROXY", "ftp_proxy"])
+
+
+def ingredients_of(
+    recipe: Recipe,
+    client: APIClient,
+    environ: Mapping[str, str],
+    made_here: Callable[[str], str | None] = lambda _: "",
+) -> Ingredients:
+    """Return what an image is made of.
+
+    Args:
+        recipe: how it is built.
+        client: of the engine that has the images that it stands on.
+        environ: variables of the build: values of arguments, and where the cache folder is.
+        made_here: returns what stands for an image by its name where that is built here, and so is told by what it is
+            made of and not by its id: "" where that is not known, None where it is nothing certain.
+
+    Raises:
+        HarnessError: the engine does not answer.
+    """
+    section = recipe.section
+    doubts = [f"{key}: true" for key in ("no_cache", "pull") if section.get(key)]
+    given = {name: environ.get(name) if value is None else str(value) for name, value in _arguments(section).items()}
+    arguments = {name: value for name, value in given.items() if value is not None and name not in PROXY_VARIABLES}
+    text = recipe.written
+    if text is None:
+        doubts.append("its Dockerfile is not on this machine")
+    elif from_afar := re.search(r"^\s*ADD\s+(?:--\S+\s+)*\"?(?:https?|git)[:@]\S+", text, re.MULTILINE | re.IGNORECASE):
+        doubts.append(f"line {text[: from_afar.start()].count(chr(10)) + 1} adds what is not on this machine")
+
+    def id_of(name: str) -> str | None:
+        stands = made_here(name)
+        return image_id(client, name) if stands == "" else stands
+
+    contexts = _contexts(recipe, environ, doubts)
+    bases = _bases(recipe, arguments, id_of, doubts) if text is not None else {}
+    unread = [path for held in contexts.values() for path in held.unread]
+    doubts += [f"{path} cannot be read" for path in unread[:1]]
+    return Ingredients(
+        lines=tuple(map(digest, (text or "").splitlines())),
+        arguments={name: digest(value) for name, value in arguments.items()},
+        bases=bases,
+        settings=_settings(recipe),
+        contexts=contexts,
+        doubts=tuple(doubts),
+    )
+
+
+def _arguments(section: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(section.get("args") or {})
+
+
+def undeclared_told(service: str, recipe: Recipe) -> list[str]:
+    """Say which arguments a file gives to a build whose Dockerfile knows nothing of them: builders pass them over."""
+    if recipe.written is None:
+        return []
+    known = declared_arguments(recipe.written)
+    return [
+        f"warning: service {service!r}: {recipe.source} declares no build argument {name!r} (ARG {name}), so that it "
+        f"changes nothing{nearest(name, known)}"
+        for name in _arguments(recipe.section)
+        if name not in known and name not in _PREDEFINED and not name.startswith("BUILDKIT_")
+    ]
+
+
+def _settings(recipe: Recipe) -> dict[str, str]:
+    section = {key: value for key, value in recipe.section.items() if key not in _NO_MATTER | _TOLD and value}
+    labels = recipe.section.get("labels") or {}
+    own = {name: value for name, value in dict(labels).items() if name not in (CHECKOUT, CHECKOUT_PATH)}
+    table = {**section, "labels": own, "platform": recipe.platform}
+    return {key: json.dumps(value, sort_keys=True) for key, value in table.items() if value}
+
+
+def _contexts(recipe: Recipe, environ: Mapping[str, str], doubts: list[str]) -> dict[str, Held]:
+    named = {"": str(recipe.section.get("context") or "")}
+    others = recipe.section.get("additional_contexts") or {}
+    named |= {str(name): str(value) for name, value in dict(others).items()}
+    found = {}
+    for name, place in named.items():
+        folder = Path(place)
+        if place.startswith(("service:", "docker-image://")):
+            continue  # a base
+        if folder.is_absolute() and folder.is_dir():
+            # A context of another name has no list of its own that Compose would read.
+            found[name] = look(folder, _ignored(recipe, folder), environ, besides=_besides(recipe, folder, name))
+        elif _COMMIT.search(place):
+            found[name] = Held(digest(place), {place: "commit"})
+        else:
+            doubts.append(f"{place or 'its context'} is no folder on this machine")
+    return found
+
+
+def _ignored(recipe: Recipe, folder: Path) -> str:
+    path = folder / ".dockerignore"
+    if recipe.ignored is not None and str(folder) == recipe.section.get("context"):
+        return recipe.ignored
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+
+def _besides(recipe: Recipe, folder: Path, name: str) -> tuple[str, ...]:
+    """Return the Dockerfile, whose lines are told by themselves."""
+    path = Path(recipe.source)
+    is_there = not name and not recipe.is_inline and path.is_relative_to(folder)
+    return (str(path.relative_to(folder)),) if is_there else ()
+
+
+def _bases(
+    recipe: Recipe, arguments: Mapping[str, str], id_of: Callable[[str], str | None], doubts: list[str]
+) -> dict[str, str]:
+    assert recipe.written is not None  # the caller looked
+    folders = {familiar(str(name)) for name in recipe.section.get("additional_contexts") or {}}
+    bases: dict[str, str] = {}
+    for reference in references(recipe.written, arguments, str(recipe.section.get("target") or "")):
+        meant = recipe.stands.get(reference.name)
+        if reference.is_stage or reference.name == "scratch" or (not meant and familiar(reference.name) in folders):
+            continue
+        with in_words(f"Image {meant or reference.name!r}"):
+            there = id_of(meant or reference.name)
+        bases[reference.name] = there or ""
+        if there is None:
+            doubts.append(f"its base image {reference.name} is not on the engine")
+    return bases

@@ -1,0 +1,186 @@
+"""What a build's folder holds, as the builder is given it, told by a digest; files that did not change are not read.
+
+What was noted at the last look is kept in the cache folder (``stack.cache``), and may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.folders import OPENED, TICK, Folder, Ignored, digest_of, scan
+from harness.stack.cache import keep, recall
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+FORMAT = 1
+_PLAIN = {stat.S_IFREG: "f", stat.S_IFLNK: "l", stat.S_IFDIR: "d"}
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a folder holds.
+
+    Attributes:
+        digest: of all of it: names, contents, permissions and what links lead to, but no times and no owners.
+        files: path in it -> kind, permissions and digest of a file, link or folder.
+        unread: paths of files that could not be read.
+    """
+
+    digest: str
+    files: Mapping[str, str] = field(default_factory=dict, repr=False)
+    unread: tuple[str, ...] = ()
+
+
+class _Sent:
+    """What a builder is sent of a folder: all but what a list leaves out, and what is named."""
+
+    def __init__(self, ignored: str, besides: Sequence[str]) -> None:
+        self._ignored = Ignored(ignored)
+        self._besides = besides
+
+    def enters(self, _: Sequence[os.DirEntry[str]]) -> bool:
+        return True
+
+    def counts(self, inner: str, *, is_folder: bool) -> bool:
+        if is_folder:
+            return not self._ignored.leaves_out_folder(inner)
+        return inner not in self._besides and not self._ignored.leaves_out(inner)
+
+    def sends_folder(self, inner: str) -> bool:
+        """Return whether a folder itself is sent, and not only something below it."""
+        return not self._ignored.leaves_out(inner)
+
+    def note(self, entry: os.DirEntry[str]) -> list[Any] | None:
+        return _noted(entry.stat(follow_symlinks=False))
+
+
+def _noted(facts: os.stat_result) -> list[Any] | None:
+    """Return times, size, kind and permissions of a file, and room for its digest; None for what no builder is sent."""
+    kind = _PLAIN.get(stat.S_IFMT(facts.st_mode))
+    if kind is None:
+        return None
+    return [facts.st_mtime_ns, facts.st_ctime_ns, facts.st_size, f"{kind}{stat.S_IMODE(facts.st_mode):o}", ""]
+
+
+def look(root: Path, ignored: str, environ: Mapping[str, str], *, besides: Sequence[str] = ()) -> Held:
+    """Return what a folder holds.
+
+    Args:
+        root: the folder.
+        ignored: the text of its ``.dockerignore``, "" for none.
+        environ: tells where the cache folder is.
+        besides: paths in it that are no part of it.
+    """
+    facts = "\0".join(["context", str(FORMAT), str(root), ignored, *besides])
+    key = hashlib.sha256(facts.encode(errors="surrogateescape")).hexdigest()
+    before = _recalled(key, environ)
+    at = time.time_ns()
+    sent = _Sent(ignored, besides)
+    folders = _look(root, sent, *before)
+    if before != (at, folders) and (before[1] != folders or _is_doubted(before)):
+        keep(key, [at, {below: list(vars(folder).values()) for below, folder in folders.items()}], environ)
+    return _held(folders, sent)
+
+
+def _recalled(key: str, environ: Mapping[str, str]) -> tuple[int, dict[str, Folder]]:
+    with suppress(TypeError, ValueError):
+        at, folders = recall(key, environ)
+        return int(at), {below: Folder(*values) for below, values in folders.items()}
+    return 0, {}
+
+
+def _is_doubted(before: tuple[int, dict[str, Folder]]) -> bool:
+    """Return whether some of what was noted was so new that it is read each time."""
+    doubted = before[0] - TICK
+    return any(
+        folder.time >= doubted or any(noted[1] >= doubted for noted in folder.files.values())
+        for folder in before[1].values()
+    )
+
+
+def _look(root: Path, sent: _Sent, at: int, before: Mapping[str, Folder]) -> dict[str, Folder]:
+    """Return the folders as they are, with a digest of each file, taken from before where it is the same."""
+    doubted = at - TICK
+    found: dict[str, Folder] = {}
+    todo = [""]
+    while todo:
+        below = todo.pop()
+        path, old = os.path.join(root, below) if below else str(root), before.get(below)  # noqa: PTH118 - thousands
+        seen = _again(path, old, doubted) if old else None
+        if old and seen:
+            folder, prefix = seen, f"{below}/" if below else ""
+            inside = [inner for name in old.passed if (inner := prefix + name) in before]
+        elif scanned := scan(root, below, sent):
+            folder, inside = scanned
+        else:
+            continue
+        found[below] = folder
+        todo += inside
+        known = old.files if old else {}
+        for name, noted in folder.files.items():
+            was = known.get(name)
+            if was is not None and was[:4] == noted[:4] and was[1] < doubted:
+                noted[4] = was[4]
+            if not noted[4]:
+                noted[4] = _content(f"{path}/{name}", noted[3])
+    return found
+
+
+def _again(path: str, old: Folder, doubted: int) -> Folder | None:
+    """Return a folder in which no names have come or gone, None when some may have."""
+    if old.time >= doubted:
+        return None
+    try:
+        handle = os.open(path, OPENED)
+    except OSError:
+        return None
+    try:
+        facts = os.fstat(handle)
+        if facts.st_mtime_ns != old.time:
+            return None
+        folder, look_at = Folder(old.time, old.passed, {}, facts.st_mode & 0o7777), os.stat
+        for name, was in old.files.items():
+            now = look_at(name, dir_fd=handle, follow_symlinks=False)
+            if now.st_mtime_ns == was[0] and now.st_ctime_ns == was[1] and was[1] < doubted:
+                folder.files[name] = was
+            elif noted := _noted(now):
+                folder.files[name] = noted
+    except OSError:
+        return None
+    finally:
+        os.close(handle)
+    return folder
+
+
+def _content(path: str, kind: str) -> str:
+    """Return the digest of a file's content, or of where a link leads; "" where it cannot be read."""
+    if kind[0] != "l":
+        return digest_of(path)
+    try:
+        return hashlib.sha256(os.fsencode(os.readlink(path))).hexdigest()[:32]  # noqa: PTH115 - a string in
+    except OSError:
+        return ""
+
+
+def _held(folders: Mapping[str, Folder], sent: _Sent) -> Held:
+    files: dict[str, str] = {}
+    unread: list[str] = []
+    for below, folder in folders.items():
+        prefix = f"{below}/" if below else ""
+        if below and sent.sends_folder(below):
+            files[below] = f"d{folder.mode:o}"
+        for name, noted in folder.files.items():
+            files[prefix + name] = f"{noted[3]} {noted[4]}"
+            if not noted[4]:
+                unread.append(prefix + name)
+    text = "".join(f"{name}\0{facts}\0" for name, facts in sorted(files.items()))
+    digest = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
+    return Held(digest, files, tuple(unread))

@@ -1,0 +1,1 @@
+"""The search system: a web application that is backed by two indices of a search engine."""

@@ -1,0 +1,1 @@
+"""A small web application: owners and their pets, from two indices of a search engine."""

@@ -1,0 +1,1 @@
+"""What the application must answer, whichever engine is behind it."""

@@ -1,0 +1,75 @@
+"""What the Nox sessions install, in this project and in those of others."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import distribution
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from harness import nox_sessions
+from harness.nox_sessions import wanted_packages
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HERE = "integration-harness"
+PACKAGE = {"build-system": {}, "project": {"name": "app", "optional-dependencies": {"all": ["x"]}}}
+GROUPS = {"dependency-groups": {"test": ["pytest", {"include-group": "more"}], "more": ["requests>=2"]}}
+CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "nothing": ({}, []),
+    "a package": (PACKAGE, ["-e", ".[all]"]),
+    "a package without extras": ({"build-system": {}, "project": {"name": "app"}}, ["-e", "."]),
+    "an application": ({"project": {"name": "app", "dependencies": ["flask"]}}, ["flask"]),
+    "groups": ({**PACKAGE, **GROUPS}, ["-e", ".[all]", "pytest", "requests>=2"]),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_project_of_others_gets_what_it_has_and_the_harness(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a project has must be installed, nothing that it has not, and the harness that Nox itself has."""
+    document, wanted = CASES[case]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(nox_sessions, "_this_harness", lambda: ["this"])
+    assert wanted_packages(document, ["test"], "all") == [*wanted, "this"]
+    (tmp_path / "requirements.txt").write_text("flask\n")
+    files = [] if "build-system" in document else ["-r", "requirements.txt"]
+    assert wanted_packages(document, [], "") == [
+        *(word.removesuffix("[all]") for word in wanted if word not in ("pytest", "requests>=2")),
+        *files,
+        "this",
+    ]
+
+
+def test_this_project_gets_itself_only() -> None:
+    """The harness must not be installed a second time, in its own project."""
+    document = {"build-system": {}, "project": {"name": HERE}}
+    assert wanted_packages(document, ["test"], "all") == ["-e", "."]
+
+
+@pytest.mark.parametrize(
+    ("told", "requirement"),
+    [
+        ("", f"{HERE}==1.2"),
+        (json.dumps({"url": "file:///a/b", "dir_info": {"editable": True}}), f"{HERE} @ file:///a/b"),
+        (
+            json.dumps({"url": "https://h/r", "vcs_info": {"vcs": "git", "commit_id": "abc"}}),
+            f"{HERE} @ git+https://h/r@abc",
+        ),
+    ],
+)
+def test_the_harness_that_is_installed_is_that_of_nox(
+    told: str, requirement: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A suite must get the version, the folder or the commit that Nox itself was given."""
+    folder = tmp_path / "integration_harness-1.2.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {HERE}\nVersion: 1.2\n")
+    if told:
+        (folder / "direct_url.json").write_text(told)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert distribution(HERE).version == "1.2"
+    assert nox_sessions._this_harness() == [requirement]
