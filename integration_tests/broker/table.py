@@ -27,6 +27,28 @@ YES, NO = "yes", "no"
 
 
 @dataclass(frozen=True)
+class About:
+    """Which contract it is.
+
+    Attributes:
+        what: what keeps its promises, in a word; also the key under which a run's notes have its name.
+        folder: the folder of its tests.
+        notes: the file of these notes.
+        embedded: the one that a stack runs on the embedded engine.
+        module: who writes the tables.
+    """
+
+    what: str
+    folder: Path
+    notes: str
+    embedded: str
+    module: str
+
+
+BROKERS = About("broker", HERE / "tests", NOTES, EMBEDDED, "integration_tests.broker.table")
+
+
+@dataclass(frozen=True)
 class Promise:
     """One row of the contract.
 
@@ -73,7 +95,7 @@ class Column:
         return NO if promise.test in self.broken else "not run"
 
 
-def promises(folder: Path = HERE / "tests") -> list[Promise]:
+def promises(folder: Path = BROKERS.folder) -> list[Promise]:
     """Return the rows of the contract in the order of the suite."""
     found = []
     for file in sorted(folder.glob("test_*.py")):
@@ -87,7 +109,7 @@ def promises(folder: Path = HERE / "tests") -> list[Promise]:
     return found
 
 
-def read(run: Path) -> Column:
+def read(run: Path, about: About = BROKERS) -> Column:
     """Return the column of a run.
 
     Raises:
@@ -96,13 +118,14 @@ def read(run: Path) -> Column:
     folder = run if (run / "junit.xml").is_file() else run / "latest"
     try:
         facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        notes = json.loads((folder / NOTES).read_text(encoding="utf-8"))
+        notes = json.loads((folder / about.notes).read_text(encoding="utf-8"))
         cases = [case for suite in JUnitXml.fromfile(str(folder / "junit.xml")) for case in suite]
     except (OSError, ValueError) as error:
         raise ConfigError(f"Run {run} cannot be read: {error}") from error
     kept, broken = set(), {}
     for case in cases:
-        test = f"{case.classname.rpartition('.')[2]}.py::{case.name}"
+        name = case.name.partition("[")[0]  # a promise holds with each of its parameters
+        test = f"{case.classname.rpartition('.')[2]}.py::{name}"
         if not case.result:
             kept.add(test)
         elif case.result[0].type == "xfail":
@@ -110,11 +133,11 @@ def read(run: Path) -> Column:
         elif case.is_failure or case.is_error:
             raise ConfigError(f"Run {run} has a test that is not known to fail: {test}")
     ready = sum(one["seconds"] for one in facts["spans"] if one["stage"] == "settle")
-    return Column(notes["broker"], facts["engine"], ready, notes["megabytes"], frozenset(kept), broken)
+    return Column(notes[about.what], facts["engine"], ready, notes["megabytes"], frozenset(kept), broken)
 
 
-def contract(rows: Sequence[Promise], columns: Sequence[Column]) -> str:
-    """Return the table of figures, the contract's, and what brokers do that do not keep a promise."""
+def contract(rows: Sequence[Promise], columns: Sequence[Column], about: About = BROKERS) -> str:
+    """Return the table of figures, the contract's, and what is done where a promise is not kept."""
     figures = [
         ("", *(one.title for one in columns)),
         ("promises kept", *(f"{len(one.kept)} of {len(rows)}" for one in columns)),
@@ -122,7 +145,10 @@ def contract(rows: Sequence[Promise], columns: Sequence[Column]) -> str:
         ("memory after the suite", *(f"{one.megabytes} MB" if one.megabytes else "?" for one in columns)),
     ]
     lines = [_row(figures[0]), _row(["---"] * len(figures[0])), *map(_row, figures[1:]), ""]
-    lines += [_row(["the broker's promise", *(one.title for one in columns)]), _row(["---"] * (len(columns) + 1))]
+    lines += [
+        _row([f"the {about.what}'s promise", *(one.title for one in columns)]),
+        _row(["---"] * (len(columns) + 1)),
+    ]
     section = ""
     for row in rows:
         if row.section != section:
@@ -135,9 +161,9 @@ def contract(rows: Sequence[Promise], columns: Sequence[Column]) -> str:
     return "\n".join(lines)
 
 
-def limits(rows: Sequence[Promise], columns: Sequence[Column]) -> str:
-    """Return the promises that the embedded broker does not keep, with what it does."""
-    return "\n".join(line for one in columns if one.broker == EMBEDDED for line in _instead(rows, one))
+def limits(rows: Sequence[Promise], columns: Sequence[Column], about: About = BROKERS) -> str:
+    """Return the promises that the embedded one does not keep, with what it does."""
+    return "\n".join(line for one in columns if one.broker == about.embedded for line in _instead(rows, one))
 
 
 def _instead(rows: Sequence[Promise], column: Column) -> list[str]:
@@ -161,16 +187,16 @@ def put(text: str, block: str, content: str) -> str:
     return made
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, about: About = BROKERS) -> int:
     """Print the tables of some runs, or write them into a file; return 0, or 10 for what cannot be read."""
-    parser = argparse.ArgumentParser(prog="python -m integration_tests.broker.table", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog=f"python -m {about.module}", description=main.__doc__)
     parser.add_argument("runs", type=Path, nargs="+", help="folders of runs")
     parser.add_argument("--write", type=Path, help="the file that has the blocks 'limits' and 'contract'")
     given = parser.parse_args(argv)
-    rows = promises()
+    rows = promises(about.folder)
     try:
-        columns = [read(run) for run in given.runs]
-        blocks = {"limits": limits(rows, columns), "contract": contract(rows, columns)}
+        columns = [read(run, about) for run in given.runs]
+        blocks = {"limits": limits(rows, columns, about), "contract": contract(rows, columns, about)}
         if given.write:
             text = given.write.read_text(encoding="utf-8")
             for block, content in blocks.items():

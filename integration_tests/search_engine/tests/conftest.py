@@ -23,7 +23,7 @@ def engine_name(stack: harness.Stack, run_dir: Path) -> Iterator[str]:
     name = name_of(processes_of(stack))
     yield name
     memory = sum(process.memory_info().rss for process in processes_of(stack))
-    (run_dir / NOTES).write_text(json.dumps({"candidate": name, "megabytes": round(memory / 1e6)}), encoding="utf-8")
+    (run_dir / NOTES).write_text(json.dumps({"engine": name, "megabytes": round(memory / 1e6)}), encoding="utf-8")
 
 
 @pytest.fixture(autouse=True)
