@@ -99,9 +99,10 @@ def environment_of(settings: Settings, services: Mapping[str, Sequence[Endpoint]
     """
     own = resolve(settings.env or {}, f"stack {known.stack!r}", services)
     ends = {f"{name}:{end.left}": str(end) for name, listed in services.items() for end in listed}
+    stack = settings.stack.replace(f"{settings.root}/", "")  # the project is elsewhere there
     chosen = {
         f"HARNESS_{name.upper()}": value
-        for name, value in (("system", settings.system.name if settings.system else ""), ("stack", settings.stack))
+        for name, value in (("system", settings.system.name if settings.system else ""), ("stack", stack))
         if settings.origins.get(name) == "command line"
     }
     options = " ".join([known.env.get("PYTEST_ADDOPTS", ""), f"--junitxml={PLACE}/{JUNIT}"]).strip()

@@ -171,6 +171,11 @@ def test_an_address_beyond_this_machine_is_said(project: Project) -> None:
     with pytest.raises(BrokenStack, match="Service 'web' did not settle"):
         project.run().bring("s")
     assert "service 'web' is at web.invalid:80, which may be another machine; tests will talk to it" in project.said
+    project.said.clear()
+    project.environ["HARNESS_INSIDE"] = "1"  # it is a name beside the container that asks
+    with pytest.raises(BrokenStack, match="Service 'web' did not settle"):
+        project.run().bring("s")
+    assert not any("another machine" in line for line in project.said)
 
 
 def test_a_subject_may_run_here_against_what_is_there(project: Project, somebody: Somebody) -> None:

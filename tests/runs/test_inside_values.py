@@ -47,11 +47,14 @@ def test_a_suite_is_told_where_services_are(project: Project) -> None:
     """It must have the variables of attach and of the project, but for those that its own service sets."""
     declare(project, 'inside = "tests"\n[tool.harness.env]\nURL = "http://{endpoint:app}/"\nOWN = "ours"')
     services = addresses_inside([known("app", Endpoint("app", 8080, 80, "127.9.0.1", 8080))])
-    told = environment_of(project.settings(system="s"), services, known("tests", OWN="its", PYTEST_ADDOPTS="-x"))
+    file = str(project.root / "compose" / "s.yaml")
+    settings = project.settings(system="s", stack=file)
+    told = environment_of(settings, services, known("tests", OWN="its", PYTEST_ADDOPTS="-x"))
     assert told == {
         "URL": "http://app:80/",
         "HARNESS_ENDPOINT_APP_8080": "app:80",
         "HARNESS_SYSTEM": "s",
+        "HARNESS_STACK": "compose/s.yaml",
         "HARNESS_ENGINE": "attach",
         "HARNESS_INSIDE": "1",
         "HARNESS_LOGS": "/harness-inside/logs",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from harness.stack import Port, Service, Tree
 
 NAME = "attach"
+INSIDE = "HARNESS_INSIDE"  # set where it is a container beside the services that asks for them by their names
 
 
 def variable_of(service: str, port: int) -> str:
@@ -113,7 +114,7 @@ def plan_stack(tree: Tree, name: str, layout: Layout) -> StackPlan:
         notes += [
             f"service {service.name!r} is at {end}, which may be another machine; tests will talk to it"
             for end in ends
-            if _is_elsewhere(end.host)
+            if _is_elsewhere(end.host) and not layout.environ.get(INSIDE)
         ]
     if stack.settings.seed:
         notes.append(f"stack {name!r} is somebody else's: its {len(stack.settings.seed)} seed(s) are left out")
