@@ -134,3 +134,28 @@ def test_a_base_that_is_built_anew_is_named(dock: Dock) -> None:
     (dock.root / "word").write_text(f"{dock.checkout} two\n")
     told = {name: image["reasons"] for name, image in explained(dock).items()}
     assert told == {"base": ["file word changed"], "child": ["its base, the image of service 'base', is built"]}
+
+
+def test_what_is_loaded_is_not_built(dock: Dock) -> None:
+    """All that a project builds must be saved so that where it is loaded nothing is built."""
+    project(dock, "one")
+    saved = run_in(dock, *HARNESS, "images.save", "--all", "--file", "all.tar.zst", timeout=240)
+    assert saved.code == 0, saved.stderr
+    first = ids(dock)
+    for name in first:
+        dock.client.remove_image(name)
+    assert ids(dock) == {}
+    loaded = run_in(dock, *HARNESS, "images.load", "--file", "all.tar.zst", timeout=240)
+    assert loaded.code == 0, loaded.stderr
+    assert ids(dock) == first
+    told = build(dock)
+    assert ("building" in told, "web: unchanged, no build" in told) == (False, True)
+
+
+def test_all_is_all_that_is_built(dock: Dock) -> None:
+    """A project that builds nothing must be told so, and words that say which images exclude ``--all``."""
+    dock.stack("s", {"web": dock.up()})
+    nothing = run_in(dock, *HARNESS, "images.save", "--all", "--file", "all.tar.zst", timeout=60)
+    assert (nothing.code, "Nothing is built for any system" in nothing.stderr) == (10, True), nothing.stderr
+    both = run_in(dock, *HARNESS, "images.save", "--all", "--image", "a:1", "--file", "all.tar.zst", timeout=60)
+    assert (both.code, "--all excludes" in both.stderr) == (10, True), both.stderr
