@@ -221,6 +221,7 @@ def _print_table(rows: list[tuple[str, ...]]) -> None:
     fresh="remove what is up first, with its data, and plant all seeds again",
     keep_failed="leave what did not settle as it is, for a look; `down` removes it",
     explain="say what differs from what is up and what would happen; change nothing",
+    locked=OPTIONS["locked"].help,
     **_JSON,
 )
 def up(  # noqa: PLR0913 - a flag each
@@ -231,13 +232,14 @@ def up(  # noqa: PLR0913 - a flag each
     fresh: bool = False,
     keep_failed: bool = False,
     explain: bool = False,
+    locked: bool = False,
     json: bool = False,
 ) -> None:
     """Start a stack, settle and seed it, and leave it up. Once more: what is up and unchanged is left alone.
 
     Example: harness up --stack kafka
     """
-    settings = asked.settings(build=_building(build=build, no_build=no_build))
+    settings = asked.settings(build=_building(build=build, no_build=no_build), **_switch("locked", on=locked))
     if explain:
         _explain(settings, fresh=fresh, json=json)
         return
@@ -267,11 +269,17 @@ def _explain(settings: Settings, *, fresh: bool, json: bool) -> None:
 @_task(
     system="a system, or all: each in turn",
     restart_changed=OPTIONS["restart_changed"].help,
+    locked=OPTIONS["locked"].help,
     wait_to_attach_debugger=OPTIONS["wait_to_attach_debugger"].help,
     inside="run it in a container that joins the stack's network, as `inside` of its system says",
 )
 def test(
-    asked: _Asked, *, restart_changed: bool = False, wait_to_attach_debugger: bool = False, inside: bool = False
+    asked: _Asked,
+    *,
+    restart_changed: bool = False,
+    locked: bool = False,
+    wait_to_attach_debugger: bool = False,
+    inside: bool = False,
 ) -> None:
     """Run the suite: start what is missing, leave up what was up. Words after -- go to pytest.
 
@@ -279,7 +287,9 @@ def test(
     """
     each = asked.options.get("system") == verbs.test.ALL
     instead = {"system": ""} if each else {}
-    settings = asked.settings(**instead, **_switch("restart_changed", on=restart_changed))
+    settings = asked.settings(
+        **instead, **_switch("restart_changed", on=restart_changed), **_switch("locked", on=locked)
+    )
     if inside:
         if wait_to_attach_debugger:
             raise ConfigError("--inside and --wait-to-attach-debugger exclude each other: subjects are containers then")
@@ -289,6 +299,7 @@ def test(
     _refuse_inside_timeout(asked)
     words = ["--harness-wait-to-attach-debugger"] if wait_to_attach_debugger else []
     words += ["--harness-restart-changed"] if restart_changed else []
+    words += ["--harness-locked"] if locked else []
     if code := _run_suites(asked, settings, [*words, *_remainder()]):
         raise Exit(code=code)
 
@@ -340,14 +351,15 @@ def watch(asked: _Asked) -> None:
 
 @_task(
     restart_changed=OPTIONS["restart_changed"].help,
+    locked=OPTIONS["locked"].help,
     inside="run it in a container that joins the stack's network, as `inside` of the system says",
 )
-def run(asked: _Asked, *, restart_changed: bool = False, inside: bool = False) -> None:
+def run(asked: _Asked, *, restart_changed: bool = False, locked: bool = False, inside: bool = False) -> None:
     """Run the command after -- with a stack around it; each endpoint is HARNESS_ENDPOINT_<SERVICE>_<PORT>=host:port.
 
     Example: harness run --stack kafka -- ./suite.sh --verbose
     """
-    settings = asked.settings(**_switch("restart_changed", on=restart_changed))
+    settings = asked.settings(**_switch("restart_changed", on=restart_changed), **_switch("locked", on=locked))
     if inside:
         settings = verbs.run.inside(settings)
     else:
@@ -553,14 +565,27 @@ def _needed(value: object, flag: str) -> None:
 @_task(
     subject="only this subject or service",
     explain="say which images would be built, and the file, argument or base that changed; build nothing",
+    lock="write into images.lock which image each service of the stack runs, after building",
+    locked=OPTIONS["locked"].help,
     **_JSON,
 )
-def build(asked: _Asked, *, subject: str = "", explain: bool = False, json: bool = False) -> None:
+def build(
+    asked: _Asked,
+    *,
+    subject: str = "",
+    explain: bool = False,
+    lock: bool = False,
+    locked: bool = False,
+    json: bool = False,
+) -> None:
     """Build the images of a stack, and start nothing. What is made of the same as before is not built.
 
     Example: harness build --subject forwarder
     """
-    settings = asked.settings()
+    settings = asked.settings(**_switch("locked", on=locked))
+    if lock:
+        _lock(settings, subject, locked=locked)
+        return
     if explain:
         _explain_images(verbs.build.explain(settings, subject=subject), json=json)
         return
@@ -570,6 +595,13 @@ def build(asked: _Asked, *, subject: str = "", explain: bool = False, json: bool
         return
     for service, image in built.items():
         print(f"{service} {image}")
+
+
+def _lock(settings: Settings, subject: str, *, locked: bool) -> None:
+    if subject or locked:
+        raise ConfigError("--lock writes down all images of a stack, as they are; leave out --subject and --locked")
+    for image in verbs.build.lock(settings, _say):
+        print(f"{image.stack}/{image.service} {image.strategy} {image.fingerprint or image.id}")
 
 
 def _explain_images(standings: Sequence[Standing], *, json: bool) -> None:
@@ -587,10 +619,12 @@ def _explain_images(standings: Sequence[Standing], *, json: bool) -> None:
     dry_run="list only",
     hung="end keepers that do not answer, and remove what they kept",
     forget="id of a dead environment whose engine is gone for good: clear the rest, and look there no more",
-    images="also the images that were built for checkouts that are gone",
+    images="also images of ours that nothing uses: of checkouts that are gone, or made at least a day ago",
+    older_than="with --images: all that were made at least so long ago, and only these, such as 7d",
+    larger_than="with --images: only those of at least this size, such as 500M",
     **_JSON,
 )
-def gc(
+def gc(  # noqa: PLR0913 - a flag each
     asked: _Asked,
     *,
     dry_run: bool = False,
@@ -598,6 +632,8 @@ def gc(
     json: bool = False,
     forget: str = "",
     images: bool = False,
+    older_than: str = "",
+    larger_than: str = "",
 ) -> None:
     """Remove what dead runs left: only what is provably ours, listed first.
 
@@ -608,17 +644,20 @@ def gc(
         raise ConfigError("--json goes with --dry-run")
     if forget and dry_run:
         raise ConfigError("--forget does not go with --dry-run")
+    if (older_than or larger_than) and not images:
+        raise ConfigError("--older-than and --larger-than go with --images")
     if forget:
         print(verbs.gc.forget(settings, forget))
         return
+    limits = verbs.gc.limits_of(older_than, larger_than) if images else None
     if not dry_run:
         for line in verbs.gc.gc(settings, _say, hung=hung).lines() or ["nothing is left of dead runs"]:
             print(line)
-        for image, why in verbs.gc.images(settings, remove=True).items() if images else ():
+        for image, why in verbs.gc.images(settings, limits, remove=True).items() if limits else ():
             print(f"{image}: {why or 'removed'}")
         return
     leftovers = verbs.gc.look(settings)
-    old = list(verbs.gc.images(settings, remove=False)) if images else []
+    old = list(verbs.gc.images(settings, limits, remove=False)) if limits else []
     if json:
         dead = [{**vars(environment), "things": list(environment.things)} for environment in leftovers.dead]
         stuck = [

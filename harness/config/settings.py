@@ -101,6 +101,7 @@ class Settings:
         env: variables for tests and commands, with placeholders for endpoints; None without such a table.
         overlays: Compose file -> the file that is laid over it wherever it is read.
         pull: whether images that the engine lacks are pulled: ``missing``, ``never``.
+        locked: whether images other than those of ``images.lock`` are refused.
         build: whether images are built: ``changed`` as far as needed, ``always`` also for what is up, ``never``.
         wait_timeout: seconds for a stack to settle in place of what its file says, None for that.
         ttl: seconds that a kept environment may stay unused.
@@ -136,6 +137,7 @@ class Settings:
     overlays: Mapping[Path, Path]
     pull: str
     build: str
+    locked: bool
     wait_timeout: float | None
     ttl: float
     keep_runs: int
@@ -491,6 +493,7 @@ def load_settings(
         addresses=values.text("addresses"),
         pull=values.text("pull"),
         build=values.text("build"),
+        locked=values.truth("locked"),
         networks=values.private_range("networks"),
         wait_timeout=values.seconds("wait_timeout"),
         ttl=values.seconds("ttl") or 0.0,

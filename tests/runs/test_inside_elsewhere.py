@@ -10,6 +10,9 @@ import remote
 from containers import Dock
 from projects import run_in, run_json
 
+from harness.clock import Deadline, poll
+from harness.images import find_base
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -67,17 +70,17 @@ def dock(far: tuple[str, Any, str], tmp_path: Path, starter: Starter) -> Iterato
         assert made.left() == []
 
 
-def suite(dock: Dock, text: str, *, web: dict[str, Any] | None = None, **top: Any) -> None:
+def suite(dock: Dock, text: str, *, web: dict[str, Any] | None = None, said: dict[str, Any] | None = None) -> None:
     """Write a stack with a web server and a container for tests, and the system that has them."""
     (dock.root / "app.ini").write_text("copied")
     tests = dock.root / "image" / "suite" / "tests"
     tests.mkdir(parents=True)
     (tests / "test_it.py").write_text(text)
     (dock.root / "image" / "Dockerfile").write_text(f"FROM {dock.image}\nCOPY suite /suite\nWORKDIR /suite\n")
-    box = dock.web(delay=0.5, **(web or {}))
+    box = {**dock.web(delay=0.5), **(web or {})}
     box["entrypoint"] = ["python3", "-u", "/actor.py"]
     waits = {"build": "../image", "profiles": ["test"], "volumes": ["../app.ini:/etc/app.ini:ro"]}
-    dock.stack("s", {"web": box, "tests": waits}, **top)
+    dock.stack("s", {"web": box, "tests": waits}, **{"x-harness": said or {}})
     (dock.root / "pyproject.toml").write_text(
         '[tool.harness.systems.s]\ntests = "tests"\ndefault = "s"\ninside = "tests"\n'
     )
@@ -96,3 +99,72 @@ def test_a_suite_runs_on_an_engine_elsewhere(dock: Dock) -> None:
     assert "test_file PASSED" in done.stdout, done.stdout + done.stderr
     assert run_json(dock)["outcomes"] == {"succeeded": 3}
     assert "test_by_name" in (dock.latest / "inside" / "junit.xml").read_text()
+
+
+def test_a_seed_is_planted_by_way_of_the_container(dock: Dock) -> None:
+    """What is sent to a service from here must reach it there, before the suite runs."""
+    seeded = """\
+import json, urllib.request
+
+def test_seeded():
+    with urllib.request.urlopen("http://web/", timeout=10) as answer:
+        assert json.load(answer)["posted"] == ['"planted"']
+"""
+    seeds = [
+        {"key": "word", "http": {"service": "web", "port": 8080, "path": "/", "method": "POST", "json": "planted"}}
+    ]
+    suite(dock, seeded, said={"seed": seeds})
+    harness(dock, "test", "--inside")
+    assert run_json(dock)["outcomes"] == {"succeeded": 1}
+
+
+def test_without_inside_the_engine_is_refused(dock: Dock) -> None:
+    """Nothing is started whose ports could not be reached, and the error says with what they need not be."""
+    suite(dock, ASKS)
+    done = harness(dock, "up", code=10)
+    assert "is not on this machine" in done.stdout + done.stderr
+    assert "--inside" in done.stdout + done.stderr
+    assert dock.left() == []
+
+
+def test_an_image_without_python_is_told(dock: Dock, engine_client: APIClient) -> None:
+    """A relay needs it; who is to blame is the container of the tests, not a service that nobody could ask."""
+    base = find_base(engine_client)
+    assert base
+    dock.client.load_image(engine_client.get_image(base))
+    suite(dock, ASKS)
+    (dock.root / "image" / "Dockerfile").write_text(f"FROM {base}\n")
+    done = harness(dock, "test", "--inside", code=12)
+    said = done.stdout + done.stderr
+    assert "the container of service 'tests': python3 does not run there" in said, said
+    assert "install python3 in its image" in said
+
+
+def test_a_service_that_nobody_can_reach_is_told_with_why(dock: Dock) -> None:
+    """What was observed last must name the service's port as it is there, and that it refused."""
+    nobody = {"command": ["wait"], "x-harness": {"ready": [{"tcp": 8080}]}}
+    suite(dock, ASKS, web=nobody, said={"timeouts": {"ready": "6s"}})
+    done = harness(dock, "test", "--inside", code=12)
+    said = done.stdout + done.stderr
+    assert "web:80 cannot be reached from the container of service 'tests': Connection refused" in said, said
+
+
+def test_a_run_that_is_killed_leaves_nothing_on_the_engine(dock: Dock) -> None:
+    """Its keeper must remove everything there, by the API alone."""
+    suite(dock, "import time\n\ndef test_long():\n    time.sleep(600)\n")
+    process = containers.spawn(dock, dock.root / "said", *HARNESS, "test", "--inside")
+    for _ in poll(Deadline.after(60)):
+        if "test_it.py" in output(dock):
+            break
+    process.kill()
+    process.wait(10)
+    for _ in poll(Deadline.after(30)):
+        if not dock.left():
+            break
+    assert dock.left() == []
+
+
+def output(dock: Dock) -> str:
+    """Return what the suite has said until now."""
+    path = dock.latest / "inside" / "output.log"
+    return path.read_text() if path.is_file() else ""
