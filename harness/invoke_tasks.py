@@ -794,10 +794,31 @@ def load(asked: _Asked, *, file: str = "", json: bool = False) -> None:
         print(f"{one.image} {one.id}{' (was there)' if one.was_there else ''}")
 
 
+@_task(**_JSON)
+def check(asked: _Asked, *, json: bool = False) -> None:
+    """Find every mention of a pinned commit, tag or version; end with 10, naming file and line, when they disagree.
+
+    Pinned is what [tool.harness.subjects] and [tool.harness.pins] say.
+
+    Example: harness pins.check
+    """
+    mentions = verbs.pins.check(asked.settings())
+    if json:
+        _print_json("pins", mentions=[{**vars(mention), "agrees": mention.agrees} for mention in mentions])
+    else:
+        for mention in mentions:
+            print(mention)
+    if not mentions:
+        _say("nothing is pinned by [tool.harness.subjects] or [tool.harness.pins], or nothing mentions it")
+    if wrong := sum(not mention.agrees for mention in mentions):
+        raise ConfigError(f"{wrong} of {len(mentions)} mentions of pins do not agree")
+
+
 namespace = Collection(
     *(up, test, watch, run, down, ps, logs, endpoints, config, report, doctor),
     *(exec, restart, seed, build, gc, new, adopt),
     images=Collection(base, save, load),
+    pins=Collection(check),
 )
 """What a project's tasks.py imports: ``from harness.invoke_tasks import namespace``."""
 
