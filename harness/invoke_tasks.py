@@ -744,6 +744,7 @@ def base(asked: _Asked, *, suite: str = "bookworm") -> None:
     file="the archive to write; one that is there is replaced",
     subject="a subject or service of the stack, built or pulled first; may be repeated (without --image: all of them)",
     image="an image that the engine has, as NAME:TAG; may be repeated",
+    all="instead: all that is built for any system, with its bases; nothing is built then where it is loaded",
     **_JSON,
 )
 def save(
@@ -752,6 +753,7 @@ def save(
     file: str = "",
     subject: Sequence[str] | None = None,
     image: Sequence[str] | None = None,
+    all: bool = False,  # noqa: A002
     json: bool = False,
 ) -> None:
     """Write images to an archive, compressed by zstd, from which `images.load` has them on any engine.
@@ -762,7 +764,12 @@ def save(
     _needed(file, "--file PATH")
     _needs_values("--subject", subject or ())
     _needs_values("--image", image or ())
-    contents = verbs.images.save(settings, _say, file, subjects=subject or (), images=image or ())
+    if all and (subject or image):
+        raise ConfigError("--all excludes --subject and --image; give either")
+    if all:
+        contents = verbs.images.save_all(settings, _say, file)
+    else:
+        contents = verbs.images.save(settings, _say, file, subjects=subject or (), images=image or ())
     if json:
         _print_json("saved", file=file, images=[held.as_dict() for held in contents.images], bytes=contents.size)
         return

@@ -414,16 +414,7 @@ def images(session: nox.Session) -> None:
     verb, *rest = words
     if len(rest) != 1 or rest[0].startswith("-"):
         session.error(f"nox -s images -- {verb} FILE: one name of a file was needed")
-    for stack in _stacks() if verb == "save" else ():
-        run(session, "harness", "build", *([f"--stack={stack}"] if stack else []))
-    run(session, "harness", f"images.{verb}", f"--file={rest[0]}")
-
-
-def _stacks() -> list[str]:
-    """Return the stacks of all systems, "" for the default one of a project that declares none."""
-    systems = _systems().values()
-    named = [stack for table in systems for stack in (table.get("default"), *table.get("stacks", ())) if stack]
-    return list(dict.fromkeys(named)) or [""]
+    run(session, "harness", f"images.{verb}", f"--file={rest[0]}", *(["--all"] if verb == "save" else ()))
 
 
 @nox.session

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,8 @@ from harness.daemon import Api, connect, find_daemon
 from harness.engine.compose.plan import NAME
 from harness.errors import ConfigError, nearest
 from harness.images import ensure_image, image_id
-from harness.runs.building import build_images
+from harness.images.records import by_content
+from harness.runs.building import build_images, explain_images
 from harness.runs.choice import choose
 from harness.runs.images import images_of
 
@@ -54,6 +56,34 @@ def save(
         raise ConfigError(f"Image {missing[0]!r} is not on the engine", hint="build or pull it first")
     say(f"saving {', '.join(names)} to {path}")
     return archives.save(Api(daemon), {name: digest for name, digest in ids.items() if digest}, path)
+
+
+def save_all(settings: Settings, say: Callable[[str], None], file: str) -> Contents:
+    """Write every image that is built for a system to an archive, after building it, for the same checkout elsewhere.
+
+    Each goes by the name that says what it is made of as well, and with what it stands on: where the archive is loaded
+    nothing is built.
+
+    Raises:
+        ConfigError: nothing is built; or as ``save`` does.
+    """
+    names: dict[str, None] = {}
+    for system in settings.systems or (None,):
+        stacks = list(dict.fromkeys(name for name in (system.default, *system.stacks) if name)) if system else [""]
+        inside = system.inside if system else ""
+        for stack in stacks:
+            choice = choose(replace(settings, system=system, stack=stack, inside=inside))
+            tree = choice.read(choice.settings.default_stack())
+            if not any(service.compose.get("build") for one in tree.stacks for service in one.services):
+                continue
+            names |= dict.fromkeys(build_images(choice, say).values())
+            for standing in explain_images(choice):
+                names |= dict.fromkeys(standing.ingredients.bases)
+                if standing.ingredients.fingerprint:
+                    names[by_content(standing.image, standing.ingredients.fingerprint)] = None
+    if not names:
+        raise ConfigError("Nothing is built for any system, so there is nothing to save")
+    return save(settings, say, file, subjects=(), images=list(names))
 
 
 def _of_services(

@@ -158,3 +158,28 @@ def test_two_builds_of_one_image_are_one(dock: Dock, tmp_path: Path) -> None:
     whose = {str(one.root): text for one, text in zip((dock, other), told, strict=True)}
     assert f"for service web of {next(root for root, text in whose.items() if text is first)}" in line
     shutil.rmtree(other.root)
+
+
+def test_what_is_loaded_is_not_built(dock: Dock) -> None:
+    """All that a project builds must be saved so that where it is loaded nothing is built."""
+    project(dock, "one")
+    saved = run_in(dock, *HARNESS, "images.save", "--all", "--file", "all.tar.zst", timeout=240)
+    assert saved.code == 0, saved.stderr
+    first = ids(dock)
+    for name in first:
+        dock.client.remove_image(name)
+    assert ids(dock) == {}
+    loaded = run_in(dock, *HARNESS, "images.load", "--file", "all.tar.zst", timeout=240)
+    assert loaded.code == 0, loaded.stderr
+    assert ids(dock) == first
+    told = build(dock)
+    assert ("building" in told, "web: unchanged, no build" in told) == (False, True)
+
+
+def test_all_is_all_that_is_built(dock: Dock) -> None:
+    """A project that builds nothing must be told so, and words that say which images exclude ``--all``."""
+    dock.stack("s", {"web": dock.up()})
+    nothing = run_in(dock, *HARNESS, "images.save", "--all", "--file", "all.tar.zst", timeout=60)
+    assert (nothing.code, "Nothing is built for any system" in nothing.stderr) == (10, True), nothing.stderr
+    both = run_in(dock, *HARNESS, "images.save", "--all", "--image", "a:1", "--file", "all.tar.zst", timeout=60)
+    assert (both.code, "--all excludes" in both.stderr) == (10, True), both.stderr
