@@ -272,10 +272,11 @@ class Api:
         return content
 
     @contextlib.contextmanager
-    def stream(self, method: str, path: str, *, within: float) -> Iterator[HTTPResponse]:
+    def stream(self, method: str, path: str, *, within: float, silence: float | None = None) -> Iterator[HTTPResponse]:
         """Ask for something that may go on for ever, and give the answer while it does; reading it is like a socket.
 
-        The arguments are those of ``call``; ``within`` is for the beginning of the answer.
+        The arguments are those of ``call``; ``within`` is for the beginning of the answer, ``silence`` how many seconds
+        nothing may come after that (None: for ever).
 
         Raises:
             BrokenStack: the engine refused, with its own words.
@@ -283,7 +284,7 @@ class Api:
         """
         with contextlib.ExitStack() as stack:
             with _told(self.daemon, within):
-                answer = stack.enter_context(_asked(self.daemon, method, path, None, within, endless=True))
+                answer = stack.enter_context(_asked(self.daemon, method, path, None, within, later=silence))
                 refused = answer.status >= REFUSED
                 refusal = _reply(self.daemon, answer.status, answer.read(MOST)).refusal if refused else ""
             if refusal:
@@ -339,9 +340,12 @@ def _told(daemon: Daemon, within: float) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _asked(
-    daemon: Daemon, method: str, path: str, body: object, within: float, *, endless: bool = False
+    daemon: Daemon, method: str, path: str, body: object, within: float, *, later: float | None = 0.0
 ) -> Iterator[HTTPResponse]:
-    """Give the answer to a request, which has come within ``within`` seconds; what follows may take for ever."""
+    """Give the answer to a request, which has come within ``within`` seconds.
+
+    What follows may be silent for ``later`` seconds, None for ever; 0 is as long as the beginning.
+    """
     scheme, _, rest = daemon.host.partition("://")
     if scheme not in ("unix", "tcp", "http", "https"):
         raise ConfigError(
@@ -352,8 +356,8 @@ def _asked(
         connection.request(method, path, json.dumps(body) if body is not None else None, headers)
         held = connection.sock  # an answer without a length takes it over
         with connection.getresponse() as answer:
-            if endless:
-                held.settimeout(None)
+            if later != 0:
+                held.settimeout(later)
             yield answer
 
 

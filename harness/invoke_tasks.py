@@ -170,10 +170,11 @@ def _guarded(body: Callable[..., None], taken: Sequence[str]) -> Callable[..., N
     return guarded
 
 
-def _task(**help: str) -> Callable[[Callable[..., None]], Callable[..., None]]:  # noqa: A002 - Invoke's word
+def _task(*many: str, **help: str) -> Callable[[Callable[..., None]], Callable[..., None]]:  # noqa: A002 - Invoke's word
     """Make a task of a function ``(asked, *, flag, ...)``; its docstring is what ``--help`` shows.
 
     Its flags are the function's own, whose help is given here, and the options that the table has for its name.
+    ``many`` are those of its own that may come again.
     """
 
     def make(body: Callable[..., None]) -> Callable[..., None]:
@@ -181,7 +182,7 @@ def _task(**help: str) -> Callable[[Callable[..., None]], Callable[..., None]]: 
         guarded = _guarded(body, taken)
         guarded.__dict__["__signature__"] = _signature(body, taken)  # which is what Invoke reads
         texts = {**{name: OPTIONS[name].help for name in taken}, **help}
-        repeated = [name for name in taken if name in REPEATED]
+        repeated = [*many, *(name for name in taken if name in REPEATED)]
         invoked: Callable[..., None] = task(help=texts, iterable=repeated, auto_shortflags=False)(guarded)
         return invoked
 
@@ -220,6 +221,7 @@ def _print_table(rows: list[tuple[str, ...]]) -> None:
     fresh="remove what is up first, with its data, and plant all seeds again",
     keep_failed="leave what did not settle as it is, for a look; `down` removes it",
     explain="say what differs from what is up and what would happen; change nothing",
+    locked=OPTIONS["locked"].help,
     **_JSON,
 )
 def up(  # noqa: PLR0913 - a flag each
@@ -230,13 +232,14 @@ def up(  # noqa: PLR0913 - a flag each
     fresh: bool = False,
     keep_failed: bool = False,
     explain: bool = False,
+    locked: bool = False,
     json: bool = False,
 ) -> None:
     """Start a stack, settle and seed it, and leave it up. Once more: what is up and unchanged is left alone.
 
     Example: harness up --stack kafka
     """
-    settings = asked.settings(build=_building(build=build, no_build=no_build))
+    settings = asked.settings(build=_building(build=build, no_build=no_build), **_switch("locked", on=locked))
     if explain:
         _explain(settings, fresh=fresh, json=json)
         return
@@ -266,11 +269,17 @@ def _explain(settings: Settings, *, fresh: bool, json: bool) -> None:
 @_task(
     system="a system, or all: each in turn",
     restart_changed=OPTIONS["restart_changed"].help,
+    locked=OPTIONS["locked"].help,
     wait_to_attach_debugger=OPTIONS["wait_to_attach_debugger"].help,
     inside="run it in a container that joins the stack's network, as `inside` of its system says",
 )
 def test(
-    asked: _Asked, *, restart_changed: bool = False, wait_to_attach_debugger: bool = False, inside: bool = False
+    asked: _Asked,
+    *,
+    restart_changed: bool = False,
+    locked: bool = False,
+    wait_to_attach_debugger: bool = False,
+    inside: bool = False,
 ) -> None:
     """Run the suite: start what is missing, leave up what was up. Words after -- go to pytest.
 
@@ -278,7 +287,9 @@ def test(
     """
     each = asked.options.get("system") == verbs.test.ALL
     instead = {"system": ""} if each else {}
-    settings = asked.settings(**instead, **_switch("restart_changed", on=restart_changed))
+    settings = asked.settings(
+        **instead, **_switch("restart_changed", on=restart_changed), **_switch("locked", on=locked)
+    )
     if inside:
         if wait_to_attach_debugger:
             raise ConfigError("--inside and --wait-to-attach-debugger exclude each other: subjects are containers then")
@@ -288,6 +299,7 @@ def test(
     _refuse_inside_timeout(asked)
     words = ["--harness-wait-to-attach-debugger"] if wait_to_attach_debugger else []
     words += ["--harness-restart-changed"] if restart_changed else []
+    words += ["--harness-locked"] if locked else []
     if code := _run_suites(asked, settings, [*words, *_remainder()]):
         raise Exit(code=code)
 
@@ -339,14 +351,15 @@ def watch(asked: _Asked) -> None:
 
 @_task(
     restart_changed=OPTIONS["restart_changed"].help,
+    locked=OPTIONS["locked"].help,
     inside="run it in a container that joins the stack's network, as `inside` of the system says",
 )
-def run(asked: _Asked, *, restart_changed: bool = False, inside: bool = False) -> None:
+def run(asked: _Asked, *, restart_changed: bool = False, locked: bool = False, inside: bool = False) -> None:
     """Run the command after -- with a stack around it; each endpoint is HARNESS_ENDPOINT_<SERVICE>_<PORT>=host:port.
 
     Example: harness run --stack kafka -- ./suite.sh --verbose
     """
-    settings = asked.settings(**_switch("restart_changed", on=restart_changed))
+    settings = asked.settings(**_switch("restart_changed", on=restart_changed), **_switch("locked", on=locked))
     if inside:
         settings = verbs.run.inside(settings)
     else:
@@ -552,14 +565,27 @@ def _needed(value: object, flag: str) -> None:
 @_task(
     subject="only this subject or service",
     explain="say which images would be built, and the file, argument or base that changed; build nothing",
+    lock="write into images.lock which image each service of the stack runs, after building",
+    locked=OPTIONS["locked"].help,
     **_JSON,
 )
-def build(asked: _Asked, *, subject: str = "", explain: bool = False, json: bool = False) -> None:
+def build(
+    asked: _Asked,
+    *,
+    subject: str = "",
+    explain: bool = False,
+    lock: bool = False,
+    locked: bool = False,
+    json: bool = False,
+) -> None:
     """Build the images of a stack, and start nothing. What is made of the same as before is not built.
 
     Example: harness build --subject forwarder
     """
-    settings = asked.settings()
+    settings = asked.settings(**_switch("locked", on=locked))
+    if lock:
+        _lock(settings, subject, locked=locked)
+        return
     if explain:
         _explain_images(verbs.build.explain(settings, subject=subject), json=json)
         return
@@ -569,6 +595,13 @@ def build(asked: _Asked, *, subject: str = "", explain: bool = False, json: bool
         return
     for service, image in built.items():
         print(f"{service} {image}")
+
+
+def _lock(settings: Settings, subject: str, *, locked: bool) -> None:
+    if subject or locked:
+        raise ConfigError("--lock writes down all images of a stack, as they are; leave out --subject and --locked")
+    for image in verbs.build.lock(settings, _say):
+        print(f"{image.stack}/{image.service} {image.strategy} {image.fingerprint or image.id}")
 
 
 def _explain_images(standings: Sequence[Standing], *, json: bool) -> None:
@@ -586,10 +619,12 @@ def _explain_images(standings: Sequence[Standing], *, json: bool) -> None:
     dry_run="list only",
     hung="end keepers that do not answer, and remove what they kept",
     forget="id of a dead environment whose engine is gone for good: clear the rest, and look there no more",
-    images="also the images that were built for checkouts that are gone",
+    images="also images of ours that nothing uses: of checkouts that are gone, or made at least a day ago",
+    older_than="with --images: all that were made at least so long ago, and only these, such as 7d",
+    larger_than="with --images: only those of at least this size, such as 500M",
     **_JSON,
 )
-def gc(
+def gc(  # noqa: PLR0913 - a flag each
     asked: _Asked,
     *,
     dry_run: bool = False,
@@ -597,6 +632,8 @@ def gc(
     json: bool = False,
     forget: str = "",
     images: bool = False,
+    older_than: str = "",
+    larger_than: str = "",
 ) -> None:
     """Remove what dead runs left: only what is provably ours, listed first.
 
@@ -607,17 +644,20 @@ def gc(
         raise ConfigError("--json goes with --dry-run")
     if forget and dry_run:
         raise ConfigError("--forget does not go with --dry-run")
+    if (older_than or larger_than) and not images:
+        raise ConfigError("--older-than and --larger-than go with --images")
     if forget:
         print(verbs.gc.forget(settings, forget))
         return
+    limits = verbs.gc.limits_of(older_than, larger_than) if images else None
     if not dry_run:
         for line in verbs.gc.gc(settings, _say, hung=hung).lines() or ["nothing is left of dead runs"]:
             print(line)
-        for image, why in verbs.gc.images(settings, remove=True).items() if images else ():
+        for image, why in verbs.gc.images(settings, limits, remove=True).items() if limits else ():
             print(f"{image}: {why or 'removed'}")
         return
     leftovers = verbs.gc.look(settings)
-    old = list(verbs.gc.images(settings, remove=False)) if images else []
+    old = list(verbs.gc.images(settings, limits, remove=False)) if limits else []
     if json:
         dead = [{**vars(environment), "things": list(environment.things)} for environment in leftovers.dead]
         stuck = [
@@ -698,10 +738,80 @@ def base(asked: _Asked, *, suite: str = "bookworm") -> None:
     print(verbs.build.base(asked.settings(), _say, suite=suite))
 
 
+@_task(
+    "subject",
+    "image",
+    file="the archive to write; one that is there is replaced",
+    subject="a subject or service of the stack, built or pulled first; may be repeated (without --image: all of them)",
+    image="an image that the engine has, as NAME:TAG; may be repeated",
+    **_JSON,
+)
+def save(
+    asked: _Asked,
+    *,
+    file: str = "",
+    subject: Sequence[str] | None = None,
+    image: Sequence[str] | None = None,
+    json: bool = False,
+) -> None:
+    """Write images to an archive, compressed by zstd, from which `images.load` has them on any engine.
+
+    Example: harness images.save --file forwarder.tar.zst --subject forwarder
+    """
+    settings = asked.settings()
+    _needed(file, "--file PATH")
+    _needs_values("--subject", subject or ())
+    _needs_values("--image", image or ())
+    contents = verbs.images.save(settings, _say, file, subjects=subject or (), images=image or ())
+    if json:
+        _print_json("saved", file=file, images=[held.as_dict() for held in contents.images], bytes=contents.size)
+        return
+    for held in contents.images:
+        print(f"{held} {held.ids[0]}")
+
+
+@_task(file="the archive: of `images.save`, or of `docker save`, plain or compressed by zstd or gzip", **_JSON)
+def load(asked: _Asked, *, file: str = "", json: bool = False) -> None:
+    """Have the engine have the images of an archive, by their names and verified ids.
+
+    Example: harness images.load --file forwarder.tar.zst
+    """
+    settings = asked.settings()
+    _needed(file, "--file PATH")
+    loaded = verbs.images.load(settings, file)
+    if json:
+        images = [{**one.image.as_dict(), "id": one.id, "was_there": one.was_there} for one in loaded]
+        _print_json("loaded", file=file, images=images)
+        return
+    for one in loaded:
+        print(f"{one.image} {one.id}{' (was there)' if one.was_there else ''}")
+
+
+@_task(**_JSON)
+def check(asked: _Asked, *, json: bool = False) -> None:
+    """Find every mention of a pinned commit, tag or version; end with 10, naming file and line, when they disagree.
+
+    Pinned is what [tool.harness.subjects] and [tool.harness.pins] say.
+
+    Example: harness pins.check
+    """
+    mentions = verbs.pins.check(asked.settings())
+    if json:
+        _print_json("pins", mentions=[{**vars(mention), "agrees": mention.agrees} for mention in mentions])
+    else:
+        for mention in mentions:
+            print(mention)
+    if not mentions:
+        _say("nothing is pinned by [tool.harness.subjects] or [tool.harness.pins], or nothing mentions it")
+    if wrong := sum(not mention.agrees for mention in mentions):
+        raise ConfigError(f"{wrong} of {len(mentions)} mentions of pins do not agree")
+
+
 namespace = Collection(
     *(up, test, watch, run, down, ps, logs, endpoints, config, report, doctor),
     *(exec, restart, seed, build, gc, new, adopt),
-    images=Collection(base),
+    images=Collection(base, save, load),
+    pins=Collection(check),
 )
 """What a project's tasks.py imports: ``from harness.invoke_tasks import namespace``."""
 

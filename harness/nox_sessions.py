@@ -23,6 +23,7 @@ from nox.command import CommandFailed
 from nox.project import dependency_groups
 
 from harness import procs
+from harness.config.options import TAKERS
 from harness.errors import (
     BROKEN_STACK,
     CONFIGURATION,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 # which is longer than any teardown of ours may take.
 TELL_AFTER = 0.3
 TEARDOWN_BUDGET = 60
+INSIDE = "--inside"
 STAMP = "harness-requirements"
 ENGINES = ("embedded", "compose")  # those whose outcomes are compared
 
@@ -206,11 +208,14 @@ def recipes(session: nox.Session) -> None:
 def integration(session: nox.Session) -> None:
     """A system's suite: nox -s integration -- [SYSTEM|all] [PYTEST ARGS]. Default: the default system.
 
-    With --engine both it runs on every engine, and tests that do not end alike fail the session.
+    With --inside it runs in a container, within the stack's network. With --engine both it runs on every engine, and
+    tests that do not end alike fail the session.
     """
     install(session, "test", extras="all")
     systems, words = _chosen(session)
     both, words = _engine_both(words)
+    if both and INSIDE in words:
+        session.error("--inside needs a network of containers, which engine embedded has not; leave out --engine both")
     for name in systems:
         if both:
             _on_both(session, name, words)
@@ -265,12 +270,34 @@ def run_suite(session: nox.Session, name: str, words: Sequence[str]) -> None:
 
 def _suite(session: nox.Session, name: str, words: Sequence[str], env: dict[str, str] | None = None) -> int:
     """Run the suite of a system and return its exit code."""
-    suite = [_systems()[name]["tests"], f"--system={name}"] if name else []
+    argv = ["python", "-m", "pytest", *([_systems()[name]["tests"], f"--system={name}"] if name else []), *words]
+    if INSIDE in words:
+        ours, others = split_words(words)
+        argv = ["harness", "test", *([f"--system={name}"] if name else []), *ours, "--", *others]
     try:
-        run(session, "python", "-m", "pytest", *suite, *words, env=env)
+        run(session, *argv, env=env)
     except CommandFailed as error:
         return error.return_code or 1
     return 0
+
+
+def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the words for ``harness test --inside``, and those for pytest in the container, in their order.
+
+    Options that both take, such as ``--engine``, are for the former.
+    """
+    flags = {f"--{name.replace('_', '-')}" for name in TAKERS["test"]}
+    ours: list[str] = []
+    others: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        if word in flags:
+            ours += [word, *([value] if (value := next(rest, None)) is not None else [])]
+        elif word == INSIDE or word.partition("=")[0] in flags:
+            ours.append(word)
+        else:
+            others.append(word)
+    return ours, others
 
 
 def _engine_both(words: Sequence[str]) -> tuple[bool, list[str]]:

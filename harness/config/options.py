@@ -69,6 +69,13 @@ OPTIONS = {
         help="whether missing images are pulled: missing (default), never",
     ),
     "build": Option(key="build", default="changed", valid=("changed", "always", "never"), named="When to build:"),
+    "locked": Option(
+        key="locked",
+        kind=bool,
+        default="no",
+        named="Whether images are held to images.lock:",
+        help="refuse images that differ from images.lock, before anything is created",
+    ),
     "wait_timeout": Option(
         key="wait-timeout",
         named="--wait-timeout",
@@ -131,6 +138,7 @@ TAKERS = {
         "local_build",
         "local",
         "restart_changed",
+        "locked",
         "wait_to_attach_debugger",
     ),
     "up": (*_STARTING, "ttl"),
@@ -138,8 +146,9 @@ TAKERS = {
     "run": (*_STARTING, "keep", "inside_timeout"),
     "watch": _STARTING,
     "config": (*_WHICH, "local_build", "addresses"),
-    "build": _WHICH,
-    **dict.fromkeys(("down", "ps", "logs", "endpoints", "doctor", "exec", "restart", "seed", "gc", "new"), ("engine",)),
+    **dict.fromkeys(("build", "save"), _WHICH),
+    **dict.fromkeys(("down", "ps", "logs", "endpoints", "doctor", "exec", "restart"), ("engine",)),
+    **dict.fromkeys(("seed", "gc", "new", "load"), ("engine",)),
 }
 """Task, or ``pytest`` -> the options that it takes, in the order of its help."""
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from harness.config.options import OPTIONS, variable
+from harness.config.pins import read_pins
 from harness.config.sources import COMPOSE_FILES, with_env_file
 from harness.config.subjects import read_subjects
 from harness.durations import parse_duration
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from harness.config.pins import Pin
     from harness.config.sources import Sources
     from harness.config.subjects import Subject
 
@@ -36,6 +38,7 @@ TOP_KEYS: dict[str, type] = {
     "env": dict,
     "overlays": dict,
     "subjects": dict,
+    "pins": dict,
 }
 TOP_KEYS |= {option.key: option.kind for option in OPTIONS.values() if option.key and option.key not in TOP_KEYS}
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
@@ -101,6 +104,7 @@ class Settings:
         env: variables for tests and commands, with placeholders for endpoints; None without such a table.
         overlays: Compose file -> the file that is laid over it wherever it is read.
         pull: whether images that the engine lacks are pulled: ``missing``, ``never``.
+        locked: whether images other than those of ``images.lock`` are refused.
         build: whether images are built: ``changed`` as far as needed, ``always`` also for what is up, ``never``.
         wait_timeout: seconds for a stack to settle in place of what its file says, None for that.
         ttl: seconds that a kept environment may stay unused.
@@ -109,6 +113,7 @@ class Settings:
         restart_changed: whether services of what is up that changed since they were started are made again by a run.
         strict_variables: whether a variable of a stack file that is not set and has no default is an error.
         subjects: subject -> where its image comes from, other than its file says.
+        pins: what must be the same wherever it is written.
         environ: the environment, for Compose and for services.
         origins: setting name -> where its value came from.
         inside: the service in whose container a command runs, within the stack's network; "" for none.
@@ -136,6 +141,7 @@ class Settings:
     overlays: Mapping[Path, Path]
     pull: str
     build: str
+    locked: bool
     wait_timeout: float | None
     ttl: float
     keep_runs: int
@@ -143,6 +149,7 @@ class Settings:
     strict_variables: bool
     restart_changed: bool
     subjects: Mapping[str, Subject]
+    pins: tuple[Pin, ...]
     environ: Mapping[str, str]
     origins: Mapping[str, str]
     inside: str = ""
@@ -491,6 +498,7 @@ def load_settings(
         addresses=values.text("addresses"),
         pull=values.text("pull"),
         build=values.text("build"),
+        locked=values.truth("locked"),
         networks=values.private_range("networks"),
         wait_timeout=values.seconds("wait_timeout"),
         ttl=values.seconds("ttl") or 0.0,
@@ -509,6 +517,7 @@ def load_settings(
         overlays=_overlays(sources, unwritten=unwritten),
         keep_runs=values.count("keep_runs"),
         inside_timeout=values.seconds("inside_timeout"),
+        pins=read_pins(sources.table.get("pins", {}), sources.pyproject),
         subjects=read_subjects(sources.table.get("subjects", {}), sources.root, sources.pyproject),
         origins=values.origins,
     )

@@ -241,6 +241,8 @@ class ContainerPlan(ServicePlan):
         healthcheck: whether its file, or its image where that is known, declares one.
         health_off: whether its file switches off that of the image.
         variable: the variable that chooses its image, "" when none does.
+        strategy: how its image comes: ``declared``, ``build``, ``prebuilt`` or ``archive``.
+        commit: the commit that its image is built from, "" where that is not known.
         log_file: a file for a log that it writes itself, to be made before it starts; None for none.
         folders: folders to make before it starts.
         is_pulled: whether its file lets its image be pulled.
@@ -252,6 +254,8 @@ class ContainerPlan(ServicePlan):
     healthcheck: bool = False
     health_off: bool = False
     variable: str = ""
+    strategy: str = "declared"
+    commit: str = ""
     log_file: Path | None = None
     folders: tuple[Path, ...] = ()
     is_pulled: bool = True
@@ -298,12 +302,29 @@ class Image:
         builds: whether it is built first (under a name of this checkout).
         arguments: build arguments that its file does not give.
         variable: the variable that chooses it, "" when none does.
+        kind: what chose it: ``declared`` by its file, ``build``, ``prebuilt`` or ``archive``.
+        commit: the commit that is built, "" where that is not known.
     """
 
     name: str
     builds: bool = False
     arguments: Mapping[str, str] = field(default_factory=dict)
     variable: str = ""
+    kind: str = "declared"
+    commit: str = ""
+
+    @property
+    def strategy(self) -> str:
+        """How it comes: ``build`` whatever chose that, else its kind."""
+        return "build" if self.builds else "declared" if self.kind == "build" else self.kind
+
+
+@dataclass(frozen=True)
+class UnitTests:
+    """Unit tests in a build: the stage that runs them, and the path of their JUnit report in it."""
+
+    stage: str
+    report: str
 
 
 @dataclass(frozen=True)
@@ -326,6 +347,7 @@ class Recipe:
         of_client: keys of its build that only a client of the engine can serve.
         source: where the Dockerfile is, for people.
         section: the section ``build`` of its file, with what is added to it.
+        unit_tests: those that its build runs, None for none.
         alone: what Compose is told of a service that is built and has no container here.
     """
 
@@ -344,6 +366,7 @@ class Recipe:
     of_client: tuple[str, ...] = ()
     source: str = ""
     section: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    unit_tests: UnitTests | None = None
     alone: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from harness.artifacts import is_missing
 from harness.daemon import in_words
-from harness.errors import BrokenStack
 from harness.images.names import plain
 from harness.images.records import checkout_named, is_of_checkout, short
 from harness.ownership.objects import CHECKOUT, CHECKOUT_PATH
@@ -37,6 +36,11 @@ class BuiltImage:
     id: str = ""
 
     @property
+    def is_of_checkout(self) -> bool:
+        """Whether its name is a checkout's, and not that of what it is made of."""
+        return is_of_checkout(self.name.rpartition(":")[2])
+
+    @property
     def is_orphan(self) -> bool:
         """Whether its checkout is certainly gone."""
         return bool(self.checkout) and is_missing(self.checkout)
@@ -58,10 +62,10 @@ def built_images(client: APIClient, environ: Mapping[str, str] | None = None) ->
     """
     with in_words("Images that were built"):
         listed: list[dict[str, Any]] = client.images(filters={"label": CHECKOUT})
-    return sorted((name for image in listed for name in _names(image, environ or {})), key=lambda image: image.name)
+    return sorted((name for image in listed for name in names_of(image, environ or {})), key=lambda image: image.name)
 
 
-def _names(image: dict[str, Any], environ: Mapping[str, str]) -> list[BuiltImage]:
+def names_of(image: dict[str, Any], environ: Mapping[str, str]) -> list[BuiltImage]:
     """Return the names of an image that are ours, each with whose it is."""
     names = [name for name in map(plain, image.get("RepoTags") or ()) if name.startswith(PREFIX)]
     size, builder = int(image.get("Size") or 0), (image.get("Labels") or {}).get(CHECKOUT_PATH, "")
@@ -75,22 +79,3 @@ def _user(name: str, builder: str, environ: Mapping[str, str]) -> str:
     """Return the checkout that has this name for an image, which it has not built itself maybe; "" when unknown."""
     tag = name.rpartition(":")[2]
     return builder if short(builder) == tag else checkout_named(tag, environ)
-
-
-def remove_orphans(client: APIClient, environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Remove the images of checkouts that are gone; return image in words -> why it is still there, "" where it is not.
-
-    Only their own names are removed: an image that has another one, or a container, stays under that.
-
-    Raises HarnessError as ``daemon.in_words`` does.
-    """
-    reasons = {}
-    for image in built_images(client, environ):
-        if image.is_orphan:
-            reasons[str(image)] = ""
-            try:
-                with in_words(image.name):
-                    client.remove_image(image.name)
-            except BrokenStack as error:  # such as a container that uses it
-                reasons[str(image)] = error.summary
-    return reasons

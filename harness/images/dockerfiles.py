@@ -112,6 +112,12 @@ def references(text: str, arguments: Mapping[str, str], target: str = "") -> lis
     return [one for one in found if one.name]
 
 
+def stages_of(text: str) -> list[str]:
+    """Return the names of the stages of a Dockerfile, "" of one without."""
+    bases = (_FROM.match(step.rest) for step in _instructions(text) if step.word == "FROM")
+    return [(base["stage"] or "").lower() for base in bases if base]
+
+
 def declared_arguments(text: str) -> set[str]:
     """Return the arguments that a Dockerfile declares."""
     return {

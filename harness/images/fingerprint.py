@@ -107,7 +107,7 @@ def _of_tables(before: Mapping[str, str], now: Mapping[str, str], *, ids: bool =
 
 
 def _short(image: str) -> str:
-    return image.removeprefix("sha256:")[:12] or "not there"
+    return image.removeprefix("sha256:").removeprefix("made of ")[:12] or "not there"
 
 
 def _lines(before: list[str], now: tuple[str, ...], dockerfile: str) -> Iterator[str]:

@@ -127,6 +127,10 @@ class RunFolder:
             self._facts["spans"].append({key: line[key] for key in ("stage", "of", "began", "seconds")})
         elif line["event"] == "image":
             self._facts.setdefault("images", {})[line["name"]] = line["id"]
+            facts = {key: value for key, value in line.items() if key not in ("t", "event")}
+            others = [one for one in self._facts.get("service_images", ()) if one["service"] != facts.get("service")
+                      or one["stack"] != facts.get("stack")]  # fmt: skip
+            self._facts["service_images"] = [*others, facts]
         elif line["event"] == "log":
             self._facts["services"][line["service"]] = {key: line[key] for key in ("log", "start", "end")}
         elif line["event"] == "fault":
@@ -162,9 +166,9 @@ class RunFolder:
             self._facts[key] = value
         self.save()
 
-    def image(self, name: str, id_: str) -> None:
-        """Note which image a name stood for."""
-        self.event("image", name=name, id=id_)
+    def image(self, name: str, id_: str, **facts: object) -> None:
+        """Note which image a name stood for, and what is known of it and of the service that runs it."""
+        self.event("image", name=name, id=id_, **facts)
 
     def log_range(self, service: str, log: Path, start: int, end: int | None = None) -> None:
         """Note which bytes of a service's log belong to this run; a log elsewhere is linked into the folder."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-EVENTS = "*/events.jsonl"
+EVENTS = "events.jsonl"
 JUNIT = "junit.xml"
 LOGS = "logs"
 
@@ -26,15 +26,20 @@ def outcomes_of(folder: Path) -> list[Outcome]:
     Args:
         folder: with ``junit.xml``, and run folders in ``logs``. What is not there, or cannot be read, tells of nothing.
     """
-    reports = [*folder.glob(f"{LOGS}/*/{JUNIT}"), folder / JUNIT]
-    cases = {outcome.test: outcome for report in reversed(reports) for outcome in _of_junit(report)}
-    events = [outcome for path in sorted(folder.glob(f"{LOGS}/{EVENTS}")) for outcome in _of_events(path, cases)]
+    runs = sorted(path for path in folder.glob(f"{LOGS}/*") if not path.is_symlink())  # ``latest`` is one of them
+    reports = [folder / JUNIT, *(run / JUNIT for run in runs)]
+    cases = {outcome.test: outcome for report in reports for outcome in _of_junit(report)}
+    events = [outcome for run in runs for outcome in _of_events(run / EVENTS, cases)]
     return events or list(cases.values())
 
 
 def _of_events(path: Path, cases: Mapping[str, Outcome]) -> list[Outcome]:
-    outcomes = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    outcomes: list[Outcome] = []
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # it had not begun
+        return outcomes
+    for line in lines:
         with suppress(ValueError, KeyError, TypeError, AttributeError):  # the last may be cut short
             fact = json.loads(line)
             if fact["event"] == "test" and fact["status"] in get_args(Status):

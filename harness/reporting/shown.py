@@ -53,7 +53,7 @@ class RunShown:
             "spans",
             "services",
         )
-        facts = {key: self.facts.get(key) for key in (*keys, "images", "left")}
+        facts = {key: self.facts.get(key) for key in (*keys, "images", "service_images", "left")}
         tests = {"bad": list(self.bad), "slowest": list(self.slowest)}
         return {"run": self.run, "folder": str(self.folder), **facts, **tests, "notes": list(self.notes)}
 

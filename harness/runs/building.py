@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING
 from harness.daemon import connect, find_daemon, in_words
 from harness.engine.compose.launch import Launch
 from harness.engine.compose.plan import NAME
-from harness.engine.compose.standing import standings_of
 from harness.engine.identity import Identity
 from harness.engine.layout import dry_layout
 from harness.errors import BrokenStack, ConfigError, nearest
 from harness.images import image_id
-from harness.images.records import Records
 from harness.keeper.messages import Acquire
+from harness.ownership.objects import IMAGE
 from harness.runs.bringing import ACQUIRE_BUDGET
 from harness.runs.images import images_of, refuse_skipped
 from harness.runs.known import all_kept, checkout_of, services_of
+from harness.runs.locking import hold_to_lock
+from harness.runs.looking import Looking
 from harness.runs.opening import create
 from harness.runs.run import Run, running
 
@@ -49,6 +50,7 @@ def build_images(choice: Choice, say: Callable[[str], None], *, subject: str = "
     run = Run(choice, say)
     tree = _tree_of_images(choice)
     run.plan(tree)
+    hold_to_lock(choice, tree)
     wanted = _wanted(tree, subject)
     built: dict[str, str] = {}
     layout = dry_layout(tree, settings.environ, {}, NAME, local=choice.local)
@@ -84,6 +86,11 @@ def _tree_of_images(choice: Choice) -> Tree:
     return tree
 
 
+def builds_any(choice: Choice) -> bool:
+    """Return whether an image of the chosen stack is built. Raises ConfigError: the engine has no images."""
+    return any(service.compose.get("build") for stack in _tree_of_images(choice).stacks for service in stack.services)
+
+
 def _wanted(tree: Tree, subject: str) -> set[str]:
     """Return the services whose images are built, with this subject or name. Raises ConfigError where there is none."""
     have = [service for stack in tree.stacks for service in stack.services if service.compose.get("build")]
@@ -111,21 +118,10 @@ def explain_images(choice: Choice, *, subject: str = "") -> list[Standing]:
     tree = _tree_of_images(choice)
     choice.check(tree)
     wanted = _wanted(tree, subject)
-    records = Records(checkout_of(settings), settings.environ)
-    identity = Identity(checkout_of(settings), "dry", {})
-    layout = dry_layout(tree, settings.environ, {}, NAME, local=choice.local)
     choice.engine.check()
-    found: list[Standing] = []
     with closing(connect(find_daemon(settings.environ))) as client:
-        for stack in tree.stacks:
-            images = images_of(tree, stack, settings.environ, client)
-            containers = choice.engine.plan(tree, stack.name, layout, identity, images).containers
-            names = tuple(name for name in containers.build if name in wanted) if containers else ()
-            if containers and names:
-                environ = {**settings.environ, **containers.env}
-                asked = replace(containers, build=names)
-                found += standings_of(asked, client, environ, records).values()
-    return found
+        looked = Looking(choice, tree, client)
+        return [standing for stack in tree.stacks for standing in looked.at(stack, wanted)[1].values()]
 
 
 def outdated(settings: Settings) -> list[str]:
@@ -143,7 +139,8 @@ def outdated(settings: Settings) -> list[str]:
 def _is_outdated(client: APIClient, container: str) -> bool:
     facts = client.inspect_container(container)
     try:
-        now = image_id(client, facts["Config"]["Image"])
+        config = facts["Config"]
+        now = image_id(client, (config.get("Labels") or {}).get(IMAGE) or config["Image"])
     except BrokenStack:
         return False
     return now is not None and now != facts["Image"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,15 +54,19 @@ def fetch_sources(tree: Tree, settings: Settings, local: Local, say: Callable[[s
     """Have the commits that images of a tree's containers are built from in folders; each is fetched once.
 
     Raises:
-        ConfigError: there is no git, no such repository or commit, or no such folder in it.
+        ConfigError: there is no git, no such repository or commit, or no such folder in it; or an archive is none.
     """
     folder = git_folder(settings.environ, settings.state)
     for stack in tree.stacks:
         for service in (*stack.services, *stack.idle):
-            subject = service.source
-            if not subject or not subject.git or process_of(service, NAME, local):
+            if process_of(service, NAME, local):
                 continue
-            if choose(service, settings.environ).kind == "build":
+            choice, subject = choose(service, settings.environ), service.source
+            if choice.archive:
+                from harness.images.archives import archived_id  # noqa: PLC0415 - where there is one
+
+                archived_id(choice.archive)
+            elif subject and subject.git and choice.kind == "build":
                 check_out(subject, folder, settings.environ, say)
                 _refuse_missing(subject, service.compose["build"])
 
@@ -90,7 +95,7 @@ def images_of(tree: Tree, stack: Stack, environ: Mapping[str, str], client: APIC
 
     def builds(service: Service) -> bool:
         chosen = choices.get(service.name)
-        return bool(service.compose.get("build")) and not (chosen and chosen.kind == "prebuilt")
+        return bool(service.compose.get("build")) and not (chosen and chosen.kind in ("prebuilt", "archive"))
 
     names = [service.name for service in stack.services if builds(service)]
     bases = bases_of(tree, stack, names, environ, builds) if client else {}
@@ -104,5 +109,17 @@ def images_of(tree: Tree, stack: Stack, environ: Mapping[str, str], client: APIC
             own = {reference.name for reference in bases[service.name].services}
             base = choose_base(client, environ, dockerfile=dockerfile) if default not in own else None
         arguments = build_arguments(service, environ, base) if builds(service) else {}
-        images[service.name] = Image(choice.image or service.image, builds(service), arguments, choice.variable)
+        name = _archived(choice.archive, client) if choice.archive else choice.image
+        images[service.name] = Image(name or service.image, builds(service), arguments, choice.variable, choice.kind)
     return images
+
+
+def _archived(archive: Path, client: APIClient | None) -> str:
+    """Return the id of an archive's image, which the engine then has; without one as far as the archive tells."""
+    from harness.images.archives import archived_id, load_one  # noqa: PLC0415 - where there is one
+
+    if client:
+        return load_one(client, archive)
+    with contextlib.suppress(ConfigError):  # where it matters it is told before
+        return archived_id(archive)
+    return ""

@@ -41,7 +41,7 @@ NAME = "inside"  # of what was copied out, in the folder of a run
 PLACE = "/harness-inside"  # in the container: pytest writes its reports there
 LOGS, JUNIT, OUTPUT, REPORTS = "logs", "junit.xml", "output.log", "reports"
 COOKIE = "HARNESS_INSIDE_ID"
-ASKED_GRACE, HURRIED_GRACE = 5.0, 2.0  # seconds between INT and KILL: at its time-out, and after a signal
+ASKED_GRACE, HURRIED_GRACE = 10.0, 4.0  # seconds between INT and KILL: at its time-out, and after a signal
 COPY_BUDGET, HURRIED_COPY = 120.0, 3.0
 LOOK_BUDGET = 5.0
 NEWS_BUDGET = 3.0  # for the news of a container's end
@@ -274,9 +274,10 @@ class Inside:
 
     def _end(self, command: Command, output: _Output, cookie: str, grace: float) -> None:
         """Ask a command to end, and kill its container when it has not after ``grace`` seconds."""
+        deadline = Deadline.after(grace)
         with suppress(HarnessError):
-            ask_to_end(self.environment.client, self.known.container, cookie, "INT")
-            if command.follow(output.write, Deadline.after(grace), lambda: None):
+            ask_to_end(self.environment.client, self.known.container, cookie, "INT", deadline)
+            if command.follow(output.write, deadline, lambda: None):
                 return
         with suppress(HarnessError):
             self.environment.driver_of(self.known).act(self.known, "kill", 0.0, self.environment)

@@ -25,6 +25,7 @@ from harness.runs.debugging import Debugger, find_terminal
 from harness.runs.evidence import note_failure
 from harness.runs.images import fetch_sources
 from harness.runs.known import all_kept, checkout_of
+from harness.runs.locking import hold_to_lock
 from harness.runs.opening import attach, create, join, new_environment
 from harness.runs.planning import Site
 from harness.runs.reuse import Reuse
@@ -113,9 +114,11 @@ class Run:
         with self._keeper_to_be():
             tree = self.choice.read(name)
             engine, strangers = self.choice.engine, self.plan(tree)
+            hold_to_lock(self.choice, tree)
             environment = self.open()
         if self.choice.engine is not engine:
             strangers = self.plan(tree)
+            hold_to_lock(self.choice, tree)
         known = Bringing(self, Site(self.choice, environment, tree), alone=alone).bring(strangers)
         if not keep_includes:
             for included in tree.stacks[:-1]:

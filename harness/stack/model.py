@@ -197,6 +197,14 @@ Permission = Literal[
 """What a service may not have unless its ``x-harness.allow`` names it (``external``: volumes and networks)."""
 
 
+class UnitTests(Frozen):
+    """Unit tests that a stage of a build runs: it writes their report and exit code; a later stage fails on that."""
+
+    stage: Annotated[str, Field(min_length=1)]
+    report: Annotated[str, Field(pattern=r"^/.*[^/]$")]
+    """The JUnit report, as the stage sees it."""
+
+
 class ServiceSettings(Frozen):
     """``x-harness`` of a service."""
 
@@ -216,6 +224,8 @@ class ServiceSettings(Frozen):
     allow: tuple[Permission, ...] = ()
     log_file: Annotated[str, Field(pattern=r"^/.*[^/]$")] | None = None
     """The file, as a container sees it, to which the service writes a log of its own."""
+    unit_tests: UnitTests | None = Field(default=None, alias="unit-tests")
+    """The unit tests that its build runs."""
 
 
 class Timeouts(Frozen):

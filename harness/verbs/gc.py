@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from harness.artifacts import private_folder
 from harness.daemon import AUTO_BUDGET, connect, find_daemon
-from harness.errors import EngineUnreachableError, HarnessError, LeftoverError
+from harness.errors import ConfigError, EngineUnreachableError, HarnessError, LeftoverError
 from harness.keeper.living import Hung, end, find_hung, find_living
 from harness.ownership.ledger import SUFFIX, keeper_is_alive
 from harness.ownership.sweep import Cleared, Dead, Swept, find_dead, sweep
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
     from harness.config import Settings
     from harness.daemon import Daemon
+    from harness.images.unused import Limits
 
-__all__ = ["Dead", "Found", "forget", "gc", "images", "look"]
+__all__ = ["Dead", "Found", "forget", "gc", "images", "limits_of", "look"]
 
 
 @dataclass(frozen=True)
@@ -129,19 +130,37 @@ def forget(settings: Settings, env: str) -> str:
     return f"environment {env} is forgotten; left are: {', '.join(cleared.left)}" if cleared.left else str(cleared)
 
 
-def images(settings: Settings, *, remove: bool) -> dict[str, str]:
-    """Return the images of checkouts that are gone, in words -> why they are still there, "" when they are removed.
+def limits_of(older_than: str, larger_than: str) -> Limits:
+    """Return which unused images are meant, all that may go without words about it; such as 7d and 500M.
+
+    Raises:
+        ConfigError: one of these is no time or size.
+    """
+    from harness.images import unused  # noqa: PLC0415 - for images only
+
+    try:
+        age = unused.parse_age(older_than) if older_than else None
+    except ValueError as error:
+        raise ConfigError(f"--older-than {older_than!r}: {error}") from error
+    try:
+        return unused.Limits(age, unused.parse_size(larger_than) if larger_than else 0)
+    except ValueError as error:
+        raise ConfigError(f"--larger-than {larger_than!r}: {error}") from error
+
+
+def images(settings: Settings, limits: Limits, *, remove: bool) -> dict[str, str]:
+    """Return the images of ours that nothing uses, in words -> why they are still there, "" when they are removed.
 
     Args:
         settings: of the command.
+        limits: which of them.
         remove: whether they are removed, or only looked for.
 
     Raises:
         HarnessError: the engine does not answer, or refuses to list them.
     """
-    from harness.images.built import built_images, remove_orphans  # noqa: PLC0415 - with an engine only
+    from harness.images import unused  # noqa: PLC0415 - with an engine only
 
     with closing(connect(find_daemon(settings.environ))) as client:
-        if remove:
-            return remove_orphans(client, settings.environ)
-        return {str(image): "" for image in built_images(client, settings.environ) if image.is_orphan}
+        found = [image for image in unused.find_unused(client, settings.environ) if limits.take(image)]
+        return unused.remove(client, found) if remove else {str(image): "" for image in found}

@@ -7,6 +7,7 @@ from typing import Any
 
 from harness.config import SYSTEM_KEYS, TOP_KEYS
 from harness.config.options import OPTIONS
+from harness.config.pins import PIN_KEYS
 from harness.config.subjects import BUILD_KEYS, KINDS, SUBJECT_KEYS
 from harness.errors import ConfigError, nearest
 from harness.stack.model import ServiceSettings, StackSettings
@@ -67,6 +68,12 @@ def _table() -> dict[str, Any]:
         "properties": {key: dict(_TYPES[kind]) for key, kind in SYSTEM_KEYS.items()},
     }
     properties["subjects"] = {"type": "object", "additionalProperties": _subject()}
+    pin = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {key: dict(_TYPES[kind]) for key, kind in PIN_KEYS.items()},
+    }
+    properties["pins"] = {"type": "object", "additionalProperties": pin}
     properties["attach"] = {"type": "object", "additionalProperties": dict(_TYPES[dict])}
     properties["overlays"] = dict(_TYPES[dict])
     properties["systems"] = {"type": "object", "additionalProperties": system}

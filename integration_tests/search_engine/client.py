@@ -14,7 +14,7 @@ from harness.helpers.http_plain import ask
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 """Seconds that an answer may take."""
 
 

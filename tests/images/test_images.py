@@ -370,7 +370,17 @@ def test_a_dockerfile_that_is_not_here_is_none(tmp_path: Path) -> None:
     assert dockerfile_of(an_image(tmp_path, "")) == tmp_path / "Dockerfile"
 
 
-@pytest.mark.parametrize("folder", ["images/kafka", "images/ioc", "integration_tests/forwarder/subject"])
+@pytest.mark.parametrize(
+    "folder",
+    [
+        "images/kafka",
+        "images/opensearch",
+        "images/ioc",
+        "integration_tests/forwarder/subject",
+        "integration_tests/search/subject",
+        "integration_tests/search/tests",
+    ],
+)
 def test_our_own_dockerfiles_take_a_base(folder: str) -> None:
     """Without it they could not be built where no registry is reached."""
     text = (ROOT / folder / "Dockerfile").read_text()
@@ -379,6 +389,9 @@ def test_our_own_dockerfiles_take_a_base(folder: str) -> None:
         "FROM ${BASE_IMAGE}",
         "FROM ${BASE_IMAGE} AS jars",
         "FROM ${BASE_IMAGE} AS venv",
+        "FROM ${BASE_IMAGE} AS base",
+        "FROM base AS test",
+        "FROM base",
     }
 
 

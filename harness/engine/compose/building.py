@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import re
 import sys
 from datetime import UTC, datetime
@@ -10,16 +11,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import artifacts
-from harness.artifacts import last_lines
+from harness.artifacts import last_lines, private_folder
 from harness.clock import Deadline
 from harness.daemon import ask, in_words
+from harness.engine.compose import unit_tests
 from harness.engine.compose.calls import FOLDER, argv_of, environment_of
 from harness.engine.compose.ingredients import ingredients_of, undeclared_told
 from harness.engine.compose.override import write
+from harness.engine.compose.progress import followed
 from harness.engine.compose.recipes import build_keys, steps_of
+from harness.engine.compose.standing import Made
 from harness.errors import BrokenStack, HarnessError
 from harness.images import INSTALL_BUILDX, build_error, builder, builds_of, image_id, records, through_engine
 from harness.keeper.messages import Compose, StopCompose
+from harness.ownership.locks import locked
 from harness.stack import ANYWHERE
 
 if TYPE_CHECKING:
@@ -29,9 +34,11 @@ if TYPE_CHECKING:
     from harness.engine.plan import Recipe, StackPlan
     from harness.images import Builder, Builds
     from harness.images.fingerprint import Ingredients
+    from harness.ownership.locks import Holder
 
 BUILD_BUDGET = 1800.0
 PROJECT = "harness-build"
+_MOST_TESTS = 10
 _BY_ENGINE = (
     "import sys; sys.path.insert(0, sys.argv[1]); from harness.images.through_engine import main; sys.exit(main())"
 )
@@ -56,6 +63,7 @@ class Building:
         self._folder = place.folder / FOLDER
         self._override = override
         self._records = records.Records(str(place.settings.root.resolve()), place.settings.environ)
+        self._made = Made(self._records, lambda: place.client)
         self._how: Builder | None = None
         self.log = self._folder / f"{plan.stack}.build.log"
 
@@ -74,10 +82,43 @@ class Building:
             ingredients = {name: self._ingredients(name) for name in step}
             there += (found := [name for name in step if self._is_there(name, ingredients[name])])
             if missing := [name for name in step if name not in found]:
+                there += self._build_missing(missing, ingredients, deadline, say)
+        return there
+
+    def _build_missing(
+        self, names: list[str], ingredients: Mapping[str, Ingredients], deadline: Deadline, say: Callable[[str], None]
+    ) -> list[str]:
+        """Build images, alone at each of them; return those that somebody else has built meanwhile."""
+        with contextlib.ExitStack() as held:
+            for lock in sorted({lock for name in names for lock in self._locks(name, ingredients[name])}):
+                self._hold(lock, names, deadline, say, held)
+            found = [name for name in names if self._is_there(name, ingredients[name])]
+            if missing := [name for name in names if name not in found]:
                 self._build_step(missing, deadline, say)
                 for name in missing:
                     self._note(name, ingredients[name])
-        return there
+        return found
+
+    def _locks(self, name: str, made_of: Ingredients) -> list[str]:
+        """Return what only one may build at a time: under its checkout's name, and of what it is made of."""
+        image, daemon = self._containers.recipes[name].image, self._place.daemon
+        assert daemon is not None  # there are containers
+        names = [image, *([records.by_content(image, made_of.fingerprint)] if made_of.fingerprint else [])]
+        return [hashlib.sha256(f"{daemon.host}\0{one}".encode()).hexdigest()[:16] for one in names]
+
+    def _hold(
+        self, lock: str, names: list[str], deadline: Deadline, say: Callable[[str], None], held: contextlib.ExitStack
+    ) -> None:
+        """Hold a lock, and say whom it waits for meanwhile. Raises ConfigError: it was not free in time."""
+        settings = self._place.settings
+        purpose = f"service {', '.join(names)} of {settings.root}"
+
+        def waiting(holder: Holder) -> None:
+            whose = f", for {holder.purpose}" if holder.purpose else ""
+            say(f"an image of {', '.join(names)} is being built by {holder}{whose}; waiting for it")
+
+        path = private_folder(settings.state) / f"image-{lock}.lock"
+        held.enter_context(locked(path, deadline.remaining(), everywhere=True, purpose=purpose, waiting=waiting))
 
     def _build_step(self, names: list[str], deadline: Deadline, say: Callable[[str], None]) -> None:
         """Build images side by side. Raises BrokenStack."""
@@ -93,21 +134,82 @@ class Building:
             for line in undeclared_told(name, self._containers.recipes[name]):
                 say(line)
         files = (self._override, *self._write_what_differs(names))
-        if together := [name for name in names if name not in by_engine]:
-            self._run(together, self._compose(together, files, how), deadline)
-        for name in by_engine:
-            self._run([name], self._ask_engine(name), deadline)
+        try:
+            with followed(self.log, say):
+                if together := [name for name in names if name not in by_engine]:
+                    self._run(together, self._compose(together, files, how), deadline)
+                for name in by_engine:
+                    self._run([name], self._ask_engine(name), deadline)
+        except BrokenStack as error:
+            raise self._told_by_tests(names, files, deadline, by_engine) or error from error
+        self._tell_tests(names, files, deadline, by_engine, say)
         ended()
+
+    def _told_by_tests(
+        self, names: Sequence[str], files: Sequence[Path], deadline: Deadline, by_engine: Sequence[str]
+    ) -> BrokenStack | None:
+        """Return the error for a build in which unit tests failed, None when none did."""
+        for name in names:
+            told = self._unit_tests(name, files, deadline, by_engine=name in by_engine)
+            if told and told[0].failed:
+                results, path = told
+                lines = [f"  {test}{f': {why}' if why else ''}" for test, why in results.failed[:_MOST_TESTS]]
+                return BrokenStack(
+                    f"The image of service {name!r} could not be built: {results} ({self._place.show(path)})",
+                    service=name,
+                    details=lines,
+                )
+        return None
+
+    def _tell_tests(
+        self,
+        names: Sequence[str],
+        files: Sequence[Path],
+        deadline: Deadline,
+        by_engine: Sequence[str],
+        say: Callable[[str], None],
+    ) -> None:
+        """Say how the unit tests in builds ended that came to their end."""
+        for name in names:
+            if told := self._unit_tests(name, files, deadline, by_engine=name in by_engine):
+                say(f"{name}: {told[0]} ({self._place.show(told[1])})")
+            elif tests := self._containers.recipes[name].unit_tests:
+                say(f"warning: {name}: no JUnit report {tests.report} was left in stage {tests.stage!r} of its build")
+
+    def _unit_tests(
+        self, name: str, files: Sequence[Path], deadline: Deadline, *, by_engine: bool
+    ) -> tuple[unit_tests.Results, Path] | None:
+        """Return how the unit tests in a build ended and where their report is, None for none that came out."""
+        recipe = self._containers.recipes[name]
+        if recipe.unit_tests is None:
+            return None
+        image, stage = f"{recipe.image}-tests", recipe.unit_tests.stage
+        with contextlib.suppress(HarnessError):  # a stage that cannot be built has no report
+            if by_engine:
+                command = self._ask_engine(name, image=image, target=stage)
+            else:
+                file = self._folder / f"{self._stack}.{name}.tests.yaml"
+                table = {"image": image, "build": {"target": stage}}
+                artifacts.write_atomically(file, write({"services": {name: table}}))
+                assert self._how is not None  # it was found for the build itself
+                command = self._compose([name], [*files, file], self._how)
+            self._run([name], command, deadline)
+            path = unit_tests.fetch(self._place, self._stack, name, image, recipe.unit_tests)
+            if path and (results := unit_tests.read(path.read_bytes())):
+                self._place.report.event("unit_tests", service=name, total=results.total, failed=len(results.failed))
+                return results, path
+        return None
 
     def _ingredients(self, name: str) -> Ingredients:
         environ = {**self._place.settings.environ, **self._containers.env}
-        return ingredients_of(self._containers.recipes[name], self._place.client, environ)
+        return ingredients_of(self._containers.recipes[name], self._place.client, environ, self._made.of)
 
     def _is_there(self, name: str, made_of: Ingredients) -> bool:
         """Return whether the engine has the image that a service's would be; it is the service's then."""
         image = self._containers.recipes[name].image
         with in_words(f"Image {image!r}"):
             there = records.take(self._place.client, image, made_of.fingerprint)
+        self._made.note(image, made_of)
         if there and (self._records.last(image) or {}).get("id") != there:
             self._records.note(image, made_of.as_dict(), made_of.fingerprint, there)
         return there is not None
@@ -160,16 +262,17 @@ class Building:
         words = ["--project-name", PROJECT, "build", *names]
         return self._command(argv_of(self._place, self._containers, files, words), environment)
 
-    def _ask_engine(self, name: str) -> Compose:
+    def _ask_engine(self, name: str, *, image: str = "", target: str = "") -> Compose:
         recipe = self._containers.recipes[name]
+        section = {**recipe.section, "target": target} if target else recipe.section
         order = through_engine.Order(
-            image=recipe.image,
+            image=image or recipe.image,
             context=str(recipe.section.get("context", ".")),
             dockerfile=recipe.text or "",
             ignored=recipe.ignored,
             arguments=recipe.section.get("args") or {},
             labels=recipe.section.get("labels") or {},
-            parameters=through_engine.parameters_of(recipe.section),
+            parameters=through_engine.parameters_of(section),
         )
         argv = [sys.executable, "-c", _BY_ENGINE, str(Path(through_engine.__file__).parents[2])]
         return self._command(argv, order.environment())

@@ -7,7 +7,6 @@ import io
 import tarfile
 from typing import TYPE_CHECKING, Any
 
-from harness import clock
 from harness.engine.compose.hands import HEADER, told
 
 if TYPE_CHECKING:
@@ -15,8 +14,9 @@ if TYPE_CHECKING:
 
     from docker import APIClient
 
+    from harness import clock
+
 LOOK_AGAIN = 0.5  # seconds after which a command that says nothing is seen to be waited for
-ASK_BUDGET = 5.0
 # The Engine API can start a command and not signal it. Its first process has no parent in the container; what else was
 # started there, such as this, does not have its variable.
 _ASK = """\
@@ -100,7 +100,7 @@ class Command:
                 one.close()
 
 
-def ask_to_end(client: APIClient, container: str, cookie: str, signal: str) -> None:
+def ask_to_end(client: APIClient, container: str, cookie: str, signal: str, until: clock.Deadline) -> None:
     """Signal a command in a container, by what ``sh`` and ``grep`` of its own image can do; else nothing happens.
 
     Args:
@@ -108,13 +108,14 @@ def ask_to_end(client: APIClient, container: str, cookie: str, signal: str) -> N
         container: its id.
         cookie: ``NAME=VALUE`` of a variable by which the command is known.
         signal: such as INT.
+        until: how long it may take.
 
     Raises:
         HarnessError: the engine refused, or did not answer.
     """
     asking = Command(client, container, ["sh", "-c", _ASK, "sh", cookie, signal], {})
     try:
-        asking.follow(lambda _, __: None, clock.Deadline.after(ASK_BUDGET), lambda: None)
+        asking.follow(lambda _, __: None, until, lambda: None)
     finally:
         asking.close()
 

@@ -32,7 +32,10 @@ _PREDEFINED = frozenset([*PROXY_VARIABLES, "ALL_PROXY", "all_proxy", "FTP_PROXY"
 
 
 def ingredients_of(
-    recipe: Recipe, client: APIClient, environ: Mapping[str, str], ids: Mapping[str, str | None] | None = None
+    recipe: Recipe,
+    client: APIClient,
+    environ: Mapping[str, str],
+    made_here: Callable[[str], str | None] = lambda _: "",
 ) -> Ingredients:
     """Return what an image is made of.
 
@@ -40,13 +43,13 @@ def ingredients_of(
         recipe: how it is built.
         client: of the engine that has the images that it stands on.
         environ: variables of the build: values of arguments, and where the cache folder is.
-        ids: name of an image -> the id that it will have, where that is known better than by the engine.
+        made_here: returns what stands for an image by its name where that is built here, and so is told by what it is
+            made of and not by its id: "" where that is not known, None where it is nothing certain.
 
     Raises:
         HarnessError: the engine does not answer.
     """
     section = recipe.section
-    known = ids or {}
     doubts = [f"{key}: true" for key in ("no_cache", "pull") if section.get(key)]
     given = {name: environ.get(name) if value is None else str(value) for name, value in _arguments(section).items()}
     arguments = {name: value for name, value in given.items() if value is not None and name not in PROXY_VARIABLES}
@@ -57,7 +60,8 @@ def ingredients_of(
         doubts.append(f"line {text[: from_afar.start()].count(chr(10)) + 1} adds what is not on this machine")
 
     def id_of(name: str) -> str | None:
-        return known[name] if name in known else image_id(client, name)
+        stands = made_here(name)
+        return image_id(client, name) if stands == "" else stands
 
     contexts = _contexts(recipe, environ, doubts)
     bases = _bases(recipe, arguments, id_of, doubts) if text is not None else {}

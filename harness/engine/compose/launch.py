@@ -17,10 +17,13 @@ from harness.engine.compose import subnets
 from harness.engine.compose.building import Building
 from harness.engine.compose.calls import FOLDER, argv_of, environment_of
 from harness.engine.compose.copies import archive_of
+from harness.engine.compose.override import write
 from harness.errors import BrokenStack, HarnessError
 from harness.images import ensure_image, image_id
 from harness.images.built import PREFIX
+from harness.images.records import Records
 from harness.keeper.messages import Compose, StartCreated, StopCompose
+from harness.ownership.objects import IMAGE
 from harness.refusals import why_not_started
 from harness.stack import ANYWHERE
 
@@ -64,6 +67,7 @@ class Launch:
         folder.mkdir(mode=0o700, exist_ok=True)
         self.override = folder / f"{plan.stack}.override.yaml"
         self.log = folder / f"{plan.stack}.log"
+        self._ids = folder / f"{plan.stack}.images.yaml"
         artifacts.write_atomically(self.override, self.containers.override)
         self._failed: BrokenStack | None = None
         self._waiting: set[str] = set()
@@ -92,12 +96,34 @@ class Launch:
                     images[plan.image] = client.inspect_image(plan.image)
             image = images[plan.image]
             check = (image.get("Config") or {}).get("Healthcheck") or {}
-            self.place.report.image(plan.image, image["Id"])
+            self._note(plan, image)
             declared = bool(check.get("Test")) and check.get("Test") != ["NONE"]
             has_check = plan.healthcheck or (declared and not plan.health_off)
             prepared[plan.service] = replace(plan, healthcheck=has_check)
+        self._fix({plan.service: (plan.image, images[plan.image]["Id"]) for plan in self.plan.in_containers})
         services = tuple(prepared.get(plan.service, plan) for plan in self.plan.services)
         return replace(self.plan, services=services)
+
+    def _note(self, plan: ContainerPlan, image: dict[str, Any]) -> None:
+        """Write down for the run which image a service runs."""
+        settings = self.place.settings
+        last = Records(str(settings.root.resolve()), settings.environ).last(plan.image) or {}
+        self.place.report.image(
+            plan.image,
+            image["Id"],
+            stack=plan.stack,
+            service=plan.service,
+            strategy=plan.strategy,
+            size=image.get("Size"),
+            created=image.get("Created"),
+            commit=plan.commit,
+            fingerprint=last.get("fingerprint", "") if last.get("id") == image["Id"] else "",
+        )
+
+    def _fix(self, images: dict[str, tuple[str, str]]) -> None:
+        """Have Compose create containers by the ids of images: a name may stand for another one by then."""
+        services = {name: {"image": id_, "labels": {IMAGE: image}} for name, (image, id_) in images.items()}
+        artifacts.write_atomically(self._ids, write({"services": services}))
 
     def _get(self, client: Any, plan: ContainerPlan) -> None:  # noqa: ANN401 - as in ``prepare``
         """Have the engine have a service's image. Raises BrokenStack."""
@@ -247,7 +273,7 @@ class Launch:
         return self.place.link.ask(
             Compose(
                 stack=self.plan.stack,
-                argv=argv_of(self.place, self.containers, [self.override], words),
+                argv=argv_of(self.place, self.containers, [self.override, self._ids], words),
                 env=environment_of(self.place, self.containers, {}),
                 cwd=ANYWHERE,
                 log=str(log),

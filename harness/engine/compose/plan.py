@@ -282,6 +282,8 @@ def _plan_container(
         healthcheck=service.has_healthcheck,
         health_off=stack.waits or (bool(service.compose.get("healthcheck")) and not service.has_healthcheck),
         variable=image.variable,
+        strategy=image.strategy,
+        commit=image.commit,
         log_file=layout.log_file(stack.name, service.name) if service.settings.log_file else None,
         folders=folders_to_make(service),
         is_pulled=service.compose.get("pull_policy") != "never",

@@ -6,10 +6,10 @@ from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
 from harness.engine.compose.override import Replaced, Reset
-from harness.engine.plan import Recipe
-from harness.errors import ConfigError
+from harness.engine.plan import Recipe, UnitTests
+from harness.errors import ConfigError, nearest
 from harness.images import dockerfile_of
-from harness.images.dockerfiles import needs_buildkit, substituted
+from harness.images.dockerfiles import needs_buildkit, stages_of, substituted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -43,6 +43,7 @@ def recipe_of(service: Service, basis: Basis, image: str, stands: Callable[[str]
         text=text,
         written=basis.text,
         stands={reference.name: name for reference, name in names.items()},
+        unit_tests=_unit_tests(service, basis),
         platform=str(service.compose.get("platform") or ""),
         # Compose has the classic builder read a file even where there is none but what stands in the section.
         is_rewritten=text != basis.text or "dockerfile_inline" in section,
@@ -54,6 +55,20 @@ def recipe_of(service: Service, basis: Basis, image: str, stands: Callable[[str]
         source=str(dockerfile_of(service) or "its dockerfile_inline"),
         of_client=tuple(key for key in (*_OF_CLIENT, *named) if section.get(key)),
     )
+
+
+def _unit_tests(service: Service, basis: Basis) -> UnitTests | None:
+    """Return the unit tests in the build of a service. Raises ConfigError: its Dockerfile has no such stage."""
+    written = service.settings.unit_tests
+    if written is None:
+        return None
+    if basis.text is not None and written.stage.lower() not in (stages := stages_of(basis.text)):
+        raise ConfigError(
+            f"Service {service.name!r}: x-harness.unit-tests.stage is {written.stage!r}, and its Dockerfile has no "
+            f"such stage; it has: {', '.join(filter(None, stages)) or 'none with a name'}"
+            f"{nearest(written.stage, filter(None, stages))}"
+        )
+    return UnitTests(written.stage, written.report)
 
 
 def steps_of(recipes: Mapping[str, Recipe], names: Iterable[str]) -> list[list[str]]:

@@ -10,11 +10,12 @@ from harness.engine.compose.ingredients import ingredients_of
 from harness.engine.compose.recipes import steps_of
 from harness.errors import relative
 from harness.images import image_id
+from harness.images.built import PREFIX
 from harness.images.fingerprint import Ingredients, differences
 from harness.images.records import by_content
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from docker import APIClient
 
@@ -57,8 +58,39 @@ class Standing:
         }
 
 
+class Made:
+    """What images that are built here are made of: what stands for them in what is built from them.
+
+    So that is known before they are built, and is the same on every machine, as their ids are not.
+
+    Args:
+        records: what the checkout has built.
+        client: returns a client of the engine.
+    """
+
+    def __init__(self, records: Records, client: Callable[[], APIClient]) -> None:
+        self._records, self._client = records, client
+        self._known: dict[str, str | None] = {}
+
+    def note(self, image: str, made_of: Ingredients) -> None:
+        """Note what an image is made of now."""
+        self._known[image] = f"made of {made_of.fingerprint}" if made_of.fingerprint else ""
+
+    def doubt(self, image: str) -> None:
+        """Note that an image will be another one, and nothing tells which."""
+        self._known[image] = None
+
+    def of(self, image: str) -> str | None:
+        """Return what stands for an image, "" for its id, None where it is not known. Raises what the SDK raises."""
+        if image in self._known or not image.startswith(PREFIX):
+            return self._known.get(image, "")
+        last = self._records.last(image)  # of a stack that this one includes
+        is_last = last and last["fingerprint"] and last["id"] == image_id(self._client(), image)
+        return f"made of {last['fingerprint']}" if last and is_last else ""
+
+
 def standings_of(
-    containers: Containers, client: APIClient, environ: Mapping[str, str], records: Records
+    containers: Containers, client: APIClient, environ: Mapping[str, str], records: Records, made: Made
 ) -> dict[str, Standing]:
     """Return service -> how its image stands, of those that are built, and of what they are built from before them.
 
@@ -67,23 +99,22 @@ def standings_of(
         client: of the engine.
         environ: variables of the builds.
         records: what the checkout has built.
+        made: what is known of the images of stacks that this one includes; those of this one are added.
 
     Raises:
         HarnessError: the engine does not answer.
     """
     found: dict[str, Standing] = {}
-    ids: dict[str, str | None] = {}  # of images of services, as they will be
     for step in steps_of(containers.recipes, containers.build):
         for name in step:
             recipe = containers.recipes[name]
-            made_of = ingredients_of(recipe, client, environ, ids)
+            made_of = ingredients_of(recipe, client, environ, made.of)
             with in_words(f"Image {recipe.image!r}"):
                 found[name] = _standing(name, recipe, made_of, client, records)
-            anew = [f"its base, the image of service {base!r}, is built" for base in sorted(recipe.bases)
-                    if base in found and found[base].is_built]  # fmt: skip
-            if anew:
-                found[name] = Standing(name, recipe.image, "", made_of, tuple(anew))
-            ids[recipe.image] = found[name].id or None
+            if made_of.doubts:
+                made.doubt(recipe.image)
+            else:
+                made.note(recipe.image, made_of)
     return found
 
 

@@ -76,7 +76,9 @@ def unpack(archive: tarfile.TarFile, top: str, to: Path) -> list[str]:
             continue
         target = to / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        if member.isdir():
+        if target.is_dir() and not member.isdir():
+            refused.append(f"{member.name}: a folder is there")
+        elif member.isdir():
             target.mkdir(exist_ok=True)
         elif member.issym():
             links.append((target, member.linkname))
@@ -87,6 +89,9 @@ def unpack(archive: tarfile.TarFile, top: str, to: Path) -> list[str]:
         else:
             _write(archive, member, target)
     for target, name in links:  # last, so that nothing is written by way of one
+        if target.is_dir() and not target.is_symlink():
+            refused.append(f"{target.relative_to(to)}: it is a link, and a folder")
+            continue
         target.unlink(missing_ok=True)
         target.symlink_to(name)
     return refused

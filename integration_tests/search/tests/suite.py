@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 DATA = Path(__file__).parent.parent / "engine" / "data"
 INDICES = ("owners", "pets")
-ALLOWED = 2.0
+ALLOWED = 5.0
 """Seconds that the application gives the engine for one answer (``SEARCH_TIMEOUT``)."""
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds in which an engine or an application is back."""
 CHUNK = 5000
 

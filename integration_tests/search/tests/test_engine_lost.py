@@ -64,7 +64,8 @@ def test_the_engine_may_be_restarted(stack: harness.Stack, app: Application, dis
     before = stack.service("app").pid
     assert app.owner("Alice").status == 200
     stack.service("search").restart()
-    disturbed.web.wait_for("/_cluster/health", json={"status": "green"}, timeout=60)
+    disturbed.web.wait_for("/_cluster/health", json={"status": "green"}, timeout=120)
+    disturbed.restore()  # an engine may have had its documents in memory only
     app.is_back()
     assert app.names("Alice") == ["Bo", "Kit", "Mia", "Rex", "Zoë"]
     assert stack.service("app").pid == before
@@ -81,7 +82,8 @@ def test_without_an_engine_it_says_so_in_time(stack: harness.Stack, app: Applica
         assert app.ask("GET", "/").status == 200
     finally:
         stack.service("search").start()
-    disturbed.web.wait_for("/_cluster/health", json={"status": "green"}, timeout=60)
+    disturbed.web.wait_for("/_cluster/health", json={"status": "green"}, timeout=120)
+    disturbed.restore()
     app.is_back()
 
 
