@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import socket
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 SCRIPT = ROOT / ".ci" / "remote_engine.py"
 START_BUDGET, COPY_BUDGET = 120.0, 120.0
-GROUPS = ("/sys/fs/cgroup", "/sys/fs/cgroup/systemd")  # of version 2, and of version 1
+GROUPS = ("/sys/fs/cgroup", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/pids")  # of version 2, and of version 1
 
 
 def command(*words: object) -> procs.Finished:
@@ -43,13 +44,14 @@ def engine(*hidden: Path) -> Iterator[Daemon]:
         folder = Path(parent, "e")
         started = command("start", folder, port, *hidden)
         assert started.code == 0, started.stderr
+        group = json.loads((folder / "engine.json").read_text())["cgroup"]
         try:
             yield Daemon(started.stdout.strip(), "DOCKER_HOST")
         finally:
             stopped = command("stop", folder)
             assert stopped.code == 0, stopped.stderr
         assert not folder.exists()
-    assert not [group for place in GROUPS for group in os.listdir(place) if group.startswith("harness-remote")]  # noqa: PTH208
+        assert not any(Path(place, group).exists() for place in GROUPS)
 
 
 def copy_image(source: APIClient, image: str, daemon: Daemon) -> Any:

@@ -172,7 +172,7 @@ def test_who_refuses_is_named() -> None:
     with relayed() as (relay, pipes):
         relay.connect(pipes)
         relay.listen(HERE, 8084, "localhost", 1)
-        with socket.create_connection((HERE, 8084), timeout=BUDGET) as client, pytest.raises(ConnectionResetError):
+        with pytest.raises(ConnectionResetError), socket.create_connection((HERE, 8084), timeout=BUDGET) as client:
             client.recv(1)
         assert relay.knock("localhost", 1, BUDGET) == "localhost:1 cannot be reached from a process: Connection refused"
         unknown = relay.knock("no-such-service.invalid", 1, BUDGET)
@@ -208,7 +208,7 @@ def test_when_the_other_side_ends_so_do_its_connections() -> None:
             pipes.process.kill()
             with pytest.raises(ConnectionResetError):
                 client.recv(1)
-        with socket.create_connection((HERE, 8086), timeout=BUDGET) as client, pytest.raises(ConnectionResetError):
+        with pytest.raises(ConnectionResetError), socket.create_connection((HERE, 8086), timeout=BUDGET) as client:
             client.recv(1)
         assert "the program in it ended" in relay.knock("localhost", port, BUDGET)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING, Any
 
 import containers
@@ -10,6 +11,7 @@ import remote
 from containers import Dock
 from projects import run_in, run_json
 
+from harness import procs
 from harness.clock import Deadline, poll
 from harness.images import find_base
 
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
 
     from docker import APIClient
     from fresh import Starter
-
-    from harness import procs
 
 HARNESS = ("-c", "from harness.invoke_tasks import main; main()")
 ASKS = """\
@@ -162,6 +162,25 @@ def test_a_run_that_is_killed_leaves_nothing_on_the_engine(dock: Dock) -> None:
         if not dock.left():
             break
     assert dock.left() == []
+
+
+def test_what_a_dead_keeper_left_there_is_removed_later(dock: Dock) -> None:
+    """Its ledger names the engine, and proves what is ours, by the API alone; nothing else on it is touched."""
+    suite(dock, "import time\n\ndef test_long():\n    time.sleep(600)\n")
+    process = containers.spawn(dock, dock.root / "said", *HARNESS, "test", "--inside")
+    for _ in poll(Deadline.after(90)):
+        if "test_it.py" in output(dock):
+            break
+    bystander = dock.bystander({"harness.test": "1"}, kind="volume")
+    for pid in dock.processes():
+        procs.kill(pid, signal.SIGKILL, start_time=procs.start_time_of(pid) or 0)
+    process.kill()
+    process.wait(10)
+    assert len(dock.left()) > 1
+    harness(dock, "gc")
+    assert dock.left() == []
+    assert dock.client.inspect_volume(bystander)
+    assert dock.dismiss_bystanders() == []
 
 
 def output(dock: Dock) -> str:
