@@ -11,6 +11,7 @@ import json
 import os
 import re
 import signal
+import socket
 import sys
 import tempfile
 import tomllib
@@ -388,6 +389,36 @@ def _on_podman(session: nox.Session, host: str, words: Sequence[str]) -> int:
 
 
 @nox.session
+def remote(session: nox.Session) -> None:
+    """A system's suite inside its network, on an engine that might as well be on another machine. Root, dockerd.
+
+    nox -s remote -- [SYSTEM] [PYTEST ARGS]; its images are built on the engine in use, and go there in a file.
+    """
+    install(session, "test", extras="all")
+    words = list(session.posargs)
+    name = words.pop(0) if words and words[0] in _systems() else "search"
+    with tempfile.TemporaryDirectory(prefix="harness-remote-") as scratch:
+        archive, folder = str(Path(scratch, "images.tar.zst")), str(Path(scratch, "engine"))
+        run(session, "harness", "images.save", "--all", f"--system={name}", "--engine=compose", f"--file={archive}")
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = str(free.getsockname()[1])
+        argv = [sys.executable, ".ci/remote_engine.py"]
+        started = procs.run([*argv, "start", folder, port], timeout=_START_BUDGET, env=os.environ)
+        try:
+            if started.code != 0:
+                session.error((started.stderr.strip().splitlines() or [started.ending(_START_BUDGET)])[-1])
+            there = {"DOCKER_HOST": started.stdout.strip(), "HARNESS_ENGINE": "compose"}
+            run(session, "harness", "images.load", f"--file={archive}", env=there)
+            code = _suite(session, name, [INSIDE, *words], there)
+        finally:
+            stopped = procs.run([*argv, "stop", folder], timeout=_STOP_BUDGET, env=os.environ)
+    if code:
+        session.error(_exit(code))
+    if stopped.code != 0:
+        session.error(f"the engine was not removed: {stopped.stderr.strip()}")
+
+
+@nox.session
 def mutants(session: nox.Session) -> None:
     """Run each system's suite against subjects that are broken on purpose; every one must be caught."""
     install(session, "test", extras="all")
@@ -499,7 +530,7 @@ def campaign(session: nox.Session) -> None:
 
 @nox.session(python=False)
 def nightly(session: nox.Session) -> None:
-    """What takes too long for every change: minimums, plugins, mutants, kills, engines, subjects, Podman, CI files."""
+    """What takes too long for every change: minimums, plugins, mutants, kills, engines, subjects, CI files."""
     for name, words in (
         ("minimums", ()),
         ("plugins", ()),
@@ -509,6 +540,7 @@ def nightly(session: nox.Session) -> None:
         ("integration", ("all", "--engine", "both")),
         ("subjects", ()),
         ("podman", ()),
+        ("remote", ()),
         ("recipes", ()),
     ):
         session.notify(name, words)

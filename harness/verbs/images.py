@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.daemon import Api, connect, find_daemon
+from harness.engine.compose.driver import Compose
 from harness.engine.compose.plan import NAME
 from harness.errors import ConfigError, nearest
 from harness.images import ensure_image, image_id
@@ -61,20 +62,25 @@ def save(
 def save_all(settings: Settings, say: Callable[[str], None], file: str) -> Contents:
     """Write every image that is built for a system to an archive, after building it, for the same checkout elsewhere.
 
-    Each goes by the name that says what it is made of as well, and with what it stands on: where the archive is loaded
-    nothing is built.
+    Of all systems, or of the one that the command line names. Each goes by the name that says what it is made of as
+    well, and with what it stands on: where the archive is loaded nothing is built.
 
     Raises:
         ConfigError: nothing is built; or as ``save`` does.
     """
     names: dict[str, None] = {}
-    for system in settings.systems or (None,):
+    asked = settings.origins["system"] == "command line"
+    for system in (settings.system,) if asked else settings.systems or (None,):
         stacks = list(dict.fromkeys(name for name in (system.default, *system.stacks) if name)) if system else [""]
-        inside = system.inside if system else ""
         for stack in stacks:
+            # Where a suite runs inside it is in the default stack.
+            inside = system.inside if system and stack == system.default else ""
             choice = choose(replace(settings, system=system, stack=stack, inside=inside))
             tree = choice.read(choice.settings.default_stack())
             if not any(service.compose.get("build") for one in tree.stacks for service in one.services):
+                continue
+            if not inside and isinstance(choice.engine, Compose) and choice.engine.elsewhere:
+                say(f"stack {tree.root.name!r} is left out: on an engine elsewhere only what --inside runs is started")
                 continue
             names |= dict.fromkeys(build_images(choice, say).values())
             for standing in explain_images(choice):
