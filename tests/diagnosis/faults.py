@@ -1328,7 +1328,7 @@ OPTIONS = [
     ),
     option(
         "the subject's variable says nonsense",
-        r"WEB_CONTAINER=bogus: valid are build, prebuilt=NAME:TAG, skip",
+        r"WEB_CONTAINER=bogus: valid are build, prebuilt=NAME:TAG, archive=PATH, skip",
         environ={"WEB_CONTAINER": "bogus"},
     ),
     # -- the engine

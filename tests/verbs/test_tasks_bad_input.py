@@ -50,7 +50,7 @@ TASK_CODE = 10
         ("config --stack nope", "Stack 'nope' is not known; there are: s"),
         ("report", "No run has a folder in"),
         ("gc --json", "--json goes with --dry-run"),
-        ("new", "--stack NAME was not given"),
+        ("new", "--stack NAME, or --ci github, gitlab or circleci, was not given"),
         ("new --stack A/b", "Stack name 'A/b' is none"),
         ("new --stack x --image {", "Image '{' is no name of an image"),
         ("new --stack s", "compose/s.yaml is there already"),
