@@ -84,7 +84,9 @@ def save_all(settings: Settings, say: Callable[[str], None], file: str) -> Conte
                 continue
             names |= dict.fromkeys(build_images(choice, say).values())
             for standing in explain_images(choice):
-                names |= dict.fromkeys(standing.ingredients.bases)
+                # What is built here is among the others, whatever its Dockerfile calls it.
+                bases = standing.ingredients.bases
+                names |= dict.fromkeys(name for name, digest in bases.items() if digest.startswith("sha256:"))
                 if standing.ingredients.fingerprint:
                     names[by_content(standing.image, standing.ingredients.fingerprint)] = None
     if not names:
