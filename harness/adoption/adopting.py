@@ -168,8 +168,8 @@ def _kind(service: Service, checkout: Checkout) -> Kind | None:
     """Return what is known of a service by its image, or by that from which it is built."""
     text, target = _dockerfile(service, checkout)
     if not service.compose.get("build"):
-        return kind_of(service.image)
-    base = kind_of(program_of(text, _arguments(service), target).base) if text else None
+        return kind_of(service.image, service.environment)
+    base = kind_of(program_of(text, _arguments(service), target).base, service.environment) if text else None
     return base if base and base.port and not base.name.startswith("HTTP") else None
 
 
@@ -258,7 +258,7 @@ def _mount(mount: Mount, checkout: Checkout) -> dict[str, Any]:
 def _ready(service: Service, kind: Kind | None, numbers: Mapping[int, int], notes: _Notes) -> list[Any]:
     """Return the probes that fit a service."""
     if kind:
-        ready, told = fits(kind, numbers, service.environment)
+        ready, told = fits(kind, numbers)
         if told:
             notes.unknown.append(f"{service.name} ({kind.name}): {told}; write x-harness.ready where more is needed")
         return list(ready)
@@ -289,6 +289,8 @@ def _embedded(service: Service, kind: Kind | None, checkout: Checkout, notes: _N
     if kind and kind.embedded and not service.compose.get("build"):
         return dict(kind.embedded)
     why = f"nothing is known to stand for {service.image}" if service.image else "its Dockerfile cannot be read here"
+    if kind and kind.alone:
+        why = kind.alone
     if text and not kind:
         built = _built(service, program_of(text, _arguments(service), target), checkout)
         try:

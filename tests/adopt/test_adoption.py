@@ -39,8 +39,8 @@ MODULES = ("flask", "gunicorn", "uvicorn")
         ("rabbitmq:3-management", "RabbitMQ", "exec", None),
         ("apache/kafka:4.1.1", "Kafka", "kafka", None),
         ("mongo:7", "MongoDB", "exec", None),
-        ("docker.elastic.co/elasticsearch/elasticsearch:8.15.0", "search engine", "http", None),
-        ("opensearchproject/opensearch:2", "search engine", "http", None),
+        ("docker.elastic.co/elasticsearch/elasticsearch:8.15.0", "Elasticsearch", "tcp", None),
+        ("public.ecr.aws/opensearchproject/opensearch:2", "OpenSearch", "tcp", None),
         ("nginx:1.27-alpine", "HTTP server", "http", None),
     ],
 )
@@ -58,9 +58,9 @@ def test_an_image_that_only_sounds_like_one_is_not_known(image: str) -> None:
 
 
 def probes(image: str, numbers: dict[int, int], **environment: str) -> tuple[list[Any], str]:
-    kind = kind_of(image)
+    kind = kind_of(image, environment)
     assert kind is not None
-    ready, told = fits(kind, numbers, environment)
+    ready, told = fits(kind, numbers)
     return list(ready), told
 
 
@@ -73,12 +73,36 @@ def test_a_probe_asks_the_port_that_is_published() -> None:
     assert probes("mongo:4.4", {})[0] == [{"exec": ["mongo", "--quiet", "--eval", "db.adminCommand('ping')"]}]
 
 
-def test_a_search_engine_with_a_password_is_not_asked_over_http() -> None:
-    """One that is open must be asked for its health; of one that is not only the port, which is told."""
-    assert "http" in probes("elasticsearch:8.1.0", {9200: 9200}, **{"xpack.security.enabled": "false"})[0][0]
-    ready, told = probes("elasticsearch:8.1.0", {9200: 9200})
-    assert ready == [{"tcp": 9200}]
+@pytest.mark.parametrize(
+    ("image", "environment"),
+    [
+        ("elasticsearch:8.1.0", {}),
+        ("elasticsearch:8.1.0", {"xpack.security.http.ssl.enabled": "false"}),  # without TLS, and with a password
+        ("opensearchproject/opensearch:2", {}),
+        ("opensearchproject/opensearch:2", {"DISABLE_SECURITY_PLUGIN": "false"}),
+    ],
+)
+def test_a_search_engine_with_a_password_is_not_asked_over_http(image: str, environment: dict[str, str]) -> None:
+    """Of an engine that asks who it is only the port must be waited for, which is told, and nothing stands for it."""
+    ready, told = probes(image, {9200: 9200}, **environment)
+    kind = kind_of(image, environment)
+    assert kind is not None
+    assert (ready, kind.embedded, kind.extra) == ([{"tcp": 9200}], {}, "")
     assert "password" in told
+
+
+def test_an_open_search_engine_is_asked_for_its_health() -> None:
+    """One that answers everybody must be asked for its health; osmem-server stands for an OpenSearch that is alone."""
+    assert "http" in probes("elasticsearch:8.1.0", {9200: 9200}, **{"xpack.security.enabled": "false"})[0][0]
+    for said in ({"DISABLE_SECURITY_PLUGIN": "true"}, {"plugins.security.disabled": "true"}):
+        assert probes("opensearchproject/opensearch:2", {}, **said) == ([{"search": {"status": "yellow"}}], "")
+        kind = kind_of("opensearchproject/opensearch:2", said)
+        assert kind is not None
+        assert (kind.embedded, kind.extra) == ({"preset": "search"}, "search")
+        several = kind_of("opensearchproject/opensearch:2", {**said, "discovery.seed_hosts": "node-1,node-2"})
+        assert several is not None
+        assert (several.ready, several.embedded) == (kind.ready, {})
+        assert "several nodes" in several.alone
 
 
 # -- Dockerfiles -------------------------------------------------------------------------------------------------------
@@ -382,6 +406,25 @@ def test_a_service_that_is_asked_at_its_port_gets_one(tmp_path: Path) -> None:
     adopted(tmp_path, write=True)
     (service,) = yaml.safe_load((tmp_path / "compose.harness.yaml").read_text())["services"].values()
     assert service["ports"] == ["5432"]
+
+
+@pytest.mark.parametrize(
+    ("said", "ready", "embedded"),
+    [
+        ("DISABLE_SECURITY_PLUGIN=true", [{"search": {"status": "yellow"}}], {"preset": "search"}),
+        ("OPENSEARCH_INITIAL_ADMIN_PASSWORD=x", [{"tcp": 9200}], None),
+    ],
+)
+def test_a_search_engine_is_adopted_as_it_answers(tmp_path: Path, said: str, ready: object, embedded: object) -> None:
+    """An OpenSearch without its security plugin must get probe and preset, another one a note and no process."""
+    (tmp_path / "compose.yaml").write_text(
+        "services:\n  engine:\n    image: opensearchproject/opensearch:2.19.1\n    ports: ['9200:9200']\n"
+        f"    environment: [discovery.type=single-node, {said}]\n"
+    )
+    told = str(adopted(tmp_path, write=True).adoption.unknown)
+    service = yaml.safe_load((tmp_path / "compose.harness.yaml").read_text())["services"]["engine"]["x-harness"]
+    assert (service["ready"], service.get("embedded")) == (ready, embedded)
+    assert told.count("TLS and a password") == (0 if embedded else 2), told
 
 
 def test_scripts_of_an_image_become_seeds(tmp_path: Path) -> None:

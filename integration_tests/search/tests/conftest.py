@@ -32,7 +32,7 @@ def engine(stack: harness.Stack) -> Iterator[Engine]:
 def disturbed(engine: Engine, app: Application) -> Iterator[Engine]:
     """The engine for a test that disturbs it: afterwards it holds what it held, and the application answers."""
     yield engine
-    engine.web.wait_for("/_cluster/health", json={"status": "green"}, timeout=120)
+    engine.wait_green()
     engine.restore()
     app.is_back()
 

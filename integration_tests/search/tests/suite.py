@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote, urlencode
 
 from harness.helpers import http
+from harness.helpers.search import Search
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,7 +20,6 @@ ALLOWED = 5.0
 """Seconds that the application gives the engine for one answer (``SEARCH_TIMEOUT``)."""
 PATIENCE = 60.0
 """Seconds in which an engine or an application is back."""
-CHUNK = 5000
 
 
 def declared(index: str) -> list[dict[str, Any]]:
@@ -90,52 +90,30 @@ class Application:
         self.web.wait_for("/owner/Alice", json={"city": "Lund"}, timeout=PATIENCE)
 
 
-class Engine:
+class Engine(Search):
     """The search engine behind the application."""
 
     def __init__(self, url: str) -> None:
-        self.web = http.Session(url, timeout=PATIENCE)
+        super().__init__(url, timeout=PATIENCE, patience=2 * PATIENCE)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.web.close()
-
-    def count(self, index: str, **term: str) -> int:
-        """Return how many documents of an index can be found, all or those with a value."""
-        query = {"term": term} if term else {"match_all": {}}
-        answer = self.web.post(f"/{index}/_count", json={"query": query})
-        answer.raise_for_status()
-        return int(answer.json()["count"])
-
-    def put(self, index: str, documents: Iterable[dict[str, Any]]) -> None:
-        """Write documents, each under its ``_id``; they are found from then on."""
-        waiting = list(documents)
-        while waiting:
-            chunk, waiting = waiting[:CHUNK], waiting[CHUNK:]
-            lines = []
-            for document in chunk:
-                lines += [json.dumps({"index": {"_id": document["_id"]}}), json.dumps(without_id(document))]
-            answer = self.web.post(
-                f"/{index}/_bulk?refresh=true",
-                data="".join(f"{line}\n" for line in lines).encode(),
-                headers={"Content-Type": "application/x-ndjson"},
-            )
-            assert answer.ok, answer.text
-            assert not answer.json()["errors"], answer.text
+    def made_with(self, index: str) -> list[dict[str, Any]]:
+        """Return those documents of an index that the stack was made with, as they are found now, by their ids."""
+        ids = [document["_id"] for document in declared(index)]
+        found = self.find(index, {"ids": {"values": ids}}, size=len(ids))
+        return sorted(found, key=lambda document: ids.index(document["_id"]))
 
     def remove(self, index: str, **term: str) -> None:
-        """Remove the documents with a value."""
-        self.web.post(f"/{index}/_delete_by_query?refresh=true&conflicts=proceed", json={"query": {"term": term}})
+        """Remove the documents with a value. Where there is no such index there are none."""
+        body = {"query": {"term": term}}
+        self.client.delete_by_query(index=index, body=body, refresh=True, conflicts="proceed", ignore_unavailable=True)
 
     def restore(self) -> None:
         """Have every index hold what it held when the stack was ready, where it lacks that."""
         for index in INDICES:
-            if self.web.head(f"/{index}").status_code == 404:
+            if not self.client.indices.exists(index=index):
                 definition = json.loads((DATA / f"{index}.json").read_text(encoding="utf-8"))
-                self.web.put(f"/{index}", json=definition).raise_for_status()
-            self.put(index, declared(index))
+                self.client.indices.create(index=index, body=definition)
+            self.bulk(index, declared(index))
 
 
 @dataclass(frozen=True)
@@ -148,13 +126,13 @@ class Family:
     def owner(self, name: str) -> dict[str, Any]:
         """Write one more owner, of whatever name, and return it as it must be given back."""
         document = {"name": name, "city": self.name, "joined": "2024-02-29"}
-        self.engine.put("owners", [{"_id": f"{self.name}/{name}", **document}])
+        self.engine.bulk("owners", [{"_id": f"{self.name}/{name}", **document}])
         return document
 
     def pets(self, names: Iterable[str], *, owner: str = "") -> None:
         """Write pets of the owner, or of another one."""
         of = owner or self.name
-        self.engine.put(
+        self.engine.bulk(
             "pets",
             (
                 {"_id": f"{of}/{name}", "name": name, "kind": "cat", "owner": of, "tag": f"{self.name}/{name}"}

@@ -59,7 +59,7 @@ def test_a_malformed_pet_is_refused(app: Application, family: Family, body: byte
 def test_an_unknown_owner_gets_no_pet(app: Application, engine: Engine, ns: str) -> None:
     """A pet for somebody who is not there must be 404, and not be written."""
     assert app.add(ns, "Rex").status == 404
-    assert engine.count("pets", owner=ns) == 0
+    assert engine.count("pets", {"term": {"owner": ns}}) == 0
 
 
 def test_thirty_pets_are_thirty(app: Application, family: Family) -> None:

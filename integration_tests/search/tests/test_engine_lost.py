@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
+from opensearchpy import RequestError
 
 from integration_tests.search.tests.suite import ALLOWED, PATIENCE, declared
 
@@ -20,7 +21,7 @@ LATE = 3.0
 
 def test_a_lost_index_is_told_and_comes_back(app: Application, disturbed: Engine) -> None:
     """While the index of owners is gone the answer must be 503 with its name, not "unknown"; once it is back, 200."""
-    disturbed.web.delete("/owners").raise_for_status()
+    disturbed.drop("owners")
     said = app.owner("Alice")
     assert said.status == 503
     assert "index" in said.error
@@ -31,16 +32,16 @@ def test_a_lost_index_is_told_and_comes_back(app: Application, disturbed: Engine
 
 def test_lost_pets_are_not_no_pets(app: Application, disturbed: Engine) -> None:
     """While the index of pets is gone an owner must not look as if without pets, and must be found."""
-    disturbed.web.delete("/pets").raise_for_status()
+    disturbed.drop("pets")
     assert app.pets("Alice").status == 503
     assert app.owner("Alice").status == 200
 
 
 def test_a_lost_index_is_not_made_by_a_new_pet(app: Application, disturbed: Engine) -> None:
     """A pet that comes while the index is gone must not have the engine make one, which would lack its mapping."""
-    disturbed.web.delete("/pets").raise_for_status()
+    disturbed.drop("pets")
     assert app.add("Alice", "Kim").status == 503
-    assert disturbed.web.head("/pets").status_code == 404
+    assert not disturbed.client.indices.exists(index="pets")
 
 
 def test_documents_written_twice_are_there_once(app: Application, disturbed: Engine) -> None:
@@ -53,8 +54,9 @@ def test_documents_written_twice_are_there_once(app: Application, disturbed: Eng
 
 def test_malformed_json_is_the_senders_fault(app: Application, engine: Engine) -> None:
     """An engine that is sent half a query must refuse it with 400, and go on for the application."""
-    answer = engine.web.post("/owners/_search", data=b'{"query": {', headers={"Content-Type": "application/json"})
-    assert answer.status_code == 400
+    with pytest.raises(RequestError) as refused:
+        engine.client.search(index="owners", body='{"query": {')
+    assert refused.value.status_code == 400
     assert app.owner("Alice").status == 200
 
 
@@ -64,7 +66,7 @@ def test_the_engine_may_be_restarted(stack: harness.Stack, app: Application, dis
     before = stack.service("app").pid
     assert app.owner("Alice").status == 200
     stack.service("search").restart()
-    disturbed.web.wait_for("/_cluster/health", json={"status": "green"}, timeout=120)
+    disturbed.wait_green()
     disturbed.restore()  # an engine may have had its documents in memory only
     app.is_back()
     assert app.names("Alice") == ["Bo", "Kit", "Mia", "Rex", "Zoë"]
@@ -82,7 +84,7 @@ def test_without_an_engine_it_says_so_in_time(stack: harness.Stack, app: Applica
         assert app.ask("GET", "/").status == 200
     finally:
         stack.service("search").start()
-    disturbed.web.wait_for("/_cluster/health", json={"status": "green"}, timeout=120)
+    disturbed.wait_green()
     disturbed.restore()
     app.is_back()
 

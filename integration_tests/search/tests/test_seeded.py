@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import harness
-from integration_tests.search.tests.suite import INDICES, Application, Engine, declared, without_id
+from integration_tests.search.tests.suite import INDICES, Application, Engine, declared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,9 +26,7 @@ def seeded_engine(seeded: harness.Stack) -> Iterator[Engine]:
 @pytest.mark.parametrize("index", INDICES)
 def test_a_seeded_engine_holds_what_one_with_data_holds(seeded_engine: Engine, index: str) -> None:
     """Seeds must leave every document, under its id and with its values, as the image with data has it."""
-    ids = [document["_id"] for document in declared(index)]
-    found = seeded_engine.web.post(f"/{index}/_mget", json={"ids": ids}).json()["docs"]
-    assert {one["_id"]: one.get("_source") for one in found} == {one["_id"]: without_id(one) for one in declared(index)}
+    assert seeded_engine.made_with(index) == declared(index)
 
 
 def test_the_application_answers_from_what_was_seeded(seeded: harness.Stack) -> None:
