@@ -85,6 +85,7 @@ def save_all(settings: Settings, say: Callable[[str], None], file: str) -> Conte
                 continue
             names |= dict.fromkeys(build_images(choice, say).values())
             for standing in explain_images(choice, say):
+                # What is built here is among the others, whatever its Dockerfile calls it.
                 bases |= dict.fromkeys(standing.bases_from_elsewhere)
                 if standing.ingredients.fingerprint:
                     names[by_content(standing.image, standing.ingredients.fingerprint)] = None
