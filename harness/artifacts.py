@@ -35,6 +35,12 @@ _IRREGULAR = {
 }
 
 
+class Step(str):
+    """A line for users that tells how something goes on: whoever shows lines may leave it out."""
+
+    __slots__ = ()
+
+
 def private_folder(path: Path) -> Path:
     """Return ``path`` after making it a folder of mode 0700 that belongs to this user.
 

@@ -587,7 +587,7 @@ def build(
         _lock(settings, subject, locked=locked)
         return
     if explain:
-        _explain_images(verbs.build.explain(settings, subject=subject), json=json)
+        _explain_images(verbs.build.explain(settings, _say, subject=subject), json=json)
         return
     built = verbs.build.build(settings, _say, subject=subject)
     if json:

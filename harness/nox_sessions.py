@@ -464,11 +464,12 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Ruff and import-linter."""
+    """Ruff, import-linter, and whether versions that are written in several places agree."""
     install(session, "lint")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("lint-imports", silent=True)
+    session.run("harness", "pins.check", silent=True)
 
 
 @nox.session

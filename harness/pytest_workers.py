@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness import github, runs
+from harness import artifacts, github, runs
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -153,7 +153,11 @@ class Voice:
         return is_worker(self._config)
 
     def say(self, line: str) -> None:
-        """Print a line past pytest's capturing; what several workers have to say only once."""
+        """Print a line past pytest's capturing; what several workers have to say only once, and no steps with -q."""
+        if isinstance(line, artifacts.Step):
+            if self._is_quiet():
+                return
+            line = str(line)  # execnet takes no other kinds of text
         if self.is_worker:
             self.lines.append(line)
             return
@@ -169,6 +173,11 @@ class Voice:
         with self.past_capture():
             reporter.ensure_newline()
             reporter.write_line(github.guarded(f"harness: {line}", os.environ))
+
+    def _is_quiet(self) -> bool:
+        """Return whether pytest was asked to say little, as far as that is known before its options are."""
+        early = getattr(self._config, "known_args_namespace", None)
+        return int(getattr(self._config.option, "verbose", None) or getattr(early, "verbose", None) or 0) < 0
 
     def has_said(self, line: str) -> bool:
         """Return whether a line was said on behalf of a worker."""

@@ -14,6 +14,8 @@ from harness.images.making import (
     builder,
     builds_of,
     choose_base,
+    default_base,
+    ensure_base,
     ensure_image,
     image_id,
 )
@@ -34,7 +36,9 @@ __all__ = [
     "check_out",
     "choose",
     "choose_base",
+    "default_base",
     "dockerfile_of",
+    "ensure_base",
     "ensure_image",
     "familiar",
     "find_base",

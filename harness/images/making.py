@@ -216,9 +216,11 @@ def _classic(reason: str) -> Builder:
 
 def base_argument(dockerfile: Path | None) -> str | None:
     """Return the default of ``ARG BASE_IMAGE`` in ``dockerfile``, "" without a default, None without that argument."""
-    if dockerfile is None:
-        return None
-    text = dockerfile.read_text(encoding="utf-8", errors="replace")
+    return None if dockerfile is None else default_base(dockerfile.read_text(encoding="utf-8", errors="replace"))
+
+
+def default_base(text: str) -> str | None:
+    """Return what ``base_argument`` does, of the text of a Dockerfile."""
     for line in re.findall(r"^[^\S\n]*ARG[^\S\n]+(.+)$", text, re.MULTILINE | re.IGNORECASE):
         for word in line.split():
             name, _, default = word.partition("=")
@@ -241,10 +243,10 @@ def build_arguments(service: Service, environ: Mapping[str, str], base: str | No
 
 
 def choose_base(client: APIClient, environ: Mapping[str, str], *, dockerfile: Path) -> str | None:
-    """Return the base image to build ``dockerfile`` on; None for its own default, which the engine then has.
+    """Return the base image to build ``dockerfile`` on; None for its own default.
 
-    Raises:
-        BrokenStack: there is none, and the default could not be pulled.
+    Nothing is pulled, and the engine may have none: whoever builds sees to it (``ensure_base``), and who finds that the
+    image is there needs none.
     """
     default = base_argument(dockerfile)
     if default is None:
@@ -253,11 +255,25 @@ def choose_base(client: APIClient, environ: Mapping[str, str], *, dockerfile: Pa
         return chosen
     if default and image_id(client, default):
         return None
-    if newest := find_base(client):
-        return newest
+    return find_base(client)
+
+
+def ensure_base(client: APIClient, default: str, *, dockerfile: str) -> None:
+    """Have the engine have the default base of a Dockerfile that is built on it. It is pulled once.
+
+    Args:
+        client: of the engine.
+        default: what ``default_base`` returns.
+        dockerfile: whose it is, for people.
+
+    Raises:
+        BrokenStack: it is not there, and could not be pulled.
+    """
+    if default and image_id(client, default):
+        return
     words = _pull(client, default) if default else "ARG BASE_IMAGE has no default"
     if not words:
-        return None
+        return
     raise BrokenStack(
         f"{dockerfile}: its base image {default or BASE_ARGUMENT!r} is not on the engine and could not be pulled",
         details=(words,),

@@ -16,7 +16,7 @@ from harness.images import image_id
 from harness.keeper.messages import Acquire
 from harness.ownership.objects import IMAGE
 from harness.runs.bringing import ACQUIRE_BUDGET
-from harness.runs.images import images_of, refuse_skipped
+from harness.runs.images import fetch_sources, images_of, refuse_skipped
 from harness.runs.known import all_kept, checkout_of, services_of
 from harness.runs.locking import hold_to_lock
 from harness.runs.looking import Looking
@@ -104,18 +104,22 @@ def _wanted(tree: Tree, subject: str) -> set[str]:
     return wanted
 
 
-def explain_images(choice: Choice, *, subject: str = "") -> list[Standing]:
-    """Return how the images of the chosen stack stand, in the order in which they would be built. Nothing is done.
+def explain_images(choice: Choice, say: Callable[[str], None], *, subject: str = "") -> list[Standing]:
+    """Return how the images of the chosen stack stand, in the order in which they would be built.
+
+    Nothing is done but that commits are fetched which images are built from.
 
     Args:
         choice: what was asked for, and the engine.
+        say: takes lines for the user.
         subject: only the services with this subject, or this name; "" for all.
 
     Raises:
-        ConfigError: the engine has no images, or nothing of that name is built.
+        ConfigError: the engine has no images, nothing of that name is built, or a commit cannot be had.
     """
     settings = choice.settings
     tree = _tree_of_images(choice)
+    fetch_sources(tree, settings, choice.local, say)
     choice.check(tree)
     wanted = _wanted(tree, subject)
     choice.engine.check()

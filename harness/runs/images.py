@@ -86,9 +86,6 @@ def images_of(tree: Tree, stack: Stack, environ: Mapping[str, str], client: APIC
     """Return what is decided about the image of each service of a stack and of those that it includes.
 
     Without a client, and of included ones, as far as nothing must be asked.
-
-    Raises:
-        BrokenStack: a Dockerfile's base is nowhere to be had.
     """
     images = {}
     choices = {service.name: choose(service, environ) for _, service in tree.visible(stack.name).values()}

@@ -10,9 +10,12 @@ from harness.engine.compose.plan import NAME
 from harness.errors import ConfigError
 from harness.images import ensure_image, lock
 from harness.images.lock import LockedImage
+from harness.runs.images import fetch_sources
 from harness.runs.looking import Looking
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from docker import APIClient
 
     from harness.engine import ContainerPlan
@@ -97,15 +100,16 @@ def hold_to_lock(choice: Choice, tree: Tree) -> None:
         lock.refuse_drift(path, held, images_now(choice, tree, client, pulls=True))
 
 
-def write_lock(choice: Choice) -> list[LockedImage]:
+def write_lock(choice: Choice, say: Callable[[str], None]) -> list[LockedImage]:
     """Write the images of the chosen stack, which are built, and of what it includes into the project's lock.
 
     Raises:
-        ConfigError: of an image it cannot be told what it is made of.
+        ConfigError: of an image it cannot be told what it is made of, or a commit cannot be had.
         BrokenStack: one is nowhere to be had.
     """
     settings = choice.settings
     tree = choice.read(settings.default_stack())
+    fetch_sources(tree, settings, choice.local, say)
     with closing(connect(find_daemon(settings.environ))) as client:
         images = images_now(choice, tree, client, pulls=True)
     doubted = [

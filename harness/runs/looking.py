@@ -9,6 +9,7 @@ from harness.engine.compose.plan import NAME
 from harness.engine.compose.standing import Made, standings_of
 from harness.engine.identity import Identity
 from harness.engine.layout import dry_layout
+from harness.images.lock import FILE
 from harness.images.records import Records
 from harness.runs.images import images_of
 from harness.runs.known import checkout_of
@@ -35,8 +36,8 @@ class Looking:
 
     def __init__(self, choice: Choice, tree: Tree, client: APIClient) -> None:
         self._choice, self._tree, self._client = choice, tree, client
-        self._records = Records(checkout_of(choice.settings), choice.settings.environ)
-        self._made = Made(self._records, lambda: client)
+        records = Records(checkout_of(choice.settings), choice.settings.environ)
+        self._made = Made(records, lambda: client, choice.settings.root / FILE)
         self.built: set[str] = set()
         """The names by which Dockerfiles may mean images that are built here."""
 
@@ -53,4 +54,4 @@ class Looking:
             return plan, {}
         asked = replace(containers, build=names)
         self.built |= {name for recipe in containers.recipes.values() for name in recipe.stands}
-        return plan, standings_of(asked, self._client, {**environ, **containers.env}, self._records, self._made)
+        return plan, standings_of(stack.name, asked, self._client, {**environ, **containers.env}, self._made)

@@ -40,9 +40,12 @@ def _alone(tree: Tree, owner: Stack, name: str) -> Stack:
     """Return the stack of a service that waits, with the files of its owner, above all others."""
     service = owner.service(name)
     assert service is not None  # the caller looked
+    # What one service of a file may use that is somebody else's, all of that file may.
+    others = {word for other in owner.services for word in other.settings.allow if word == "external"}
+    allow = tuple(sorted({*service.settings.allow, *others}))
     waiting = service.model_copy(
         update={
-            "settings": ServiceSettings(subject=service.settings.subject),
+            "settings": ServiceSettings(subject=service.settings.subject, allow=allow),
             "ports": (),
             "depends_on": {},
             "has_healthcheck": False,

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 MOST = 256
-LARGEST = 8 << 20
+LARGEST = 64 << 20  # bytes of an entry: twice what some 290,000 files of a build's folder take
+TOTAL = 256 << 20  # bytes of all of them
 SUFFIX = ".parsed"
 _WORD = re.compile(r"\w+")
 # Variables whose values are no secrets; what names another one is not kept.
@@ -256,14 +257,18 @@ def _digest(key: str, content: bytes) -> bytes:
 
 
 def _bound(folder: Path) -> None:
-    """Drop the least used entries when there are too many, with what writers that were killed left."""
-    entries: list[tuple[float, str]] = []
+    """Drop the least used entries when they are too many or too large, with what writers that were killed left."""
+    entries: list[tuple[float, str, int]] = []
     with os.scandir(folder) as listed:
         for entry in listed:
             if not entry.name.endswith(SUFFIX):
                 continue
             with contextlib.suppress(OSError):
-                entries.append((entry.stat(follow_symlinks=False).st_mtime, entry.path))
-    for _, path in sorted(entries)[: max(0, len(entries) - MOST)]:
-        with contextlib.suppress(OSError):
-            os.unlink(path)  # noqa: PTH108 - a string in
+                facts = entry.stat(follow_symlinks=False)
+                entries.append((facts.st_mtime, entry.path, facts.st_size))
+    size = 0
+    for number, (_, path, bytes_) in enumerate(sorted(entries, reverse=True)):
+        size += bytes_
+        if number >= MOST or size > TOTAL:
+            with contextlib.suppress(OSError):
+                os.unlink(path)  # noqa: PTH108 - a string in

@@ -24,9 +24,9 @@ def build(settings: Settings, say: Callable[[str], None], *, subject: str = "") 
     return build_images(choose(settings), say, subject=subject)
 
 
-def explain(settings: Settings, *, subject: str = "") -> list[Standing]:
+def explain(settings: Settings, say: Callable[[str], None], *, subject: str = "") -> list[Standing]:
     """Return which images would be built and why, as ``explain_images`` does; nothing is built."""
-    return explain_images(choose(settings), subject=subject)
+    return explain_images(choose(settings), say, subject=subject)
 
 
 def lock(settings: Settings, say: Callable[[str], None]) -> list[LockedImage]:
@@ -39,7 +39,7 @@ def lock(settings: Settings, say: Callable[[str], None]) -> list[LockedImage]:
     choice = choose(replace(settings, locked=False))
     if builds_any(choice):
         build_images(choice, say)
-    return write_lock(choice)
+    return write_lock(choice, say)
 
 
 def base(settings: Settings, say: Callable[[str], None], *, suite: str) -> str:

@@ -18,7 +18,7 @@ from harness.runs.choice import choose
 from harness.runs.images import images_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from harness.config import Settings
     from harness.engine import Image
@@ -69,6 +69,7 @@ def save_all(settings: Settings, say: Callable[[str], None], file: str) -> Conte
         ConfigError: nothing is built; or as ``save`` does.
     """
     names: dict[str, None] = {}
+    bases: dict[str, None] = {}
     asked = settings.origins["system"] == "command line"
     for system in (settings.system,) if asked else settings.systems or (None,):
         stacks = list(dict.fromkeys(name for name in (system.default, *system.stacks) if name)) if system else [""]
@@ -83,15 +84,26 @@ def save_all(settings: Settings, say: Callable[[str], None], file: str) -> Conte
                 say(f"stack {tree.root.name!r} is left out: on an engine elsewhere only what --inside runs is started")
                 continue
             names |= dict.fromkeys(build_images(choice, say).values())
-            for standing in explain_images(choice):
+            for standing in explain_images(choice, say):
                 # What is built here is among the others, whatever its Dockerfile calls it.
-                bases = standing.ingredients.bases
-                names |= dict.fromkeys(name for name, digest in bases.items() if digest.startswith("sha256:"))
+                bases |= dict.fromkeys(standing.bases_from_elsewhere)
                 if standing.ingredients.fingerprint:
                     names[by_content(standing.image, standing.ingredients.fingerprint)] = None
     if not names:
         raise ConfigError("Nothing is built for any system, so there is nothing to save")
-    return save(settings, say, file, subjects=(), images=list(names))
+    return save(settings, say, file, subjects=(), images=[*names, *_there(settings, say, bases)])
+
+
+def _there(settings: Settings, say: Callable[[str], None], bases: Iterable[str]) -> list[str]:
+    """Return those of base images that the engine has: what was built on others may be there without them."""
+    with closing(connect(find_daemon(settings.environ))) as client:
+        absent = [base for base in bases if image_id(client, base) is None]
+    for base in absent:
+        say(
+            f"warning: base image {base!r} is not on the engine and is left out: where the archive is loaded, what "
+            "stands on it is built anew unless images.lock has its id"
+        )
+    return [base for base in bases if base not in absent]
 
 
 def _of_services(

@@ -29,10 +29,11 @@ from harness.engine.compose.recipes import build_keys
 from harness.engine.identity import Identity
 from harness.engine.layout import Layout, Local, Stranger, dry_layout, endpoints, needs
 from harness.engine.process import plan as embedded
-from harness.errors import ConfigError
+from harness.errors import CONFIGURATION, ConfigError
 from harness.keeper.networks import Network
 from harness.ownership.objects import sealed
 from harness.stack import compose_environment, find_compose, read_tree
+from harness.stack.apart import set_apart
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -1025,7 +1026,7 @@ def test_planning_writes_nothing(tmp_path: Path) -> None:
 
 def test_our_own_stacks_can_be_planned_and_merged(tmp_path: Path) -> None:
     """Every stack of this project must be one that Compose takes with our override, on loopback only."""
-    for name in ("compose", "config-files"):
+    for name in ("compose", "config-files", "integration_tests/search/engine/data"):
         shutil.copytree(ROOT / name, tmp_path / name)
     for file in sorted((tmp_path / "compose").glob("*.yaml")):
         tree = read_tree([file], {})
@@ -1196,3 +1197,36 @@ def test_a_copy_that_may_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "app.ini").write_text("x")
     made = plan(tmp_path, {"api": service(volumes=["./app.ini:/etc/app.ini"])}, elsewhere=True)
     assert "service 'api': /etc/app.ini is a copy; what is written to it there stays there" in made.notes
+
+
+@pytest.mark.parametrize(
+    ("tests", "top", "refused"),
+    [
+        (["back"], {"back": {}}, True),
+        (["default", "back"], {"back": {}}, True),
+        (["own"], {"back": {}, "own": {}}, False),
+        (["back"], {"back": {"external": True, "name": "theirs"}}, False),
+        (["default"], {"default": {"driver_opts": {"com.docker.network.driver.mtu": "1400"}}}, True),
+        (["default"], {"back": {}}, False),
+    ],
+)
+def test_on_an_engine_elsewhere_who_waits_joins_no_network_that_others_make(
+    tests: list[str], top: dict[str, Any], tmp_path: Path, *, refused: bool
+) -> None:
+    """A container that is made before all others must be refused with its network where that comes with them."""
+    words = {"networks": ["back", "default"] if "back" in top else ["default"]}
+    api = service(**words, **{"x-harness": {"allow": ["external"]}})
+    tree = set_apart(tree_of(tmp_path, {"api": api, "tests": service(networks=tests)}, networks=top), "tests")
+    layout = layout_of(tree, tmp_path, elsewhere=True)
+    for stack in tree.stacks[:-1]:
+        plan_stack(tree, stack.name, layout, OURS)
+    plan_stack(tree, tree.root.name, replace(layout, elsewhere=False), OURS)
+    if not refused:
+        plan_stack(tree, tree.root.name, layout, OURS)
+        return
+    with pytest.raises(ConfigError) as told:
+        plan_stack(tree, tree.root.name, layout, OURS)
+    (problem,) = told.value.problems
+    assert problem.startswith(f"Service 'tests' is on network {tests[-1]!r} (")
+    assert problem.endswith("'default' without settings was needed: it is made before all other networks")
+    assert told.value.exit_code == CONFIGURATION

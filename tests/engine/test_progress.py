@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from harness.artifacts import Step
 from harness.engine.compose.progress import LONGEST, followed, step_of
+from harness.pytest_workers import Voice, Workers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,3 +46,33 @@ def test_steps_are_told_once_and_from_now_on(tmp_path: Path) -> None:
     with followed(log, told.append), log.open("a") as file:
         file.write("Step 1/1 : FROM y\nStep 1/1 : FROM y\nStep 2/2 : RUN z\n")
     assert told == ["[1/1] FROM y", "[2/2] RUN z"]
+    assert all(isinstance(line, Step) for line in told)
+
+
+@pytest.mark.parametrize(
+    ("options", "early", "shown"),
+    [
+        ({"verbose": 0}, {"verbose": 0}, ["building x", "[1/1] FROM y"]),
+        ({"verbose": 1}, {"verbose": 1}, ["building x", "[1/1] FROM y"]),
+        ({"verbose": -1}, {"verbose": -1}, ["building x"]),
+        ({}, {"verbose": -2}, ["building x"]),
+    ],
+)
+@pytest.mark.parametrize("is_worker", [False, True])
+def test_a_quiet_pytest_shows_no_steps(
+    options: dict[str, int], early: dict[str, int], shown: list[str], capsys: Any, *, is_worker: bool
+) -> None:
+    """With -q what is built must be told and its steps must not; a worker sends plain texts, as execnet wants them."""
+    config: Any = SimpleNamespace(
+        option=SimpleNamespace(**options),
+        known_args_namespace=SimpleNamespace(**early),
+        pluginmanager=SimpleNamespace(getplugin=lambda _: None),
+        **({"workerinput": {}} if is_worker else {}),
+    )
+    voice = Voice(config, Workers())
+    voice.say("building x")
+    voice.say(Step("[1/1] FROM y"))
+    if is_worker:
+        assert (voice.lines, {type(line) for line in voice.lines}) == (shown, {str})
+    else:
+        assert capsys.readouterr().out.splitlines() == [f"harness: {line}" for line in shown]

@@ -19,6 +19,7 @@ from harness.images import (
     choose,
     choose_base,
     dockerfile_of,
+    ensure_base,
     ensure_image,
     find_base,
     make_base,
@@ -27,7 +28,8 @@ from harness.images import (
 from harness.images.base import Recipe, check_host, mounts_below, only_in, read_certificates, remove_tree
 from harness.images.making import base_argument
 from harness.images.names import plain
-from harness.stack import Service
+from harness.runs.images import images_of
+from harness.stack import Service, Stack, Tree
 from harness.stack.model import ServiceSettings
 
 DEFAULT = "debian:bookworm-slim"
@@ -423,18 +425,30 @@ def test_the_base_is_asked_for_then_the_default_then_ours(
     assert engine.pulled == []
 
 
-def test_the_default_base_is_pulled_when_there_is_no_other(dockerfile: Path) -> None:
-    """When it comes the Dockerfile is built as it is."""
+def test_the_default_base_is_pulled_when_something_is_built_on_it(dockerfile: Path) -> None:
+    """Who decides what is built must not pull it: the image may be there. Who builds pulls it once."""
     engine: Any = Engine(events=[{"status": "Pulling"}], brings=DEFAULT)
     assert choose_base(engine, {}, dockerfile=dockerfile) is None
+    assert engine.pulled == []
+    ensure_base(engine, DEFAULT, dockerfile=str(dockerfile))
+    ensure_base(engine, DEFAULT, dockerfile=str(dockerfile))
     assert engine.pulled == [DEFAULT]
+
+
+def test_images_are_decided_about_where_no_base_is_to_be_had(dockerfile: Path) -> None:
+    """With HARNESS_BUILD=never, or where images are there, a base that nobody has must keep nothing from starting."""
+    engine: Any = Engine(events=APIError("500", explanation="no such host"))
+    service = a_service("web", build={"context": str(dockerfile.parent), "dockerfile": "Dockerfile"})
+    stack = Stack(name="s", files=(dockerfile.parent / "s.yaml",), services=(service,))
+    images = images_of(Tree(stacks=(stack,)), stack, {"HARNESS_BUILD": "never"}, engine)
+    assert (images["web"].builds, images["web"].arguments, engine.pulled) == (True, {}, [])
 
 
 def test_without_any_base_the_next_step_is_to_make_one(dockerfile: Path) -> None:
     """The error must have the engine's words and name the task."""
     engine: Any = Engine(events=APIError("500", explanation="no such host"))
     with pytest.raises(BrokenStack) as caught:
-        choose_base(engine, {}, dockerfile=dockerfile)
+        ensure_base(engine, DEFAULT, dockerfile=str(dockerfile))
     assert f"base image '{DEFAULT}' is not on the engine and could not be pulled" in caught.value.summary
     assert caught.value.details == ("no such host",)
     assert caught.value.hint.startswith("`harness images.base` makes one from Debian packages")
@@ -444,8 +458,9 @@ def test_a_base_without_default_is_not_pulled(dockerfile: Path) -> None:
     """There is nothing to ask a registry for."""
     dockerfile.write_text("ARG BASE_IMAGE\nFROM $BASE_IMAGE\n")
     engine: Any = Engine()
+    assert choose_base(engine, {}, dockerfile=dockerfile) is None
     with pytest.raises(BrokenStack):
-        choose_base(engine, {}, dockerfile=dockerfile)
+        ensure_base(engine, "", dockerfile=str(dockerfile))
     assert engine.pulled == []
 
 

@@ -69,6 +69,8 @@ def test_a_service_without_a_build_is_built_from_a_commit(dock: Dock, tmp_path: 
     dockerfile(dock, origin / "app", "later")
     dock.stack("s", {"web": dock.up(harness={"subject": "thing"})})
     table(dock, f'git = "../origin"\ncommit = "{commit}"\ncontext = "app"')
+    explained = run_in(dock, *HARNESS, "build", "--explain", "--stack", "s", timeout=60)
+    assert (explained.code, "web" in explained.stdout, "fetching commit" in explained.stderr) == (0, True, True)
     assert mark(dock) == "commit"
     origin.rename(tmp_path / "gone")
     assert mark(dock) == "commit"

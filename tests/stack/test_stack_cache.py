@@ -311,6 +311,22 @@ def test_the_least_used_go_first(files: Files, monkeypatch: pytest.MonkeyPatch) 
     assert (files.entries / "note").exists()
 
 
+def test_all_entries_together_are_bounded(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of large entries the least used must go before there are many, and never the one that was just written."""
+    monkeypatch.setattr(cache, "TOTAL", 2500)
+    for number in range(3):
+        cache.keep(f"{number}", "x" * 1000, files.environ)
+        os.utime(files.entries / f"{number}{cache.SUFFIX}", (number, number))
+    assert [path.name.partition(".")[0] for path in sorted(files.kept())] == ["1", "2"]
+
+
+def test_what_is_known_of_a_large_folder_is_kept(files: Files) -> None:
+    """Times and digests of 100,000 files must come back: else all of them are read each time."""
+    known = {f"folder/file_{number}.js": [10**18 + number, 10**18, 12, "f644", "0" * 32] for number in range(100_000)}
+    cache.keep("k", known, files.environ)
+    assert cache.recall("k", files.environ) == known
+
+
 @pytest.mark.parametrize("value", [{1: "number as a key"}, {"x": float("nan")}, {"x": "y" * cache.LARGEST}])
 def test_what_would_come_back_otherwise_is_not_kept(files: Files, value: dict[Any, Any]) -> None:
     """What JSON cannot give back unchanged, or what is too large, must not be kept."""

@@ -22,7 +22,19 @@ from harness.engine.compose.progress import followed
 from harness.engine.compose.recipes import build_keys, steps_of
 from harness.engine.compose.standing import Made
 from harness.errors import BrokenStack, HarnessError
-from harness.images import INSTALL_BUILDX, build_error, builder, builds_of, image_id, records, through_engine
+from harness.images import (
+    BASE_ARGUMENT,
+    INSTALL_BUILDX,
+    build_error,
+    builder,
+    builds_of,
+    default_base,
+    ensure_base,
+    image_id,
+    records,
+    through_engine,
+)
+from harness.images.lock import FILE as LOCK
 from harness.keeper.messages import Compose, StopCompose
 from harness.ownership.locks import locked
 from harness.stack import ANYWHERE
@@ -63,7 +75,7 @@ class Building:
         self._folder = place.folder / FOLDER
         self._override = override
         self._records = records.Records(str(place.settings.root.resolve()), place.settings.environ)
-        self._made = Made(self._records, lambda: place.client)
+        self._made = Made(self._records, lambda: place.client, place.settings.root / LOCK)
         self._how: Builder | None = None
         self.log = self._folder / f"{plan.stack}.build.log"
 
@@ -93,11 +105,31 @@ class Building:
             for lock in sorted({lock for name in names for lock in self._locks(name, ingredients[name])}):
                 self._hold(lock, names, deadline, say, held)
             found = [name for name in names if self._is_there(name, ingredients[name])]
+            came = self._get_bases([name for name in names if name not in found])
+            found += [name for name, made_of in came.items() if self._is_there(name, made_of)]
             if missing := [name for name in names if name not in found]:
                 self._build_step(missing, deadline, say)
                 for name in missing:
-                    self._note(name, ingredients[name])
+                    self._note(name, came.get(name, ingredients[name]))
         return found
+
+    def _get_bases(self, names: Sequence[str]) -> dict[str, Ingredients]:
+        """Have the engine have default bases; return what those images are made of whose base it has got now.
+
+        Raises:
+            BrokenStack: one is nowhere to be had.
+        """
+        came = {}
+        for name in names:
+            recipe = self._containers.recipes[name]
+            default = default_base(recipe.written or "")
+            if default is None or default in recipe.stands or BASE_ARGUMENT in (recipe.section.get("args") or {}):
+                continue
+            client = self._place.client
+            if not default or image_id(client, default) is None:
+                ensure_base(client, default, dockerfile=recipe.source)
+                came[name] = self._ingredients(name)
+        return came
 
     def _locks(self, name: str, made_of: Ingredients) -> list[str]:
         """Return what only one may build at a time: under its checkout's name, and of what it is made of."""
@@ -206,9 +238,14 @@ class Building:
 
     def _is_there(self, name: str, made_of: Ingredients) -> bool:
         """Return whether the engine has the image that a service's would be; it is the service's then."""
-        image = self._containers.recipes[name].image
-        with in_words(f"Image {image!r}"):
-            there = records.take(self._place.client, image, made_of.fingerprint)
+        recipe = self._containers.recipes[name]
+        image, there = recipe.image, None
+        for known in self._made.as_known(self._stack, name, recipe, made_of):
+            with in_words(f"Image {image!r}"):
+                there = records.take(self._place.client, image, known.fingerprint)
+            if there:
+                made_of = known
+                break
         self._made.note(image, made_of)
         if there and (self._records.last(image) or {}).get("id") != there:
             self._records.note(image, made_of.as_dict(), made_of.fingerprint, there)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.daemon import in_words
 from harness.errors import nearest
-from harness.images import image_id
+from harness.images import BASE_ARGUMENT, image_id
+from harness.images.base import NAME as BASE
 from harness.images.contexts import Held, look
 from harness.images.dockerfiles import declared_arguments, familiar, references
 from harness.images.fingerprint import Ingredients, digest
-from harness.images.making import PROXY_VARIABLES
+from harness.images.making import PROXY_VARIABLES, default_base
+from harness.images.names import plain
 from harness.ownership.objects import CHECKOUT, CHECKOUT_PATH
 
 if TYPE_CHECKING:
@@ -149,5 +152,35 @@ def _bases(
             there = id_of(meant or reference.name)
         bases[reference.name] = there or ""
         if there is None:
-            doubts.append(f"its base image {reference.name} is not on the engine")
+            doubts.append(_absent(reference.name))
     return bases
+
+
+def _absent(base: str) -> str:
+    return f"its base image {base} is not on the engine"
+
+
+def remembered(made_of: Ingredients, recipe: Recipe, known: Mapping[str, str]) -> Ingredients | None:
+    """Return what an image is made of when base images that are not on the engine are those that were known before.
+
+    Args:
+        made_of: what it is made of as far as the engine has it.
+        recipe: how it is built.
+        known: image as the Dockerfile names it -> the id that it had.
+
+    Returns:
+        None where the engine has all of them, there are other doubts, or one was not known.
+    """
+    absent = {name for name, there in made_of.bases.items() if not there}
+    if not absent or set(made_of.doubts) != set(map(_absent, absent)) or absent & recipe.stands.keys():
+        return None
+    bases, arguments = dict(made_of.bases), dict(made_of.arguments)
+    default = default_base(recipe.written or "")
+    ours = [name for name in known if plain(name).startswith(f"{BASE}:")]
+    if default and default in absent and not known.get(default) and BASE_ARGUMENT not in arguments and len(ours) == 1:
+        # It was built on a base of ours, which is gone, and where there is none no argument names it.
+        absent.remove(default)
+        del bases[default]
+        bases[ours[0]], arguments[BASE_ARGUMENT] = known[ours[0]], digest(ours[0])
+    bases |= {name: known.get(name, "") for name in absent}
+    return replace(made_of, bases=bases, arguments=arguments, doubts=()) if all(bases.values()) else None

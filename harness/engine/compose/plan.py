@@ -24,7 +24,7 @@ from harness.images import BASE_ARGUMENT, bases_of, familiar, idle_of
 from harness.ownership.objects import CHECKOUT, CHECKOUT_PATH
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from harness.engine.compose.log_drivers import LogDrivers
     from harness.engine.identity import Identity
@@ -123,6 +123,7 @@ def plan_stack(
             override["services"][service.name] |= _waiting(service)
     if layout.elsewhere:
         plans = [_filled(stack, plan, override["services"], problems, notes) for plan in plans]
+        problems += _made_later(tree, stack)
     if volumes := _volumes(tree, stack, identity):
         override["volumes"] = volumes
     notes += _keep_logs(stack, override["services"], logs)
@@ -486,13 +487,29 @@ def _networks(tree: Tree, stack: Stack, layout: Layout, identity: Identity) -> d
         if (key == DEFAULT and not own) or table.get("external"):
             continue
         # Like volumes, but Compose joins a network that another project has made only as an external one.
-        owner = next((below.name for below in tree.below(stack.name) if _uses(below, key)), stack.name)
+        owner = _maker(tree, stack, key)
         name = f"{identity.project(owner)}_{key}"
         if owner == stack.name:
             networks[key] = {"name": name, "labels": identity.labels_of("network", name, owner)}
         else:
             networks[key] = Replaced({"name": name, "external": True})
     return networks
+
+
+def _maker(tree: Tree, stack: Stack, network: str) -> str:
+    """Return the stack that makes a network of a file: the lowest that has services on it."""
+    return next((below.name for below in tree.below(stack.name) if _uses(below, network)), stack.name)
+
+
+def _made_later(tree: Tree, stack: Stack) -> Iterator[str]:
+    """Say which networks a container that waits on an engine elsewhere cannot join: it is made before all others."""
+    for service in stack.services if stack.waits else ():
+        for key in service.compose.get("networks") or ():
+            if _uses(stack, key) and not stack.networks[key].get("external") and _maker(tree, stack, key) != stack.name:
+                yield (
+                    f"Service {service.name!r} is on network {key!r} ({stack.files[0]}); for --inside on an engine "
+                    "elsewhere, 'default' without settings was needed: it is made before all other networks"
+                )
 
 
 def _subnets(tree: Tree, stack: Stack) -> dict[str, tuple[str, ...]]:

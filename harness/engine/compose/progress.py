@@ -38,7 +38,7 @@ def step_of(line: str) -> str:
 
 @contextlib.contextmanager
 def followed(log: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Tell each step that a build's log gets, once, from now on."""
+    """Tell each step that a build's log gets, once, from now on; lines are ``artifacts.Step``."""
     over = threading.Event()
     thread = threading.Thread(
         target=_follow, args=(log, artifacts.file_size(log), over, say), name="harness-build-log", daemon=True
@@ -62,6 +62,6 @@ def _follow(log: Path, offset: int, over: threading.Event, say: Callable[[str], 
             step = step_of(line.decode(errors="replace"))
             if step and step not in told:
                 told.add(step)
-                say(artifacts.printable(step.encode()))
+                say(artifacts.Step(artifacts.printable(step.encode())))
         if is_over and not data:
             return

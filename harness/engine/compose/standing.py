@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from harness.daemon import in_words
-from harness.engine.compose.ingredients import ingredients_of
+from harness.engine.compose.ingredients import ingredients_of, remembered
 from harness.engine.compose.recipes import steps_of
-from harness.errors import relative
+from harness.errors import HarnessError, relative
 from harness.images import image_id
 from harness.images.built import PREFIX
 from harness.images.fingerprint import Ingredients, differences
+from harness.images.lock import read as read_lock
 from harness.images.records import by_content
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
     from docker import APIClient
 
     from harness.engine.plan import Containers, Recipe
     from harness.images.records import Records
+
+MADE = "made of "  # before the fingerprint of an image that is built here, in the place of its id
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,12 @@ class Standing:
         """Whether it would be built."""
         return not self.id
 
+    @property
+    def bases_from_elsewhere(self) -> list[str]:
+        """The images that it stands on, as its Dockerfile names them, but for those that are built here."""
+        bases = self.ingredients.bases
+        return [name for name, stands in bases.items() if not stands.startswith(MADE)]
+
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON values."""
         return {
@@ -66,15 +77,28 @@ class Made:
     Args:
         records: what the checkout has built.
         client: returns a client of the engine.
+        lock: the project's ``images.lock``, which need not be there.
     """
 
-    def __init__(self, records: Records, client: Callable[[], APIClient]) -> None:
-        self._records, self._client = records, client
+    def __init__(self, records: Records, client: Callable[[], APIClient], lock: Path) -> None:
+        self.records, self._client, self._lock = records, client, lock
         self._known: dict[str, str | None] = {}
+
+    def as_known(self, stack: str, service: str, recipe: Recipe, made_of: Ingredients) -> Iterator[Ingredients]:
+        """Give what the image of a service may be made of: as it is, then with absent bases as they were known.
+
+        Such as they were at the last build here, then as the project's lock has them.
+        """
+        yield made_of
+        if not all(made_of.bases.values()):
+            known = [((self.records.last(recipe.image) or {}).get("ingredients") or {}).get("bases") or {}]
+            with suppress(HarnessError):  # a lock that is spoilt is told where it counts
+                known += [image.bases for key, image in read_lock(self._lock).items() if key == (stack, service)]
+            yield from filter(None, (remembered(made_of, recipe, bases) for bases in known))
 
     def note(self, image: str, made_of: Ingredients) -> None:
         """Note what an image is made of now."""
-        self._known[image] = f"made of {made_of.fingerprint}" if made_of.fingerprint else ""
+        self._known[image] = f"{MADE}{made_of.fingerprint}" if made_of.fingerprint else ""
 
     def doubt(self, image: str) -> None:
         """Note that an image will be another one, and nothing tells which."""
@@ -84,21 +108,21 @@ class Made:
         """Return what stands for an image, "" for its id, None where it is not known. Raises what the SDK raises."""
         if image in self._known or not image.startswith(PREFIX):
             return self._known.get(image, "")
-        last = self._records.last(image)  # of a stack that this one includes
+        last = self.records.last(image)  # of a stack that this one includes
         is_last = last and last["fingerprint"] and last["id"] == image_id(self._client(), image)
-        return f"made of {last['fingerprint']}" if last and is_last else ""
+        return f"{MADE}{last['fingerprint']}" if last and is_last else ""
 
 
 def standings_of(
-    containers: Containers, client: APIClient, environ: Mapping[str, str], records: Records, made: Made
+    stack: str, containers: Containers, client: APIClient, environ: Mapping[str, str], made: Made
 ) -> dict[str, Standing]:
     """Return service -> how its image stands, of those that are built, and of what they are built from before them.
 
     Args:
+        stack: whose they are.
         containers: what is to be built.
         client: of the engine.
         environ: variables of the builds.
-        records: what the checkout has built.
         made: what is known of the images of stacks that this one includes; those of this one are added.
 
     Raises:
@@ -110,7 +134,12 @@ def standings_of(
             recipe = containers.recipes[name]
             made_of = ingredients_of(recipe, client, environ, made.of)
             with in_words(f"Image {recipe.image!r}"):
-                found[name] = _standing(name, recipe, made_of, client, records)
+                either = [
+                    _standing(name, recipe, known, client, made.records)
+                    for known in made.as_known(stack, name, recipe, made_of)
+                ]
+            found[name] = next((standing for standing in either if not standing.is_built), either[0])
+            made_of = found[name].ingredients
             if made_of.doubts:
                 made.doubt(recipe.image)
             else:
