@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 TICK = 50_000_000  # nanoseconds: no filesystem's clock is slower, but for those of whole seconds (FAT)
 OPENED = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+UNREAD = -2
 _DIGEST = 16
 _WILD = frozenset("*?[")
 _ESCAPED = re.compile(r"\\(.)")
@@ -31,16 +32,27 @@ class Folder:
     """A folder as it was.
 
     Attributes:
-        time: when it was changed, in nanoseconds.
+        time: when names in it came or went, in nanoseconds, as it says: that can be set; ``UNREAD`` where it could not
+            be read.
         passed: the names in it that are no files that count: folders, and what is left out.
         files: name -> what was noted of a file.
         mode: its permissions.
+        changed: when anything of it was changed: that cannot be set.
     """
 
     time: int
     passed: list[str] = field(default_factory=list)
     files: dict[str, list[Any]] = field(default_factory=dict)
     mode: int = 0
+    changed: int = 0
+
+    def was_changed(self, facts: os.stat_result) -> bool:
+        """Return whether names may have come or gone since."""
+        return (facts.st_mtime_ns, facts.st_ctime_ns) != (self.time, self.changed)
+
+    def is_newer(self, since: int) -> bool:
+        """Return whether it was changed so late that its times tell nothing."""
+        return max(self.time, self.changed) >= since
 
 
 class Selection(Protocol):
@@ -60,17 +72,20 @@ class Selection(Protocol):
 
 
 def scan(root: Path, below: str, selection: Selection) -> tuple[Folder, list[str]] | None:
-    """Return one folder as it is, and the paths of the folders in it that may count; None when it does not count."""
+    """Return one folder as it is, and the paths of the folders in it that may count; None when it does not count.
+
+    One that cannot be read is empty, and its time ``UNREAD``: it counts, for it may be read another time.
+    """
     path = root / below
     try:
         facts = path.stat()
         with os.scandir(path) as entries:
             listed = list(entries)
     except OSError:
-        return None
+        return Folder(UNREAD), []
     if not selection.enters(listed):
         return None
-    folder, inside = Folder(facts.st_mtime_ns, mode=facts.st_mode & 0o7777), []
+    folder, inside = Folder(facts.st_mtime_ns, mode=facts.st_mode & 0o7777, changed=facts.st_ctime_ns), []
     for entry in listed:
         inner = f"{below}/{entry.name}" if below else entry.name
         is_folder = entry.is_dir(follow_symlinks=False)
