@@ -168,7 +168,7 @@ class Snapshot:
                     },
                     "at": taken.at,
                     "base": taken.base,
-                    "folders": {below: [one.time, one.passed, one.files] for below, one in taken.folders.items()},
+                    "folders": {below: [*vars(one).values()] for below, one in taken.folders.items()},
                 }
                 for taken in self._taken
             ],
@@ -246,8 +246,8 @@ def _changes(taken: _Taken) -> Iterator[Change]:
             continue
         try:
             yield from _changed_files(taken, folder, path, handle)
-            is_doubted = folder.time >= taken.at - TICK
-            if folder.time != _ALONE and (is_doubted or os.fstat(handle).st_mtime_ns != folder.time):
+            is_doubted = folder.is_newer(taken.at - TICK)
+            if folder.time != _ALONE and (is_doubted or folder.was_changed(os.fstat(handle))):
                 yield from _came(taken, folder, below, counting)
         finally:
             os.close(handle)

@@ -10,17 +10,17 @@ import os
 import stat
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.folders import OPENED, TICK, Folder, Ignored, digest_of, scan
+from harness.folders import OPENED, TICK, UNREAD, Folder, Ignored, digest_of, scan
 from harness.stack.cache import keep, recall
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-FORMAT = 1
+FORMAT = 3
 _PLAIN = {stat.S_IFREG: "f", stat.S_IFLNK: "l", stat.S_IFDIR: "d"}
 
 
@@ -31,7 +31,7 @@ class Held:
     Attributes:
         digest: of all of it: names, contents, permissions and what links lead to, but no times and no owners.
         files: path in it -> kind, permissions and digest of a file, link or folder.
-        unread: paths of files that could not be read.
+        unread: paths of files and folders that could not be read.
     """
 
     digest: str
@@ -59,7 +59,10 @@ class _Sent:
         return not self._ignored.leaves_out(inner)
 
     def note(self, entry: os.DirEntry[str]) -> list[Any] | None:
-        return _noted(entry.stat(follow_symlinks=False))
+        try:
+            return _noted(entry.stat(follow_symlinks=False))
+        except PermissionError:  # of its folder: names only may be read
+            return [0, 0, 0, "f0", ""]
 
 
 def _noted(facts: os.stat_result) -> list[Any] | None:
@@ -101,7 +104,7 @@ def _is_doubted(before: tuple[int, dict[str, Folder]]) -> bool:
     """Return whether some of what was noted was so new that it is read each time."""
     doubted = before[0] - TICK
     return any(
-        folder.time >= doubted or any(noted[1] >= doubted for noted in folder.files.values())
+        folder.is_newer(doubted) or any(noted[1] >= doubted for noted in folder.files.values())
         for folder in before[1].values()
     )
 
@@ -136,7 +139,7 @@ def _look(root: Path, sent: _Sent, at: int, before: Mapping[str, Folder]) -> dic
 
 def _again(path: str, old: Folder, doubted: int) -> Folder | None:
     """Return a folder in which no names have come or gone, None when some may have."""
-    if old.time >= doubted:
+    if old.is_newer(doubted):
         return None
     try:
         handle = os.open(path, OPENED)
@@ -144,9 +147,9 @@ def _again(path: str, old: Folder, doubted: int) -> Folder | None:
         return None
     try:
         facts = os.fstat(handle)
-        if facts.st_mtime_ns != old.time:
+        if old.was_changed(facts):
             return None
-        folder, look_at = Folder(old.time, old.passed, {}, facts.st_mode & 0o7777), os.stat
+        folder, look_at = replace(old, files={}), os.stat
         for name, was in old.files.items():
             now = look_at(name, dir_fd=handle, follow_symlinks=False)
             if now.st_mtime_ns == was[0] and now.st_ctime_ns == was[1] and was[1] < doubted:
@@ -175,7 +178,9 @@ def _held(folders: Mapping[str, Folder], sent: _Sent) -> Held:
     unread: list[str] = []
     for below, folder in folders.items():
         prefix = f"{below}/" if below else ""
-        if below and sent.sends_folder(below):
+        if folder.time == UNREAD:
+            unread.append(below or ".")
+        elif below and sent.sends_folder(below):
             files[below] = f"d{folder.mode:o}"
         for name, noted in folder.files.items():
             files[prefix + name] = f"{noted[3]} {noted[4]}"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from harness import clock
 from harness.engine.snapshots import Snapshot
 from harness.engine.sources import Source
+from harness.folders import TICK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +29,11 @@ def code(tmp_path: Path) -> Path:
         path.write_text("one\n")
         os.utime(path, (OLD, OLD))
     return tmp_path / "code"
+
+
+def let_pass(seconds: float) -> None:
+    for _ in clock.poll(clock.Deadline.after(seconds)):
+        pass
 
 
 def taken(*sources: Source) -> Snapshot:
@@ -95,6 +102,31 @@ def test_new_and_lost_folders_are_seen(code: Path) -> None:
     (code / "more" / "inner" / "c.py").write_text("x")
     (code / "deep" / "er").rename(code.parent / "away")
     assert changes(snapshot, code) == [("deep/er/b.py", "went"), ("more/inner/c.py", "came")]
+
+
+def test_a_file_that_comes_in_a_folder_with_its_old_time_is_seen(code: Path) -> None:
+    """What ``rsync -a`` or ``tar`` adds must be seen, though the time of its folder is what it was."""
+    os.utime(code / "deep", (OLD, OLD))
+    let_pass(2 * TICK / 1e9)
+    snapshot = taken(Source(code))
+    (code / "deep" / "new.py").touch()
+    os.utime(code / "deep", (OLD, OLD))
+    assert changes(snapshot, code) == [("deep/new.py", "came")]
+
+
+def test_what_could_not_be_read_is_looked_at_later(code: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of a folder that could not be listed must be told as soon as it can be."""
+    list_folder = os.scandir
+
+    def refuse(path: Path) -> Any:
+        if path.name == "er":
+            raise PermissionError(path)
+        return list_folder(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "scandir", refuse)
+        snapshot = taken(Source(code))
+    assert changes(snapshot, code) == [("deep/er/b.py", "came")]
 
 
 def test_what_a_dockerignore_leaves_out_is_no_source(code: Path) -> None:

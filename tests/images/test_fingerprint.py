@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -73,9 +73,17 @@ def write_same_size(root: Path) -> None:
     os.utime(root / "run.sh", ns=(facts.st_atime_ns, facts.st_mtime_ns))
 
 
-@pytest.mark.parametrize(
-    "change", [chmod, chmod_folder, add, add_folder, remove, move, lead, write_same_size], ids=lambda one: one.__name__
-)
+def add_with_its_old_time(root: Path) -> None:
+    """Add a file as ``rsync -a`` and ``tar`` do: its folder then has the time that it has elsewhere."""
+    facts = (root / "src").stat()
+    add(root)
+    os.utime(root / "src", ns=(facts.st_atime_ns, facts.st_mtime_ns))
+
+
+CHANGES = [chmod, chmod_folder, add, add_folder, remove, move, lead, write_same_size, add_with_its_old_time]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda one: one.__name__)
 def test_what_changes_an_image_changes_the_digest_of_its_folder(change: Callable[[Path], None], tmp_path: Path) -> None:
     """Contents, names, permissions and links must count, at a second look as at a first one."""
     root, environ = made(tmp_path)
@@ -87,6 +95,38 @@ def test_what_changes_an_image_changes_the_digest_of_its_folder(change: Callable
     assert again != first
     shutil.rmtree(tmp_path / "cache")
     assert look(root, "", environ).digest == again
+
+
+def test_a_folder_that_cannot_be_read_is_a_doubt_until_it_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was not seen in a folder must be known as such, and be looked at as soon as it may be."""
+    root, environ = made(tmp_path)
+    settle(root)
+    list_folder = os.scandir
+
+    def refuse(path: Path) -> Any:
+        if path.name == "src":
+            raise PermissionError(path)
+        return list_folder(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "scandir", refuse)
+        assert [look(root, "", environ).unread for _ in range(2)] == [("src",)] * 2
+    again = look(root, "", environ)
+    assert (again.unread, "src/app.py" in again.files) == ((), True)
+    (root / "src/app.py").write_text("two\n")
+    assert look(root, "", environ).digest != again.digest
+
+
+def test_a_file_that_cannot_be_looked_at_is_a_doubt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a folder whose names only may be read, each file must be told as one that is not known."""
+    root, environ = made(tmp_path)
+
+    def refuse(_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(contexts, "_noted", refuse)
+    monkeypatch.setattr(contexts, "digest_of", lambda _: "")
+    assert sorted(look(root, "", environ).unread) == ["link", "run.sh", "src/app.py"]
 
 
 def test_times_do_not_count(tmp_path: Path) -> None:
