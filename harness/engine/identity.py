@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,6 +47,17 @@ class Identity:
         run, stack = self.env.rpartition("-")[2], re.sub(r"[^a-z0-9_-]+", "-", stack.lower())
         return f"{slug}-{short(self.checkout)}-{run}-{stack}"
 
-    def image(self, service: str) -> str:
-        """Return the name of the image that this checkout builds for a service; another checkout has another."""
-        return f"{PREFIX}{re.sub(r'[^a-z0-9]+', '-', service.lower())}:{short(self.checkout)}"
+    def image(self, stack: str, service: str) -> str:
+        """Return the name of the image that this checkout builds for a service of a stack.
+
+        Another checkout has another, and so has any other service, however alike they are called.
+        """
+        return f"{PREFIX}{_part(stack)}/{_part(service)}:{short(self.checkout)}"
+
+
+def _part(name: str) -> str:
+    """Return a part of an image's name that stands for ``name`` alone."""
+    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    if plain == name:
+        return plain
+    return "-".join(filter(None, [plain, hashlib.sha256(name.encode()).hexdigest()[:6]]))

@@ -13,6 +13,8 @@ import gzip
 import hashlib
 import json
 import os
+import secrets
+import stat
 import struct
 import tarfile
 import zlib
@@ -194,6 +196,8 @@ def describe(path: Path) -> Contents:
     """
     try:
         status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ConfigError(f"Archive {path} is no file")
         return _described(path, (status.st_ino, status.st_size, status.st_mtime_ns))
     except OSError as error:
         raise ConfigError(f"Archive {path} cannot be read: {error.strerror}") from error
@@ -233,8 +237,9 @@ def _written(path: Path, file: IO[bytes]) -> tuple[Contents | None, int]:
             Held(tuple(image["names"]), tuple(image["ids"]), str(image["platform"]), tuple(image["layers"]))
             for image in told["images"]
         )
+        _ = [image.ids[0] for image in images] or images[0]  # there is one, and each has an id
         return Contents(images, int(told["size"]), str(told["made"]), str(told["by"])), start
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError) as error:
         raise ConfigError(f"Archive {path}: what it says of itself cannot be understood ({error!r})") from error
 
 
@@ -323,7 +328,7 @@ def save(api: Api, images: Mapping[str, str], path: Path) -> Contents:
     by = f"harness {version('integration-harness')}, {ask(api.daemon)}"
     wanted = urlencode([("names", name) for name in images])
     with (
-        _whole(path) as file,
+        whole(path) as file,
         api.stream("GET", f"/images/get?{wanted}", within=FIRST_BYTE, silence=SILENCE) as answer,
     ):
         with compressor.stream_writer(file, closefd=False) as writer:
@@ -346,11 +351,16 @@ def _describe_at_end(file: IO[bytes], contents: Contents) -> None:
 
 
 @contextlib.contextmanager
-def _whole(path: Path) -> Iterator[IO[bytes]]:
-    """Give a file that becomes ``path`` when all went well, and is gone when it did not."""
-    part = path.with_name(f"{path.name}.part")
+def whole(path: Path) -> Iterator[IO[bytes]]:
+    """Give a file that becomes ``path`` when all went well, and is gone when it did not.
+
+    Raises:
+        ConfigError: it cannot be made.
+        BrokenStack: the disk is full.
+    """
+    part = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.part")
     try:
-        with part.open("wb") as file:
+        with part.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -419,7 +429,7 @@ def load(client: APIClient, path: Path, *, named: bool = True) -> list[Loaded]:
     Args:
         client: of the engine.
         path: the archive.
-        named: whether their names must be there too.
+        named: whether their names must be there too; if not, what had one of them before keeps it.
 
     Raises:
         ConfigError: there is no such archive, it is damaged, or of another platform than the engine.
@@ -434,8 +444,30 @@ def load(client: APIClient, path: Path, *, named: bool = True) -> list[Loaded]:
         before = [store.find(client, image, named=named) for image in contents.images]
         if all(before):
             return [Loaded(image, found, was_there=True) for image, found in zip(contents.images, before, strict=True)]
-        said = _send(client, path, contents)
-        return [_verified(client, store, path, image, said) for image in contents.images]
+        # The engine has its names moved as soon as it has taken an image, whichever that is.
+        had = {name: image_id(client, name) for image in contents.images for name in image.names}
+        try:
+            said = _send(client, path, contents)
+            loaded = [_verified(client, store, path, image, said) for image in contents.images]
+        except HarnessError:
+            _give_back(client, had)
+            raise
+        if not named:
+            _give_back(client, {name: id_ for name, id_ in had.items() if id_})
+        return loaded
+
+
+def _give_back(client: APIClient, had: Mapping[str, str | None]) -> None:
+    """Have names stand for the images that they stood for: name -> id of what had it, None for nothing."""
+    for name, id_ in had.items():
+        with contextlib.suppress(HarnessError), in_words(f"Image {name!r}"):
+            if (now := image_id(client, name)) == id_:
+                continue
+            if id_:
+                repository, _, tag = name.rpartition(":")
+                client.tag(id_, repository, tag)
+            elif now:
+                client.remove_image(name)
 
 
 def archived_id(path: Path) -> str:
@@ -540,5 +572,5 @@ def _verified(client: APIClient, store: _Store, path: Path, image: Held, said: S
     raise BrokenStack(
         f"Archive {path}: image {str(image)!r} is {image.ids[0]} in it, and {there} on the engine that took it",
         details=list(said),
-        hint="what the archive says of itself does not fit what is in it; save it again, and do not use that image",
+        hint="what the archive says of itself does not fit what is in it; save it again (its names were taken back)",
     )

@@ -1,8 +1,9 @@
 """What each checkout built last, kept in the cache folder, and under which names an engine has it.
 
-An image that is built has two names. ``harness-build/SERVICE:CHECKOUT`` is what a checkout uses now; it moves with each
-build. ``harness-build/SERVICE:FINGERPRINT`` is what an image is made of; it never moves, and every checkout whose
-service is made of the same takes the image by it, without a build.
+An image that is built has two names. ``harness-build/STACK/SERVICE:CHECKOUT`` is what a checkout uses now; it moves
+with each build. ``harness-build/STACK/SERVICE:FINGERPRINT`` is what an image is made of; it never moves, and every
+checkout whose service is made of the same takes the image by it, without a build. While it is built it has a third one,
+of that build alone, so that whatever else is built or named meanwhile, these two are given to what came out of it.
 """
 
 from __future__ import annotations

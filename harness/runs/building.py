@@ -70,7 +70,7 @@ def build_images(choice: Choice, say: Callable[[str], None], *, subject: str = "
                 launch = Launch(environment, replace(plan, containers=replace(containers, build=names)))
                 for name in launch.build(say):
                     say(f"{name}: unchanged, no build")
-                built |= {name: identity.image(name) for name in names}
+                built |= {name: identity.image(stack.name, name) for name in names}
     return built
 
 

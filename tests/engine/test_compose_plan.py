@@ -583,8 +583,14 @@ def test_two_checkouts_have_different_names() -> None:
     """Two checkouts whose folders are called alike must share neither projects nor built images."""
     other = replace(OURS, checkout="/elsewhere/My Checkout!")
     assert other.project("s") != OURS.project("s")
-    assert other.image("api") != OURS.image("api")
-    assert OURS.image("My_API") == "harness-build/my-api:5270b558"
+    assert other.image("s", "api") != OURS.image("s", "api")
+    assert OURS.image("s", "My_API") == "harness-build/s/my-api-3f179e:5270b558"
+
+
+def test_no_two_services_have_one_image_name() -> None:
+    """Services of two stacks, and such as differ in signs only, must be built under names of their own."""
+    services = [("s", "web_1"), ("s", "web-1"), ("s", "web.1"), ("s", "Web-1"), ("t", "web-1"), ("T", "web-1")]
+    assert len({OURS.image(*service) for service in services}) == len(services)
 
 
 def test_a_volume_belongs_to_the_lowest_stack_that_declares_it(tmp_path: Path) -> None:
@@ -627,7 +633,7 @@ def test_what_is_built_gets_a_name_of_this_checkout(tmp_path: Path) -> None:
     assert made.containers
     assert made.containers.build == ("api",)
     api = merged(made, tmp_path)["services"]["api"]
-    assert api["image"] == "harness-build/api:5270b558"
+    assert api["image"] == "harness-build/s/api:5270b558"
     assert api["build"]["args"] == {"A": "1", "BASE": "harness-base:1"}
     assert api["build"]["labels"] == {"harness.checkout": "cc", "harness.checkout.path": OURS.checkout}
     assert [plan.image for plan in made.services if isinstance(plan, ContainerPlan)] == [api["image"], "y"]
@@ -648,9 +654,9 @@ def test_a_dockerfile_names_what_this_checkout_has_built(tmp_path: Path) -> None
     assert containers
     assert (containers.build, sorted(containers.recipes)) == (("web",), ["base", "web"])
     web, base = containers.recipes["web"], containers.recipes["base"]
-    assert web.text == "FROM harness-build/base:5270b558 AS x\nCOPY --from=prebuilt:1 / /\nCOPY --from=dir / /\n"
+    assert web.text == "FROM harness-build/s/base:5270b558 AS x\nCOPY --from=prebuilt:1 / /\nCOPY --from=dir / /\n"
     assert (web.ignored, web.contexts, web.alone) == ("secret\n", {"dir": str(tmp_path / "dir")}, {})
-    assert base.alone["image"] == "harness-build/base:5270b558"
+    assert base.alone["image"] == "harness-build/s/base:5270b558"
     assert base.alone["build"]["labels"]["harness.checkout"] == "cc"
     assert build_keys(base, tmp_path / "f").keys() == {"dockerfile", "dockerfile_inline"}
 

@@ -7,8 +7,10 @@ import hashlib
 import http.server
 import io
 import json
+import os
 import resource
 import socketserver
+import struct
 import sys
 import tarfile
 import threading
@@ -207,6 +209,38 @@ def test_a_saved_archive_says_what_it_holds_at_its_end(tmp_path: Path) -> None:
     assert describe(cut).made == ""  # its end is not there; the rest is whole
 
 
+@pytest.mark.parametrize("images", ["[]", '[{"names": ["a:1"], "ids": [], "platform": "linux/amd64", "layers": []}]'])
+def test_an_end_that_tells_of_no_image_is_told(images: str, tmp_path: Path) -> None:
+    """An archive whose description has no image, or one without an id, must be refused as damaged."""
+    told = f'{{"format": 1, "images": {images}, "size": 1, "made": "", "by": ""}}'.encode()
+    end = struct.pack("<I8s", len(told), b"harness!")
+    path = write(tmp_path / "a", MADE + struct.pack("<II", 0x184D2A5D, len(told) + len(end)) + told + end)
+    with pytest.raises(ConfigError, match="what it says of itself cannot be understood"):
+        archived_id(path)
+
+
+def test_what_is_no_file_is_no_archive(tmp_path: Path) -> None:
+    """A pipe must be refused, and not be waited for."""
+    os.mkfifo(tmp_path / "a")
+    with pytest.raises(ConfigError, match="is no file"):
+        describe(tmp_path / "a")
+
+
+def test_two_saves_of_one_archive_are_both_whole(tmp_path: Path) -> None:
+    """Saves at the same time must not write into each other's file, nor into one of the user's of such a name."""
+    path = tmp_path / "a.tar.zst"
+    mine = write(tmp_path / "a.tar.zst.part", b"mine")
+    first, second = archives.whole(path), archives.whole(path)
+    with first as one:
+        one.write(b"one")
+        with second as two:
+            two.write(b"two")
+        assert path.read_bytes() == b"two"
+    assert (path.read_bytes(), mine.read_bytes()) == (b"one", b"mine")
+    assert path.stat().st_mode == mine.stat().st_mode
+    assert sorted(tmp_path.iterdir()) == [path, mine]
+
+
 def test_an_archive_of_a_later_version_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An archive whose end this version does not know must name both formats."""
     monkeypatch.setattr(archives, "FORMAT", 7)
@@ -288,6 +322,12 @@ class Engine:
         self.there |= self.takes
         yield {"stream": "Loaded image: a:1\n"}
 
+    def tag(self, image: str, repository: str, tag: str) -> None:
+        self.there[f"{repository}:{tag}"] = image
+
+    def remove_image(self, image: str) -> None:
+        del self.there[image]
+
 
 ID = f"sha256:{digest(config())}"
 
@@ -320,6 +360,26 @@ def test_another_id_is_told(tmp_path: Path) -> None:
     assert caught.value.summary == (
         f"Archive {path}: image 'a:1' is {ID} in it, and sha256:other on the engine that took it"
     )
+
+
+@pytest.mark.parametrize("before", [{}, {"a:1": "sha256:mine"}])
+def test_an_archive_that_is_not_what_it_says_leaves_no_name(before: dict[str, str], tmp_path: Path) -> None:
+    """A load that fails because the engine has another image then must leave each name as it was before."""
+    path = write(tmp_path / "a.tar", WHOLE)
+    taker = Engine(dict(before), takes={"a:1": "sha256:other"})
+    with pytest.raises(BrokenStack, match="on the engine that took it"):
+        load(client(taker), path)
+    assert taker.there == before
+
+
+def test_an_archive_of_a_service_leaves_names_of_others(tmp_path: Path) -> None:
+    """A service runs an archive's image by its id, so what had the image's name before must keep it."""
+    path = write(tmp_path / "a.tar", WHOLE)
+    taker = Engine({"a:1": "sha256:mine"}, takes={"a:1": ID, ID: ID})
+    assert load_one(client(taker), path) == ID
+    assert taker.there == {"a:1": "sha256:mine", ID: ID}
+    assert load_one(client(taker), path) == ID
+    assert len(taker.sent) == 1
 
 
 def test_an_engine_that_calls_images_by_manifests_may_give_another_id(tmp_path: Path) -> None:

@@ -150,7 +150,7 @@ def test_a_changed_base_rebuilds_what_is_built_from_it(dock: Dock) -> None:
         return {tag.partition(":")[0]: one for tag, one in tags.items() if tag != "<none>:<none>"}
 
     first = images()
-    assert sorted(first) == [f"harness-build/{name}" for name in ("base", "child", "context", "tool")]
+    assert sorted(first) == [f"harness-build/s/{name}" for name in ("base", "child", "context", "tool")]
     assert images() == first
     (dock.root / "word").write_text("two\n")
     again = images()

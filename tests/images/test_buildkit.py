@@ -155,7 +155,7 @@ def test_a_build_that_needs_buildkit_is_built_by_it(dock: Dock) -> None:
     needy(dock, CACHED)
     assert read(dock, "cat /word", "stat -c %a /copied; cat /copied") == ["kept\n", "640\ncopied\n"]
     labelled = dock.client.images(filters={"label": f"harness.checkout={dock.checkout}"})
-    assert [tag.partition(":")[0] for image in labelled for tag in image["RepoTags"]] == ["harness-build/web"]
+    assert [tag.partition(":")[0] for image in labelled for tag in image["RepoTags"]] == ["harness-build/s/web"]
 
 
 def test_here_documents_are_built_by_engines_that_know_them(dock: Dock, version: int) -> None:

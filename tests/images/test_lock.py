@@ -124,7 +124,7 @@ def test_containers_run_by_the_ids_of_images(dock: Dock) -> None:
     assert all(one["Config"]["Image"] == one["Image"] for one in facts.values())
     labels = {name: one["Config"]["Labels"]["harness.image"] for name, one in facts.items()}
     assert labels["plain"] == dock.image
-    assert labels["web"].startswith("harness-build/web:")
+    assert labels["web"].startswith("harness-build/s/web:")
     done = run_in(dock, *HARNESS, "report", "--json")
     told = {one["service"]: one for one in json.loads(done.stdout)["service_images"]}
     assert {name: (one["id"], one["strategy"]) for name, one in told.items()} == {

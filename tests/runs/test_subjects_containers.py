@@ -93,7 +93,7 @@ def test_an_archive_carries_the_image_of_a_subject(dock: Dock, tmp_path: Path) -
     )
     assert done.code == 0, done.stderr
     name, ident = done.stdout.split()
-    dock.client.remove_image(name, force=True)
+    dock.client.remove_image(ident, force=True)  # by all of its names
     assert not [image for image in dock.client.images() if image["Id"] == ident]
     (dock.root / "src/Dockerfile").unlink()
     table(dock, f'archive = "{archive}"')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
+import secrets
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -77,6 +78,12 @@ class Building:
         self._records = records.Records(str(place.settings.root.resolve()), place.settings.environ)
         self._made = Made(self._records, lambda: place.client, place.settings.root / LOCK)
         self._how: Builder | None = None
+        # What is built gets a name that no other build has, and by its id then those that others use, too.
+        self._own = f"build-{secrets.token_hex(4)}"
+        self._begun: set[str] = set()
+        self._stands: dict[str, str] = {}  # image -> the name that stands for it in this build, and is not moved
+        self.ids: dict[str, str] = {}
+        """Image -> its id, of what was built or was there."""
         self.log = self._folder / f"{plan.stack}.build.log"
 
     def build(self, say: Callable[[str], None]) -> list[str]:
@@ -90,11 +97,14 @@ class Building:
         steps = steps_of(self._containers.recipes, self._containers.build)
         deadline = Deadline.after(settings.wait_timeout or BUILD_BUDGET)
         there: list[str] = []
-        for step in steps:
-            ingredients = {name: self._ingredients(name) for name in step}
-            there += (found := [name for name in step if self._is_there(name, ingredients[name])])
-            if missing := [name for name in step if name not in found]:
-                there += self._build_missing(missing, ingredients, deadline, say)
+        try:
+            for step in steps:
+                ingredients = {name: self._ingredients(name) for name in step}
+                there += (found := [name for name in step if self._is_there(name, ingredients[name])])
+                if missing := [name for name in step if name not in found]:
+                    there += self._build_missing(missing, ingredients, deadline, say)
+        finally:
+            self._drop_own()
         return there
 
     def _build_missing(
@@ -165,7 +175,8 @@ class Building:
         for name in names:
             for line in undeclared_told(name, self._containers.recipes[name]):
                 say(line)
-        files = (self._override, *self._write_what_differs(names))
+        files = (self._override, self._write_what_differs(names))
+        self._begun |= {self._containers.recipes[name].image for name in names}
         try:
             with followed(self.log, say):
                 if together := [name for name in names if name not in by_engine]:
@@ -247,6 +258,9 @@ class Building:
                 made_of = known
                 break
         self._made.note(image, made_of)
+        if there:
+            self.ids[image] = there
+            self._stands[image] = records.by_content(image, made_of.fingerprint)
         if there and (self._records.last(image) or {}).get("id") != there:
             self._records.note(image, made_of.as_dict(), made_of.fingerprint, there)
         return there is not None
@@ -258,14 +272,38 @@ class Building:
         # What was written to meanwhile may be in the image or not.
         is_same = (again.lines, again.contexts) == (made_of.lines, made_of.contexts)
         fingerprint = again.fingerprint if is_same and (made_of.doubts or again == made_of) else ""
+        repository, _, tag = image.rpartition(":")
         with in_words(f"Image {image!r}"):
-            built = image_id(client, image)
+            built = image_id(client, own := self._own_name(image))
             if built is None:
                 return  # somebody removes images
+            client.tag(built, repository, tag)
             if fingerprint:
-                client.tag(built, image.rpartition(":")[0], fingerprint)
+                client.tag(built, repository, fingerprint)
+            self.ids[image] = built
+            self._stands[image] = records.by_content(image, fingerprint) if fingerprint else own
             old = self._records.note(image, again.as_dict() if fingerprint else made_of.as_dict(), fingerprint, built)
             records.forget(client, image, old)
+
+    def _own_name(self, image: str) -> str:
+        """Return the name of an image in this build alone."""
+        return records.by_content(image, self._own)
+
+    def _drop_own(self) -> None:
+        """Take away the names of this build alone, but not the last one of an image that is used."""
+        client: Any = self._place.client
+        for image in self._begun:
+            own = self._own_name(image)
+            with contextlib.suppress(HarnessError), in_words(f"Image {image!r}"):
+                if image not in self.ids or len(client.inspect_image(own).get("RepoTags") or ()) > 1:
+                    client.remove_image(own)
+
+    def _text(self, recipe: Recipe) -> str:
+        """Return a Dockerfile by names that nobody moves while it is built."""
+        text = recipe.text or ""
+        for image in set(recipe.stands.values()) & self._stands.keys():
+            text = text.replace(image, self._stands[image])
+        return text
 
     def _by_engine(self, names: Sequence[str], how: Builder) -> list[str]:
         """Return what only BuildKit can build where Compose has none: the engine is asked for that itself.
@@ -303,9 +341,9 @@ class Building:
         recipe = self._containers.recipes[name]
         section = {**recipe.section, "target": target} if target else recipe.section
         order = through_engine.Order(
-            image=image or recipe.image,
+            image=image or self._own_name(recipe.image),
             context=str(recipe.section.get("context", ".")),
-            dockerfile=recipe.text or "",
+            dockerfile=self._text(recipe),
             ignored=recipe.ignored,
             arguments=recipe.section.get("args") or {},
             labels=recipe.section.get("labels") or {},
@@ -343,30 +381,27 @@ class Building:
             self._remove_failed_steps(since)
             raise build_error(names, self.log, answer["code"])
 
-    def _write_what_differs(self, names: Sequence[str]) -> list[Path]:
+    def _write_what_differs(self, names: Sequence[str]) -> Path:
         """Write what builds are told beside the stack's files and override, and Dockerfiles with other names in FROM.
 
         Returns:
-            What there is of it for Compose.
+            What is for Compose.
         """
         services: dict[str, Any] = {}
         for name in names:
             recipe = self._containers.recipes[name]
             dockerfile = self._folder / f"{self._stack}.{name}.Dockerfile"
             if recipe.is_rewritten:
-                artifacts.write_atomically(dockerfile, recipe.text or "")
+                artifacts.write_atomically(dockerfile, self._text(recipe))
                 if recipe.ignored is not None:
                     artifacts.write_atomically(Path(f"{dockerfile}.dockerignore"), recipe.ignored)
             table = {key: dict(value) if key == "build" else value for key, value in recipe.alone.items()}
             if changed := build_keys(recipe, dockerfile):
                 table["build"] = {**table.get("build", {}), **changed}
-            if table:
-                services[name] = table
-        if not services:
-            return []
+            services[name] = {**table, "image": self._own_name(recipe.image)}
         file = self._folder / f"{self._stack}.build.yaml"
         artifacts.write_atomically(file, write({"services": services}))
-        return [file]
+        return file
 
     def _remove_failed_steps(self, since: datetime) -> None:
         """Remove the containers of steps that failed: the classic builder leaves them, without any label.

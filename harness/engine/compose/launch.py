@@ -28,7 +28,7 @@ from harness.refusals import why_not_started
 from harness.stack import ANYWHERE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from harness.engine import ContainerPlan, ServicePlan, StackPlan
     from harness.engine.driver import Place
@@ -69,6 +69,7 @@ class Launch:
         self.log = folder / f"{plan.stack}.log"
         self._ids = folder / f"{plan.stack}.images.yaml"
         artifacts.write_atomically(self.override, self.containers.override)
+        self._built: Mapping[str, str] = {}  # image -> its id, of what this run has built or found
         self._failed: BrokenStack | None = None
         self._waiting: set[str] = set()
         self._created = False
@@ -92,8 +93,10 @@ class Launch:
         for plan in self.plan.in_containers:
             with in_words(f"Image {plan.image!r} of service {plan.service!r}"):
                 if plan.image not in images:
-                    self._get(client, plan)
-                    images[plan.image] = client.inspect_image(plan.image)
+                    if plan.image not in self._built:
+                        self._get(client, plan)
+                    # By its name another run of this checkout may have another one by now.
+                    images[plan.image] = client.inspect_image(self._built.get(plan.image, plan.image))
             image = images[plan.image]
             check = (image.get("Config") or {}).get("Healthcheck") or {}
             self._note(plan, image)
@@ -141,7 +144,10 @@ class Launch:
 
     def build(self, say: Callable[[str], None]) -> list[str]:
         """Build what is built; return the services whose images were there. Raises BrokenStack."""
-        return Building(self.place, self.plan, self.override).build(say)
+        building = Building(self.place, self.plan, self.override)
+        there = building.build(say)
+        self._built = building.ids
+        return there
 
     def begin(self, names: Sequence[str], first: Collection[str], news: Callable[[], None], timeout: float) -> None:
         """Create services, and start those of them that come ``first``; returns at once.

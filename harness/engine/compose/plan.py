@@ -115,7 +115,7 @@ def plan_stack(
         if image.name == service.image and not service.compose.get("build"):
             image = replace(image, name=ours.get(familiar(image.name), image.name))
         if image.builds:
-            image = replace(image, name=identity.image(service.name))
+            image = replace(image, name=identity.image(name, service.name))
             built.append(service.name)
         plans.append(replace(_plan_container(stack, service, image, layout, environment), ready=ready))
         override["services"][service.name] = _service(tree, stack, service, layout, identity, image)
@@ -175,10 +175,10 @@ def _built_names(
 ) -> dict[str, str]:
     """Return image as written -> what stands for it here, of services that are built: others may use it so."""
     names = {}
-    for _, service in tree.visible(stack.name).values():
+    for owner, service in tree.visible(stack.name).values():
         if service.image and service.compose.get("build") and not process_of(service, NAME, layout.local):
             image = _image_of(service, images)
-            names[familiar(service.image)] = identity.image(service.name) if image.builds else image.name
+            names[familiar(service.image)] = identity.image(owner.name, service.name) if image.builds else image.name
     return names
 
 
@@ -196,7 +196,8 @@ def _recipes(
         ConfigError: with what one of the latter may not have; or images are built from each other.
     """
     idle = idle_of(tree, stack)
-    declared = idle | {name: service for name, (_, service) in tree.visible(stack.name).items()}
+    visible = tree.visible(stack.name)
+    declared = idle | {name: service for name, (_, service) in visible.items()}
     names = _built_names(tree, stack, images, layout, identity)
 
     def builds(service: Service) -> bool:
@@ -204,13 +205,14 @@ def _recipes(
 
     def stands(name: str) -> str:
         image = _image_of(declared[name], images)
-        return identity.image(name) if image.builds else names.get(familiar(image.name), image.name)
+        owner = visible[name][0] if name in visible else stack
+        return identity.image(owner.name, name) if image.builds else names.get(familiar(image.name), image.name)
 
     recipes: dict[str, Recipe] = {}
     problems: list[str] = []
     for name, basis in bases_of(tree, stack, built, layout.environ, builds).items():
         service = declared[name]
-        recipe = recipe_of(service, basis, identity.image(name), stands)
+        recipe = recipe_of(service, basis, identity.image(stack.name, name), stands)
         image = _image_of(service, images)
         labels = identity.labels_of("container", identity.container(stack.name, name), stack.name)
         added = _build_keys(image, labels, identity)

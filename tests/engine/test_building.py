@@ -1,0 +1,114 @@
+"""Which image is whose, when two runs of one checkout build at the same time."""
+
+from __future__ import annotations
+
+import contextlib
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from docker.errors import ImageNotFound
+
+from harness.engine.compose.building import Building
+from harness.engine.compose.override import write
+from harness.engine.plan import Containers, Recipe, StackPlan
+from harness.images import records
+from harness.images.making import Builder
+from harness.keeper.messages import Compose
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+NAME = "harness-build/s/web:5270b558"
+
+
+class Engine:
+    """An engine that has names of images and nothing else."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, str] = {"base:1": "sha256:base"}
+
+    def inspect_image(self, image: str) -> dict[str, Any]:
+        """Return an image by one of its names, or raise."""
+        if image not in self.names:
+            raise ImageNotFound(image)
+        tags = [name for name in self.names if self.names[name] == self.names[image]]
+        return {"Id": self.names[image], "RepoTags": tags}
+
+    def tag(self, image: str, repository: str, tag: str) -> None:
+        """Give an image a name."""
+        self.names[f"{repository}:{tag}"] = image
+
+    def remove_image(self, image: str) -> None:
+        """Take a name away."""
+        del self.names[image]
+
+
+def building(folder: Path, engine: Engine, word: str, build: Callable[[str], None]) -> Building:
+    """Return the builds of a run with an argument; ``build`` is told which name Compose has been told."""
+    for name in ("context", "compose"):
+        (folder / name).mkdir(exist_ok=True)
+    section = {"context": str(folder / "context"), "args": {"WORD": word}}
+    recipe = Recipe(NAME, written="FROM base:1\nARG WORD\n", section=section)
+    override = write({"services": {"web": {"image": NAME}}})
+    containers = Containers(project="p", arguments=(), override=override, build=("web",), recipes={"web": recipe})
+    (folder / "override.yaml").write_text(override)
+
+    def ask(command: object, timeout: float = 0) -> dict[str, Any]:
+        assert timeout >= 0
+        assert isinstance(command, Compose)
+        files = [after for word, after in zip(command.argv, command.argv[1:], strict=False) if word == "--file"]
+        with open(files[-1]) as file:  # noqa: PTH123 - its path is a text
+            build(yaml.safe_load(file)["services"]["web"]["image"])
+        return {"code": 0}
+
+    settings = SimpleNamespace(
+        root=folder, state=folder, wait_timeout=None, environ={"HOME": str(folder), "XDG_CACHE_HOME": str(folder)}
+    )
+    place: Any = SimpleNamespace(
+        settings=settings,
+        folder=folder,
+        client=engine,
+        daemon=SimpleNamespace(host="unix:///here", environment=dict),
+        link=SimpleNamespace(ask=ask),
+        report=SimpleNamespace(timed=lambda *_: lambda: None),
+        show=str,
+    )
+    made = Building(place, StackPlan("s", "compose", (), (), containers), folder / "override.yaml")
+    made._how = Builder("buildkit", "of this test")
+    return made
+
+
+def test_what_a_run_has_built_is_known_when_another_moves_the_name(tmp_path: Path) -> None:
+    """A run that takes the checkout's name while another builds must change neither's image, nor what is told of it."""
+    engine = Engine()
+    first = building(tmp_path, engine, "A", lambda name: engine.names.update({name: "sha256:A"}))
+    assert first.build(lambda _: None) == []
+    fingerprint = next(name for name, image in engine.names.items() if image == "sha256:A" and name != NAME)
+
+    def build(name: str) -> None:
+        engine.names[name] = "sha256:B"
+        records.take(engine, NAME, fingerprint.rpartition(":")[2])  # type: ignore[arg-type]
+
+    second = building(tmp_path, engine, "B", build)
+    assert second.build(lambda _: None) == []
+    assert (first.ids, second.ids) == ({NAME: "sha256:A"}, {NAME: "sha256:B"})
+    names = {image: [name for name in engine.names if engine.names[name] == image] for image in engine.names.values()}
+    assert (names["sha256:A"], len(names["sha256:B"]), NAME in names["sha256:B"]) == ([fingerprint], 2, True)
+    again = building(tmp_path, engine, "A", lambda _: None)
+    assert (again.build(lambda _: None), again.ids) == (["web"], {NAME: "sha256:A"})
+
+
+def test_a_build_that_is_given_up_leaves_the_names_of_others(tmp_path: Path) -> None:
+    """A build that is interrupted, and whose builder goes on, must not move a name that others use."""
+    engine = Engine()
+    engine.names[NAME] = "sha256:A"
+
+    def build(name: str) -> None:
+        engine.names[name] = "sha256:B"
+        raise KeyboardInterrupt
+
+    with contextlib.suppress(KeyboardInterrupt):
+        building(tmp_path, engine, "B", build).build(lambda _: None)
+    assert engine.names == {"base:1": "sha256:base", NAME: "sha256:A"}
