@@ -97,6 +97,7 @@ class Building:
                 self._build_step(missing, deadline, say)
                 for name in missing:
                     self._note(name, ingredients[name])
+                    self._records.note_own(self._containers.recipes[name].image)
         return found
 
     def _locks(self, name: str, made_of: Ingredients) -> list[str]:
