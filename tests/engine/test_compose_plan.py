@@ -1025,7 +1025,7 @@ def test_planning_writes_nothing(tmp_path: Path) -> None:
 
 def test_our_own_stacks_can_be_planned_and_merged(tmp_path: Path) -> None:
     """Every stack of this project must be one that Compose takes with our override, on loopback only."""
-    for name in ("compose", "config-files"):
+    for name in ("compose", "config-files", "integration_tests/search/engine/data"):
         shutil.copytree(ROOT / name, tmp_path / name)
     for file in sorted((tmp_path / "compose").glob("*.yaml")):
         tree = read_tree([file], {})

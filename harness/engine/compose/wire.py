@@ -78,7 +78,7 @@ class ExecWire:
 
 
 def notice_silence(connection: socket.socket) -> None:
-    """Have a connection end when the machine at its other side vanishes, which says nothing; no socket file needs it."""
+    """Have a connection end when the machine at its other side vanishes, silently (no socket file needs it)."""
     if connection.family not in (socket.AF_INET, socket.AF_INET6):
         return
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
