@@ -39,7 +39,8 @@ def _say(line: str) -> None:
 
 
 def _complain(text: str) -> None:
-    with _reader_may_leave(sys.stderr):
+    # Where it cannot be written, as on a disk that is full, there is nobody to tell; what was done stays done.
+    with contextlib.suppress(OSError), _reader_may_leave(sys.stderr):
         print(github.guarded(text, os.environ), file=sys.stderr)
 
 

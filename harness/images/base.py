@@ -23,6 +23,7 @@ from harness import procs
 from harness.artifacts import last_lines
 from harness.clock import Deadline, poll
 from harness.errors import ConfigError
+from harness.images import own
 from harness.images.names import plain
 
 if TYPE_CHECKING:
@@ -197,6 +198,7 @@ def make_base(
         archive = folder / "root.tar"
         _call(["tar", "--numeric-owner", "-C", str(root), "-cf", str(archive), "."], "tar", environ, deadline)
         _load(client, archive, recipe, deadline)
+    own.note(str(client.inspect_image(recipe.tag)["Id"]), environ)  # type: ignore[no-untyped-call]
     say(f"{recipe.tag} made in {deadline.elapsed():.0f} s, {added} certificates of this machine added")
     return recipe.tag
 

@@ -194,19 +194,20 @@ def _environment(environ: Mapping[str, str], url: str) -> dict[str, str]:
     made.setdefault("SSH_ASKPASS", "")
     made.setdefault("GIT_SSH_COMMAND", f"ssh -o BatchMode=yes -o ConnectTimeout={CONNECT}")
     shown = without_secrets(url)
-    settings = {
-        "remote.wanted.url": shown,
-        "http.lowSpeedLimit": str(SLOWEST),
-        "http.lowSpeedTime": str(SILENCE),
-        "core.hooksPath": os.devnull,
-        "gc.auto": "0",
-    }
+    settings = [
+        ("remote.wanted.url", shown),
+        ("http.lowSpeedLimit", str(SLOWEST)),
+        ("http.lowSpeedTime", str(SILENCE)),
+        ("core.hooksPath", os.devnull),
+        ("gc.auto", "0"),
+    ]
     if shown != url:
         made["HARNESS_GIT_USER"], made["HARNESS_GIT_PASSWORD"] = _user_of(url)
-        settings["credential.helper"] = _HELPER
+        # An empty one ends the list of the user's own: they would be asked first, and told to keep what was used.
+        settings += [("credential.helper", ""), ("credential.helper", _HELPER)]
     with contextlib.suppress(ValueError):
         start = int(made.get("GIT_CONFIG_COUNT") or 0)
-        for number, (key, value) in enumerate(settings.items(), start):
+        for number, (key, value) in enumerate(settings, start):
             made |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
         made["GIT_CONFIG_COUNT"] = str(start + len(settings))
     return made

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.artifacts import read_regular, write_atomically
 from harness.errors import BrokenStack, HarnessError
+from harness.images import own
 from harness.images.making import image_id
 from harness.stack.cache import folder_of, keep, recall
 
@@ -75,24 +76,29 @@ class Records:
         self._register()
         return kept[KEPT:]
 
+    def note_own(self, image: str) -> None:
+        """Note that the last image of a name of this checkout was built here."""
+        if found := self.last(image):
+            own.note(str(found["id"]), self.environ)
+
     def _register(self) -> None:
         """Note which path this checkout's names stand for: an image that another one has built does not tell."""
         folder = folder_of(self.environ)
         with suppress(OSError, HarnessError):
             if folder and checkout_named(short(self.checkout), self.environ) != self.checkout:
-                write_atomically(folder / f"{short(self.checkout)}.checkout", self.checkout)
+                write_atomically(folder / f"{short(self.checkout)}.checkout", f"{own.machine()} {self.checkout}")
 
 
 def checkout_named(tag: str, environ: Mapping[str, str]) -> str:
-    """Return the path of the checkout whose names have a tag, "" when it cannot be told."""
+    """Return the path of the checkout of this machine whose names have a tag, "" when it cannot be told."""
     folder = folder_of(environ)
     if folder is None:
         return ""
     try:
-        path = read_regular(folder / f"{tag}.checkout", _LARGEST).decode()
+        where, _, path = read_regular(folder / f"{tag}.checkout", _LARGEST).decode().partition(" ")
     except (OSError, ValueError, HarnessError):
         return ""
-    return path if short(path) == tag else ""
+    return path if short(path) == tag and where == own.machine() else ""
 
 
 def take(client: APIClient, image: str, fingerprint: str) -> str | None:

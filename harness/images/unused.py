@@ -1,8 +1,10 @@
 """Images of ours that nothing uses: which they are, how long they have been there, and how they go.
 
-Ours is a name below ``harness-build/`` of an image with our label, or of a base image with its own. A container, in
-whatever state, uses its image; a checkout that is there, or of which nobody knows, uses what has its name. A base image
-is used by every image that stands on it, and by the next build when it is the newest of its release.
+Ours is a name below ``harness-build/`` of an image with our label, or of a base image with its own, that this user has
+built on this machine; and the name of a checkout of this user's and machine's that is gone. All else may be another
+machine's, user's or container's. A container, in whatever state, uses its image; a checkout that is there, or of which
+nobody knows, uses what has its name. A base image is used by every image that stands on it, and by the next build when
+it is the newest of its release.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from harness.daemon import in_words
 from harness.durations import parse_duration
 from harness.errors import BrokenStack
+from harness.images import own
 from harness.images.base import LABEL, NAME
 from harness.images.built import BuiltImage, names_of
 from harness.images.names import plain
@@ -80,7 +83,8 @@ def find_unused(client: APIClient, environ: Mapping[str, str], *, now: float | N
         found = unused_builds(
             [image for image in listed if CHECKOUT in (image.get("Labels") or {})], used, environ, now
         )
-        bases = unused_bases(listed, used, now)
+        here = own.built_here(environ)
+        bases = [base for base in unused_bases(listed, used, now) if base.id in here]
         if bases:
             layers = {str(image["Id"]): _layers(engine, str(image["Id"])) for image in listed}
             found += [base for base in bases if not _is_stood_on(base, layers)]
@@ -99,13 +103,15 @@ def unused_builds(
         now: seconds since the epoch.
     """
     found: list[Unused] = []
+    here = own.built_here(environ)
     for image in listed:
-        names = names_of(image, environ)
+        names = names_of(image, environ, here)
         if str(image.get("Id")) in used:
             continue
         held = any(name.is_of_checkout and not name.is_orphan for name in names)
         age = now - float(image.get("Created") or now)
-        found += [_unused(name, age) for name in names if name.is_orphan or not (name.is_of_checkout or held)]
+        free = [name for name in names if name.is_ours and not (name.is_of_checkout or held)]
+        found += [_unused(name, age) for name in names if name.is_orphan or name in free]
     return found
 
 

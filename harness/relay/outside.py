@@ -150,8 +150,8 @@ class Relay:
                 continue
             data += content
             if data.startswith(program.HELLO):
-                mux = program.Mux(self._to_send.put)
-                self._call(self._use, mux, data[len(program.HELLO) :])
+                mux, begun, data = program.Mux(self._to_send.put), data[len(program.HELLO) :], b""
+                self._call(self._use, mux, begun)
                 answered.set_result("")
             elif not program.HELLO.startswith(data):
                 break

@@ -66,9 +66,11 @@ class Channel:
     async def join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Pass on what comes, in both directions, until both have ended or one side is gone."""
         try:
-            if not self._is_reset:
-                self._tasks = {asyncio.ensure_future(self._send(reader)), asyncio.ensure_future(self._receive(writer))}
-                await asyncio.gather(*self._tasks)
+            if self._is_reset:  # between its opening and now
+                abort(writer)
+                return
+            self._tasks = {asyncio.ensure_future(self._send(reader)), asyncio.ensure_future(self._receive(writer))}
+            await asyncio.gather(*self._tasks)
         except (OSError, asyncio.CancelledError):
             self._mux.send(RESET, self.number)
             abort(writer)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 from harness import artifacts
 from harness.clock import LIFTED, Deadline, poll
 from harness.engine.compose.commands import Command, ask_to_end, make_folder
-from harness.engine.compose.hands import copy_within
+from harness.engine.compose.hands import copy_within, write_through
 from harness.engine.compose.plan import NAME as CONTAINERS
 from harness.errors import BROKEN_STACK, TESTS_FAILED, BrokenStack, ConfigError, HarnessError, Unsupported
 from harness.interrupts import Interrupted
@@ -168,10 +168,16 @@ def refuse_engine(choice: Choice) -> None:
 
 
 class _Output:
-    """What a command says: live on this process's own streams, whole in a file, and its end."""
+    """What a command says: live on this process's own streams, whole in a file, and its end.
+
+    Attributes:
+        tail: the end of it.
+        lost: why not all of it is where it should be, "" when it is.
+    """
 
     def __init__(self, path: Path) -> None:
         self.tail = b""
+        self.lost = ""
         self._file = path.open("wb")
         self._streams = {1: sys.stdout.buffer, 2: sys.stderr.buffer}
 
@@ -185,13 +191,17 @@ class _Output:
     def write(self, stream: int, data: bytes) -> None:
         """Take what came from stream 1 or 2. A disk that is full loses it here, a reader that went away there."""
         self.tail = (self.tail + data)[-TAIL:]
-        with suppress(OSError):
-            self._file.write(data)
-            self._file.flush()
         to = self._streams.get(stream, self._streams[1])
-        with suppress(BrokenPipeError):
-            to.write(data)
-            to.flush()
+        for file, name in (
+            (self._file, OUTPUT),
+            (to, "standard error" if to is self._streams[2] else "standard output"),
+        ):
+            try:
+                write_through(file, data)
+            except BrokenPipeError:  # a reader that wants no more
+                pass
+            except OSError as error:
+                self.lost = self.lost or f"{name} cannot be written: {error.strerror}"
 
 
 @dataclass(frozen=True)
@@ -265,6 +275,8 @@ class Inside:
                 except BaseException:
                     self._end(command, output, f"{COOKIE}={cookie}", HURRIED_GRACE)
                     raise
+            if output.lost:
+                self.say(f"warning: not all that {argv[0]!r} said is there: {output.lost}")
             if not is_over:
                 return None, f"{argv[0]!r} had not ended in {budget:g} s (--inside-timeout); it was ended"
             code = command.code

@@ -1198,6 +1198,27 @@ def test_on_an_engine_elsewhere_folders_are_refused_with_what_to_do(tmp_path: Pa
         assert archive.getnames() == ["small", "small/a"]
 
 
+def test_each_name_of_a_file_is_copied_to_an_engine_elsewhere(tmp_path: Path) -> None:
+    """A file with two names, or mounted twice, must be there with its content under each of them."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a").write_text("content")
+    (tmp_path / "folder" / "b").hardlink_to(tmp_path / "folder" / "a")
+    volumes = ["./folder:/folder:ro", "./folder/b:/single:ro"]
+    (api,) = plan(tmp_path, {"api": service(volumes=volumes)}, elsewhere=True).in_containers
+    with tarfile.open(fileobj=io.BytesIO(archive_of(api.copied))) as archive:
+        files = {member.name: archive.extractfile(member) for member in archive if member.isreg()}
+        contents = {name: file.read() for name, file in files.items() if file}
+    assert contents == dict.fromkeys(("folder/a", "folder/b", "single"), b"content")
+
+
+def test_what_cannot_be_looked_at_is_told_with_why(tmp_path: Path) -> None:
+    """A path of which the filesystem tells nothing must be a problem of the stack, with the cause."""
+    link = tmp_path / "link"
+    link.symlink_to(link)
+    with pytest.raises(ConfigError, match="cannot be read: Too many levels of symbolic links"):
+        plan(tmp_path, {"api": service(volumes=["./link:/x:ro"])}, elsewhere=True)
+
+
 def test_a_copy_that_may_be_written_is_told(tmp_path: Path) -> None:
     """What a service writes to it does not come back, which plain Compose would do."""
     (tmp_path / "app.ini").write_text("x")

@@ -185,6 +185,31 @@ def test_a_password_is_used_and_told_to_nobody(guarded: str, origin: Path, tmp_p
     assert PASSWORD not in str(caught.value)
 
 
+@pytest.mark.parametrize("key", ["credential", 'credential "http://{}"'])
+def test_a_password_in_a_url_is_given_to_no_helper_of_the_users(
+    key: str, guarded: str, origin: Path, tmp_path: Path
+) -> None:
+    """What the user's git would ask for passwords, and tell them, must neither be asked nor told of one in a URL."""
+    home = tmp_path / "home"
+    home.mkdir()
+    helper = f"store --file={home}/kept"
+    (home / ".gitconfig").write_text(f"[{key.format(guarded)}]\n\thelper = {helper}\n\tusername = me\n")
+    (home / "kept").write_text(f"http://me:another@{guarded}\n")
+    alone = {"HOME": str(home), "XDG_CONFIG_HOME": str(home), "GIT_CONFIG_NOSYSTEM": "1"}
+    wanted(f"http://me:{PASSWORD}@{guarded}/", git(origin, "rev-parse", "HEAD"), tmp_path, environ=alone)
+    assert (home / "kept").read_text() == f"http://me:another@{guarded}\n"
+
+
+def test_a_password_that_the_users_helper_knows_is_used(guarded: str, origin: Path, tmp_path: Path) -> None:
+    """Where a URL has no password, the helper of the user's git must be asked."""
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / ".gitconfig").write_text(f"[credential]\n\thelper = store --file={home}/kept\n")
+    (home / "kept").write_text(f"http://me:{PASSWORD}@{guarded}\n")
+    alone = {"HOME": str(home), "XDG_CONFIG_HOME": str(home), "GIT_CONFIG_NOSYSTEM": "1"}
+    wanted(f"http://{guarded}/", git(origin, "rev-parse", "HEAD"), tmp_path, environ=alone)
+
+
 @pytest.mark.parametrize(
     ("environ", "folder"),
     [

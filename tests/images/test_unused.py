@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from docker.errors import APIError
 
-from harness.images.records import short
+from harness.images import own
+from harness.images.records import Records, short
 from harness.images.unused import Limits, Unused, find_unused, parse_age, parse_size, remove, total
 
 if TYPE_CHECKING:
@@ -60,10 +61,54 @@ class Engine:
         self.removed.append(name)
 
 
-def unused(*images: dict[str, Any], tmp_path: Path, **more: Any) -> list[str]:
-    """Return the names of the images that nothing uses."""
+def unused(*images: dict[str, Any], tmp_path: Path, here: bool = True, **more: Any) -> list[str]:
+    """Return the names of the images that nothing uses; they were built here or not."""
     engine: Any = Engine(*images, **more)
-    return [image.name for image in find_unused(engine, {"XDG_CACHE_HOME": str(tmp_path)}, now=NOW)]
+    environ = {"XDG_CACHE_HOME": str(tmp_path)}
+    for image in images if here else ():
+        own.note(image["Id"], environ)
+    return [image.name for image in find_unused(engine, environ, now=NOW)]
+
+
+def theirs(tmp_path: Path) -> list[dict[str, Any]]:
+    """Return images that nothing uses as far as can be seen from here, on an engine that others use too."""
+    gone = f"{tmp_path}/gone"
+    bases = [base("new", "bookworm", 1), base("old", "bookworm", 3)]
+    return [built("a", gone, short(gone), CONTENT, age=1), built("b", gone, CONTENT[::-1]), *bases]
+
+
+def test_images_of_other_machines_and_users_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was not built by this user on this machine must stay: no label tells where its path was, or is."""
+    images = theirs(tmp_path)
+    assert unused(*images, tmp_path=tmp_path, here=False) == []
+    with monkeypatch.context() as patch:  # one home folder, two machines
+        patch.setattr(own, "machine", lambda: "another")
+        for image in images:
+            own.note(image["Id"], {"XDG_CACHE_HOME": str(tmp_path)})
+        Records(f"{tmp_path}/gone", {"XDG_CACHE_HOME": str(tmp_path)}).note("harness-build/web:x", {}, CONTENT, "a")
+    assert unused(*images, tmp_path=tmp_path, here=False) == []
+    assert len(unused(*images, tmp_path=tmp_path)) == 4
+
+
+def test_the_name_that_a_checkout_of_ours_gave_another_ones_image_goes_alone(tmp_path: Path) -> None:
+    """Of an image that was taken, and built by somebody else, only the name of our checkout that is gone must go."""
+    gone = f"{tmp_path}/gone"
+    Records(gone, {"XDG_CACHE_HOME": str(tmp_path)}).note("harness-build/web:x", {}, CONTENT, "a")
+    image = built("a", "/their/checkout", short("/their/checkout"), short(gone), CONTENT)
+    assert unused(image, tmp_path=tmp_path, here=False) == [f"harness-build/web:{short(gone)}"]
+
+
+def test_what_was_built_here_is_noted_once(tmp_path: Path) -> None:
+    """An image must be noted by its id, once, and what is no such list must count as nothing."""
+    environ = {"XDG_CACHE_HOME": str(tmp_path)}
+    assert own.built_here(environ) == frozenset()
+    for image in ("sha256:a", "sha256:b", "sha256:a"):
+        own.note(image, environ)
+    file = tmp_path / "harness" / own.FILE
+    assert (own.built_here(environ), len(file.read_text().splitlines())) == (frozenset(["sha256:a", "sha256:b"]), 2)
+    file.write_bytes(b"\xff")
+    assert own.built_here(environ) == frozenset()
+    assert own.built_here({}) == frozenset()
 
 
 def test_what_a_checkout_has_stays_and_what_none_has_any_more_goes(tmp_path: Path) -> None:

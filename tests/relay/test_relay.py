@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -14,8 +15,9 @@ from servers import Web
 
 from harness import procs
 from harness.clock import Deadline, poll
+from harness.engine.compose.wire import notice_silence
 from harness.relay import Relay, Unreached, command
-from harness.relay.program import WINDOW
+from harness.relay.program import HEAD, OPENED, RESET, WINDOW, Mux
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -210,7 +212,42 @@ def test_when_the_other_side_ends_so_do_its_connections() -> None:
                 client.recv(1)
         with pytest.raises(ConnectionResetError), socket.create_connection((HERE, 8086), timeout=BUDGET) as client:
             client.recv(1)
-        assert "the program in it ended" in relay.knock("localhost", port, BUDGET)
+        assert relay.knock("localhost", port, BUDGET).endswith("the program in it ended: it ended")
+
+
+def test_a_connection_that_is_reset_at_once_is_no_answer() -> None:
+    """A reset that comes right behind the opening must be one for the client, not the end of an empty answer."""
+    seen = asyncio.run(_reset_at_once())
+    assert seen is ConnectionResetError
+
+
+async def _reset_at_once() -> type[Exception] | None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        mux = Mux(lambda _: None)
+        channel = mux.open("db", 1)
+        mux.feed(HEAD.pack(OPENED, channel.number, 0) + HEAD.pack(RESET, channel.number, 0))
+        await channel.join(reader, writer)
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        try:
+            await asyncio.wait_for(reader.read(1), BUDGET)
+        except OSError as error:
+            return type(error)
+        finally:
+            writer.close()
+    return None
+
+
+def test_an_engine_whose_machine_vanishes_is_noticed() -> None:
+    """A connection over a network must end when nothing comes from the other side; one on a socket file has no such."""
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+        notice_silence(client)
+        assert client.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert client.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
+    one, other = socket.socketpair()
+    with one, other:
+        notice_silence(one)
 
 
 def test_the_other_side_ends_with_its_stream() -> None:

@@ -121,6 +121,7 @@ class Building:
                 self._build_step(missing, deadline, say)
                 for name in missing:
                     self._note(name, came.get(name, ingredients[name]))
+                    self._records.note_own(self._containers.recipes[name].image)
         return found
 
     def _get_bases(self, names: Sequence[str]) -> dict[str, Ingredients]:

@@ -7,7 +7,7 @@ import io
 import tarfile
 from typing import TYPE_CHECKING, Any
 
-from harness.engine.compose.hands import HEADER, told
+from harness.engine.compose.hands import HEADER, exit_code, told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -64,19 +64,23 @@ class Command:
         Raises:
             EngineUnreachableError: the engine broke off.
         """
-        with told(self._said):
-            while not until.expired():
-                check()
-                self._socket.settimeout(max(0.001, min(LOOK_AGAIN, until.remaining())))
-                try:
-                    chunk = self._socket.recv(1 << 16)
-                except TimeoutError:
-                    continue
-                if not chunk:
-                    return True
-                self._data += chunk
-                self._hand_on(write)
+        while not until.expired():
+            check()
+            chunk = self._receive(until)
+            if chunk == b"":
+                return True
+            self._data += chunk or b""
+            self._hand_on(write)
         return False
+
+    def _receive(self, until: clock.Deadline) -> bytes | None:
+        """Return what came, b"" at the end, None for nothing within a while."""
+        with told(self._said):
+            self._socket.settimeout(max(0.001, min(LOOK_AGAIN, until.remaining())))
+            try:
+                return bytes(self._socket.recv(1 << 16))
+            except TimeoutError:
+                return None
 
     def _hand_on(self, write: Callable[[int, bytes], None]) -> None:
         while len(self._data) >= HEADER:
@@ -88,10 +92,9 @@ class Command:
 
     @property
     def code(self) -> int | None:
-        """Its exit code, 128 + n for signal n; None while it runs, or where the engine does not know."""
+        """Its exit code once its output has ended, 128 + n for signal n; None where the engine does not know."""
         with told("The end of the command is not known"):
-            code = self._client.exec_inspect(self.id)["ExitCode"]
-        return None if code is None else int(code)
+            return exit_code(self._client, self.id)
 
     def close(self) -> None:
         """Listen no longer; a command that has not ended goes on."""

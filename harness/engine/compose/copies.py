@@ -84,6 +84,12 @@ def copies_of(stack: Stack, service: Service) -> Copies:
 def _hindrance(mount: Mount) -> str:
     """Return why what is mounted cannot be copied instead, "" when it can."""
     source = Path(mount.source)
+    try:
+        source.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
     if source.is_file():
         return _size_problem(source)
     if not source.is_dir():
@@ -134,6 +140,8 @@ def archive_of(files: tuple[HostFile, ...]) -> bytes:
             for path, name in _members(file):
                 facts = archive.gettarinfo(path, name)
                 facts.uname = facts.gname = ""  # the numbers count, as with a mount
+                if facts.islnk():  # another name of a file that is in the archive: a file of its own there
+                    facts.type, facts.linkname, facts.size = tarfile.REGTYPE, "", path.stat().st_size
                 if file.mode is not None:
                     facts.mode, facts.uid, facts.gid = file.mode, file.uid, file.gid
                 if facts.isreg():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
+import os
 import select
 import signal
 import sys
@@ -11,7 +13,7 @@ import tarfile
 from typing import TYPE_CHECKING, Any
 
 from harness import procs
-from harness.clock import Deadline
+from harness.clock import Deadline, poll
 from harness.daemon import cause_of, is_no_answer
 from harness.engine.compose.unpacking import Chunks, unpack
 from harness.errors import EngineUnreachableError, HarnessError
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from docker import APIClient
 
 COPY_BUDGET = 600.0
+CODE_BUDGET = 5.0  # seconds between the end of a command's output and its exit code
 UNREAD = 128 + signal.SIGPIPE
 HEADER = 8  # "Attach to a container", stream format: stream, three zeros, length as 32 bits
 
@@ -64,7 +67,7 @@ def execute(client: APIClient, container: str, argv: Sequence[str], timeout: flo
         # The response, which the SDK hangs on its socket, closes that and itself in the right order.
         with contextlib.closing(getattr(stream, "_response", stream)):
             out, err, ended = _read(getattr(stream, "_sock", stream), Deadline.after(timeout))
-        code = client.exec_inspect(created["Id"])["ExitCode"] if ended else None
+        code = exit_code(client, created["Id"]) if ended else None
     return procs.Finished(tuple(argv), code, out.decode(errors="replace"), err.decode(errors="replace"))
 
 
@@ -75,10 +78,12 @@ def attach(client: APIClient, container: str, argv: Sequence[str]) -> int:
         Its exit code; what a shell makes of a process that nobody reads when that is so, and then it goes on in there.
 
     Raises:
-        HarnessError: the engine refused, with its words.
+        HarnessError: the engine refused, with its words, or does not know how it ended; or a stream of this process
+            cannot be written, such as on a disk that is full, and it goes on in there.
         EngineUnreachableError: it did not answer.
     """
     streams = {1: sys.stdout, 2: sys.stderr}
+    lost = f"what {argv[0]!r} says cannot be written, and it goes on in the container"
     with told(f"{argv[0]!r} cannot be run in the container"):
         created = client.exec_create(container, list(argv))
         stream: Any = client.exec_start(created["Id"], socket=True)
@@ -90,12 +95,44 @@ def attach(client: APIClient, container: str, argv: Sequence[str]) -> int:
                     size = int.from_bytes(data[4:HEADER])
                     to = streams.get(data[0], sys.stdout)
                     try:
-                        to.buffer.write(data[HEADER : HEADER + size])
-                        to.flush()
+                        write_through(to.buffer, data[HEADER : HEADER + size])
                     except BrokenPipeError:
                         return UNREAD
+                    except OSError as error:
+                        raise HarnessError(f"{lost}: {error.strerror}") from error
                     data = data[HEADER + size :]
-        return int(client.exec_inspect(created["Id"])["ExitCode"] or 0)
+        code = exit_code(client, created["Id"])
+    if code is None:
+        raise HarnessError(f"The engine does not know how {argv[0]!r} ended in the container")
+    return code
+
+
+def write_through(stream: Any, data: bytes) -> None:  # noqa: ANN401 - with a buffer, or without one
+    """Write all of ``data`` at once: what cannot be written is in no buffer, where it would be tried again at exit.
+
+    Raises:
+        OSError: such as of a disk that is full.
+    """
+    stream.flush()
+    raw, left = getattr(stream, "raw", stream), memoryview(data)
+    while left:
+        written = raw.write(left)
+        if not written:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        left = left[written:]
+
+
+def exit_code(client: APIClient, command: str) -> int | None:
+    """Return the exit code of a command in a container whose output has ended, 128 + n for signal n.
+
+    Engines end the output first, and know the code a little later. None is returned where it is not known then, such as
+    of a command that has closed its output and goes on. Raises what the SDK raises.
+    """
+    for _ in poll(Deadline.after(CODE_BUDGET)):
+        facts = client.exec_inspect(command)
+        if not facts.get("Running"):
+            return None if facts["ExitCode"] is None else int(facts["ExitCode"])
+    return None
 
 
 def _read(stream: Any, deadline: Deadline) -> tuple[bytes, bytes, bool]:  # noqa: ANN401 - a socket, or one with TLS

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _SAID = 4096  # bytes
 _STANDARD_ERROR = 2
+IDLE, BETWEEN, SILENCE = 10, 5, 30  # seconds: until it is asked whether a silent engine is there, and until it is not
 
 
 class ExecWire:
@@ -41,6 +42,7 @@ class ExecWire:
             self._client.close()
             raise
         self._socket: Any = getattr(self._stream, "_sock", self._stream)
+        notice_silence(self._socket)
 
     def receive(self) -> bytes:
         """Return what the program wrote on standard output, b"" at its end."""
@@ -73,3 +75,17 @@ class ExecWire:
         for one in (self._stream, self._socket, self._client):
             with contextlib.suppress(OSError):
                 one.close()
+
+
+def notice_silence(connection: socket.socket) -> None:
+    """Have a connection end when the machine at its other side vanishes, silently (no socket file needs it)."""
+    if connection.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (
+        (socket.TCP_KEEPIDLE, IDLE),
+        (socket.TCP_KEEPINTVL, BETWEEN),
+        (socket.TCP_KEEPCNT, (SILENCE - IDLE) // BETWEEN),
+        (socket.TCP_USER_TIMEOUT, SILENCE * 1000),
+    ):
+        connection.setsockopt(socket.IPPROTO_TCP, option, value)
