@@ -11,7 +11,7 @@ from harness.daemon import in_words
 from harness.errors import nearest
 from harness.images import image_id
 from harness.images.contexts import Held, look
-from harness.images.dockerfiles import declared_arguments, familiar, references
+from harness.images.dockerfiles import adds_from_afar, declared_arguments, familiar, references
 from harness.images.fingerprint import Ingredients, digest
 from harness.images.making import PROXY_VARIABLES
 from harness.ownership.objects import CHECKOUT, CHECKOUT_PATH
@@ -56,8 +56,8 @@ def ingredients_of(
     text = recipe.written
     if text is None:
         doubts.append("its Dockerfile is not on this machine")
-    elif from_afar := re.search(r"^\s*ADD\s+(?:--\S+\s+)*\"?(?:https?|git)[:@]\S+", text, re.MULTILINE | re.IGNORECASE):
-        doubts.append(f"line {text[: from_afar.start()].count(chr(10)) + 1} adds what is not on this machine")
+    elif line := adds_from_afar(text, arguments):
+        doubts.append(f"line {line} adds what is not on this machine")
 
     def id_of(name: str) -> str | None:
         stands = made_here(name)
