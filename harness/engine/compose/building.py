@@ -268,7 +268,7 @@ class Building:
         order = through_engine.Order(
             image=image or recipe.image,
             context=str(recipe.section.get("context", ".")),
-            dockerfile=recipe.text or "",
+            dockerfile=(recipe.text or "").encode(errors="surrogateescape").decode(errors="replace"),
             ignored=recipe.ignored,
             arguments=recipe.section.get("args") or {},
             labels=recipe.section.get("labels") or {},
