@@ -140,10 +140,10 @@ def read_regular(path: Path, most: int) -> bytes:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write ``text`` so that a reader sees the old file or the whole new one."""
+    """Write ``text`` so that a reader sees the old file or the whole new one; bytes that are no text stay."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with scratch.open("w", encoding="utf-8") as file:
+        with scratch.open("w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

@@ -44,6 +44,11 @@ def dockerfile_of(service: Service) -> Path | None:
     return path if path.is_file() else None
 
 
+def text_of(dockerfile: Path) -> str:
+    """Return a Dockerfile as builders read it: the ends of its lines count, in here-documents. Raises OSError."""
+    return dockerfile.read_bytes().decode(errors="surrogateescape").removeprefix("\ufeff")
+
+
 def bases_of(
     tree: Tree, stack: Stack, names: Iterable[str], environ: Mapping[str, str], builds: Callable[[Service], bool]
 ) -> dict[str, Basis]:
@@ -89,7 +94,7 @@ def idle_of(tree: Tree, stack: Stack) -> dict[str, Service]:
 def _basis(service: Service, images: Mapping[str, str], environ: Mapping[str, str]) -> Basis:
     section = service.compose["build"]
     path = dockerfile_of(service)
-    text = path.read_text(encoding="utf-8", errors="replace") if path else section.get("dockerfile_inline")
+    text = text_of(path) if path else section.get("dockerfile_inline")
     ignore = path.with_name(f"{path.name}.dockerignore") if path else None
     ignored = ignore.read_text(encoding="utf-8", errors="replace") if ignore and ignore.is_file() else None
     written = dict(section.get("additional_contexts") or {})

@@ -22,6 +22,9 @@ _COPIED_FROM = re.compile(r"(?:^|\s)--from=(?P<image>\S+)")
 _MOUNTED_FROM = re.compile(r"(?:^|\s)--mount=\S*?\bfrom=(?P<image>[^\s,]+)")
 _ARGUMENT = re.compile(r"(?P<name>\w+)(?:=(?P<value>\"[^\"]*\"|'[^']*'|\S*))?")
 _VARIABLE = re.compile(r"\$(?:(?P<plain>\w+)|\{(?P<name>\w+)(?:(?P<sign>:?[-+])(?P<word>[^}]*))?\})")
+_FAR = re.compile(r"://|:/?$|^[\w.-]+@[\w.-]+:")
+_CHECKED = re.compile(r"(?:^|\s)--checksum=")
+_OF_PLATFORMS = re.compile(r"(?:BUILD|TARGET)(?:PLATFORM|OS|ARCH|VARIANT)")
 _OF_BUILDKIT = {
     "FROM": re.compile(r"(?:^|\s)--platform=\S*\$\{?(?:BUILD|TARGET)(?:PLATFORM|OS|ARCH|VARIANT)\b"),
     "RUN": re.compile(r"(?:^|\s)--(?:mount|network|security|device)\b"),
@@ -123,6 +126,56 @@ def declared_arguments(text: str) -> set[str]:
     return {
         match["name"] for step in _instructions(text) if step.word == "ARG" for match in _ARGUMENT.finditer(step.rest)
     }
+
+
+def adds_from_afar(text: str, arguments: Mapping[str, str]) -> int | None:
+    """Return the line of the first ``ADD`` that may get what is not on this machine and is not told by a checksum.
+
+    A variable in what is added may be whatever it is set to anywhere; one that is set nowhere may be anything.
+
+    Args:
+        text: of a Dockerfile.
+        arguments: build arguments.
+    """
+    steps = list(_instructions(text))
+    values: dict[str, list[str]] = {name: [value] for name, value in arguments.items()}
+    for step in steps:
+        if step.word in ("ARG", "ENV"):
+            for name, value in _written_pairs(step):
+                values.setdefault(name, []).append(value)
+    for step in steps:
+        if step.word == "ADD" and not _CHECKED.search((_FLAGS.match(step.rest) or [""])[0]):
+            *sources, _ = _added(step.rest) or [""]
+            if any(_may_be_far(source, values) for source in sources):
+                return step.line
+    return None
+
+
+def _written_pairs(step: _Instruction) -> list[tuple[str, str]]:
+    """Return the variables that an ``ARG`` or ``ENV`` gives a value, as that is written."""
+    rest = step.rest.strip()
+    name, space, value = rest.partition(" ")
+    if step.word == "ENV" and "=" not in name and space:
+        return [(name, value)]
+    return [(match["name"], match["value"]) for match in _ARGUMENT.finditer(rest) if match["value"] is not None]
+
+
+def _added(rest: str) -> list[str]:
+    words = _words(_FLAGS.sub("", rest.strip(), count=1))
+    return list(words) if isinstance(words, tuple) else [word.strip("\"'") for word in words.split()]
+
+
+def _may_be_far(source: str, values: Mapping[str, list[str]]) -> bool:
+    if _FAR.search(source):
+        return True
+    for match in _VARIABLE.finditer(source):
+        name, others = match["plain"] or match["name"], match["word"] or ""
+        known = [*values.get(name, ()), others]
+        if any("$" in one or _FAR.search(one.strip("\"'")) for one in known):
+            return True
+        if name not in values and not _OF_PLATFORMS.fullmatch(name):
+            return True
+    return "$" in _VARIABLE.sub("", source)
 
 
 def _reference(step: _Instruction, match: re.Match[str], name: str, stages: list[str]) -> Reference:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from harness.images.contexts import Held
 
-FORMAT = 1
+FORMAT = 2
 MOST_FILES = 10
 _LENGTH = 16
 

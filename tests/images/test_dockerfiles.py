@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.images.dockerfiles import familiar, needs_buildkit, references, substituted
+from harness.images.dockerfiles import adds_from_afar, familiar, needs_buildkit, references, substituted
 
 
 def images(text: str, target: str = "", **arguments: str) -> list[str]:
@@ -86,3 +86,42 @@ def test_what_needs_buildkit_is_known_by_its_line(text: str, need: str | None) -
     """The first thing in a Dockerfile that the classic builder cannot do must be named with its line, else nothing."""
     found = needs_buildkit(text)
     assert (str(found) if found else None) == need
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("FROM a\nADD https://x/y /z", 2),
+        ("FROM a\nadd --chown=1:1 HTTPS://x /z", 2),
+        ('FROM a\nADD ["https://x/y", "/z"]', 2),
+        ("FROM a\nADD a.txt https://x/y /z/", 2),
+        ("FROM a\nADD \\\n  # where\n  https://x/y /z", 2),
+        ("FROM a\nONBUILD ADD https://x /y", 2),
+        ("FROM a\nADD git@x:a/b.git /z", 2),
+        ("FROM a\nADD ssh://me@x/y.git /z", 2),
+        ("ARG U=https://x\nFROM a\nARG U\nADD $U/y /z", 4),
+        ('FROM a\nARG H=x\nENV U="https://$H"\nADD "${U}" /z', 4),
+        ("FROM a\nENV U https://x\nADD $U /z", 3),
+        ("FROM a\nARG U V=1\nADD $U /z", 3),
+        ("FROM a\nARG S=https:\nADD $S//x /z", 3),
+        ("FROM a\nARG FROM_OUTSIDE\nADD ${FROM_OUTSIDE} /z", 3),
+        ("FROM a\nADD ${OF_BASE} /z", 2),
+        ("FROM a\nADD ${U:-https://x} /z", 2),
+        ("FROM a\nARG U=\nADD ${U:-${V}} /z", 3),
+        ("FROM a\nADD --checksum=sha256:0 https://x/y /z", None),
+        ("FROM a\nARG V=1\nADD app-${V}-$TARGETARCH.tar ./${V:-0}.txt $HOME/", None),
+        ("FROM a\nCOPY <<EOF /x\nADD https://x /z\nEOF\n# ADD https://x /z\nRUN echo ADD https://x /z", None),
+        ("FROM a\nADD <<EOF /x\nhttps://x\nEOF", None),
+        ("FROM a\nADD a@b /x\nADD", None),
+    ],
+)
+def test_what_is_added_from_elsewhere_is_known_by_its_line(text: str, line: int | None) -> None:
+    """Whatever a builder asks a server for must be known, and nothing that lies in the context be taken for it."""
+    assert adds_from_afar(text, {"OTHER": "https://x"}) == line
+
+
+def test_an_argument_may_be_an_address() -> None:
+    """A value that is given to a build must count as a default does."""
+    text = "FROM a\nARG JAR=app.jar\nADD $JAR /app.jar"
+    assert adds_from_afar(text, {"JAR": "other.jar"}) is None
+    assert adds_from_afar(text, {"JAR": "https://x/app.jar"}) == 3

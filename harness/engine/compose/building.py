@@ -344,7 +344,7 @@ class Building:
         order = through_engine.Order(
             image=image or self._own_name(recipe.image),
             context=str(recipe.section.get("context", ".")),
-            dockerfile=self._text(recipe),
+            dockerfile=self._text(recipe).encode(errors="surrogateescape").decode(errors="replace"),
             ignored=recipe.ignored,
             arguments=recipe.section.get("args") or {},
             labels=recipe.section.get("labels") or {},

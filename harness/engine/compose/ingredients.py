@@ -12,8 +12,9 @@ from harness.daemon import in_words
 from harness.errors import nearest
 from harness.images import BASE_ARGUMENT, image_id
 from harness.images.base import NAME as BASE
+from harness.images.bases import text_of
 from harness.images.contexts import Held, look
-from harness.images.dockerfiles import declared_arguments, familiar, references
+from harness.images.dockerfiles import adds_from_afar, declared_arguments, familiar, references
 from harness.images.fingerprint import Ingredients, digest
 from harness.images.making import PROXY_VARIABLES, default_base
 from harness.images.names import plain
@@ -59,25 +60,35 @@ def ingredients_of(
     text = recipe.written
     if text is None:
         doubts.append("its Dockerfile is not on this machine")
-    elif from_afar := re.search(r"^\s*ADD\s+(?:--\S+\s+)*\"?(?:https?|git)[:@]\S+", text, re.MULTILINE | re.IGNORECASE):
-        doubts.append(f"line {text[: from_afar.start()].count(chr(10)) + 1} adds what is not on this machine")
+    elif line := adds_from_afar(text, arguments):
+        doubts.append(f"line {line} adds what is not on this machine")
 
     def id_of(name: str) -> str | None:
         stands = made_here(name)
         return image_id(client, name) if stands == "" else stands
 
+    if text is not None and not recipe.is_inline and recipe.source and _is_changed(Path(recipe.source), text):
+        doubts.append("its Dockerfile is being changed")
     contexts = _contexts(recipe, environ, doubts)
     bases = _bases(recipe, arguments, id_of, doubts) if text is not None else {}
     unread = [path for held in contexts.values() for path in held.unread]
     doubts += [f"{path} cannot be read" for path in unread[:1]]
     return Ingredients(
-        lines=tuple(map(digest, (text or "").splitlines())),
+        lines=tuple(map(digest, text.removesuffix("\n").split("\n"))) if text else (),
         arguments={name: digest(value) for name, value in arguments.items()},
         bases=bases,
         settings=_settings(recipe),
         contexts=contexts,
         doubts=tuple(doubts),
     )
+
+
+def _is_changed(dockerfile: Path, text: str) -> bool:
+    """Return whether a Dockerfile is another one than was read before: some builders read it again."""
+    try:
+        return text_of(dockerfile) != text
+    except OSError:
+        return True
 
 
 def _arguments(section: Mapping[str, Any]) -> dict[str, Any]:
