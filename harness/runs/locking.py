@@ -37,8 +37,8 @@ def images_now(choice: Choice, tree: Tree, client: APIClient, *, pulls: bool) ->
     looking, found = Looking(choice, tree, client), []
     for stack in tree.stacks:
         plan, standings = looking.at(stack)
-        bases = [(one.service, name) for one in standings.values() for name, base in one.ingredients.bases.items()
-                 if not base and pulls and name not in looking.built]  # fmt: skip
+        bases = [(one.service, image) for one in standings.values() for name, image in one.images.items()
+                 if pulls and not one.ingredients.bases[name]]  # fmt: skip
         for service, name in bases:
             with in_words(f"Image {name!r}"):
                 ensure_image(client, name, service=service, variable="")

@@ -37,8 +37,6 @@ class Looking:
         self._choice, self._tree, self._client = choice, tree, client
         self._records = Records(checkout_of(choice.settings), choice.settings.environ)
         self._made = Made(self._records, lambda: client)
-        self.built: set[str] = set()
-        """The names by which Dockerfiles may mean images that are built here."""
 
     def at(self, stack: Stack, wanted: Collection[str] | None = None) -> tuple[StackPlan, dict[str, Standing]]:
         """Return what a stack is, and how the images of its services stand that are built, or of ``wanted`` of them."""
@@ -52,5 +50,4 @@ class Looking:
         if not containers or not names:
             return plan, {}
         asked = replace(containers, build=names)
-        self.built |= {name for recipe in containers.recipes.values() for name in recipe.stands}
         return plan, standings_of(asked, self._client, {**environ, **containers.env}, self._records, self._made)

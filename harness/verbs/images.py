@@ -84,7 +84,7 @@ def save_all(settings: Settings, say: Callable[[str], None], file: str) -> Conte
                 continue
             names |= dict.fromkeys(build_images(choice, say).values())
             for standing in explain_images(choice):
-                names |= dict.fromkeys(standing.ingredients.bases)
+                names |= dict.fromkeys(standing.images.values())
                 if standing.ingredients.fingerprint:
                     names[by_content(standing.image, standing.ingredients.fingerprint)] = None
     if not names:

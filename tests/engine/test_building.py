@@ -6,12 +6,14 @@ import contextlib
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import yaml
 from docker.errors import ImageNotFound
 
 from harness.engine.compose.building import Building
 from harness.engine.compose.override import write
 from harness.engine.plan import Containers, Recipe, StackPlan
+from harness.errors import BrokenStack
 from harness.images import records
 from harness.images.making import Builder
 from harness.keeper.messages import Compose
@@ -28,6 +30,7 @@ class Engine:
 
     def __init__(self) -> None:
         self.names: dict[str, str] = {"base:1": "sha256:base"}
+        self.removed: list[str] = []
 
     def inspect_image(self, image: str) -> dict[str, Any]:
         """Return an image by one of its names, or raise."""
@@ -36,16 +39,31 @@ class Engine:
         tags = [name for name in self.names if self.names[name] == self.names[image]]
         return {"Id": self.names[image], "RepoTags": tags}
 
+    def info(self) -> dict[str, Any]:
+        """Return the facts of an engine whose clock is behind."""
+        return {"SystemTime": "2001-02-03T04:05:06.123456789Z"}
+
+    def inspect_container(self, container: str) -> dict[str, Any]:
+        """Return a step that failed a second after that."""
+        created, config = "2001-02-03T04:05:07.123456789Z", {"Image": "sha256:1"}
+        return {"Id": container, "Created": created, "Config": config, "State": {"Running": False}}
+
+    def remove_container(self, container: str, *, v: bool) -> None:
+        """Note it."""
+        assert v
+        self.removed.append(container)
+
     def tag(self, image: str, repository: str, tag: str) -> None:
         """Give an image a name."""
         self.names[f"{repository}:{tag}"] = image
 
     def remove_image(self, image: str) -> None:
         """Take a name away."""
+        self.inspect_image(image)
         del self.names[image]
 
 
-def building(folder: Path, engine: Engine, word: str, build: Callable[[str], None]) -> Building:
+def building(folder: Path, engine: Engine, word: str, build: Callable[[str], int | None]) -> Building:
     """Return the builds of a run with an argument; ``build`` is told which name Compose has been told."""
     for name in ("context", "compose"):
         (folder / name).mkdir(exist_ok=True)
@@ -60,8 +78,8 @@ def building(folder: Path, engine: Engine, word: str, build: Callable[[str], Non
         assert isinstance(command, Compose)
         files = [after for word, after in zip(command.argv, command.argv[1:], strict=False) if word == "--file"]
         with open(files[-1]) as file:  # noqa: PTH123 - its path is a text
-            build(yaml.safe_load(file)["services"]["web"]["image"])
-        return {"code": 0}
+            code = build(yaml.safe_load(file)["services"]["web"]["image"])
+        return {"code": code or 0}
 
     settings = SimpleNamespace(
         root=folder, state=folder, wait_timeout=None, environ={"HOME": str(folder), "XDG_CACHE_HOME": str(folder)}
@@ -87,9 +105,10 @@ def test_what_a_run_has_built_is_known_when_another_moves_the_name(tmp_path: Pat
     assert first.build(lambda _: None) == []
     fingerprint = next(name for name, image in engine.names.items() if image == "sha256:A" and name != NAME)
 
-    def build(name: str) -> None:
+    def build(name: str) -> int:
         engine.names[name] = "sha256:B"
         records.take(engine, NAME, fingerprint.rpartition(":")[2])  # type: ignore[arg-type]
+        return 0
 
     second = building(tmp_path, engine, "B", build)
     assert second.build(lambda _: None) == []
@@ -105,10 +124,19 @@ def test_a_build_that_is_given_up_leaves_the_names_of_others(tmp_path: Path) -> 
     engine = Engine()
     engine.names[NAME] = "sha256:A"
 
-    def build(name: str) -> None:
+    def build(name: str) -> int:
         engine.names[name] = "sha256:B"
         raise KeyboardInterrupt
 
     with contextlib.suppress(KeyboardInterrupt):
         building(tmp_path, engine, "B", build).build(lambda _: None)
     assert engine.names == {"base:1": "sha256:base", NAME: "sha256:A"}
+
+
+def test_a_step_that_failed_goes_by_the_clock_of_its_engine(tmp_path: Path) -> None:
+    """The container of a step must be removed from an engine on another machine whose clock is behind."""
+    engine = Engine()
+    made = building(tmp_path, engine, "A", lambda _: made.log.write_text(f"---> Running in {'ab' * 6}\n") and 1)
+    with pytest.raises(BrokenStack):
+        made.build(lambda _: None)
+    assert engine.removed == ["ab" * 6]

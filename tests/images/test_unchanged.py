@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from containers import Dock
 from projects import run_in
 
+from harness.images.archives import describe
 from harness.images.built import built_images
 from harness.images.records import KEPT
 
@@ -174,6 +175,28 @@ def test_what_is_loaded_is_not_built(dock: Dock) -> None:
     assert ids(dock) == first
     told = build(dock)
     assert ("building" in told, "web: unchanged, no build" in told) == (False, True)
+
+
+def test_bases_are_saved_by_the_names_that_they_have(dock: Dock) -> None:
+    """What a Dockerfile calls by the name of a service or a context must be saved as the engine has it."""
+    project(dock, "one")
+    base = {"build": {"context": ".."}, "image": "base-of-test", "profiles": ["never"]}
+    child = {"context": "..", "dockerfile_inline": "FROM base-of-test\n"}
+    other = {
+        "context": "..",
+        "dockerfile_inline": "FROM context-of-test\nCOPY word /other\n",
+        "additional_contexts": {"context-of-test": f"docker-image://{dock.image}"},
+    }
+    services = {name: dock.up(build=how, image=f"{name}-of-test") for name, how in (("child", child), ("other", other))}
+    dock.stack("s", {"base": base, **services})
+    saved = run_in(dock, *HARNESS, "images.save", "--all", "--file", "all.tar.zst", timeout=240)
+    assert saved.code == 0, saved.stderr
+    names = [name for image in describe(dock.root / "all.tar.zst").images for name in image.names]
+    assert dock.image in names
+    assert "of-test" not in "".join(names)
+    by_content = [name for name in names if len(name.rpartition(":")[2]) == 16]
+    repositories = sorted(name.rpartition(":")[0] for name in by_content)
+    assert repositories == ["harness-build/s/base", "harness-build/s/child", "harness-build/s/other"]
 
 
 def test_all_is_all_that_is_built(dock: Dock) -> None:

@@ -24,7 +24,7 @@ GOOD = '<testsuite name="a"><testcase name="test_good"/></testsuite>'
 DOCKERFILE = """\
 FROM {image} AS test
 COPY junit.xml code /
-RUN echo these are unit tests
+RUN echo these are unit tests && ln -s junit.xml /latest.xml && mkdir /reports && cp /junit.xml /reports
 FROM {image}
 COPY --from=test /code /code
 RUN exit $(cat /code)
@@ -40,12 +40,19 @@ def test_a_report_is_read() -> None:
     assert [read(text) for text in (b"", b"<html/>", b"{}", b"<a>")] == [None] * 4
 
 
-def project(dock: Dock, report: str, code: int, stage: str = "test") -> None:
+def test_a_suite_in_a_suite_is_counted_once() -> None:
+    """Tests of a suite within another must be counted as often as they ran."""
+    inner = '<testsuite name="b"><testcase name="test_bad"><failure message="no"/></testcase></testsuite>'
+    text = f'<testsuites><testsuite name="a">{inner}<testcase name="test_good"/></testsuite></testsuites>'
+    assert str(read(text.encode())) == "1 of 2 unit tests failed: test_bad, no"
+
+
+def project(dock: Dock, report: str, code: int, stage: str = "test", path: str = "/junit.xml") -> None:
     (dock.root / "junit.xml").write_text(report)
     (dock.root / "code").write_text(f"{code}\n")
     (dock.root / "Dockerfile").write_text(DOCKERFILE.format(image=dock.image))
     (dock.root / ".dockerignore").write_text("*\n!junit.xml\n!code\n")
-    harness = {"unit-tests": {"stage": stage, "report": "/junit.xml"}}
+    harness = {"unit-tests": {"stage": stage, "report": path}}
     dock.stack("s", {"web": dock.up(build={"context": ".."}, image="web-of-test", harness=harness)})
 
 
@@ -61,6 +68,21 @@ def test_a_report_comes_out_of_a_build(dock: Dock) -> None:
     project(dock, GOOD, 0)
     done = run_in(dock, *HARNESS, "build", timeout=120)
     assert (done.code, "web: 1 unit test passed (" in done.stderr) == (0, True), done.stderr
+    assert dock.left() == []
+
+
+def test_a_report_that_is_a_link_or_a_folder(dock: Dock) -> None:
+    """A link to a report must be followed; a folder is none, which must be said and hide nothing."""
+    project(dock, REPORT, 1, path="/latest.xml")
+    done = run_in(dock, *HARNESS, "build", timeout=120)
+    assert "could not be built: 2 of 3 unit tests failed: test_bad, 1 is not 2" in done.stderr
+    project(dock, GOOD, 0, path="/reports")
+    done = run_in(dock, *HARNESS, "build", timeout=120)
+    assert done.code == 0, done.stderr
+    assert "warning: web: no JUnit report /reports was left in stage 'test'" in done.stderr
+    project(dock, REPORT, 1, path="/reports")
+    done = run_in(dock, *HARNESS, "build", timeout=120)
+    assert (done.code, "could not be built: " in done.stderr, "Traceback" in done.stderr) == (12, True, False)
     assert dock.left() == []
 
 

@@ -22,7 +22,7 @@ from harness.engine.compose.override import write
 from harness.engine.compose.progress import followed
 from harness.engine.compose.recipes import build_keys, steps_of
 from harness.engine.compose.standing import Made
-from harness.errors import BrokenStack, HarnessError
+from harness.errors import BrokenStack, EngineUnreachableError, HarnessError
 from harness.images import INSTALL_BUILDX, build_error, builder, builds_of, image_id, records, through_engine
 from harness.keeper.messages import Compose, StopCompose
 from harness.ownership.locks import locked
@@ -92,7 +92,8 @@ class Building:
                 if missing := [name for name in step if name not in found]:
                     there += self._build_missing(missing, ingredients, deadline, say)
         finally:
-            self._drop_own()
+            with contextlib.suppress(EngineUnreachableError):
+                self._drop_own()
         return there
 
     def _build_missing(
@@ -195,7 +196,7 @@ class Building:
         if recipe.unit_tests is None:
             return None
         image, stage = f"{recipe.image}-tests", recipe.unit_tests.stage
-        with contextlib.suppress(HarnessError):  # a stage that cannot be built has no report
+        with contextlib.suppress(HarnessError, OSError):  # a stage that cannot be built has no report
             if by_engine:
                 command = self._ask_engine(name, image=image, target=stage)
             else:
@@ -257,7 +258,7 @@ class Building:
         client: Any = self._place.client
         for image in self._begun:
             own = self._own_name(image)
-            with contextlib.suppress(HarnessError), in_words(f"Image {image!r}"):
+            with contextlib.suppress(BrokenStack), in_words(f"Image {image!r}"):
                 if image not in self.ids or len(client.inspect_image(own).get("RepoTags") or ()) > 1:
                     client.remove_image(own)
 
@@ -329,7 +330,7 @@ class Building:
 
     def _run(self, names: Sequence[str], command: Compose, deadline: Deadline) -> None:
         """Build images side by side. Raises BrokenStack."""
-        since = datetime.now(UTC)  # the engine is on this machine, and so is its clock
+        since = self._now()
         try:
             answer = self._place.link.ask(command, timeout=deadline.remaining())
         except BrokenStack as error:
@@ -343,6 +344,14 @@ class Building:
         if answer["code"] != 0:
             self._remove_failed_steps(since)
             raise build_error(names, self.log, answer["code"])
+
+    def _now(self) -> datetime:
+        """Return the time by the clock of the engine, which may be on another machine."""
+        with contextlib.suppress(HarnessError, ValueError), in_words("asking the engine for its time"):
+            facts: dict[str, Any] = self._place.client.info()
+            if told := facts.get("SystemTime"):
+                return datetime.fromisoformat(told)
+        return datetime.now(UTC)
 
     def _write_what_differs(self, names: Sequence[str]) -> Path:
         """Write what builds are told beside the stack's files and override, and Dockerfiles with other names in FROM.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from harness.daemon import in_words
@@ -33,6 +33,7 @@ class Standing:
         id: of what the service would run without a build, "" when there must be one.
         ingredients: what it is made of now.
         reasons: why it would be built, or why not.
+        images: base image as its Dockerfile names it -> the name that it has on the engine; without what is built here.
     """
 
     service: str
@@ -40,6 +41,7 @@ class Standing:
     id: str = ""
     ingredients: Ingredients = field(default_factory=Ingredients, repr=False)
     reasons: tuple[str, ...] = ()
+    images: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def is_built(self) -> bool:
@@ -110,12 +112,17 @@ def standings_of(
             recipe = containers.recipes[name]
             made_of = ingredients_of(recipe, client, environ, made.of)
             with in_words(f"Image {recipe.image!r}"):
-                found[name] = _standing(name, recipe, made_of, client, records)
+                found[name] = replace(_standing(name, recipe, made_of, client, records), images=_bases(recipe, made_of))
             if made_of.doubts:
                 made.doubt(recipe.image)
             else:
                 made.note(recipe.image, made_of)
     return found
+
+
+def _bases(recipe: Recipe, made_of: Ingredients) -> dict[str, str]:
+    names = {name: recipe.stands.get(name, name) for name in made_of.bases}
+    return {name: meant for name, meant in names.items() if not meant.startswith(PREFIX)}
 
 
 def _standing(service: str, recipe: Recipe, made_of: Ingredients, client: APIClient, records: Records) -> Standing:
