@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bench.series import Series
 
 QUICK = 5  # a quick run has a fifth of the rounds
-EMBEDDED = ("noida_db", "pvxslibs")  # what the processes of the embedded engine come from
+EMBEDDED = ("noida_db", "osmem_server", "pvxslibs")  # what the processes of the embedded engine come from
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ _BODY = {"settings", "mappings", "aliases"}
 _LINES = {"Content-Type": "application/x-ndjson"}
 _JSON = {"Content-Type": "application/json"}
 _REPLICAS = "number_of_replicas"
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
 _OUT_OF_HEAP = ("circuit_breaking_exception", "out_of_memory_error")
 _EXISTS = "resource_already_exists_exception"
 
@@ -272,6 +273,6 @@ def _action(line: bytes, number: int, name: str) -> bytes:
     given = document.pop("_id", None)
     if given is not None and not isinstance(given, str | int):
         raise HarnessError(f"{name}:{number}: _id is {given!r}, a text or a number was needed")
-    source = line if given is None else json.dumps(document, ensure_ascii=False).encode()
-    action = json.dumps({"index": {"_id": str(number if given is None else given)}})
-    return b"%s\n%s\n" % (action.encode(), source)
+    source = line if given is None else _ENCODER.encode(document).encode()
+    name = json.dumps(str(number if given is None else given))
+    return b'{"index":{"_id":%s}}\n%s\n' % (name.encode(), source)

@@ -211,8 +211,7 @@ def _lines(document: Mapping[str, Any]) -> str:
     if "_id" not in document:
         return f'{{"index":{{}}}}\n{json.dumps(document)}\n'
     rest = dict(document)
-    action = {"index": {"_id": str(rest.pop("_id"))}}
-    return f"{json.dumps(action)}\n{json.dumps(rest)}\n"
+    return f'{{"index":{{"_id":{json.dumps(str(rest.pop("_id")))}}}}}\n{json.dumps(rest)}\n'
 
 
 def _refused(index: str, part: list[Mapping[str, Any]], answer: Mapping[str, Any], before: int) -> SearchFailure:
