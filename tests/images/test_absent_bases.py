@@ -42,7 +42,8 @@ class Engine:
 def recipe(folder: Path, **arguments: str) -> Recipe:
     """Return how an image is built that stands on two others."""
     folder.mkdir(exist_ok=True)
-    return Recipe(IMAGE, written=TEXT, source="Dockerfile", section={"context": str(folder), "args": arguments})
+    section = {"context": str(folder), "args": arguments, "dockerfile_inline": TEXT}
+    return Recipe(IMAGE, written=TEXT, is_inline=True, section=section)
 
 
 def standing(recipe: Recipe, engine: Any, made: Made) -> Standing:

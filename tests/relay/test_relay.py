@@ -217,7 +217,7 @@ def test_when_the_other_side_ends_so_do_its_connections() -> None:
 
 def test_a_connection_that_is_reset_at_once_is_no_answer() -> None:
     """A reset that comes right behind the opening must be one for the client, not the end of an empty answer."""
-    seen = asyncio.run(_reset_at_once())
+    seen = asyncio.run(asyncio.wait_for(_reset_at_once(), 2 * BUDGET))
     assert seen is ConnectionResetError
 
 
