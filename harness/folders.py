@@ -143,6 +143,12 @@ def _plain(escaped: re.Match[str]) -> str:
     return f"[{escaped[1]}]" if escaped[1] in "*?[\\" else escaped[1]
 
 
+def ignore_list(folder: Path) -> str:
+    """Return what the ``.dockerignore`` of a folder says, "" where there is none."""
+    path = folder / ".dockerignore"
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+
 class Ignored:
     """What a ``.dockerignore`` leaves out: its patterns are translated by the SDK, and applied as builders do.
 

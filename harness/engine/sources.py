@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from harness.artifacts import is_missing
 from harness.engine.imports import files_of_command
 from harness.engine.plan import ProcessPlan
+from harness.folders import ignore_list
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -163,10 +164,7 @@ def _of_builds(service: Service, recipes: Mapping[str, Recipe], checkout: Checko
 
 
 def _ignored(recipe: Recipe, context: Path, dockerfile: Path | None) -> str:
-    text = recipe.ignored
-    if text is None:
-        path = context / ".dockerignore"
-        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    text = ignore_list(context) if recipe.ignored is None else recipe.ignored
     if not text.strip() or dockerfile is None or not dockerfile.is_relative_to(context):
         return text
     return f"{text}\n!{dockerfile.relative_to(context)}"

@@ -76,11 +76,6 @@ class Records:
         self._register()
         return kept[KEPT:]
 
-    def note_own(self, image: str) -> None:
-        """Note that the last image of a name of this checkout was built here."""
-        if found := self.last(image):
-            own.note(str(found["id"]), self.environ)
-
     def _register(self) -> None:
         """Note which path this checkout's names stand for: an image that another one has built does not tell."""
         folder = folder_of(self.environ)

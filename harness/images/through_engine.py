@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
+from harness.folders import ignore_list
 from harness.images.base import refusals
 from harness.images.dockerfiles import references
 
@@ -139,10 +140,7 @@ def _bytes(value: bytes | int | None) -> bytes:
 def _context(order: Order) -> Any:  # noqa: ANN401 - a file of the SDK's making
     from docker.utils.build import tar  # noqa: PLC0415 - a quarter of a second, only where something is built
 
-    ignore = Path(order.context, ".dockerignore")
-    text = order.ignored
-    if text is None:
-        text = ignore.read_text(encoding="utf-8", errors="replace") if ignore.is_file() else ""
+    text = ignore_list(Path(order.context)) if order.ignored is None else order.ignored
     lines = [line.strip() for line in text.splitlines()]
     excluded = [line for line in lines if line and not line.startswith("#")]
     # BuildKit takes what begins with the SDK's kind of header for a lone Dockerfile, unless it is packed.

@@ -36,6 +36,7 @@ from harness.images import (
     through_engine,
 )
 from harness.images.lock import FILE as LOCK
+from harness.images.own import note as note_built
 from harness.keeper.messages import Compose, StopCompose
 from harness.ownership.locks import locked
 from harness.stack import ANYWHERE
@@ -122,7 +123,6 @@ class Building:
                 self._build_step(missing, deadline, say)
                 for name in missing:
                     self._note(name, came.get(name, ingredients[name]))
-                    self._records.note_own(self._containers.recipes[name].image)
         return found
 
     def _get_bases(self, names: Sequence[str]) -> dict[str, Ingredients]:
@@ -284,6 +284,7 @@ class Building:
                 client.tag(built, repository, fingerprint)
             self.ids[image] = built
             self._stands[image] = records.by_content(image, fingerprint) if fingerprint else own
+            note_built(built, self._place.settings.environ)
             old = self._records.note(image, again.as_dict() if fingerprint else made_of.as_dict(), fingerprint, built)
             records.forget(client, image, old)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.daemon import in_words
 from harness.errors import nearest
+from harness.folders import ignore_list
 from harness.images import BASE_ARGUMENT, image_id
 from harness.images.base import NAME as BASE
 from harness.images.bases import text_of
@@ -136,10 +137,9 @@ def _contexts(recipe: Recipe, environ: Mapping[str, str], doubts: list[str]) -> 
 
 
 def _ignored(recipe: Recipe, folder: Path) -> str:
-    path = folder / ".dockerignore"
     if recipe.ignored is not None and str(folder) == recipe.section.get("context"):
         return recipe.ignored
-    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    return ignore_list(folder)
 
 
 def _besides(recipe: Recipe, folder: Path, name: str) -> tuple[str, ...]:
