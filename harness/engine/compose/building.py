@@ -7,6 +7,7 @@ import hashlib
 import re
 import secrets
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,8 @@ from harness.images import (
     records,
     through_engine,
 )
+from harness.images.built import PREFIX
+from harness.images.fingerprint import Found
 from harness.images.lock import FILE as LOCK
 from harness.images.own import note as note_built
 from harness.keeper.messages import Compose, StopCompose
@@ -77,14 +80,15 @@ class Building:
         self._folder = place.folder / FOLDER
         self._override = override
         self._records = records.Records(str(place.settings.root.resolve()), place.settings.environ)
-        self._made = Made(self._records, lambda: place.client, place.settings.root / LOCK)
+        self._made = Made(self._records, lambda: place.client, place.settings.root / LOCK, place.images)
         self._how: Builder | None = None
         # What is built gets a name that no other build has, and by its id then those that others use, too.
         self._own = f"build-{secrets.token_hex(4)}"
         self._begun: set[str] = set()
+        self._bases: set[str] = set()  # those of them that were built before, for another stack
         self._stands: dict[str, str] = {}  # image -> the name that stands for it in this build, and is not moved
-        self.ids: dict[str, str] = {}
-        """Image -> its id, of what was built or was there."""
+        self.found: dict[str, Found] = {}
+        """Name -> image, of what was built or was there."""
         self.log = self._folder / f"{plan.stack}.build.log"
 
     def build(self, say: Callable[[str], None]) -> list[str]:
@@ -177,6 +181,7 @@ class Building:
         for name in names:
             for line in undeclared_told(name, self._containers.recipes[name]):
                 say(line)
+        self._hold_bases(names)
         files = (self._override, self._write_what_differs(names))
         self._begun |= {self._containers.recipes[name].image for name in names}
         try:
@@ -261,11 +266,15 @@ class Building:
                 break
         self._made.note(image, made_of)
         if there:
-            self.ids[image] = there
+            self._find(image, Found(there, made_of))
             self._stands[image] = records.by_content(image, made_of.fingerprint)
         if there and (self._records.last(image) or {}).get("id") != there:
             self._records.note(image, made_of.as_dict(), made_of.fingerprint, there)
         return there is not None
+
+    def _find(self, image: str, found: Found) -> None:
+        """Note an image for this stack, and for those that include it."""
+        self.found[image] = self._place.images[image] = found
 
     def _note(self, name: str, made_of: Ingredients) -> None:
         """Give an image that was built the name that says what it is made of."""
@@ -273,7 +282,11 @@ class Building:
         again = self._ingredients(name)  # a base that has come with the build is there now
         # What was written to meanwhile may be in the image or not.
         is_same = (again.lines, again.contexts) == (made_of.lines, made_of.contexts)
-        fingerprint = again.fingerprint if is_same and (made_of.doubts or again == made_of) else ""
+        if is_same and again.fingerprint and (made_of.doubts or again == made_of):
+            made_of = again
+        elif not made_of.doubts:
+            made_of = replace(made_of, doubts=("it was changed while it was built",))
+        fingerprint = made_of.fingerprint
         repository, _, tag = image.rpartition(":")
         with in_words(f"Image {image!r}"):
             built = image_id(client, own := self._own_name(image))
@@ -282,11 +295,30 @@ class Building:
             client.tag(built, repository, tag)
             if fingerprint:
                 client.tag(built, repository, fingerprint)
-            self.ids[image] = built
+            self._find(image, Found(built, made_of))
+            self._made.note(image, made_of)
             self._stands[image] = records.by_content(image, fingerprint) if fingerprint else own
             note_built(built, self._place.settings.environ)
-            old = self._records.note(image, again.as_dict() if fingerprint else made_of.as_dict(), fingerprint, built)
+            old = self._records.note(image, made_of.as_dict(), fingerprint, built)
             records.forget(client, image, old)
+
+    def _hold_bases(self, names: Sequence[str]) -> None:
+        """Give names of this build alone to images of included stacks that others are built from.
+
+        By the checkout's name another run of it may have another one by now.
+        """
+        client, own = self._place.client, {recipe.image for recipe in self._containers.recipes.values()}
+        stands = {image for name in names for image in self._containers.recipes[name].stands.values()}
+        for image in sorted(stands - own - self._stands.keys()):
+            if not image.startswith(PREFIX):
+                continue
+            with in_words(f"Image {image!r}"):
+                found = self._place.images.get(image)
+                if identity := found.id if found else image_id(client, image):
+                    self._begun.add(image)
+                    self._bases.add(image)
+                    client.tag(identity, image.rpartition(":")[0], self._own)
+                    self._stands[image] = self._own_name(image)
 
     def _own_name(self, image: str) -> str:
         """Return the name of an image in this build alone."""
@@ -298,7 +330,8 @@ class Building:
         for image in self._begun:
             own = self._own_name(image)
             with contextlib.suppress(BrokenStack), in_words(f"Image {image!r}"):
-                if image not in self.ids or len(client.inspect_image(own).get("RepoTags") or ()) > 1:
+                used = image in self.found or image in self._bases
+                if not used or len(client.inspect_image(own).get("RepoTags") or ()) > 1:
                     client.remove_image(own)
 
     def _text(self, recipe: Recipe) -> str:
