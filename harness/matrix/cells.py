@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 from harness.matrix.cases import Resources
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from harness.matrix.cases import Case
+    from harness.matrix.implementations import Matrix
 
 
 @dataclass(frozen=True)
@@ -46,3 +49,23 @@ class Cell:
     def implementation_of(self, role: str) -> str:
         """Return the name of the implementation that takes a role."""
         return self.worker if role == "worker" else self.driver
+
+
+def expand(matrix: Matrix, cases: Sequence[Case]) -> tuple[Cell, ...]:
+    """Return every cell of a matrix, by test, worker, driver and parameters; those that are not run say why."""
+    raise NotImplementedError
+
+
+def with_digests(
+    cells: Sequence[Cell], cases: Sequence[Case], matrix: Matrix, images: Mapping[str, str]
+) -> tuple[Cell, ...]:
+    """Return the cells with their digests.
+
+    Args:
+        cells: all or some of the matrix.
+        cases: its tests.
+        matrix: the matrix.
+        images: name of an implementation, or of an image that a test names -> id of what is run: of the image, or
+            the fingerprint of the folder of a local process.
+    """
+    raise NotImplementedError
