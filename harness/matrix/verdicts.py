@@ -42,6 +42,13 @@ class Verdict:
     reason: str = ""
     event: int | None = None
 
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Verdict:
+        """Return the verdict of JSON values; keys of later versions are left out. Raises ValueError."""
+        if data.get("status") not in STATUSES:
+            raise ValueError(f"status is {data.get('status')!r}, one of {', '.join(STATUSES)} was needed")
+        return cls(**{name: value for name, value in data.items() if name in cls.__dataclass_fields__})
+
 
 @dataclass(frozen=True)
 class Result:
@@ -60,6 +67,7 @@ class Result:
         samples: what a measurement cell has sent, by name.
         folder: its evidence, relative to the run's folder: events.jsonl, a log for each role, logs/, repro.sh.
         pressed: whether the machine was short of something meanwhile.
+        left: what of it could not be removed, in words.
     """
 
     cell: str
@@ -74,7 +82,24 @@ class Result:
     samples: Mapping[str, list[float]] = field(default_factory=dict)
     folder: str = ""
     pressed: bool = False
+    left: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON values."""
         return {**vars(self), "verdict": vars(self.verdict), "attempts": [vars(verdict) for verdict in self.attempts]}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Result:
+        """Return the result of JSON values; keys of later versions are left out.
+
+        Raises:
+            ValueError: they are none.
+        """
+        known = {name: value for name, value in data.items() if name in cls.__dataclass_fields__}
+        try:
+            known["verdict"] = Verdict.from_dict(data["verdict"])
+            known["attempts"] = tuple(Verdict.from_dict(each) for each in data.get("attempts", ()))
+            known["left"] = tuple(data.get("left", ()))
+            return cls(**known)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"no result of a cell: {error}") from error
