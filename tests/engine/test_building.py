@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,8 @@ from harness.errors import BrokenStack
 from harness.images import records
 from harness.images.fingerprint import Found, Ingredients
 from harness.images.making import Builder
-from harness.keeper.messages import Compose
+from harness.keeper.messages import Compose, StopCompose
+from harness.ownership.identity import this_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +35,7 @@ class Engine:
     def __init__(self) -> None:
         self.names: dict[str, str] = {"base:1": "sha256:base"}
         self.removed: list[str] = []
+        self.stopped = 0
 
     def inspect_image(self, image: str) -> dict[str, Any]:
         """Return an image by one of its names, or raise."""
@@ -89,6 +92,9 @@ def building(
 
     def ask(command: object, timeout: float = 0) -> dict[str, Any]:
         assert timeout >= 0
+        if isinstance(command, StopCompose):
+            engine.stopped += 1
+            return {}
         assert isinstance(command, Compose)
         files = [after for word, after in zip(command.argv, command.argv[1:], strict=False) if word == "--file"]
         with open(files[-1]) as file:  # noqa: PTH123 - its path is a text
@@ -192,6 +198,55 @@ def test_a_build_that_is_given_up_leaves_the_names_of_others(tmp_path: Path) -> 
     with contextlib.suppress(KeyboardInterrupt):
         building(tmp_path, engine, "B", build).build(lambda _: None)
     assert engine.names == {"base:1": "sha256:base", NAME: "sha256:A"}
+    assert engine.stopped == 1  # before the name was taken away
+
+
+def _dead() -> dict[str, Any]:
+    return {**this_process().as_dict(), "boot": "of before"}
+
+
+@pytest.mark.parametrize(
+    ("facts", "stays"),
+    [
+        ({}, False),
+        ({"owner": this_process().as_dict()}, True),
+        ({"owner": {**_dead(), "machine": "another"}}, True),
+        ({"owner": {**_dead(), "uid": 4711}}, True),
+        ({"owner": {}}, True),
+        ({"host": "unix:///there"}, True),
+        ({"names": ["harness-build/s/web:build-1", "postgres:16", "harness-build/s/web:0123456789abcdef"]}, True),
+    ],
+)
+def test_what_a_killed_build_left_goes_with_the_next(tmp_path: Path, facts: dict[str, Any], *, stays: bool) -> None:
+    """The names of a build whose process is gone must be taken away by the next one, and no others."""
+    engine = Engine()
+    left = {"harness-build/s/web:build-0": "sha256:X", "harness-build/t/web:build-0": "sha256:Y"}
+    others = {"harness-build/s/web:build-1": "sha256:Z", "postgres:16": "sha256:P"}
+    engine.names |= left | others | {"harness-build/s/web:0123456789abcdef": "sha256:X"}
+    noted = {"host": "unix:///here", "names": [*left, "harness-build/s/web:gone"], "owner": _dead(), **facts}
+    file = tmp_path / "harness" / "build-0.begun"
+    file.parent.mkdir(mode=0o700)
+    file.write_text(json.dumps(noted))
+    building(tmp_path, engine, "A", lambda name: engine.names.update({name: "sha256:A"})).build(lambda _: None)
+    assert all((name in engine.names) == stays for name in left)
+    assert engine.names.items() >= {**others, "harness-build/s/web:0123456789abcdef": "sha256:X"}.items()
+    begun = [path.name for path in file.parent.glob("*.begun")]
+    assert begun == (["build-0.begun"] if stays and "names" not in facts else [])
+
+
+def test_a_build_whose_end_is_not_known_is_looked_at_again(tmp_path: Path) -> None:
+    """What a build that was interrupted may still be given must be noted, with its process, for the next one."""
+    engine = Engine()
+
+    def build(_: str) -> int:
+        raise KeyboardInterrupt
+
+    with contextlib.suppress(KeyboardInterrupt):
+        building(tmp_path, engine, "B", build).build(lambda _: None)
+    [file] = (tmp_path / "harness").glob("build-*.begun")
+    facts = json.loads(file.read_text())
+    assert facts["names"] == [f"harness-build/s/web:{file.stem}"]
+    assert facts["owner"] == this_process().as_dict()
 
 
 def test_a_step_that_failed_goes_by_the_clock_of_its_engine(tmp_path: Path) -> None:
