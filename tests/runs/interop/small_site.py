@@ -49,6 +49,7 @@ class SmallSite:
         env = {"PATH": os.environ["PATH"], "INTEROP_SHARED": str(shared), **part.env}
         process = procs.Popen(
             part.argv,
+            cwd=part.cwd,
             env=env,
             stdin=procs.PIPE,
             stdout=procs.PIPE,
