@@ -42,6 +42,14 @@ class Verdict:
     reason: str = ""
     event: int | None = None
 
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Verdict:
+        """Return the verdict with these values. Raises ValueError, LookupError or TypeError for what is none."""
+        verdict = cls(**{name: values[name] for name in cls.__dataclass_fields__ if name in values})
+        if verdict.status not in STATUSES:
+            raise ValueError(f"status {verdict.status!r} is none of {', '.join(STATUSES)}")
+        return verdict
+
 
 @dataclass(frozen=True)
 class Result:
@@ -60,6 +68,7 @@ class Result:
         samples: what a measurement cell has sent, by name.
         folder: its evidence, relative to the run's folder: events.jsonl, a log for each role, logs/, repro.sh.
         pressed: whether the machine was short of something meanwhile.
+        taken: the run that it was taken over from, "" when the cell was run.
     """
 
     cell: str
@@ -74,6 +83,25 @@ class Result:
     samples: Mapping[str, list[float]] = field(default_factory=dict)
     folder: str = ""
     pressed: bool = False
+    taken: str = ""
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Result:
+        """Return what ``as_dict`` gave. Raises ValueError for what it cannot have given.
+
+        Keys that are not known are passed over: a later version may have written them.
+        """
+        known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
+        try:
+            known["verdict"] = Verdict.of(values["verdict"])
+            known["attempts"] = tuple(Verdict.of(verdict) for verdict in values.get("attempts", ()))
+            result = cls(**known)
+        except (LookupError, TypeError, AttributeError) as error:
+            raise ValueError(f"it is no result of a cell: {error}") from error
+        texts = (result.cell, result.digest, result.folder, result.taken)
+        if not all(isinstance(text, str) for text in texts) or not isinstance(result.seconds, int | float):
+            raise ValueError("it is no result of a cell: a value has the wrong type")
+        return result
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON values."""
