@@ -43,12 +43,11 @@ class Verdict:
     event: int | None = None
 
     @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Verdict:
-        """Return the verdict with these values. Raises ValueError, LookupError or TypeError for what is none."""
-        verdict = cls(**{name: values[name] for name in cls.__dataclass_fields__ if name in values})
-        if verdict.status not in STATUSES:
-            raise ValueError(f"status {verdict.status!r} is none of {', '.join(STATUSES)}")
-        return verdict
+    def from_dict(cls, data: Mapping[str, Any]) -> Verdict:
+        """Return the verdict of JSON values; keys of later versions are left out. Raises ValueError."""
+        if data.get("status") not in STATUSES:
+            raise ValueError(f"status is {data.get('status')!r}, one of {', '.join(STATUSES)} was needed")
+        return cls(**{name: value for name, value in data.items() if name in cls.__dataclass_fields__})
 
 
 @dataclass(frozen=True)
@@ -68,6 +67,7 @@ class Result:
         samples: what a measurement cell has sent, by name.
         folder: its evidence, relative to the run's folder: events.jsonl, a log for each role, logs/, repro.sh.
         pressed: whether the machine was short of something meanwhile.
+        left: what of it could not be removed, in words.
         taken: the run that it was taken over from, "" when the cell was run.
     """
 
@@ -83,18 +83,20 @@ class Result:
     samples: Mapping[str, list[float]] = field(default_factory=dict)
     folder: str = ""
     pressed: bool = False
+    left: tuple[str, ...] = ()
     taken: str = ""
 
     @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Result:
+    def from_dict(cls, values: Mapping[str, Any]) -> Result:
         """Return what ``as_dict`` gave. Raises ValueError for what it cannot have given.
 
         Keys that are not known are passed over: a later version may have written them.
         """
         known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
         try:
-            known["verdict"] = Verdict.of(values["verdict"])
-            known["attempts"] = tuple(Verdict.of(verdict) for verdict in values.get("attempts", ()))
+            known["verdict"] = Verdict.from_dict(values["verdict"])
+            known["attempts"] = tuple(Verdict.from_dict(verdict) for verdict in values.get("attempts", ()))
+            known["left"] = tuple(values.get("left", ()))
             result = cls(**known)
         except (LookupError, TypeError, AttributeError) as error:
             raise ValueError(f"it is no result of a cell: {error}") from error
@@ -106,3 +108,19 @@ class Result:
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON values."""
         return {**vars(self), "verdict": vars(self.verdict), "attempts": [vars(verdict) for verdict in self.attempts]}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Result:
+        """Return the result of JSON values; keys of later versions are left out.
+
+        Raises:
+            ValueError: they are none.
+        """
+        known = {name: value for name, value in data.items() if name in cls.__dataclass_fields__}
+        try:
+            known["verdict"] = Verdict.from_dict(data["verdict"])
+            known["attempts"] = tuple(Verdict.from_dict(each) for each in data.get("attempts", ()))
+            known["left"] = tuple(data.get("left", ()))
+            return cls(**known)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"no result of a cell: {error}") from error

@@ -145,7 +145,7 @@ def results_of(folder: Path, plan: Plan, journaled: Journaled | None = None) -> 
     for name, record in journaled.records.items():
         cell = cells.get(name)
         try:
-            result = Result.of(record)
+            result = Result.from_dict(record)
         except ValueError as error:
             raise ConfigError(f"Journal {path}: {name}: {error}") from error
         if cell is None or cell.digest != result.digest:
