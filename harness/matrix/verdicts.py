@@ -108,19 +108,3 @@ class Result:
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON values."""
         return {**vars(self), "verdict": vars(self.verdict), "attempts": [vars(verdict) for verdict in self.attempts]}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Result:
-        """Return the result of JSON values; keys of later versions are left out.
-
-        Raises:
-            ValueError: they are none.
-        """
-        known = {name: value for name, value in data.items() if name in cls.__dataclass_fields__}
-        try:
-            known["verdict"] = Verdict.from_dict(data["verdict"])
-            known["attempts"] = tuple(Verdict.from_dict(each) for each in data.get("attempts", ()))
-            known["left"] = tuple(data.get("left", ()))
-            return cls(**known)
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"no result of a cell: {error}") from error
