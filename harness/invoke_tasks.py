@@ -815,11 +815,93 @@ def check(asked: _Asked, *, json: bool = False) -> None:
         raise ConfigError(f"{wrong} of {len(mentions)} mentions of pins do not agree")
 
 
+@_task(
+    "cell",
+    cell="the id of a cell; may be repeated",
+    shard="i/n: this part of it",
+    slots="cells at once",
+    cost="how soon it can be done",
+    **_JSON,
+)
+def interop_plan(
+    asked: _Asked,
+    *,
+    cell: Sequence[str] | None = None,
+    shard: str = "1/1",
+    slots: str = "",
+    cost: bool = False,
+    json: bool = False,
+) -> None:
+    """Show which cells of an interoperability matrix would be run, in which order; nothing is made.
+
+    Example: harness interop.plan --cost
+    """
+    plan = verbs.interop.plan(asked.settings(), _wanted_cells(cell, shard, slots), _say)
+    if json:
+        from harness.matrix.planning import write_plan  # noqa: PLC0415 - only here
+
+        print(write_plan(plan), end="")
+        return
+    print(plan.cost() if cost else plan)
+
+
+@_task(
+    "cell",
+    cell="the id of a cell; may be repeated (default: all)",
+    shard="i/n: run this part of it",
+    slots="how many cells at once (default: twice the number of cores)",
+    resume="a run that was interrupted: go on with it",
+    since="a run: take over what did not change since",
+    **_JSON,
+)
+def interop_run(
+    asked: _Asked,
+    *,
+    cell: Sequence[str] | None = None,
+    shard: str = "1/1",
+    slots: str = "",
+    resume: str = "",
+    since: str = "",
+    json: bool = False,
+) -> None:
+    """Run implementations against each other: every cell of a matrix; ends with 1 when one is not as expected.
+
+    Example: harness interop.run --engine embedded
+    """
+    wanted = _wanted_cells(cell, shard, slots, resume=resume, since=since)
+    report, folder = verbs.interop.run(asked.settings(), wanted, _say, lambda _: None)
+    if json:
+        print(report.as_json(), end="")
+    else:
+        for told in report.cells:
+            print(
+                f"{told.word:16} {'' if told.is_expected else 'UNEXPECTED '}{told.id}  {told.verdict.reason if told.verdict else ''}"
+            )
+        print(dict(report.totals), folder)
+    if report.exit_code:
+        raise Exit(code=report.exit_code)
+
+
+def _wanted_cells(
+    cells: Sequence[str] | None, shard: str, slots: str, *, resume: str = "", since: str = ""
+) -> verbs.interop.Wanted:
+    from harness.matrix.shards import Shard  # noqa: PLC0415 - `--list` needs none of it
+
+    _needs_values("--cell", cells or ())
+    if slots and not slots.isdecimal():
+        raise ConfigError(f"--slots {slots!r} is no whole number from 1 on")
+    return verbs.interop.Wanted(tuple(cells or ()), Shard.parse(shard), int(slots) if slots else None, resume, since)
+
+
+interop = Collection()
+interop.add_task(interop_plan, name="plan")
+interop.add_task(interop_run, name="run")
 namespace = Collection(
     *(up, test, watch, run, down, ps, logs, endpoints, config, report, doctor),
     *(exec, restart, seed, build, gc, new, adopt),
     images=Collection(base, save, load),
     pins=Collection(check),
+    interop=interop,
 )
 """What a project's tasks.py imports: ``from harness.invoke_tasks import namespace``."""
 
