@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from matrix_cells import cell
@@ -11,9 +11,6 @@ from matrix_cells import cell
 from harness.matrix.verdicts import Result, Status, Verdict
 from harness.runs.interop import history
 from harness.runs.interop.history import Shelf
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -80,7 +77,7 @@ def test_what_is_no_file_is_as_good_as_empty(shelf: Shelf, tmp_path: Path, kind:
 
 def test_nowhere_to_keep_it_is_no_fault() -> None:
     """A run must not end by it."""
-    nowhere = Shelf(history.Path("/x/interop.toml"), "embedded", {})
+    nowhere = Shelf(Path("/x/interop.toml"), "embedded", {})
     nowhere.add([result("a", 4.0)], "r")
     assert nowhere.read().seconds(cell("a")) == 1.0
 
