@@ -42,6 +42,13 @@ class Verdict:
     reason: str = ""
     event: int | None = None
 
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Verdict:
+        """Return the verdict of JSON values; keys of later versions are left out. Raises ValueError."""
+        if data.get("status") not in STATUSES:
+            raise ValueError(f"status is {data.get('status')!r}, one of {', '.join(STATUSES)} was needed")
+        return cls(**{name: value for name, value in data.items() if name in cls.__dataclass_fields__})
+
 
 @dataclass(frozen=True)
 class Result:
@@ -60,6 +67,8 @@ class Result:
         samples: what a measurement cell has sent, by name.
         folder: its evidence, relative to the run's folder: events.jsonl, a log for each role, logs/, repro.sh.
         pressed: whether the machine was short of something meanwhile.
+        left: what of it could not be removed, in words.
+        taken: the run that it was taken over from, "" when the cell was run.
     """
 
     cell: str
@@ -74,6 +83,27 @@ class Result:
     samples: Mapping[str, list[float]] = field(default_factory=dict)
     folder: str = ""
     pressed: bool = False
+    left: tuple[str, ...] = ()
+    taken: str = ""
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Result:
+        """Return what ``as_dict`` gave. Raises ValueError for what it cannot have given.
+
+        Keys that are not known are passed over: a later version may have written them.
+        """
+        known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
+        try:
+            known["verdict"] = Verdict.from_dict(values["verdict"])
+            known["attempts"] = tuple(Verdict.from_dict(verdict) for verdict in values.get("attempts", ()))
+            known["left"] = tuple(values.get("left", ()))
+            result = cls(**known)
+        except (LookupError, TypeError, AttributeError) as error:
+            raise ValueError(f"it is no result of a cell: {error}") from error
+        texts = (result.cell, result.digest, result.folder, result.taken)
+        if not all(isinstance(text, str) for text in texts) or not isinstance(result.seconds, int | float):
+            raise ValueError("it is no result of a cell: a value has the wrong type")
+        return result
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON values."""

@@ -1,0 +1,282 @@
+"""One cell, from its first process to its verdict; its evidence is written as it comes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import queue
+import threading
+import time
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness import clock
+from harness.artifacts import write_atomically
+from harness.errors import HarnessError
+from harness.matrix import machine
+from harness.matrix.events import EXITED, SAMPLE, Event, Lines
+from harness.matrix.verdicts import Result, Verdict
+from harness.runs.interop.evidence import Evidence
+from harness.runs.interop.parts import parts_of
+from harness.runs.interop.probes import Probes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from harness.matrix.cases import Case
+    from harness.matrix.cells import Cell
+    from harness.runs.interop.site import Heard, Part, Site, Sites
+
+__all__ = ["VERDICT", "Probes", "parts_of", "run_cell"]
+
+VERDICT = "verdict.json"
+LOOK = 0.1  # seconds until it is seen that the run is to end
+_SPANS: Mapping[machine.Stage, str] = {
+    "creating": "create",
+    "starting": "ready",
+    "running": "run",
+    "ending": "end",
+    "killing": "end",
+    "collecting": "collect",
+    "probing": "probe",
+    "finished": "remove",
+}
+
+
+def run_cell(  # noqa: PLR0913
+    cell: Cell,
+    case: Case,
+    parts: Sequence[Part],
+    sites: Sites,
+    folder: Path,
+    *,
+    probe: Callable[[str, str], bool],
+    stop: threading.Event,
+    attempt: int = 1,
+) -> Result | None:
+    """Run a cell and return what became of it, or None when it was stopped before that was known.
+
+    It does not raise: what goes wrong is a verdict, ``broken``.
+
+    Args:
+        cell: the cell.
+        case: its test.
+        parts: see ``parts_of``.
+        sites: where it takes place.
+        folder: of its evidence; it is made.
+        probe: whether an implementation in a role says of a test that nobody knows that it does not support it: see
+            ``Probes``.
+        stop: set when the run is to end; the cell then ends at once and is not judged.
+        attempt: 2 and more for another attempt at the same cell.
+    """
+    if cell.skipped:
+        return Result(cell.id, cell.digest, Verdict("skipped", reason=cell.skipped), began=time.time())
+    began = time.time()
+    try:
+        live = _Live(cell, case, folder, probe, stop)
+    except OSError as error:
+        return Result(cell.id, cell.digest, Verdict("broken", "runner", reason=_unwritable(error)), began=began)
+    result = live.run(sites, parts, cell.id if attempt == 1 else f"{cell.id}#{attempt}", began)
+    if result:
+        with contextlib.suppress(OSError, HarnessError):  # the verdict is in the journal too
+            write_atomically(folder / VERDICT, f"{json.dumps(result.as_dict(), indent=1)}\n")
+    return result
+
+
+class _Live:
+    """A cell while it runs: what is heard of its site in any thread is handled in one."""
+
+    def __init__(
+        self, cell: Cell, case: Case, folder: Path, probe: Callable[[str, str], bool], stop: threading.Event
+    ) -> None:
+        self._start = clock.now()
+        self._cell, self._probe, self._stop = cell, probe, stop
+        self._folder = folder
+        roles = [role.name for role in case.roles]
+        self._machine = machine.Machine(case, cell)
+        self._evidence = Evidence(folder, roles)
+        self._lines = {(role, is_error): Lines(role, is_error=is_error) for role in roles for is_error in (False, True)}
+        self._hearing = threading.Lock()
+        self._is_closed = False
+        self._heard: queue.SimpleQueue[tuple[machine.Happening, int]] = queue.SimpleQueue()
+        self._own: deque[machine.Happening] = deque()
+        self._spans: dict[str, float] = {}
+        self._span_began = self._start
+        self._exits: dict[str, int] = {}
+        self._samples: dict[str, list[float]] = {}
+        self._cpu: float | None = None
+        self._left: list[str] = []
+
+    def run(self, sites: Sites, parts: Sequence[Part], name: str, began: float) -> Result | None:
+        """Run it to its end; return what became of it, None when it was stopped."""
+        site: Site | None = None
+        fault: Verdict | None = None
+        try:
+            site = sites.site(name, self._folder, self.hear)
+            self._drive(site, parts)
+        except Exception as error:  # noqa: BLE001 - a fault of ours is a verdict, and the other cells go on
+            fault = Verdict("broken", "runner", reason=f"{type(error).__name__}: {error}")
+        finally:
+            self._remove(site)
+            self._end_span("remove")
+        if self._machine.is_stopped:
+            return None
+        return Result(
+            self._cell.id,
+            self._cell.digest,
+            fault or self._machine.verdict(),
+            (),
+            began,
+            clock.now() - self._start,
+            self._cpu,
+            self._spans,
+            self._exits,
+            self._samples,
+            str(self._folder),
+            left=tuple(self._left),
+        )
+
+    def hear(self, heard: Heard) -> None:
+        """Take what a site tells, in any thread: output becomes events here, so that a flood of it is not kept."""
+        ti = int((heard.at or time.time()) * 1000)
+        with self._hearing:
+            if self._is_closed:
+                return
+            if heard.what == "output":
+                self._hear_output(heard, ti)
+            elif heard.what == "exited":
+                written = self._hear_ends(heard.role, ti)
+                self._heard.put((machine.Exited(heard.role, heard.code, heard.oom, written), ti))
+            else:
+                self._heard.put((machine.Lost(heard.why, heard.role), ti))
+
+    def _hear_output(self, heard: Heard, ti: int) -> None:
+        lines = self._lines.get((heard.role, heard.is_error))
+        if lines is None:
+            return
+        try:
+            self._evidence.output(heard.role, heard.data, is_error=heard.is_error)
+        except OSError as error:
+            self._heard.put((machine.Lost(_unwritable(error), whose="runner"), ti))
+        for event in lines.feed(heard.data, ti):
+            self._heard.put((machine.Said(event), ti))
+
+    def _hear_ends(self, role: str, ti: int) -> int:
+        """Take lines without an end into account; return how much a role wrote in all."""
+        streams = [lines for (of, _), lines in self._lines.items() if of == role]
+        for lines in streams:
+            for event in lines.end(ti):
+                self._heard.put((machine.Said(event), ti))
+        return sum(lines.bytes for lines in streams)
+
+    def _drive(self, site: Site, parts: Sequence[Part]) -> None:
+        self._try(lambda: site.create(parts), machine.Created(), "")
+        while (stage := self._machine.stage) != "finished":
+            happening, ti = self._next()
+            step = self._machine.handle(happening, clock.now(), ti)
+            if self._machine.stage != stage:
+                self._end_span(_SPANS[stage])
+            self._record(step.events)
+            for order in step.orders:
+                self._carry_out(order, site)
+
+    def _end_span(self, span: str) -> None:
+        now = clock.now()
+        self._spans[span] = self._spans.get(span, 0.0) + now - self._span_began
+        self._span_began = now
+
+    def _next(self) -> tuple[machine.Happening, int]:
+        """Return what has happened next, after a moment at most."""
+        if self._stop.is_set() and not self._machine.is_stopped:
+            return machine.Stopped(), _now()
+        if self._own:
+            return self._own.popleft(), _now()
+        wakes = self._machine.wakes_at
+        longest = LOOK if wakes is None else min(LOOK, max(0.0, wakes - clock.now()))
+        try:
+            return self._heard.get(timeout=longest)
+        except queue.Empty:
+            return machine.Tick(), _now()
+
+    def _record(self, events: Sequence[Event]) -> None:
+        for event in events:
+            if event.ty == EXITED:
+                self._exits[event.ro] = int(event.info["exit_code"])
+            elif event.ty == SAMPLE:
+                self._samples.setdefault(str(event.info["name"]), []).append(float(event.info["value"]))
+        try:
+            self._evidence.record(events)
+        except OSError as error:
+            self._own.append(machine.Lost(_unwritable(error), whose="runner"))
+
+    def _carry_out(self, order: machine.Order, site: Site) -> None:
+        match order:
+            case machine.Start(role):
+                self._start_role(site, role)
+            case machine.Tell(role, line):
+                self._try(lambda: site.tell(role, line), None, role)
+            case machine.Terminate(roles):
+                self._try(lambda: site.terminate(roles), None, "")
+            case machine.Kill(roles):
+                self._try(lambda: site.kill(roles), None, "")
+            case machine.Collect():
+                self._collect(site)
+            case machine.Probe(implementation, role):
+                self._own.append(self._probed(implementation, role))
+            case machine.Finish():
+                pass
+
+    def _start_role(self, site: Site, role: str) -> None:
+        try:
+            site.start(role)
+        except (HarnessError, OSError) as error:
+            self._own.append(machine.Refused(role, _sentence(error)))
+
+    def _try(self, act: Callable[[], object], then: machine.Happening | None, role: str) -> None:
+        """Do something on the site; that it could not be done is something that happened, too."""
+        try:
+            act()
+        except (HarnessError, OSError) as error:
+            self._own.append(machine.Lost(_sentence(error), role))
+            return
+        if then:
+            self._own.append(then)
+
+    def _collect(self, site: Site) -> None:
+        try:
+            collected = site.collect()
+            self._cpu = collected.cpu
+            self._left += collected.left
+        except (HarnessError, OSError) as error:
+            self._left.append(f"what it left in /logs: {_sentence(error)}")
+        self._own.append(machine.Collected())
+
+    def _probed(self, implementation: str, role: str) -> machine.Probed:
+        try:
+            return machine.Probed(self._probe(implementation, role))
+        except (HarnessError, OSError) as error:
+            return machine.Probed(None, _sentence(error))
+
+    def _remove(self, site: Site | None) -> None:
+        if site:
+            try:
+                self._left += site.remove()
+            except (HarnessError, OSError) as error:
+                self._left.append(_sentence(error))
+        with self._hearing:
+            self._is_closed = True
+            with contextlib.suppress(OSError):  # said when it was written
+                self._evidence.close()
+
+
+def _now() -> int:
+    return int(time.time() * 1000)
+
+
+def _sentence(error: Exception) -> str:
+    return error.summary if isinstance(error, HarnessError) else str(error)
+
+
+def _unwritable(error: OSError) -> str:
+    return f"evidence cannot be written: {error.strerror or error}"

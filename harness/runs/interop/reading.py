@@ -1,0 +1,155 @@
+"""The files of a matrix, read: the only place that opens them."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import ConfigError, nearest
+from harness.matrix.cases import DRIVER, WORKER, doubles, read_case
+from harness.matrix.expectations import read_expectations
+from harness.matrix.implementations import read_manifest, read_matrix
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.matrix.cases import Case
+    from harness.matrix.expectations import Expectation
+    from harness.matrix.implementations import Matrix
+
+TOML, MANIFEST, EXPECT = "interop.toml", "_implementations.json", "expect.toml"
+_TESTS = ("tests", "interop/tests")  # where an older project has them
+
+
+def find(folder: Path) -> Path:
+    """Return a folder's matrix: ``interop.toml``, else ``_implementations.json``. Raises ConfigError."""
+    places = [folder / TOML, folder / MANIFEST, *(folder / tests / MANIFEST for tests in _TESTS)]
+    for file in places:
+        if file.is_file():
+            return file.absolute()
+    near = sorted(file.name for file in folder.glob("interop*.toml")) if folder.is_dir() else []
+    hint = f"; there is {near[0]}" if near else ""
+    raise ConfigError(
+        f"{folder}: has no matrix; {TOML} or {MANIFEST} (here, or in {' or '.join(_TESTS)}) was needed{hint}",
+        hint="harness new --help, and docs/interop.md has one to begin with",
+    )
+
+
+def read(path: Path) -> tuple[Matrix, tuple[Case, ...]]:
+    """Return a matrix and its tests, by name.
+
+    Args:
+        path: ``interop.toml``, ``_implementations.json``, or a folder that has one of them.
+
+    Raises:
+        ConfigError: with everything that is wrong in any of its files.
+    """
+    path = path.absolute()
+    file = find(path) if path.is_dir() else path
+    problems: list[str] = []
+    matrix = _matrix(file, path if path.is_dir() else file.parent, problems)
+    cases = _cases(matrix.tests_folders, problems) if matrix else ()
+    if matrix and not problems:
+        problems += _roles(matrix, cases)
+        problems += _builds(matrix)
+    if problems or matrix is None:
+        raise ConfigError.of(problems)
+    return matrix, cases
+
+
+def read_expected(matrix: Matrix) -> tuple[Expectation, ...]:
+    """Return what ``expect.toml`` beside the matrix's file says, () without one. Raises ConfigError."""
+    file = matrix.folder / EXPECT
+    return read_expectations(file, _toml(file)) if file.exists() else ()
+
+
+def _matrix(file: Path, here: Path, problems: list[str]) -> Matrix | None:
+    try:
+        if file.suffix == ".json":
+            return read_manifest(file, _json(file), _manifest_tests(file, here), _local(here))
+        return read_matrix(file, _toml(file))
+    except ConfigError as error:
+        problems += error.problems
+        return None
+
+
+def _manifest_tests(file: Path, here: Path) -> Path:
+    """Return the folder of an older project's tests: where its manifest is, if that is no project's top folder."""
+    folders = [here / tests for tests in _TESTS if (here / tests).is_dir()]
+    if file.parent in folders or not folders:
+        return file.parent
+    return folders[0]
+
+
+def _local(here: Path) -> Path | None:
+    """Return the folder with the Dockerfile of what is developed here: this one, or one above it in a checkout."""
+    return here if (here / "Dockerfile").is_file() else None
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file}: is no UTF-8: byte {error.start} is {error.object[error.start]:#04x}") from error
+
+
+def _toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(_text(file))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{file}: is no TOML: {error}") from error
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(_text(file))
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{file}: is no JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{file}: is no JSON object; {{NAME: {{'repo': URL}}}} was needed")
+    return data
+
+
+def _cases(folders: Sequence[Path], problems: list[str]) -> tuple[Case, ...]:
+    cases: list[Case] = []
+    files: dict[str, str] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            problems.append(f"{folder}: is no folder; tests (*.md) were needed there")
+            continue
+        for file in sorted(folder.glob("*.md")):
+            if file.name.startswith(("_", ".")) or not file.is_file():
+                continue
+            files[str(file)] = file.stem
+            try:
+                cases.append(read_case(file.stem, _text(file), str(file)))
+            except ConfigError as error:
+                problems += error.problems
+    problems += doubles(files)
+    if not files and not problems:
+        where = ", ".join(map(str, folders))
+        problems.append(f"{where}: has no test; NAME.md was needed (names that begin with _ or . are left out)")
+    return tuple(sorted(cases, key=lambda case: case.name))
+
+
+def _roles(matrix: Matrix, cases: Sequence[Case]) -> list[str]:
+    known = sorted({WORKER, DRIVER, *(role.name for case in cases for role in case.roles)})
+    return [
+        f"{matrix.file}: [implementations.{each.name}]: roles has {role!r}, which no test has{nearest(role, known)}"
+        for each in matrix.implementations
+        for role in each.roles
+        if role not in known
+    ]
+
+
+def _builds(matrix: Matrix) -> list[str]:
+    """Return what is wrong with folders that implementations are made of."""
+    return [
+        f"{matrix.file}: [implementations.{each.name}]: build: {each.source.folder} is no folder"
+        for each in matrix.implementations
+        if each.source.kind == "build" and each.source.folder and not each.source.folder.is_dir()
+    ]

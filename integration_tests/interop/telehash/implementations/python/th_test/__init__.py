@@ -1,0 +1,1 @@
+"""The tests of the telehash matrix, by the telehash of this folder."""
