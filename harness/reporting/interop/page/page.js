@@ -8,6 +8,7 @@ const SYMBOLS = {
 };
 const CONTROL = new Set(["ready", "done", "exec", "status", "exited", "assert", "assert-failed", "check"]);
 const LIST_STEP = 300;
+const MANY = 400; // from here on each test has the whole width, and is laid out when it is scrolled to
 const $ = (id) => document.getElementById(id);
 const esc = (text) => String(text).replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
 const report = JSON.parse($("report").textContent);
@@ -160,7 +161,7 @@ function cellButton(i, isFirst) {
   }
   const mark = cell.is_expected ? "" : " !";
   const open = cell.id === state.cell ? ' aria-current="true"' : "";
-  return `<button type="button" class="${kind}" data-s="${status}" data-open="${i}" tabindex="${isFirst ? 0 : -1}" aria-label="${esc(label)}"${open}><span>${symbol(status)}${esc(wordOf(cell))}${mark}</span>${was}</button>`;
+  return `<button type="button" class="${kind}" data-s="${status}" data-open="${i}" tabindex="${isFirst ? 0 : -1}" aria-label="${esc(label)}"${open}><span>${symbol(status)}<span>${esc(wordOf(cell))}${mark}</span></span>${was}</button>`;
 }
 
 // Rows and columns stay in the order of the plan, whatever the filters let through.
@@ -204,6 +205,7 @@ function drawMatrix() {
     html.push(`<section class="test" style="contain-intrinsic-size:auto ${60 + workers.length * 38}px"><header><h3>${title}</h3><span class="soft">${cells.length} cell${cells.length === 1 ? "" : "s"}${bad ? `, <b class="flag" data-s="failed">${bad} unexpected</b>` : ""}</span>${details}</header>
 <div class="scroll"><table class="grid"><caption class="hush">${esc(test)} ${esc(variant)}: rows are workers, columns are drivers</caption><thead><tr><th scope="col">worker ↓ driver →</th>${drivers.map((driver) => `<th scope="col">${esc(driver)}</th>`).join("")}</tr></thead><tbody>${rows.join("")}</tbody></table></div></section>`);
   }
+  $("cells").classList.toggle("many", shown.length > MANY);
   $("cells").innerHTML = html.join("");
 }
 
@@ -225,6 +227,7 @@ function drawList() {
     return `<tr><td>${badge(cell)}${was}</td><td><button type="button" class="link" data-open="${i}">${esc(cell.id)}</button></td><td class="num">${cell.verdict ? seconds(cell.seconds) : ""}</td><td class="reason">${esc(reasonOf(cell))}</td></tr>`;
   });
   const more = sorted.length > listed ? `<button type="button" class="more" data-more>Show ${Math.min(LIST_STEP, sorted.length - listed)} more of ${sorted.length - listed}</button>` : "";
+  $("cells").classList.add("many");
   $("cells").innerHTML = `<div><div class="scroll" style="width:auto"><table class="list"><thead><tr>${head}<th scope="col" class="reason">Reason</th></tr></thead><tbody>${rows.join("")}</tbody></table></div>${more}</div>`;
 }
 
