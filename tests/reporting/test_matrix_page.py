@@ -208,6 +208,7 @@ def test_it_can_be_read_in_any_light_and_on_any_screen(page: Browser, scheme: st
     for _ in range(2):
         assert page.run(CONTRAST) == []
         assert page.run("document.documentElement.scrollWidth <= innerWidth")
+        assert page.run("[...document.querySelectorAll('.cell')].every((each) => each.scrollWidth <= each.clientWidth)")
         page.run("document.querySelector('.cell.bad').click()")
         assert page.run("document.getElementById('panel').scrollWidth <= document.getElementById('panel').clientWidth")
 
