@@ -29,7 +29,7 @@ from harness.runs.interop.scheduling import Scheduler, Ways
 if TYPE_CHECKING:
     from harness.matrix.cells import Cell
 
-COUNT = 60
+COUNT = 200
 
 
 def the_plan(shard: str = "1/1") -> Plan:
@@ -52,7 +52,7 @@ def pretend(cell: Cell, stop: threading.Event, seconds: float) -> Result | None:
     return Result(cell.id, cell.digest, verdict, (verdict,), seconds=seconds, folder=f"cells/{cell.id}")
 
 
-def run(folder: Path, ended: Path, planned: Plan, seconds: float = 0.01) -> dict[str, Result]:
+def run(folder: Path, ended: Path, planned: Plan, seconds: float = 0.03) -> dict[str, Result]:
     """Run what is to be run in a folder."""
     stop = threading.Event()
 
