@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import select
@@ -142,28 +143,32 @@ def spawn(  # noqa: PLR0913 - mirrors the operating system's own parameters
     cwd: str | Path | None = None,
     stdin: int = DEVNULL,
     output: IO[bytes] | int | None = None,
+    errors: IO[bytes] | int | None = None,
     own_session: bool = True,
     pass_fds: Sequence[int] = (),
     umask: int = -1,
     before_exec: Callable[[], None] | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start ``argv`` and return at once. The caller owns its end.
+    """Start ``argv`` and return at once. The caller owns its end. Without ``errors`` they are among its output.
 
     Raises:
-        OSError: ``argv[0]`` cannot be executed.
+        OSError: ``argv[0]`` cannot be executed, or ``before_exec`` failed.
     """
-    return subprocess.Popen(
-        list(argv),
-        env=env,
-        cwd=cwd,
-        stdin=stdin,
-        stdout=output,
-        stderr=STDOUT if output is not None else None,
-        start_new_session=own_session,
-        pass_fds=pass_fds,
-        umask=umask,
-        preexec_fn=before_exec,  # noqa: PLW1509 - given by the keeper only, which has one thread
-    )
+    try:
+        return subprocess.Popen(
+            list(argv),
+            env=env,
+            cwd=cwd,
+            stdin=stdin,
+            stdout=output,
+            stderr=errors if errors is not None else STDOUT if output is not None else None,
+            start_new_session=own_session,
+            pass_fds=pass_fds,
+            umask=umask,
+            preexec_fn=before_exec,  # noqa: PLW1509 - given by the keeper only, which has one thread
+        )
+    except subprocess.SubprocessError as error:
+        raise OSError(errno.EPERM, str(error)) from error
 
 
 def kill_group(pid: int, number: int) -> None:
@@ -209,6 +214,12 @@ def start_time_of(pid: int) -> int | None:
     """Return the clock tick since boot at which ``pid`` started, or None when there is no such process."""
     fields = _stat(pid)
     return int(fields[START_TIME_FIELD]) if fields else None
+
+
+def spent_by(pid: int) -> float:
+    """Return the seconds of processor time of a process and of what it has waited for, 0 when there is none."""
+    ticks = sum(map(int, _stat(pid)[USER_FIELD : SYSTEM_FIELD + 3]))  # the two after them are of its children
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def parent_of(pid: int) -> int:

@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from harness.engine.known import Known
     from harness.engine.layout import Layout
     from harness.engine.plan import Endpoint, Image, ProcessPlan, ServicePlan, StackPlan
+    from harness.images.fingerprint import Found
     from harness.keeper.client import KeeperLink
     from harness.keeper.messages import Event, Explained, ServiceFacts
+    from harness.matrix.site import Sites
     from harness.procs import Finished
     from harness.readiness import Stop, Target
     from harness.relay import Relay
@@ -80,6 +82,8 @@ class Place(Protocol):
     link: KeeperLink
     report: RunFolder
     relay: Relay | None
+    images: dict[str, Found]
+    """Name -> image, of what this run has built or found built so far; of its stack and those that this includes."""
 
     @property
     def lives(self) -> Lives:
@@ -94,6 +98,10 @@ class Place(Protocol):
     @property
     def client(self) -> APIClient:
         """A client of the Docker engine. Raises EngineUnreachableError."""
+        ...
+
+    def divert(self, stack: str, hear: Callable[[Event | None], None] | None) -> None:
+        """Have one hear of a stack's services in place of ``lives``, until None does; told None, the keeper is gone."""
         ...
 
     def explain(self, stack: str, service: str, *, ask: bool = True) -> Explained:
@@ -256,6 +264,10 @@ class Driver(Protocol):
 
     def host(self, plan: ServicePlan, service: Service, around: Around) -> Host:
         """Return what starts a service, or sees it start, and follows it."""
+        ...
+
+    def cells(self, place: Place) -> Sites:
+        """Return where cells of an interoperability matrix take place. Raises ConfigError where they cannot."""
         ...
 
     # -- when it is up ------------------------------------------------------------------------------------------

@@ -219,6 +219,14 @@ def _user_of(service: Service, layout: Layout) -> User | None:
     return user_of(process.user) if process.user else presets.default_user(process)
 
 
+def inherited(caller: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that a local process has of its caller's, and those that it has in any case."""
+    env = {key: caller[key] for key in (*_PASSED_ON, *_PASSED_ON_TOO) if key in caller}
+    env["PATH"] = f"{Path(sys.executable).parent}:{caller.get('PATH', '/usr/local/bin:/usr/bin:/bin')}"
+    env["PYTHONUNBUFFERED"] = "1"  # a log must have a line before its process dies
+    return env
+
+
 def _environment(
     process: Process,
     service: Service,
@@ -227,9 +235,7 @@ def _environment(
     layout: Layout,
 ) -> dict[str, str]:
     caller, hosts = layout.environ, {*layout.addresses.values(), "localhost", "127.0.0.1"}
-    env = {key: caller[key] for key in (*_PASSED_ON, *_PASSED_ON_TOO) if key in caller}
-    env["PATH"] = f"{Path(sys.executable).parent}:{caller.get('PATH', '/usr/local/bin:/usr/bin:/bin')}"
-    env["PYTHONUNBUFFERED"] = "1"  # a log must have a line before its process dies
+    env = inherited(caller)
     env |= places
     env |= {key: names.value(key, text) for key, text in service.environment.items()}
     for key, value in process.environment.items():

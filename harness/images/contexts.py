@@ -11,6 +11,7 @@ import stat
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,9 @@ from harness.folders import OPENED, TICK, UNREAD, Folder, Ignored, digest_of, sc
 from harness.stack.cache import keep, recall
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-FORMAT = 3
+FORMAT = 4
 _PLAIN = {stat.S_IFREG: "f", stat.S_IFLNK: "l", stat.S_IFDIR: "d"}
 
 
@@ -30,13 +31,18 @@ class Held:
 
     Attributes:
         digest: of all of it: names, contents, permissions and what links lead to, but no times and no owners.
-        files: path in it -> kind, permissions and digest of a file, link or folder.
         unread: paths of files and folders that could not be read.
+        list_files: makes ``files``, which is not asked for when nothing has changed.
     """
 
     digest: str
-    files: Mapping[str, str] = field(default_factory=dict, repr=False)
     unread: tuple[str, ...] = ()
+    list_files: Callable[[], Mapping[str, str]] = field(default=dict, repr=False, compare=False)
+
+    @cached_property
+    def files(self) -> Mapping[str, str]:
+        """Path in it -> kind, permissions and digest of a file, link or folder."""
+        return self.list_files()
 
 
 class _Sent:
@@ -87,25 +93,40 @@ def look(root: Path, ignored: str, environ: Mapping[str, str], *, besides: Seque
     before = _recalled(key, environ)
     at = time.time_ns()
     sent = _Sent(ignored, besides)
-    folders = _look(root, sent, *before)
-    if before != (at, folders) and (before[1] != folders or _is_doubted(before)):
-        keep(key, [at, {below: list(vars(folder).values()) for below, folder in folders.items()}], environ)
-    return _held(folders, sent)
+    folders = _look(root, sent, before.at, before.folders)
+    files = partial(_files, folders, sent)
+    if folders == before.folders and before.digest:
+        digest = before.digest
+        is_news = _is_doubted(before)
+    else:
+        digest, is_news = _digest(files()), True
+    if is_news:
+        keep(key, [at, {below: list(vars(folder).values()) for below, folder in folders.items()}, digest], environ)
+    return Held(digest, _unread(folders), files)
 
 
-def _recalled(key: str, environ: Mapping[str, str]) -> tuple[int, dict[str, Folder]]:
+@dataclass(frozen=True)
+class _Noted:
+    """What was noted at a look: when it was (nanoseconds since 1970), the folders, and the digest of all of them."""
+
+    at: int = 0
+    folders: Mapping[str, Folder] = field(default_factory=dict)
+    digest: str = ""
+
+
+def _recalled(key: str, environ: Mapping[str, str]) -> _Noted:
     with suppress(TypeError, ValueError):
-        at, folders = recall(key, environ)
-        return int(at), {below: Folder(*values) for below, values in folders.items()}
-    return 0, {}
+        at, folders, digest = recall(key, environ)
+        return _Noted(int(at), {below: Folder(*values) for below, values in folders.items()}, str(digest))
+    return _Noted()
 
 
-def _is_doubted(before: tuple[int, dict[str, Folder]]) -> bool:
+def _is_doubted(before: _Noted) -> bool:
     """Return whether some of what was noted was so new that it is read each time."""
-    doubted = before[0] - TICK
+    doubted = before.at - TICK
     return any(
         folder.is_newer(doubted) or any(noted[1] >= doubted for noted in folder.files.values())
-        for folder in before[1].values()
+        for folder in before.folders.values()
     )
 
 
@@ -173,19 +194,27 @@ def _content(path: str, kind: str) -> str:
         return ""
 
 
-def _held(folders: Mapping[str, Folder], sent: _Sent) -> Held:
+def _files(folders: Mapping[str, Folder], sent: _Sent) -> dict[str, str]:
     files: dict[str, str] = {}
+    for below, folder in folders.items():
+        prefix = f"{below}/" if below else ""
+        if folder.time != UNREAD and below and sent.sends_folder(below):
+            files[below] = f"d{folder.mode:o}"
+        for name, noted in folder.files.items():
+            files[prefix + name] = f"{noted[3]} {noted[4]}"
+    return files
+
+
+def _unread(folders: Mapping[str, Folder]) -> tuple[str, ...]:
     unread: list[str] = []
     for below, folder in folders.items():
         prefix = f"{below}/" if below else ""
         if folder.time == UNREAD:
             unread.append(below or ".")
-        elif below and sent.sends_folder(below):
-            files[below] = f"d{folder.mode:o}"
-        for name, noted in folder.files.items():
-            files[prefix + name] = f"{noted[3]} {noted[4]}"
-            if not noted[4]:
-                unread.append(prefix + name)
+        unread += [prefix + name for name, noted in folder.files.items() if not noted[4]]
+    return tuple(unread)
+
+
+def _digest(files: Mapping[str, str]) -> str:
     text = "".join(f"{name}\0{facts}\0" for name, facts in sorted(files.items()))
-    digest = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
-    return Held(digest, files, tuple(unread))
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()

@@ -85,7 +85,7 @@ class Keeper:
         watched: list[Coroutine[Any, Any, None]] = [
             self._watch_idle(),
             self._look_at_containers(),
-            self.logs.mark(lambda: [service.log for service in self.services()]),
+            self.logs.mark(lambda: [service.log for service in self.services() if service.log]),
             self.logs.bound(),
             self.intents.mind(self.finished),
         ]

@@ -20,7 +20,8 @@ if TYPE_CHECKING:  # to make these classes takes a start more than a millisecond
         ``state`` is running, held, paused, exited or (a container's) created; ``under`` what ran when it ended, in
         words; ``log_start`` the size of its log when its present life began; ``container`` and ``health`` are "" of a
         process; ``pre_stop`` why its hook before its end failed, "" when it did not; ``began`` when its present life
-        did, in seconds of the wall clock (an older keeper does not tell).
+        did, in seconds of the wall clock (an older keeper does not tell); ``cpu`` what a process that has ended took
+        of a processor, in seconds.
         """
 
         stack: str
@@ -40,6 +41,7 @@ if TYPE_CHECKING:  # to make these classes takes a start more than a millisecond
         oom: bool
         pre_stop: str
         began: NotRequired[float]
+        cpu: NotRequired[float]
 
     class Event(ServiceFacts, total=False):
         """Something that happened, told unasked; of the engine itself there are no facts.
@@ -155,7 +157,11 @@ if TYPE_CHECKING:  # to make these classes takes a start more than a millisecond
         stacks: dict[str, StackFacts]
 
     class Spec(TypedDict):
-        """A process to start; ``grace`` in seconds, ``stop`` a command that asks it to end, () for ``signal``."""
+        """A process to start; ``grace`` in seconds, ``stop`` a command that asks it to end, () for ``signal``.
+
+        ``streams`` are named pipes that somebody has open at their other ends, for its standard input, output and
+        error: then it has no log. ``mounts`` are absolute paths that it alone has -> the folder that is there.
+        """
 
         argv: list[str]
         env: dict[str, str]
@@ -164,6 +170,8 @@ if TYPE_CHECKING:  # to make these classes takes a start more than a millisecond
         stop: list[str]
         signal: int
         hold: bool
+        streams: NotRequired[list[str]]
+        mounts: NotRequired[dict[str, str]]
 
 
 @dataclass_transform(frozen_default=True)
@@ -398,6 +406,24 @@ class LogsSince(Request[dict[str, dict[str, int]]]):
 
     do = "logs_since"
     seconds: float
+
+
+class End(Request[None]):
+    """End services of a stack: ask each to by TERM, or with ``kill`` end it at once, and all that it has forked.
+
+    With ``kill`` it is answered when they are gone.
+    """
+
+    do = "end"
+    stack: str
+    services: list[str]
+    kill: bool = False
+
+
+class AskMounts(Request[dict[str, bool]]):
+    """Ask whether a process may have ``mounts`` of its own here."""
+
+    do = "mounts"
 
 
 class Act(Request["ServiceFacts"]):

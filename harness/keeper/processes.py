@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import clock, procs
-from harness.keeper import held
+from harness.keeper import held, mounts
 from harness.keeper.logs import wait_for
 from harness.keeper.own_log import say
 from harness.keeper.services import Service
@@ -78,34 +78,55 @@ class ServiceProcess(Service):
         """
         spec = self.spec
         launcher = held.LAUNCHER if spec.get("hold") else _LAUNCHER if threads else ()
-        log = Path(self.log)
-        log.parent.mkdir(parents=True, exist_ok=True)
-        read_end, write_end = os.pipe()
-        try:
-            with log.open("ab") as output:
-                self.log_start = output.tell()
-                self.began = time.time()
-                self.process = procs.spawn(
-                    [*launcher, *spec["argv"]],
-                    env=spec["env"] | {RUN_COOKIE: env, SERVICE_COOKIE: self.id},
-                    cwd=spec["cwd"],
-                    stdin=read_end,
-                    output=output,
-                    umask=0o077,
-                    before_exec=None if launcher else _die_with_keeper,
-                )
-        except BaseException:
-            os.close(write_end)
-            raise
-        finally:
-            os.close(read_end)
-        self._stdin = write_end
+        with contextlib.ExitStack() as opened:
+            stdin, output, errors = self._piped(opened) if spec.get("streams") else self._logged(opened)
+            self.began = time.time()
+            self.process = procs.spawn(
+                [*launcher, *spec["argv"]],
+                env=spec["env"] | {RUN_COOKIE: env, SERVICE_COOKIE: self.id},
+                cwd=spec["cwd"],
+                stdin=stdin,
+                output=output,
+                errors=errors,
+                umask=0o077,
+                before_exec=None if launcher else self._before_exec,
+            )
         self.pid = self.process.pid
         self.start_time = procs.start_time_of(self.pid) or 0
         self.exit_code, self.expected, self.under, self.paused = None, False, "", False
         self.held = bool(spec.get("hold")) and held.hold(self.pid)
         self.starts += 1
         self.gone = asyncio.Event()
+
+    def _logged(self, opened: contextlib.ExitStack) -> tuple[int, int, None]:
+        """Open its streams: a pipe of which the other end is held here, and its log."""
+        log = Path(self.log)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        read_end, self._stdin = os.pipe()
+        opened.callback(os.close, read_end)
+        opened.push(self._close_stdin_on_error)
+        output = opened.enter_context(log.open("ab"))
+        self.log_start = output.tell()
+        return read_end, output.fileno(), None
+
+    def _piped(self, opened: contextlib.ExitStack) -> tuple[int, int, int]:
+        """Open its streams where somebody else has the other ends; nobody is waited for. Raises OSError."""
+        ends = []
+        for path, way in zip(self.spec["streams"], (os.O_RDONLY, os.O_WRONLY, os.O_WRONLY), strict=True):
+            ends.append(end := os.open(path, way | os.O_NONBLOCK | os.O_CLOEXEC))
+            opened.callback(os.close, end)
+            os.set_blocking(end, True)
+        return ends[0], ends[1], ends[2]
+
+    def _close_stdin_on_error(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind:
+            self._close_stdin()
+
+    def _before_exec(self) -> None:
+        """Run between fork and exec."""
+        if self.spec.get("mounts"):
+            mounts.enter(self.spec["mounts"], self.spec["cwd"])
+        _die_with_keeper()
 
     def go(self) -> None:
         """Let it run, when it is held."""
@@ -117,10 +138,13 @@ class ServiceProcess(Service):
         """Take note of its end."""
         self.exit_code = code
         self.held = False
+        self._close_stdin()
+        self.gone.set()
+
+    def _close_stdin(self) -> None:
         if self._stdin >= 0:
             os.close(self._stdin)
             self._stdin = -1
-        self.gone.set()
 
     def spawn_stop_command(self) -> procs.Popen[bytes]:
         """Start the command that asks it to stop. Raises OSError."""
@@ -199,6 +223,7 @@ class Processes:
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(child.si_pid, os.WNOHANG)
                 continue
+            service.cpu = procs.spent_by(service.pid)
             self._ended(service, service.process.wait())
 
     def _ended(self, service: ServiceProcess, code: int) -> None:
@@ -226,6 +251,14 @@ class Processes:
         names = {service.id for service in services}
         processes = procs.with_cookies(f"{RUN_COOKIE}={self._env}", SERVICE_COOKIE) if names else {}
         return {pid: start for pid, (start, name) in processes.items() if name in names}
+
+    def terminate(self, services: Collection[ServiceProcess]) -> None:
+        """Ask services to end by TERM; nobody waits for that."""
+        for service in services:
+            if service.running:
+                service.expected = True
+                procs.kill_group(service.pid, signal.SIGTERM)
+                procs.kill_group(service.pid, signal.SIGCONT)
 
     async def stop(self, graces: Mapping[ServiceProcess, float]) -> None:
         """End services side by side, each asked to for its seconds of grace first, then whatever they forked."""

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from harness import procs
 from harness.errors import HarnessError
-from harness.keeper import messages
+from harness.keeper import messages, mounts
 from harness.keeper.addresses import Fixed
 from harness.keeper.holds import KEPT, State
 from harness.keeper.networks import Network
 from harness.keeper.stacks import hurry
 from harness.keeper.watch import Container
-from harness.ownership import objects
+from harness.ownership import objects, removal
 from harness.ownership.identity import this_process
 
 if TYPE_CHECKING:
@@ -191,12 +191,25 @@ class ServiceRequests:
             messages.Blame: self._blame,
             messages.LogsSince: self._logs_since,
             messages.Act: self._act,
+            messages.End: self._end,
+            messages.AskMounts: self._mounts,
         }
 
     async def _start(self, _: Connection, request: messages.Start) -> messages.ServiceFacts:
         self._stacks.refuse_what_goes(request.stack, f"service {request.service!r} was not started")
-        log = self._logs.path_of(request.stack, request.service)
+        log = "" if request.spec.get("streams") else self._logs.path_of(request.stack, request.service)
         return self._processes.start(request.stack, request.service, request.spec, log).facts()
+
+    async def _end(self, _: Connection, request: messages.End) -> None:
+        processes = [process for process in self._processes.of_stack(request.stack) if process.name in request.services]
+        if request.kill:
+            await self._processes.stop(dict.fromkeys(processes, 0.0))
+        else:
+            self._processes.terminate(processes)
+
+    async def _mounts(self, _: Connection, __: messages.AskMounts) -> dict[str, bool]:
+        work = self._keeper.folder / removal.WORK
+        return {"allowed": not self._keeper.engine and mounts.are_allowed(work)}
 
     async def _take_network(self, _: Connection, request: messages.TakeNetwork) -> None:
         async with self._networks.making:
@@ -305,7 +318,7 @@ class ServiceRequests:
                 service.under = service.under or request.under
 
     async def _logs_since(self, _: Connection, request: messages.LogsSince) -> dict[str, dict[str, int]]:
-        logs = [service.log for service in self._keeper.services()]
+        logs = [service.log for service in self._keeper.services() if service.log]
         return {"sizes": {log: self._logs.marks.since(log, request.seconds) for log in logs}}
 
     async def _act(self, _: Connection, request: messages.Act) -> messages.ServiceFacts:

@@ -28,6 +28,7 @@ class Service:
         self.starts = 0
         self.log_start = 0
         self.began = 0.0  # its present life, in seconds of the wall clock
+        self.cpu = 0.0
 
     @property
     def id(self) -> str:
@@ -68,4 +69,5 @@ class Service:
             "oom": self.oom,
             "pre_stop": self.pre_stop,
             "began": self.began,
+            "cpu": self.cpu,
         }

@@ -111,11 +111,12 @@ def _cell(
 
 
 def _resources(case: Case, *implementations: Implementation) -> Resources:
-    """Return what a cell takes: the test's, and of an implementation that says more, that."""
-    several = [case.resources, *(each.resources for each in implementations if each.resources)]
+    """Return what a cell takes: the test's, or what both implementations take where that is more."""
+    told = [each.resources for each in implementations if each.resources]
+    several = [case.resources, *told]
     return Resources(
         max(each.cpu for each in several),
-        max(each.memory for each in several),
+        max(case.resources.memory, sum(each.memory for each in told)),
         tuple(sorted({token for each in several for token in each.exclusive})),
     )
 

@@ -69,6 +69,7 @@ class Event:
 
 
 _JSON = re.compile(rb"\s*\{\s*[\"}]")
+_DECIDING_TYPES = (READY, DONE, ASSERT, CHECK, SAMPLE)
 _DECIDING = re.compile(rb'"(?:ready|done|assert|check|sample)"')
 _DEEPEST = 64
 _QUOTED = 200  # characters of a malformed line that are told
@@ -132,7 +133,7 @@ class Lines:
         events = self._read(line.removesuffix(b"\r"), length, ti)
         self._events += len(events)
         if self._is_flooded:
-            heard = (READY, DONE) if self._events > 2 * EVENTS_KEPT else (READY, DONE, ASSERT, CHECK, SAMPLE)
+            heard = (READY, DONE) if self._events > 2 * EVENTS_KEPT else _DECIDING_TYPES
             return [event for event in events if event.ty in heard]
         return events + self._flood(ti, self._events >= EVENTS_KEPT)
 

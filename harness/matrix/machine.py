@@ -88,6 +88,14 @@ class Lost:
 
 
 @dataclass(frozen=True)
+class Refused:
+    """A role could not be started: there is no process of it."""
+
+    role: str
+    why: str
+
+
+@dataclass(frozen=True)
 class Collected:
     """What roles left was copied."""
 
@@ -115,7 +123,7 @@ class Tick:
     """Time has passed."""
 
 
-Happening = Created | Said | Exited | Lost | Collected | Probed | Stopped | Tick
+Happening = Created | Said | Exited | Lost | Refused | Collected | Probed | Stopped | Tick
 
 
 @dataclass(frozen=True)
@@ -246,6 +254,9 @@ class Machine:
                 self._exited(happening)
             case Lost(why, role, whose):
                 self._lost(why, role, whose)
+            case Refused(role, why):
+                self._alive.discard(role)
+                self._lost(why, role, "engine")
             case Collected():
                 self._collected()
             case Probed(unsupported, why):

@@ -68,6 +68,7 @@ class Result:
         folder: its evidence, relative to the run's folder: events.jsonl, a log for each role, logs/, repro.sh.
         pressed: whether the machine was short of something meanwhile.
         left: what of it could not be removed, in words.
+        taken: the run that it was taken over from, "" when the cell was run.
     """
 
     cell: str
@@ -83,23 +84,27 @@ class Result:
     folder: str = ""
     pressed: bool = False
     left: tuple[str, ...] = ()
+    taken: str = ""
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Result:
+        """Return what ``as_dict`` gave. Raises ValueError for what it cannot have given.
+
+        Keys that are not known are passed over: a later version may have written them.
+        """
+        known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
+        try:
+            known["verdict"] = Verdict.from_dict(values["verdict"])
+            known["attempts"] = tuple(Verdict.from_dict(verdict) for verdict in values.get("attempts", ()))
+            known["left"] = tuple(values.get("left", ()))
+            result = cls(**known)
+        except (LookupError, TypeError, AttributeError) as error:
+            raise ValueError(f"it is no result of a cell: {error}") from error
+        texts = (result.cell, result.digest, result.folder, result.taken)
+        if not all(isinstance(text, str) for text in texts) or not isinstance(result.seconds, int | float):
+            raise ValueError("it is no result of a cell: a value has the wrong type")
+        return result
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON values."""
         return {**vars(self), "verdict": vars(self.verdict), "attempts": [vars(verdict) for verdict in self.attempts]}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Result:
-        """Return the result of JSON values; keys of later versions are left out.
-
-        Raises:
-            ValueError: they are none.
-        """
-        known = {name: value for name, value in data.items() if name in cls.__dataclass_fields__}
-        try:
-            known["verdict"] = Verdict.from_dict(data["verdict"])
-            known["attempts"] = tuple(Verdict.from_dict(each) for each in data.get("attempts", ()))
-            known["left"] = tuple(data.get("left", ()))
-            return cls(**known)
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"no result of a cell: {error}") from error

@@ -227,7 +227,8 @@ def _folder_name(test: str) -> str:
 _XML_FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def _xml(text: str) -> str:
+def xml_text(text: str) -> str:
+    """Return ``text`` with a ? for each character that no XML may have."""
     return _XML_FORBIDDEN.sub("?", text)
 
 
@@ -239,14 +240,14 @@ def write_junit(path: Path, outcomes: Sequence[Outcome]) -> None:
     for outcome in outcomes:
         file, _, name = outcome.test.partition("::")
         folder = file.removesuffix(".py").replace("/", ".")
-        case = TestCase(_xml(name or file), classname=_xml(folder), time=outcome.seconds)
+        case = TestCase(xml_text(name or file), classname=xml_text(folder), time=outcome.seconds)
         kinds = {"failed": Failure, "broken": Error, "skipped": Skipped, "xfailed": Skipped}
         if outcome.status in kinds:
-            result = kinds[outcome.status](_xml(outcome.message), _xml(outcome.kind))
-            result.text = _xml(outcome.text)
+            result = kinds[outcome.status](xml_text(outcome.message), xml_text(outcome.kind))
+            result.text = xml_text(outcome.text)
             case.result = [result]
         if outcome.sections:
-            case.system_out = "\n".join(_xml(f"--- {title} ---\n{text}") for title, text in outcome.sections)
+            case.system_out = "\n".join(xml_text(f"--- {title} ---\n{text}") for title, text in outcome.sections)
         suite.append(case)  # type: ignore[no-untyped-call] # add_testcase() counts all of them each time
     suite.update_statistics()  # type: ignore[no-untyped-call] # a suite of no tests has counts as well
     document = JUnitXml()

@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     from harness.engine.driver import Driver
     from harness.engine.known import Known
     from harness.engine.plan import ServicePlan
+    from harness.images.fingerprint import Found
     from harness.keeper.client import EnvironmentId, KeeperToBe
-    from harness.keeper.messages import Explained, ServiceFacts
+    from harness.keeper.messages import Event, Explained, ServiceFacts
     from harness.ownership.ledger import LedgerRecord
     from harness.readiness import Asker
     from harness.relay import Relay
@@ -84,7 +85,9 @@ class Environment:
         self.inside: Future[Known] = Future()
         # What passes on connections to services, where their engine is on another machine.
         self.relay: Relay | None = None
+        self.images: dict[str, Found] = {}  # name -> what this run has built or found built
         self.resets: dict[str, Resetting] = {}  # stack -> what brings back the seeded state of its services
+        self._diverted: dict[str, Callable[[Event | None], None]] = {}  # stack -> who hears of it instead of ``lives``
         self._lock = threading.Lock()
         self._client: APIClient | None = None
         self._keeper_lost = False
@@ -94,14 +97,24 @@ class Environment:
         self.is_worker = bool(share and share.pid != os.getpid())
         procs.end_with_parent(os.environ)
         sponsor = (share.pid, share.start) if share else None
-        self.link = KeeperLink(
-            where.socket, lease=True, sponsor=sponsor, on_event=self.lives.hear, on_lost=self._on_lost
-        )
+        self.link = KeeperLink(where.socket, lease=True, sponsor=sponsor, on_event=self._hear, on_lost=self._on_lost)
         self.lives.engine_lost = self.lives.engine_lost or bool(self.link.facts["engine_lost"])
 
     def _on_lost(self) -> None:
         self._keeper_lost = True
         self.news.notify()
+        for hear in list(self._diverted.values()):
+            hear(None)
+
+    def _hear(self, message: Event) -> None:
+        (self._diverted.get(message.get("stack", "")) or self.lives.hear)(message)
+
+    def divert(self, stack: str, hear: Callable[[Event | None], None] | None) -> None:
+        """Have one hear of a stack's services in place of ``lives``, until None does; told None, the keeper is gone."""
+        if hear:
+            self._diverted[stack] = hear
+        else:
+            self._diverted.pop(stack, None)
 
     def driver_of(self, service: ServicePlan | Known) -> Driver:
         """Return the driver of a service in it."""

@@ -1,4 +1,4 @@
-"""JSON schemas of what users write, made from the same models that check it."""
+"""JSON schemas of what users write and read, made from the same values that check and write it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from harness.config.options import OPTIONS
 from harness.config.pins import PIN_KEYS
 from harness.config.subjects import BUILD_KEYS, KINDS, SUBJECT_KEYS
 from harness.errors import ConfigError, nearest
+from harness.reporting.interop.schema import report_schema
 from harness.stack.model import ServiceSettings, StackSettings
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -23,8 +24,12 @@ _TYPES: dict[type, dict[str, Any]] = {
 
 
 def schemas() -> dict[str, str]:
-    """Return name -> JSON schema: ``x-harness`` (for whole Compose files), and ``tool-harness``."""
-    return {"x-harness": _text(_compose()), "tool-harness": _text(_table())}
+    """Return name -> JSON schema: ``x-harness`` (whole Compose files), ``tool-harness``, ``interop-report``."""
+    return {
+        "x-harness": _text(_compose()),
+        "tool-harness": _text(_table()),
+        "interop-report": _text(report_schema(DIALECT)),
+    }
 
 
 def schema(name: str) -> str:

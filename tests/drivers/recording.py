@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from harness.engine import ServicePlan, StackPlan
 from harness.engine.layout import endpoints
 from harness.engine.local import planned_seeds
-from harness.errors import BrokenStack
+from harness.errors import BrokenStack, ConfigError
 from harness.procs import Finished
 from harness.readiness import Target
 
@@ -84,6 +84,10 @@ class Recorder:
     def host(self, plan: ServicePlan, _: Service, around: Around) -> RecordedHost:
         """Return what notes the calls for one service."""
         return RecordedHost(self, plan, around)
+
+    def cells(self, _: object) -> NoReturn:
+        """There is no place for cells."""
+        raise ConfigError("no cells here")
 
     def act(self, known: Known, act: str, grace: float, place: Place) -> ServiceFacts:
         """Say that it was done."""

@@ -184,7 +184,7 @@ def test_without_a_cache_folder_all_is_read(tmp_path: Path) -> None:
 
 def held(**files: str) -> Held:
     """Return what a folder with these files holds."""
-    return Held(digest(str(sorted(files.items()))), files)
+    return Held(digest(str(sorted(files.items()))), list_files=lambda: files)
 
 
 BEFORE = Ingredients(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from harness.engine.attach import plan as attach
 from harness.engine.known import Known
 from harness.engine.layout import Local
+from harness.errors import ConfigError
 from harness.readiness import Target
 
 if TYPE_CHECKING:
@@ -51,6 +52,10 @@ class Attach:
     def host(self, plan: ServicePlan, _: object, __: object) -> _Host:
         """Return what knows where a service is."""
         return _Host(plan)
+
+    def cells(self, _: object) -> NoReturn:
+        """Nothing can be started where everything is somebody else's. Raises ConfigError."""
+        raise ConfigError("A matrix needs an engine that starts its implementations: compose or embedded, not attach")
 
     def act(self, known: Known, act: str, _: float, __: object) -> ServiceFacts:
         """Raise Unsupported."""

@@ -6,7 +6,7 @@ import os
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from harness.daemon import AUTO_BUDGET, ask, connect, rootless
 from harness.engine.compose import hands, log_drivers
@@ -120,6 +120,10 @@ class Compose:
         """Return what waits for a container."""
         # Podman has systemd run checks, which there may not be.
         return ContainerHost(plan, service, around, 0.0 if self._is_podman else QUICK)
+
+    def cells(self, _: Place) -> NoReturn:
+        """Not yet. Raises ConfigError."""
+        raise ConfigError("A matrix cannot be run on the compose engine yet")
 
     def act(self, known: Known, act: str, grace: float, place: Place) -> ServiceFacts:
         """Have the keeper act on it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,7 +131,7 @@ def _contexts(recipe: Recipe, environ: Mapping[str, str], doubts: list[str]) -> 
             # A context of another name has no list of its own that Compose would read.
             found[name] = look(folder, _ignored(recipe, folder), environ, besides=_besides(recipe, folder, name))
         elif _COMMIT.search(place):
-            found[name] = Held(digest(place), {place: "commit"})
+            found[name] = Held(digest(place), list_files=partial(dict, {place: "commit"}))
         else:
             doubts.append(f"{place or 'its context'} is no folder on this machine")
     return found

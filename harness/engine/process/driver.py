@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from harness.engine.known import Known
     from harness.engine.layout import Layout
     from harness.engine.plan import Endpoint, Image, ServicePlan, StackPlan
+    from harness.engine.process.cells import ProcessSites
     from harness.keeper.messages import ServiceFacts
     from harness.stack import Service, Tree
 
@@ -51,6 +52,12 @@ class Embedded:
         """Return what starts a process."""
         assert isinstance(plan, ProcessPlan)  # this engine's own, or ``is_local``
         return ProcessHost(plan, service, around)
+
+    def cells(self, place: Place) -> ProcessSites:
+        """Return where cells take place as processes."""
+        from harness.engine.process.cells import ProcessSites  # noqa: PLC0415 - only a matrix needs it
+
+        return ProcessSites(place)
 
     def act(self, known: Known, act: str, grace: float, place: Place) -> ServiceFacts:
         """Have the keeper act on it."""

@@ -213,7 +213,7 @@ class _Live:
     def _carry_out(self, order: machine.Order, site: Site) -> None:
         match order:
             case machine.Start(role):
-                self._try(lambda: site.start(role), None, role)
+                self._start_role(site, role)
             case machine.Tell(role, line):
                 self._try(lambda: site.tell(role, line), None, role)
             case machine.Terminate(roles):
@@ -226,6 +226,12 @@ class _Live:
                 self._own.append(self._probed(implementation, role))
             case machine.Finish():
                 pass
+
+    def _start_role(self, site: Site, role: str) -> None:
+        try:
+            site.start(role)
+        except (HarnessError, OSError) as error:
+            self._own.append(machine.Refused(role, _sentence(error)))
 
     def _try(self, act: Callable[[], object], then: machine.Happening | None, role: str) -> None:
         """Do something on the site; that it could not be done is something that happened, too."""

@@ -49,7 +49,7 @@ def _part(
 ) -> Part:
     image = images.get(role.image, role.image) if role.image else images.get(implementation.name, "")
     is_local = not image or image.startswith(LOCAL_TREE)
-    resources = implementation.resources
+    resources = implementation.resources  # its processor time is a guess for packing cells, and no limit
     return Part(
         role.name,
         implementation.name,
@@ -57,8 +57,7 @@ def _part(
         {**implementation.env, **env, "INTEROP_ROLE": role.name},
         "" if is_local else image,
         implementation.folder if is_local else None,
-        resources.cpu if resources else 0.0,
-        resources.memory if resources else 0,
+        memory=resources.memory if resources else 0,
     )
 
 

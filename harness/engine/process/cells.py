@@ -1,0 +1,216 @@
+"""Cells of an interoperability matrix as local processes: each role is a service of a stack that is the cell's own.
+
+The keeper starts, signals and ends them, and whatever they fork. What they write and what they are told goes by named
+pipes between them and this process, so it is heard at once and costs the keeper nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import os
+import shutil
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from harness.engine.local import inherited
+from harness.engine.streams import Ears, PipeEnd, Stream
+from harness.errors import BrokenStack, HarnessError
+from harness.keeper.messages import Acquire, AskMounts, End, Lease, Release, Start
+from harness.matrix.site import Collected, Heard
+from harness.ownership.removal import WORK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+    from pathlib import Path
+
+    from harness.engine.driver import Place
+    from harness.keeper.messages import Event, Spec
+    from harness.matrix.site import Part
+
+SHARED, LOGS = "/shared", "/logs"
+CELLS = "cells"
+MOST_ADDRESSES = 250  # of an environment's network
+REMOVAL_BUDGET = 60.0
+
+
+class ProcessSites:
+    """Places of cells in one environment."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.environ = inherited(place.settings.environ)
+        self._numbers = itertools.count()
+        self._free: deque[str] = deque()
+        self._made = 0
+        self._lock = threading.Lock()
+        self._mounts: bool | None = None
+
+    @property
+    def mounts(self) -> bool:
+        """Whether this user may give each role mounts of its own."""
+        with self._lock:
+            if self._mounts is None:
+                self._mounts = self.place.link.ask(AskMounts())["allowed"]
+            return self._mounts
+
+    def site(self, cell: str, folder: Path, hear: Callable[[Heard], None]) -> ProcessSite:
+        """Return a place for a cell; nothing is made yet."""
+        name = hashlib.sha256(f"{cell} {next(self._numbers)}".encode()).hexdigest()[:12]
+        return ProcessSite(self, f"cell-{name}", folder, hear)
+
+    def take_addresses(self, count: int) -> list[str]:
+        """Lease addresses, the ones that were given back the longest ago first. Raises BrokenStack."""
+        with self._lock:
+            if missing := count - len(self._free):
+                names = [f"cells/{self._made + number}" for number in range(missing)] if missing > 0 else []
+                if self._made + len(names) > MOST_ADDRESSES:
+                    raise BrokenStack(f"All {MOST_ADDRESSES} addresses of this environment are in use by cells")
+                if names:
+                    self._free.extend(self.place.link.ask(Lease(names, []))["addresses"].values())
+                    self._made += len(names)
+            return [self._free.popleft() for _ in range(count)]
+
+    def give_back(self, addresses: Collection[str]) -> None:
+        """Give addresses back."""
+        with self._lock:
+            self._free.extend(addresses)
+
+
+class ProcessSite:
+    """The place of one cell; see ``harness.matrix.site``."""
+
+    def __init__(self, sites: ProcessSites, stack: str, folder: Path, hear: Callable[[Heard], None]) -> None:
+        self._sites, self._stack, self._folder, self._hear = sites, stack, folder, hear
+        self._place = sites.place
+        self._work = sites.place.folder / WORK / CELLS / stack
+        self._parts: dict[str, Part] = {}
+        self._addresses: dict[str, str] = {}
+        self._ears: Ears | None = None
+        self._cpu: dict[str, float] = {}
+        self._is_held = False
+
+    def create(self, parts: Collection[Part]) -> None:
+        """Take the cell's stack, addresses and folders; each role is then started by itself. Raises HarnessError."""
+        self._parts = {part.role: part for part in parts}
+        self._ears = Ears(self._stack, self._hear)
+        try:
+            for folder in (self._work / "shared", *(self._logs_of(role) for role in self._parts)):
+                folder.mkdir(parents=True, exist_ok=True)
+            for role in self._parts:
+                self._ears.log(role, self._folder / f"{role}.log", is_error=False)
+                self._ears.log(role, self._folder / f"{role}.err.log", is_error=True)
+        except OSError as error:
+            raise BrokenStack(f"{error.filename or self._folder} cannot be written: {error.strerror}") from error
+        self._addresses = dict(zip(self._parts, self._sites.take_addresses(len(self._parts)), strict=True))
+        self._place.divert(self._stack, self._told)
+        self._place.link.ask(Acquire(self._stack, []))
+        self._is_held = True
+
+    def start(self, role: str) -> None:
+        """Start a role. Raises HarnessError."""
+        with contextlib.ExitStack() as failed:
+            output, errors = (self._reader(role, name, failed) for name in ("out", "err"))
+            writer = self._pipe(role, "in")
+            held = os.open(writer, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)  # else it would read its end at once
+            try:
+                self._place.link.ask(Start(self._stack, role, self._spec(role)))
+                to_role = PipeEnd(os.open(writer, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+            finally:
+                os.close(held)
+            failed.pop_all()
+        ears = self._heard()
+        ears.add(Stream(role, output, lambda data: ((False, data),)))
+        ears.add(Stream(role, errors, lambda data: ((True, data),)))
+        ears.add(Stream(role, to_role, takes=True))
+
+    def tell(self, role: str, line: bytes) -> None:
+        """Write to a role's standard input."""
+        self._heard().send(role, line)
+
+    def terminate(self, roles: Collection[str]) -> None:
+        """Ask roles to end. Raises HarnessError."""
+        self._place.link.ask(End(self._stack, list(roles)))
+
+    def kill(self, roles: Collection[str]) -> None:
+        """End roles, and whatever they forked. Raises HarnessError."""
+        self._place.link.ask(End(self._stack, list(roles), kill=True), timeout=REMOVAL_BUDGET)
+
+    def collect(self) -> Collected:
+        """Return what is known of the cell; what roles left in /logs is in its folder already."""
+        return Collected(cpu=sum(self._cpu.values()))
+
+    def remove(self) -> tuple[str, ...]:
+        """Remove all that was made; return what could not be, in words."""
+        left: list[str] = []
+        try:
+            if self._is_held:
+                self._is_held = False
+                left += self._place.link.ask(Release(self._stack), timeout=REMOVAL_BUDGET)["left"]
+        except HarnessError as error:
+            left += [] if self._place.link.lost else [error.summary]  # whoever finds its keeper gone removes it all
+        self._place.divert(self._stack, None)
+        if self._ears:
+            self._ears.close()
+        shutil.rmtree(self._work, ignore_errors=True)
+        if self._work.exists():
+            left.append(f"folder {self._work}")
+        self._sites.give_back(self._addresses.values())
+        self._addresses = {}
+        return tuple(left)
+
+    # -- details ------------------------------------------------------------------------------------------------
+
+    def _heard(self) -> Ears:
+        if self._ears is None:
+            raise BrokenStack(f"{self._stack} was not created")
+        return self._ears
+
+    def _logs_of(self, role: str) -> Path:
+        return self._folder / "logs" / role
+
+    def _pipe(self, role: str, name: str) -> Path:
+        path = self._work / f"{role}.{name}"
+        os.mkfifo(path, 0o600)
+        return path
+
+    def _reader(self, role: str, name: str, failed: contextlib.ExitStack) -> PipeEnd:
+        end = PipeEnd(os.open(self._pipe(role, name), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+        failed.callback(end.close)
+        return end
+
+    def _spec(self, role: str) -> Spec:
+        part, mounts = self._parts[role], self._sites.mounts
+        shared, logs = self._work / "shared", self._logs_of(role)
+        peers = " ".join(f"{name}={address}" for name, address in self._addresses.items())
+        spec: Spec = {
+            "argv": list(part.argv),
+            "env": {
+                **self._sites.environ,
+                **part.env,
+                "INTEROP_PEERS": peers,
+                "INTEROP_SHARED": SHARED if mounts else str(shared),
+                "INTEROP_LOGS": LOGS if mounts else str(logs),
+            },
+            "cwd": str(part.cwd or self._work),
+            "grace": 0.0,
+            "stop": [],
+            "signal": 15,
+            "hold": False,
+            "streams": [str(self._work / f"{role}.{name}") for name in ("in", "out", "err")],
+        }
+        if mounts:
+            spec["mounts"] = {SHARED: str(shared), LOGS: str(logs)}
+        return spec
+
+    def _told(self, event: Event | None) -> None:
+        """Hear from the keeper that a role has ended, or that there is no keeper any more."""
+        if event is None:
+            self._heard().tell(Heard("", "lost", why="the keeper is gone"))
+        elif event["event"] == "exit":
+            self._cpu[event["service"]] = event.get("cpu", 0.0)
+            heard = Heard(event["service"], "exited", code=event["exit_code"] or 0, at=time.time())
+            self._heard().ended(heard)
