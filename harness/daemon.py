@@ -239,7 +239,7 @@ class Api:
         Args:
             method: as in HTTP.
             path: as in the Engine API, without a version.
-            body: what JSON can be made of, None for nothing.
+            body: what JSON can be made of, bytes that are an archive, None for nothing.
             within: seconds for the answer.
 
         Raises:
@@ -290,6 +290,46 @@ class Api:
             if refusal:
                 raise BrokenStack(f"the engine refused: {refusal}")
             yield answer
+
+
+def hijack(daemon: Daemon, path: str, *, within: float) -> socket.socket:
+    """Ask for a connection in both directions, such as to a container's streams; return it, not blocking.
+
+    Raises as ``Api.request`` does.
+    """
+    scheme, _, rest = daemon.host.partition("://")
+    words = (
+        f"POST {path} HTTP/1.1",
+        "Host: docker",
+        "Content-Length: 0",
+        "Connection: Upgrade",
+        "Upgrade: tcp",
+        "",
+        "",
+    )
+    with _told(daemon, within), contextlib.ExitStack() as failed:
+        connection = _connection(daemon, scheme, rest, within)
+        failed.callback(connection.close)
+        if connection.sock is None:
+            connection.connect()
+        held: socket.socket = connection.sock
+        held.sendall("\r\n".join(words).encode())
+        _read_switch(held)
+        held.settimeout(0)
+        failed.pop_all()
+    return held
+
+
+def _read_switch(held: socket.socket) -> None:
+    """Read the head of an answer after which a connection is somebody's own. Raises BrokenStack and OSError."""
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):  # and no byte more
+        byte = held.recv(1)
+        if not byte:
+            raise ConnectionError("it hung up")
+        head += byte
+    if int(head.split(None, 2)[1]) >= REFUSED:
+        raise BrokenStack(f"the engine refused: {held.recv(1 << 12).decode(errors='replace').strip()}")
 
 
 def reach(daemon: Daemon, *, within: float) -> Api:
@@ -351,9 +391,11 @@ def _asked(
         raise ConfigError(
             f"Docker engine {daemon.host} ({daemon.origin}): {scheme} endpoints are not supported; unix and tcp are"
         )
-    headers = {"Host": "docker"} | ({"Content-Type": "application/json"} if body is not None else {})
+    kind = "application/x-tar" if isinstance(body, bytes) else "application/json"
+    headers = {"Host": "docker"} | ({"Content-Type": kind} if body is not None else {})
+    content = body if isinstance(body, bytes) else json.dumps(body) if body is not None else None
     with contextlib.closing(_connection(daemon, scheme, rest, within)) as connection:
-        connection.request(method, path, json.dumps(body) if body is not None else None, headers)
+        connection.request(method, path, content, headers)
         held = connection.sock  # an answer without a length takes it over
         with connection.getresponse() as answer:
             if later != 0:

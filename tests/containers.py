@@ -72,6 +72,11 @@ def actor_image(client: APIClient) -> str:
     return tag
 
 
+def image_id(dock: Dock) -> str:
+    """Return the id of the actor's image, in which there is Python."""
+    return str(dock.client.inspect_image(dock.image)["Id"])
+
+
 def pytest_image(client: APIClient, image: str) -> str:
     """Return the image of the actor with pytest in it, built when the engine does not have it."""
     content = {"Dockerfile": PYTEST_DOCKERFILE.format(image=image).encode(), "pytest": PYTEST_PROGRAM.encode()}

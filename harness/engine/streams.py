@@ -22,61 +22,13 @@ from harness.matrix.site import Heard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from pathlib import Path
 
     Split = Callable[[bytes], Iterable[tuple[bool, bytes]]]
 
 AT_ONCE = 1 << 18
 MOST_PENDING = 1 << 18  # bytes that a role has not read of what it was told; what is more is dropped
-HEAD = TAIL = 4 << 20  # bytes of a log that are kept of its beginning and of its end
-DAEMON_GRACE = 0.2  # seconds in which what a role has left behind may hold its streams open
+DAEMON_GRACE = 0.2  # seconds in which what a process has left behind may hold its streams open
 JOIN_BUDGET = 5.0
-
-
-class Log:
-    """What a role has written to one stream, as a file: all of it, or its beginning and its end where that is much.
-
-    Raises:
-        OSError: the file cannot be made.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("wb", buffering=0)
-        self._room = HEAD
-        self._tail: deque[bytes] = deque()
-        self._kept = self._left_out = 0
-        self.failed = ""
-
-    def write(self, data: bytes) -> None:
-        """Take what was written. A disk that is full is no error, but ``failed`` tells of it."""
-        if self._room:
-            head, data = data[: self._room], data[self._room :]
-            self._room -= len(head)
-            self._put(head)
-        if data:
-            self._tail.append(data)
-            self._kept += len(data)
-            while self._kept - len(self._tail[0]) >= TAIL:
-                gone = len(self._tail.popleft())
-                self._kept -= gone
-                self._left_out += gone
-
-    def close(self) -> None:
-        """Write what was kept of the end; no more can be written. Safe to call twice."""
-        if self._file.closed:
-            return
-        if self._left_out:
-            self._put(b"\n... harness: %d bytes of this log are left out here ...\n" % self._left_out)
-        for data in self._tail:
-            self._put(data)
-        self._tail.clear()
-        self._file.close()
-
-    def _put(self, data: bytes) -> None:
-        try:
-            self._file.write(data)
-        except OSError as error:
-            self.failed = error.strerror or str(error)
 
 
 class End(Protocol):
@@ -156,9 +108,9 @@ class Stream:
 
 
 class _Ending:
-    def __init__(self, heard: Heard) -> None:
+    def __init__(self, heard: Heard, grace: float) -> None:
         self.heard = heard
-        self.deadline = Deadline.after(DAEMON_GRACE)
+        self.deadline = Deadline.after(grace)
 
 
 class Ears:
@@ -167,11 +119,11 @@ class Ears:
     Args:
         name: of the thread.
         hear: told of each piece of output, and of each end after all output of it.
+        grace: seconds in which the streams of a role that has ended are waited for.
     """
 
-    def __init__(self, name: str, hear: Callable[[Heard], None]) -> None:
-        self._hear = hear
-        self._logs: dict[tuple[str, bool], Log] = {}
+    def __init__(self, name: str, hear: Callable[[Heard], None], grace: float = DAEMON_GRACE) -> None:
+        self._hear, self._grace = hear, grace
         self._streams: list[Stream] = []
         self._endings: dict[str, _Ending] = {}
         self._selector = selectors.DefaultSelector()
@@ -184,10 +136,6 @@ class Ears:
         self._thread.start()
 
     # -- from any thread ----------------------------------------------------------------------------------------
-
-    def log(self, role: str, path: Path, *, is_error: bool) -> None:
-        """Keep what a role writes to one of its streams in a file. Raises OSError."""
-        self._logs[role, is_error] = Log(path)
 
     def add(self, stream: Stream) -> None:
         """Hear a stream from now on; it is closed in the end."""
@@ -234,8 +182,6 @@ class Ears:
         with self._closed:
             for stream in self._streams:
                 self._close(stream)
-            for log in self._logs.values():
-                log.close()
             self._selector.close()
             os.close(self._wake)
             self._wake = -1
@@ -280,8 +226,6 @@ class Ears:
             stream.owed -= len(data)
         at = time.time()
         for is_error, piece in stream.split(data) if stream.split else ():
-            if log := self._logs.get((stream.role, is_error)):
-                log.write(piece)
             self._say(Heard(stream.role, "output", piece, is_error=is_error, at=at))
 
     def _say(self, heard: Heard) -> None:
@@ -308,7 +252,7 @@ class Ears:
         self._follow(stream)
 
     def _take_end(self, heard: Heard) -> None:
-        self._endings[heard.role] = _Ending(heard)
+        self._endings[heard.role] = _Ending(heard, self._grace)
         for stream in self._streams:
             if stream.role == heard.role and not stream.is_over:
                 with contextlib.suppress(OSError):
@@ -325,9 +269,6 @@ class Ears:
             if stream.role == role:
                 self._close(stream)
         self._streams = [stream for stream in self._streams if stream.role != role]
-        for (owner, _), log in self._logs.items():
-            if owner == role:
-                log.close()
         self._say(ending.heard)
 
     def _close(self, stream: Stream) -> None:

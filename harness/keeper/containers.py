@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness import clock
+from harness.daemon import query
 from harness.errors import BrokenStack, HarnessError
 from harness.keeper import hooks
 from harness.keeper.calls import Calls
@@ -45,7 +46,7 @@ class Engine:
         self._calls = Calls(daemon, claim)
         self._range = range_
         self._say = say
-        self._starts: dict[str, set[asyncio.Task[None]]] = {}
+        self._starts: dict[str, set[asyncio.Task[Any]]] = {}
         self._hooks: dict[str, set[asyncio.Task[None]]] = {}
         self.watch = Watch(self._calls, tell, say)
         self.containers = self.watch.containers
@@ -71,6 +72,49 @@ class Engine:
     async def make_network(self, name: str, labels: dict[str, str]) -> Network:
         """Make a network in a free /24 of the range. Raises HarnessError as ``networks.make_network`` does."""
         return await asyncio.to_thread(make_network, self._calls.api, name, self._range, self._calls.claim, labels)
+
+    async def make_volume(self, name: str, labels: dict[str, str]) -> None:
+        """Make a volume. Raises HarnessError."""
+        labels = objects.sealed(labels, self._calls.claim.key, "volume", name)
+        await self._calls.ask("POST", "/volumes/create", {"Name": name, "Labels": labels})
+
+    async def create(self, name: str, wanted: dict[str, Any], labels: dict[str, str]) -> str:
+        """Create a container as the Engine API has it; return its id. Raises HarnessError."""
+        labels = objects.sealed(labels, self._calls.claim.key, "container", name)
+        path = f"/containers/create?{query(name=name)}"
+        made = await self._calls.ask("POST", path, {**wanted, "Labels": labels})
+        self.watch.own.add(made["Id"])
+        return str(made["Id"])
+
+    async def put(self, container: str, folder: str, archive: bytes) -> None:
+        """Unpack an archive in a container that was created. Raises HarnessError."""
+        await self._calls.ask("PUT", f"/containers/{container}/archive?{query(path=folder)}", archive)
+
+    async def start_cell(self, service: Container, container: str) -> None:
+        """Start a container of which somebody else hears the output. Raises HarnessError."""
+        task = self._calls.loop.create_task(self._calls.do(container, "start"))
+        self.begun(service.stack, task)
+        await task
+
+    def begun(self, stack: str, task: asyncio.Task[Any]) -> None:
+        """Have the removal of a stack wait for something that the engine was asked for."""
+        tasks = self._starts.setdefault(stack, set())
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    async def signal(self, containers: Collection[Container], *, kill: bool) -> None:
+        """Signal containers: TERM, or KILL and wait until that was told. Raises HarnessError."""
+        running = [service for service in containers if service.running]
+        for service in running:
+            service.expected = True
+        number = "KILL" if kill else "TERM"
+        answers = await asyncio.gather(
+            *(self._calls.do(service.container, "kill", signal=number) for service in running), return_exceptions=True
+        )
+        if kill:
+            await self._until(lambda: not any(service.running for service in running))
+        elif refused := [no for no, service in zip(answers, running, strict=True) if no and service.running]:
+            raise refused[0]
 
     async def connect_to(self, network: Network, container: str, aliases: list[str]) -> None:
         """Let a container join another network under the names ``aliases``."""
@@ -192,7 +236,7 @@ class Engine:
 
     async def log_complete(self, service: Container) -> None:
         """Wait until the output of a container that has ended is in its file."""
-        if service.starts and not service.running:
+        if service.log and service.starts and not service.running:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(service.followed.wait(), LOG_BUDGET)
 

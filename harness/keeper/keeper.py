@@ -16,6 +16,7 @@ from harness import clock, procs
 from harness.daemon import Daemon
 from harness.errors import HarnessError
 from harness.keeper.addresses import Leases
+from harness.keeper.cells import Cells
 from harness.keeper.clients import Clients
 from harness.keeper.containers import Engine
 from harness.keeper.holds import State
@@ -61,6 +62,7 @@ class Keeper:
         self.ttl = 0.0
         self.left: list[str] = []
         self.engine: Engine | None = None
+        self.cells: Cells | None = None
         self.intents = Intents(ledger)
         self.logs = Logs(self.folder / "services", self.finished)
         self.stacks = Stacks(self.remove)
@@ -78,6 +80,7 @@ class Keeper:
         loop.add_signal_handler(signal.SIGTERM, self._terminated)
         if self.header["daemon"]:
             self.engine = Engine(Daemon(**self.header["daemon"]), self.claim, self.header["networks"], self._tell, say)
+            self.cells = Cells(self.env, self.engine, self.networks, self.intents, self.labels)
             if self.networks.awaited:
                 self.intents.intend("network", name=self.networks.first)
         listening = await server.listen(listener)
@@ -176,6 +179,8 @@ class Keeper:
             if engine:
                 await engine.log_complete(container)
                 engine.containers.pop(container.id, None)
+        if self.cells and not left:
+            await self.cells.give_back(stack.name)
         self.networks.forget(stack.name)
         self.addresses.fix(stack.name, [])
         left += procs.described(self.processes.left_of(services))

@@ -420,6 +420,23 @@ class End(Request[None]):
     kill: bool = False
 
 
+class CreateCell(Request[dict[str, str]]):
+    """Make a container for each role of a cell, as the Engine API has them, and start none; the answer is their ids."""
+
+    do = "create_cell"
+    stack: str
+    roles: dict[str, dict[str, Any]]
+
+
+class StartRole(Request[None]):
+    """Start a container that ``create_cell`` has made; whoever asks is attached to it."""
+
+    do = "start_role"
+    stack: str
+    service: str
+    container: str
+
+
 class AskMounts(Request[dict[str, bool]]):
     """Ask whether a process may have ``mounts`` of its own here."""
 

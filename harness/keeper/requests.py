@@ -193,6 +193,8 @@ class ServiceRequests:
             messages.Act: self._act,
             messages.End: self._end,
             messages.AskMounts: self._mounts,
+            messages.CreateCell: self._create_cell,
+            messages.StartRole: self._start_role,
         }
 
     async def _start(self, _: Connection, request: messages.Start) -> messages.ServiceFacts:
@@ -200,7 +202,25 @@ class ServiceRequests:
         log = "" if request.spec.get("streams") else self._logs.path_of(request.stack, request.service)
         return self._processes.start(request.stack, request.service, request.spec, log).facts()
 
+    async def _create_cell(self, _: Connection, request: messages.CreateCell) -> dict[str, str]:
+        self._stacks.refuse_what_goes(request.stack, "it was not created")
+        engine, cells, holds = self._keeper.containers(), self._keeper.cells, self._stacks.holds
+        assert cells is not None  # it is there where an engine is
+        making = asyncio.ensure_future(
+            cells.create(request.stack, request.roles, lambda: holds.is_needed(request.stack))
+        )
+        engine.begun(request.stack, making)
+        return await making
+
+    async def _start_role(self, _: Connection, request: messages.StartRole) -> None:
+        self._stacks.refuse_what_goes(request.stack, f"{request.service!r} was not started")
+        engine = self._keeper.containers()
+        await engine.start_cell(engine.containers[f"{request.stack}/{request.service}"], request.container)
+
     async def _end(self, _: Connection, request: messages.End) -> None:
+        if engine := self._keeper.engine:
+            containers = [engine.containers.get(f"{request.stack}/{name}") for name in request.services]
+            await engine.signal([service for service in containers if service], kill=request.kill)
         processes = [process for process in self._processes.of_stack(request.stack) if process.name in request.services]
         if request.kill:
             await self._processes.stop(dict.fromkeys(processes, 0.0))

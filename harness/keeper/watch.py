@@ -304,19 +304,22 @@ class Watch:
         service.pre_stop = ""
         service.starts += 1
         service.began = service.seen / NANO  # which the engine has told
+        if service.log:  # else whoever has created it hears what it writes
+            self._follow_from(service, container, attached, service.log_from if same else 0.0)
+        self._say(f"{service.id}: container {container[:12]} started")
+        self._tell("started", service)
+
+    def _follow_from(self, service: Container, container: str, attached: Output | None, since: float) -> None:
         path = Path(service.log)
         path.touch()
         service.log_start = path.stat().st_size
         service.followed = asyncio.Event()
-        since = service.log_from if same else 0.0
         threading.Thread(
             target=self._follow,
             args=(container, since, attached, path, service.followed),
             name=f"log-{service.name}",
             daemon=True,
         ).start()
-        self._say(f"{service.id}: container {container[:12]} started")
-        self._tell("started", service)
 
     def hook_failed(self, service: Container, reason: str) -> None:
         """Tell that what was to run before a container's end did not run, or failed."""

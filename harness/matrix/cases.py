@@ -117,9 +117,7 @@ def doubles(cases: Mapping[str, str]) -> list[str]:
     for file, name in cases.items():
         other = first.setdefault(name.casefold(), file)
         if other != file:
-            problems.append(
-                f"{file}: test {name!r} is in {other} too (case does not count); a name of its own was needed"
-            )
+            problems.append(f"{file}: test {name!r} is in {other} too (case does not count); another name was needed")
     return problems
 
 
@@ -198,10 +196,11 @@ class _Header(Table):
                 continue
             table = Table(f"{self.where}: containers.{name}", data or {}, self.problems)
             notes += [f"{table.where}: key {key!r} means nothing here" for key in table.data if key not in _ROLE_KEYS]
+            before = len(self.problems)
             role = Role(name, table.words("command"), table.text("image"))
-            if name not in (WORKER, DRIVER) and not role.command and "command" not in {*table.data}:
+            if name not in (WORKER, DRIVER) and not table.has("command"):
                 table.wrong("command is missing; a role that is neither worker nor driver needs one")
-            elif "command" in table.data and not role.command and table.has("command"):
+            elif table.has("command") and not role.command and len(self.problems) == before:
                 table.wrong(f"command is {shown(table.data['command'])}, at least one word was needed")
             found[name] = role
         worker, driver = found.pop(WORKER, Role(WORKER)), found.pop(DRIVER, Role(DRIVER))

@@ -216,7 +216,7 @@ def read_manifest(file: Path, data: Mapping[str, Any], tests: Path, local: Path 
         _check_git(table, "repo", url, commit, needs_commit=False)
         source = Source("git", Path(table.text("folder", ".")), repository=url, commit=commit)
         found.append(Implementation(name, source, folder=file.parent))
-    if not found:
+    if not data:
         problems.append(f"{file}: has no implementation; {{NAME: {{'repo': URL}}}} was needed")
     problems += _alike([each.name for each in found], str(file))
     if problems:

@@ -107,6 +107,9 @@ class Environment:
             hear(None)
 
     def _hear(self, message: Event) -> None:
+        if message["event"] == "engine-lost":
+            for hear in list(self._diverted.values()):
+                hear(message)
         (self._diverted.get(message.get("stack", "")) or self.lives.hear)(message)
 
     def divert(self, stack: str, hear: Callable[[Event | None], None] | None) -> None:

@@ -6,7 +6,7 @@ import os
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from harness.daemon import AUTO_BUDGET, ask, connect, rootless
 from harness.engine.compose import hands, log_drivers
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.daemon import Daemon
+    from harness.engine.compose.cells import ContainerSites
     from harness.engine.driver import Around, Place
     from harness.engine.identity import Identity
     from harness.engine.known import Known
@@ -121,9 +122,11 @@ class Compose:
         # Podman has systemd run checks, which there may not be.
         return ContainerHost(plan, service, around, 0.0 if self._is_podman else QUICK)
 
-    def cells(self, _: Place) -> NoReturn:
-        """Not yet. Raises ConfigError."""
-        raise ConfigError("A matrix cannot be run on the compose engine yet")
+    def cells(self, place: Place) -> ContainerSites:
+        """Return where cells take place as containers."""
+        from harness.engine.compose.cells import ContainerSites  # noqa: PLC0415 - only a matrix needs it
+
+        return ContainerSites(place)
 
     def act(self, known: Known, act: str, grace: float, place: Place) -> ServiceFacts:
         """Have the keeper act on it."""

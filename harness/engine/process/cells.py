@@ -100,9 +100,6 @@ class ProcessSite:
         try:
             for folder in (self._work / "shared", *(self._logs_of(role) for role in self._parts)):
                 folder.mkdir(parents=True, exist_ok=True)
-            for role in self._parts:
-                self._ears.log(role, self._folder / f"{role}.log", is_error=False)
-                self._ears.log(role, self._folder / f"{role}.err.log", is_error=True)
         except OSError as error:
             raise BrokenStack(f"{error.filename or self._folder} cannot be written: {error.strerror}") from error
         self._addresses = dict(zip(self._parts, self._sites.take_addresses(len(self._parts)), strict=True))

@@ -14,6 +14,7 @@ from harness.matrix.verdicts import STATUSES, Verdict
 
 SCHEMA_VERSION = 1
 FILE = "report.json"
+_ENCODER = json.JSONEncoder(ensure_ascii=False)  # one for all cells: it takes longer to make than to use
 NOT_RUN = "not run"  # in counts and views, where there is no verdict
 
 
@@ -87,6 +88,13 @@ class CellReport:
     folder: str = ""
     evidence: tuple[str, ...] = ()
     pressed: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        facts = {key: dict(value) if isinstance(value, Mapping) else value for key, value in vars(self).items()}
+        facts["verdict"] = vars(self.verdict) if self.verdict else None
+        facts["expectation"] = vars(self.expectation)
+        return {**facts, "attempts": [vars(verdict) for verdict in self.attempts]}
 
     @property
     def status(self) -> str:
@@ -235,12 +243,13 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON values."""
-        return asdict(self)
+        cells = [cell.as_dict() for cell in self.cells]
+        return {**asdict(replace(self, cells=())), "cells": cells}
 
     def as_json(self) -> str:
         """Return what report.json has: a line for each cell, so that two of them can be compared by line."""
         facts = self.as_dict()
-        cells = ",\n".join(json.dumps(cell, ensure_ascii=False) for cell in facts.pop("cells"))
+        cells = ",\n".join(map(_ENCODER.encode, facts.pop("cells")))
         head = json.dumps({"schema_version": facts.pop("schema_version"), **facts}, indent=1, ensure_ascii=False)
         text = f'{head[:-2]},\n "cells": [\n{cells}\n]}}\n'
         return text.encode("utf-8", "replace").decode()  # half a surrogate pair is no text that a file could have

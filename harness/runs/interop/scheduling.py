@@ -21,7 +21,7 @@ from harness.matrix.verdicts import Result, Verdict
 from harness.runs.interop.pressure import observe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from harness.matrix.bounds import Bounds
     from harness.matrix.cells import Cell
@@ -90,6 +90,30 @@ class _Running:
     pressed: bool = False
 
 
+class _Batch:
+    """Results that are written to the journal together."""
+
+    def __init__(self, results: list[Result]) -> None:
+        self._results = results
+        self._call: clock.Aside[None] | None = None
+
+    def write(self, journal: Journal, wake: threading.Event) -> None:
+        """Begin to write them."""
+        records = [result.as_dict() for result in self._results]
+        self._call = clock.Aside(lambda: journal.add(*records), wake)
+
+    def is_over(self) -> bool:
+        """Return whether they are written, or kept by the journal; also where a signal came before that began."""
+        return self._call is None or self._call.is_over()
+
+    def taken(self) -> Iterator[Result]:
+        """Give each of them once, as far as they were to be written."""
+        if self._call:
+            self._call.result()
+        while self._call and self._results:
+            yield self._results.pop(0)
+
+
 class Scheduler:
     """Runs what a plan has for this shard, but for what is done.
 
@@ -117,6 +141,8 @@ class Scheduler:
         self._wake = threading.Event()
         self._running: dict[str, _Running] = {}
         self._postponed: dict[str, Result] = {}
+        self._fresh: list[Result] = []
+        self._batch: _Batch | None = None
         self._packing = Packing(plan.budgets, (), plan.busy)
         self._pressed, self._looked, self._began = "", 0.0, clock.now()
         self._seconds = 0.0
@@ -182,10 +208,11 @@ class Scheduler:
         for _ in clock.poll(clock.Deadline.after(FOREVER), wake=self._wake):
             for ended in [running for running in self._running.values() if running.call.is_over()]:
                 self._end(ended)
-            if self._stop.is_set() or not (self._running or self._packing.waiting):
+            if self._stop.is_set() or not (self._running or self._packing.waiting or self._fresh or self._batch):
                 return
             self._look()
             self._start()
+            self._note()
 
     def _look(self) -> None:
         """See whether the machine is short of something, and note it of all cells that run."""
@@ -218,22 +245,33 @@ class Scheduler:
         if before := self._postponed.get(cell.id):
             # What the machine's shortage did is told, but makes nothing flaky.
             result = replace(result, attempts=(before.verdict, *(result.attempts or (result.verdict,))), pressed=True)
-        self._add(replace(result, pressed=result.pressed or running.pressed))
+        self._fresh.append(replace(result, pressed=result.pressed or running.pressed))
 
-    def _add(self, result: Result) -> None:
-        self._journal.add(result.as_dict())
-        self._results[result.cell] = result
-        self._ran.append(result)
-        self._counts[result.verdict.status] += 1
-        self._ahead -= self._plan.seconds[result.cell]
-        self._tell(result)
+    def _note(self) -> None:
+        """Have the results that are new written to the journal, all at once, and tell those that are there by now.
+
+        A thread writes: a disk takes its time, in which cells end and start; and no signal can tear it from that.
+        """
+        if self._batch and self._batch.is_over():
+            for result in self._batch.taken():
+                self._results[result.cell] = result
+                self._ran.append(result)
+                self._counts[result.verdict.status] += 1
+                self._ahead -= self._plan.seconds[result.cell]
+                self._tell(result)
+            self._batch = None
+        if self._fresh and not self._batch:
+            fresh, self._fresh = self._fresh, []
+            self._batch = _Batch(fresh)
+            self._batch.write(self._journal, self._wake)
 
     def _end_running(self) -> None:
         """Wait until what runs has ended; what has a result keeps it."""
         for _ in clock.poll(clock.Deadline.after(GRACE), wake=self._wake):
             for running in [running for running in self._running.values() if running.call.is_over()]:
                 self._end(running)
-            if not self._running:
+            self._note()
+            if not (self._running or self._fresh or self._batch):
                 return
 
     def _tell(self, last: Result | None = None) -> None:

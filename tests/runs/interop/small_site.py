@@ -115,6 +115,8 @@ class SmallSite:
 class SmallSites:
     """Gives small sites; what they are to refuse is said by a word such as ``create``."""
 
+    mounts = False
+
     def __init__(self, **refusal: HarnessError) -> None:
         self._refusal = refusal
         self.made: list[SmallSite] = []

@@ -1,0 +1,229 @@
+"""Cells of an interoperability matrix as containers: each role is a service of a stack that is the cell's own.
+
+The keeper has the engine create, start, signal and remove them. This process is attached to their streams, from before
+they start; nothing of it goes by way of the engine's logs, so a flood fills no disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import tarfile
+import time
+from typing import TYPE_CHECKING, Any
+
+from harness.clock import Deadline
+from harness.daemon import Api, hijack, query
+from harness.engine.compose.unpacking import Bounds, Chunks, unpack
+from harness.engine.streams import Ears, Stream
+from harness.errors import BrokenStack, HarnessError
+from harness.keeper.messages import Acquire, CreateCell, End, Release, StartRole
+from harness.matrix.site import Collected, Heard
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Collection, Iterator
+    from http.client import HTTPResponse
+    from pathlib import Path
+
+    from harness.daemon import Daemon
+    from harness.engine.driver import Place
+    from harness.keeper.messages import Event
+    from harness.matrix.site import Part
+
+SHARED, LOGS = "/shared", "/logs"
+CREATE_BUDGET = START_BUDGET = REMOVAL_BUDGET = 60.0
+ATTACH_BUDGET, COPY_BUDGET = 10.0, 20.0
+STREAM_GRACE = 5.0  # seconds in which a container's last output comes after its end, however busy its engine is
+FRAME, STDERR = 8, 2  # "Attach to a container", stream format: stream, three zeros, length as 32 bits
+MOST_LOGS = Bounds(64 << 20, 10_000)
+AT_ONCE = 1 << 18
+
+
+class ContainerSites:
+    """Places of cells in one environment."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.mounts = True
+        self._numbers = itertools.count()
+
+    def site(self, cell: str, folder: Path, hear: Callable[[Heard], None]) -> ContainerSite:
+        """Return a place for a cell; nothing is made yet."""
+        name = hashlib.sha256(f"{cell} {next(self._numbers)}".encode()).hexdigest()[:12]
+        return ContainerSite(self.place, f"cell-{name}", folder, hear)
+
+
+class ContainerSite:
+    """The place of one cell; see ``harness.matrix.site``."""
+
+    def __init__(self, place: Place, stack: str, folder: Path, hear: Callable[[Heard], None]) -> None:
+        assert place.daemon is not None  # this engine has one
+        self._place, self._stack, self._folder, self._hear = place, stack, folder, hear
+        self._daemon: Daemon = place.daemon
+        self._containers: dict[str, str] = {}
+        self._started: set[str] = set()
+        self._ears: Ears | None = None
+        self._is_held = False
+
+    def create(self, parts: Collection[Part]) -> None:
+        """Have all roles' containers created, with their network and /shared. Raises HarnessError."""
+        if bare := [part.implementation for part in parts if not part.image]:
+            raise BrokenStack(f"Implementation {bare[0]!r} has no image, which the compose engine needs")
+        self._ears = Ears(self._stack, self._hear, STREAM_GRACE)
+        self._place.divert(self._stack, self._told)
+        self._place.link.ask(Acquire(self._stack, []))
+        self._is_held = True
+        roles = {part.role: config_of(part, [part.role for part in parts]) for part in parts}
+        self._containers = self._place.link.ask(CreateCell(self._stack, roles), timeout=CREATE_BUDGET)
+
+    def start(self, role: str) -> None:
+        """Start a role, once its streams are heard. Raises HarnessError."""
+        container = self._containers[role]
+        path = f"/containers/{container}/attach?{query(stream=True, stdin=True, stdout=True, stderr=True)}"
+        held = hijack(self._daemon, path, within=ATTACH_BUDGET)
+        self._heard().add(Stream(role, SocketEnd(held), Frames().feed, takes=True))
+        self._place.link.ask(StartRole(self._stack, role, container), timeout=START_BUDGET)
+        self._started.add(role)
+
+    def tell(self, role: str, line: bytes) -> None:
+        """Write to a role's standard input."""
+        self._heard().send(role, line)
+
+    def terminate(self, roles: Collection[str]) -> None:
+        """Ask roles to end. Raises HarnessError."""
+        self._place.link.ask(End(self._stack, list(roles)))
+
+    def kill(self, roles: Collection[str]) -> None:
+        """End roles, and whatever they forked. Raises HarnessError."""
+        self._place.link.ask(End(self._stack, list(roles), kill=True), timeout=REMOVAL_BUDGET)
+
+    def collect(self) -> Collected:
+        """Copy what roles left in /logs; what the engine cannot give, or is too much, is among what is left."""
+        left = []
+        for role in sorted(self._started):
+            to = self._folder / "logs" / role
+            to.mkdir(parents=True, exist_ok=True)
+            try:
+                left += [f"/logs of {role}: {line}" for line in self._copy(self._containers[role], to)]
+            except (HarnessError, OSError, tarfile.TarError) as error:
+                left.append(f"/logs of {role}: {error}")
+        return Collected(left=tuple(left))
+
+    def remove(self) -> tuple[str, ...]:
+        """Remove all that was made; return what could not be, in words."""
+        left: list[str] = []
+        try:
+            if self._is_held:
+                self._is_held = False
+                left += self._place.link.ask(Release(self._stack), timeout=REMOVAL_BUDGET)["left"]
+        except HarnessError as error:
+            left += [] if self._place.link.lost else [error.summary]  # whoever finds its keeper gone removes it all
+        self._place.divert(self._stack, None)
+        if self._ears:
+            self._ears.close()
+        return tuple(left)
+
+    # -- details ------------------------------------------------------------------------------------------------
+
+    def _heard(self) -> Ears:
+        if self._ears is None:
+            raise BrokenStack(f"{self._stack} was not created")
+        return self._ears
+
+    def _copy(self, container: str, to: Path) -> list[str]:
+        path = f"/containers/{container}/archive?{query(path=LOGS)}"
+        with Api(self._daemon).stream("GET", path, within=COPY_BUDGET, silence=COPY_BUDGET) as answer:
+            chunks = Chunks(_pieces(answer), Deadline.after(COPY_BUDGET))
+            with tarfile.open(fileobj=chunks, mode="r|") as archive:
+                return unpack(archive, "logs", to, MOST_LOGS)
+
+    def _told(self, event: Event | None) -> None:
+        """Hear from the keeper that a role has ended, or that there is no keeper or no engine any more."""
+        if event is None or event["event"] == "engine-lost":
+            what = "the keeper" if event is None else "the Docker engine"
+            self._heard().tell(Heard("", "lost", why=f"{what} is gone"))
+        elif event["event"] == "exit":
+            code = event["exit_code"] or 0
+            self._heard().ended(Heard(event["service"], "exited", code=code, oom=event["oom"], at=time.time()))
+
+
+def config_of(part: Part, roles: Collection[str]) -> dict[str, Any]:
+    """Return what a role's container is, as the Engine API has it.
+
+    Without an init: that one ends with 127 where it finds no program, which is an implementation's word here.
+    """
+    peers = " ".join(f"{role}={role}" for role in roles)
+    env = {**part.env, "INTEROP_PEERS": peers, "INTEROP_SHARED": SHARED, "INTEROP_LOGS": LOGS}
+    host: dict[str, Any] = {"LogConfig": {"Type": "none"}, "SecurityOpt": ["no-new-privileges"]}
+    host["Ulimits"] = [{"Name": "core", "Soft": 0, "Hard": 0}]
+    if part.memory:
+        host |= {"Memory": part.memory, "MemorySwap": part.memory}
+    if part.cpu:
+        host["NanoCpus"] = round(part.cpu * 1e9)
+    return {
+        "Image": part.image,
+        "Hostname": part.role,
+        "Entrypoint": list(part.argv),
+        "Env": [f"{name}={value}" for name, value in env.items()],
+        "Tty": False,
+        "OpenStdin": True,
+        "AttachStdin": True,
+        "AttachStdout": True,
+        "AttachStderr": True,
+        "HostConfig": host,
+    }
+
+
+class SocketEnd:
+    """A connection to a container's streams."""
+
+    def __init__(self, held: socket.socket) -> None:
+        self._held = held
+
+    def fileno(self) -> int:
+        """Return its descriptor."""
+        return self._held.fileno()
+
+    def recv(self, size: int) -> bytes:
+        """Return what there is, b"" at the end."""
+        return self._held.recv(size)
+
+    def send(self, data: bytes) -> int:
+        """Write what there is room for; return how much."""
+        return self._held.send(data)
+
+    def close(self) -> None:
+        """Close it."""
+        self._held.close()
+
+
+class Frames:
+    """Makes of what comes from a container what it wrote to which stream."""
+
+    def __init__(self) -> None:
+        self._head = b""
+        self._left = 0
+        self._is_error = False
+
+    def feed(self, data: bytes) -> Iterator[tuple[bool, bytes]]:
+        """Yield ``(whether it is of standard error, bytes)``, a frame that is not there yet as far as it is."""
+        view = memoryview(data)
+        while view:
+            if not self._left:
+                missing = FRAME - len(self._head)
+                self._head += bytes(view[:missing])
+                view = view[missing:]
+                if len(self._head) < FRAME:
+                    return
+                self._is_error, self._left = self._head[0] == STDERR, int.from_bytes(self._head[4:])
+                self._head = b""
+                continue
+            piece, view = view[: self._left], view[self._left :]
+            self._left -= len(piece)
+            yield self._is_error, bytes(piece)
+
+
+def _pieces(answer: HTTPResponse) -> Iterator[bytes]:
+    while piece := answer.read1(AT_ONCE):
+        yield piece
