@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import TYPE_CHECKING, Any
 
 import osmem_server
 import psutil
 import pytest
+import yaml
 from checkout import ROOT
 
 from harness import procs
 from harness.errors import BrokenStack
 from harness.helpers.search import Search
+from integration_tests.search.tests.suite import ALLOWED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,6 +43,22 @@ def test_its_unit_tests_pass_here_too() -> None:
     done = procs.run(argv, timeout=120, cwd=SUBJECT)
     assert done.code == 0, done.stdout + done.stderr
     assert " passed" in done.stdout
+
+
+def test_all_mean_the_same_time_for_an_answer() -> None:
+    """What the application gives the engine for an answer must be what stack, docs and suite say."""
+    program = "from petsearch.settings import read_settings; print(read_settings({}).timeout)"
+    done = procs.run([sys.executable, "-c", program], timeout=30, cwd=SUBJECT)
+    file = yaml.safe_load((ROOT / "compose/search.yaml").read_text())
+    said = re.search(r"`SEARCH_TIMEOUT` \| seconds .*, (\d+) \|", (SUBJECT.parent / "README.md").read_text())
+    assert said
+    times = {
+        float(done.stdout),
+        float(file["services"]["app"]["environment"]["SEARCH_TIMEOUT"]),
+        float(said[1]),
+        ALLOWED,
+    }
+    assert times == {5.0}, done.stderr
 
 
 def test_a_real_engine_is_filled_once(project: Project) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from harness.engine.known import Known
     from harness.engine.layout import Layout
     from harness.engine.plan import Endpoint, Image, ProcessPlan, ServicePlan, StackPlan
+    from harness.images.fingerprint import Found
     from harness.keeper.client import KeeperLink
     from harness.keeper.messages import Event, Explained, ServiceFacts
     from harness.procs import Finished
@@ -80,6 +81,8 @@ class Place(Protocol):
     link: KeeperLink
     report: RunFolder
     relay: Relay | None
+    images: dict[str, Found]
+    """Name -> image, of what this run has built or found built so far; of its stack and those that this includes."""
 
     @property
     def lives(self) -> Lives:

@@ -68,6 +68,19 @@ class Ingredients:
         }
 
 
+@dataclass(frozen=True)
+class Found:
+    """An image that a run has built, or has found built: by its id, since a name may stand for another one by then.
+
+    Attributes:
+        id: on the engine.
+        made_of: what it is made of.
+    """
+
+    id: str
+    made_of: Ingredients
+
+
 def _sorted(table: Mapping[str, str]) -> list[tuple[str, str]]:
     return sorted(table.items())
 

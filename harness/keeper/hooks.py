@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from harness.clock import Deadline, poll
 from harness.errors import HarnessError
 from harness.procs import describe_exit
 
 if TYPE_CHECKING:
+    from harness.daemon import Api
     from harness.keeper.calls import Calls
     from harness.keeper.messages import Hook
 
 _HEADER = 8  # "Attach to a container", stream format: stream, three zeros, length as 32 bits
+_CODE_BUDGET = 5.0  # seconds between the end of a hook's output and its exit code
 
 
 async def run(calls: Calls, container: str, hook: Hook, within: float) -> None:
     """Run a hook in a container for at most ``within`` seconds.
 
     Raises:
-        HarnessError: it could not be run, failed or did not end.
+        HarnessError: it could not be run, failed or did not end, or the engine does not know how.
     """
     wanted = {
         "Cmd": hook["command"],
@@ -36,10 +39,21 @@ async def run(calls: Calls, container: str, hook: Hook, within: float) -> None:
         output = await asyncio.wait_for(calls.output(made["Id"], within), within)
     except TimeoutError as error:
         raise HarnessError(f"{told} did not end in {within:g} s") from error
-    code = (await calls.ask("GET", f"/exec/{made['Id']}/json"))["ExitCode"]
+    code = await asyncio.to_thread(_exit_code, calls.api, str(made["Id"]))
+    if code is None:
+        raise HarnessError(f"{told} ended its output, and the engine does not know its exit code")
     if code != 0:
         lines = _plain(output).decode(errors="replace").strip().splitlines()
         raise HarnessError(": ".join([f"{told} ended with {describe_exit(code)}", *lines[-1:]]))
+
+
+def _exit_code(api: Api, command: str) -> int | None:
+    """Return how a command ended whose output has; engines know it a little later. None where it is not known then."""
+    for _ in poll(Deadline.after(_CODE_BUDGET)):
+        facts: dict[str, Any] = api.request("GET", f"/exec/{command}/json")
+        if not facts.get("Running"):
+            return None if facts["ExitCode"] is None else int(facts["ExitCode"])
+    return None
 
 
 def _plain(stream: bytes) -> bytes:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from harness.engine.driver import Driver
     from harness.engine.known import Known
     from harness.engine.plan import ServicePlan
+    from harness.images.fingerprint import Found
     from harness.keeper.client import EnvironmentId, KeeperToBe
     from harness.keeper.messages import Explained, ServiceFacts
     from harness.ownership.ledger import LedgerRecord
@@ -84,6 +85,7 @@ class Environment:
         self.inside: Future[Known] = Future()
         # What passes on connections to services, where their engine is on another machine.
         self.relay: Relay | None = None
+        self.images: dict[str, Found] = {}  # name -> what this run has built or found built
         self.resets: dict[str, Resetting] = {}  # stack -> what brings back the seeded state of its services
         self._lock = threading.Lock()
         self._client: APIClient | None = None

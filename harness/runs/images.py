@@ -67,19 +67,40 @@ def fetch_sources(tree: Tree, settings: Settings, local: Local, say: Callable[[s
 
                 archived_id(choice.archive)
             elif subject and subject.git and choice.kind == "build":
-                check_out(subject, folder, settings.environ, say)
-                _refuse_missing(subject, service.compose["build"])
+                place = check_out(subject, folder, settings.environ, say)
+                _refuse_wrong(subject, service.compose["build"], place)
 
 
-def _refuse_missing(subject: Subject, section: Mapping[str, Any]) -> None:
-    """Do nothing when a commit has what is built. Raises ConfigError."""
+def _refuse_wrong(subject: Subject, section: Mapping[str, Any], place: Path) -> None:
+    """Do nothing when the commit at ``place`` has what is built. Raises ConfigError: not, or elsewhere than in it."""
     context = Path(section["context"])
-    for what, path in (("context", context), ("dockerfile", context / section["dockerfile"])):
+    dockerfile = context / section["dockerfile"]
+    named = [("context", context), ("dockerfile", dockerfile)]
+    lists = [("its", context / ".dockerignore"), ("its", Path(f"{dockerfile}.dockerignore"))]
+    for what, path in (*named, *lists):
+        # Links within a context are copied as links by every builder; these paths are followed by whoever reads them.
+        if link := _link_out(path, place):
+            name = repr(subject.section[what]) if what in subject.section else path.name
+            raise ConfigError(
+                f"{subject.where}: {what} {name} leads out of commit {subject.commit}: "
+                f"{link.relative_to(place)} is a symbolic link to {link.readlink()}",
+                hint=f"{subject.repository} is checked out at {place}",
+            )
+    for what, path in named:
         if not (path.is_dir() if what == "context" else path.is_file()):
             raise ConfigError(
                 f"{subject.where}: {what} {subject.section[what]!r} does not exist in commit {subject.commit}",
                 hint=f"{subject.repository} is checked out at {context if what == 'dockerfile' else path.parent}",
             )
+
+
+def _link_out(path: Path, place: Path) -> Path | None:
+    """Return the symbolic link of a folder by which a path leaves it, None for none."""
+    folder = place.resolve()
+    for part in reversed((path, *path.parents)):
+        if part.is_relative_to(place) and part.is_symlink() and not part.resolve().is_relative_to(folder):
+            return part
+    return None
 
 
 def images_of(tree: Tree, stack: Stack, environ: Mapping[str, str], client: APIClient | None) -> dict[str, Image]:

@@ -6,10 +6,10 @@ from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
 from harness.daemon import connect, find_daemon, in_words
+from harness.engine.compose.locked import as_it_is, built
 from harness.engine.compose.plan import NAME
 from harness.errors import ConfigError
 from harness.images import ensure_image, lock
-from harness.images.lock import LockedImage
 from harness.runs.images import fetch_sources
 from harness.runs.looking import Looking
 
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
     from docker import APIClient
 
-    from harness.engine import ContainerPlan
-    from harness.engine.compose.standing import Standing
+    from harness.images.lock import LockedImage
     from harness.runs.choice import Choice
     from harness.stack import Tree
 
@@ -49,40 +48,29 @@ def images_now(choice: Choice, tree: Tree, client: APIClient, *, pulls: bool) ->
             plan, standings = looking.at(stack)
         for container in plan.in_containers:
             if standing := standings.get(container.service):
-                found.append(_built(container, standing))
+                found.append(built(container, standing.ingredients, standing.id))
             else:
                 with in_words(f"Image {container.image!r}"):
                     if pulls and container.is_pulled:
                         ensure_image(client, container.image, service=container.service, variable=container.variable)
-                found.append(_as_it_is(container, client))
+                found.append(as_it_is(container, _facts_of(container.image, client)))
     return found
 
 
-def _built(plan: ContainerPlan, standing: Standing) -> LockedImage:
-    made_of = standing.ingredients
-    return LockedImage(
-        plan.stack,
-        plan.service,
-        plan.strategy,
-        id=standing.id,
-        fingerprint=made_of.fingerprint,
-        bases=made_of.bases,
-        doubts=made_of.doubts,
-    )
-
-
-def _as_it_is(plan: ContainerPlan, client: Any) -> LockedImage:  # noqa: ANN401 - its stubs leave out much
+def _facts_of(image: str, client: Any) -> dict[str, Any]:  # noqa: ANN401 - its stubs leave out much
+    """Return what the engine says of an image, {} where it is not there."""
     from docker.errors import ImageNotFound  # noqa: PLC0415 - a quarter of a second, only with an engine
 
     facts: dict[str, Any] = {}
-    with in_words(f"Image {plan.image!r}"), suppress(ImageNotFound):
-        facts = client.inspect_image(plan.image)
-    digests = tuple(sorted(facts.get("RepoDigests") or ()))
-    return LockedImage(plan.stack, plan.service, plan.strategy, plan.image, facts.get("Id", ""), digests)
+    with in_words(f"Image {image!r}"), suppress(ImageNotFound):
+        facts = client.inspect_image(image)
+    return facts
 
 
 def hold_to_lock(choice: Choice, tree: Tree) -> None:
     """Do nothing when the images of a tree are those of the project's lock, or need not be (``locked``).
+
+    What containers are about to run is compared once more when it is there (``engine/compose/locked.py``).
 
     Raises:
         ConfigError: one is another, or there is no lock.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import re
 import socket
 import threading
 import warnings
@@ -17,7 +18,10 @@ from fake_engine import EARLIER, ENV, FITS, KEY, LATER, FakeEngine, name_of, wit
 
 from harness import clock
 from harness.daemon import Api
+from harness.errors import HarnessError
+from harness.keeper import hooks
 from harness.keeper import watch as watching
+from harness.keeper.calls import Calls
 from harness.keeper.containers import STARTS_AT_ONCE, Engine
 from harness.keeper.networks import BRIDGE, make_network
 from harness.keeper.watch import ENGINE_FILE, NOT_ALL, Container
@@ -26,6 +30,8 @@ from harness.ownership.proof import seal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from harness.keeper.messages import Hook
 
 NONCE = "0123456789abcdef"
 LABELS = {
@@ -364,6 +370,40 @@ def test_what_the_engine_does_not_start_is_told_in_its_words(fake: FakeEngine, t
 
     watch(fake, tmp_path, scenario)
     assert fake.created == {"two"}
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        (0, ""),
+        (3, "its hook 'work' ended with exit code 3"),
+        (None, "its hook 'work' ended its output, and the engine does not know its exit code"),
+    ],
+)
+def test_a_hooks_exit_code_is_waited_for(fake: FakeEngine, tmp_path: Path, code: int | None, told: str) -> None:
+    """A hook must be judged by its exit code, which an engine knows a little later than that the output has ended."""
+    said = [
+        {"Running": True, "ExitCode": None},
+        {"Running": True, "ExitCode": None},
+        {"Running": False, "ExitCode": code},
+    ]
+    answers: dict[str, Any] = {"/containers/c1/exec": {"Id": "e1"}, "/exec/e1/start": ""}
+
+    def answer(_: str, path: str) -> tuple[int, Any] | None:
+        if path == "/exec/e1/json":
+            return 200, said.pop(0)
+        return (200, answers[path]) if path in answers else None
+
+    fake.before = answer
+    hook: Hook = {"command": ["work"], "environment": [], "user": "", "working_dir": "", "privileged": False}
+
+    async def scenario(_: Watch) -> None:
+        calls = Calls(fake.daemon, objects.Claim(ENV, NONCE, KEY))
+        with pytest.raises(HarnessError, match=f"^{re.escape(told)}$") if told else contextlib.nullcontext():
+            await hooks.run(calls, "c1", hook, BUDGET)
+
+    watch(fake, tmp_path, scenario)
+    assert said == []
 
 
 def test_nothing_is_started_of_a_stack_that_is_given_up(fake: FakeEngine, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from projects import run_in
 
 from harness import procs
+from harness.images import lock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,14 +59,39 @@ def test_a_table_says_what_is_built_and_a_variable_goes_before_it(dock: Dock) ->
     assert mark(dock) == "file"
 
 
+def committed(dock: Dock, origin: Path, text: str) -> str:
+    """Commit a Dockerfile of an image that says ``text`` to a repository; return the commit."""
+    dockerfile(dock, origin / "app", text)
+    names = {f"GIT_{who}_{what}": "a@b" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", text]):
+        assert procs.run(["git", *words], timeout=60, env=os.environ | names, cwd=origin).code == 0
+    return procs.run(["git", "rev-parse", "HEAD"], timeout=60, cwd=origin).stdout.strip()
+
+
+def test_a_commit_is_locked(dock: Dock, tmp_path: Path) -> None:
+    """A lock must hold what is built of a commit, which need not be fetched again; another commit must be refused."""
+    origin = tmp_path / "origin"
+    first, second = committed(dock, origin, "one"), committed(dock, origin, "two")
+    dock.stack("s", {"web": dock.up(harness={"subject": "thing"})})
+    table(dock, f'git = "../origin"\ncommit = "{first}"\ncontext = "app"')
+    done = run_in(dock, *HARNESS, "build", "--lock", "--stack", "s", timeout=120)
+    assert (done.code, done.stdout.split()[:2]) == (0, ["s/web", "build"]), done.stderr
+    held = lock.read(dock.root / lock.FILE)["s", "web"]
+    assert (held.strategy, len(held.fingerprint), held.image) == ("build", 16, "")
+    origin.rename(tmp_path / "gone")  # what is locked is here
+    done = run_in(dock, *HARNESS, "run", "--stack", "s", "--locked", "--", "true", timeout=120)
+    assert done.code == 0, done.stderr
+    (tmp_path / "gone").rename(origin)
+    table(dock, f'git = "../origin"\ncommit = "{second}"\ncontext = "app"')
+    done = run_in(dock, *HARNESS, "run", "--stack", "s", "--locked", "--", "true", timeout=120)
+    assert (done.code, dock.left()) == (10, [])
+    assert f"{held.fingerprint} was needed" in done.stderr, done.stderr
+
+
 def test_a_service_without_a_build_is_built_from_a_commit(dock: Dock, tmp_path: Path) -> None:
     """A service that names an image only must run the commit of its table, and one that cannot be had end with 10."""
     origin = tmp_path / "origin"
-    dockerfile(dock, origin / "app", "commit")
-    names = {f"GIT_{who}_{what}": "a@b" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "one"]):
-        assert procs.run(["git", *words], timeout=60, env=os.environ | names, cwd=origin).code == 0
-    commit = procs.run(["git", "rev-parse", "HEAD"], timeout=60, cwd=origin).stdout.strip()
+    commit = committed(dock, origin, "commit")
     dockerfile(dock, origin / "app", "later")
     dock.stack("s", {"web": dock.up(harness={"subject": "thing"})})
     table(dock, f'git = "../origin"\ncommit = "{commit}"\ncontext = "app"')

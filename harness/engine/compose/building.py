@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-import secrets
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,13 +16,14 @@ from harness.artifacts import last_lines, private_folder
 from harness.clock import Deadline
 from harness.daemon import ask, in_words
 from harness.engine.compose import unit_tests
+from harness.engine.compose.build_names import BuildNames
 from harness.engine.compose.calls import FOLDER, argv_of, environment_of
 from harness.engine.compose.ingredients import ingredients_of, undeclared_told
 from harness.engine.compose.override import write
 from harness.engine.compose.progress import followed
 from harness.engine.compose.recipes import build_keys, steps_of
 from harness.engine.compose.standing import Made
-from harness.errors import BrokenStack, EngineUnreachableError, HarnessError
+from harness.errors import BrokenStack, HarnessError
 from harness.images import (
     BASE_ARGUMENT,
     INSTALL_BUILDX,
@@ -35,6 +36,8 @@ from harness.images import (
     records,
     through_engine,
 )
+from harness.images.built import PREFIX
+from harness.images.fingerprint import Found
 from harness.images.lock import FILE as LOCK
 from harness.images.own import note as note_built
 from harness.keeper.messages import Compose, StopCompose
@@ -77,14 +80,15 @@ class Building:
         self._folder = place.folder / FOLDER
         self._override = override
         self._records = records.Records(str(place.settings.root.resolve()), place.settings.environ)
-        self._made = Made(self._records, lambda: place.client, place.settings.root / LOCK)
+        self._made = Made(self._records, lambda: place.client, place.settings.root / LOCK, place.images)
         self._how: Builder | None = None
         # What is built gets a name that no other build has, and by its id then those that others use, too.
-        self._own = f"build-{secrets.token_hex(4)}"
-        self._begun: set[str] = set()
+        assert place.daemon is not None  # there are containers
+        self._names = BuildNames(lambda: place.client, place.daemon.host, place.settings.environ)
+        self._bases: set[str] = set()  # images that were built before, for another stack
         self._stands: dict[str, str] = {}  # image -> the name that stands for it in this build, and is not moved
-        self.ids: dict[str, str] = {}
-        """Image -> its id, of what was built or was there."""
+        self.found: dict[str, Found] = {}
+        """Name -> image, of what was built or was there."""
         self.log = self._folder / f"{plan.stack}.build.log"
 
     def build(self, say: Callable[[str], None]) -> list[str]:
@@ -94,19 +98,19 @@ class Building:
             BrokenStack: a build failed, with the last lines of its log.
         """
         settings = self._place.settings
-        assert self._place.daemon is not None  # there are containers
         steps = steps_of(self._containers.recipes, self._containers.build)
         deadline = Deadline.after(settings.wait_timeout or BUILD_BUDGET)
         there: list[str] = []
+        is_over = False
         try:
             for step in steps:
                 ingredients = {name: self._ingredients(name) for name in step}
                 there += (found := [name for name in step if self._is_there(name, ingredients[name])])
                 if missing := [name for name in step if name not in found]:
                     there += self._build_missing(missing, ingredients, deadline, say)
+            is_over = True
         finally:
-            with contextlib.suppress(EngineUnreachableError):
-                self._drop_own()
+            self._names.drop(self.found.keys() | self._bases, is_over=is_over)
         return there
 
     def _build_missing(
@@ -177,8 +181,9 @@ class Building:
         for name in names:
             for line in undeclared_told(name, self._containers.recipes[name]):
                 say(line)
+        self._hold_bases(names)
         files = (self._override, self._write_what_differs(names))
-        self._begun |= {self._containers.recipes[name].image for name in names}
+        self._names.begin(self._containers.recipes[name].image for name in names)
         try:
             with followed(self.log, say):
                 if together := [name for name in names if name not in by_engine]:
@@ -261,11 +266,15 @@ class Building:
                 break
         self._made.note(image, made_of)
         if there:
-            self.ids[image] = there
+            self._find(image, Found(there, made_of))
             self._stands[image] = records.by_content(image, made_of.fingerprint)
         if there and (self._records.last(image) or {}).get("id") != there:
             self._records.note(image, made_of.as_dict(), made_of.fingerprint, there)
         return there is not None
+
+    def _find(self, image: str, found: Found) -> None:
+        """Note an image for this stack, and for those that include it."""
+        self.found[image] = self._place.images[image] = found
 
     def _note(self, name: str, made_of: Ingredients) -> None:
         """Give an image that was built the name that says what it is made of."""
@@ -273,33 +282,41 @@ class Building:
         again = self._ingredients(name)  # a base that has come with the build is there now
         # What was written to meanwhile may be in the image or not.
         is_same = (again.lines, again.contexts) == (made_of.lines, made_of.contexts)
-        fingerprint = again.fingerprint if is_same and (made_of.doubts or again == made_of) else ""
+        if is_same and again.fingerprint and (made_of.doubts or again == made_of):
+            made_of = again
+        elif not made_of.doubts:
+            made_of = replace(made_of, doubts=("it was changed while it was built",))
+        fingerprint = made_of.fingerprint
         repository, _, tag = image.rpartition(":")
         with in_words(f"Image {image!r}"):
-            built = image_id(client, own := self._own_name(image))
+            built = image_id(client, own := self._names.of(image))
             if built is None:
                 return  # somebody removes images
             client.tag(built, repository, tag)
             if fingerprint:
                 client.tag(built, repository, fingerprint)
-            self.ids[image] = built
+            self._find(image, Found(built, made_of))
+            self._made.note(image, made_of)
             self._stands[image] = records.by_content(image, fingerprint) if fingerprint else own
             note_built(built, self._place.settings.environ)
-            old = self._records.note(image, again.as_dict() if fingerprint else made_of.as_dict(), fingerprint, built)
+            old = self._records.note(image, made_of.as_dict(), fingerprint, built)
             records.forget(client, image, old)
 
-    def _own_name(self, image: str) -> str:
-        """Return the name of an image in this build alone."""
-        return records.by_content(image, self._own)
+    def _hold_bases(self, names: Sequence[str]) -> None:
+        """Give names of this build alone to images of included stacks that others are built from.
 
-    def _drop_own(self) -> None:
-        """Take away the names of this build alone, but not the last one of an image that is used."""
-        client: Any = self._place.client
-        for image in self._begun:
-            own = self._own_name(image)
-            with contextlib.suppress(BrokenStack), in_words(f"Image {image!r}"):
-                if image not in self.ids or len(client.inspect_image(own).get("RepoTags") or ()) > 1:
-                    client.remove_image(own)
+        By the checkout's name another run of it may have another one by now.
+        """
+        client, own = self._place.client, {recipe.image for recipe in self._containers.recipes.values()}
+        stands = {image for name in names for image in self._containers.recipes[name].stands.values()}
+        for image in sorted(stands - own - self._stands.keys()):
+            if not image.startswith(PREFIX):
+                continue
+            with in_words(f"Image {image!r}"):
+                found = self._place.images.get(image)
+                if identity := found.id if found else image_id(client, image):
+                    self._bases.add(image)
+                    self._stands[image] = self._names.hold(image, identity)
 
     def _text(self, recipe: Recipe) -> str:
         """Return a Dockerfile by names that nobody moves while it is built."""
@@ -344,7 +361,7 @@ class Building:
         recipe = self._containers.recipes[name]
         section = {**recipe.section, "target": target} if target else recipe.section
         order = through_engine.Order(
-            image=image or self._own_name(recipe.image),
+            image=image or self._names.of(recipe.image),
             context=str(recipe.section.get("context", ".")),
             dockerfile=self._text(recipe).encode(errors="surrogateescape").decode(errors="replace"),
             ignored=recipe.ignored,
@@ -372,9 +389,12 @@ class Building:
         since = self._now()
         try:
             answer = self._place.link.ask(command, timeout=deadline.remaining())
-        except BrokenStack as error:
+        except BaseException as error:
+            # It would give the image its name when nobody takes that away any more.
             with contextlib.suppress(HarnessError):
                 self._place.link.ask(StopCompose(stack=self._stack))
+            if not isinstance(error, BrokenStack):
+                raise
             lines = [f"  {line}" for line in last_lines(self.log, 12)]
             if deadline.expired():
                 error.summary = f"Image of {', '.join(names)}: the build did not end in {deadline.budget:g} s"
@@ -409,7 +429,7 @@ class Building:
             table = {key: dict(value) if key == "build" else value for key, value in recipe.alone.items()}
             if changed := build_keys(recipe, dockerfile):
                 table["build"] = {**table.get("build", {}), **changed}
-            services[name] = {**table, "image": self._own_name(recipe.image)}
+            services[name] = {**table, "image": self._names.of(recipe.image)}
         file = self._folder / f"{self._stack}.build.yaml"
         artifacts.write_atomically(file, write({"services": services}))
         return file

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from harness import procs
 from harness.clock import Deadline, poll
 from harness.daemon import cause_of, is_no_answer
-from harness.engine.compose.unpacking import Chunks, unpack
+from harness.engine.compose.unpacking import DEFAULT, UNBOUNDED, Bounds, Chunks, unpack
 from harness.errors import EngineUnreachableError, HarnessError
 
 if TYPE_CHECKING:
@@ -167,11 +167,13 @@ def exists(client: APIClient, container: str, path: str) -> bool:
 
 def copy_out(client: APIClient, container: str, path: str, to: Path) -> Path:
     """Copy a file or folder of a container to ``to`` and return that. Raises HarnessError when there is none."""
-    copy_within(client, container, path, to, Deadline.after(COPY_BUDGET))
+    copy_within(client, container, path, to, Deadline.after(COPY_BUDGET), UNBOUNDED)  # whoever asks knows what it is
     return to
 
 
-def copy_within(client: APIClient, container: str, path: str, to: Path, deadline: Deadline) -> list[str]:
+def copy_within(
+    client: APIClient, container: str, path: str, to: Path, deadline: Deadline, bounds: Bounds = DEFAULT
+) -> list[str]:
     """Copy a file or folder of a container, which may have ended, to ``to``; return what of it was refused, in words.
 
     Raises:
@@ -185,7 +187,7 @@ def copy_within(client: APIClient, container: str, path: str, to: Path, deadline
                 contextlib.closing(chunks),
                 tarfile.open(fileobj=io.BufferedReader(Chunks(chunks, deadline)), mode="r|") as archive,
             ):
-                return unpack(archive, facts["name"], to)
+                return unpack(archive, facts["name"], to, bounds)
         except (OSError, tarfile.TarError) as error:
             if is_no_answer(error):
                 raise

@@ -17,10 +17,12 @@ from harness.engine.compose import subnets
 from harness.engine.compose.building import Building
 from harness.engine.compose.calls import FOLDER, argv_of, environment_of
 from harness.engine.compose.copies import archive_of
+from harness.engine.compose.locked import refuse_others
 from harness.engine.compose.override import write
 from harness.errors import BrokenStack, HarnessError
 from harness.images import ensure_image, image_id
 from harness.images.built import PREFIX
+from harness.images.lock import FILE as LOCK
 from harness.images.records import Records
 from harness.keeper.messages import Compose, StartCreated, StopCompose
 from harness.ownership.objects import IMAGE
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
     from harness.engine import ContainerPlan, ServicePlan, StackPlan
     from harness.engine.driver import Place
+    from harness.images.fingerprint import Found
     from harness.keeper.messages import Composed, Hooks
     from harness.readiness import Stop
 
@@ -69,7 +72,7 @@ class Launch:
         self.log = folder / f"{plan.stack}.log"
         self._ids = folder / f"{plan.stack}.images.yaml"
         artifacts.write_atomically(self.override, self.containers.override)
-        self._built: Mapping[str, str] = {}  # image -> its id, of what this run has built or found
+        self._built: Mapping[str, Found] = {}  # name -> image, of what this run has built or found
         self._failed: BrokenStack | None = None
         self._waiting: set[str] = set()
         self._created = False
@@ -78,7 +81,7 @@ class Launch:
         """Build what is built and get what is missing; return the plan with what the images tell of themselves.
 
         Raises:
-            ConfigError: a subnet of its networks is taken.
+            ConfigError: a subnet of its networks is taken, or an image is another than the lock holds (``locked``).
             BrokenStack: a build failed, or an image is nowhere to be had.
         """
         settings = self.place.settings
@@ -93,16 +96,19 @@ class Launch:
         for plan in self.plan.in_containers:
             with in_words(f"Image {plan.image!r} of service {plan.service!r}"):
                 if plan.image not in images:
-                    if plan.image not in self._built:
+                    found = self._built.get(plan.image)
+                    if found is None:
                         self._get(client, plan)
                     # By its name another run of this checkout may have another one by now.
-                    images[plan.image] = client.inspect_image(self._built.get(plan.image, plan.image))
+                    images[plan.image] = client.inspect_image(found.id if found else plan.image)
             image = images[plan.image]
             check = (image.get("Config") or {}).get("Healthcheck") or {}
             self._note(plan, image)
             declared = bool(check.get("Test")) and check.get("Test") != ["NONE"]
             has_check = plan.healthcheck or (declared and not plan.health_off)
             prepared[plan.service] = replace(plan, healthcheck=has_check)
+        if settings.locked:
+            refuse_others(settings.root / LOCK, self.plan.in_containers, self._built, images)
         self._fix({plan.service: (plan.image, images[plan.image]["Id"]) for plan in self.plan.in_containers})
         services = tuple(prepared.get(plan.service, plan) for plan in self.plan.services)
         return replace(self.plan, services=services)
@@ -143,10 +149,19 @@ class Launch:
             )
 
     def build(self, say: Callable[[str], None]) -> list[str]:
-        """Build what is built; return the services whose images were there. Raises BrokenStack."""
+        """Build what is built; return the services whose images were there.
+
+        Raises:
+            ConfigError: an image is another than the lock holds (``locked``).
+            BrokenStack: a build failed.
+        """
         building = Building(self.place, self.plan, self.override)
         there = building.build(say)
-        self._built = building.ids
+        self._built = building.found
+        settings = self.place.settings
+        if settings.locked:
+            built = [plan for plan in self.plan.in_containers if plan.image in self._built]
+            refuse_others(settings.root / LOCK, built, self._built, {})
         return there
 
     def begin(self, names: Sequence[str], first: Collection[str], news: Callable[[], None], timeout: float) -> None:

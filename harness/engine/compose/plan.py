@@ -10,21 +10,22 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness.engine import keys
-from harness.engine.compose import lint, log_drivers, subnets
+from harness.engine.compose import bases, lint, log_drivers, subnets
+from harness.engine.compose.bases import added_keys, build_arguments, built_names, image_of, recipes_of, with_added
 from harness.engine.compose.copies import Copies, copies_of
+from harness.engine.compose.networks import joined_by, networks_of, subnets_of
 from harness.engine.compose.override import Replaced, Reset, write
-from harness.engine.compose.recipes import recipe_of, steps_of
+from harness.engine.compose.waiting import made_later, waiting
 from harness.engine.layout import endpoints, moved_ports, process_of, variables, visible_ports
 from harness.engine.local import grace_of, names_inside, plan_process, planned_seeds
 from harness.engine.mounts import folders_to_make, missing_sources
-from harness.engine.plan import ContainerPlan, Containers, Image, Recipe, ServicePlan, StackPlan
+from harness.engine.plan import ContainerPlan, Containers, Image, ServicePlan, StackPlan
 from harness.engine.proxies import exceptions
 from harness.errors import ConfigError
-from harness.images import BASE_ARGUMENT, bases_of, familiar, idle_of
-from harness.ownership.objects import CHECKOUT, CHECKOUT_PATH
+from harness.images import familiar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from harness.engine.compose.log_drivers import LogDrivers
     from harness.engine.identity import Identity
@@ -33,14 +34,9 @@ if TYPE_CHECKING:
     from harness.stack import Probe, Service, Stack, Tree
 
 T = TypeVar("T")
-NAME = "compose"
+NAME = bases.NAME
 PIDS = 4096
-DEFAULT = "default"
-ENVIRONMENT = "harness-environment"  # the key of the environment's network where a stack has a ``default`` of its own
-_OF_NETWORKS = ("driver", "driver_opts", "enable_ipv4", "enable_ipv6", "ipam", "labels")
-_ADDRESSES = frozenset(["ipv4_address", "ipv6_address", "link_local_ips", "mac_address"])
 HOOKS = ("post_start", "pre_stop")
-WAITS = ("sleep", "2147483647")  # for ever, nearly, as everybody's ``sleep`` understands it
 # Capabilities that Docker gives by default and that hardly any service of a test needs.
 DROPPED = ("AUDIT_WRITE", "MKNOD", "NET_RAW", "SETFCAP", "SETPCAP", "SYS_CHROOT")
 # Keys of a service that are wholly in its container once that is created, or are seen to by the keeper. With any other
@@ -82,70 +78,101 @@ def plan_stack(
     Raises:
         ConfigError: with everything in its file that this engine refuses.
     """
-    stack = tree.stack(name)
-    problems: list[str] = []
-    notes = [*stack.notes, *keys.told_beside(tree, stack, keys.CONTAINER)]
-    plans: list[ServicePlan] = []
-    ports = visible_ports(tree, name, layout)
-    environment = variables(ports)
-    override: dict[str, Any] = {"services": {}, "networks": _networks(tree, stack, layout, identity)}
-    ours = _built_names(tree, stack, images, layout, identity)
-    built: list[str] = []
-    for service in stack.services:
-        process = process_of(service, NAME, layout.local)
+    draft = _Draft(tree, tree.stack(name), layout, identity, images)
+    for service in draft.stack.services:
+        draft.add(service)
+    return draft.finish(logs)
+
+
+class _Draft:
+    """A plan that is being made: what becomes of each service, and all that is wrong in its file."""
+
+    def __init__(
+        self, tree: Tree, stack: Stack, layout: Layout, identity: Identity, images: Mapping[str, Image] | None
+    ) -> None:
+        self.stack = stack
+        self._tree, self._layout, self._identity, self._images = tree, layout, identity, images
+        self._problems: list[str] = []
+        self._notes = [*stack.notes, *keys.told_beside(tree, stack, keys.CONTAINER)]
+        self._plans: list[ServicePlan] = []
+        self._environment = variables(visible_ports(tree, stack.name, layout))
+        self._services: dict[str, dict[str, Any]] = {}  # of the override
+        self._ours = built_names(tree, stack, images, layout, identity)
+        self._built: list[str] = []
+
+    def add(self, service: Service) -> None:
+        """Plan a service as a local process, where it is given as one, or as a container."""
         try:
-            if process:
-                plans.append(plan_process(tree, stack, service, process, layout, notes))
-                continue
-            refused = keys.refused(service.name, service.compose, keys.CONTAINER)
-            problems += [f"{stack.files[0]}: {why}" for why in refused]
-            problems += list(lint.refused(stack, service)) or missing_sources(tree, stack, service)
-            ready = _probes(stack, service, layout)
-            if not layout.container_addresses:  # else nothing is published
-                problems += moved_ports(f"Service {service.name!r} ({stack.files[0]})", service, layout, notes)
+            if process := process_of(service, NAME, self._layout.local):
+                plan = plan_process(self._tree, self.stack, service, process, self._layout, self._notes)
+                self._plans.append(plan)
+            else:
+                self._add_container(service)
         except ConfigError as error:
-            problems += error.problems
-            continue
-        notes += [
+            self._problems += error.problems
+
+    def _add_container(self, service: Service) -> None:
+        """Plan a container. Raises ConfigError with what cannot be in its probes or ports."""
+        stack, layout = self.stack, self._layout
+        refused = keys.refused(service.name, service.compose, keys.CONTAINER)
+        self._problems += [f"{stack.files[0]}: {why}" for why in refused]
+        self._problems += list(lint.refused(stack, service)) or missing_sources(self._tree, stack, service)
+        ready = _probes(stack, service, layout)
+        if not layout.container_addresses:  # else nothing is published
+            who = f"Service {service.name!r} ({stack.files[0]})"
+            self._problems += moved_ports(who, service, layout, self._notes)
+        self._notes += [
             *lint.rewritten(service),
             *lint.misled(stack, service),
             *keys.told(service.name, service.compose, keys.CONTAINER),
         ]
-        image = _image_of(service, images)
-        if image.name == service.image and not service.compose.get("build"):
-            image = replace(image, name=ours.get(familiar(image.name), image.name))
+        image = self._image_of(service)
+        plan = _plan_container(stack, service, image, layout, self._environment)
+        self._plans.append(replace(plan, ready=ready))
+        written = _service(self._tree, stack, service, layout, self._identity, image)
+        self._services[service.name] = written | (waiting(service) if stack.waits else {})
+
+    def _image_of(self, service: Service) -> Image:
+        """Return what a service runs, by the name that it has here; note it where it is built."""
+        image = image_of(service, self._images)
         if image.builds:
-            image = replace(image, name=identity.image(name, service.name))
-            built.append(service.name)
-        plans.append(replace(_plan_container(stack, service, image, layout, environment), ready=ready))
-        override["services"][service.name] = _service(tree, stack, service, layout, identity, image)
-        if stack.waits:
-            override["services"][service.name] |= _waiting(service)
-    if layout.elsewhere:
-        plans = [_filled(stack, plan, override["services"], problems, notes) for plan in plans]
-        problems += _made_later(tree, stack)
-    if volumes := _volumes(tree, stack, identity):
-        override["volumes"] = volumes
-    notes += _keep_logs(stack, override["services"], logs)
-    written_subnets = _subnets(tree, stack)
-    problems += [*keys.refused_beside(tree, stack, keys.CONTAINER), *lint.external(stack), *lint.internal(stack)]
-    problems += subnets.refused(stack.files[0], written_subnets)
-    recipes = _tried(lambda: _recipes(tree, stack, built, images, layout, identity), problems) or {}
-    seeds = _tried(lambda: planned_seeds(tree, stack, layout), problems) or ()
-    if problems:
-        raise ConfigError.of(problems)
-    project = identity.project(name)
-    containers = Containers(
-        project=project,
-        arguments=_arguments(stack, project),
-        override=write(override),
-        build=tuple(built),
-        recipes=recipes,
-        env={**environment, **_build_arguments(recipes, images)},
-        free=frozenset(name for name in override["services"] if _is_free(stack, name)),
-        subnets={f"{project}_{key}": written for key, written in written_subnets.items()},
-    )
-    return StackPlan(name, NAME, tuple(plans), tuple(notes), containers if override["services"] else None, seeds)
+            self._built.append(service.name)
+            return replace(image, name=self._identity.image(self.stack.name, service.name))
+        if image.name == service.image and not service.compose.get("build"):
+            return replace(image, name=self._ours.get(familiar(image.name), image.name))
+        return image
+
+    def finish(self, logs: LogDrivers) -> StackPlan:
+        """Return the plan. Raises ConfigError with everything that is wrong."""
+        tree, stack, layout, identity = self._tree, self.stack, self._layout, self._identity
+        problems, services = self._problems, self._services
+        override: dict[str, Any] = {"services": services, "networks": networks_of(tree, stack, layout, identity)}
+        if layout.elsewhere:
+            self._plans = [_filled(stack, plan, services, problems, self._notes) for plan in self._plans]
+            problems += made_later(tree, stack)
+        if volumes := _volumes(tree, stack, identity):
+            override["volumes"] = volumes
+        self._notes += _keep_logs(stack, services, logs)
+        written_subnets = subnets_of(tree, stack)
+        problems += [*keys.refused_beside(tree, stack, keys.CONTAINER), *lint.external(stack), *lint.internal(stack)]
+        problems += subnets.refused(stack.files[0], written_subnets)
+        recipes = _tried(lambda: recipes_of(tree, stack, self._built, self._images, layout, identity), problems) or {}
+        seeds = _tried(lambda: planned_seeds(tree, stack, layout), problems) or ()
+        if problems:
+            raise ConfigError.of(problems)
+        project = identity.project(stack.name)
+        containers = Containers(
+            project=project,
+            arguments=_arguments(stack, project),
+            override=write(override),
+            build=tuple(self._built),
+            recipes=recipes,
+            env={**self._environment, **build_arguments(recipes, self._images)},
+            free=frozenset(name for name in services if _is_free(stack, name)),
+            subnets={f"{project}_{key}": written for key, written in written_subnets.items()},
+        )
+        plans, notes = tuple(self._plans), tuple(self._notes)
+        return StackPlan(stack.name, NAME, plans, notes, containers if services else None, seeds)
 
 
 def _arguments(stack: Stack, project: str) -> tuple[str, ...]:
@@ -163,92 +190,6 @@ def _tried(make: Callable[[], T], problems: list[str]) -> T | None:
     except ConfigError as error:
         problems += error.problems
         return None
-
-
-def _image_of(service: Service, images: Mapping[str, Image] | None) -> Image:
-    """Return what was decided about a service's image, else what its file says."""
-    return (images or {}).get(service.name) or Image(service.image, builds=bool(service.compose.get("build")))
-
-
-def _built_names(
-    tree: Tree, stack: Stack, images: Mapping[str, Image] | None, layout: Layout, identity: Identity
-) -> dict[str, str]:
-    """Return image as written -> what stands for it here, of services that are built: others may use it so."""
-    names = {}
-    for owner, service in tree.visible(stack.name).values():
-        if service.image and service.compose.get("build") and not process_of(service, NAME, layout.local):
-            image = _image_of(service, images)
-            names[familiar(service.image)] = identity.image(owner.name, service.name) if image.builds else image.name
-    return names
-
-
-def _recipes(
-    tree: Tree,
-    stack: Stack,
-    built: list[str],
-    images: Mapping[str, Image] | None,
-    layout: Layout,
-    identity: Identity,
-) -> dict[str, Recipe]:
-    """Return how the images of a stack are built, and those that are built for these only.
-
-    Raises:
-        ConfigError: with what one of the latter may not have; or images are built from each other.
-    """
-    idle = idle_of(tree, stack)
-    visible = tree.visible(stack.name)
-    declared = idle | {name: service for name, (_, service) in visible.items()}
-    names = _built_names(tree, stack, images, layout, identity)
-
-    def builds(service: Service) -> bool:
-        return _image_of(service, images).builds
-
-    def stands(name: str) -> str:
-        image = _image_of(declared[name], images)
-        owner = visible[name][0] if name in visible else stack
-        return identity.image(owner.name, name) if image.builds else names.get(familiar(image.name), image.name)
-
-    recipes: dict[str, Recipe] = {}
-    problems: list[str] = []
-    for name, basis in bases_of(tree, stack, built, layout.environ, builds).items():
-        service = declared[name]
-        recipe = recipe_of(service, basis, identity.image(stack.name, name), stands)
-        image = _image_of(service, images)
-        labels = identity.labels_of("container", identity.container(stack.name, name), stack.name)
-        added = _build_keys(image, labels, identity)
-        recipe = replace(
-            recipe,
-            uses_engine=recipe.uses_engine or BASE_ARGUMENT in image.arguments,
-            section=_with_added(service.compose["build"], added),
-        )
-        if name not in built:
-            only = service.model_copy(update={"compose": {"build": service.compose["build"]}, "mounts": ()})
-            problems += lint.refused(stack, only)
-            recipe = replace(recipe, alone={"image": recipe.image, "pull_policy": "never", "build": added})
-        recipes[name] = recipe
-    if problems:
-        raise ConfigError.of(problems)
-    steps_of(recipes, built)
-    return recipes
-
-
-def _build_arguments(recipes: Mapping[str, Recipe], images: Mapping[str, Image] | None) -> dict[str, str]:
-    """Return the values of build arguments that no file gives."""
-    added: dict[str, str] = {}
-    for name in recipes.keys() & (images or {}).keys():
-        added |= (images or {})[name].arguments
-    return added
-
-
-def _with_added(section: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, Any]:
-    return {**section, **{key: {**(section.get(key) or {}), **table} for key, table in added.items()}}
-
-
-def _build_keys(image: Image, labels: Mapping[str, str], identity: Identity) -> dict[str, Any]:
-    """Return what is added to the build of an image."""
-    build = {"labels": {CHECKOUT: labels.get(CHECKOUT, ""), CHECKOUT_PATH: identity.checkout}}
-    # Only the names: Compose takes the values, such as a proxy with its password, from its environment.
-    return build | ({"args": dict.fromkeys(image.arguments)} if image.arguments else {})
 
 
 def _is_free(stack: Stack, name: str) -> bool:
@@ -331,9 +272,9 @@ def _service(
         override["container_name"] = Reset()
     if written.get("build"):
         if image.builds:
-            added = _build_keys(image, labels, identity)
+            added = added_keys(image, labels, identity)
             of_table = service.source is not None and bool(service.source.section)
-            override["build"] = Replaced(_with_added(written["build"], added)) if of_table else added
+            override["build"] = Replaced(with_added(written["build"], added)) if of_table else added
         else:
             override["build"] = Reset()
     override["pull_policy"] = "never"
@@ -346,7 +287,7 @@ def _service(
     if written.get("ports"):
         override["ports"] = Replaced([] if layout.container_addresses else _ports(stack, service, layout))
     if not written.get("network_mode"):
-        override["networks"] = Replaced(_joined(stack, service, layout))
+        override["networks"] = Replaced(joined_by(stack, service, layout))
     if volumes := _rewritten_mounts(stack, service, layout):
         override["volumes"] = volumes
     local = _local_hosts(tree, stack, layout)
@@ -377,13 +318,6 @@ def _without_files(service: Service, copies: Copies) -> dict[str, Any]:
     if service.compose.get("volumes") or service.settings.log_file:
         taken["volumes"] = Replaced([dict(mount) for mount in copies.mounts])
     return taken | ({"ports": Replaced([])} if service.compose.get("ports") else {})
-
-
-def _waiting(service: Service) -> dict[str, Any]:
-    """Return what a container has that does nothing but wait for commands, whatever its file and image say."""
-    written = service.compose
-    waiting: dict[str, Any] = {"entrypoint": Replaced(list(WAITS)), "healthcheck": Replaced({"disable": True})}
-    return waiting | {key: Reset() for key in ("command", "depends_on", "links") if written.get(key)}
 
 
 def _keep_logs(stack: Stack, services: Mapping[str, dict[str, Any]], logs: LogDrivers) -> list[str]:
@@ -430,30 +364,6 @@ def _ports(stack: Stack, service: Service, layout: Layout) -> list[dict[str, Any
     ]
 
 
-def _joined(stack: Stack, service: Service, layout: Layout) -> dict[str, Any]:
-    """Return the networks of a service: those of its file, and that of the environment for ``default`` or beside it."""
-    written = service.compose.get("networks") or {DEFAULT: None}
-    shared = {}
-    if layout.container_addresses:
-        shared["ipv4_address"] = layout.host(stack.name, service)
-    joined: dict[str, dict[str, Any]] = {key: dict(table or {}) for key, table in written.items()}
-    if _has_own_default(stack) and DEFAULT in joined:
-        joined[ENVIRONMENT] = shared | {k: v for k, v in joined[DEFAULT].items() if k == "aliases"}
-    elif DEFAULT in joined:
-        joined[DEFAULT] |= shared
-    for options in joined.values():
-        if name := service.compose.get("container_name"):  # others may reach it by that, as they do in Compose
-            options["aliases"] = list(dict.fromkeys([*options.get("aliases", ()), name]))
-    return {key: options or None for key, options in joined.items()}
-
-
-def _has_own_default(stack: Stack) -> bool:
-    """Return whether a file says of its network ``default`` what the environment's does not have."""
-    said = stack.networks.get(DEFAULT) or {}
-    tables = [(service.compose.get("networks") or {}).get(DEFAULT) or {} for service in stack.services]
-    return any(said.get(key) for key in _OF_NETWORKS) or any(table.keys() & _ADDRESSES for table in tables)
-
-
 def _local_hosts(tree: Tree, stack: Stack, layout: Layout) -> dict[str, str]:
     """Return name -> address of the services around this stack that run as local processes."""
     if not layout.local or layout.network is None:
@@ -478,57 +388,6 @@ def _restricted(written: Mapping[str, Any]) -> dict[str, Any]:
     if not written.get("pids_limit") and not limits.get("pids"):
         restrictions["pids_limit"] = PIDS
     return restrictions
-
-
-def _networks(tree: Tree, stack: Stack, layout: Layout, identity: Identity) -> dict[str, Any]:
-    assert layout.network is not None  # this engine has one
-    environment = Replaced({"name": layout.network.name, "external": True})
-    own = _has_own_default(stack)
-    networks: dict[str, Any] = {ENVIRONMENT if own else DEFAULT: environment}
-    for key, table in stack.networks.items():
-        if (key == DEFAULT and not own) or table.get("external"):
-            continue
-        # Like volumes, but Compose joins a network that another project has made only as an external one.
-        owner = _maker(tree, stack, key)
-        name = f"{identity.project(owner)}_{key}"
-        if owner == stack.name:
-            networks[key] = {"name": name, "labels": identity.labels_of("network", name, owner)}
-        else:
-            networks[key] = Replaced({"name": name, "external": True})
-    return networks
-
-
-def _maker(tree: Tree, stack: Stack, network: str) -> str:
-    """Return the stack that makes a network of a file: the lowest that has services on it."""
-    return next((below.name for below in tree.below(stack.name) if _uses(below, network)), stack.name)
-
-
-def _made_later(tree: Tree, stack: Stack) -> Iterator[str]:
-    """Say which networks a container that waits on an engine elsewhere cannot join: it is made before all others."""
-    for service in stack.services if stack.waits else ():
-        for key in service.compose.get("networks") or ():
-            if _uses(stack, key) and not stack.networks[key].get("external") and _maker(tree, stack, key) != stack.name:
-                yield (
-                    f"Service {service.name!r} is on network {key!r} ({stack.files[0]}); for --inside on an engine "
-                    "elsewhere, 'default' without settings was needed: it is made before all other networks"
-                )
-
-
-def _subnets(tree: Tree, stack: Stack) -> dict[str, tuple[str, ...]]:
-    """Return what a file says of the subnets of those networks that this stack makes."""
-    below = [other for other in tree.below(stack.name) if other.name != stack.name]
-    tables = {
-        key: subnets.of_table(table)
-        for key, table in stack.networks.items()
-        if _uses(stack, key) and not table.get("external") and not any(_uses(other, key) for other in below)
-    }
-    return {key: written for key, written in tables.items() if written}
-
-
-def _uses(stack: Stack, network: str) -> bool:
-    """Return whether a stack declares a network and has services of its own on it, so that it makes it."""
-    used = any(network in (service.compose.get("networks") or {}) for service in stack.services)
-    return network in stack.networks and used and (network != DEFAULT or _has_own_default(stack))
 
 
 def _volumes(tree: Tree, stack: Stack, identity: Identity) -> dict[str, Any]:

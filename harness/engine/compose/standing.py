@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from harness.daemon import in_words
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from docker import APIClient
 
     from harness.engine.plan import Containers, Recipe
+    from harness.images.fingerprint import Found
     from harness.images.records import Records
 
 MADE = "made of "  # before the fingerprint of an image that is built here, in the place of its id
@@ -78,10 +80,17 @@ class Made:
         records: what the checkout has built.
         client: returns a client of the engine.
         lock: the project's ``images.lock``, which need not be there.
+        found: name -> image, of what is built or found built meanwhile.
     """
 
-    def __init__(self, records: Records, client: Callable[[], APIClient], lock: Path) -> None:
-        self.records, self._client, self._lock = records, client, lock
+    def __init__(
+        self,
+        records: Records,
+        client: Callable[[], APIClient],
+        lock: Path,
+        found: Mapping[str, Found] = MappingProxyType({}),
+    ) -> None:
+        self.records, self._client, self._lock, self._found = records, client, lock, found
         self._known: dict[str, str | None] = {}
 
     def as_known(self, stack: str, service: str, recipe: Recipe, made_of: Ingredients) -> Iterator[Ingredients]:
@@ -106,8 +115,13 @@ class Made:
 
     def of(self, image: str) -> str | None:
         """Return what stands for an image, "" for its id, None where it is not known. Raises what the SDK raises."""
-        if image in self._known or not image.startswith(PREFIX):
-            return self._known.get(image, "")
+        known = self._known.get(image, "")
+        if known != "" or not image.startswith(PREFIX):
+            return known
+        if found := self._found.get(image):  # by its name another run may have another one by now
+            return f"{MADE}{found.made_of.fingerprint}" if found.made_of.fingerprint else found.id
+        if image in self._known:
+            return ""
         last = self.records.last(image)  # of a stack that this one includes
         is_last = last and last["fingerprint"] and last["id"] == image_id(self._client(), image)
         return f"{MADE}{last['fingerprint']}" if last and is_last else ""

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.clock import Deadline
 from harness.daemon import in_words
-from harness.engine.compose.hands import copy_out
+from harness.engine.compose.hands import COPY_BUDGET, copy_within
 from harness.errors import HarnessError
 from harness.ownership.objects import STACK, sealed
 
@@ -86,7 +87,7 @@ def fetch(place: Place, stack: str, service: str, image: str, tests: UnitTests) 
     target = place.report.path / FOLDER / f"{service}.xml"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        copy_out(client, made, _meant(client, made, tests.report), target)
+        copy_within(client, made, _meant(client, made, tests.report), target, Deadline.after(COPY_BUDGET))
         return target if target.is_file() else None  # a folder is no report
     except (HarnessError, OSError):
         return None

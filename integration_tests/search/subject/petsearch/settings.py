@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DEFAULT_URL = "http://search:9200"
+TIMEOUT = 5.0
 
 
 class BadSettingError(Exception):
@@ -28,7 +29,7 @@ class Settings:
     """
 
     url: str = DEFAULT_URL
-    timeout: float = 2.0
+    timeout: float = TIMEOUT
     host: str = "0.0.0.0"  # noqa: S104 - in its container; as a local process it is told its address
     port: int = 8080
 
@@ -42,7 +43,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     host, _, port = environ.get("LISTEN", "0.0.0.0:8080").rpartition(":")
     if not host or not port.isdecimal():
         raise BadSettingError(f"LISTEN is {environ['LISTEN']!r}, HOST:PORT was needed")
-    return Settings(url.rstrip("/"), _seconds(environ.get("SEARCH_TIMEOUT", "2")), host, int(port))
+    return Settings(url.rstrip("/"), _seconds(environ.get("SEARCH_TIMEOUT", str(TIMEOUT))), host, int(port))
 
 
 def _seconds(written: str) -> float:
