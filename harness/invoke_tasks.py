@@ -817,10 +817,10 @@ def check(asked: _Asked, *, json: bool = False) -> None:
 
 @_task(
     "cell",
-    cell="the id of a cell; may be repeated",
-    shard="i/n: this part of it",
-    slots="cells at once",
-    cost="how soon it can be done",
+    cell="the id of a cell; may be repeated (default: all)",
+    shard="i/n: this part of them",
+    slots="how many cells at once (default: twice the number of cores)",
+    cost="how soon it can be done: all bounds, and which one binds",
     **_JSON,
 )
 def interop_plan(
@@ -836,25 +836,23 @@ def interop_plan(
 
     Example: harness interop.plan --cost
     """
-    plan = verbs.interop.plan(asked.settings(), _wanted_cells(cell, shard, slots), _say)
+    plan = verbs.interop.plan(asked.settings(), _cells(cell, shard, slots), _say)
     if json:
-        from harness.matrix.planning import write_plan  # noqa: PLC0415 - only here
-
-        print(write_plan(plan), end="")
-        return
-    print(plan.cost() if cost else plan)
+        print(verbs.interop.as_json(plan), end="")
+    else:
+        print(plan.cost() if cost else plan)
 
 
 @_task(
     "cell",
     cell="the id of a cell; may be repeated (default: all)",
-    shard="i/n: run this part of it",
+    shard="i/n: run this part of them",
     slots="how many cells at once (default: twice the number of cores)",
-    resume="a run that was interrupted: go on with it",
-    since="a run: take over what did not change since",
+    resume="a run that was interrupted, or latest: go on with it",
+    since="a run, or latest: take over what did not change since and was as expected",
     **_JSON,
 )
-def interop_run(
+def interop_run(  # noqa: PLR0913 - its flags
     asked: _Asked,
     *,
     cell: Sequence[str] | None = None,
@@ -864,38 +862,63 @@ def interop_run(
     since: str = "",
     json: bool = False,
 ) -> None:
-    """Run implementations against each other: every cell of a matrix; ends with 1 when one is not as expected.
+    """Run implementations against each other: the cells of a matrix; ends with 1 when one is not as expected.
 
     Example: harness interop.run --engine embedded
     """
-    wanted = _wanted_cells(cell, shard, slots, resume=resume, since=since)
-    report, folder = verbs.interop.run(asked.settings(), wanted, _say, lambda _: None)
-    if json:
-        print(report.as_json(), end="")
-    else:
-        for told in report.cells:
-            print(
-                f"{told.word:16} {'' if told.is_expected else 'UNEXPECTED '}{told.id}  {told.verdict.reason if told.verdict else ''}"
-            )
-        print(dict(report.totals), folder)
-    if report.exit_code:
-        raise Exit(code=report.exit_code)
+    settings = asked.settings()
+    wanted = _cells(cell, shard, slots, resume=resume, since=since)
+    code = verbs.interop.run(settings, wanted, _say, as_json=json)
+    if code:
+        raise Exit(code=code)
 
 
-def _wanted_cells(
+@_task(
+    run="a run, its folder, or a report.json (default latest)",
+    against="another one, to tell what is different",
+    **_JSON,
+)
+def interop_inspect(asked: _Asked, *, run: str = "latest", against: str = "", json: bool = False) -> None:
+    """Show what came out of a run of a matrix.
+
+    Example: harness interop.inspect --run latest
+    """
+    for line in verbs.interop.inspect(asked.settings(), run, against, as_json=json):
+        print(line)
+
+
+@_task(
+    "part",
+    part="the folder of the run of a shard; may be repeated",
+    into="a folder that does not exist, for the merged run",
+)
+def interop_merge(asked: _Asked, *, part: Sequence[str] | None = None, into: str = "") -> None:
+    """Make one run of those of all shards of a matrix; ends with 10 when a cell is missing, there twice, or foreign.
+
+    Example: harness interop.merge --part a --part b --into merged
+    """
+    settings = asked.settings()
+    _needs_values("--part", part or ())
+    _needed(into, "--into FOLDER")
+    code = verbs.interop.merge(settings, part or (), into, _say)
+    if code:
+        raise Exit(code=code)
+
+
+def _cells(
     cells: Sequence[str] | None, shard: str, slots: str, *, resume: str = "", since: str = ""
 ) -> verbs.interop.Wanted:
-    from harness.matrix.shards import Shard  # noqa: PLC0415 - `--list` needs none of it
-
     _needs_values("--cell", cells or ())
     if slots and not slots.isdecimal():
         raise ConfigError(f"--slots {slots!r} is no whole number from 1 on")
-    return verbs.interop.Wanted(tuple(cells or ()), Shard.parse(shard), int(slots) if slots else None, resume, since)
+    return verbs.interop.wanted(cells or (), shard, int(slots) if slots else None, resume, since)
 
 
 interop = Collection()
 interop.add_task(interop_plan, name="plan")
 interop.add_task(interop_run, name="run")
+interop.add_task(interop_inspect, name="inspect")
+interop.add_task(interop_merge, name="merge")
 namespace = Collection(
     *(up, test, watch, run, down, ps, logs, endpoints, config, report, doctor),
     *(exec, restart, seed, build, gc, new, adopt),

@@ -153,8 +153,8 @@ TAKERS = {
     **dict.fromkeys(("build", "save"), _WHICH),
     **dict.fromkeys(("down", "ps", "logs", "endpoints", "doctor", "exec", "restart"), ("engine",)),
     **dict.fromkeys(("seed", "gc", "new", "load"), ("engine",)),
-    **dict.fromkeys(("interop_plan", "interop_run", "interop_lock"), ("matrix", "engine", "locked")),
-    **dict.fromkeys(("interop_inspect", "interop_judge", "interop_merge"), ("matrix",)),
+    **dict.fromkeys(("interop_plan", "interop_run"), ("matrix", "engine")),
+    "interop_merge": ("matrix",),
 }
 """Task, or ``pytest`` -> the options that it takes, in the order of its help."""
 

@@ -1,4 +1,4 @@
-"""What the implementations of a matrix are made of: images on an engine of containers, folders and commands elsewhere."""
+"""What the implementations of a matrix are made of: images on an engine of containers, else folders and commands."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def _set_up(
     except OSError as error:
         raise BrokenStack(f"its setup {each.setup[0]!r} cannot be executed: {error.strerror}") from error
     with suppress(OSError):
-        log.write_text(f"{done.out}{done.err}", encoding="utf-8")
+        log.write_text(f"{done.stdout}{done.stderr}", encoding="utf-8")
     if done.code != 0:
         raise BrokenStack(f"its setup {' '.join(each.setup)!r}: {done.ending(SETUP_BUDGET)} ({log})")
     write_atomically(stamp, wanted)

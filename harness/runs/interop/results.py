@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from harness.errors import BROKEN_STACK, OK, TESTS_FAILED
 from harness.matrix.expectations import DEFAULT, compare, expectation_for
 from harness.matrix.findings import findings
 from harness.reporting.interop.report import (
@@ -19,16 +20,17 @@ from harness.reporting.interop.report import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Mapping
 
     from harness.matrix.cases import Case
     from harness.matrix.cells import Cell
+    from harness.matrix.expectations import Comparison
     from harness.matrix.expectations import Expectation as Expected
     from harness.matrix.implementations import Matrix
     from harness.matrix.past import History
     from harness.matrix.planning import Plan
-    from harness.matrix.verdicts import Result
+    from harness.matrix.verdicts import Result, Verdict
+    from harness.runs.interop.history import Shelf
     from harness.runs.interop.scheduling import Achieved
 
 
@@ -53,22 +55,52 @@ class Outcome:
     problems: Mapping[str, str]
 
 
-def report_of(
-    matrix: Matrix,
-    cases: Sequence[Case],
-    expected: Sequence[Expected],
-    history: History,
-    plan: Plan,
-    outcome: Outcome,
-    folder: Path,
-) -> Report:
-    """Return the report of a run."""
-    cells = tuple(_cell(cell, outcome.results.get(cell.id), expected, history) for cell in plan.here)
+@dataclass(frozen=True)
+class Declared:
+    """A matrix as its files say, with what is known of it.
+
+    Attributes:
+        matrix: its implementations.
+        cases: its tests.
+        expected: what is expected of its cells.
+        history: what earlier runs on this engine found.
+        shelf: where that is kept.
+    """
+
+    matrix: Matrix
+    cases: tuple[Case, ...]
+    expected: tuple[Expected, ...]
+    history: History
+    shelf: Shelf
+
+    def compared(self, cell: Cell, verdict: Verdict) -> Comparison:
+        """Return whether a verdict is what is expected of a cell."""
+        about = expectation_for(cell, self.expected)
+        statuses = self.history.statuses(cell.id, about.window) if about and about.pass_rate is not None else ()
+        return compare(verdict, about, statuses)  # type: ignore[arg-type] # what was read are some
+
+    def is_expected(self, cell: Cell, verdict: Verdict) -> bool:
+        """Return whether a verdict is what is expected of a cell."""
+        return self.compared(cell, verdict).kind == "expected"
+
+
+def exit_code(report: Report) -> int:
+    """Return the exit code of a report: 1 for an unexpected result, else 12 for a cell that broke, else 0."""
+    unexpected = [cell for cell in report.cells if not cell.is_expected]
+    if any(cell.status != "broken" for cell in unexpected):
+        return TESTS_FAILED
+    return BROKEN_STACK if unexpected else OK
+
+
+def report_of(of: Declared, plan: Plan, outcome: Outcome, run: str) -> Report:
+    """Return the report of a run, which has the exit code that the command has."""
+    matrix = of.matrix
+    cells = tuple(_cell(cell, outcome.results.get(cell.id), of) for cell in plan.here)
     verdicts = {name: result.verdict for name, result in outcome.results.items()}
     achieved = outcome.achieved
     report = Report(
         matrix=matrix.name,
-        run=folder.name,
+        run=run,
         engine=plan.engine,
         cells=cells,
         plan=plan.hash,
@@ -90,18 +122,18 @@ def report_of(
         ),
         tests=tuple(
             TestReport(case.name, case.description, case.timeout, tuple(role.name for role in case.roles))
-            for case in cases
+            for case in of.cases
         ),
         findings=tuple(
             Finding(found.role, found.implementation, found.sentence, found.cells)
             for found in findings(plan.here, verdicts)
         ),
     )
-    return summed(report)
+    return replace(summed(report), exit_code=exit_code(report))
 
 
-def _cell(cell: Cell, result: Result | None, expected: Sequence[Expected], history: History) -> CellReport:
-    about = expectation_for(cell, expected)
+def _cell(cell: Cell, result: Result | None, of: Declared) -> CellReport:
+    about = expectation_for(cell, of.expected)
     told = CellReport(
         id=cell.id,
         test=cell.test,
@@ -120,8 +152,7 @@ def _cell(cell: Cell, result: Result | None, expected: Sequence[Expected], histo
     )
     if result is None:
         return told
-    statuses = history.statuses(cell.id, about.window) if about and about.pass_rate is not None else ()
-    kind = compare(result.verdict, about, statuses).kind
+    kind = of.compared(cell, result.verdict).kind
     return replace(
         told,
         verdict=result.verdict,

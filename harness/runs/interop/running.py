@@ -5,39 +5,36 @@ from __future__ import annotations
 import datetime as dt
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from harness import clock
-from harness.errors import BROKEN_STACK, OK, TESTS_FAILED, ConfigError, nearest
+from harness.errors import ConfigError, nearest
 from harness.matrix.budgets import Budgets
 from harness.matrix.cells import expand, with_digests
-from harness.matrix.expectations import compare, expectation_for, expired, in_force, unmatched
+from harness.matrix.expectations import expired, in_force, unmatched
 from harness.matrix.planning import plan
 from harness.matrix.shards import Shard
-from harness.matrix.verdicts import Result, Verdict
-from harness.runs.interop.writing import write_report
+from harness.matrix.verdicts import Result
+from harness.reporting.interop.files import write_report
 from harness.runs.interop.cell import run_cell
 from harness.runs.interop.history import Shelf
 from harness.runs.interop.making import Made, make
+from harness.runs.interop.merging import merge, write_merged
 from harness.runs.interop.parts import parts_of, probing_part
 from harness.runs.interop.pressure import machine
 from harness.runs.interop.probes import Probes
 from harness.runs.interop.reading import read, read_expected
-from harness.runs.interop.results import Outcome, report_of
+from harness.runs.interop.results import Declared, Outcome, report_of
 from harness.runs.interop.resuming import CELLS, Begun, begin, resume, since
 from harness.runs.interop.scheduling import Scheduler, Ways
 from harness.runs.run import Run, running
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from harness.matrix.cases import Case
     from harness.matrix.cells import Cell
-    from harness.matrix.expectations import Expectation
-    from harness.matrix.implementations import Matrix
-    from harness.matrix.past import History
     from harness.matrix.planning import Plan
     from harness.matrix.site import Part
     from harness.matrix.standing import Standing
@@ -61,34 +58,10 @@ class Wanted:
     """
 
     cells: tuple[str, ...] = ()
-    shard: Shard = Shard()
+    shard: Shard = field(default_factory=Shard)
     slots: int | None = None
     resume: str = ""
     since: str = ""
-
-
-@dataclass(frozen=True)
-class Declared:
-    """A matrix as its files say, with what is known of it.
-
-    Attributes:
-        matrix: its implementations.
-        cases: its tests.
-        expected: what is expected of its cells.
-        history: what earlier runs on this engine found.
-    """
-
-    matrix: Matrix
-    cases: tuple[Case, ...]
-    expected: tuple[Expectation, ...]
-    history: History
-    shelf: Shelf
-
-    def is_expected(self, cell: Cell, verdict: Verdict) -> bool:
-        """Return whether a verdict is what is expected of a cell."""
-        about = expectation_for(cell, self.expected)
-        statuses = self.history.statuses(cell.id, about.window) if about and about.pass_rate is not None else ()
-        return compare(verdict, about, statuses).kind == "expected"  # type: ignore[arg-type] # what was read are some
 
 
 def declared(choice: Choice, say: Callable[[str], None]) -> Declared:
@@ -178,7 +151,7 @@ def _begin(folder: Path, now: Plan, of: Declared, wanted: Wanted, choice: Choice
     return begin(folder, now, say, taken)
 
 
-def _run_cells(  # noqa: PLR0913
+def _run_cells(  # noqa: PLR0913, PLR0917 - the stages before it
     of: Declared,
     begun: Begun,
     made: Made,
@@ -221,14 +194,24 @@ def _run_cells(  # noqa: PLR0913
             images=made.images,
             problems=made.problems,
         )
-        report = report_of(of.matrix, of.cases, of.expected, of.history, begun.plan, outcome, folder)
-        report = write_report(folder, replace(report, exit_code=exit_code(report)))
+        report = write_report(folder, report_of(of, begun.plan, outcome, folder.name))
     return report
 
 
-def exit_code(report: Report) -> int:
-    """Return the exit code of a report: 1 for an unexpected result, else 12 for a cell that broke, else 0."""
-    unexpected = [cell for cell in report.cells if not cell.is_expected]
-    if any(cell.status != "broken" for cell in unexpected):
-        return TESTS_FAILED
-    return BROKEN_STACK if unexpected else OK
+def merged(choice: Choice, parts: Sequence[Path], into: Path, say: Callable[[str], None]) -> Report:
+    """Make one run of those of all shards; return its report.
+
+    Raises:
+        ConfigError: they are not all the shards of one plan, or the folder is there.
+    """
+    of, whole = declared(choice, say), merge(parts)
+    results = write_merged(whole, into, say)
+    outcome = Outcome(
+        began=min((result.began for result in results.values() if result.began), default=0.0),
+        seconds=sum(result.seconds for result in results.values()),
+        achieved=None,
+        results=results,
+        images={},
+        problems={},
+    )
+    return write_report(into, report_of(of, whole.plan, outcome, into.name))
