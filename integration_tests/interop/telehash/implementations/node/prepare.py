@@ -6,6 +6,7 @@ while package-lock.json stays as it is.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import importlib.util
 import os
@@ -39,6 +40,7 @@ def main() -> None:
     told = (HERE / "package-lock.json").read_bytes() + (HERE / "package.json").read_bytes() + program.encode()
     wanted = hashlib.sha256(told).hexdigest()
     noted = HERE / "node_modules/.prepared"
+    fcntl.flock(os.open(HERE, os.O_RDONLY), fcntl.LOCK_EX)  # until we end: one at a time
     if noted.exists() and noted.read_text() == wanted:
         return
     arguments = [*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]

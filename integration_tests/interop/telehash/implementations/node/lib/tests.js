@@ -121,14 +121,18 @@ async function reliable_worker () {
   self.serve('interop-reliable', (channel) => {
     const there = order()
     const back = order()
+    let count = 0
+    let wrong = ''
     channel.receiving = (error, packet, next) => {
       if (error) return next(error)
       if (packet.body.length) {
+        if (!packet.body.equals(body(++count))) wrong = wrong || `packet ${count} is ${packet.body.subarray(0, 12).toString('latin1')}...`
         there.add(packet.body)
         back.add(packet.body)
         channel.send({ json: {}, body: packet.body })
       }
       if (packet.json.end) {
+        events.check('reliable', !wrong && count === COUNT, wrong || `${count} of ${COUNT} came`)
         events.assert('reliable.there', there.value())
         events.assert('reliable.back', back.value())
         channel.send({ json: { end: true } })

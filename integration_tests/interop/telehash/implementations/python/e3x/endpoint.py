@@ -17,6 +17,7 @@ from e3x.salsa import ForgedError
 TURN = 0.05  # seconds after which what time demands is looked at
 AGAIN = 0.5  # seconds after which a handshake that was not answered is sent again
 LARGEST = 65535
+KINDS = {False: Channel, True: ReliableChannel}  # whether it is reliable -> what a channel is made of
 
 
 class LateError(Exception):
@@ -66,7 +67,7 @@ class Link:
             else:
                 events.send("channel.write", **told)
 
-        channel = (ReliableChannel if reliable else Channel)(number, kind, write)
+        channel = KINDS[reliable](number, kind, write)
         channel.trace = channel_id
         self.channels[number] = channel
         shown = {"type": kind, "reliable": reliable, "cid": number}

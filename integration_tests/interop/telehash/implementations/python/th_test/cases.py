@@ -189,13 +189,18 @@ def reliable_worker() -> None:
 
     def echo(_link: Link, channel: Channel) -> None:
         there, back = Order(), Order()
+        bodies: list[bytes] = []
 
         def take(packet: Packet) -> None:
             if packet.body:
+                bodies.append(packet.body)
                 there.add(packet.body)
                 back.add(packet.body)
                 channel.send(packet.body, now=_now())
             if channel.ended:
+                wrong = next((n for n, found in enumerate(bodies, 1) if found != body(n)), 0)
+                why = f"packet {wrong} is {bodies[wrong - 1][:12]!r}..." if wrong else f"{len(bodies)} of {COUNT} came"
+                events.check("reliable", ok=not wrong and len(bodies) == COUNT, why=why)
                 events.tell("reliable.there", there.value())
                 events.tell("reliable.back", back.value())
                 channel.send(now=_now(), end=True)
