@@ -22,6 +22,7 @@ EXPECTED = reading.read_expected(MATRIX)
 CELLS = [(case, cell) for case in CASES for cell in plain_cells.cells_of(MATRIX, case)]
 BLAMED = {"worker-misbehaves": "worker", "driver-misbehaves": "driver", "helper-misbehaves": "helper"}
 FLOOD = 30 << 20
+HANGING = ("no-ready", "hang")
 
 
 def test_each_expectation_is_about_a_cell() -> None:
@@ -35,7 +36,7 @@ def test_each_way_to_misbehave_is_called_by_its_name(
 ) -> None:
     """A cell's verdict must be the one that is expected, and blame the role that misbehaves."""
     monkeypatch.setenv("PEER_FLOOD", str(FLOOD))
-    short = replace(cell, timeout=2.0 if cell.params.get("behaviour") in ("no-ready", "hang") else cell.timeout)
+    short = replace(cell, timeout=2.0 if cell.params.get("behaviour") in HANGING else cell.timeout)
     verdict = plain_cells.run(MATRIX, case, short, tmp_path).verdict
     expectation = expectation_for(cell, EXPECTED)
     assert expectation

@@ -12,6 +12,9 @@ if (!run) {
   process.exit(127)
 }
 
+// As process 1 of a container nothing else would heed it.
+process.on('SIGTERM', () => process.exit(143))
+
 run().then(
   () => { if (role === 'driver') { events.send('done'); process.exit(0) } },
   (error) => { console.error(error && error.stack || error); process.exit(1) }

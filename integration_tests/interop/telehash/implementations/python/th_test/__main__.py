@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 from e3x import events
@@ -16,6 +17,7 @@ def main(argv: list[str]) -> int:
     if run is None:
         print(f"cannot be {role!r} in {test!r}", file=sys.stderr)
         return 127
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as process 1 of a container nothing else would heed it
     try:
         run()
     except cases.Failed as error:
