@@ -309,6 +309,13 @@ def _zstandard(path: Path) -> Any:  # noqa: ANN401 - its stubs come with it, and
 # -- save ------------------------------------------------------------------------------------------------------------
 
 
+def check_writable(path: Path) -> None:
+    """Raise ConfigError when an archive cannot be written: no folder for it, or no package zstandard."""
+    if not path.absolute().parent.is_dir():
+        raise ConfigError(f"Archive {path} cannot be written: its folder does not exist")
+    _zstandard(path)
+
+
 def save(api: Api, images: Mapping[str, str], path: Path) -> Contents:
     """Write images to an archive, which is there whole or not at all.
 

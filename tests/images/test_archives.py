@@ -26,6 +26,7 @@ from harness.daemon import Api, Daemon
 from harness.errors import BrokenStack, ConfigError, EngineUnreachableError
 from harness.images import archives
 from harness.images.archives import archived_id, describe, load, load_one, save
+from harness.verbs import images as verb
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -141,6 +142,16 @@ def test_without_the_package_the_extra_is_named(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(ConfigError, match="needs the package zstandard") as caught:
         describe(write(tmp_path / "packed", MADE))
     assert "integration-harness[archives]" in caught.value.hint
+
+
+def test_without_the_package_nothing_is_built_to_be_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A save must tell of the missing package before it looks at any stack or engine."""
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    nothing, file = cast("Any", None), str(tmp_path / "a.tar.zst")
+    with pytest.raises(ConfigError, match="needs the package zstandard"):
+        verb.save_all(nothing, nothing, file)
+    with pytest.raises(ConfigError, match="needs the package zstandard"):
+        verb.save(nothing, nothing, file, subjects=(), images=())
 
 
 # -- save ------------------------------------------------------------------------------------------------------------
