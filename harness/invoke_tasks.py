@@ -877,7 +877,7 @@ def interop_run(  # noqa: PLR0913 - its flags
 
 
 @_task(
-    run="a run, its folder, or a report.json (default latest)",
+    run="a run, its folder, or a report.json (default: latest)",
     against="another one, to tell what is different",
     **_JSON,
 )
