@@ -20,9 +20,9 @@ from typing import IO, TYPE_CHECKING, Any
 
 from harness import procs
 from harness.matrix.cells import Cell
+from harness.matrix.site import Collected, Heard, Part
 from harness.runs.interop.cell import Probes, parts_of, run_cell
 from harness.runs.interop.parts import probing_part
-from harness.runs.interop.site import Collected, Heard, Part
 
 if TYPE_CHECKING:
     from harness.matrix.cases import Case

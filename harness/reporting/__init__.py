@@ -20,6 +20,8 @@ from harness.results import Outcome, Span
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from junitparser import JUnitXml
+
 SCHEMA = 1
 EVENTS = "events.jsonl"
 SAVE_EVERY = 1.0  # seconds; the events themselves are on disk at once
@@ -232,6 +234,18 @@ def xml_text(text: str) -> str:
     return _XML_FORBIDDEN.sub("?", text)
 
 
+def write_document(document: JUnitXml, path: Path) -> None:
+    """Write a JUnit document: all of it, or nothing. Raises OSError."""
+    scratch = path.with_name(f".{path.name}")
+    try:
+        document.write(str(scratch))
+        scratch.replace(path)
+    except OSError:
+        with suppress(OSError):
+            scratch.unlink()
+        raise
+
+
 def write_junit(path: Path, outcomes: Sequence[Outcome]) -> None:
     """Write ``outcomes`` as JUnit XML: failed tests as failures, broken ones as errors with the type of the fault."""
     from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite  # noqa: PLC0415 - at the end only
@@ -252,11 +266,4 @@ def write_junit(path: Path, outcomes: Sequence[Outcome]) -> None:
     suite.update_statistics()  # type: ignore[no-untyped-call] # a suite of no tests has counts as well
     document = JUnitXml()
     document.add_testsuite(suite)
-    scratch = path.with_name(f".{path.name}")
-    try:
-        document.write(str(scratch))
-        scratch.replace(path)
-    except OSError:
-        with suppress(OSError):
-            scratch.unlink()
-        raise
+    write_document(document, path)

@@ -6,7 +6,6 @@ they start; nothing of it goes by way of the engine's logs, so a flood fills no 
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import tarfile
 import time
@@ -15,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from harness.clock import Deadline
 from harness.daemon import Api, hijack, query
+from harness.engine.cells import LOGS, SHARED, KeptSite, stack_of
 from harness.engine.compose.unpacking import Bounds, Chunks, unpack
-from harness.engine.streams import Ears, Stream
+from harness.engine.streams import Stream
 from harness.errors import BrokenStack, HarnessError
-from harness.keeper.messages import Acquire, CreateCell, End, Release, StartRole
+from harness.keeper.messages import CreateCell, StartRole
 from harness.matrix.site import Collected, Heard
 
 if TYPE_CHECKING:
@@ -32,8 +32,7 @@ if TYPE_CHECKING:
     from harness.keeper.messages import Event
     from harness.matrix.site import Part
 
-SHARED, LOGS = "/shared", "/logs"
-CREATE_BUDGET = START_BUDGET = REMOVAL_BUDGET = 60.0
+CREATE_BUDGET = START_BUDGET = 60.0
 ATTACH_BUDGET, COPY_BUDGET = 10.0, 20.0
 STREAM_GRACE = 5.0  # seconds in which a container's last output comes after its end, however busy its engine is
 FRAME, STDERR = 8, 2  # "Attach to a container", stream format: stream, three zeros, length as 32 bits
@@ -51,30 +50,25 @@ class ContainerSites:
 
     def site(self, cell: str, folder: Path, hear: Callable[[Heard], None]) -> ContainerSite:
         """Return a place for a cell; nothing is made yet."""
-        name = hashlib.sha256(f"{cell} {next(self._numbers)}".encode()).hexdigest()[:12]
-        return ContainerSite(self.place, f"cell-{name}", folder, hear)
+        return ContainerSite(self.place, stack_of(cell, next(self._numbers)), folder, hear)
 
 
-class ContainerSite:
+class ContainerSite(KeptSite):
     """The place of one cell; see ``harness.matrix.site``."""
 
     def __init__(self, place: Place, stack: str, folder: Path, hear: Callable[[Heard], None]) -> None:
         assert place.daemon is not None  # this engine has one
-        self._place, self._stack, self._folder, self._hear = place, stack, folder, hear
+        super().__init__(place, stack, folder, hear, STREAM_GRACE)
         self._daemon: Daemon = place.daemon
         self._containers: dict[str, str] = {}
         self._started: set[str] = set()
-        self._ears: Ears | None = None
-        self._is_held = False
 
     def create(self, parts: Collection[Part]) -> None:
         """Have all roles' containers created, with their network and /shared. Raises HarnessError."""
         if bare := [part.implementation for part in parts if not part.image]:
             raise BrokenStack(f"Implementation {bare[0]!r} has no image, which the compose engine needs")
-        self._ears = Ears(self._stack, self._hear, STREAM_GRACE)
-        self._place.divert(self._stack, self._told)
-        self._place.link.ask(Acquire(self._stack, []))
-        self._is_held = True
+        self._listen()
+        self._acquire()
         roles = {part.role: config_of(part, [part.role for part in parts]) for part in parts}
         self._containers = self._place.link.ask(CreateCell(self._stack, roles), timeout=CREATE_BUDGET)
 
@@ -86,18 +80,6 @@ class ContainerSite:
         self._heard().add(Stream(role, SocketEnd(held), Frames().feed, takes=True))
         self._place.link.ask(StartRole(self._stack, role, container), timeout=START_BUDGET)
         self._started.add(role)
-
-    def tell(self, role: str, line: bytes) -> None:
-        """Write to a role's standard input."""
-        self._heard().send(role, line)
-
-    def terminate(self, roles: Collection[str]) -> None:
-        """Ask roles to end. Raises HarnessError."""
-        self._place.link.ask(End(self._stack, list(roles)))
-
-    def kill(self, roles: Collection[str]) -> None:
-        """End roles, and whatever they forked. Raises HarnessError."""
-        self._place.link.ask(End(self._stack, list(roles), kill=True), timeout=REMOVAL_BUDGET)
 
     def collect(self) -> Collected:
         """Copy what roles left in /logs; what the engine cannot give, or is too much, is among what is left."""
@@ -115,26 +97,7 @@ class ContainerSite:
         except (HarnessError, OSError, tarfile.TarError) as error:
             return [f"/logs of {role}: {error}"]
 
-    def remove(self) -> tuple[str, ...]:
-        """Remove all that was made; return what could not be, in words."""
-        left: list[str] = []
-        try:
-            if self._is_held:
-                self._is_held = False
-                left += self._place.link.ask(Release(self._stack), timeout=REMOVAL_BUDGET)["left"]
-        except HarnessError as error:
-            left += [] if self._place.link.lost else [error.summary]  # whoever finds its keeper gone removes it all
-        self._place.divert(self._stack, None)
-        if self._ears:
-            self._ears.close()
-        return tuple(left)
-
     # -- details ------------------------------------------------------------------------------------------------
-
-    def _heard(self) -> Ears:
-        if self._ears is None:
-            raise BrokenStack(f"{self._stack} was not created")
-        return self._ears
 
     def _copy(self, container: str, to: Path) -> list[str]:
         path = f"/containers/{container}/archive?{query(path=LOGS)}"

@@ -7,7 +7,6 @@ pipes between them and this process, so it is heard at once and costs the keeper
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 import os
 import shutil
@@ -16,10 +15,11 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+from harness.engine.cells import LOGS, SHARED, KeptSite, stack_of
 from harness.engine.local import inherited
-from harness.engine.streams import Ears, PipeEnd, Stream
-from harness.errors import BrokenStack, HarnessError
-from harness.keeper.messages import Acquire, AskMounts, End, Lease, Release, Start
+from harness.engine.streams import PipeEnd, Stream
+from harness.errors import BrokenStack
+from harness.keeper.messages import AskMounts, Lease, Start
 from harness.matrix.site import Collected, Heard
 from harness.ownership.removal import WORK
 
@@ -31,10 +31,8 @@ if TYPE_CHECKING:
     from harness.keeper.messages import Event, Spec
     from harness.matrix.site import Part
 
-SHARED, LOGS = "/shared", "/logs"
 CELLS = "cells"
 MOST_ADDRESSES = 250  # of an environment's network
-REMOVAL_BUDGET = 60.0
 
 
 class ProcessSites:
@@ -59,8 +57,7 @@ class ProcessSites:
 
     def site(self, cell: str, folder: Path, hear: Callable[[Heard], None]) -> ProcessSite:
         """Return a place for a cell; nothing is made yet."""
-        name = hashlib.sha256(f"{cell} {next(self._numbers)}".encode()).hexdigest()[:12]
-        return ProcessSite(self, f"cell-{name}", folder, hear)
+        return ProcessSite(self, stack_of(cell, next(self._numbers)), folder, hear)
 
     def take_addresses(self, count: int) -> list[str]:
         """Lease addresses, the ones that were given back the longest ago first. Raises BrokenStack."""
@@ -80,32 +77,28 @@ class ProcessSites:
             self._free.extend(addresses)
 
 
-class ProcessSite:
+class ProcessSite(KeptSite):
     """The place of one cell; see ``harness.matrix.site``."""
 
     def __init__(self, sites: ProcessSites, stack: str, folder: Path, hear: Callable[[Heard], None]) -> None:
-        self._sites, self._stack, self._folder, self._hear = sites, stack, folder, hear
-        self._place = sites.place
+        super().__init__(sites.place, stack, folder, hear)
+        self._sites = sites
         self._work = sites.place.folder / WORK / CELLS / stack
         self._parts: dict[str, Part] = {}
         self._addresses: dict[str, str] = {}
-        self._ears: Ears | None = None
         self._cpu: dict[str, float] = {}
-        self._is_held = False
 
     def create(self, parts: Collection[Part]) -> None:
         """Take the cell's stack, addresses and folders; each role is then started by itself. Raises HarnessError."""
         self._parts = {part.role: part for part in parts}
-        self._ears = Ears(self._stack, self._hear)
+        self._listen()
         try:
             for folder in (self._work / "shared", *(self._logs_of(role) for role in self._parts)):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise BrokenStack(f"{error.filename or self._folder} cannot be written: {error.strerror}") from error
         self._addresses = dict(zip(self._parts, self._sites.take_addresses(len(self._parts)), strict=True))
-        self._place.divert(self._stack, self._told)
-        self._place.link.ask(Acquire(self._stack, []))
-        self._is_held = True
+        self._acquire()
 
     def start(self, role: str) -> None:
         """Start a role. Raises HarnessError."""
@@ -124,47 +117,21 @@ class ProcessSite:
         ears.add(Stream(role, errors, lambda data: ((True, data),)))
         ears.add(Stream(role, to_role, takes=True))
 
-    def tell(self, role: str, line: bytes) -> None:
-        """Write to a role's standard input."""
-        self._heard().send(role, line)
-
-    def terminate(self, roles: Collection[str]) -> None:
-        """Ask roles to end. Raises HarnessError."""
-        self._place.link.ask(End(self._stack, list(roles)))
-
-    def kill(self, roles: Collection[str]) -> None:
-        """End roles, and whatever they forked. Raises HarnessError."""
-        self._place.link.ask(End(self._stack, list(roles), kill=True), timeout=REMOVAL_BUDGET)
-
     def collect(self) -> Collected:
         """Return what is known of the cell; what roles left in /logs is in its folder already."""
         return Collected(cpu=sum(self._cpu.values()))
 
     def remove(self) -> tuple[str, ...]:
         """Remove all that was made; return what could not be, in words."""
-        left: list[str] = []
-        try:
-            if self._is_held:
-                self._is_held = False
-                left += self._place.link.ask(Release(self._stack), timeout=REMOVAL_BUDGET)["left"]
-        except HarnessError as error:
-            left += [] if self._place.link.lost else [error.summary]  # whoever finds its keeper gone removes it all
-        self._place.divert(self._stack, None)
-        if self._ears:
-            self._ears.close()
+        left = super().remove()
         shutil.rmtree(self._work, ignore_errors=True)
         if self._work.exists():
-            left.append(f"folder {self._work}")
+            left += (f"folder {self._work}",)
         self._sites.give_back(self._addresses.values())
         self._addresses = {}
-        return tuple(left)
+        return left
 
     # -- details ------------------------------------------------------------------------------------------------
-
-    def _heard(self) -> Ears:
-        if self._ears is None:
-            raise BrokenStack(f"{self._stack} was not created")
-        return self._ears
 
     def _logs_of(self, role: str) -> Path:
         return self._folder / "logs" / role

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.reporting import xml_text
+from harness.reporting import write_document, xml_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,14 +37,7 @@ def write_junit(path: Path, report: Report) -> None:
             suite.append(case)  # type: ignore[no-untyped-call] # add_testcase() counts all of them each time
         suite.update_statistics()  # type: ignore[no-untyped-call] # as above
         document.add_testsuite(suite)
-    scratch = path.with_name(f".{path.name}")
-    try:
-        document.write(str(scratch))
-        scratch.replace(path)
-    except OSError:
-        with suppress(OSError):
-            scratch.unlink()
-        raise
+    write_document(document, path)
 
 
 def _cases(matrix: str, cells: Iterable[CellReport]) -> Iterable[TestCase]:

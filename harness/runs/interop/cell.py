@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from harness.matrix.cases import Case
     from harness.matrix.cells import Cell
-    from harness.runs.interop.site import Heard, Part, Site, Sites
+    from harness.matrix.site import Heard, Part, Site, Sites
 
 __all__ = ["VERDICT", "Probes", "parts_of", "run_cell"]
 

@@ -18,6 +18,7 @@ from harness.engine.compose.plan import NAME as COMPOSE
 from harness.engine.identity import Identity
 from harness.engine.layout import dry_layout
 from harness.errors import BrokenStack, ConfigError, HarnessError
+from harness.folders import digest_of
 from harness.images import image_id
 from harness.images.contexts import look
 from harness.keeper.messages import Acquire
@@ -137,13 +138,9 @@ def _sources(each: Implementation, folder: Path) -> str:
     parts = [
         str(each.setup),
         str(folder.stat().st_ino),
-        *(f"{name} {_digest(folder / name)}" for name in names if (folder / name).is_file()),
+        *(f"{name} {digest_of(str(folder / name))}" for name in names if (folder / name).is_file()),
     ]
     return "\n".join(parts)
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 # -- images ----------------------------------------------------------------------------------------------------------

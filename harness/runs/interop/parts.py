@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from harness.matrix.cells import LOCAL_TREE
-from harness.runs.interop.site import Part
+from harness.matrix.site import Part
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

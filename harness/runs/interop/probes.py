@@ -16,7 +16,7 @@ from harness.matrix.judging import UNSUPPORTED
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from harness.runs.interop.site import Heard, Part, Sites
+    from harness.matrix.site import Heard, Part, Sites
 
 LIMIT = 10.0
 """Seconds that an implementation has to say that it does not know a test."""

@@ -164,18 +164,18 @@ def _run_cells(  # noqa: PLR0913, PLR0917 - the stages before it
     stop = threading.Event()
     sites = choice.engine.cells(environment)
     cases = {case.name: case for case in of.cases}
+    roles = {role.name: role for case in of.cases for role in case.roles}
     started = clock.now()
 
     def part(implementation: str, role: str, test: str) -> Part:
-        roles = {each.name: each for case in of.cases for each in case.roles}
         return probing_part(of.matrix.implementation(implementation), roles[role], test, made.images)
 
     probes = Probes(sites, folder / PROBES, part, stop)
 
     def run_one(cell: Cell, attempt: int) -> Result | None:
-        if problem := made.problem_of(cell, cases[cell.test]):
-            return Result(cell.id, cell.digest, problem, (problem,), began=time.time())
         case, place = cases[cell.test], folder / CELLS / cell.id
+        if problem := made.problem_of(cell, case):
+            return Result(cell.id, cell.digest, problem, (problem,), began=time.time())
         parts = parts_of(of.matrix, case, cell, made.images)
         result = run_cell(cell, case, parts, sites, place, probe=probes, stop=stop, attempt=attempt)
         return replace(result, folder=f"{CELLS}/{cell.id}") if result and result.folder else result

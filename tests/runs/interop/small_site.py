@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from harness import procs
-from harness.runs.interop.site import Collected, Heard
+from harness.matrix.site import Collected, Heard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from harness.errors import HarnessError
-    from harness.runs.interop.site import Part
+    from harness.matrix.site import Part
 
 
 class SmallSite:

@@ -18,10 +18,10 @@ from harness.matrix.cases import Case, Role
 from harness.matrix.cells import Cell
 from harness.matrix.events import Event
 from harness.matrix.judging import judge
+from harness.matrix.site import Part
 from harness.matrix.verdicts import Result
 from harness.runs.interop.cell import run_cell
 from harness.runs.interop.probes import Probes
-from harness.runs.interop.site import Part
 
 if TYPE_CHECKING:
     from collections.abc import Callable
