@@ -815,11 +815,116 @@ def check(asked: _Asked, *, json: bool = False) -> None:
         raise ConfigError(f"{wrong} of {len(mentions)} mentions of pins do not agree")
 
 
+@_task(
+    "cell",
+    cell="the id of a cell; may be repeated (default: all)",
+    shard="i/n: this part of them",
+    slots="how many cells at once (default: twice the number of cores)",
+    cost="how soon it can be done: all bounds, and which one binds",
+    **_JSON,
+)
+def interop_plan(
+    asked: _Asked,
+    *,
+    cell: Sequence[str] | None = None,
+    shard: str = "1/1",
+    slots: str = "",
+    cost: bool = False,
+    json: bool = False,
+) -> None:
+    """Show which cells of an interoperability matrix would be run, in which order; nothing is made.
+
+    Example: harness interop.plan --cost
+    """
+    plan = verbs.interop.plan(asked.settings(), _cells(cell, shard, slots), _say)
+    if json:
+        print(verbs.interop.as_json(plan), end="")
+    else:
+        print(plan.cost() if cost else plan)
+
+
+@_task(
+    "cell",
+    cell="the id of a cell; may be repeated (default: all)",
+    shard="i/n: run this part of them",
+    slots="how many cells at once (default: twice the number of cores)",
+    resume="a run that was interrupted, or latest: go on with it",
+    since="a run, or latest: take over what did not change since and was as expected",
+    **_JSON,
+)
+def interop_run(  # noqa: PLR0913 - its flags
+    asked: _Asked,
+    *,
+    cell: Sequence[str] | None = None,
+    shard: str = "1/1",
+    slots: str = "",
+    resume: str = "",
+    since: str = "",
+    json: bool = False,
+) -> None:
+    """Run implementations against each other: the cells of a matrix; ends with 1 when one is not as expected.
+
+    Example: harness interop.run --engine embedded
+    """
+    settings = asked.settings()
+    wanted = _cells(cell, shard, slots, resume=resume, since=since)
+    code = verbs.interop.run(settings, wanted, _say, as_json=json)
+    if code:
+        raise Exit(code=code)
+
+
+@_task(
+    run="a run, its folder, or a report.json (default latest)",
+    against="another one, to tell what is different",
+    **_JSON,
+)
+def interop_inspect(asked: _Asked, *, run: str = "latest", against: str = "", json: bool = False) -> None:
+    """Show what came out of a run of a matrix.
+
+    Example: harness interop.inspect --run latest
+    """
+    for line in verbs.interop.inspect(asked.settings(), run, against, as_json=json):
+        print(line)
+
+
+@_task(
+    "part",
+    part="the folder of the run of a shard; may be repeated",
+    into="a folder that does not exist, for the merged run",
+)
+def interop_merge(asked: _Asked, *, part: Sequence[str] | None = None, into: str = "") -> None:
+    """Make one run of those of all shards of a matrix; ends with 10 when a cell is missing, there twice, or foreign.
+
+    Example: harness interop.merge --part a --part b --into merged
+    """
+    settings = asked.settings()
+    _needs_values("--part", part or ())
+    _needed(into, "--into FOLDER")
+    code = verbs.interop.merge(settings, part or (), into, _say)
+    if code:
+        raise Exit(code=code)
+
+
+def _cells(
+    cells: Sequence[str] | None, shard: str, slots: str, *, resume: str = "", since: str = ""
+) -> verbs.interop.Wanted:
+    _needs_values("--cell", cells or ())
+    if slots and not slots.isdecimal():
+        raise ConfigError(f"--slots {slots!r} is no whole number from 1 on")
+    return verbs.interop.wanted(cells or (), shard, int(slots) if slots else None, resume, since)
+
+
+interop = Collection()
+interop.add_task(interop_plan, name="plan")
+interop.add_task(interop_run, name="run")
+interop.add_task(interop_inspect, name="inspect")
+interop.add_task(interop_merge, name="merge")
 namespace = Collection(
     *(up, test, watch, run, down, ps, logs, endpoints, config, report, doctor),
     *(exec, restart, seed, build, gc, new, adopt),
     images=Collection(base, save, load),
     pins=Collection(check),
+    interop=interop,
 )
 """What a project's tasks.py imports: ``from harness.invoke_tasks import namespace``."""
 

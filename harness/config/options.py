@@ -104,6 +104,10 @@ OPTIONS = {
         metavar="S",
         pytest_help="the stack of the `stack` fixture: a name, or a Compose file",
     ),
+    "matrix": Option(
+        help="an interoperability matrix of [tool.harness.matrices], or its file (default: the only one)",
+        metavar="M",
+    ),
     "profile": Option(help="profiles of the Compose file to activate, with commas between them", metavar="P"),
     "local_build": Option(
         named="Local build",
@@ -149,6 +153,8 @@ TAKERS = {
     **dict.fromkeys(("build", "save"), _WHICH),
     **dict.fromkeys(("down", "ps", "logs", "endpoints", "doctor", "exec", "restart"), ("engine",)),
     **dict.fromkeys(("seed", "gc", "new", "load"), ("engine",)),
+    **dict.fromkeys(("interop_plan", "interop_run"), ("matrix", "engine")),
+    "interop_merge": ("matrix",),
 }
 """Task, or ``pytest`` -> the options that it takes, in the order of its help."""
 

@@ -39,6 +39,7 @@ TOP_KEYS: dict[str, type] = {
     "overlays": dict,
     "subjects": dict,
     "pins": dict,
+    "matrices": dict,
 }
 TOP_KEYS |= {option.key: option.kind for option in OPTIONS.values() if option.key and option.key not in TOP_KEYS}
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
@@ -114,6 +115,8 @@ class Settings:
         strict_variables: whether a variable of a stack file that is not set and has no default is an error.
         subjects: subject -> where its image comes from, other than its file says.
         pins: what must be the same wherever it is written.
+        matrices: interoperability matrix -> its file.
+        matrix: the one asked for (a name, a file or a folder), "" when none was.
         environ: the environment, for Compose and for services.
         origins: setting name -> where its value came from.
         inside: the service in whose container a command runs, within the stack's network; "" for none.
@@ -150,10 +153,36 @@ class Settings:
     restart_changed: bool
     subjects: Mapping[str, Subject]
     pins: tuple[Pin, ...]
+    matrices: Mapping[str, Path]
+    matrix: str
     environ: Mapping[str, str]
     origins: Mapping[str, str]
     inside: str = ""
     inside_timeout: float | None = None
+
+    def matrix_file(self) -> Path:
+        """Return the file or folder of the interoperability matrix that was asked for, or of the only one.
+
+        Raises:
+            ConfigError: it is not known, or several are and none was asked for.
+        """
+        name, known = self.matrix, ", ".join(self.matrices)
+        if name in self.matrices:
+            return self.matrices[name]
+        if name:
+            path = self.root / name
+            if "/" not in name and not path.exists():
+                raise ConfigError(
+                    f"Matrix {name!r} ({self.origins['matrix']}) is not known; there are: {known or 'none'}"
+                    f"{nearest(name, self.matrices)}",
+                    hint="name one of [tool.harness.matrices], or its file by its path",
+                )
+            if not path.exists():
+                raise ConfigError(f"Matrix {path} ({self.origins['matrix']}) does not exist")
+            return path
+        if len(self.matrices) > 1:
+            raise ConfigError(f"No matrix was named; there are: {known}", hint="give --matrix NAME")
+        return next(iter(self.matrices.values()), self.root)
 
     def stack_files(self, name: str) -> tuple[Path, ...]:
         """Return the Compose files of a stack, given by name or as files (has ``/`` or ends in .yml or .yaml).
@@ -427,6 +456,23 @@ def _attach(sources: Sources) -> dict[str, dict[str, str]]:
     return tables
 
 
+def _matrices(sources: Sources) -> dict[str, Path]:
+    where, files = f"{sources.pyproject}: [tool.harness.matrices]", {}
+    problems = []
+    for name, file in sources.table.get("matrices", {}).items():
+        if not isinstance(file, str):
+            problems.append(
+                f"{where}: {name} is {type(file).__name__} {file!r}, the path of an interop.toml was needed"
+            )
+        elif not (sources.root / file).exists():
+            problems.append(f"{where}: {name}: file {file!r} does not exist in {sources.root}")
+        else:
+            files[name] = sources.root / file
+    if problems:
+        raise ConfigError.of(problems)
+    return files
+
+
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
@@ -518,6 +564,8 @@ def load_settings(
         keep_runs=values.count("keep_runs"),
         inside_timeout=values.seconds("inside_timeout"),
         pins=read_pins(sources.table.get("pins", {}), sources.pyproject),
+        matrices=_matrices(sources),
+        matrix=values.text("matrix"),
         subjects=read_subjects(sources.table.get("subjects", {}), sources.root, sources.pyproject),
         origins=values.origins,
     )

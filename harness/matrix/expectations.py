@@ -220,7 +220,8 @@ def _by_rate(status: Status, expectation: Expectation, history: Sequence[Status]
     passes = tried.count("succeeded")
     chance = chance_of_at_most(passes, len(tried), rate)
     said = f"{passes} of {len(tried)} succeeded, {rate:g} of them were expected to: {expectation.reason}"
-    return Comparison("unexpected" if chance < ALPHA else "expected", said, allowed)
+    is_unlikely = chance < ALPHA and not math.isclose(chance, ALPHA)
+    return Comparison("unexpected" if is_unlikely else "expected", said, allowed)
 
 
 def chance_of_at_most(passes: int, runs: int, rate: float) -> float:

@@ -15,7 +15,7 @@ from harness.errors import BrokenStack, ConfigError, nearest
 from harness.images import image_id
 from harness.keeper.messages import Acquire
 from harness.ownership.objects import IMAGE
-from harness.runs.bringing import ACQUIRE_BUDGET
+from harness.runs.convergence import ACQUIRE_BUDGET
 from harness.runs.images import fetch_sources, images_of, refuse_skipped
 from harness.runs.known import all_kept, checkout_of, services_of
 from harness.runs.locking import hold_to_lock

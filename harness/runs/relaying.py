@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.engine.compose.wire import ExecWire
-from harness.errors import BrokenStack
+from harness.errors import BrokenStack, ConfigError
 from harness.locality import why_elsewhere
 from harness.relay import Relay
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from harness.engine.known import Known
     from harness.runs.choice import Choice
     from harness.runs.environment import Environment
+    from harness.stack import Stack
 
 
 def find_relay(choice: Choice, environment: Environment) -> Relay | None:
@@ -42,12 +43,22 @@ def listen(relay: Relay, plan: StackPlan, say: Callable[[str], None]) -> None:
                 ) from error
 
 
-def connect(relay: Relay, environment: Environment, waiting: Known) -> None:
-    """Have connections made from a container that waits.
+def is_used(stack: Stack) -> ConfigError:
+    """Return the error for a container that waits, and which another run has made."""
+    return ConfigError(
+        f"Service {stack.services[0].name!r} is used by another run with --inside in this checkout now",
+        hint="wait for its end, or `harness down` first, so that each run has an environment of its own",
+    )
+
+
+def join(environment: Environment, waiting: Known) -> None:
+    """Have connections made from a container that waits, where nothing else can, and tests run in it.
 
     Raises:
         HarnessError: no program can be run in it.
         Unreached: it has no Python.
     """
-    assert environment.daemon is not None  # it has containers
-    relay.connect(ExecWire(environment.daemon, waiting.container))
+    if environment.relay:
+        assert environment.daemon is not None  # it has containers
+        environment.relay.connect(ExecWire(environment.daemon, waiting.container))
+    environment.inside.set_result(waiting)

@@ -1,7 +1,7 @@
 """Which services of a stack that is up are made again because something of theirs changed, and no others.
 
 ``decide`` is pure: what was recorded, what would be now and what changed of the sources go in. It is carried out in
-``bringing``, by the steps by which a stack comes up.
+``convergence``, by the steps by which a stack comes up.
 """
 
 from __future__ import annotations

@@ -235,6 +235,25 @@ def test_a_stop_kills_at_once() -> None:
     assert lived.machine.is_stopped
 
 
+def test_what_a_stopped_cell_recorded_decides_nothing() -> None:
+    """Neither that its roles were killed nor what they wrote when that was done."""
+    lived = Lived().up()
+    lived(machine.Stopped())
+    lived.says("worker", "runner.malformed", why="no JSON")
+    lived(*(machine.Exited(role, -9) for role in ROLES), machine.Collected())
+    verdict = judge(CASE, CELL, lived.events)
+    assert (verdict.status, verdict.blame) == ("broken", "runner")
+    assert verdict.reason == "its log ends before anything was decided"
+
+
+def test_a_second_ready_is_malformed() -> None:
+    """It is recorded as that, with the line, and fails its role."""
+    lived = Lived().up()
+    assert lived.says("worker", "ready") == [machine.Terminate(ROLES)]
+    assert lived.events[-2].info["why"] == "a second ready"
+    assert lived.machine.verdict().role == "worker"
+
+
 def happenings(dice: random.Random) -> machine.Happening:
     """Return something that may happen at any time, or cannot."""
     role = dice.choice((*ROLES, "nobody"))

@@ -239,16 +239,16 @@ class Runner:
         outside = {name: value for name, value in os.environ.items() if not _OURS.fullmatch(name)}
         self.environ = {**outside, "PATH": f"{python}:{outside['PATH']}", "CI": "true", **environ}
 
-    def variables(self, job: Job) -> dict[str, str]:
-        """Return the variables of a job's steps."""
+    def variables(self, job: Job, more: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Return the variables of a job's steps; ``more`` are of this job only."""
         own = {**_VARIABLES[job.ci], _FOLDERS[job.ci]: str(self.work)}
         if job.ci == "github":
             files = ("GITHUB_STEP_SUMMARY", "GITHUB_OUTPUT", "GITHUB_ENV", "GITHUB_PATH")
             own |= {name: str(self.scratch / name.lower()) for name in files}
-        return {**self.environ, **own, **job.environ}
+        return {**self.environ, **own, **job.environ, **(more or {})}
 
-    def run(self, job: Job) -> Ended:
-        """Run a job as its service does, and return how it ended."""
+    def run(self, job: Job, more: Mapping[str, str] | None = None) -> Ended:
+        """Run a job as its service does, and return how it ended; ``more`` are variables of this job only."""
         shutil.rmtree(self.work, ignore_errors=True)
         kept, code = self.scratch / "kept" / job.name, 0
         log = self.scratch / f"{job.name}.log"
@@ -257,15 +257,15 @@ class Runner:
                 with log.open("ab") as output:
                     output.write(f"\n$ {step.run}\n".encode())
                     output.flush()
-                    code = self._shell(job, step, output.fileno())
+                    code = self._shell(self.variables(job, more), job, step, output.fileno())
             elif not step.run and (step.always or not code):
                 self._do(step, kept)
         return Ended(code, log.read_text(errors="replace"), kept)
 
-    def _shell(self, job: Job, step: Step, output: int) -> int:
+    def _shell(self, environ: Mapping[str, str], job: Job, step: Step, output: int) -> int:
         script = self.scratch / "step.sh"
         script.write_text(step.run)
-        argv, environ = [*SHELLS[job.ci], str(script)], self.variables(job)
+        argv = [*SHELLS[job.ci], str(script)]
         shell = procs.spawn(argv, env=environ, cwd=self.work, output=output)
         self.shell_pid = shell.pid
         try:

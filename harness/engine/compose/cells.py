@@ -10,6 +10,7 @@ import hashlib
 import itertools
 import tarfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from harness.clock import Deadline
@@ -100,15 +101,19 @@ class ContainerSite:
 
     def collect(self) -> Collected:
         """Copy what roles left in /logs; what the engine cannot give, or is too much, is among what is left."""
-        left = []
-        for role in sorted(self._started):
-            to = self._folder / "logs" / role
-            to.mkdir(parents=True, exist_ok=True)
-            try:
-                left += [f"/logs of {role}: {line}" for line in self._copy(self._containers[role], to)]
-            except (HarnessError, OSError, tarfile.TarError) as error:
-                left.append(f"/logs of {role}: {error}")
+        roles = sorted(self._started)
+        with ThreadPoolExecutor(max_workers=len(roles) or 1) as pool:
+            left = [line for lines in pool.map(self._copied, roles) for line in lines]
         return Collected(left=tuple(left))
+
+    def _copied(self, role: str) -> list[str]:
+        """Copy what a role left; return what could not be, in words."""
+        to = self._folder / "logs" / role
+        try:
+            to.mkdir(parents=True, exist_ok=True)
+            return [f"/logs of {role}: {line}" for line in self._copy(self._containers[role], to)]
+        except (HarnessError, OSError, tarfile.TarError) as error:
+            return [f"/logs of {role}: {error}"]
 
     def remove(self) -> tuple[str, ...]:
         """Remove all that was made; return what could not be, in words."""

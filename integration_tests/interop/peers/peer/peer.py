@@ -1,7 +1,7 @@
 """A peer that misbehaves in the way that it is told: ``peer.py TEST ROLE``, with ``INTEROP_PARAM_BEHAVIOUR``.
 
-The test says whose part it is (``driver-misbehaves``); the others behave. It speaks the test control protocol by
-hand, to be able to break it anywhere.
+The test says whose part it is (``driver-misbehaves``); the others behave. It speaks the test control protocol by hand,
+to be able to break it anywhere.
 """
 
 from __future__ import annotations

@@ -1,0 +1,217 @@
+"""A run of a matrix, in the order of its stages: read, choose, make, plan, run, compare, report; then all is gone."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from harness import clock
+from harness.errors import ConfigError, nearest
+from harness.matrix.budgets import Budgets
+from harness.matrix.cells import expand, with_digests
+from harness.matrix.expectations import expired, in_force, unmatched
+from harness.matrix.planning import plan
+from harness.matrix.shards import Shard
+from harness.matrix.verdicts import Result
+from harness.reporting.interop.files import write_report
+from harness.runs.interop.cell import run_cell
+from harness.runs.interop.history import Shelf
+from harness.runs.interop.making import Made, make
+from harness.runs.interop.merging import merge, write_merged
+from harness.runs.interop.parts import parts_of, probing_part
+from harness.runs.interop.pressure import machine
+from harness.runs.interop.probes import Probes
+from harness.runs.interop.reading import read, read_expected
+from harness.runs.interop.results import Declared, Outcome, report_of
+from harness.runs.interop.resuming import CELLS, Begun, begin, resume, since
+from harness.runs.interop.scheduling import Scheduler, Ways
+from harness.runs.run import Run, running
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from harness.matrix.cells import Cell
+    from harness.matrix.planning import Plan
+    from harness.matrix.site import Part
+    from harness.matrix.standing import Standing
+    from harness.reporting.interop.report import Report
+    from harness.runs.choice import Choice
+    from harness.runs.environment import Environment
+
+PROBES = "probes"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What of a matrix is to be run, and how.
+
+    Attributes:
+        cells: ids of cells, () for all.
+        shard: which part of them.
+        slots: how many at once, None for twice the number of cores.
+        resume: the run that goes on, "" for a new one.
+        since: the run of which is taken over what did not change, "" for none.
+    """
+
+    cells: tuple[str, ...] = ()
+    shard: Shard = field(default_factory=Shard)
+    slots: int | None = None
+    resume: str = ""
+    since: str = ""
+
+
+def declared(choice: Choice, say: Callable[[str], None]) -> Declared:
+    """Read a matrix. Raises ConfigError with everything that is wrong in any of its files."""
+    matrix, cases = read(choice.settings.matrix_file())
+    shelf = Shelf(matrix.file, choice.engine.name, choice.settings.environ)
+    expected, today = read_expected(matrix), dt.datetime.now(dt.UTC).date()
+    for line in expired(expected, today):
+        say(line)
+    return Declared(matrix, cases, in_force(expected, today), shelf.read(), shelf)
+
+
+def planned(of: Declared, choice: Choice, made: Made, wanted: Wanted) -> Plan:
+    """Return the plan of what is wanted of a matrix.
+
+    Raises:
+        ConfigError: there is no such cell, or an expectation is about none.
+    """
+    cells = expand(of.matrix, of.cases)
+    if problems := unmatched(of.expected, cells):
+        raise ConfigError.of(problems)
+    cells = with_digests(_chosen(cells, wanted.cells), of.cases, of.matrix, made.images)
+    budgets = Budgets.of(machine(), choice.engine.name, wanted.slots)
+    return plan(cells, of.history, budgets, choice.engine.name, of.matrix.name).sharded(wanted.shard)
+
+
+def _chosen(cells: tuple[Cell, ...], wanted: tuple[str, ...]) -> tuple[Cell, ...]:
+    known = {cell.id: cell for cell in cells}
+    unknown = [f"Cell {name!r} is not known{nearest(name, known)}" for name in wanted if name not in known]
+    if unknown:
+        raise ConfigError.of(unknown, hint="`harness interop.plan` lists them")
+    return tuple(known[name] for name in dict.fromkeys(wanted)) if wanted else cells
+
+
+def run_matrix(
+    choice: Choice, wanted: Wanted, say: Callable[[str], None], tell: Callable[[Standing], None]
+) -> tuple[Report, Path]:
+    """Run a matrix, or what is left of it; return its report and the run's folder.
+
+    Args:
+        choice: what was asked for, and the engine.
+        wanted: which cells.
+        say: takes lines for the user.
+        tell: told how far all has come.
+
+    Raises:
+        ConfigError: something written is wrong; nothing was created.
+        BrokenStack: there was no environment for it, or the disk is full.
+        LeftoverError: all cells were run, and something of ours could not be removed.
+        Interrupted: by a signal; ``--resume`` goes on.
+    """
+    of = declared(choice, say)
+    planned(of, choice, Made({}), wanted)  # what is wrong with it is told before anything is made
+    run = Run(choice, say)
+    folder = _folder(choice, wanted.resume) if wanted.resume else None
+    with running(run):
+        environment = run.open()
+        folder = folder or environment.report.path
+        made = make(of.matrix, of.cases, environment, choice, say)
+        now = planned(of, choice, made, wanted)
+        began = time.time()
+        begun = _begin(folder, now, of, wanted, choice, say)
+        try:
+            report = _run_cells(of, begun, made, folder, environment, choice, tell, began)
+        finally:
+            begun.journal.close()
+        environment.report.note("exit_code", report.exit_code)
+    return report, folder
+
+
+def _folder(choice: Choice, run: str) -> Path:
+    """Return the folder of an earlier run, given by its id, a path or ``latest``. Raises ConfigError."""
+    path = choice.settings.logs / run
+    if not path.is_dir():
+        raise ConfigError(f"Run {run!r} is not known: {path} is no folder", hint="`harness report` names the last one")
+    return path.resolve()
+
+
+def _begin(folder: Path, now: Plan, of: Declared, wanted: Wanted, choice: Choice, say: Callable[[str], None]) -> Begun:
+    if wanted.resume:
+        begun = resume(folder, now, say)
+        say(f"run {folder.name} goes on: {len(begun.done)} of {len(begun.plan.here)} cells are done")
+        return begun
+    taken = since(_folder(choice, wanted.since), now, of.is_expected) if wanted.since else {}
+    if wanted.since:
+        say(f"{len(taken)} of {len(now.here)} cells are taken over from run {wanted.since}")
+    return begin(folder, now, say, taken)
+
+
+def _run_cells(  # noqa: PLR0913, PLR0917 - the stages before it
+    of: Declared,
+    begun: Begun,
+    made: Made,
+    folder: Path,
+    environment: Environment,
+    choice: Choice,
+    tell: Callable[[Standing], None],
+    began: float,
+) -> Report:
+    stop = threading.Event()
+    sites = choice.engine.cells(environment)
+    cases = {case.name: case for case in of.cases}
+    started = clock.now()
+
+    def part(implementation: str, role: str, test: str) -> Part:
+        roles = {each.name: each for case in of.cases for each in case.roles}
+        return probing_part(of.matrix.implementation(implementation), roles[role], test, made.images)
+
+    probes = Probes(sites, folder / PROBES, part, stop)
+
+    def run_one(cell: Cell, attempt: int) -> Result | None:
+        if problem := made.problem_of(cell, cases[cell.test]):
+            return Result(cell.id, cell.digest, problem, (problem,), began=time.time())
+        case, place = cases[cell.test], folder / CELLS / cell.id
+        parts = parts_of(of.matrix, case, cell, made.images)
+        result = run_cell(cell, case, parts, sites, place, probe=probes, stop=stop, attempt=attempt)
+        return replace(result, folder=f"{CELLS}/{cell.id}") if result and result.folder else result
+
+    scheduler = Scheduler(begun.plan, begun.journal, Ways(run_one, of.is_expected, tell), done=begun.done, stop=stop)
+    try:
+        scheduler.run()
+    finally:
+        fresh = [result for cell, result in scheduler.results.items() if cell not in begun.done]
+        of.shelf.add(fresh, folder.name)
+        outcome = Outcome(
+            began=began,
+            seconds=clock.now() - started,
+            achieved=scheduler.achieved,
+            results=scheduler.results,
+            images=made.images,
+            problems=made.problems,
+        )
+        report = write_report(folder, report_of(of, begun.plan, outcome, folder.name))
+    return report
+
+
+def merged(choice: Choice, parts: Sequence[Path], into: Path, say: Callable[[str], None]) -> Report:
+    """Make one run of those of all shards; return its report.
+
+    Raises:
+        ConfigError: they are not all the shards of one plan, or the folder is there.
+    """
+    of, whole = declared(choice, say), merge(parts)
+    results = write_merged(whole, into, say)
+    outcome = Outcome(
+        began=min((result.began for result in results.values() if result.began), default=0.0),
+        seconds=sum(result.seconds for result in results.values()),
+        achieved=None,
+        results=results,
+        images={},
+        problems={},
+    )
+    return write_report(into, report_of(of, whole.plan, outcome, into.name))
