@@ -73,7 +73,9 @@ def events_of(folder: Path) -> list[dict[str, Any]]:
 class PlainSites:
     """Makes places that are no more than processes with addresses of their own."""
 
-    mounts = False
+    @property
+    def mounts(self) -> bool:
+        return False
 
     def site(self, cell: str, folder: Path, hear: Callable[[Heard], None]) -> PlainSite:
         return PlainSite(cell, folder, hear)

@@ -132,9 +132,13 @@ def _set_up(
 
 
 def _sources(each: Implementation, folder: Path) -> str:
-    """Return what stands for the setup and the files that list what it installs."""
+    """Return what stands for the setup, this very folder (a clone is another one) and its lists of packages."""
     names = ("package.json", "package-lock.json", "requirements.txt", "pyproject.toml", "go.mod", "go.sum")
-    parts = [str(each.setup), *(f"{name} {_digest(folder / name)}" for name in names if (folder / name).is_file())]
+    parts = [
+        str(each.setup),
+        str(folder.stat().st_ino),
+        *(f"{name} {_digest(folder / name)}" for name in names if (folder / name).is_file()),
+    ]
     return "\n".join(parts)
 
 

@@ -122,6 +122,13 @@ def test_a_role_reads_what_its_peers_say(run: Callable[..., Ran]) -> None:
     assert run(driver=driver).result.verdict.status == "succeeded"
 
 
+def test_a_driver_whose_last_line_has_no_end_is_done(run: Callable[..., Ran]) -> None:
+    """What was written is what was said, before it exited."""
+    ran = run(driver=READY + "print('{\"ty\":\"done\"}', end='', flush=True)\n")
+    assert ran.result.verdict.status == "succeeded"
+    assert ran.types[3:5] == ["done", "exited"]
+
+
 WRONG: dict[str, tuple[dict[str, str], str, str, str]] = {
     "driver exits 3": ({"driver": READY + "raise SystemExit(3)"}, "failed", "driver", "driver (d) exited with 3"),
     "driver without done": (
