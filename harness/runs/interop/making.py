@@ -207,10 +207,15 @@ class _Images:
         containers = plan.containers
         assert containers is not None  # every one of its services is a container
 
+        # All are made in this thread: each writes the stack's override file.
+        launches = {
+            service: Launch(self._environment, replace(plan, containers=replace(containers, build=(service,))))
+            for service in names
+        }
+
         def build(service: str) -> tuple[str, str, str]:
-            launch = Launch(self._environment, replace(plan, containers=replace(containers, build=(service,))))
             try:
-                launch.build(self._say)
+                launches[service].build(self._say)
             except BrokenStack as error:
                 return service, "", error.summary
             return service, image_id(self._environment.client, identity.image(stack.name, service)) or "", ""
