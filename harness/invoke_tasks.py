@@ -585,7 +585,7 @@ def build(
     """
     settings = asked.settings(**_switch("locked", on=locked))
     if lock:
-        _lock(settings, subject, locked=locked)
+        _lock(settings, left_out=bool(subject) or explain or locked)
         return
     if explain:
         _explain_images(verbs.build.explain(settings, _say, subject=subject), json=json)
@@ -598,9 +598,12 @@ def build(
         print(f"{service} {image}")
 
 
-def _lock(settings: Settings, subject: str, *, locked: bool) -> None:
-    if subject or locked:
-        raise ConfigError("--lock writes down all images of a stack, as they are; leave out --subject and --locked")
+def _lock(settings: Settings, *, left_out: bool) -> None:
+    if left_out:
+        raise ConfigError(
+            "--lock builds, and writes down all images of a stack as they are; "
+            "leave out --subject, --explain and --locked"
+        )
     for image in verbs.build.lock(settings, _say):
         print(f"{image.stack}/{image.service} {image.strategy} {image.fingerprint or image.id}")
 
@@ -805,7 +808,7 @@ def check(asked: _Asked, *, json: bool = False) -> None:
     """
     mentions = verbs.pins.check(asked.settings())
     if json:
-        _print_json("pins", mentions=[{**vars(mention), "agrees": mention.agrees} for mention in mentions])
+        _print_json("pins", mentions=[mention.as_dict() for mention in mentions])
     else:
         for mention in mentions:
             print(mention)
@@ -874,7 +877,7 @@ def interop_run(  # noqa: PLR0913 - its flags
 
 
 @_task(
-    run="a run, its folder, or a report.json (default latest)",
+    run="a run, its folder, or a report.json (default: latest)",
     against="another one, to tell what is different",
     **_JSON,
 )

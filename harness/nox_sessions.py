@@ -86,17 +86,17 @@ def _pyproject() -> dict[str, Any]:
     return tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
-def install(session: nox.Session, *groups: str, extras: str = "") -> None:
+def install(session: nox.Session, *groups: str, extras: str = "", needs: str = "") -> None:
     """Install the project (editable, with ``extras``) and dependency groups, unless the venv has just these.
 
     Of a project, what it has: it need not be a package, nor have those groups or extras. A project of others gets the
-    harness that Nox itself has, too.
+    harness that Nox itself has, too, with the extras ``needs`` of that.
     """
     location = getattr(session.virtualenv, "location", None)
     if location is None:  # --no-venv: whoever calls has what is needed
         return
     document = _pyproject()
-    wanted = wanted_packages(document, groups, extras)
+    wanted = wanted_packages(document, groups, extras, needs)
     digest = json.dumps([document.get("project"), document.get("build-system"), wanted, sys.version])
     files = [word for word in wanted if word.endswith(".txt")]
     digest = hashlib.sha256(
@@ -114,8 +114,11 @@ _REQUIREMENTS = ("requirements.txt", "requirements-test.txt", "requirements-dev.
 _DISTRIBUTION = "integration-harness"
 
 
-def wanted_packages(document: dict[str, Any], groups: Sequence[str], extras: str) -> list[str]:
-    """Return what the project whose pyproject.toml is ``document`` has installed, as arguments of an installer."""
+def wanted_packages(document: dict[str, Any], groups: Sequence[str], extras: str, needs: str = "") -> list[str]:
+    """Return what the project whose pyproject.toml is ``document`` has installed, as arguments of an installer.
+
+    ``extras`` are of the project, as far as it has them, and ``needs`` of the harness.
+    """
     project = document.get("project", {})
     there = [extra for extra in extras.split(",") if extra in project.get("optional-dependencies", {})]
     named = [group for group in groups if group in document.get("dependency-groups", {})]
@@ -125,22 +128,23 @@ def wanted_packages(document: dict[str, Any], groups: Sequence[str], extras: str
     else:
         own = list(project.get("dependencies", ()))
         own += [word for file in _REQUIREMENTS if Path(file).is_file() for word in ("-r", file)]
-    ours = [] if project.get("name") == _DISTRIBUTION else _this_harness()
+    ours = [] if project.get("name") == _DISTRIBUTION else _this_harness(needs)
     return [*own, *needed, *ours]
 
 
-def _this_harness() -> list[str]:
-    """Return the requirement of the harness that this is, [] where it is none that was installed."""
+def _this_harness(extras: str = "") -> list[str]:
+    """Return the requirement of the harness that this is, with extras; [] where it is none that was installed."""
     try:
         installed = distribution(_DISTRIBUTION)
     except PackageNotFoundError:
         return []
+    name = f"{_DISTRIBUTION}[{extras}]" if extras else _DISTRIBUTION
     told = json.loads(installed.read_text("direct_url.json") or "{}")
     if "url" not in told:
-        return [f"{_DISTRIBUTION}=={installed.version}"]
+        return [f"{name}=={installed.version}"]
     version = told.get("vcs_info", {})
     url = f"{version['vcs']}+{told['url']}@{version['commit_id']}" if version else told["url"]
-    return [f"{_DISTRIBUTION} @ {url}"]
+    return [f"{name} @ {url}"]
 
 
 def run(session: nox.Session, *argv: str, env: dict[str, str] | None = None, codes: Sequence[int] = (0,)) -> None:
@@ -441,7 +445,7 @@ def images(session: nox.Session) -> None:
         install(session)
         run(session, "harness", "images.base", *words)
         return
-    install(session, "test", extras="all")
+    install(session, "test", extras="all", needs="archives")
     verb, *rest = words
     if len(rest) != 1 or rest[0].startswith("-"):
         session.error(f"nox -s images -- {verb} FILE: one name of a file was needed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from importlib.metadata import distribution
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -33,7 +34,7 @@ def test_a_project_of_others_gets_what_it_has_and_the_harness(
     """Whatever a project has must be installed, nothing that it has not, and the harness that Nox itself has."""
     document, wanted = CASES[case]
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(nox_sessions, "_this_harness", lambda: ["this"])
+    monkeypatch.setattr(nox_sessions, "_this_harness", lambda _: ["this"])
     assert wanted_packages(document, ["test"], "all") == [*wanted, "this"]
     (tmp_path / "requirements.txt").write_text("flask\n")
     files = [] if "build-system" in document else ["-r", "requirements.txt"]
@@ -73,3 +74,15 @@ def test_the_harness_that_is_installed_is_that_of_nox(
     monkeypatch.syspath_prepend(str(tmp_path))
     assert distribution(HERE).version == "1.2"
     assert nox_sessions._this_harness() == [requirement]
+    with_archives = requirement.replace(HERE, f"{HERE}[archives]", 1)
+    assert wanted_packages({}, [], "all", "archives") == [with_archives]
+
+
+@pytest.mark.parametrize("verb", ["save", "load"])
+def test_images_that_are_saved_or_loaded_have_what_reads_archives(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The session must ask for the harness's own extra: a project of others has none that brings it."""
+    asked: list[dict[str, str]] = []
+    monkeypatch.setattr(nox_sessions, "install", lambda *_, **more: asked.append(more))
+    monkeypatch.setattr(nox_sessions, "run", lambda *_: None)
+    nox_sessions.images.func(SimpleNamespace(posargs=[verb, "a.tar.zst"]))
+    assert [more["needs"] for more in asked] == ["archives"]

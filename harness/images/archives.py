@@ -13,6 +13,7 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import secrets
 import stat
 import struct
@@ -22,6 +23,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import version
+from itertools import zip_longest
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
@@ -50,7 +52,19 @@ _SKIPPABLE = 0x184D2A5D  # one of the 16 numbers of such frames
 _IS_SKIPPABLE = b"\x2a\x4d\x18"  # how all of them go on, after a first byte of 0x50 to 0x5f
 _MARK = b"harness!"
 _END = struct.Struct("<I8s")  # behind the description: its length, and the mark
+_BEGIN = re.compile(rb'\x5d\x2a\x4d\x18(?:.{0,4}\Z|.{4}(?:\{"format": |.{0,11}\Z))', re.DOTALL)  # of a description
 _TAR_MARK, _TAR_MARK_AT = b"ustar", 257
+_PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_NAME = re.compile(
+    rf"(?:[A-Za-z0-9.-]+(?::\d+)?/|\[[0-9a-fA-F:]+\](?::\d+)?/)?{_PART}(?:/{_PART})*:\w[\w.-]{{0,127}}", re.ASCII
+)
+# How engines say that it is the archive: the digest of a layer, its tar, its names or its documents.
+_OF_THE_ARCHIVE = re.compile(
+    r"diffid|digest|checksum|unexpected eof|archive/tar|invalid (tar|manifest|reference|character)|no such file"
+    r"|cannot unmarshal|flate|gzip|zstd",
+    re.IGNORECASE,
+)
+_AGAIN = "save it again"
 
 
 @dataclass(frozen=True)
@@ -102,6 +116,10 @@ class _Readable(Protocol):
 class _DamagedError(Exception):
     """What was read is no whole archive; the text says why."""
 
+    def of(self, path: Path, more: str = "") -> ConfigError:
+        """Return the error for people: of an archive, and what came of it."""
+        return ConfigError(f"Archive {path}: {self}{more}", hint=_AGAIN)
+
 
 # -- what is in a stream ---------------------------------------------------------------------------------------------
 
@@ -113,6 +131,7 @@ def scan(stream: _Readable) -> Contents:
     try:
         with tarfile.open(fileobj=counted, mode="r|", bufsize=PIECE) as archive:  # type: ignore[call-overload]
             for member in archive:
+                documents.setdefault(member.name.removeprefix("./"), b"")
                 if member.isreg() and member.size <= MOST and _may_describe(member.name):
                     data = archive.extractfile(member).read()
                     if data[:1] in (b"{", b"["):
@@ -140,21 +159,48 @@ class _Counted:
 
 
 def _images(documents: Mapping[str, bytes]) -> tuple[Held, ...]:
-    if "manifest.json" not in documents:
+    if not documents.get("manifest.json"):
         raise _DamagedError("it has no manifest.json, so it is no archive of images, or is cut off")
     try:
+        entries = json.loads(documents["manifest.json"])
+        if not isinstance(entries, list) or not all(map(_is_entry, entries)):
+            seen = json.dumps(entries)
+            raise _DamagedError(
+                f"what it says of its images cannot be understood: manifest.json is {seen[:80]}, and a list of objects "
+                "with Config, RepoTags and Layers was needed"
+            )
         manifests = _manifests(documents)
-        images = tuple(_held(entry, documents, manifests) for entry in json.loads(documents["manifest.json"]))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _DamagedError(f"what it says of its images cannot be understood ({error!r})") from error
+        images = tuple(_held(entry, documents, manifests) for entry in entries)
+    except ValueError as error:
+        raise _DamagedError(f"what it says of its images cannot be understood: {error}") from error
+    except (LookupError, TypeError, AttributeError) as error:
+        raise _DamagedError(
+            "what it says of its images cannot be understood: index.json, a manifest or a configuration is of another "
+            "shape than an image's"
+        ) from error
     if not images:
         raise _DamagedError("it holds no image")
     return images
 
 
+def _is_entry(entry: object) -> bool:
+    if not isinstance(entry, dict) or not isinstance(entry.get("Config"), str):
+        return False
+    lists = [entry.get(key) or [] for key in ("RepoTags", "Layers")]
+    return all(isinstance(words, list) and all(isinstance(word, str) for word in words) for words in lists)
+
+
 def _held(entry: Mapping[str, Any], documents: Mapping[str, bytes], manifests: Mapping[str, list[str]]) -> Held:
     name = str(entry["Config"])
-    data = documents[name]
+    data = documents.get(name)
+    if not data:
+        raise _DamagedError(
+            f"what it says of its images cannot be understood: {name} is not in it, or no configuration"
+        )
+    if absent := [layer for layer in entry.get("Layers") or () if layer.removeprefix("./") not in documents]:
+        raise _DamagedError(f"the layer {absent[0]} is not in it")
+    if strange := [name for name in entry.get("RepoTags") or () if not _NAME.fullmatch(name)]:
+        raise _DamagedError(f"it calls an image {strange[0]!r}, and NAME:TAG was needed")
     digest = hashlib.sha256(data).hexdigest()
     if name.removesuffix(".json").rpartition("/")[2] != digest:
         raise _DamagedError(f"the configuration {name} is damaged: its digest is {digest}")
@@ -212,20 +258,35 @@ def _described(path: Path, _stamp: tuple[int, ...]) -> Contents:
         try:
             return scan(_opened(path, file))
         except _DamagedError as error:
-            raise ConfigError(f"Archive {path}: {error}") from error
+            raise error.of(path) from error
 
 
 def _written(path: Path, file: IO[bytes]) -> tuple[Contents | None, int]:
-    """Return what the end of an archive says of it, and where that begins; None and the length without such an end."""
+    """Return what the end of an archive says of it, and where that begins; None and the length without such an end.
+
+    Raises:
+        ConfigError: it has such an end, which is damaged, or of a later version.
+    """
     length = file.seek(0, os.SEEK_END)
     if length < _END.size:
         return None, length
+    try:
+        return _told(path, file, length)
+    except _DamagedError as error:
+        raise error.of(path) from error
+
+
+def _told(path: Path, file: IO[bytes], length: int) -> tuple[Contents | None, int]:
     file.seek(length - _END.size)
     size, mark = _END.unpack(file.read(_END.size))
     start = length - _END.size - size - 8
     if mark != _MARK or start < 0:
+        if _has_rest_of_end(file, length):
+            raise _DamagedError("it is cut off or damaged: of what it says of itself there is a part only")
         return None, length
-    file.seek(start + 8)
+    file.seek(start)
+    if file.read(8) != struct.pack("<II", _SKIPPABLE, size + _END.size):
+        raise _DamagedError("it is damaged: what it says of itself does not begin where its end says")
     try:
         told = json.loads(file.read(size))
         if told["format"] > FORMAT:
@@ -240,7 +301,22 @@ def _written(path: Path, file: IO[bytes]) -> tuple[Contents | None, int]:
         _ = [image.ids[0] for image in images] or images[0]  # there is one, and each has an id
         return Contents(images, int(told["size"]), str(told["made"]), str(told["by"])), start
     except (ValueError, LookupError, TypeError) as error:
-        raise ConfigError(f"Archive {path}: what it says of itself cannot be understood ({error!r})") from error
+        why = str(error) if isinstance(error, ValueError) else "something is missing there, or of another kind"
+        raise _DamagedError(f"what it says of itself cannot be understood: {why}") from error
+
+
+def _has_rest_of_end(file: IO[bytes], length: int) -> bool:
+    """Return whether a file through zstd ends in a part of a description."""
+    file.seek(0)
+    if not file.read(4).startswith(_ZSTD):
+        return False
+    file.seek(max(length - MOST, 0))
+    data = file.read()
+    at = data.rfind(struct.pack("<I", _SKIPPABLE))
+    if at < 0 or not _BEGIN.match(data, at):
+        return False
+    # Else it is in the middle of what somebody else has compressed.
+    return len(data) < at + 8 or at + 8 + int.from_bytes(data[at + 4 : at + 8], "little") >= len(data)
 
 
 def _opened(path: Path, file: IO[bytes], end: int | None = None) -> _Readable:
@@ -307,6 +383,13 @@ def _zstandard(path: Path) -> Any:  # noqa: ANN401 - its stubs come with it, and
 
 
 # -- save ------------------------------------------------------------------------------------------------------------
+
+
+def check_writable(path: Path) -> None:
+    """Raise ConfigError when an archive cannot be written: no folder for it, or no package zstandard."""
+    if not path.absolute().parent.is_dir():
+        raise ConfigError(f"Archive {path} cannot be written: its folder does not exist")
+    _zstandard(path)
 
 
 def save(api: Api, images: Mapping[str, str], path: Path) -> Contents:
@@ -445,6 +528,7 @@ def load(client: APIClient, path: Path, *, named: bool = True) -> list[Loaded]:
         if all(before):
             return [Loaded(image, found, was_there=True) for image, found in zip(contents.images, before, strict=True)]
         # The engine has its names moved as soon as it has taken an image, whichever that is.
+        _check(path)
         had = {name: image_id(client, name) for image in contents.images for name in image.names}
         try:
             said = _send(client, path, contents)
@@ -455,6 +539,36 @@ def load(client: APIClient, path: Path, *, named: bool = True) -> list[Loaded]:
         if not named:
             _give_back(client, {name: id_ for name, id_ in had.items() if id_})
         return loaded
+
+
+def _check(path: Path) -> None:
+    """Do nothing when what an archive says of itself is what is in it: its names are all that a load moves."""
+    with path.open("rb") as file:
+        told, end = _written(path, file)
+        if told is None:
+            return
+        try:
+            different = _difference(told, scan(_opened(path, file, end)))
+        except _DamagedError as error:
+            raise error.of(path, "; nothing of it was taken") from error
+    if different:
+        raise _DamagedError(different).of(path, "; nothing of it was taken")
+
+
+def _difference(told: Contents, found: Contents) -> str:
+    """Return how what is in an archive differs from what it says of itself, "" where it does not."""
+    if found.size != told.size:
+        return f"it is damaged: {found.size} bytes came out of it, and it says {told.size}"
+    for kind in ("names", "ids", "platform", "layers"):
+        says, has = ([getattr(image, kind) for image in one.images] for one in (told, found))
+        for one, other in zip_longest(says, has):
+            if one != other:
+                return f"it is damaged: of an image it says {kind} {_shown(one)}, and in it there is {_shown(other)}"
+    return ""
+
+
+def _shown(words: str | Sequence[str] | None) -> str:
+    return words if isinstance(words, str) else ", ".join(words or ()) or "none"
 
 
 def _give_back(client: APIClient, had: Mapping[str, str | None]) -> None:
@@ -550,18 +664,29 @@ def _send(client: APIClient, path: Path, contents: Contents) -> list[str]:
         if sent != contents.size:
             raise _DamagedError(f"it is cut off: {sent} of {contents.size} bytes came out of it")
 
+    from harness.docker_sdk import APIError  # noqa: PLC0415 - loaded where an engine is in use
+
     said: list[str] = []
     before, client.timeout = client.timeout, int(LOAD_BUDGET)
     try:
         for event in client.load_image(pieces()):  # type: ignore[no-untyped-call]
             if "error" in event:
-                raise BrokenStack(f"Archive {path}: the engine refused: {event['error']}")
+                raise _refusal(path, str(event["error"]))
             said.append(str(event.get("stream") or ""))
     except _DamagedError as error:
-        raise ConfigError(f"Archive {path}: {error}; nothing of it was taken") from error
+        raise error.of(path, "; nothing of it was taken") from error
+    except APIError as error:
+        raise _refusal(path, str(error.explanation or error)) from error
     finally:
         client.timeout = before
     return [line.strip() for line in said if line.strip()]
+
+
+def _refusal(path: Path, words: str) -> HarnessError:
+    """Return the error of an engine that refused an archive: the archive's own where its words are of what is in it."""
+    if "no space left" not in words.lower() and _OF_THE_ARCHIVE.search(words):
+        return _DamagedError(f"a layer or document in it is damaged: the engine that read it says {words!r}").of(path)
+    return BrokenStack(f"Archive {path}: the engine refused: {words}")
 
 
 def _verified(client: APIClient, store: _Store, path: Path, image: Held, said: Sequence[str]) -> Loaded:

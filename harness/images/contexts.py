@@ -46,10 +46,10 @@ class Held:
 
 
 class _Sent:
-    """What a builder is sent of a folder: all but what a list leaves out, and what is named."""
+    """What a builder may be sent of a folder: all but what each of the lists leaves out, and what is named."""
 
-    def __init__(self, ignored: str, besides: Sequence[str]) -> None:
-        self._ignored = Ignored(ignored)
+    def __init__(self, lists: Sequence[str], besides: Sequence[str]) -> None:
+        self._lists = [Ignored(text) for text in lists]
         self._besides = besides
 
     def enters(self, _: Sequence[os.DirEntry[str]]) -> bool:
@@ -57,12 +57,12 @@ class _Sent:
 
     def counts(self, inner: str, *, is_folder: bool) -> bool:
         if is_folder:
-            return not self._ignored.leaves_out_folder(inner)
-        return inner not in self._besides and not self._ignored.leaves_out(inner)
+            return not all(one.leaves_out_folder(inner) for one in self._lists)
+        return inner not in self._besides and self.sends_folder(inner)
 
     def sends_folder(self, inner: str) -> bool:
         """Return whether a folder itself is sent, and not only something below it."""
-        return not self._ignored.leaves_out(inner)
+        return not all(one.leaves_out(inner) for one in self._lists)
 
     def note(self, entry: os.DirEntry[str]) -> list[Any] | None:
         try:
@@ -79,7 +79,9 @@ def _noted(facts: os.stat_result) -> list[Any] | None:
     return [facts.st_mtime_ns, facts.st_ctime_ns, facts.st_size, f"{kind}{stat.S_IMODE(facts.st_mode):o}", ""]
 
 
-def look(root: Path, ignored: str, environ: Mapping[str, str], *, besides: Sequence[str] = ()) -> Held:
+def look(
+    root: Path, ignored: str, environ: Mapping[str, str], *, besides: Sequence[str] = (), other: str | None = None
+) -> Held:
     """Return what a folder holds.
 
     Args:
@@ -87,12 +89,14 @@ def look(root: Path, ignored: str, environ: Mapping[str, str], *, besides: Seque
         ignored: the text of its ``.dockerignore``, "" for none.
         environ: tells where the cache folder is.
         besides: paths in it that are no part of it.
+        other: the text of another list by which builders may go instead, None without one: what either lets in counts.
     """
-    facts = "\0".join(["context", str(FORMAT), str(root), ignored, *besides])
+    lists = (ignored,) if other is None else (ignored, other)
+    facts = "\0".join(["context", str(FORMAT), str(len(lists)), str(root), *lists, *besides])
     key = hashlib.sha256(facts.encode(errors="surrogateescape")).hexdigest()
     before = _recalled(key, environ)
     at = time.time_ns()
-    sent = _Sent(ignored, besides)
+    sent = _Sent(lists, besides)
     folders = _look(root, sent, before.at, before.folders)
     files = partial(_files, folders, sent)
     if folders == before.folders and before.digest:

@@ -74,24 +74,46 @@ class LockedImage:
         return "\n".join(["", "[[image]]", *lines, ""])
 
 
+class SpoiltLock(ConfigError):
+    """A lock does not hold what was written into it, or is of another version."""
+
+
 def read(path: Path) -> dict[tuple[str, str], LockedImage]:
     """Return what a lock holds: (stack, service) -> image; nothing where there is no such file.
 
     Raises:
-        ConfigError: it cannot be read, or is of another version.
+        SpoiltLock: it is damaged, or of another version.
+        ConfigError: it cannot be read.
     """
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-        if document.get("format") != FORMAT:
-            raise ConfigError(
-                f"{path}: format is {document.get('format')!r}; {FORMAT} was needed", hint="`harness build --lock`"
-            )
-        images = [_image(table) for table in document.get("image", [])]
+        images = _images(path.read_bytes())
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error!r}", hint="`harness build --lock` writes it anew") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise SpoiltLock(f"{path}: {error}", hint="`harness build --lock` writes it anew") from error
     return {image.key: image for image in images}
+
+
+def _images(content: bytes) -> list[LockedImage]:
+    """Return what a lock holds. Raises ValueError with what is wrong with it, in words."""
+    if not content.strip():
+        raise ValueError("it is empty")
+    try:
+        document = tomllib.loads(content.decode())
+    except UnicodeDecodeError as error:
+        raise ValueError("it is no text") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"it is no TOML: {error}") from error
+    if document.get("format") != FORMAT:
+        raise ValueError(f"format is {document.get('format', 'not told')}; {FORMAT} was needed")
+    try:
+        return [_image(table) for table in document.get("image", [])]
+    except KeyError as error:
+        raise ValueError(f"an image has no {error.args[0]}") from error
+    except (TypeError, AttributeError) as error:
+        raise ValueError("what it says of an image cannot be understood") from error
 
 
 def _image(table: dict[str, Any]) -> LockedImage:
@@ -107,13 +129,26 @@ def _image(table: dict[str, Any]) -> LockedImage:
     )
 
 
-def write(path: Path, images: Iterable[LockedImage]) -> None:
-    """Write a lock; of stacks that are not among ``images`` what it says stays. Raises HarnessError."""
+def write(path: Path, images: Iterable[LockedImage]) -> str:
+    """Write a lock; of stacks that are not among ``images`` what it says stays, unless it is spoilt.
+
+    Returns:
+        What was wrong with the one that was there, "" for nothing.
+
+    Raises:
+        HarnessError: it cannot be read or written.
+    """
+    before, spoilt = {}, ""
+    try:
+        before = read(path)
+    except SpoiltLock as error:
+        spoilt = error.summary
     new = {image.key: image for image in images}
     stacks = {image.stack for image in new.values()}
-    others = {key: image for key, image in read(path).items() if image.stack not in stacks}
+    others = {key: image for key, image in before.items() if image.stack not in stacks}
     merged = others | new
     write_atomically(path, _HEAD + "".join(merged[key].text() for key in sorted(merged)))
+    return spoilt
 
 
 def drift(held: LockedImage | None, now: LockedImage) -> str:

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -40,6 +40,8 @@ class Mention:
         line: its number, from 1 on; 0 for a file that should have the pin and has not.
         value: what it says, "" for nothing.
         wanted: what it should say.
+        origin: file and line that say so, "" where it is declared.
+        is_absent: whether there is no such file.
     """
 
     pin: str
@@ -47,17 +49,28 @@ class Mention:
     line: int
     value: str
     wanted: str
+    origin: str = ""
+    is_absent: bool = False
 
     @property
     def agrees(self) -> bool:
         """Whether it says that."""
-        return self.value == self.wanted
+        return self.line > 0 and self.value == self.wanted
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        told = {name: getattr(self, name) for name in ("pin", "file", "line", "value", "wanted")}
+        return {**told, "agrees": self.agrees}
 
     def __str__(self) -> str:
+        if self.is_absent:
+            return f"{self.file}: there is no such file to read, {self.pin} was needed in it"
         if not self.line:
             return f"{self.file}: {self.pin} is not mentioned, {self.wanted or 'a mention'} was needed"
         says = f"{self.file}:{self.line}: {self.pin} is {self.value}"
-        return says if self.agrees else f"{says}, {self.wanted} was needed"
+        if self.agrees:
+            return says
+        return f"{says}, {self.origin} has {self.wanted}" if self.origin else f"{says}, {self.wanted} was needed"
 
 
 def find_mentions(subjects: Iterable[Subject], pins: Iterable[Pin], texts: Mapping[str, str]) -> list[Mention]:
@@ -119,15 +132,19 @@ def _of_pin(pin: Pin, lines: Mapping[str, Sequence[str]]) -> list[Mention]:
     places = [
         (file, number, match[1] or "") for file, number, line in _lines(chosen) for match in pattern.finditer(line)
     ]
-    wanted = pin.value or (places[0][2] if places else "")
-    found = [Mention(pin.name, file, number, value, wanted) for file, number, value in places]
+    wanted, origin = pin.value, ""
+    if places and not wanted:
+        first, at, wanted = places[0]
+        origin = f"{first}:{at}"
+    found = [Mention(pin.name, file, number, value, wanted, origin) for file, number, value in places]
     having = {file for file, _, _ in places}
-    if pin.files:
-        empty = [name for name in pin.files if not any(fnmatch(file, name) for file in chosen)]
-        lacking = [*empty, *(file for file in chosen if file not in having)]
-    else:
-        lacking = [] if places else ["any file"]
-    return [*found, *(Mention(pin.name, file, 0, "", wanted) for file in lacking)]
+    absent = [name for name in pin.files if not any(fnmatch(file, name) for file in chosen)]
+    lacking = [file for file in chosen if file not in having] if pin.files else [] if places else ["any file"]
+    return [
+        *found,
+        *(Mention(pin.name, file, 0, "", wanted, is_absent=True) for file in absent),
+        *(Mention(pin.name, file, 0, "", wanted) for file in lacking),
+    ]
 
 
 def _lines(lines: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, int, str]]:

@@ -96,7 +96,8 @@ class Choice:
         self._check_local(tree)
         layout = self.dry_layout(tree, strangers)
         identity = Identity(checkout_of(self.settings), "dry", {})
-        problems = [*sources.missing(tree), *(clashes(tree) if self.is_localhost else ())]
+        absent = sources.missing(tree)
+        problems = list(clashes(tree)) if self.is_localhost else []
         planned: list[ServicePlan] = []
         for stack in tree.stacks:
             try:
@@ -104,10 +105,10 @@ class Choice:
                 planned += plan.services
                 names = plan.containers.build if plan.containers else ()
                 built = [service for service in stack.services if service.name in names]
-                problems += [f"{why} ({stack.files[0]})" for service in built if (why := missing(service))]
+                absent += [f"{why} ({stack.files[0]})" for service in built if (why := missing(service))]
             except ConfigError as error:
                 problems += error.problems
-        if problems:
+        if absent or problems:
             services = [service for stack in tree.stacks for service in stack.services]
             was_found = self.settings.engine == "auto"
             plain = not any(service.settings.embedded for service in services)
@@ -119,8 +120,9 @@ class Choice:
                     f"Stack {tree.root.name!r} needs a Docker engine ({why})",
                     hint=f"{step}; or say under x-harness.embedded how its services run without",
                 )
-            chosen = f"engine {self.engine.name} was chosen, {self.why}" if was_found else ""
-            raise ConfigError.of(problems, hint=chosen)
+            # A file that is not there would not be there for another engine either.
+            chosen = f"engine {self.engine.name} was chosen, {self.why}" if was_found and problems else ""
+            raise ConfigError.of([*absent, *problems], hint=chosen)
         return strangers, planned
 
     def dry_layout(self, tree: Tree, strangers: dict[tuple[int, str], Stranger]) -> Layout:

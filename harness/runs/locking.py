@@ -107,5 +107,6 @@ def write_lock(choice: Choice, say: Callable[[str], None]) -> list[LockedImage]:
     ]
     if doubted:
         raise ConfigError.of(doubted)
-    lock.write(settings.root / lock.FILE, images)
+    if spoilt := lock.write(settings.root / lock.FILE, images):
+        say(f"{spoilt}; it was written anew, with the images of this stack alone")
     return images

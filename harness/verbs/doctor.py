@@ -24,7 +24,7 @@ from harness.clock import Deadline, poll
 from harness.daemon import AUTO_BUDGET, ask, connect, find_daemon, in_words, rootless
 from harness.engine.compose.driver import ELSEWHERE, ROOTFUL
 from harness.engine.layout import find_strangers
-from harness.errors import HarnessError
+from harness.errors import HarnessError, nearest
 from harness.images import INSTALL_BUILDX, builder, builds_of
 from harness.images.built import built_images
 from harness.images.names import plain
@@ -37,9 +37,10 @@ from harness.runs.choice import choose
 from harness.stack import compose_environment, find_compose, read_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from harness.config import Settings
+    from harness.stack import Tree
 
 State = Literal["ok", "info", "warning", "failure"]
 LEAST_DISK, LEAST_MEMORY = 2 * 1024**3, 1024**3
@@ -429,6 +430,7 @@ def _stacks(settings: Settings) -> Iterator[Finding]:
     if not names:
         yield Finding("stacks", "info", f"none in {settings.stack_folder}", "`harness new --stack NAME` makes one")
     said: set[str] = set()
+    trees: list[Tree] = []
     for name in names:
         try:
             tree = read_tree(
@@ -441,8 +443,25 @@ def _stacks(settings: Settings) -> Iterator[Finding]:
         except HarnessError as error:
             yield Finding(f"stack {name}", "failure", error.summary, error.hint)
             continue
+        trees.append(tree)
         strangers = [str(one) for one in find_strangers(tree).values() if str(one) not in said]
         said |= set(strangers)
         yield Finding(f"stack {name}", "ok", f"{sum(len(one.services) for one in tree.stacks)} services can be read")
         for one in strangers:
             yield Finding("ports", "warning", one, "its service moves to another port, or end that process")
+    if trees and len(trees) == len(names):  # of one that cannot be read nobody knows
+        yield from _subjects(settings, trees)
+
+
+def _subjects(settings: Settings, trees: Sequence[Tree]) -> Iterator[Finding]:
+    """Tell of subjects' tables that no stack has a subject or service for; nothing else does."""
+    services = [one for tree in trees for stack in tree.stacks for one in (*stack.services, *stack.idle)]
+    known = {name for service in services for name in (service.name, service.settings.subject) if name}
+    for name, subject in settings.subjects.items():
+        if name not in known:
+            yield Finding(
+                f"subject {name}",
+                "warning",
+                f"{subject.where} is of no use: no stack in {settings.stack_folder} has a service or subject {name!r}",
+                f"there are: {', '.join(sorted(known))}{nearest(name, known)}",
+            )

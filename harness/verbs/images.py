@@ -43,8 +43,7 @@ def save(
     from harness.images import archives  # noqa: PLC0415 - what it stands on is for this command only
 
     path = Path(file)
-    if not path.absolute().parent.is_dir():
-        raise ConfigError(f"Archive {path} cannot be written: its folder does not exist")
+    archives.check_writable(path)  # before anything is built
     wanted = dict(_of_services(settings, say, subjects)) if subjects or not images else {}
     daemon = find_daemon(settings.environ)
     with closing(connect(daemon)) as client:
@@ -68,6 +67,9 @@ def save_all(settings: Settings, say: Callable[[str], None], file: str) -> Conte
     Raises:
         ConfigError: nothing is built; or as ``save`` does.
     """
+    from harness.images import archives  # noqa: PLC0415 - as above
+
+    archives.check_writable(Path(file))  # before anything is built
     names: dict[str, None] = {}
     bases: dict[str, None] = {}
     asked = settings.origins["system"] == "command line"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -71,3 +72,22 @@ def test_a_dockerfile_that_is_written_to_meanwhile_is_a_doubt(tmp_path: Path) ->
     (tmp_path / "Dockerfile").write_text("FROM scratch\n")
     made = ingredients_of(recipe, cast("Any", None), {"XDG_CACHE_HOME": str(tmp_path / "cache")})
     assert (made.doubts, made.fingerprint) == (("its Dockerfile is being changed",), "")
+
+
+def test_what_either_list_of_files_lets_in_counts(tmp_path: Path) -> None:
+    """The classic builder passes over a Dockerfile's own list: what only that one sends must count, too."""
+    recipe, context = recipe_of(SCRIPT, tmp_path), tmp_path / "context"
+    own = replace(recipe, ignored="*\n!own\n!both\n")
+    (context / ".dockerignore").write_text("own\nneither\n*.dockerignore\n")
+    (context / "sub").mkdir()
+
+    def seen(recipe: Recipe) -> str:
+        return ingredients_of(recipe, cast("Any", None), {"XDG_CACHE_HOME": str(tmp_path / "cache")}).fingerprint
+
+    prints = [seen(own)]
+    for name, counts in (("own", True), ("both", True), ("folders", True), ("sub/x", True), ("neither", False)):
+        (context / name).write_text("one")
+        assert (seen(own) != prints[-1]) == counts, name
+        prints.append(seen(own))
+    assert seen(replace(own, ignored="own\nneither\n")) != prints[-1]
+    assert seen(recipe) != prints[-1]

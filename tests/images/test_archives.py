@@ -23,9 +23,10 @@ import zstandard
 from docker.errors import ImageNotFound
 
 from harness.daemon import Api, Daemon
-from harness.errors import BrokenStack, ConfigError, EngineUnreachableError
+from harness.errors import BrokenStack, ConfigError, EngineUnreachableError, HarnessError
 from harness.images import archives
 from harness.images.archives import archived_id, describe, load, load_one, save
+from harness.verbs import images as verb
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -55,10 +56,13 @@ def tar(files: dict[str, bytes]) -> bytes:
     return made.getvalue()
 
 
-def saved(*images: tuple[str, bytes], **more: bytes) -> bytes:
+def saved(*images: tuple[str, bytes], layer: bytes = b"l/layer.tar", **more: bytes) -> bytes:
     """Return what ``docker save`` of images gives: names -> their configurations."""
     files = {"l/layer.tar": FILLING, **{f"{digest(data)}.json": data for _, data in images}}
-    listed = [{"Config": f"{digest(data)}.json", "RepoTags": [name] if name else None} for name, data in images]
+    listed = [
+        {"Config": f"{digest(data)}.json", "RepoTags": [name] if name else None, "Layers": [layer.decode()]}
+        for name, data in images
+    ]
     return tar({**files, "manifest.json": json.dumps(listed).encode(), "repositories": b"{}", **more})
 
 
@@ -115,6 +119,11 @@ MADE = zstandard.compress(WHOLE)
         (MADE[:9] + b"\xff" * 64 + MADE[73:], "it is damaged"),
         (tar({"a": b"1"}), "it has no manifest.json"),
         (tar({"manifest.json": b"[]"}), "it holds no image"),
+        (tar({"manifest.json": b"[1]"}), "manifest.json is [1], and a list of objects with Config, RepoTags"),
+        (tar({"manifest.json": b'{"a": 1}'}), 'manifest.json is {"a": 1}, and a list of objects'),
+        (tar({"manifest.json": b'[{"Config": "x.json", "RepoTags": 5}]'}), "a list of objects with Config"),
+        (saved(("Not A Name:::", config())), "it calls an image 'Not A Name:::', and NAME:TAG was needed"),
+        (saved(("a:1", config()), layer=b"x.tar"), "the layer x.tar is not in it"),
         (tar({"manifest.json": b'[{"Config": "x.json"}]'}), "what it says of its images cannot be understood"),
         (saved(("a:1", config()), **{f"{digest(config())}.json": b"{}"}), "is damaged: its digest is"),
     ],
@@ -141,6 +150,16 @@ def test_without_the_package_the_extra_is_named(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(ConfigError, match="needs the package zstandard") as caught:
         describe(write(tmp_path / "packed", MADE))
     assert "integration-harness[archives]" in caught.value.hint
+
+
+def test_without_the_package_nothing_is_built_to_be_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A save must tell of the missing package before it looks at any stack or engine."""
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    nothing, file = cast("Any", None), str(tmp_path / "a.tar.zst")
+    with pytest.raises(ConfigError, match="needs the package zstandard"):
+        verb.save_all(nothing, nothing, file)
+    with pytest.raises(ConfigError, match="needs the package zstandard"):
+        verb.save(nothing, nothing, file, subjects=(), images=())
 
 
 # -- save ------------------------------------------------------------------------------------------------------------
@@ -205,8 +224,55 @@ def test_a_saved_archive_says_what_it_holds_at_its_end(tmp_path: Path) -> None:
     assert told.by.startswith("harness ")
     assert "Docker engine 20.10.24" in told.by
     assert list(tmp_path.glob("*.part")) == []
-    cut = write(tmp_path / "cut", path.read_bytes()[:-1])
-    assert describe(cut).made == ""  # its end is not there; the rest is whole
+
+
+def test_a_damaged_end_is_told(tmp_path: Path) -> None:
+    """An archive of ours must be refused when its end is cut off, or when a bit of that is another one."""
+    path = tmp_path / "a.tar.zst"
+    with engine(tmp_path, WHOLE) as (api, _):
+        save(api, {"a:1": ID}, path)
+    data = path.read_bytes()
+    start = data.rindex(struct.pack("<I", 0x184D2A5D))
+    for end in (*range(start + 4, start + 40), len(data) - 20, len(data) - 1):
+        with pytest.raises(ConfigError, match="is cut off or damaged"):
+            describe(write(tmp_path / "cut", data[:end]))
+    unknown = data.index(b'"size"', start)
+    for at in (*range(start, start + 20), *range(unknown, unknown + 12), *range(len(data) - 12, len(data))):
+        flipped = bytearray(data)
+        flipped[at] ^= 4
+        with pytest.raises(ConfigError) as caught:
+            load(client(Engine(takes={})), write(tmp_path / "flipped", bytes(flipped)))
+        assert str(tmp_path / "flipped") in caught.value.summary
+        assert caught.value.hint == "save it again" or "later version" in caught.value.summary, at
+    assert describe(write(tmp_path / "foreign", data[:start])).by == ""  # what is left is whole, and of anybody
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('"names": ["a:1"]', '"names": ["c:1"]'),
+        (digest(b"one"), digest(b"two")),
+        (digest(config()), digest(b"two")),
+        ('"size": ', '"size": 1'),
+    ],
+)
+def test_an_archive_that_says_what_is_not_in_it_is_not_given(before: str, after: str, tmp_path: Path) -> None:
+    """Names, layers, ids and size must be those of what is in an archive, else the engine gets nothing of it."""
+    path = tmp_path / "a.tar.zst"
+    with engine(tmp_path, WHOLE) as (api, _):
+        save(api, {"a:1": ID}, path)
+    data = path.read_bytes()
+    start = data.rindex(struct.pack("<I", 0x184D2A5D))
+    told = data[start + 8 : -12].replace(before.encode(), after.encode())
+    assert told != data[start + 8 : -12]
+    end = told + struct.pack("<I8s", len(told), b"harness!")
+    write(path, data[:start] + struct.pack("<II", 0x184D2A5D, len(end)) + end)
+    taker = Engine({"a:1": "sha256:mine"}, takes={"a:1": ID, ID: ID})
+    with pytest.raises(ConfigError) as caught:
+        load(client(taker), path)
+    assert caught.value.summary.startswith(f"Archive {path}: it is damaged: ")
+    assert caught.value.summary.endswith("; nothing of it was taken")
+    assert (taker.there, taker.sent) == ({"a:1": "sha256:mine"}, [])
 
 
 @pytest.mark.parametrize("images", ["[]", '[{"names": ["a:1"], "ids": [], "platform": "linux/amd64", "layers": []}]'])
@@ -297,7 +363,7 @@ def test_a_save_that_fails_leaves_what_was_there(case: str, tmp_path: Path) -> N
 class Engine:
     """An engine that has ``images`` (name or id -> id), and takes archives; ``takes`` is what it then has of them."""
 
-    timeout = 60
+    timeout, refuses = 60, ""
 
     def __init__(self, images: dict[str, str] | None = None, *, takes: dict[str, str], manifests: bool = False) -> None:
         self.there = images or {}
@@ -319,6 +385,9 @@ class Engine:
 
     def load_image(self, data: Iterable[bytes]) -> Iterator[dict[str, str]]:
         self.sent.append(b"".join(data))
+        if self.refuses:
+            yield {"error": self.refuses}
+            return
         self.there |= self.takes
         yield {"stream": "Loaded image: a:1\n"}
 
@@ -400,6 +469,27 @@ def test_an_image_of_another_platform_is_not_loaded(tmp_path: Path) -> None:
     assert taker.sent == []
 
 
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ('invalid diffID for layer 0: expected "sha256:a", got "sha256:b"', ConfigError),
+        ("archive/tar: invalid tar header", ConfigError),
+        ("write /var/lib/docker/x: no space left on device", BrokenStack),
+        ("the plugin is not there", BrokenStack),
+    ],
+)
+def test_an_archive_that_an_engine_finds_damaged_is_told(words: str, kind: type[HarnessError], tmp_path: Path) -> None:
+    """What an engine says of an archive's content must be an error of the archive, and no other refusal one."""
+    path = write(tmp_path / "a.tar", WHOLE)
+    taker = Engine(takes={})
+    taker.refuses = words
+    with pytest.raises(kind) as caught:
+        load(client(taker), path)
+    assert caught.value.summary.startswith(f"Archive {path}: ")
+    assert words in caught.value.summary
+    assert (caught.value.hint == "save it again") == (kind is ConfigError)
+
+
 def test_a_damaged_middle_is_told_and_not_given_to_the_end(tmp_path: Path) -> None:
     """Damage that is found while an archive is given must end it before the engine has it all."""
     path = tmp_path / "a.tar.zst"
@@ -411,7 +501,7 @@ def test_a_damaged_middle_is_told_and_not_given_to_the_end(tmp_path: Path) -> No
     taker = Engine(takes={})
     with pytest.raises(ConfigError) as caught:
         load(client(taker), path)
-    assert "it is damaged" in caught.value.summary
+    assert "damaged" in caught.value.summary
     assert caught.value.summary.endswith("; nothing of it was taken")
     assert taker.sent == []
 

@@ -34,14 +34,18 @@ def test_a_lock_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert read(tmp_path / "none") == {}
 
 
-@pytest.mark.parametrize("text", ["format = 2", "format = 1\nimage = 3", "format = 1\n[[image]]\nstack = 'x'", "x"])
+@pytest.mark.parametrize("text", ["format = 2", "format = 1\nimage = 3", "format = 1\n[[image]]\nstack = 'x'", "x", ""])
 def test_a_lock_that_cannot_be_read_is_refused(text: str, tmp_path: Path) -> None:
-    """A lock of another version, or a spoilt one, must be one error with its path and what helps."""
+    """A lock of another version, or a spoilt one, must be one error with its path and what helps, which does."""
     (tmp_path / FILE).write_text(text)
     with pytest.raises(ConfigError) as caught:
         read(tmp_path / FILE)
     assert str(tmp_path / FILE) in caught.value.summary
     assert "harness build --lock" in caught.value.hint
+    assert "Error" not in caught.value.summary
+    assert write(tmp_path / FILE, [PLAIN]) == caught.value.summary
+    assert read(tmp_path / FILE) == {PLAIN.key: PLAIN}
+    assert write(tmp_path / FILE, [PLAIN]) == ""
 
 
 def test_what_differs_is_told_with_what_was_needed() -> None:
@@ -113,6 +117,13 @@ def test_a_locked_stack_starts_only_as_it_was_locked(dock: Dock) -> None:
     dock.environ["HARNESS_LOCKED"] = "1"
     assert run_in(dock, *HARNESS, "up", timeout=60).code == 10
     dock.environ = environ
+
+
+def test_what_builds_nothing_writes_no_lock(dock: Dock) -> None:
+    """``--lock`` builds: with what asks for less, or holds to the lock, it must be refused and write nothing."""
+    for other in ("--explain", "--locked", "--subject=web"):
+        done = run_in(dock, *HARNESS, "build", "--lock", other)
+        assert (done.code, "leave out --subject, --explain and --locked" in done.stderr) == (10, True), done.stderr
 
 
 def test_containers_run_by_the_ids_of_images(dock: Dock) -> None:

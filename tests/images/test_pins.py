@@ -73,12 +73,15 @@ def test_a_tag_is_that_of_its_image_alone() -> None:
     [
         (
             {"pattern": r"tool==([\d.]+)"},
-            ["a.txt:1: p is 1.2", "docs/b.md:1: p is 1.3, 1.2 was needed"],
+            ["a.txt:1: p is 1.2", "docs/b.md:1: p is 1.3, a.txt:1 has 1.2"],
         ),
         ({"pattern": r"tool==([\d.]+)", "value": "1.3", "files": ["docs/*"]}, ["docs/b.md:1: p is 1.3"]),
         ({"value": "1.2", "files": ["a.txt"]}, ["a.txt:1: p is 1.2"]),
         ({"value": "1.2", "files": ["*.md"]}, ["docs/b.md: p is not mentioned, 1.2 was needed"]),
-        ({"value": "1.2", "files": ["a.txt", "c"]}, ["a.txt:1: p is 1.2", "c: p is not mentioned, 1.2 was needed"]),
+        (
+            {"value": "1.2", "files": ["a.txt", "c"]},
+            ["a.txt:1: p is 1.2", "c: there is no such file to read, p was needed in it"],
+        ),
         ({"pattern": "other==(.*)"}, ["any file: p is not mentioned, a mention was needed"]),
     ],
 )
@@ -138,3 +141,9 @@ def test_the_task_ends_with_10_where_pins_disagree(project: Project) -> None:
     (project.root / "pyproject.toml").write_text("[tool.harness]\n")
     done = run_in(project, *HARNESS, "pins.check")
     assert (done.code, "nothing is pinned" in done.stderr) == (0, True)
+    (project.root / "pyproject.toml").write_text(
+        "[tool.harness.pins]\nnone = {pattern = 'nosuch=(.*)'} # pins: ignore\n"
+    )
+    done = run_in(project, *HARNESS, "pins.check")
+    assert (done.code, done.stdout) == (10, "any file: none is not mentioned, a mention was needed\n")
+    assert "1 of 1 mentions of pins do not agree" in done.stderr

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from projects import service, web
+from projects import run_in, service, web
 
 from harness.engine.snapshots import Change
 from harness.errors import ConfigError
@@ -92,6 +92,8 @@ def test_a_source_that_does_not_exist_is_told_before_anything_is_made(project: P
     with pytest.raises(ConfigError, match=r"x-harness\.sources names nowhere"):
         project.run().bring("s")
     assert project.ledgers() == []
+    done = run_in(project, "-c", "from harness.invoke_tasks import main; main()", "up", "--engine", "auto")
+    assert (done.code, "names nowhere" in done.stderr, "was chosen" in done.stderr) == (10, True, False), done.stderr
 
 
 def test_a_seed_whose_file_changed_after_it_was_planted_is_told(project: Project) -> None:

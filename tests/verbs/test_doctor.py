@@ -54,3 +54,18 @@ def test_rootless_podman_is_told_with_what_to_do(project: Project, tmp_path: Pat
         assert "runs rootless" in found["podman"][1]
         assert "systemctl start podman.socket" in found["podman"][2]
         assert "published ports" not in found
+
+
+def test_a_table_of_a_subject_that_no_stack_has_is_told(project: Project, tmp_path: Path) -> None:
+    """A misspelt subject must be named with those that there are, and one of any stack, or by its service, not."""
+    engine = FakeEngine(tmp_path / "docker.sock")
+    project.stack("a", {"web": {"image": "web:1", "x-harness": {"subject": "shop"}}})
+    project.stack("b", {"db": {"image": "db:1"}})
+    tables = "".join(f'[tool.harness.subjects.{name}]\nprebuilt = "x:1"\n' for name in ("shop", "db", "shpo"))
+    (project.root / "pyproject.toml").write_text(tables)
+    found = examined(project, engine)
+    assert [what for what in found if what.startswith("subject ")] == ["subject shpo"]
+    state, seen, todo = found["subject shpo"]
+    assert (state, "has a service or subject 'shpo'" in seen) == ("warning", True), seen
+    assert "[tool.harness.subjects.shpo]" in seen
+    assert todo.startswith("there are: db, shop, web")

@@ -115,7 +115,10 @@ def _settings(recipe: Recipe) -> dict[str, str]:
     labels = recipe.section.get("labels") or {}
     own = {name: value for name, value in dict(labels).items() if name not in (CHECKOUT, CHECKOUT_PATH)}
     table = {**section, "labels": own, "platform": recipe.platform}
-    return {key: json.dumps(value, sort_keys=True) for key, value in table.items() if value}
+    settings = {key: json.dumps(value, sort_keys=True) for key, value in table.items() if value}
+    if recipe.ignored is not None:  # both lists may leave out the file that it is
+        settings["its Dockerfile's own .dockerignore"] = digest(recipe.ignored)
+    return settings
 
 
 def _contexts(recipe: Recipe, environ: Mapping[str, str], doubts: list[str]) -> dict[str, Held]:
@@ -129,18 +132,15 @@ def _contexts(recipe: Recipe, environ: Mapping[str, str], doubts: list[str]) -> 
             continue  # a base
         if folder.is_absolute() and folder.is_dir():
             # A context of another name has no list of its own that Compose would read.
-            found[name] = look(folder, _ignored(recipe, folder), environ, besides=_besides(recipe, folder, name))
+            besides = _besides(recipe, folder, name)
+            # The classic builder goes by the folder's list alone, others by the Dockerfile's own where there is one.
+            own = recipe.ignored if place == recipe.section.get("context") else None
+            found[name] = look(folder, ignore_list(folder), environ, besides=besides, other=own)
         elif _COMMIT.search(place):
             found[name] = Held(digest(place), list_files=partial(dict, {place: "commit"}))
         else:
             doubts.append(f"{place or 'its context'} is no folder on this machine")
     return found
-
-
-def _ignored(recipe: Recipe, folder: Path) -> str:
-    if recipe.ignored is not None and str(folder) == recipe.section.get("context"):
-        return recipe.ignored
-    return ignore_list(folder)
 
 
 def _besides(recipe: Recipe, folder: Path, name: str) -> tuple[str, ...]:

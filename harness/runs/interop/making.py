@@ -207,8 +207,7 @@ class _Images:
         containers = plan.containers
         assert containers is not None  # every one of its services is a container
 
-        # All are made in this thread: each writes the stack's override file.
-        launches = {
+        launches = {  # one after the other: they write the same files
             service: Launch(self._environment, replace(plan, containers=replace(containers, build=(service,))))
             for service in names
         }
