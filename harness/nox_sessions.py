@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -435,6 +436,29 @@ def mutants(session: nox.Session) -> None:
 
 
 @nox.session
+def interop(session: nox.Session) -> None:
+    """Interoperability matrices: nox -s interop -- [MATRIX ...|all] [--engine both] [ARGS]. Default: all."""
+    install(session, extras="all,interop")
+    both, words = _engine_both(session.posargs)
+    known = _pyproject().get("tool", {}).get("harness", {}).get("matrices", {})
+    names = list(itertools.takewhile(lambda word: not word.startswith("-"), words))
+    words = words[len(names) :]
+    if unknown := [name for name in names if name not in (*known, "all")]:
+        session.error(f"matrix {unknown[0]!r} is not known; there are: {', '.join(known)}, all")
+    chosen = list(known) if not names or "all" in names else names
+    problems = []
+    for name in chosen or [""]:
+        for engine in ENGINES if both else ("",):
+            argv = ["interop.run", *([f"--matrix={name}"] if name else []), *([f"--engine={engine}"] if engine else [])]
+            try:
+                run(session, "harness", *argv, *words)
+            except CommandFailed as error:
+                problems.append(f"{f'{name} {engine}'.strip()}: {_exit(error.return_code or 1)}")
+    if problems:
+        session.error("; ".join(problems))
+
+
+@nox.session
 def images(session: nox.Session) -> None:
     """Make the base image that others are built on; or: nox -s images -- save|load FILE, from one machine to another.
 
@@ -535,11 +559,12 @@ def campaign(session: nox.Session) -> None:
 
 @nox.session(python=False)
 def nightly(session: nox.Session) -> None:
-    """What takes too long for every change: minimums, plugins, mutants, kills, engines, subjects, CI files."""
+    """What takes too long for every change: minimums, plugins, mutants, matrices, kills, engines, subjects, CI."""
     for name, words in (
         ("minimums", ()),
         ("plugins", ()),
         ("mutants", ("all",)),
+        ("interop", ("all", "--engine", "both")),
         ("long", ("forwarder", "--engine", "both")),
         ("campaign", ("--kills", "300")),
         ("integration", ("all", "--engine", "both")),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -204,25 +203,26 @@ class _Images:
         containers = plan.containers
         assert containers is not None  # every one of its services is a container
 
-        launches = {  # one after the other: they write the same files
-            service: Launch(self._environment, replace(plan, containers=replace(containers, build=(service,))))
-            for service in names
-        }
-
-        def build(service: str) -> tuple[str, str, str]:
+        def build(services: Sequence[str]) -> str:
+            """Build images side by side; return why one of them could not be, "" where all could."""
             try:
-                launches[service].build(self._say)
+                Launch(self._environment, replace(plan, containers=replace(containers, build=tuple(services)))).build(
+                    self._say
+                )
             except BrokenStack as error:
-                return service, "", error.summary
-            return service, image_id(self._environment.client, identity.image(stack.name, service)) or "", ""
+                return error.summary
+            return ""
 
-        with ThreadPoolExecutor(max_workers=4, thread_name_prefix="build") as pool:
-            for service, image, problem in pool.map(build, names):
-                name = names[service].name
-                if image:
-                    self._images[name] = image
-                else:
-                    self._problems[name] = problem or "its image is gone"
+        # A stack has one build at a time. Which of several has failed is learnt by building each by itself.
+        problems: dict[str, str] = {}
+        if build(list(names)):
+            problems = {service: build([service]) for service in names}
+        for service, each in names.items():
+            image = image_id(self._environment.client, identity.image(stack.name, service))
+            if image and not problems.get(service):
+                self._images[each.name] = image
+            else:
+                self._problems[each.name] = problems.get(service) or "its image is gone"
 
     def _section(self, each: Implementation) -> dict[str, Any]:
         source = each.source
