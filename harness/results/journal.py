@@ -192,7 +192,7 @@ class Journal:
         try:
             if self._torn:
                 os.ftruncate(self._fd, self._size)
-            self._torn = len(data)  # also should a signal end this
+                self._torn = 0
             written = 0
             while written < len(data):
                 written += os.pwrite(self._fd, data[written:], self._size + written)
@@ -202,7 +202,6 @@ class Journal:
                 os.ftruncate(self._fd, self._size)  # half a line would be damage once there is room again
             raise
         self._size += len(data)
-        self._torn = 0
 
     @property
     def unwritten(self) -> int:

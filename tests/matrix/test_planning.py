@@ -19,7 +19,9 @@ from harness.matrix.shards import Shard
 from harness.matrix.verdicts import Result, Verdict
 
 BUDGETS = Budgets(4, 2.0, cores=2.0)
-SLOW = History([Past("b/a/b", "succeeded", 9.0, 3.0), Past("c/a/b", "succeeded", 2.0)])
+SLOW = History(
+    [Past("b/a/b", "succeeded", 9.0, 3.0), Past("c/a/b", "succeeded", 2.0), Past("m/a/b", "succeeded", 99.0)]
+)
 
 
 def test_the_longest_expected_starts_first_and_what_measures_last() -> None:

@@ -75,6 +75,18 @@ def test_a_torn_last_line_is_left_out_and_overwritten(tmp_path: Path, kept: int)
     assert (tmp_path / NAME).read_bytes() == whole
 
 
+def test_a_torn_last_line_that_is_longer_than_the_next_one_leaves_nothing(tmp_path: Path) -> None:
+    """The rest of it would be a damaged line amid the others."""
+    journal = begin(tmp_path)
+    journal.close()
+    with (tmp_path / NAME).open("ab") as file:
+        file.write(b'{"cell": "long' * 20)
+    journal, _ = Journal.go_on(tmp_path, print)
+    journal.add({"cell": "b"})
+    journal.close()
+    assert lines(tmp_path)[1:] == [b'{"cell":"b"}\n']
+
+
 def test_a_last_line_without_its_end_is_torn_though_it_can_be_read(tmp_path: Path) -> None:
     """Its last digits may be missing."""
     journal = begin(tmp_path)

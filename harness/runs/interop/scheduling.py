@@ -226,7 +226,8 @@ class Scheduler:
 
     def _start(self) -> None:
         while cell := self._packing.take(pressed=bool(self._pressed)):
-            self._running[cell.id] = _Running(cell, clock.Aside(_Attempts(cell, self._ways, self._stop), self._wake))
+            call = clock.Aside(_Attempts(cell, self._ways, self._stop), self._wake)
+            self._running[cell.id] = _Running(cell, call, pressed=bool(self._pressed))
             self._tell()
 
     def _end(self, running: _Running) -> None:

@@ -279,14 +279,14 @@ def test_what_ends_while_a_run_is_interrupted_keeps_its_result(tmp_path: Path) -
     assert trial.scheduler.unfinished == ("c/a/b",)
 
 
-def test_a_retry_that_was_stopped_leaves_no_result(tmp_path: Path) -> None:
-    """The first attempt alone would be another verdict than that of an undisturbed run."""
+@pytest.mark.parametrize("last", [1, 2])
+def test_a_retry_that_was_stopped_leaves_no_result(tmp_path: Path, last: int) -> None:
+    """Nor does one that could not begin: an attempt alone may be another verdict than that of an undisturbed run."""
 
     def run_one(each: Cell, attempt: int) -> Result | None:
-        if attempt == 1:
-            return result(each, "failed")
-        trial.stop.set()
-        return None
+        if attempt == last:
+            trial.stop.set()
+        return result(each, "failed") if attempt == 1 else None
 
     trial = Trial(tmp_path, [cell("a", retries=1)], run_one)
     assert trial.scheduler.run() == {}
