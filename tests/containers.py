@@ -212,10 +212,14 @@ class Dock(Project):
             run.close()
         left = self.wait_until_clear(10)
         gone = self.dismiss_bystanders()
-        for image in self.client.images(filters={"label": f"{objects.CHECKOUT}={self.checkout}"}):
-            self.client.remove_image(image["Id"], force=True)
-        self.client.close()
-        assert (left, gone) == ([], []), f"left: {left}; removed by somebody: {gone}"
+        try:
+            assert (left, gone) == ([], []), f"left: {left}; removed by somebody: {gone}"
+            for image in self.client.images(filters={"label": f"{objects.CHECKOUT}={self.checkout}"}):
+                users = self.client.containers(all=True, filters={"ancestor": image["Id"]})
+                assert not users, f"image {image['RepoTags']} has containers: {users}"
+                self.client.remove_image(image["Id"], force=True)
+        finally:
+            self.client.close()
 
 
 def ask(stack: Stack, service: str, port: int = 8080) -> dict[str, Any]:
