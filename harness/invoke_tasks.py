@@ -853,6 +853,7 @@ def interop_plan(
     slots="how many cells at once (default: twice the number of cores)",
     resume="a run that was interrupted, or latest: go on with it",
     since="a run, or latest: take over what did not change since and was as expected",
+    q="quiet: one line, at the end",
     **_JSON,
 )
 def interop_run(  # noqa: PLR0913 - its flags
@@ -863,6 +864,7 @@ def interop_run(  # noqa: PLR0913 - its flags
     slots: str = "",
     resume: str = "",
     since: str = "",
+    q: bool = False,
     json: bool = False,
 ) -> None:
     """Run implementations against each other: the cells of a matrix; ends with 1 when one is not as expected.
@@ -871,23 +873,37 @@ def interop_run(  # noqa: PLR0913 - its flags
     """
     settings = asked.settings()
     wanted = _cells(cell, shard, slots, resume=resume, since=since)
-    code = verbs.interop.run(settings, wanted, _say, as_json=json)
+    code = verbs.interop.run(settings, wanted, _say, as_json=json, is_quiet=q)
     if code:
         raise Exit(code=code)
 
 
 @_task(
-    run="a run, its folder, or a report.json (default: latest)",
+    run="a run, its folder, a report.json, or a .dump (default: latest)",
+    cell="the id of a cell: its verdict, the event that decided it and those around it, and where its logs are",
     against="another one, to tell what is different",
     **_JSON,
 )
-def interop_inspect(asked: _Asked, *, run: str = "latest", against: str = "", json: bool = False) -> None:
+def interop_inspect(
+    asked: _Asked, *, run: str = "latest", cell: str = "", against: str = "", json: bool = False
+) -> None:
     """Show what came out of a run of a matrix.
 
     Example: harness interop.inspect --run latest
     """
-    for line in verbs.interop.inspect(asked.settings(), run, against, as_json=json):
+    for line in verbs.interop_evidence.inspect(asked.settings(), run, against, cell, as_json=json):
         print(line)
+
+
+@_task(run="a run, its folder, or a .dump (default: latest)", **_JSON)
+def interop_judge(asked: _Asked, *, run: str = "latest", json: bool = False) -> None:
+    """Judge stored evidence again, by the expect.toml of now; runs and writes nothing, ends with 1 as interop.run does.
+
+    Example: harness interop.judge --run latest
+    """
+    code = verbs.interop_evidence.judge(asked.settings(), run, _say, as_json=json)
+    if code:
+        raise Exit(code=code)
 
 
 @_task(
@@ -921,6 +937,7 @@ interop = Collection()
 interop.add_task(interop_plan, name="plan")
 interop.add_task(interop_run, name="run")
 interop.add_task(interop_inspect, name="inspect")
+interop.add_task(interop_judge, name="judge")
 interop.add_task(interop_merge, name="merge")
 namespace = Collection(
     *(up, test, watch, run, down, ps, logs, endpoints, config, report, doctor),

@@ -1,4 +1,4 @@
-"""An interoperability matrix: what it would run, run, and what came out."""
+"""An interoperability matrix: what it would run, and run."""
 
 from __future__ import annotations
 
@@ -12,20 +12,18 @@ from harness.errors import ConfigError
 from harness.matrix.planning import write_plan
 from harness.matrix.shards import Shard
 from harness.reporting.interop.progress import progress_on
-from harness.reporting.interop.report import parse_report, read_report
-from harness.reporting.interop.table import difference, shown
+from harness.reporting.interop.table import shown, sums
 from harness.runs.choice import choose
 from harness.runs.interop.making import Made
 from harness.runs.interop.running import Wanted, declared, merged, planned, run_matrix
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from harness.config import Settings
     from harness.matrix.planning import Plan
-    from harness.reporting.interop.report import Report
 
-__all__ = ["Wanted", "as_json", "inspect", "merge", "plan", "run", "wanted"]
+__all__ = ["Wanted", "as_json", "merge", "plan", "run", "wanted"]
 
 
 def wanted(cells: Sequence[str], shard: str, slots: int | None, resume: str, since: str) -> Wanted:
@@ -46,8 +44,17 @@ def as_json(plan: Plan) -> str:
     return write_plan(plan)
 
 
-def run(settings: Settings, wanted: Wanted, say: Callable[[str], None], *, as_json: bool) -> int:
+def run(
+    settings: Settings, wanted: Wanted, say: Callable[[str], None], *, as_json: bool, is_quiet: bool = False
+) -> int:
     """Run a matrix and show it; return 1 for an unexpected result, else 12 for a cell that broke, else 0.
+
+    Args:
+        settings: what was asked for.
+        wanted: which cells.
+        say: takes lines for the user.
+        as_json: print the report.
+        is_quiet: print one line, at the end.
 
     Raises:
         ConfigError: something written is wrong; nothing was created.
@@ -55,24 +62,22 @@ def run(settings: Settings, wanted: Wanted, say: Callable[[str], None], *, as_js
         LeftoverError: all cells were run, and something of ours could not be removed.
     """
     is_plain = not sys.stderr.isatty() or bool(settings.environ.get("CI"))
-    with progress_on(sys.stderr, is_live=not is_plain) as progress:
-        report, folder = run_matrix(choose(settings), wanted, say, progress)
-    print(report.as_json() if as_json else shown(report, _width()))
-    say(f"report: {os.path.relpath(folder / 'index.html')}")
+    with progress_on(sys.stderr, is_live=not is_plain, is_quiet=is_quiet) as progress:
+        report, folder = run_matrix(choose(settings), wanted, _nothing if is_quiet else say, progress)
+    page = os.path.relpath(folder / "index.html")
+    if as_json:
+        print(report.as_json())
+    elif is_quiet:
+        print(f"{sums(report)}; {page}")
+    else:
+        print(shown(report, _width()))
+    if not is_quiet:
+        say(f"report: {page}")
     return report.exit_code or 0
 
 
-def inspect(settings: Settings, run: str, against: str, *, as_json: bool) -> Iterator[str]:
-    """Yield the lines that show a run, or what is different from another one.
-
-    Raises:
-        ConfigError: there is no such run, or its report cannot be read.
-    """
-    report = _report(settings, run)
-    if against:
-        yield from difference(report, _report(settings, against))
-    else:
-        yield report.as_json() if as_json else shown(report, _width())
+def _nothing(_: str) -> None:
+    """Tell nobody."""
 
 
 def merge(settings: Settings, parts: Sequence[str], into: str, say: Callable[[str], None]) -> int:
@@ -84,13 +89,6 @@ def merge(settings: Settings, parts: Sequence[str], into: str, say: Callable[[st
     report = merged(choose(settings), [_folder(settings, part) for part in parts], settings.root / into, say)
     print(shown(report, _width()))
     return report.exit_code or 0
-
-
-def _report(settings: Settings, name: str) -> Report:
-    path = Path(name)
-    if path.is_file():
-        return parse_report(path.read_bytes(), name)
-    return read_report(_folder(settings, name))
 
 
 def _folder(settings: Settings, name: str) -> Path:

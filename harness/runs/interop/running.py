@@ -18,6 +18,7 @@ from harness.matrix.shards import Shard
 from harness.matrix.verdicts import Result
 from harness.reporting.interop.files import write_report
 from harness.runs.interop.cell import run_cell
+from harness.runs.interop.dumping import write_dumps
 from harness.runs.interop.history import Shelf
 from harness.runs.interop.making import Made, make
 from harness.runs.interop.merging import merge, write_merged
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from harness.config import Settings
     from harness.matrix.cells import Cell
     from harness.matrix.planning import Plan
     from harness.matrix.site import Part
@@ -55,6 +57,7 @@ class Wanted:
         slots: how many at once, None for twice the number of cores.
         resume: the run that goes on, "" for a new one.
         since: the run of which is taken over what did not change, "" for none.
+        all_against_all: whether every implementation is a worker and a driver that can be, whatever the matrix says.
     """
 
     cells: tuple[str, ...] = ()
@@ -62,12 +65,18 @@ class Wanted:
     slots: int | None = None
     resume: str = ""
     since: str = ""
+    all_against_all: bool = False
 
 
 def declared(choice: Choice, say: Callable[[str], None]) -> Declared:
     """Read a matrix. Raises ConfigError with everything that is wrong in any of its files."""
-    matrix, cases = read(choice.settings.matrix_file())
-    shelf = Shelf(matrix.file, choice.engine.name, choice.settings.environ)
+    return declared_on(choice.engine.name, choice.settings, say)
+
+
+def declared_on(engine: str, settings: Settings, say: Callable[[str], None]) -> Declared:
+    """Read a matrix, with what is known of it on an engine, which need not be there. Raises ConfigError."""
+    matrix, cases = read(settings.matrix_file())
+    shelf = Shelf(matrix.file, engine, settings.environ)
     expected, today = read_expected(matrix), dt.datetime.now(dt.UTC).date()
     for line in expired(expected, today):
         say(line)
@@ -114,6 +123,8 @@ def run_matrix(
         Interrupted: by a signal; ``--resume`` goes on.
     """
     of = declared(choice, say)
+    if wanted.all_against_all:
+        of = replace(of, matrix=replace(of.matrix, workers=(), drivers=()))
     planned(of, choice, Made({}), wanted)  # what is wrong with it is told before anything is made
     run = Run(choice, say)
     folder = _folder(choice, wanted.resume) if wanted.resume else None
@@ -194,7 +205,8 @@ def _run_cells(  # noqa: PLR0913, PLR0917 - the stages before it
             images=made.images,
             problems=made.problems,
         )
-        report = write_report(folder, report_of(of, begun.plan, outcome, folder.name))
+        dumps = write_dumps(folder, of.cases, begun.plan.here, scheduler.results)
+        report = write_report(folder, replace(report_of(of, begun.plan, outcome, folder.name), dumps=dumps))
     return report
 
 
@@ -214,4 +226,5 @@ def merged(choice: Choice, parts: Sequence[Path], into: Path, say: Callable[[str
         images={},
         problems={},
     )
-    return write_report(into, report_of(of, whole.plan, outcome, into.name))
+    dumps = write_dumps(into, of.cases, whole.plan.here, results)
+    return write_report(into, replace(report_of(of, whole.plan, outcome, into.name), dumps=dumps))
