@@ -133,8 +133,10 @@ WRONG = {
     "contract": (
         '[implementations.a]\nbuild = "a"\ncontract = "th-tst"',
         [
-            "[implementations.a]: contract is 'th-tst', one of th-test, exit-code, testcase was needed; "
-            "did you mean 'th-test'?"
+            (
+                "[implementations.a]: contract is 'th-tst', one of th-test, exit-code, testcase was needed; "
+                "did you mean 'th-test'?"
+            )
         ],
     ),
     "worker": (
