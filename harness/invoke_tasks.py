@@ -48,7 +48,8 @@ def _annotate(task: str, error: HarnessError) -> None:
     """Have GitHub Actions show an error that ends a task."""
     if github.is_on(os.environ):
         with _reader_may_leave(sys.stderr):
-            print(github.Annotation(f"harness {task.replace('_', '-')}", error.summary), file=sys.stderr)
+            name = task.replace("interop_", "interop.", 1).replace("_", "-")
+            print(github.Annotation(f"harness {name}", error.summary), file=sys.stderr)
 
 
 def _open_streams() -> None:
@@ -906,6 +907,45 @@ def interop_judge(asked: _Asked, *, run: str = "latest", json: bool = False) -> 
         raise Exit(code=code)
 
 
+@_task()
+def interop_test(asked: _Asked) -> None:
+    """Run the implementation that is developed here (local = true) against all; writes interop/reports/*.dump.
+
+    Example: harness interop test
+    """
+    if code := verbs.interop.against_all(asked.settings(), _say):
+        raise Exit(code=code)
+
+
+@_task()
+def interop_tournament(asked: _Asked) -> None:
+    """Run all implementations against all, and rank them by the share of their cells that succeeded.
+
+    Example: harness interop tournament
+    """
+    if code := verbs.interop.tournament(asked.settings(), _say):
+        raise Exit(code=code)
+
+
+@_task(name="an implementation (default: all)")
+def interop_tests_build(asked: _Asked, *, name: str = "") -> None:
+    """Build images, or run setups, of a matrix's implementations.
+
+    Example: harness interop tests build
+    """
+    for made, held in verbs.interop.build(asked.settings(), name, _say).items():
+        print(f"{made} {held}")
+
+
+@_task()
+def interop_help(_: _Asked) -> None:
+    """Show the words of the older tool for a matrix, which `harness` understands.
+
+    Example: harness interop help
+    """
+    print(verbs.interop_words.HELP)
+
+
 @_task(
     "part",
     part="the folder of the run of a shard; may be repeated",
@@ -939,6 +979,10 @@ interop.add_task(interop_run, name="run")
 interop.add_task(interop_inspect, name="inspect")
 interop.add_task(interop_judge, name="judge")
 interop.add_task(interop_merge, name="merge")
+interop.add_task(interop_test, name="test")
+interop.add_task(interop_tournament, name="tournament")
+interop.add_task(interop_tests_build, name="tests-build")
+interop.add_task(interop_help, name="help")
 namespace = Collection(
     *(up, test, watch, run, down, ps, logs, endpoints, config, report, doctor),
     *(exec, restart, seed, build, gc, new, adopt),
@@ -1001,5 +1045,7 @@ class _Program(Program):  # type: ignore[misc] # it has no types
 def main() -> None:
     """Run a task from any folder: the console script ``harness``."""
     _open_streams()
+    if sys.argv[1:2] in (["interop"], ["interop.inspect"]):
+        sys.argv[1:] = verbs.interop_words.translated(sys.argv[1:])
     with _reader_may_leave(sys.stdout):
         _Program(name="harness", namespace=namespace).run()

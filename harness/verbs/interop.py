@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.artifacts import unwritable
 from harness.errors import ConfigError
+from harness.matrix.cells import expand
+from harness.matrix.dumps import dump_name
 from harness.matrix.planning import write_plan
 from harness.matrix.shards import Shard
 from harness.reporting.interop.progress import progress_on
+from harness.reporting.interop.ranking import ranked_lines
 from harness.reporting.interop.table import shown, sums
 from harness.runs.choice import choose
+from harness.runs.interop import building
 from harness.runs.interop.making import Made
 from harness.runs.interop.running import Wanted, declared, merged, planned, run_matrix
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from harness.config import Settings
     from harness.matrix.planning import Plan
+    from harness.reporting.interop.report import Report
 
-__all__ = ["Wanted", "as_json", "merge", "plan", "run", "wanted"]
+__all__ = ["Wanted", "against_all", "as_json", "build", "merge", "plan", "run", "tournament", "wanted"]
+REPORTS = Path("interop", "reports")  # where the older tool has them
 
 
 def wanted(cells: Sequence[str], shard: str, slots: int | None, resume: str, since: str) -> Wanted:
@@ -61,6 +69,80 @@ def run(
         BrokenStack: there was no environment for it, or the disk is full.
         LeftoverError: all cells were run, and something of ours could not be removed.
     """
+    report, _ = _run(settings, wanted, say, as_json=as_json, is_quiet=is_quiet)
+    return report.exit_code or 0
+
+
+def against_all(settings: Settings, say: Callable[[str], None]) -> int:
+    """Run the implementation that is developed here as worker against all drivers, as the older tool's ``test`` did.
+
+    ``interop/reports/<worker>-YYYYMMDD-HHMM.dump`` is written beside the run's own report.
+
+    Returns:
+        what ``run`` does.
+
+    Raises:
+        ConfigError: none is developed here, or it is no worker of the matrix.
+        BrokenStack, LeftoverError: as ``run`` does.
+    """
+    of = declared(choose(settings), _nothing)
+    local = [each.name for each in of.matrix.implementations if each.is_local]
+    if not local:
+        needed = "local = true in one table, or without interop.toml a Dockerfile in this folder, was needed"
+        raise ConfigError(f"{of.matrix.file}: no implementation is developed here; {needed}")
+    cells = tuple(cell.id for cell in expand(of.matrix, of.cases) if cell.worker in local)
+    if not cells:
+        raise ConfigError(f"{of.matrix.file}: {', '.join(local)} is developed here, and no worker of a cell")
+    report, folder = _run(settings, Wanted(cells), say)
+    for name in report.dumps:
+        say(f"report: {os.path.relpath(_kept(folder / name, settings.root / REPORTS))}")
+    return report.exit_code or 0
+
+
+def tournament(settings: Settings, say: Callable[[str], None]) -> int:
+    """Run all implementations against all, whatever the matrix says, and print their ranking; return what ``run`` does.
+
+    Raises:
+        ConfigError, BrokenStack, LeftoverError: as ``run`` does.
+    """
+    report, _ = _run(settings, Wanted(all_against_all=True), say)
+    print()
+    print("\n".join(ranked_lines(report)))
+    return report.exit_code or 0
+
+
+def build(settings: Settings, name: str, say: Callable[[str], None]) -> Mapping[str, str]:
+    """Make what one implementation, or all ("" for a name), run from; return name -> id of image or folder.
+
+    Raises:
+        ConfigError: something written is wrong, or there is no such implementation.
+        BrokenStack: one could not be made.
+    """
+    return building.build(choose(settings), name, say)
+
+
+def _kept(dump: Path, folder: Path) -> Path:
+    """Copy a dump to the folder of reports under the older tool's name, over no other one; return its path."""
+    at = dt.datetime.now(dt.UTC).astimezone()
+    taken: set[str] = set()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        while True:
+            path = folder / dump_name(dump.stem, at, taken)
+            try:
+                with dump.open("rb") as source, path.open("xb") as target:
+                    shutil.copyfileobj(source, target)
+            except FileExistsError:
+                taken.add(path.name)
+            else:
+                return path
+    except OSError as error:
+        raise unwritable(f"Report {folder} cannot be written", error) from error
+
+
+def _run(
+    settings: Settings, wanted: Wanted, say: Callable[[str], None], *, as_json: bool = False, is_quiet: bool = False
+) -> tuple[Report, Path]:
     is_plain = not sys.stderr.isatty() or bool(settings.environ.get("CI"))
     with progress_on(sys.stderr, is_live=not is_plain, is_quiet=is_quiet) as progress:
         report, folder = run_matrix(choose(settings), wanted, _nothing if is_quiet else say, progress)
@@ -73,7 +155,7 @@ def run(
         print(shown(report, _width()))
     if not is_quiet:
         say(f"report: {page}")
-    return report.exit_code or 0
+    return report, folder
 
 
 def _nothing(_: str) -> None:
