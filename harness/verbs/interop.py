@@ -15,6 +15,7 @@ from harness.reporting.interop.progress import progress_on
 from harness.reporting.interop.report import parse_report, read_report
 from harness.reporting.interop.table import difference, shown
 from harness.runs.choice import choose
+from harness.runs.interop.earlier import LATEST, find_run
 from harness.runs.interop.making import Made
 from harness.runs.interop.running import Wanted, declared, merged, planned, run_matrix
 
@@ -94,6 +95,8 @@ def _report(settings: Settings, name: str) -> Report:
 
 
 def _folder(settings: Settings, name: str) -> Path:
+    if name == LATEST:
+        return find_run(settings.logs, name)
     for path in (settings.logs / name, Path(name)):
         if path.is_dir():
             return path.resolve()
