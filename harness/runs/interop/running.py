@@ -21,6 +21,7 @@ from harness.matrix.shards import Shard
 from harness.matrix.verdicts import Result
 from harness.reporting.interop.files import write_report
 from harness.runs.interop.cell import run_cell
+from harness.runs.interop.division import divided
 from harness.runs.interop.earlier import MATRIX, find_run, held, name_latest
 from harness.runs.interop.history import Shelf
 from harness.runs.interop.making import Made, make
@@ -89,7 +90,8 @@ def planned(of: Declared, choice: Choice, made: Made, wanted: Wanted) -> Plan:
         raise ConfigError.of(problems)
     cells = with_digests(_chosen(cells, wanted.cells), of.cases, of.matrix, made.images)
     budgets = Budgets.of(machine(), choice.engine.name, wanted.slots)
-    return plan(cells, of.history, budgets, choice.engine.name, of.matrix.name).sharded(wanted.shard)
+    whole = plan(cells, of.history, budgets, choice.engine.name, of.matrix.name)
+    return divided(whole, wanted.shard, choice.settings.logs)
 
 
 def _chosen(cells: tuple[Cell, ...], wanted: tuple[str, ...]) -> tuple[Cell, ...]:
