@@ -20,6 +20,7 @@ from harness.matrix.planning import plan
 from harness.matrix.shards import Shard
 from harness.matrix.verdicts import Result
 from harness.reporting.interop.files import write_report
+from harness.reporting.interop.report import read_report
 from harness.runs.interop.cell import run_cell
 from harness.runs.interop.division import divided
 from harness.runs.interop.earlier import MATRIX, find_run, held, name_latest
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from harness.matrix.planning import Plan
     from harness.matrix.site import Part
     from harness.matrix.standing import Standing
-    from harness.reporting.interop.report import Report
+    from harness.reporting.interop.report import ImplementationReport, Report
     from harness.runs.choice import Choice
     from harness.runs.environment import Environment
 
@@ -225,12 +226,21 @@ def merged(choice: Choice, parts: Sequence[Path], into: Path, say: Callable[[str
     """
     of, whole = declared(choice, say), merge(parts)
     results = write_merged(whole, into, say)
+    made = [each for part in parts for each in _implementations(part)]
     outcome = Outcome(
         began=min((result.began for result in results.values() if result.began), default=0.0),
         seconds=sum(result.seconds for result in results.values()),
         achieved=None,
         results=results,
-        images={},
-        problems={},
+        images={each.name: each.image for each in made if each.image},
+        problems={each.name: each.problem for each in made if each.problem},
     )
     return write_report(into, report_of(of, whole.plan, outcome, into.name))
+
+
+def _implementations(part: Path) -> tuple[ImplementationReport, ...]:
+    """Return what a shard's implementations were made of, () where it has no report that could be read."""
+    try:
+        return read_report(part).implementations
+    except ConfigError:
+        return ()
