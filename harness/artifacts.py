@@ -211,13 +211,19 @@ def make_run_folder(logs: Path, run_id: str) -> Path:
             _ignore_in_git(logs)
         if not (logs / ".gitignore").exists():
             append(folder / ".gitignore", "*\n")
-        link = logs / f".latest-{run_id}"
-        link.symlink_to(run_id)
-        link.replace(logs / "latest")
+        point_latest(logs, run_id)
     except OSError as error:
         hint = "make the folder writable, or set HARNESS_LOGS to one that is"
         raise unwritable(f"Run folder {folder} cannot be made", error, hint=hint) from error
     return folder
+
+
+def point_latest(logs: Path, run_id: str) -> None:
+    """Point ``logs/latest`` at a run. Raises OSError."""
+    link = logs / f".latest-{run_id}"
+    link.unlink(missing_ok=True)  # of somebody who was killed meanwhile
+    link.symlink_to(run_id)
+    link.replace(logs / "latest")
 
 
 def is_missing(path: str) -> bool:

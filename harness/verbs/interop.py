@@ -20,6 +20,7 @@ from harness.reporting.interop.ranking import ranked_lines
 from harness.reporting.interop.table import shown, sums
 from harness.runs.choice import choose
 from harness.runs.interop import building
+from harness.runs.interop.earlier import LATEST, find_run
 from harness.runs.interop.making import Made
 from harness.runs.interop.running import Wanted, declared, merged, planned, run_matrix
 
@@ -174,6 +175,8 @@ def merge(settings: Settings, parts: Sequence[str], into: str, say: Callable[[st
 
 
 def _folder(settings: Settings, name: str) -> Path:
+    if name == LATEST:
+        return find_run(settings.logs, name)
     for path in (settings.logs / name, Path(name)):
         if path.is_dir():
             return path.resolve()
