@@ -15,7 +15,7 @@ from harness.reporting.interop.report import FILE, CellReport, Report, summed
 PAGE, JUNIT, EVENTS = "index.html", "junit.xml", "events.jsonl"
 BUDGET = 24_000_000  # characters of events that a page holds; cells that nobody asks about go first
 PLAIN_MOST, PLAIN_LONGEST = 60, 120  # what is shown of a cell that went as it should
-_FIRST = ("verdict.json", EVENTS)
+_FIRST = ("verdict.json", EVENTS, "repro.sh")
 _MOST_FILES = 60
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.reporting.interop.junit import message_of
+from harness.reporting.interop.repro import ways_to_run
 from harness.reporting.interop.words import SYMBOLS, one_line, span
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def summary(report: Report, symbols: Mapping[str, str] = SYMBOLS) -> Iterator[st
         yield f"{symbols[cell.status]} {cell.id}: {one_line(message_of(cell))}"
         if cell.folder:
             yield f"    {cell.folder}"
+            yield from (f"    again: {command}" for command in ways_to_run(cell)[:1])
     if len(bad) > MOST_SHOWN:
         yield f"and {len(bad) - MOST_SHOWN} more unexpected cells"
     yield from (f"finding: {finding.text}" for finding in report.findings)

@@ -19,8 +19,10 @@ from harness.matrix.expectations import expired, in_force, unmatched
 from harness.matrix.planning import plan
 from harness.matrix.shards import Shard
 from harness.matrix.verdicts import Result
-from harness.reporting.interop.files import write_report
+from harness.reporting.interop.excerpts import excerpt_of
+from harness.reporting.interop.files import EVENTS, write_report
 from harness.reporting.interop.report import read_report
+from harness.reporting.interop.repro import Again, write_repro
 from harness.runs.interop.cell import run_cell
 from harness.runs.interop.division import divided
 from harness.runs.interop.dumping import write_dumps
@@ -51,6 +53,8 @@ if TYPE_CHECKING:
     from harness.runs.environment import Environment
 
 PROBES = "probes"
+UNREMARKABLE = ("succeeded", "unsupported", "skipped")
+"""How cells end that nobody runs again, when that was expected."""
 
 
 @dataclass(frozen=True)
@@ -207,9 +211,15 @@ def _run_cells(  # noqa: PLR0913, PLR0917 - the stages before it
             return Result(cell.id, cell.digest, problem, (problem,), began=time.time())
         parts = parts_of(of.matrix, case, cell, made.images)
         result = run_cell(cell, case, parts, sites, place, probe=probes, stop=stop, attempt=attempt)
-        if environment.is_lost:
+        if result is None or environment.is_lost:
             return None  # with its keeper, or its engine: that says nothing of the cell, which is run again
-        return replace(result, folder=f"{CELLS}/{cell.id}") if result and result.folder else result
+        if not result.folder:
+            return result
+        if not of.is_expected(cell, result.verdict) or result.verdict.status not in UNREMARKABLE:
+            with contextlib.suppress(OSError):  # what came out counts, and is in the journal
+                again = Again(of.matrix.name, folder.name, cell, parts, result, mounts=sites.mounts)
+                write_repro(place, replace(again, deciding=excerpt_of(place / EVENTS, result.verdict.event).deciding))
+        return replace(result, folder=f"{CELLS}/{cell.id}")
 
     scheduler = Scheduler(begun.plan, begun.journal, Ways(run_one, of.is_expected, tell), done=begun.done, stop=stop)
     try:
