@@ -240,6 +240,23 @@ def test_both_kinds_are_right_for_a_shell(tmp_path: Path, program: Path) -> None
         assert (folder / COMPOSE).exists() == bool(image)
 
 
+def test_a_role_without_events_is_ready_by_its_line(tmp_path: Path, program: Path) -> None:
+    """A program that knows of no events must be waited for by the pattern of its contract; its exit says the rest."""
+    of = again(program)
+    words = (("sh", "-c", "echo listening on 80; exec sleep 600"), ("sh", "-c", "exit 4"))
+    parts = [
+        replace(part, argv=argv, contract="exit-code", ready=ready)
+        for part, argv, ready in zip(of.parts, words, (r"^listening on \d+", ""), strict=True)
+    ]
+    folder = tmp_path / "cell"
+    folder.mkdir()
+    write_repro(folder, replace(of, parts=tuple(parts)))
+    done = procs.run([str(folder / SCRIPT)], timeout=60, cwd=folder, env=os.environ)
+    assert done.code == 4, done
+    assert "driver: exit code 4" in done.stdout
+    assert "not done" not in done.stdout
+
+
 def test_containers_end_as_in_the_run_and_are_gone(tmp_path: Path, program: Path, dock: Dock) -> None:
     """On the engine the same must come out: roles in order, with names, /shared and /logs; nothing may be left."""
     of = again(program, image=containers.image_id(dock))
