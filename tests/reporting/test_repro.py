@@ -7,7 +7,9 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from subprocess import PIPE, Popen  # noqa: TID251 - a script that is signalled while it runs
+from typing import TYPE_CHECKING
 
+import containers
 import pytest
 import yaml
 from matrix_cells import cell
@@ -16,6 +18,9 @@ from harness import procs
 from harness.matrix.site import Part
 from harness.matrix.verdicts import Result, Verdict
 from harness.reporting.interop.repro import COMPOSE, SCRIPT, Again, compose_of, is_secret, script_of, write_repro
+
+if TYPE_CHECKING:
+    from containers import Dock
 
 PROGRAM = """
 import os, sys, json, time, signal
@@ -233,3 +238,37 @@ def test_both_kinds_are_right_for_a_shell(tmp_path: Path, program: Path) -> None
         assert "first second $(touch /)" in " ".join(head)
         assert "harness interop.run --cell t/a/b" in head[-1]
         assert (folder / COMPOSE).exists() == bool(image)
+
+
+def test_a_role_without_events_is_ready_by_its_line(tmp_path: Path, program: Path) -> None:
+    """A program that knows of no events must be waited for by the pattern of its contract; its exit says the rest."""
+    of = again(program)
+    words = (("sh", "-c", "echo listening on 80; exec sleep 600"), ("sh", "-c", "exit 4"))
+    parts = [
+        replace(part, argv=argv, contract="exit-code", ready=ready)
+        for part, argv, ready in zip(of.parts, words, (r"^listening on \d+", ""), strict=True)
+    ]
+    folder = tmp_path / "cell"
+    folder.mkdir()
+    write_repro(folder, replace(of, parts=tuple(parts)))
+    done = procs.run([str(folder / SCRIPT)], timeout=60, cwd=folder, env=os.environ)
+    assert done.code == 4, done
+    assert "driver: exit code 4" in done.stdout
+    assert "not done" not in done.stdout
+
+
+def test_containers_end_as_in_the_run_and_are_gone(tmp_path: Path, program: Path, dock: Dock) -> None:
+    """On the engine the same must come out: roles in order, with names, /shared and /logs; nothing may be left."""
+    of = again(program, image=containers.image_id(dock))
+    argv = [("python3", "-uc", PROGRAM, part.role, does) for part, does in zip(of.parts, ("", "3"), strict=True)]
+    of = replace(of, parts=tuple(replace(part, argv=words) for part, words in zip(of.parts, argv, strict=True)))
+    folder = tmp_path / "cell"
+    folder.mkdir()
+    write_repro(folder, of)
+    done = procs.run([str(folder / SCRIPT), "kept"], timeout=100, cwd=folder, env=os.environ)
+    assert done.code == 3, done
+    assert (folder / "kept/logs/driver/mine").exists()
+    names = [name for each in dock.client.containers(all=True) for name in each["Names"]]
+    names += [each["Name"] for each in dock.client.volumes()["Volumes"] or ()]
+    names += [each["Name"] for each in dock.client.networks()]
+    assert not [name for name in names if "cell-again" in name]

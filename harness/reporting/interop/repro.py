@@ -98,6 +98,7 @@ def script_of(again: Again) -> str:
     """Return the script: it ends as the driver does, with 124 when the cell's time is over."""
     kind = "compose" if again.is_contained else "embedded"
     lines = [*_head(again), "", *_values(again)]
+    lines += ["", *_silences(again)]
     if not again.is_contained:
         lines += ["", *_launches(again)]
     return "\n".join(lines) + "\n" + _asset(f"{kind}.sh") + _asset("cell.sh")
@@ -184,6 +185,20 @@ def _values(again: Again) -> Iterator[str]:
     else:
         yield f"python={shlex.quote(sys.executable)}"
         yield f"mounts={'yes' if again.mounts else ''}"
+
+
+def _silences(again: Again) -> Iterator[str]:
+    """Yield which roles send no events, and the line that each is ready with, as far as grep knows such patterns."""
+    silent = [part for part in again.parts if part.contract != "th-test"]
+    names = " ".join(part.role for part in silent)
+    yield f'is_silent() {{ case {shlex.quote(f" {names} ")} in *" $1 "*) return 0 ;; *) return 1 ;; esac; }}'
+    yield "ready_line() {"
+    yield "    case $1 in"
+    for part in silent:
+        yield f"    {part.role}) printf %s {shlex.quote(part.ready.replace(chr(92) + 'd', '[0-9]'))} ;;"
+    yield "    *) : ;;"
+    yield "    esac"
+    yield "}"
 
 
 def _launches(again: Again) -> Iterator[str]:

@@ -23,6 +23,15 @@ hear() {
     for from in $started; do
         for what in ready done; do
             has_said "$from" "$what" && continue
+            if is_silent "$from"; then
+                [ "$what" = ready ] && [ -n "$(ready_line "$from")" ] || continue
+                cat "$work/$from.log" "$work/$from.err.log" 2>/dev/null | grep -aqE -e "$(ready_line "$from")" || continue
+                : >"$work/$from.ready"
+                for to in $roles; do
+                    [ "$to" = "$from" ] || echo "{\"ty\":\"ready\",\"ro\":\"$from\",\"id\":1,\"ti\":0,\"in\":{}}" >>"$work/$to.told"
+                done
+                continue
+            fi
             line=$(grep -a -m 1 -E "^[[:space:]]*[{].*\"ty\"[[:space:]]*:[[:space:]]*\"$what\"" "$work/$from.log") || continue
             : >"$work/$from.$what"
             for to in $roles; do
@@ -160,7 +169,7 @@ if [ -n "$is_late" ]; then
 elif [ "$ended_by" != driver ]; then
     echo "$ended_by ended before the driver was done"
     [ "$outcome" != 0 ] || outcome=1
-elif ! has_said driver 'done'; then
+elif ! has_said driver 'done' && ! is_silent driver; then
     echo 'the driver ended and was not done'
 fi
 echo "in the run: $before"
