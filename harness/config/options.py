@@ -153,7 +153,7 @@ TAKERS = {
     **dict.fromkeys(("build", "save"), _WHICH),
     **dict.fromkeys(("down", "ps", "logs", "endpoints", "doctor", "exec", "restart"), ("engine",)),
     **dict.fromkeys(("seed", "gc", "new", "load"), ("engine",)),
-    **dict.fromkeys(("interop_plan", "interop_run"), ("matrix", "engine")),
+    **dict.fromkeys(("interop_lock", "interop_plan", "interop_run"), ("matrix", "engine")),
     "interop_merge": ("matrix",),
 }
 """Task, or ``pytest`` -> the options that it takes, in the order of its help."""

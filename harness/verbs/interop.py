@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.errors import ConfigError
+from harness.errors import ConfigError, EngineUnreachableError
 from harness.matrix.planning import write_plan
 from harness.matrix.shards import Shard
 from harness.reporting.interop.progress import progress_on
@@ -16,7 +17,9 @@ from harness.reporting.interop.report import parse_report, read_report
 from harness.reporting.interop.table import difference, shown
 from harness.runs.choice import choose
 from harness.runs.interop.earlier import LATEST, find_run
+from harness.runs.interop.locking import held_to_lock, write_lock
 from harness.runs.interop.making import Made
+from harness.runs.interop.reading import read
 from harness.runs.interop.running import Wanted, declared, merged, planned, run_matrix
 
 if TYPE_CHECKING:
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
     from harness.matrix.planning import Plan
     from harness.reporting.interop.report import Report
 
-__all__ = ["Wanted", "as_json", "inspect", "merge", "plan", "run", "wanted"]
+__all__ = ["Wanted", "as_json", "inspect", "lock", "merge", "plan", "run", "wanted"]
 
 
 def wanted(cells: Sequence[str], shard: str, slots: int | None, resume: str, since: str) -> Wanted:
@@ -37,9 +40,41 @@ def wanted(cells: Sequence[str], shard: str, slots: int | None, resume: str, sin
 
 
 def plan(settings: Settings, wanted: Wanted, say: Callable[[str], None]) -> Plan:
-    """Return what would be run; nothing is made, so its hash knows no images. Raises ConfigError."""
+    """Return what would be run; nothing is made.
+
+    Its hash is that of the run, where it is known of all implementations what they are made of.
+
+    Raises:
+        ConfigError: something written is wrong, or differs from ``interop.lock`` with ``--locked``.
+        BrokenStack: with ``--locked`` there is no engine.
+    """
     choice = choose(settings)
-    return planned(declared(choice, say), choice, Made({}), wanted)
+    of = declared(choice, say)
+    planned(of, choice, Made({}), wanted)  # what is wrong with it is told first
+    try:
+        found = held_to_lock(of.matrix, of.cases, choice, say)
+    except EngineUnreachableError as error:
+        if settings.locked:
+            raise
+        say(f"{error.summary}; so the plan's hash knows no images")
+        found = None
+    return planned(of, choice, Made({}), wanted, found)
+
+
+def lock(settings: Settings, say: Callable[[str], None]) -> Path:
+    """Write ``interop.lock`` of a matrix; return its path.
+
+    Raises:
+        ConfigError: an implementation cannot be had, or it cannot be told what it is made of.
+        BrokenStack: there is no engine.
+    """
+    choice = choose(replace(settings, locked=False))
+    matrix, cases = read(settings.matrix_file())
+    path, held = write_lock(matrix, cases, choice, say)
+    for each in held:
+        made_of = each.commit[:12] or each.id.removeprefix("sha256:")[:12] or each.fingerprint or each.tree
+        say(f"{each.name}: {each.source} {made_of}")
+    return path
 
 
 def as_json(plan: Plan) -> str:
