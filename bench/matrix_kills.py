@@ -186,9 +186,10 @@ def campaign(place: MatrixField, kills: int, seed: int, say: Callable[[str], obj
     starts = 0
     while len(shots) < kills:
         number = len(shots)
+        was_done = place.done() >= toy_matrix.CELLS  # there is no cell left to be killed in
         shots.append(shot := place.shoot(number, _aim(number, length, dice)))
         starts += 1
-        is_over = shot.phase == "over" or starts >= MOST or number + 1 == kills
+        is_over = shot.phase == "over" or was_done or starts >= MOST or number + 1 == kills
         if is_over:
             if shot.phase != "over":
                 place.finish()

@@ -20,6 +20,8 @@ VOLATILE_OF_CELLS = ("began", "seconds", "cpu", "spans", "pressed")
 VOLATILE_OF_VERDICTS = ("event",)
 """The number of an event among those of roles that write at the same time; the event itself is compared."""
 VOLATILE_OF_EVENTS = ("ti",)
+ENDED = "TERM or KILL"
+"""Of the exit code of a role that the runner has ended: which of the two it took is a matter of half a second."""
 
 ROLE = """#!/bin/sh
 # One role of a test: role TEST ROLE
@@ -162,6 +164,7 @@ def _cell(cell: dict[str, Any]) -> dict[str, Any]:
     for verdict in filter(None, [kept["verdict"], *kept["attempts"]]):
         for name in VOLATILE_OF_VERDICTS:
             verdict.pop(name, None)
+    kept["exits"] = {role: ENDED if code in (137, 143) else code for role, code in kept["exits"].items()}
     if kept["deciding"]:
         kept["deciding"] = _without(kept["deciding"], VOLATILE_OF_EVENTS)
     return kept

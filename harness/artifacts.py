@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from harness.errors import BrokenStack, ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from harness.errors import HarnessError
 
@@ -150,6 +150,19 @@ def write_atomically(path: Path, text: str) -> None:
         scratch.replace(path)
     except OSError:
         with contextlib.suppress(OSError):  # half a file is of no use, and what is left of a disk may be
+            scratch.unlink()
+        raise
+
+
+def write_pieces(path: Path, pieces: Iterable[str]) -> None:
+    """Write a file of any size, in pieces, so that a reader sees the old file or the whole new one. Raises OSError."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with scratch.open("w", encoding="utf-8", errors="surrogateescape") as file:
+            file.writelines(pieces)
+        scratch.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
             scratch.unlink()
         raise
 

@@ -19,9 +19,13 @@ from harness.matrix.expectations import expired, in_force, unmatched
 from harness.matrix.planning import plan
 from harness.matrix.shards import Shard
 from harness.matrix.verdicts import Result
-from harness.reporting.interop.files import write_report
+from harness.reporting.interop.excerpts import excerpt_of
+from harness.reporting.interop.files import EVENTS, write_report
+from harness.reporting.interop.report import read_report
+from harness.reporting.interop.repro import Again, write_repro
 from harness.runs.interop.cell import run_cell
 from harness.runs.interop.division import divided
+from harness.runs.interop.dumping import write_dumps
 from harness.runs.interop.earlier import MATRIX, find_run, held, name_latest
 from harness.runs.interop.history import Shelf
 from harness.runs.interop.locking import held_to_lock
@@ -40,16 +44,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from harness.config import Settings
     from harness.matrix.cells import Cell
     from harness.matrix.planning import Plan
     from harness.matrix.site import Part
     from harness.matrix.standing import Standing
-    from harness.reporting.interop.report import Report
+    from harness.reporting.interop.report import ImplementationReport, Report
     from harness.runs.choice import Choice
     from harness.runs.environment import Environment
     from harness.runs.interop.sources import Found
 
 PROBES = "probes"
+UNREMARKABLE = ("succeeded", "unsupported", "skipped")
+"""How cells end that nobody runs again, when that was expected."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,7 @@ class Wanted:
         slots: how many at once, None for twice the number of cores.
         resume: the run that goes on, "" for a new one.
         since: the run of which is taken over what did not change, "" for none.
+        all_against_all: whether every implementation is a worker and a driver that can be, whatever the matrix says.
     """
 
     cells: tuple[str, ...] = ()
@@ -69,12 +77,18 @@ class Wanted:
     slots: int | None = None
     resume: str = ""
     since: str = ""
+    all_against_all: bool = False
 
 
 def declared(choice: Choice, say: Callable[[str], None]) -> Declared:
     """Read a matrix. Raises ConfigError with everything that is wrong in any of its files."""
-    matrix, cases = read(choice.settings.matrix_file())
-    shelf = Shelf(matrix.file, choice.engine.name, choice.settings.environ)
+    return declared_on(choice.engine.name, choice.settings, say)
+
+
+def declared_on(engine: str, settings: Settings, say: Callable[[str], None]) -> Declared:
+    """Read a matrix, with what is known of it on an engine, which need not be there. Raises ConfigError."""
+    matrix, cases = read(settings.matrix_file())
+    shelf = Shelf(matrix.file, engine, settings.environ)
     expected, today = read_expected(matrix), dt.datetime.now(dt.UTC).date()
     for line in expired(expected, today):
         say(line)
@@ -127,6 +141,8 @@ def run_matrix(
         Interrupted: by a signal; ``--resume`` goes on.
     """
     of = declared(choice, say)
+    if wanted.all_against_all:
+        of = replace(of, matrix=replace(of.matrix, workers=(), drivers=()))
     planned(of, choice, Made({}), wanted)  # what is wrong with it is told before anything is made
     run = Run(choice, say)
     logs = choice.settings.logs
@@ -208,9 +224,15 @@ def _run_cells(  # noqa: PLR0913, PLR0917 - the stages before it
             return Result(cell.id, cell.digest, problem, (problem,), began=time.time())
         parts = parts_of(of.matrix, case, cell, made.images)
         result = run_cell(cell, case, parts, sites, place, probe=probes, stop=stop, attempt=attempt)
-        if environment.is_lost:
+        if result is None or environment.is_lost:
             return None  # with its keeper, or its engine: that says nothing of the cell, which is run again
-        return replace(result, folder=f"{CELLS}/{cell.id}") if result and result.folder else result
+        if not result.folder:
+            return result
+        if not of.is_expected(cell, result.verdict) or result.verdict.status not in UNREMARKABLE:
+            with contextlib.suppress(OSError):  # what came out counts, and is in the journal
+                again = Again(of.matrix.name, folder.name, cell, parts, result, mounts=sites.mounts)
+                write_repro(place, replace(again, deciding=excerpt_of(place / EVENTS, result.verdict.event).deciding))
+        return replace(result, folder=f"{CELLS}/{cell.id}")
 
     scheduler = Scheduler(begun.plan, begun.journal, Ways(run_one, of.is_expected, tell), done=begun.done, stop=stop)
     try:
@@ -226,7 +248,8 @@ def _run_cells(  # noqa: PLR0913, PLR0917 - the stages before it
             images=made.images,
             problems=made.problems,
         )
-        report = write_report(folder, report_of(of, begun.plan, outcome, folder.name))
+        dumps = write_dumps(folder, of.cases, begun.plan.here, scheduler.results)
+        report = write_report(folder, replace(report_of(of, begun.plan, outcome, folder.name), dumps=dumps))
     return report
 
 
@@ -238,12 +261,22 @@ def merged(choice: Choice, parts: Sequence[Path], into: Path, say: Callable[[str
     """
     of, whole = declared(choice, say), merge(parts)
     results = write_merged(whole, into, say)
+    made = [each for part in parts for each in _implementations(part)]
     outcome = Outcome(
         began=min((result.began for result in results.values() if result.began), default=0.0),
         seconds=sum(result.seconds for result in results.values()),
         achieved=None,
         results=results,
-        images={},
-        problems={},
+        images={each.name: each.image for each in made if each.image},
+        problems={each.name: each.problem for each in made if each.problem},
     )
-    return write_report(into, report_of(of, whole.plan, outcome, into.name))
+    dumps = write_dumps(into, of.cases, whole.plan.here, results)
+    return write_report(into, replace(report_of(of, whole.plan, outcome, into.name), dumps=dumps))
+
+
+def _implementations(part: Path) -> tuple[ImplementationReport, ...]:
+    """Return what a shard's implementations were made of, () where it has no report that could be read."""
+    try:
+        return read_report(part).implementations
+    except ConfigError:
+        return ()

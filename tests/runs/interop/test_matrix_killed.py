@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.matrix_kills import MatrixField, campaign
+from bench import toy_matrix
+from bench.matrix_kills import BUDGET, MatrixField, campaign
+from harness import procs
+from harness.clock import Deadline, poll
 from harness.errors import ConfigError
 from harness.matrix.budgets import Budgets
 from harness.matrix.past import History
@@ -25,6 +30,36 @@ def test_a_run_that_is_killed_again_and_again_finds_what_an_undisturbed_one_does
     """Whoever is killed, the run or its keeper, nothing is left, and the last report is that of an undisturbed run."""
     shots = campaign(MatrixField(tmp_path, "embedded"), KILLS, SEED)
     assert not [shot for shot in shots if shot.left or shot.differences]
+
+
+def test_three_shards_one_of_them_interrupted_are_one_run(tmp_path: Path) -> None:
+    """Shards of real cells, merged, must be the run that was not divided, with the evidence of each cell."""
+    place = MatrixField(tmp_path, "embedded")
+    place.finish()
+    whole = toy_matrix.essence(one) if (one := place.report()) else {}
+    parts: list[str] = []
+    for number in (1, 2, 3):
+        run = place.begin("--shard", f"{number}/3")
+        if number == 1:
+            for _ in poll(Deadline.after(BUDGET)):
+                if run.poll() is not None or "done and exited" in place.said():
+                    break
+            run.send_signal(signal.SIGINT)
+            assert run.wait(BUDGET) == -signal.SIGINT
+            assert "--resume 2" in place.said()
+            place.resumes = True
+            run = place.begin()
+            place.resumes = False
+        assert run.wait(BUDGET) in (0, 1), place.said()
+        parts += ["--part", str(place.folder())]
+    argv = [str(Path(sys.executable).with_name("harness")), "interop.merge", *parts, "--into", "logs/merged"]
+    done = procs.run(argv, timeout=BUDGET, env=place.environ, cwd=place.root)
+    assert done.code == 1, done.stderr
+    merged = place.root / "logs" / "merged"
+    assert toy_matrix.differences(whole, toy_matrix.essence(merged / "report.json")) == []
+    for cell in toy_matrix.essence(merged / "report.json")["cells"].values():
+        assert not cell["folder"] or (merged / cell["folder"] / "events.jsonl").is_file()
+    assert not place.left()
 
 
 # -- which run goes on -----------------------------------------------------------------------------------------------
