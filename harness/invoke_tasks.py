@@ -825,22 +825,24 @@ def check(asked: _Asked, *, json: bool = False) -> None:
     shard="i/n: this part of them",
     slots="how many cells at once (default: twice the number of cores)",
     cost="how soon it can be done: all bounds, and which one binds",
+    locked="refuse what differs from interop.lock, before anything is made",
     **_JSON,
 )
-def interop_plan(
+def interop_plan(  # noqa: PLR0913 - its flags
     asked: _Asked,
     *,
     cell: Sequence[str] | None = None,
     shard: str = "1/1",
     slots: str = "",
     cost: bool = False,
+    locked: bool = False,
     json: bool = False,
 ) -> None:
     """Show which cells of an interoperability matrix would be run, in which order; nothing is made.
 
     Example: harness interop.plan --cost
     """
-    plan = verbs.interop.plan(asked.settings(), _cells(cell, shard, slots), _say)
+    plan = verbs.interop.plan(asked.settings(**_switch("locked", on=locked)), _cells(cell, shard, slots), _say)
     if json:
         print(verbs.interop.as_json(plan), end="")
     else:
@@ -854,6 +856,7 @@ def interop_plan(
     slots="how many cells at once (default: twice the number of cores)",
     resume="a run that was interrupted, or latest: go on with it",
     since="a run, or latest: take over what did not change since and was as expected",
+    locked="refuse what differs from interop.lock, before anything is made",
     q="quiet: one line, at the end",
     **_JSON,
 )
@@ -865,6 +868,7 @@ def interop_run(  # noqa: PLR0913 - its flags
     slots: str = "",
     resume: str = "",
     since: str = "",
+    locked: bool = False,
     q: bool = False,
     json: bool = False,
 ) -> None:
@@ -872,11 +876,20 @@ def interop_run(  # noqa: PLR0913 - its flags
 
     Example: harness interop.run --engine embedded
     """
-    settings = asked.settings()
+    settings = asked.settings(**_switch("locked", on=locked))
     wanted = _cells(cell, shard, slots, resume=resume, since=since)
     code = verbs.interop.run(settings, wanted, _say, as_json=json, is_quiet=q)
     if code:
         raise Exit(code=code)
+
+
+@_task()
+def interop_lock(asked: _Asked) -> None:
+    """Write interop.lock beside a matrix's file: commit, image or content of each implementation, for --locked.
+
+    Example: harness interop.lock
+    """
+    print(verbs.interop.lock(asked.settings(), _say))
 
 
 @_task(
@@ -974,6 +987,7 @@ def _cells(
 
 
 interop = Collection()
+interop.add_task(interop_lock, name="lock")
 interop.add_task(interop_plan, name="plan")
 interop.add_task(interop_run, name="run")
 interop.add_task(interop_inspect, name="inspect")

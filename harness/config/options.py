@@ -153,7 +153,7 @@ TAKERS = {
     **dict.fromkeys(("build", "save"), _WHICH),
     **dict.fromkeys(("down", "ps", "logs", "endpoints", "doctor", "exec", "restart"), ("engine",)),
     **dict.fromkeys(("seed", "gc", "new", "load"), ("engine",)),
-    **dict.fromkeys(("interop_plan", "interop_run"), ("matrix", "engine")),
+    **dict.fromkeys(("interop_lock", "interop_plan", "interop_run"), ("matrix", "engine")),
     **dict.fromkeys(("interop_test", "interop_tournament", "interop_tests_build"), ("matrix", "engine")),
     **dict.fromkeys(("interop_judge", "interop_merge"), ("matrix",)),
 }

@@ -91,6 +91,16 @@ def check_out(
     return place
 
 
+def head_of(subject: Subject, environ: Mapping[str, str], *, within: float = FETCH_BUDGET) -> str:
+    """Return the commit that HEAD of a subject's repository is now.
+
+    Raises:
+        ConfigError: there is no git, or no such repository, it has no commit, or it did not answer in time.
+    """
+    with tempfile.TemporaryDirectory(prefix="harness-head-") as made:
+        return _Git(subject, Path(made, "repository"), environ, Deadline.after(within)).head()
+
+
 class _Git:
     """A bare repository of one URL. All methods raise ConfigError."""
 
@@ -126,6 +136,16 @@ class _Git:
                 f"{self._subject.where}: commit {self._subject.commit} does not exist in {self._subject.repository}",
                 hint="a commit that is on no branch or tag cannot be fetched; `git push` it, or name another",
             )
+
+    def head(self) -> str:
+        """Return the commit of the repository's HEAD."""
+        done = self._run("ls-remote", "--quiet", "wanted", "HEAD")
+        if done.code != 0:
+            raise self._error("cannot be asked" if done.code is not None else "did not answer", done)
+        commit = done.stdout.split()[:1]
+        if not commit:
+            raise ConfigError(f"{self._subject.where}: repository {self._subject.repository} has no commit yet")
+        return commit[0]
 
     def write(self, place: Path) -> None:
         """Write the files of the commit to a folder, which is there whole or not at all."""

@@ -6,11 +6,12 @@ import datetime as dt
 import os
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.artifacts import unwritable
-from harness.errors import ConfigError
+from harness.errors import ConfigError, EngineUnreachableError
 from harness.matrix.cells import expand
 from harness.matrix.dumps import dump_name
 from harness.matrix.planning import write_plan
@@ -21,7 +22,9 @@ from harness.reporting.interop.table import shown, sums
 from harness.runs.choice import choose
 from harness.runs.interop import building
 from harness.runs.interop.earlier import LATEST, find_run
+from harness.runs.interop.locking import held_to_lock, write_lock
 from harness.runs.interop.making import Made
+from harness.runs.interop.reading import read
 from harness.runs.interop.running import Wanted, declared, merged, planned, run_matrix
 
 if TYPE_CHECKING:
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
     from harness.matrix.planning import Plan
     from harness.reporting.interop.report import Report
 
-__all__ = ["Wanted", "against_all", "as_json", "build", "merge", "plan", "run", "tournament", "wanted"]
+__all__ = ["Wanted", "against_all", "as_json", "build", "lock", "merge", "plan", "run", "tournament", "wanted"]
 REPORTS = Path("interop", "reports")  # where the older tool has them
 
 
@@ -43,9 +46,41 @@ def wanted(cells: Sequence[str], shard: str, slots: int | None, resume: str, sin
 
 
 def plan(settings: Settings, wanted: Wanted, say: Callable[[str], None]) -> Plan:
-    """Return what would be run; nothing is made, so its hash knows no images. Raises ConfigError."""
+    """Return what would be run; nothing is made.
+
+    Its hash is that of the run, where it is known of all implementations what they are made of.
+
+    Raises:
+        ConfigError: something written is wrong, or differs from ``interop.lock`` with ``--locked``.
+        BrokenStack: with ``--locked`` there is no engine.
+    """
     choice = choose(settings)
-    return planned(declared(choice, say), choice, Made({}), wanted)
+    of = declared(choice, say)
+    planned(of, choice, Made({}), wanted)  # what is wrong with it is told first
+    try:
+        found = held_to_lock(of.matrix, of.cases, choice, say)
+    except EngineUnreachableError as error:
+        if settings.locked:
+            raise
+        say(f"{error.summary}; so the plan's hash knows no images")
+        found = None
+    return planned(of, choice, Made({}), wanted, found)
+
+
+def lock(settings: Settings, say: Callable[[str], None]) -> Path:
+    """Write ``interop.lock`` of a matrix; return its path.
+
+    Raises:
+        ConfigError: an implementation cannot be had, or it cannot be told what it is made of.
+        BrokenStack: there is no engine.
+    """
+    choice = choose(replace(settings, locked=False))
+    matrix, cases = read(settings.matrix_file())
+    path, held = write_lock(matrix, cases, choice, say)
+    for each in held:
+        made_of = each.commit[:12] or each.id.removeprefix("sha256:")[:12] or each.fingerprint or each.tree
+        say(f"{each.name}: {each.source} {made_of}")
+    return path
 
 
 def as_json(plan: Plan) -> str:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import yaml
+from typing import TYPE_CHECKING
 
 from harness import procs
 from harness.artifacts import write_atomically
@@ -16,16 +13,15 @@ from harness.engine.compose.launch import Launch
 from harness.engine.compose.plan import NAME as COMPOSE
 from harness.engine.identity import Identity
 from harness.engine.layout import dry_layout
-from harness.errors import BrokenStack, ConfigError, HarnessError
+from harness.errors import BrokenStack, HarnessError
 from harness.folders import digest_of
 from harness.images import image_id
-from harness.images.contexts import look
 from harness.keeper.messages import Acquire
-from harness.matrix.cells import LOCAL_TREE
 from harness.matrix.verdicts import Verdict
 from harness.runs.images import images_of
+from harness.runs.interop.locking import held_to_lock
+from harness.runs.interop.sources import STAMP, build_tree
 from harness.runs.known import checkout_of
-from harness.stack import read_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -35,11 +31,11 @@ if TYPE_CHECKING:
     from harness.matrix.implementations import Implementation, Matrix
     from harness.runs.choice import Choice
     from harness.runs.environment import Environment
+    from harness.runs.interop.sources import Found
 
 BUILDS = "matrix"
 """Name of the stack whose services are the images that are built for a matrix."""
 SETUP_BUDGET = 900.0
-STAMP = ".harness-setup"
 
 
 @dataclass(frozen=True)
@@ -66,29 +62,46 @@ class Made:
 
 
 def make(
-    matrix: Matrix, cases: Sequence[Case], environment: Environment, choice: Choice, say: Callable[[str], None]
+    matrix: Matrix,
+    cases: Sequence[Case],
+    environment: Environment,
+    choice: Choice,
+    say: Callable[[str], None],
+    found: Found | None = None,
 ) -> Made:
     """Make what every implementation runs from, side by side; what cannot be made is a problem of its own cells.
+
+    Args:
+        matrix: the implementations.
+        cases: the tests.
+        environment: where it is made.
+        choice: the engine, and what was asked for.
+        say: takes lines for the user.
+        found: where they come from, None to look.
 
     Raises:
         BrokenStack: the disk is full, or the keeper is gone.
     """
+    found = found or held_to_lock(matrix, cases, choice, say)
     if choice.engine.name == COMPOSE:
-        return _Images(matrix, cases, environment, choice, say).made()
-    return _local(matrix, cases, environment, choice, say)
+        return _Images(found, cases, environment, choice, say).made()
+    return _local(found, cases, environment, choice, say)
 
 
 # -- local processes -------------------------------------------------------------------------------------------------
 
 
 def _local(
-    matrix: Matrix, cases: Sequence[Case], environment: Environment, choice: Choice, say: Callable[[str], None]
+    found: Found, cases: Sequence[Case], environment: Environment, choice: Choice, say: Callable[[str], None]
 ) -> Made:
-    environ = choice.settings.environ
-    images, problems = {}, {}
-    for each in matrix.implementations:
+    images, problems = {}, dict(found.problems)
+    for each in found.matrix.implementations:
+        if each.name in problems:
+            say(f"{each.name}: {problems[each.name]}")
+            continue
         try:
-            images[each.name] = _prepared(each, matrix, environment.folder, environ, say)
+            _prepare(each, found.matrix, environment.folder, choice.settings.environ, say)
+            images[each.name] = found.stands[each.name]
         except HarnessError as error:
             problems[each.name] = error.summary
             say(f"{each.name}: {error.summary}")
@@ -97,18 +110,14 @@ def _local(
     return Made(images, problems)
 
 
-def _prepared(
+def _prepare(
     each: Implementation, matrix: Matrix, run: Path, environ: Mapping[str, str], say: Callable[[str], None]
-) -> str:
-    """Set up an implementation, when its folder is not what it was; return what stands for what it runs from."""
+) -> None:
+    """Set up an implementation, when its folder is not what it was. Raises BrokenStack."""
     if not each.command:
         raise BrokenStack("it has no command, with which it could run as a local process")
-    folder = each.folder or matrix.folder
-    held = look(folder, "", environ, besides=(STAMP,)) if folder != matrix.folder else None
-    digest = held.digest[:16] if held else hashlib.sha256(str(each.command).encode()).hexdigest()[:16]
     if each.setup:
-        _set_up(each, folder, run / f"setup-{each.name}.log", environ, say)
-    return f"{LOCAL_TREE}{digest}"
+        _set_up(each, each.folder or matrix.folder, run / f"setup-{each.name}.log", environ, say)
 
 
 def _set_up(
@@ -150,20 +159,26 @@ class _Images:
 
     def __init__(
         self,
-        matrix: Matrix,
+        found: Found,
         cases: Sequence[Case],
         environment: Environment,
         choice: Choice,
         say: Callable[[str], None],
     ) -> None:
-        self._matrix, self._environment, self._choice, self._say = matrix, environment, choice, say
+        self._matrix, self._environment, self._choice, self._say = found.matrix, environment, choice, say
         self._named = sorted({role.image for case in cases for role in case.roles if role.image})
         self._images: dict[str, str] = {}
-        self._problems: dict[str, str] = {}
+        self._problems = dict(found.problems)
 
     def made(self) -> Made:
         """Build and find all of them."""
-        builds = {each.name: each for each in self._matrix.implementations if each.source.kind in ("build", "git")}
+        for name, problem in self._problems.items():
+            self._say(f"{name}: {problem}")
+        builds = {
+            each.name: each
+            for each in self._matrix.implementations
+            if each.source.kind in ("build", "git") and each.name not in self._problems
+        }
         if builds:
             self._build(builds)
         for each in self._matrix.implementations:
@@ -183,12 +198,9 @@ class _Images:
             self._images[name] = found
 
     def _build(self, builds: Mapping[str, Implementation]) -> None:
-        names = {f"i{number}": each for number, each in enumerate(builds.values())}
-        services = {service: {"build": self._section(each)} for service, each in names.items()}
-        file = self._environment.folder / f"{BUILDS}.yaml"
-        write_atomically(file, yaml.safe_dump({"services": services}))
         settings = self._choice.settings
-        tree = read_tree((file,), settings.environ, folder=file.parent)
+        tree, services = build_tree(builds, self._environment.folder / f"{BUILDS}.yaml", settings.environ)
+        names = dict(zip(services, builds.values(), strict=True))
         identity = Identity(
             checkout_of(settings),
             self._environment.env,
@@ -223,13 +235,3 @@ class _Images:
                 self._images[each.name] = image
             else:
                 self._problems[each.name] = problems.get(service) or "its image is gone"
-
-    def _section(self, each: Implementation) -> dict[str, Any]:
-        source = each.source
-        if source.folder is None:
-            raise ConfigError(f"Implementation {each.name}: nothing says what its image is built from")
-        section: dict[str, Any] = {"context": str(source.folder)}
-        if source.target:
-            section["target"] = source.target
-        args = {**source.args, **({"INTEROP_VERSION": each.version} if each.version else {})}
-        return {**section, "args": args} if args else section

@@ -28,6 +28,7 @@ from harness.runs.interop.division import divided
 from harness.runs.interop.dumping import write_dumps
 from harness.runs.interop.earlier import MATRIX, find_run, held, name_latest
 from harness.runs.interop.history import Shelf
+from harness.runs.interop.locking import held_to_lock
 from harness.runs.interop.making import Made, make
 from harness.runs.interop.merging import merge, write_merged
 from harness.runs.interop.parts import parts_of, probing_part
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from harness.reporting.interop.report import ImplementationReport, Report
     from harness.runs.choice import Choice
     from harness.runs.environment import Environment
+    from harness.runs.interop.sources import Found
 
 PROBES = "probes"
 UNREMARKABLE = ("succeeded", "unsupported", "skipped")
@@ -93,8 +95,11 @@ def declared_on(engine: str, settings: Settings, say: Callable[[str], None]) -> 
     return Declared(matrix, cases, in_force(expected, today), shelf.read(), shelf)
 
 
-def planned(of: Declared, choice: Choice, made: Made, wanted: Wanted) -> Plan:
+def planned(of: Declared, choice: Choice, made: Made, wanted: Wanted, found: Found | None = None) -> Plan:
     """Return the plan of what is wanted of a matrix.
+
+    What was found stands for implementations in its hash, so that it is the same before and after they are made, and
+    on every machine; ids of images do only for those of which it is not known what they are made of.
 
     Raises:
         ConfigError: there is no such cell, or an expectation is about none.
@@ -102,7 +107,9 @@ def planned(of: Declared, choice: Choice, made: Made, wanted: Wanted) -> Plan:
     cells = expand(of.matrix, of.cases)
     if problems := unmatched(of.expected, cells):
         raise ConfigError.of(problems)
-    cells = with_digests(_chosen(cells, wanted.cells), of.cases, of.matrix, made.images)
+    cells = with_digests(
+        _chosen(cells, wanted.cells), of.cases, of.matrix, {**made.images, **(found.stands if found else {})}
+    )
     budgets = Budgets.of(machine(), choice.engine.name, wanted.slots)
     whole = plan(cells, of.history, budgets, choice.engine.name, of.matrix.name)
     return divided(whole, wanted.shard, choice.settings.logs)
@@ -139,7 +146,9 @@ def run_matrix(
     planned(of, choice, Made({}), wanted)  # what is wrong with it is told before anything is made
     run = Run(choice, say)
     logs = choice.settings.logs
-    before = find_run(logs, wanted.resume, of.matrix.name) if wanted.resume else None
+    before, earlier = (find_run(logs, name, of.matrix.name) if name else None for name in (wanted.resume, wanted.since))
+    found = held_to_lock(of.matrix, of.cases, choice, say)
+    of = replace(of, matrix=found.matrix)
     with held(before) if before else contextlib.nullcontext(), running(run):
         environment = run.open()
         folder = before or environment.report.path
@@ -147,10 +156,10 @@ def run_matrix(
             name_latest(before, logs)
         else:
             environment.report.note(MATRIX, of.matrix.name)
-        made = make(of.matrix, of.cases, environment, choice, say)
-        now = planned(of, choice, made, wanted)
+        made = make(of.matrix, of.cases, environment, choice, say, found)
+        now = planned(of, choice, made, wanted, found)
         began = time.time()
-        begun = _begin(folder, now, of, wanted, choice, say)
+        begun = _resumed(before, now, say) if before else _begin(folder, now, of, earlier, say)
         try:
             add_guard(environment.check)  # until the run is closed
             report = _run_cells(of, begun, made, folder, environment, choice, tell, began)
@@ -173,15 +182,19 @@ def _command(choice: Choice, wanted: Wanted, folder: Path) -> str:
     return shlex.join([*words, "--resume", folder.name])
 
 
-def _begin(folder: Path, now: Plan, of: Declared, wanted: Wanted, choice: Choice, say: Callable[[str], None]) -> Begun:
-    if wanted.resume:
-        begun = resume(folder, now, say)
-        say(f"run {folder.name} goes on: {len(begun.done)} of {len(begun.plan.here)} cells are done")
-        return begun
-    taken = since(find_run(choice.settings.logs, wanted.since, now.matrix), now, of.is_expected) if wanted.since else {}
-    if wanted.since:
-        say(f"{len(taken)} of {len(now.here)} cells are taken over from run {wanted.since}")
-    return begin(folder, now, say, taken)
+def _resumed(folder: Path, now: Plan, say: Callable[[str], None]) -> Begun:
+    begun = resume(folder, now, say)
+    say(f"run {folder.name} goes on: {len(begun.done)} of {len(begun.plan.here)} cells are done")
+    return begun
+
+
+def _begin(folder: Path, now: Plan, of: Declared, earlier: Path | None, say: Callable[[str], None]) -> Begun:
+    """Begin a run, with what is taken over from an earlier one."""
+    taken = since(earlier, now, of.is_expected) if earlier else {}
+    begun = begin(folder, now, say, taken)
+    if earlier:
+        say(f"{len(begun.done)} of {len(now.here)} cells are taken over from run {earlier.name}")
+    return begun
 
 
 def _run_cells(  # noqa: PLR0913, PLR0917 - the stages before it
