@@ -42,6 +42,11 @@ def write_report(folder: Path, report: Report, against: Report | None = None) ->
     return whole
 
 
+def with_evidence(folder: Path, report: Report) -> Report:
+    """Return a report with what the folder of its run has of each cell: the deciding event, and names of files."""
+    return replace(report, cells=tuple(_with_evidence(folder, cell, {}) for cell in report.cells))
+
+
 def write_page(path: Path, report: Report, excerpts: dict[str, Excerpt], against: Report | None = None) -> None:
     """Write the page of a report, with as many of the events as it may hold. Raises OSError."""
     kept = within(BUDGET, report, excerpts)

@@ -90,13 +90,17 @@ def summary(report: Report, symbols: Mapping[str, str] = SYMBOLS) -> Iterator[st
         yield f"and {len(bad) - MOST_SHOWN} more unexpected cells"
     yield from (f"finding: {finding.text}" for finding in report.findings)
     yield from (f"note: {note}" for note in report.notes)
-    counts = ", ".join(f"{n} {status}" for status, n in report.totals.items()) or "none"
-    total = len(report.cells)
-    yield f"cells: {total} ({counts}); {report.unexpected or 'none'} unexpected"
+    yield sums(report)
     if report.bounds.ratio:
         least = report.bounds.bounds[report.bounds.binding]
         said = f"{span(report.bounds.seconds)}, {report.bounds.ratio:.2f} x the bound of {span(least)}"
         yield f"time: {said} ({report.bounds.binding})"
+
+
+def sums(report: Report) -> str:
+    """Return how many cells there are of each status, and how many are not as expected, as one line."""
+    counts = ", ".join(f"{n} {status}" for status, n in report.totals.items()) or "none"
+    return f"cells: {len(report.cells)} ({counts}); {report.unexpected or 'none'} unexpected"
 
 
 def difference(report: Report, other: Report, symbols: Mapping[str, str] = SYMBOLS) -> Iterator[str]:

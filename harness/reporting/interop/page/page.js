@@ -132,7 +132,9 @@ function drawAbout() {
   const bounds = Object.entries(report.bounds.bounds).map(([name, n]) => [esc(name) + (name === report.bounds.binding ? " (binding)" : ""), seconds(n)]);
   if (bounds.length) bounds.push(["achieved", seconds(report.bounds.seconds)]);
   const made = report.implementations.map((one) => [esc(one.name), esc(one.version), esc(one.source), mono(one.image || one.commit), esc(one.problem)]);
+  const files = ["report.json", "junit.xml", ...report.dumps].map((file) => `<a href="${encodeURIComponent(file)}">${esc(file)}</a>`);
   $("about").innerHTML = `<details class="card"><summary>About this run</summary>
+<p class="soft">Files: ${files.join(", ")}</p>
 <p class="soft">Plan ${mono(report.plan || "-")}, seed ${report.seed}, ${report.slots} slot${report.slots === 1 ? "" : "s"}${report.exit_code === null ? "" : `, exit code ${report.exit_code}`}</p>
 ${bounds.length ? table(["Bound", "Seconds"], bounds) : ""}${made.length ? table(["Implementation", "Version", "From", "Image or commit", "Problem"], made) : ""}</details>`;
 }
