@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harness.errors import BROKEN_STACK, OK, TESTS_FAILED
+from harness.matrix.cells import expand
 from harness.matrix.expectations import DEFAULT, compare, expectation_for
 from harness.matrix.findings import findings
 from harness.reporting.interop.report import (
@@ -20,7 +21,7 @@ from harness.reporting.interop.report import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from harness.matrix.cases import Case
     from harness.matrix.cells import Cell
@@ -95,7 +96,7 @@ def exit_code(report: Report) -> int:
 def report_of(of: Declared, plan: Plan, outcome: Outcome, run: str) -> Report:
     """Return the report of a run, which has the exit code that the command has."""
     matrix = of.matrix
-    cells = tuple(cell_report(cell, outcome.results.get(cell.id), of) for cell in plan.here)
+    cells = tuple(cell_report(cell, outcome.results.get(cell.id), of) for cell in _in_order(plan.here, of))
     verdicts = {name: result.verdict for name, result in outcome.results.items()}
     achieved = outcome.achieved
     report = Report(
@@ -130,6 +131,12 @@ def report_of(of: Declared, plan: Plan, outcome: Outcome, run: str) -> Report:
         ),
     )
     return replace(summed(report), exit_code=exit_code(report))
+
+
+def _in_order(cells: Sequence[Cell], of: Declared) -> list[Cell]:
+    """Return cells as the matrix declares them: a table whose rows went by what lasts longest is another each time."""
+    places = {cell.id: place for place, cell in enumerate(expand(of.matrix, of.cases))}
+    return sorted(cells, key=lambda cell: places.get(cell.id, len(places)))
 
 
 def cell_report(cell: Cell, result: Result | None, of: Declared | None) -> CellReport:
