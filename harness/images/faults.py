@@ -178,7 +178,7 @@ def _found(lines: Sequence[str], written: Sequence[Written]) -> _Fault:
     if told := _absent_base(lines, [one] if one else written, number):
         one, base = told
         line = next(iter(_lines_that_name(one, base)), 0)
-        return _Fault(f"base image {base!r} could not be had", one, line, base)
+        return _Fault(f"base image {base!r} cannot be had", one, line, base)
     told_line = _LINE.match(why)  # "line 2: unknown instruction"
     if told_line and one and number == int(told_line["line"]):
         why = told_line["rest"]

@@ -1000,7 +1000,7 @@ IMAGES = [
     ),
     Fault(
         "the build stands on no image",
-        r"could not be built: \S*Dockerfile:1: base image 'harness\.invalid/base:1' could not be had",
+        r"could not be built: \S*Dockerfile:1: base image 'harness\.invalid/base:1' cannot be had",
         engines=(COMPOSE,),
         files={"compose/Dockerfile": "FROM harness.invalid/base:1\n"},
         services={"web": {"build": ".", "x-harness": {}}},

@@ -105,7 +105,7 @@ def test_a_base_that_could_not_be_had_is_named_with_the_next_step(
     """The base, its line and what to do must be told, not only what a registry's client said."""
     error = error_of(tmp_path, log.replace("base:1", base), Written("web", "Dockerfile", text, absent=(base,)))
     line = text.count("\n")
-    assert f": Dockerfile:{line}: base image '{base}' could not be had (" in (error.summary)
+    assert f": Dockerfile:{line}: base image '{base}' cannot be had (" in (error.summary)
     assert error.hint.startswith(hint)
     assert error.exit_code == 12
 
