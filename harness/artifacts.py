@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from harness.errors import BrokenStack, ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from harness.errors import HarnessError
 
@@ -154,6 +154,19 @@ def write_atomically(path: Path, text: str) -> None:
         raise
 
 
+def write_pieces(path: Path, pieces: Iterable[str]) -> None:
+    """Write a file of any size, in pieces, so that a reader sees the old file or the whole new one. Raises OSError."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with scratch.open("w", encoding="utf-8", errors="surrogateescape") as file:
+            file.writelines(pieces)
+        scratch.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            scratch.unlink()
+        raise
+
+
 def append(path: Path, text: str) -> None:
     """Append ``text`` in one piece, so that several processes can write lines to one file."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
@@ -198,13 +211,19 @@ def make_run_folder(logs: Path, run_id: str) -> Path:
             _ignore_in_git(logs)
         if not (logs / ".gitignore").exists():
             append(folder / ".gitignore", "*\n")
-        link = logs / f".latest-{run_id}"
-        link.symlink_to(run_id)
-        link.replace(logs / "latest")
+        point_latest(logs, run_id)
     except OSError as error:
         hint = "make the folder writable, or set HARNESS_LOGS to one that is"
         raise unwritable(f"Run folder {folder} cannot be made", error, hint=hint) from error
     return folder
+
+
+def point_latest(logs: Path, run_id: str) -> None:
+    """Point ``logs/latest`` at a run. Raises OSError."""
+    link = logs / f".latest-{run_id}"
+    link.unlink(missing_ok=True)  # of somebody who was killed meanwhile
+    link.symlink_to(run_id)
+    link.replace(logs / "latest")
 
 
 def is_missing(path: str) -> bool:

@@ -48,7 +48,8 @@ def _annotate(task: str, error: HarnessError) -> None:
     """Have GitHub Actions show an error that ends a task."""
     if github.is_on(os.environ):
         with _reader_may_leave(sys.stderr):
-            print(github.Annotation(f"harness {task.replace('_', '-')}", error.summary), file=sys.stderr)
+            name = task.replace("interop_", "interop.", 1).replace("_", "-")
+            print(github.Annotation(f"harness {name}", error.summary), file=sys.stderr)
 
 
 def _open_streams() -> None:
@@ -853,6 +854,7 @@ def interop_plan(
     slots="how many cells at once (default: twice the number of cores)",
     resume="a run that was interrupted, or latest: go on with it",
     since="a run, or latest: take over what did not change since and was as expected",
+    q="quiet: one line, at the end",
     **_JSON,
 )
 def interop_run(  # noqa: PLR0913 - its flags
@@ -863,6 +865,7 @@ def interop_run(  # noqa: PLR0913 - its flags
     slots: str = "",
     resume: str = "",
     since: str = "",
+    q: bool = False,
     json: bool = False,
 ) -> None:
     """Run implementations against each other: the cells of a matrix; ends with 1 when one is not as expected.
@@ -871,23 +874,76 @@ def interop_run(  # noqa: PLR0913 - its flags
     """
     settings = asked.settings()
     wanted = _cells(cell, shard, slots, resume=resume, since=since)
-    code = verbs.interop.run(settings, wanted, _say, as_json=json)
+    code = verbs.interop.run(settings, wanted, _say, as_json=json, is_quiet=q)
     if code:
         raise Exit(code=code)
 
 
 @_task(
-    run="a run, its folder, or a report.json (default: latest)",
+    run="a run, its folder, a report.json, or a .dump (default: latest)",
+    cell="the id of a cell: its verdict, the event that decided it and those around it, and where its logs are",
     against="another one, to tell what is different",
     **_JSON,
 )
-def interop_inspect(asked: _Asked, *, run: str = "latest", against: str = "", json: bool = False) -> None:
+def interop_inspect(
+    asked: _Asked, *, run: str = "latest", cell: str = "", against: str = "", json: bool = False
+) -> None:
     """Show what came out of a run of a matrix.
 
     Example: harness interop.inspect --run latest
     """
-    for line in verbs.interop.inspect(asked.settings(), run, against, as_json=json):
+    for line in verbs.interop_evidence.inspect(asked.settings(), run, against, cell, as_json=json):
         print(line)
+
+
+@_task(run="a run, its folder, or a .dump (default: latest)", **_JSON)
+def interop_judge(asked: _Asked, *, run: str = "latest", json: bool = False) -> None:
+    """Judge stored evidence again, by the expect.toml of now; runs and writes nothing, ends with 1 as interop.run does.
+
+    Example: harness interop.judge --run latest
+    """
+    code = verbs.interop_evidence.judge(asked.settings(), run, _say, as_json=json)
+    if code:
+        raise Exit(code=code)
+
+
+@_task()
+def interop_test(asked: _Asked) -> None:
+    """Run the implementation that is developed here (local = true) against all; writes interop/reports/*.dump.
+
+    Example: harness interop test
+    """
+    if code := verbs.interop.against_all(asked.settings(), _say):
+        raise Exit(code=code)
+
+
+@_task()
+def interop_tournament(asked: _Asked) -> None:
+    """Run all implementations against all, and rank them by the share of their cells that succeeded.
+
+    Example: harness interop tournament
+    """
+    if code := verbs.interop.tournament(asked.settings(), _say):
+        raise Exit(code=code)
+
+
+@_task(name="an implementation (default: all)")
+def interop_tests_build(asked: _Asked, *, name: str = "") -> None:
+    """Build images, or run setups, of a matrix's implementations.
+
+    Example: harness interop tests build
+    """
+    for made, held in verbs.interop.build(asked.settings(), name, _say).items():
+        print(f"{made} {held}")
+
+
+@_task()
+def interop_help(_: _Asked) -> None:
+    """Show the words of the older tool for a matrix, which `harness` understands.
+
+    Example: harness interop help
+    """
+    print(verbs.interop_words.HELP)
 
 
 @_task(
@@ -921,7 +977,12 @@ interop = Collection()
 interop.add_task(interop_plan, name="plan")
 interop.add_task(interop_run, name="run")
 interop.add_task(interop_inspect, name="inspect")
+interop.add_task(interop_judge, name="judge")
 interop.add_task(interop_merge, name="merge")
+interop.add_task(interop_test, name="test")
+interop.add_task(interop_tournament, name="tournament")
+interop.add_task(interop_tests_build, name="tests-build")
+interop.add_task(interop_help, name="help")
 namespace = Collection(
     *(up, test, watch, run, down, ps, logs, endpoints, config, report, doctor),
     *(exec, restart, seed, build, gc, new, adopt),
@@ -984,5 +1045,7 @@ class _Program(Program):  # type: ignore[misc] # it has no types
 def main() -> None:
     """Run a task from any folder: the console script ``harness``."""
     _open_streams()
+    if sys.argv[1:2] in (["interop"], ["interop.inspect"]):
+        sys.argv[1:] = verbs.interop_words.translated(sys.argv[1:])
     with _reader_may_leave(sys.stdout):
         _Program(name="harness", namespace=namespace).run()

@@ -552,9 +552,13 @@ def minimums(session: nox.Session) -> None:
 
 @nox.session
 def campaign(session: nox.Session) -> None:
-    """Kill runs at random moments: nothing may be left. nox -s campaign -- [--engine E] [--kills N] [--seed N]."""
+    """Kill runs at random moments: nothing may be left. nox -s campaign -- [--engine E] [--kills N] [--seed N].
+
+    Then those of a matrix, a tenth as often: gone on with, they must find what an undisturbed one does.
+    """
     install(session, "test", extras="all")
     run(session, "python", "bench/kills.py", *session.posargs)
+    run(session, "python", "-m", "bench.matrix_kills", "--tenth", *session.posargs)
 
 
 @nox.session(python=False)

@@ -154,7 +154,8 @@ TAKERS = {
     **dict.fromkeys(("down", "ps", "logs", "endpoints", "doctor", "exec", "restart"), ("engine",)),
     **dict.fromkeys(("seed", "gc", "new", "load"), ("engine",)),
     **dict.fromkeys(("interop_plan", "interop_run"), ("matrix", "engine")),
-    "interop_merge": ("matrix",),
+    **dict.fromkeys(("interop_test", "interop_tournament", "interop_tests_build"), ("matrix", "engine")),
+    **dict.fromkeys(("interop_judge", "interop_merge"), ("matrix",)),
 }
 """Task, or ``pytest`` -> the options that it takes, in the order of its help."""
 

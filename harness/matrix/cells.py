@@ -158,6 +158,7 @@ def _made_of(implementation: Implementation, images: Mapping[str, str]) -> list[
         implementation.command,
         implementation.entry,
         implementation.contract,
+        implementation.ready,
         sorted(implementation.env.items()),
     ]
 

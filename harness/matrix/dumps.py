@@ -8,15 +8,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import ConfigError
-from harness.matrix.events import Event
+from harness.matrix.cases import DRIVER, WORKER, Case, Role
+from harness.matrix.cells import Cell, cell_id
+from harness.matrix.durations import parse_go_duration
+from harness.matrix.events import ASSERT, ASSERT_FAILED, ENDED, STATUS, Event, same
 from harness.matrix.tables import Table, shown
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from pathlib import Path
-
-    from harness.matrix.cases import Case
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,98 @@ def write_dump(dump: Dump) -> str:
         for name, test in dump.tests.items()
     }
     return f"{json.dumps({'worker': dump.worker, 'tests': tests}, indent=1)}\n"
+
+
+def lines_of(worker: str, tests: Iterable[tuple[Case, Iterable[tuple[str, Iterable[str]]]]]) -> Iterator[str]:
+    """Yield the text of a report whose events are lines of JSON already, in pieces: they are never all in memory.
+
+    Args:
+        worker: the implementation that was tested.
+        tests: each test, and for each driver (or ``DRIVER/NAME=VALUE,...``) the lines of its events.
+    """
+    yield f'{{"worker": {json.dumps(worker)}, "tests": {{'
+    for number, (case, runs) in enumerate(tests):
+        yield f"{',' if number else ''}\n{json.dumps(case.name)}: {{"
+        yield f'"desc": {json.dumps(described(case))}, "runs": {{'
+        for place, (driver, log) in enumerate(runs):
+            name = json.dumps(driver.partition("/")[0])
+            yield f'{"," if place else ""}\n{json.dumps(driver)}: {{"driver": {name}, "log": ['
+            for at, line in enumerate(log):
+                yield f"{',' if at else ''}\n{line}"
+            yield "]}"
+        yield "}}"
+    yield "}}\n"
+
+
+@dataclass(frozen=True)
+class DumpedCell:
+    """A cell in a dump, as it would have been planned.
+
+    Attributes:
+        case: its test.
+        cell: the cell.
+        events: its log; what roles do not agree on is in it, also where an older tool did not compare it.
+        was: ``succeeded`` or ``failed`` as the dump says, "" where it does not.
+    """
+
+    case: Case
+    cell: Cell
+    events: tuple[Event, ...]
+    was: str = ""
+
+
+def cells_of(dump: Dump) -> tuple[DumpedCell, ...]:
+    """Return the cells of a dump, by test and driver."""
+    cells = []
+    for name, test in dump.tests.items():
+        case = _case(name, test)
+        for key, log in test.runs.items():
+            driver, _, variant = key.partition("/")
+            params = dict(pair.partition("=")[::2] for pair in variant.split(",")) if variant else {}
+            cell = Cell(cell_id(name, dump.worker, driver, params), name, dump.worker, driver, params, 0, case.timeout)
+            ends = [event.info.get("success") for event in log if event.ty == STATUS]
+            was = "" if not ends else "succeeded" if ends[-1] else "failed"
+            cells.append(DumpedCell(case, cell, compared(log), was))
+    return tuple(cells)
+
+
+def _case(name: str, test: DumpedTest) -> Case:
+    """Return the test of a dump; its roles are also those that its events are of."""
+    containers = test.desc.get("containers")
+    told = list(containers) if isinstance(containers, dict) else []
+    seen = [event.ro for log in test.runs.values() for event in log]
+    extras = [role for role in dict.fromkeys([*told, *seen]) if role and role not in (WORKER, DRIVER)]
+    roles = tuple(Role(role) for role in (*extras, WORKER, DRIVER))
+    return Case(name, _seconds(test.desc.get("timeout")), roles, str(test.desc.get("description") or ""))
+
+
+def _seconds(timeout: object) -> float:
+    """Return a time-out in seconds: it is written as a text, or as the nanoseconds that it is in Go."""
+    try:
+        seconds = parse_go_duration(timeout) if isinstance(timeout, str) else float(timeout) / 1e9  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return Case.timeout
+    return seconds if seconds > 0 else Case.timeout
+
+
+def compared(log: Iterable[Event]) -> tuple[Event, ...]:
+    """Return a log with an event where roles did not agree; one of ours has them already, and stays as it is."""
+    log = tuple(log)
+    if any(event.ty in (ASSERT_FAILED, ENDED) for event in log):
+        return log
+    events: list[Event] = []
+    values: dict[str, dict[str, Any]] = {}
+    for event in log:
+        events.append(event)
+        if event.ty != ASSERT:
+            continue
+        number, value = event.info.get("assert_id"), event.info.get("value")
+        others = values.setdefault(json.dumps(number), {})
+        if not all(same(value, other) for other in others.values()):
+            info = {"assert_id": number, "values": {**others, event.ro: value}}
+            events.append(Event(ASSERT_FAILED, event.ro, event.ti, 0, info))
+        others.setdefault(event.ro, value)
+    return tuple(events)
 
 
 def described(case: Case) -> dict[str, Any]:

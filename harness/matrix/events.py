@@ -23,6 +23,8 @@ TIMED_OUT, MALFORMED, BROKEN, PROBED, ENDED = (
 FLOODED = "runner.flooded"
 _RUNNERS_OWN = (EXEC, STATUS, EXITED, LOG, ASSERT_FAILED)
 
+UNSUPPORTED = 127
+"""Exit code of a role, before it is ready, whose implementation does not know the test."""
 LINE_LIMIT = 64 * 1024
 """Bytes of a line that an event has; it says where it was cut."""
 JSON_LIMIT = 1024 * 1024
@@ -81,11 +83,13 @@ class Lines:
     Args:
         role: whose stream it is.
         is_error: whether it is standard error, whose lines are all ``log``.
+        is_plain: whether lines of standard output are all ``log``, too.
     """
 
-    def __init__(self, role: str, *, is_error: bool = False) -> None:
+    def __init__(self, role: str, *, is_error: bool = False, is_plain: bool = False) -> None:
         self._role = role
         self._is_error = is_error
+        self._is_log = is_error or is_plain
         self._begun = bytearray()  # a line without its end, as much of it as is read
         self._length = 0  # bytes of that line so far, kept or not
         self._events = 0
@@ -149,7 +153,7 @@ class Lines:
 
     def _skim(self, data: bytes, ti: int) -> list[Event]:
         """Return the events that decide something; all other lines are not looked at."""
-        if self._is_error:
+        if self._is_log:
             return []
         events: list[Event] = []
         head, newline, rest = data.partition(b"\n")
@@ -169,7 +173,7 @@ class Lines:
         return events
 
     def _read(self, line: bytes, length: int, ti: int) -> list[Event]:
-        if self._is_error or not _JSON.match(line):
+        if self._is_log or not _JSON.match(line):
             return [self._log(line, length, ti)]
         try:
             event = self._event(line, length, ti)

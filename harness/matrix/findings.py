@@ -47,7 +47,7 @@ def findings(cells: Sequence[Cell], verdicts: Mapping[str, Verdict]) -> tuple[Fi
         verdicts: cell id -> what became of it; cells without one were not run.
     """
     by_test: dict[str, dict[str, Cell]] = {}
-    for cell in cells:
+    for cell in sorted(cells, key=lambda cell: cell.id):  # not as planned: that is otherwise in each run
         if cell.id in verdicts and verdicts[cell.id].status in _TRIED:
             by_test.setdefault(cell.test, {})[cell.id] = cell
     found: list[Finding] = []

@@ -12,9 +12,12 @@ from urllib.parse import urlsplit
 
 from harness.errors import ConfigError, nearest
 from harness.matrix.cases import DRIVER, WORKER
+from harness.matrix.contracts.known import CONTRACTS, DEFAULT
 from harness.matrix.tables import Table, shown
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from harness.matrix.resources import Resources
 
 
@@ -60,7 +63,8 @@ class Implementation:
         resources: what it takes, in place of the tests' where it says so; None for theirs.
         version: "" where it has only one.
         version_cmd: prints its version, () for none.
-        contract: how it is spoken to: the name of an adapter.
+        contract: how it is spoken to: a name of ``contracts.known``.
+        ready: pattern of the line that it is ready with, where its contract knows no events.
         is_local: whether it is the one that is developed here; the seed's ``test`` has it as the worker.
     """
 
@@ -77,8 +81,9 @@ class Implementation:
     resources: Resources | None = None
     version: str = ""
     version_cmd: tuple[str, ...] = ()
-    contract: str = "th-test"
+    contract: str = DEFAULT
     is_local: bool = False
+    ready: str = ""
 
 
 @dataclass(frozen=True)
@@ -129,9 +134,8 @@ _SOURCES = ("build", "image", "git")
 _KEYS = (
     *_SOURCES,
     *("commit", "folder", "target", "args", "command", "setup", "entry", "roles", "provides", "skip", "tests", "env"),
-    *("resources", "version_cmd", "version-cmd", "versions", "contract", "local"),
+    *("resources", "version_cmd", "version-cmd", "versions", "contract", "ready", "local"),
 )
-CONTRACTS = ("th-test",)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _VERSION = re.compile(r"[A-Za-z0-9_.+-]+")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -289,21 +293,23 @@ class _Reader(Table):
         roles = self.texts("roles", (WORKER, DRIVER))
         if not roles:
             self.unlike("roles", "at least one role")
+        contract = self._contract()
         implementation = Implementation(
             name,
             source,
             command=self.words("command"),
             folder=cwd,
             setup=self.words("setup"),
-            entry=self.words("entry", ("th-test",)),
+            entry=self.words("entry", CONTRACTS[contract].entry),
             roles=roles,
             provides=self.texts("provides", ("*",)),
             skip={**self.reasons("skip"), **self._skipped_tests()},
             env=self.values("env"),
             resources=self.resources(),
             version_cmd=self.words("version_cmd") or self.words("version-cmd"),
-            contract=self._contract(),
+            contract=contract,
             is_local=self.flag("local"),
+            ready=self._ready(contract, roles),
         )
         if not implementation.entry:
             self.unlike("entry", "at least one word")
@@ -330,12 +336,27 @@ class _Reader(Table):
         return Table(f"{self.where}.tests", self.table("tests"), self.problems, ("skip",)).reasons("skip")
 
     def _contract(self) -> str:
-        contract = self.text("contract", CONTRACTS[0])
-        if contract not in CONTRACTS:
+        contract = self.text("contract", DEFAULT)
+        if contract in CONTRACTS:
+            return contract
+        known = tuple(CONTRACTS)
+        self.wrong(f"contract is {shown(contract)}, one of {', '.join(known)} was needed{nearest(contract, known)}")
+        return DEFAULT
+
+    def _ready(self, contract: str, roles: Sequence[str]) -> str:
+        ready, is_silent = self.text("ready", ""), CONTRACTS[contract].is_silent
+        if ready and not is_silent:
+            self.wrong(f"ready is not for the contract {contract}, whose roles say by an event that they are ready")
+        elif is_silent and not ready and set(roles) - {DRIVER}:
             self.wrong(
-                f"contract is {shown(contract)}, one of {', '.join(CONTRACTS)} was needed{nearest(contract, CONTRACTS)}"
+                f"ready is missing: of the contract {contract}, who is a worker is ready when it writes a line that "
+                "this pattern is found in"
             )
-        return contract
+        try:
+            re.compile(ready)
+        except re.error as error:
+            self.wrong(f"ready is {shown(ready)}, which is no regular expression: {error}")
+        return ready
 
     def _source(self) -> Source:
         kinds = [kind for kind in _SOURCES if self.has(kind)]

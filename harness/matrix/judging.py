@@ -22,6 +22,7 @@ from harness.matrix.events import (
     PROBED,
     READY,
     TIMED_OUT,
+    UNSUPPORTED,
 )
 from harness.matrix.verdicts import Verdict
 
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from harness.matrix.events import Event
     from harness.matrix.verdicts import Result, Status
 
-UNSUPPORTED = 127
-"""Exit code of a role, before it is ready, whose implementation does not know the test."""
 _SIGNALS = 128  # a process that a signal ended has this exit code and the signal's number
 _Whose = Literal["runner", "engine", "implementation"]
 _WHOSE: tuple[_Whose, ...] = ("runner", "engine", "implementation")

@@ -23,6 +23,8 @@ class Part:
         cwd: folder of a local process.
         cpu: cores at most, 0 for any.
         memory: bytes at most, 0 for any.
+        contract: how it is spoken to.
+        ready: pattern of the line that it is ready with, where it sends no events.
     """
 
     role: str
@@ -33,6 +35,8 @@ class Part:
     cwd: Path | None = None
     cpu: float = 0.0
     memory: int = 0
+    contract: str = "th-test"
+    ready: str = ""
 
 
 @dataclass(frozen=True)

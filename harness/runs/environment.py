@@ -213,6 +213,11 @@ class Environment:
             where = self.daemon.host if self.daemon else "?"
             raise BrokenStack(f"The Docker engine at {where} is gone, and with it the stacks of {self.env}")
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether the keeper or the engine is gone."""
+        return self._keeper_lost or self.link.lost or self.lives.engine_lost
+
     def give_up(self) -> None:
         """Have whatever is being brought up end now: a signal came, and nothing more is to be started."""
         self.news.stop()

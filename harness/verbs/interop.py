@@ -1,31 +1,38 @@
-"""An interoperability matrix: what it would run, run, and what came out."""
+"""An interoperability matrix: what it would run, and run."""
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.artifacts import unwritable
 from harness.errors import ConfigError
+from harness.matrix.cells import expand
+from harness.matrix.dumps import dump_name
 from harness.matrix.planning import write_plan
 from harness.matrix.shards import Shard
 from harness.reporting.interop.progress import progress_on
-from harness.reporting.interop.report import parse_report, read_report
-from harness.reporting.interop.table import difference, shown
+from harness.reporting.interop.ranking import ranked_lines
+from harness.reporting.interop.table import shown, sums
 from harness.runs.choice import choose
+from harness.runs.interop import building
+from harness.runs.interop.earlier import LATEST, find_run
 from harness.runs.interop.making import Made
 from harness.runs.interop.running import Wanted, declared, merged, planned, run_matrix
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from harness.config import Settings
     from harness.matrix.planning import Plan
     from harness.reporting.interop.report import Report
 
-__all__ = ["Wanted", "as_json", "inspect", "merge", "plan", "run", "wanted"]
+__all__ = ["Wanted", "against_all", "as_json", "build", "merge", "plan", "run", "tournament", "wanted"]
+REPORTS = Path("interop", "reports")  # where the older tool has them
 
 
 def wanted(cells: Sequence[str], shard: str, slots: int | None, resume: str, since: str) -> Wanted:
@@ -46,33 +53,114 @@ def as_json(plan: Plan) -> str:
     return write_plan(plan)
 
 
-def run(settings: Settings, wanted: Wanted, say: Callable[[str], None], *, as_json: bool) -> int:
+def run(
+    settings: Settings, wanted: Wanted, say: Callable[[str], None], *, as_json: bool, is_quiet: bool = False
+) -> int:
     """Run a matrix and show it; return 1 for an unexpected result, else 12 for a cell that broke, else 0.
+
+    Args:
+        settings: what was asked for.
+        wanted: which cells.
+        say: takes lines for the user.
+        as_json: print the report.
+        is_quiet: print one line, at the end.
 
     Raises:
         ConfigError: something written is wrong; nothing was created.
         BrokenStack: there was no environment for it, or the disk is full.
         LeftoverError: all cells were run, and something of ours could not be removed.
     """
-    is_plain = not sys.stderr.isatty() or bool(settings.environ.get("CI"))
-    with progress_on(sys.stderr, is_live=not is_plain) as progress:
-        report, folder = run_matrix(choose(settings), wanted, say, progress)
-    print(report.as_json() if as_json else shown(report, _width()))
-    say(f"report: {os.path.relpath(folder / 'index.html')}")
+    report, _ = _run(settings, wanted, say, as_json=as_json, is_quiet=is_quiet)
     return report.exit_code or 0
 
 
-def inspect(settings: Settings, run: str, against: str, *, as_json: bool) -> Iterator[str]:
-    """Yield the lines that show a run, or what is different from another one.
+def against_all(settings: Settings, say: Callable[[str], None]) -> int:
+    """Run the implementation that is developed here as worker against all drivers, as the older tool's ``test`` did.
+
+    ``interop/reports/<worker>-YYYYMMDD-HHMM.dump`` is written beside the run's own report.
+
+    Returns:
+        what ``run`` does.
 
     Raises:
-        ConfigError: there is no such run, or its report cannot be read.
+        ConfigError: none is developed here, or it is no worker of the matrix.
+        BrokenStack, LeftoverError: as ``run`` does.
     """
-    report = _report(settings, run)
-    if against:
-        yield from difference(report, _report(settings, against))
+    of = declared(choose(settings), _nothing)
+    local = [each.name for each in of.matrix.implementations if each.is_local]
+    if not local:
+        needed = "local = true in one table, or without interop.toml a Dockerfile in this folder, was needed"
+        raise ConfigError(f"{of.matrix.file}: no implementation is developed here; {needed}")
+    cells = tuple(cell.id for cell in expand(of.matrix, of.cases) if cell.worker in local)
+    if not cells:
+        raise ConfigError(f"{of.matrix.file}: {', '.join(local)} is developed here, and no worker of a cell")
+    report, folder = _run(settings, Wanted(cells), say)
+    for name in report.dumps:
+        say(f"report: {os.path.relpath(_kept(folder / name, settings.root / REPORTS))}")
+    return report.exit_code or 0
+
+
+def tournament(settings: Settings, say: Callable[[str], None]) -> int:
+    """Run all implementations against all, whatever the matrix says, and print their ranking; return what ``run`` does.
+
+    Raises:
+        ConfigError, BrokenStack, LeftoverError: as ``run`` does.
+    """
+    report, _ = _run(settings, Wanted(all_against_all=True), say)
+    print()
+    print("\n".join(ranked_lines(report)))
+    return report.exit_code or 0
+
+
+def build(settings: Settings, name: str, say: Callable[[str], None]) -> Mapping[str, str]:
+    """Make what one implementation, or all ("" for a name), run from; return name -> id of image or folder.
+
+    Raises:
+        ConfigError: something written is wrong, or there is no such implementation.
+        BrokenStack: one could not be made.
+    """
+    return building.build(choose(settings), name, say)
+
+
+def _kept(dump: Path, folder: Path) -> Path:
+    """Copy a dump to the folder of reports under the older tool's name, over no other one; return its path."""
+    at = dt.datetime.now(dt.UTC).astimezone()
+    taken: set[str] = set()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        while True:
+            path = folder / dump_name(dump.stem, at, taken)
+            try:
+                with dump.open("rb") as source, path.open("xb") as target:
+                    shutil.copyfileobj(source, target)
+            except FileExistsError:
+                taken.add(path.name)
+            else:
+                return path
+    except OSError as error:
+        raise unwritable(f"Report {folder} cannot be written", error) from error
+
+
+def _run(
+    settings: Settings, wanted: Wanted, say: Callable[[str], None], *, as_json: bool = False, is_quiet: bool = False
+) -> tuple[Report, Path]:
+    is_plain = not sys.stderr.isatty() or bool(settings.environ.get("CI"))
+    with progress_on(sys.stderr, is_live=not is_plain, is_quiet=is_quiet) as progress:
+        report, folder = run_matrix(choose(settings), wanted, _nothing if is_quiet else say, progress)
+    page = os.path.relpath(folder / "index.html")
+    if as_json:
+        print(report.as_json())
+    elif is_quiet:
+        print(f"{sums(report)}; {page}")
     else:
-        yield report.as_json() if as_json else shown(report, _width())
+        print(shown(report, _width()))
+    if not is_quiet:
+        say(f"report: {page}")
+    return report, folder
+
+
+def _nothing(_: str) -> None:
+    """Tell nobody."""
 
 
 def merge(settings: Settings, parts: Sequence[str], into: str, say: Callable[[str], None]) -> int:
@@ -86,14 +174,9 @@ def merge(settings: Settings, parts: Sequence[str], into: str, say: Callable[[st
     return report.exit_code or 0
 
 
-def _report(settings: Settings, name: str) -> Report:
-    path = Path(name)
-    if path.is_file():
-        return parse_report(path.read_bytes(), name)
-    return read_report(_folder(settings, name))
-
-
 def _folder(settings: Settings, name: str) -> Path:
+    if name == LATEST:
+        return find_run(settings.logs, name)
     for path in (settings.logs / name, Path(name)):
         if path.is_dir():
             return path.resolve()

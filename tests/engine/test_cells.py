@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import queue
 import sys
+import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import containers
 import pytest
@@ -13,14 +14,17 @@ import pytest
 from harness import clock, procs
 from harness.engine.choice import DRIVERS
 from harness.errors import HarnessError
+from harness.keeper.messages import Start
 from harness.matrix.site import Heard, Part
 from harness.runs.opening import create
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from projects import Project
 
+    from harness.keeper.messages import Event, Request
     from harness.matrix.site import Site, Sites
     from harness.runs.environment import Environment
 
@@ -101,6 +105,35 @@ def test_both_streams_are_heard_before_the_end(cell: Cell) -> None:
     assert (ended.role, ended.code) == ("driver", 3)
     assert cell.output("driver") == b"one\nthree"
     assert cell.output("driver", is_error=True) == b"two"
+
+
+def test_a_role_that_ends_before_its_start_was_answered_is_heard(project: Project, tmp_path: Path) -> None:
+    """What a role wrote must be told before its end, also where it has ended before this process went on."""
+    driver = DRIVERS["embedded"](project.settings(), None)
+    environment = create(project.settings(), driver, "of a test")
+    site = driver.cells(environment).site("t", tmp_path, (heard := queue.SimpleQueue[Heard]()).put)
+    ask, tell, has_ended = environment.link.ask, environment.divert, threading.Event()
+
+    def divert(stack: str, hear: Callable[[Event | None], None] | None) -> None:
+        def told(event: Event | None) -> None:
+            assert hear
+            hear(event)
+            has_ended.set()
+
+        tell(stack, told if hear else None)
+
+    def late(request: Request[Any], **more: Any) -> Any:
+        answer = ask(request, **more)
+        assert not isinstance(request, Start) or has_ended.wait(BUDGET)
+        return answer
+
+    environment.divert, environment.link.ask = divert, late  # type: ignore[method-assign]
+    site.create([Part("driver", "x", ("echo", "done"))])
+    site.start("driver")
+    told = [heard.get(timeout=BUDGET) for _ in range(2)]
+    assert [(each.what, each.data) for each in told] == [("output", b"done\n"), ("exited", b"")]
+    assert site.remove() == ()
+    assert environment.close() == []
 
 
 def test_output_is_told_while_a_role_runs(cell: Cell) -> None:

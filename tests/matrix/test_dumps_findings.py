@@ -141,6 +141,15 @@ def test_rows_and_columns_say_who_fails_with_everybody(table: str, sentences: li
     assert said(table) == sentences
 
 
+def test_findings_are_told_in_the_order_of_names_however_cells_were_planned() -> None:
+    """What was run first is otherwise in each run, and two runs that found the same must say the same."""
+    cells = [Cell(f"{test}/w/{driver}", test, "w", driver) for test in "ut" for driver in "db"]
+    verdicts = {cell.id: Verdict("failed") for cell in cells}
+    found = findings(cells, verdicts)
+    assert [finding.cells for finding in found] == [("t/w/b", "t/w/d"), ("u/w/b", "u/w/d")]
+    assert findings(cells[::-1], verdicts) == found
+
+
 def attempts(*statuses: Status) -> Result:
     return combined([Result("t/w/d", "", Verdict(status, reason=f"it {status}", event=3)) for status in statuses])
 

@@ -132,7 +132,12 @@ WRONG = {
     ),
     "contract": (
         '[implementations.a]\nbuild = "a"\ncontract = "th-tst"',
-        ["[implementations.a]: contract is 'th-tst', one of th-test was needed; did you mean 'th-test'?"],
+        [
+            (
+                "[implementations.a]: contract is 'th-tst', one of th-test, exit-code, testcase was needed; "
+                "did you mean 'th-test'?"
+            )
+        ],
     ),
     "worker": (
         'workers = ["b"]\n[implementations.a1]\nbuild = "a"',

@@ -90,7 +90,11 @@ def test_the_summary_tells_what_is_unexpected_and_why() -> None:
     lines = list(summary(report_of(cell, matrix_sample.cell("t", "a", "c", "succeeded"))))
     assert lines[0].startswith("\u2717 t/a/b: failed: bad ")
     assert "\x1b" not in lines[0]
-    assert lines[1:] == ["    cells/t/a/b", "cells: 2 (1 succeeded, 1 failed); 1 unexpected"]
+    assert lines[1:] == [
+        "    cells/t/a/b",
+        "    again: harness interop.run --cell t/a/b",
+        "cells: 2 (1 succeeded, 1 failed); 1 unexpected",
+    ]
     assert list(summary(report_of())) == ["cells: 0 (none); none unexpected"]
 
 

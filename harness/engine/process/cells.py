@@ -6,7 +6,6 @@ pipes between them and this process, so it is heard at once and costs the keeper
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import shutil
@@ -102,20 +101,17 @@ class ProcessSite(KeptSite):
 
     def start(self, role: str) -> None:
         """Start a role. Raises HarnessError."""
-        with contextlib.ExitStack() as failed:
-            output, errors = (self._reader(role, name, failed) for name in ("out", "err"))
-            writer = self._pipe(role, "in")
-            held = os.open(writer, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)  # else it would read its end at once
-            try:
-                self._place.link.ask(Start(self._stack, role, self._spec(role)))
-                to_role = PipeEnd(os.open(writer, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
-            finally:
-                os.close(held)
-            failed.pop_all()
-        ears = self._heard()
-        ears.add(Stream(role, output, lambda data: ((False, data),)))
-        ears.add(Stream(role, errors, lambda data: ((True, data),)))
-        ears.add(Stream(role, to_role, takes=True))
+        ears, split = self._heard(), {"out": lambda data: ((False, data),), "err": lambda data: ((True, data),)}
+        for name, told in split.items():  # before it starts: else one that ends at once has ended before it was heard
+            end = PipeEnd(os.open(self._pipe(role, name), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+            ears.add(Stream(role, end, told))
+        writer = self._pipe(role, "in")
+        held = os.open(writer, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)  # else it would read its end at once
+        try:
+            ears.add(Stream(role, PipeEnd(os.open(writer, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)), takes=True))
+            self._place.link.ask(Start(self._stack, role, self._spec(role)))
+        finally:
+            os.close(held)
 
     def collect(self) -> Collected:
         """Return what is known of the cell; what roles left in /logs is in its folder already."""
@@ -140,11 +136,6 @@ class ProcessSite(KeptSite):
         path = self._work / f"{role}.{name}"
         os.mkfifo(path, 0o600)
         return path
-
-    def _reader(self, role: str, name: str, failed: contextlib.ExitStack) -> PipeEnd:
-        end = PipeEnd(os.open(self._pipe(role, name), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
-        failed.callback(end.close)
-        return end
 
     def _spec(self, role: str) -> Spec:
         part, mounts = self._parts[role], self._sites.mounts

@@ -15,7 +15,7 @@ from harness.reporting.interop.report import FILE, CellReport, Report, summed
 PAGE, JUNIT, EVENTS = "index.html", "junit.xml", "events.jsonl"
 BUDGET = 24_000_000  # characters of events that a page holds; cells that nobody asks about go first
 PLAIN_MOST, PLAIN_LONGEST = 60, 120  # what is shown of a cell that went as it should
-_FIRST = ("verdict.json", EVENTS)
+_FIRST = ("verdict.json", EVENTS, "repro.sh")
 _MOST_FILES = 60
 
 
@@ -40,6 +40,11 @@ def write_report(folder: Path, report: Report, against: Report | None = None) ->
     write_junit(folder / JUNIT, whole)
     write_page(folder / PAGE, whole, excerpts, against)
     return whole
+
+
+def with_evidence(folder: Path, report: Report) -> Report:
+    """Return a report with what the folder of its run has of each cell: the deciding event, and names of files."""
+    return replace(report, cells=tuple(_with_evidence(folder, cell, {}) for cell in report.cells))
 
 
 def write_page(path: Path, report: Report, excerpts: dict[str, Excerpt], against: Report | None = None) -> None:

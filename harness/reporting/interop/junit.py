@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.reporting import write_document, xml_text
+from harness.reporting.interop.repro import ways_to_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -86,4 +87,5 @@ def text_of(cell: CellReport) -> str:
         lines.append("exit codes: " + ", ".join(f"{role} {code}" for role, code in cell.exits.items()))
     if cell.folder:
         lines.append(f"evidence: {cell.folder}")
+    lines += (f"again: {command}" for command in ways_to_run(cell))
     return "\n".join(lines)

@@ -218,6 +218,7 @@ class Report:
         findings: what cells have in common.
         notes: what else is to be known, one sentence each.
         cells: all cells of the plan, in its order.
+        dumps: files in the run's folder that have it as the older tool wrote it, one for each worker.
     """
 
     matrix: str
@@ -240,6 +241,7 @@ class Report:
     tests: tuple[TestReport, ...] = ()
     findings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
+    dumps: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON values."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.reporting.interop.junit import message_of
+from harness.reporting.interop.repro import ways_to_run
 from harness.reporting.interop.words import SYMBOLS, one_line, span
 
 if TYPE_CHECKING:
@@ -86,17 +87,22 @@ def summary(report: Report, symbols: Mapping[str, str] = SYMBOLS) -> Iterator[st
         yield f"{symbols[cell.status]} {cell.id}: {one_line(message_of(cell))}"
         if cell.folder:
             yield f"    {cell.folder}"
+            yield from (f"    again: {command}" for command in ways_to_run(cell)[:1])
     if len(bad) > MOST_SHOWN:
         yield f"and {len(bad) - MOST_SHOWN} more unexpected cells"
     yield from (f"finding: {finding.text}" for finding in report.findings)
     yield from (f"note: {note}" for note in report.notes)
-    counts = ", ".join(f"{n} {status}" for status, n in report.totals.items()) or "none"
-    total = len(report.cells)
-    yield f"cells: {total} ({counts}); {report.unexpected or 'none'} unexpected"
+    yield sums(report)
     if report.bounds.ratio:
         least = report.bounds.bounds[report.bounds.binding]
         said = f"{span(report.bounds.seconds)}, {report.bounds.ratio:.2f} x the bound of {span(least)}"
         yield f"time: {said} ({report.bounds.binding})"
+
+
+def sums(report: Report) -> str:
+    """Return how many cells there are of each status, and how many are not as expected, as one line."""
+    counts = ", ".join(f"{n} {status}" for status, n in report.totals.items()) or "none"
+    return f"cells: {len(report.cells)} ({counts}); {report.unexpected or 'none'} unexpected"
 
 
 def difference(report: Report, other: Report, symbols: Mapping[str, str] = SYMBOLS) -> Iterator[str]:

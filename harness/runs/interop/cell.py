@@ -15,7 +15,8 @@ from harness import clock
 from harness.artifacts import write_atomically
 from harness.errors import HarnessError
 from harness.matrix import machine
-from harness.matrix.events import EXITED, SAMPLE, Event, Lines
+from harness.matrix.contracts.known import CONTRACTS
+from harness.matrix.events import EXITED, SAMPLE, Event
 from harness.matrix.verdicts import Result, Verdict
 from harness.runs.interop.evidence import Evidence
 from harness.runs.interop.parts import parts_of
@@ -74,10 +75,10 @@ def run_cell(  # noqa: PLR0913
         return Result(cell.id, cell.digest, Verdict("skipped", reason=cell.skipped), began=time.time())
     began = time.time()
     try:
-        live = _Live(cell, case, folder, probe, stop)
+        live = _Live(cell, case, parts, folder, probe, stop)
     except OSError as error:
         return Result(cell.id, cell.digest, Verdict("broken", "runner", reason=_unwritable(error)), began=began)
-    result = live.run(sites, parts, cell.id if attempt == 1 else f"{cell.id}#{attempt}", began)
+    result = live.run(sites, cell.id if attempt == 1 else f"{cell.id}#{attempt}", began)
     if result:
         with contextlib.suppress(OSError, HarnessError):  # the verdict is in the journal too
             write_atomically(folder / VERDICT, f"{json.dumps(result.as_dict(), indent=1)}\n")
@@ -88,15 +89,20 @@ class _Live:
     """A cell while it runs: what is heard of its site in any thread is handled in one."""
 
     def __init__(
-        self, cell: Cell, case: Case, folder: Path, probe: Callable[[str, str], bool], stop: threading.Event
+        self,
+        cell: Cell,
+        case: Case,
+        parts: Sequence[Part],
+        folder: Path,
+        probe: Callable[[str, str], bool],
+        stop: threading.Event,
     ) -> None:
         self._start = clock.now()
-        self._cell, self._probe, self._stop = cell, probe, stop
+        self._cell, self._parts, self._probe, self._stop = cell, parts, probe, stop
         self._folder = folder
-        roles = [role.name for role in case.roles]
         self._machine = machine.Machine(case, cell)
-        self._evidence = Evidence(folder, roles)
-        self._lines = {(role, is_error): Lines(role, is_error=is_error) for role in roles for is_error in (False, True)}
+        self._evidence = Evidence(folder, [part.role for part in parts])
+        self._ears = {part.role: CONTRACTS[part.contract].ears(part.role, part.ready) for part in parts}
         self._hearing = threading.Lock()
         self._is_closed = False
         self._heard: queue.SimpleQueue[tuple[machine.Happening, int]] = queue.SimpleQueue()
@@ -108,13 +114,13 @@ class _Live:
         self._cpu: float | None = None
         self._left: list[str] = []
 
-    def run(self, sites: Sites, parts: Sequence[Part], name: str, began: float) -> Result | None:
+    def run(self, sites: Sites, name: str, began: float) -> Result | None:
         """Run it to its end; return what became of it, None when it was stopped."""
         site: Site | None = None
         fault: Verdict | None = None
         try:
             site = sites.site(name, self._folder, self.hear)
-            self._drive(site, parts)
+            self._drive(site)
         except Exception as error:  # noqa: BLE001 - a fault of ours is a verdict, and the other cells go on
             fault = Verdict("broken", "runner", reason=f"{type(error).__name__}: {error}")
         finally:
@@ -146,32 +152,33 @@ class _Live:
             if heard.what == "output":
                 self._hear_output(heard, ti)
             elif heard.what == "exited":
-                written = self._hear_ends(heard.role, ti)
+                written = self._hear_end(heard, ti)
                 self._heard.put((machine.Exited(heard.role, heard.code, heard.oom, written), ti))
             else:
                 self._heard.put((machine.Lost(heard.why, heard.role), ti))
 
     def _hear_output(self, heard: Heard, ti: int) -> None:
-        lines = self._lines.get((heard.role, heard.is_error))
-        if lines is None:
+        ears = self._ears.get(heard.role)
+        if ears is None:
             return
         try:
             self._evidence.output(heard.role, heard.data, is_error=heard.is_error)
         except OSError as error:
             self._heard.put((machine.Lost(_unwritable(error), whose="runner"), ti))
-        for event in lines.feed(heard.data, ti):
+        for event in ears.feed(heard.data, ti, is_error=heard.is_error):
             self._heard.put((machine.Said(event), ti))
 
-    def _hear_ends(self, role: str, ti: int) -> int:
-        """Take lines without an end into account; return how much a role wrote in all."""
-        streams = [lines for (of, _), lines in self._lines.items() if of == role]
-        for lines in streams:
-            for event in lines.end(ti):
-                self._heard.put((machine.Said(event), ti))
-        return sum(lines.bytes for lines in streams)
+    def _hear_end(self, heard: Heard, ti: int) -> int:
+        """Take lines without an end, and what an exit says, into account; return how much a role wrote in all."""
+        ears = self._ears.get(heard.role)
+        if ears is None:
+            return 0
+        for event in ears.end(heard.code, ti):
+            self._heard.put((machine.Said(event), ti))
+        return ears.written
 
-    def _drive(self, site: Site, parts: Sequence[Part]) -> None:
-        self._try(lambda: site.create(parts), machine.Created(), "")
+    def _drive(self, site: Site) -> None:
+        self._try(lambda: site.create(self._parts), machine.Created(), "")
         while (stage := self._machine.stage) != "finished":
             happening, ti = self._next()
             step = self._machine.handle(happening, clock.now(), ti)

@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from harness.matrix.cells import LOCAL_TREE
+from harness.matrix.contracts.known import CONTRACTS
 from harness.matrix.site import Part
 
 if TYPE_CHECKING:
@@ -49,22 +50,25 @@ def _part(
 ) -> Part:
     image = images.get(role.image, role.image) if role.image else images.get(implementation.name, "")
     is_local = not image or image.startswith(LOCAL_TREE)
+    contract = CONTRACTS[implementation.contract]
     resources = implementation.resources  # its processor time is a guess for packing cells, and no limit
     return Part(
         role.name,
         implementation.name,
         _argv(implementation, role, test, is_local=is_local),
-        {**implementation.env, **env, "INTEROP_ROLE": role.name},
+        {**implementation.env, **contract.env(test, role.name), **env, "INTEROP_ROLE": role.name},
         "" if is_local else image,
         implementation.folder if is_local else None,
         memory=resources.memory if resources else 0,
+        contract=implementation.contract,
+        ready=implementation.ready,
     )
 
 
 def _argv(implementation: Implementation, role: Role, test: str, *, is_local: bool) -> tuple[str, ...]:
     """Return the words of a role's command: the test's own are taken as they are."""
     entry = implementation.command if is_local else implementation.entry
-    argv = role.command or (*entry, test, role.name)
+    argv = role.command or CONTRACTS[implementation.contract].argv(entry, test, role.name)
     named = implementation.entry
     if is_local and role.command[: len(named)] == named:  # its program has that name in an image only
         argv = (*entry, *role.command[len(named) :])

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 from harness import clock
 from harness.errors import HarnessError
-from harness.matrix.events import READY, Lines
-from harness.matrix.judging import UNSUPPORTED
+from harness.matrix.contracts.known import CONTRACTS
+from harness.matrix.events import READY, UNSUPPORTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from harness.matrix.contracts.ears import Ears
     from harness.matrix.site import Heard, Part, Sites
 
 LIMIT = 10.0
@@ -68,25 +69,26 @@ class Probes:
         folder.mkdir(parents=True, exist_ok=True)
         site = self._sites.site(f"probe/{implementation}/{role}", folder, heard.put)
         try:
-            site.create([self._part(implementation, role, f"probe-{secrets.token_hex(6)}")])
+            part = self._part(implementation, role, f"probe-{secrets.token_hex(6)}")
+            site.create([part])
             site.start(role)
-            answer = self._answer(role, heard)
+            answer = self._answer(CONTRACTS[part.contract].ears(role, part.ready), heard)
             site.kill([role])
             return answer
         finally:
             site.remove()
 
-    def _answer(self, role: str, heard: queue.SimpleQueue[Heard]) -> bool:
-        deadline, lines = clock.Deadline.after(LIMIT), Lines(role)
+    def _answer(self, ears: Ears, heard: queue.SimpleQueue[Heard]) -> bool:
+        deadline = clock.Deadline.after(LIMIT)
         while not deadline.expired() and not self._stop.is_set():
             try:
                 told = heard.get(timeout=min(_LOOK, deadline.remaining()))
             except queue.Empty:
                 continue
             if told.what == "exited":
-                return told.code == UNSUPPORTED and all(event.ty != READY for event in lines.end(0))
+                return told.code == UNSUPPORTED and all(event.ty != READY for event in ears.end(told.code, 0))
             if told.what == "lost":
                 raise HarnessError(told.why)
-            if not told.is_error and any(event.ty == READY for event in lines.feed(told.data, 0)):
+            if any(event.ty == READY for event in ears.feed(told.data, 0, is_error=told.is_error)):
                 return False
         return False

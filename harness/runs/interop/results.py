@@ -95,7 +95,7 @@ def exit_code(report: Report) -> int:
 def report_of(of: Declared, plan: Plan, outcome: Outcome, run: str) -> Report:
     """Return the report of a run, which has the exit code that the command has."""
     matrix = of.matrix
-    cells = tuple(_cell(cell, outcome.results.get(cell.id), of) for cell in plan.here)
+    cells = tuple(cell_report(cell, outcome.results.get(cell.id), of) for cell in plan.here)
     verdicts = {name: result.verdict for name, result in outcome.results.items()}
     achieved = outcome.achieved
     report = Report(
@@ -132,8 +132,9 @@ def report_of(of: Declared, plan: Plan, outcome: Outcome, run: str) -> Report:
     return replace(summed(report), exit_code=exit_code(report))
 
 
-def _cell(cell: Cell, result: Result | None, of: Declared) -> CellReport:
-    about = expectation_for(cell, of.expected)
+def cell_report(cell: Cell, result: Result | None, of: Declared | None) -> CellReport:
+    """Return what a report says of a cell; without a matrix, by what is expected of every cell."""
+    about = expectation_for(cell, of.expected) if of else None
     told = CellReport(
         id=cell.id,
         test=cell.test,
@@ -152,7 +153,7 @@ def _cell(cell: Cell, result: Result | None, of: Declared) -> CellReport:
     )
     if result is None:
         return told
-    kind = of.compared(cell, result.verdict).kind
+    kind = (of.compared(cell, result.verdict) if of else compare(result.verdict, None)).kind
     return replace(
         told,
         verdict=result.verdict,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import shlex
 import threading
 import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from harness import clock
+from harness.clock import add_guard
 from harness.errors import ConfigError, nearest
 from harness.matrix.budgets import Budgets
 from harness.matrix.cells import expand, with_digests
@@ -16,8 +19,14 @@ from harness.matrix.expectations import expired, in_force, unmatched
 from harness.matrix.planning import plan
 from harness.matrix.shards import Shard
 from harness.matrix.verdicts import Result
-from harness.reporting.interop.files import write_report
+from harness.reporting.interop.excerpts import excerpt_of
+from harness.reporting.interop.files import EVENTS, write_report
+from harness.reporting.interop.report import read_report
+from harness.reporting.interop.repro import Again, write_repro
 from harness.runs.interop.cell import run_cell
+from harness.runs.interop.division import divided
+from harness.runs.interop.dumping import write_dumps
+from harness.runs.interop.earlier import MATRIX, find_run, held, name_latest
 from harness.runs.interop.history import Shelf
 from harness.runs.interop.making import Made, make
 from harness.runs.interop.merging import merge, write_merged
@@ -34,15 +43,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from harness.config import Settings
     from harness.matrix.cells import Cell
     from harness.matrix.planning import Plan
     from harness.matrix.site import Part
     from harness.matrix.standing import Standing
-    from harness.reporting.interop.report import Report
+    from harness.reporting.interop.report import ImplementationReport, Report
     from harness.runs.choice import Choice
     from harness.runs.environment import Environment
 
 PROBES = "probes"
+UNREMARKABLE = ("succeeded", "unsupported", "skipped")
+"""How cells end that nobody runs again, when that was expected."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +67,7 @@ class Wanted:
         slots: how many at once, None for twice the number of cores.
         resume: the run that goes on, "" for a new one.
         since: the run of which is taken over what did not change, "" for none.
+        all_against_all: whether every implementation is a worker and a driver that can be, whatever the matrix says.
     """
 
     cells: tuple[str, ...] = ()
@@ -62,12 +75,18 @@ class Wanted:
     slots: int | None = None
     resume: str = ""
     since: str = ""
+    all_against_all: bool = False
 
 
 def declared(choice: Choice, say: Callable[[str], None]) -> Declared:
     """Read a matrix. Raises ConfigError with everything that is wrong in any of its files."""
-    matrix, cases = read(choice.settings.matrix_file())
-    shelf = Shelf(matrix.file, choice.engine.name, choice.settings.environ)
+    return declared_on(choice.engine.name, choice.settings, say)
+
+
+def declared_on(engine: str, settings: Settings, say: Callable[[str], None]) -> Declared:
+    """Read a matrix, with what is known of it on an engine, which need not be there. Raises ConfigError."""
+    matrix, cases = read(settings.matrix_file())
+    shelf = Shelf(matrix.file, engine, settings.environ)
     expected, today = read_expected(matrix), dt.datetime.now(dt.UTC).date()
     for line in expired(expected, today):
         say(line)
@@ -85,7 +104,8 @@ def planned(of: Declared, choice: Choice, made: Made, wanted: Wanted) -> Plan:
         raise ConfigError.of(problems)
     cells = with_digests(_chosen(cells, wanted.cells), of.cases, of.matrix, made.images)
     budgets = Budgets.of(machine(), choice.engine.name, wanted.slots)
-    return plan(cells, of.history, budgets, choice.engine.name, of.matrix.name).sharded(wanted.shard)
+    whole = plan(cells, of.history, budgets, choice.engine.name, of.matrix.name)
+    return divided(whole, wanted.shard, choice.settings.logs)
 
 
 def _chosen(cells: tuple[Cell, ...], wanted: tuple[str, ...]) -> tuple[Cell, ...]:
@@ -114,30 +134,43 @@ def run_matrix(
         Interrupted: by a signal; ``--resume`` goes on.
     """
     of = declared(choice, say)
+    if wanted.all_against_all:
+        of = replace(of, matrix=replace(of.matrix, workers=(), drivers=()))
     planned(of, choice, Made({}), wanted)  # what is wrong with it is told before anything is made
     run = Run(choice, say)
-    folder = _folder(choice, wanted.resume) if wanted.resume else None
-    with running(run):
+    logs = choice.settings.logs
+    before = find_run(logs, wanted.resume, of.matrix.name) if wanted.resume else None
+    with held(before) if before else contextlib.nullcontext(), running(run):
         environment = run.open()
-        folder = folder or environment.report.path
+        folder = before or environment.report.path
+        if before:
+            name_latest(before, logs)
+        else:
+            environment.report.note(MATRIX, of.matrix.name)
         made = make(of.matrix, of.cases, environment, choice, say)
         now = planned(of, choice, made, wanted)
         began = time.time()
         begun = _begin(folder, now, of, wanted, choice, say)
         try:
+            add_guard(environment.check)  # until the run is closed
             report = _run_cells(of, begun, made, folder, environment, choice, tell, began)
+        except BaseException:
+            say(f"run {folder.name} goes on with: {_command(choice, wanted, folder)}")
+            raise
         finally:
             begun.journal.close()
         environment.report.note("exit_code", report.exit_code)
     return report, folder
 
 
-def _folder(choice: Choice, run: str) -> Path:
-    """Return the folder of an earlier run, given by its id, a path or ``latest``. Raises ConfigError."""
-    path = choice.settings.logs / run
-    if not path.is_dir():
-        raise ConfigError(f"Run {run!r} is not known: {path} is no folder", hint="`harness report` names the last one")
-    return path.resolve()
+def _command(choice: Choice, wanted: Wanted, folder: Path) -> str:
+    """Return the command that goes on with a run."""
+    settings = choice.settings
+    words = ["harness", "interop.run", "--engine", choice.engine.name]
+    words += ["--matrix", settings.matrix] if settings.matrix else []
+    words += [word for cell in wanted.cells for word in ("--cell", cell)]
+    words += ["--slots", str(wanted.slots)] if wanted.slots else []
+    return shlex.join([*words, "--resume", folder.name])
 
 
 def _begin(folder: Path, now: Plan, of: Declared, wanted: Wanted, choice: Choice, say: Callable[[str], None]) -> Begun:
@@ -145,7 +178,7 @@ def _begin(folder: Path, now: Plan, of: Declared, wanted: Wanted, choice: Choice
         begun = resume(folder, now, say)
         say(f"run {folder.name} goes on: {len(begun.done)} of {len(begun.plan.here)} cells are done")
         return begun
-    taken = since(_folder(choice, wanted.since), now, of.is_expected) if wanted.since else {}
+    taken = since(find_run(choice.settings.logs, wanted.since, now.matrix), now, of.is_expected) if wanted.since else {}
     if wanted.since:
         say(f"{len(taken)} of {len(now.here)} cells are taken over from run {wanted.since}")
     return begin(folder, now, say, taken)
@@ -178,7 +211,15 @@ def _run_cells(  # noqa: PLR0913, PLR0917 - the stages before it
             return Result(cell.id, cell.digest, problem, (problem,), began=time.time())
         parts = parts_of(of.matrix, case, cell, made.images)
         result = run_cell(cell, case, parts, sites, place, probe=probes, stop=stop, attempt=attempt)
-        return replace(result, folder=f"{CELLS}/{cell.id}") if result and result.folder else result
+        if result is None or environment.is_lost:
+            return None  # with its keeper, or its engine: that says nothing of the cell, which is run again
+        if not result.folder:
+            return result
+        if not of.is_expected(cell, result.verdict) or result.verdict.status not in UNREMARKABLE:
+            with contextlib.suppress(OSError):  # what came out counts, and is in the journal
+                again = Again(of.matrix.name, folder.name, cell, parts, result, mounts=sites.mounts)
+                write_repro(place, replace(again, deciding=excerpt_of(place / EVENTS, result.verdict.event).deciding))
+        return replace(result, folder=f"{CELLS}/{cell.id}")
 
     scheduler = Scheduler(begun.plan, begun.journal, Ways(run_one, of.is_expected, tell), done=begun.done, stop=stop)
     try:
@@ -194,7 +235,8 @@ def _run_cells(  # noqa: PLR0913, PLR0917 - the stages before it
             images=made.images,
             problems=made.problems,
         )
-        report = write_report(folder, report_of(of, begun.plan, outcome, folder.name))
+        dumps = write_dumps(folder, of.cases, begun.plan.here, scheduler.results)
+        report = write_report(folder, replace(report_of(of, begun.plan, outcome, folder.name), dumps=dumps))
     return report
 
 
@@ -206,12 +248,22 @@ def merged(choice: Choice, parts: Sequence[Path], into: Path, say: Callable[[str
     """
     of, whole = declared(choice, say), merge(parts)
     results = write_merged(whole, into, say)
+    made = [each for part in parts for each in _implementations(part)]
     outcome = Outcome(
         began=min((result.began for result in results.values() if result.began), default=0.0),
         seconds=sum(result.seconds for result in results.values()),
         achieved=None,
         results=results,
-        images={},
-        problems={},
+        images={each.name: each.image for each in made if each.image},
+        problems={each.name: each.problem for each in made if each.problem},
     )
-    return write_report(into, report_of(of, whole.plan, outcome, into.name))
+    dumps = write_dumps(into, of.cases, whole.plan.here, results)
+    return write_report(into, replace(report_of(of, whole.plan, outcome, into.name), dumps=dumps))
+
+
+def _implementations(part: Path) -> tuple[ImplementationReport, ...]:
+    """Return what a shard's implementations were made of, () where it has no report that could be read."""
+    try:
+        return read_report(part).implementations
+    except ConfigError:
+        return ()

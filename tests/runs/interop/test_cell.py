@@ -6,6 +6,7 @@ import json
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -372,3 +373,33 @@ def test_samples_are_kept_one_by_one(run: Callable[..., Ran]) -> None:
     say = 'print(\'{"ty":"sample","in":{"name":"ms","value":%s}}\')\n'
     ran = run(driver=READY + say % 1 + say % 2.5 + DONE)
     assert ran.result.samples == {"ms": [1.0, 2.5]}
+
+
+# -- programs that know of no events ----------------------------------------------------------------------------------
+
+SERVES = "import sys\nprint('listening', flush=True)\nfor line in sys.stdin: pass\n"
+
+
+@pytest.mark.parametrize(
+    ("driver", "probed", "expected"),
+    [
+        ("", False, ("succeeded", "")),
+        ("raise SystemExit(1)", False, ("failed", "driver")),
+        ("raise SystemExit(127)", True, ("unsupported", "driver")),
+        ("raise SystemExit(127)", False, ("failed", "driver")),
+        ("import os\nos.kill(os.getpid(), 9)", False, ("crashed", "driver")),
+    ],
+)
+def test_programs_that_send_no_events_are_judged_by_how_they_end(
+    tmp_path: Path, driver: str, probed: bool, expected: tuple[str, str]
+) -> None:
+    """A server that is ready by a line, and a client by its exit code, must have the verdicts of those that say so."""
+    case = Case("t", roles=(Role("worker"), Role("driver")), timeout=20)
+    parts = [
+        replace(part(role, code), contract="exit-code", ready=ready)
+        for role, code, ready in (("worker", SERVES, "^listening$"), ("driver", driver, ""))
+    ]
+    folder, sites = tmp_path / "cell", SmallSites()
+    result = run_cell(CELL, case, parts, sites, folder, probe=lambda *_: probed, stop=threading.Event())
+    ran = Ran(result, sites, folder, case, CELL)
+    assert (ran.result.verdict.status, ran.result.verdict.role) == expected

@@ -132,7 +132,9 @@ function drawAbout() {
   const bounds = Object.entries(report.bounds.bounds).map(([name, n]) => [esc(name) + (name === report.bounds.binding ? " (binding)" : ""), seconds(n)]);
   if (bounds.length) bounds.push(["achieved", seconds(report.bounds.seconds)]);
   const made = report.implementations.map((one) => [esc(one.name), esc(one.version), esc(one.source), mono(one.image || one.commit), esc(one.problem)]);
+  const files = ["report.json", "junit.xml", ...report.dumps].map((file) => `<a href="${encodeURIComponent(file)}">${esc(file)}</a>`);
   $("about").innerHTML = `<details class="card"><summary>About this run</summary>
+<p class="soft">Files: ${files.join(", ")}</p>
 <p class="soft">Plan ${mono(report.plan || "-")}, seed ${report.seed}, ${report.slots} slot${report.slots === 1 ? "" : "s"}${report.exit_code === null ? "" : `, exit code ${report.exit_code}`}</p>
 ${bounds.length ? table(["Bound", "Seconds"], bounds) : ""}${made.length ? table(["Implementation", "Version", "From", "Image or commit", "Problem"], made) : ""}</details>`;
 }
@@ -337,7 +339,8 @@ function openCell(i, moveFocus = true) {
   if (exits.length) facts.push(["Exit codes", exits.map(([role, code]) => `${esc(role)} ${code}`).join(", ")]);
   for (const [name, values] of Object.entries(cell.samples)) facts.push([`Samples of ${esc(name)}`, summaryOf(values)]);
   facts.push(["Seed", cell.seed]);
-  const run = `harness interop.run --cell ${quoted(cell.id)}`;
+  const runs = [`harness interop.run --cell ${quoted(cell.id)}`];
+  if (cell.folder && cell.evidence.includes("repro.sh")) runs.push(`sh ${quoted(`${cell.folder}/repro.sh`)}`);
   const files = cell.folder ? cell.evidence.map((file) => link(cell.folder, file)) : [];
   $("panel").hidden = false;
   $("layout").classList.add("open");
@@ -350,7 +353,7 @@ function openCell(i, moveFocus = true) {
 ${verdict && reasonOf(cell) ? `<p class="why">${esc(reasonOf(cell))}</p>` : ""}</header>
 ${deciderOf(cell)}
 <dl class="facts">${facts.map(([name, value]) => `<dt>${name}</dt><dd>${value}</dd>`).join("")}</dl>
-<section aria-label="Run it again"><h3>Run it again</h3><div class="command"><pre>${esc(run)}</pre><button type="button" data-copy="${esc(run)}">Copy</button></div></section>
+<section aria-label="Run it again"><h3>Run it again</h3>${runs.map((run) => `<div class="command"><pre>${esc(run)}</pre><button type="button" data-copy="${esc(run)}">Copy</button></div>`).join("")}</section>
 ${files.length ? `<section aria-label="Evidence"><h3>Evidence</h3><div class="files">${files.join("")}</div></section>` : ""}
 <section id="timeline" aria-label="Events"></section>`;
   drawTimeline(cell);

@@ -1,0 +1,34 @@
+"""The words of the older tool for an interoperability matrix, as those of the tasks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+HELP = """\
+harness interop test                          the implementation that is developed here against all, as worker
+harness interop tests build [IMPLEMENTATION]  build images, or run setups, of all implementations or one
+harness interop tournament                    all against all, and a ranking
+harness interop inspect latest|RUN|FILE       a run, a report.json or a .dump shown; --cell ID: one cell
+harness interop plan, run, judge, merge       as interop.plan, interop.run, interop.judge, interop.merge
+harness interop help                          these words
+
+Each is a task, too (interop.test, interop.tests-build, ...): `harness --help interop.run` shows its flags."""
+
+
+def translated(words: Sequence[str]) -> list[str]:
+    """Return the words of a command line with a task in place of ``interop WORD``; others are as they were."""
+    match list(words):
+        case ["interop"] | ["interop", "help" | "--help" | "-h", *_]:
+            return ["interop.help"]
+        case ["interop", "tests", "build", name, *rest] if not name.startswith("-"):
+            return ["interop.tests-build", "--name", name, *rest]
+        case ["interop", "tests", word, *rest]:
+            return [f"interop.tests-{word}", *rest]
+        case ["interop.inspect", run, *rest] | ["interop", "inspect", run, *rest] if not run.startswith("-"):
+            return ["interop.inspect", "--run", run, *rest]
+        case ["interop", word, *rest]:
+            return [f"interop.{word}", *rest]
+    return list(words)
