@@ -3,6 +3,7 @@
 from harness.images.base import find_base, make_base
 from harness.images.bases import Basis, bases_of, dockerfile_of, idle_of
 from harness.images.dockerfiles import familiar
+from harness.images.faults import Written, build_error
 from harness.images.git import check_out, git_folder
 from harness.images.making import (
     BASE_ARGUMENT,
@@ -10,7 +11,6 @@ from harness.images.making import (
     Builder,
     Builds,
     build_arguments,
-    build_error,
     builder,
     builds_of,
     choose_base,
@@ -28,6 +28,7 @@ __all__ = [
     "Builder",
     "Builds",
     "Choice",
+    "Written",
     "bases_of",
     "build_arguments",
     "build_error",

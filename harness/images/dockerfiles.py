@@ -8,6 +8,8 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from harness.errors import nearest
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -126,6 +128,53 @@ def declared_arguments(text: str) -> set[str]:
     return {
         match["name"] for step in _instructions(text) if step.word == "ARG" for match in _ARGUMENT.finditer(step.rest)
     }
+
+
+# fmt: off
+_WORDS = frozenset([
+    "ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL", "MAINTAINER", "ONBUILD",
+    "RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR",
+])
+# fmt: on
+_OWN_SYNTAX = re.compile(
+    r"\s*#\s*syntax\s*=\s*(?:docker\.io/)?(?!(?:docker/dockerfile)(?:[:@\s]|-upstream|$))\S", re.IGNORECASE
+)
+
+
+def miswritten(text: str) -> tuple[int, str] | None:
+    """Return the line and what is wrong with a Dockerfile that no builder understands, None where that is not certain.
+
+    What a frontend of its own reads (``# syntax=``) may be anything.
+    """
+    lines = text.split("\n")
+    if next((True for line in lines if _DIRECTIVE.match(line) and _OWN_SYNTAX.match(line)), False):
+        return None
+    steps = list(_instructions(f"{text}\n"))
+    for step in steps:
+        if step.word not in _WORDS:
+            return step.line, f"unknown instruction {step.word!r}{nearest(step.word, _WORDS)}"
+    first = next((step for step in steps if step.word != "ARG"), None)
+    if first is None:
+        return 1, "it has no FROM" if steps else "it has no instruction"
+    if first.word != "FROM":
+        return first.line, f"{first.word} comes before the first FROM"
+    return None
+
+
+def lines_of_step(text: str, step: str) -> list[int]:
+    """Return the lines of a Dockerfile that say a step as builders tell it, with every run of blanks one."""
+    return [one.line for one in _instructions(text) if step in _told(one)]
+
+
+def steps_of_line(text: str, line: int) -> list[str]:
+    """Return the steps of a Dockerfile, as builders tell them, that begin at a line."""
+    return [told for one in _instructions(text) if one.line == line for told in _told(one)]
+
+
+def _told(step: _Instruction) -> tuple[str, str]:
+    """Return an instruction as builders tell it, and as they tell its command: without flags."""
+    words = step.rest.split()
+    return " ".join([step.word, *words]), " ".join([step.word, *_FLAGS.sub("", " ".join(words), count=1).split()])
 
 
 def adds_from_afar(text: str, arguments: Mapping[str, str]) -> int | None:

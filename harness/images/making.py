@@ -14,12 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness import procs
-from harness.artifacts import last_lines
 from harness.clock import Deadline, poll
 from harness.errors import BrokenStack
 from harness.images.base import find_base, refusals
 from harness.images.bases import dockerfile_of
-from harness.last_words import cause_of, last_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,8 +40,6 @@ PLUGIN_FOLDERS = tuple(
 BASE_ARGUMENT = "BASE_IMAGE"
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 PROXY_VARIABLES = (*_PROXIES, *(name.lower() for name in _PROXIES))
-_LOG_LINES = 15
-_EXCERPT_LINES = 25  # BuildKit shows its Dockerfile after what a command has said
 _VERSION_BUDGET = 10.0
 
 
@@ -281,61 +277,10 @@ def ensure_base(client: APIClient, default: str, *, dockerfile: str) -> None:
     )
 
 
-# The classic builder's words, BuildKit's and Podman's.
-_STEP_FAILED = re.compile(
-    r"The command .* returned a non-zero code: \d+|did not complete successfully: exit code: \d+"
-    r"|executor failed running .*: exit code: \d+|building at STEP .*: while running runtime: exit status \d+"
-)
-_NOT_IN_CONTEXT = re.compile(
-    r"build context.*: stat (?P<path>\S+): file|\"(?P<other>/[^\"]+)\": not found"
-    r"|copier: stat: \"(?P<source>/[^\"]+)\": no such file"
-)
-# Before what a command says under BuildKit comes a time.
-_OF_BUILDER = re.compile(r"\s*(?:-{2,3}>|Step |(?:\[\d+/\d+\] )?STEP \d|Removing |------| > )|#\d+ (?!\d+\.\d)")
-_BUILDER_SAYS = re.compile(
-    r"^(?:#\d+ [\d.]* ?|ERROR: |failed to solve: |unable to prepare context: |target \S+: "
-    r"|Error response from daemon: "
-    r"|dockerfile parse error |unable to evaluate symlinks in Dockerfile path: lstat )+"
-)
-
-
 INSTALL_BUILDX = (
     f"install buildx {'.'.join(map(str, OLDEST_BUILDX))} or later, the Docker CLI's plugin docker-buildx; "
     "`harness doctor` says which builder is used"
 )
-# What the classic builder says of a Dockerfile, or of a section `build`, that only BuildKit understands.
-_NEEDS_BUILDKIT = re.compile(
-    r"requires BuildKit|failed to parse platform|unknown instruction: <<|additional[_ ]contexts"
-    r"|[Uu]nknown flag: (?:mount|link|chmod|chown|parents|exclude|security|network|checksum|keep-git-dir)"
-)
-
-
-def build_fault(lines: Sequence[str]) -> str:
-    """Return what the end of a build's log says of its fault: of a command that failed, that command's own words."""
-    failed = next((at for at, line in enumerate(lines) if _STEP_FAILED.search(line)), None)
-    own = [line for line in lines[:failed] if not _OF_BUILDER.match(line)]
-    cause = cause_of(lines) if failed is None else cause_of(own) or last_line(own)
-    if missing := _NOT_IN_CONTEXT.search(cause):
-        return f"{missing['path'] or missing['other'] or missing['source']} is not in the build context"
-    return _BUILDER_SAYS.sub("", cause)
-
-
-def build_error(services: str | Sequence[str], log: Path, code: int | None) -> BrokenStack:
-    """Return the error for a build that ended with ``code`` (None: it did not end in time), with its last lines."""
-    names = (services,) if isinstance(services, str) else tuple(services)
-    who = f"service{'s' if len(names) > 1 else ''} {', '.join(map(repr, names))}"
-    ended = "no end in time" if code is None else procs.describe_exit(code)
-    lines = last_lines(log, _LOG_LINES + _EXCERPT_LINES)
-    why, hint = build_fault(lines), ""
-    if any(_NEEDS_BUILDKIT.search(line) for line in lines):
-        why = f"it needs BuildKit: {why}"
-        hint = INSTALL_BUILDX
-    return BrokenStack(
-        f"The image of {who} could not be built: {why or ended} ({log})",
-        service=names[0] if len(names) == 1 else "",
-        details=[line for line in lines if line.strip()][-_LOG_LINES:],
-        hint=hint,
-    )
 
 
 @dataclass(frozen=True)

@@ -171,7 +171,9 @@ def test_a_failed_step_of_buildkit_is_told_by_its_own_words(dock: Dock) -> None:
     """A command that fails must be told by what it said, whoever builds."""
     needy(dock, "ARG BASE\nFROM $BASE\nRUN --mount=type=cache,target=/c echo the cause is this; exit 3\n")
     done = run_in(dock, *HARNESS, "build", timeout=120)
-    assert (done.code, "'web' could not be built: the cause is this" in done.stderr) == (12, True), done.stderr
+    assert (done.code, "'web' could not be built: Dockerfile:3: the cause is this" in done.stderr) == (12, True), (
+        done.stderr
+    )
 
 
 def test_without_buildkit_the_line_that_needs_it_is_told(dock: Dock) -> None:

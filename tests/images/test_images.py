@@ -476,6 +476,7 @@ def test_a_failed_build_is_told_with_the_end_of_its_log(tmp_path: Path) -> None:
     log = tmp_path / "build.log"
     log.write_text("".join(f"line {number}\n" for number in range(40)) + "\n")
     error = build_error("forwarder", log, 17)
+    assert isinstance(error, BrokenStack)
     assert error.summary == f"The image of service 'forwarder' could not be built: exit code 17 ({log})"
     assert (error.details[0], error.details[-1], error.service) == ("line 25", "line 39", "forwarder")
     assert "services 'a', 'b' could not be built: no end in time" in build_error(["a", "b"], log, None).summary

@@ -11,6 +11,7 @@ from harness.engine.layout import process_of
 from harness.engine.plan import Image, Recipe
 from harness.errors import ConfigError
 from harness.images import BASE_ARGUMENT, bases_of, familiar, idle_of
+from harness.images.dockerfiles import miswritten
 from harness.ownership.objects import CHECKOUT, CHECKOUT_PATH
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ def recipes_of(
     """Return how the images of a stack are built, and those that are built for these only.
 
     Raises:
-        ConfigError: with what one of the latter may not have; or images are built from each other.
+        ConfigError: with what one of the latter may not have, or is wrong in a Dockerfile; or images are built
+            from each other.
     """
     idle = idle_of(tree, stack)
     visible = tree.visible(stack.name)
@@ -84,6 +86,9 @@ def recipes_of(
             only = service.model_copy(update={"compose": {"build": service.compose["build"]}, "mounts": ()})
             problems += lint.refused(stack, only)
             recipe = replace(recipe, alone={"image": recipe.image, "pull_policy": "never", "build": added})
+        if wrong := miswritten(recipe.written) if recipe.written is not None else None:
+            line, what = wrong
+            problems.append(f"The image of service {name!r} could not be built: {recipe.source}:{line}: {what}")
         recipes[name] = recipe
     if problems:
         raise ConfigError.of(problems)

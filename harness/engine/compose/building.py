@@ -23,10 +23,11 @@ from harness.engine.compose.override import write
 from harness.engine.compose.progress import followed
 from harness.engine.compose.recipes import build_keys, steps_of
 from harness.engine.compose.standing import Made
-from harness.errors import BrokenStack, HarnessError
+from harness.errors import BrokenStack, HarnessError, relative
 from harness.images import (
     BASE_ARGUMENT,
     INSTALL_BUILDX,
+    Written,
     build_error,
     builder,
     builds_of,
@@ -37,6 +38,7 @@ from harness.images import (
     through_engine,
 )
 from harness.images.built import PREFIX
+from harness.images.dockerfiles import references
 from harness.images.fingerprint import Found
 from harness.images.lock import FILE as LOCK
 from harness.images.own import note as note_built
@@ -402,7 +404,26 @@ class Building:
             raise
         if answer["code"] != 0:
             self._remove_failed_steps(since)
-            raise build_error(names, self.log, answer["code"])
+            raise build_error(names, self.log, answer["code"], [*filter(None, map(self._written, names))])
+
+    def _written(self, name: str) -> Written | None:
+        """Return the Dockerfile of a service for an error, with what it stands on that the engine lacks."""
+        recipe = self._containers.recipes[name]
+        if recipe.written is None:
+            return None
+        environ = {**self._place.settings.environ, **self._containers.env}
+        args = {
+            key: environ.get(key) if one is None else one for key, one in (recipe.section.get("args") or {}).items()
+        }
+        arguments = {key: str(one) for key, one in args.items() if one is not None}
+        target = str(recipe.section.get("target") or "")
+        absent = []
+        with contextlib.suppress(HarnessError), in_words("asking the engine for base images"):
+            for one in references(recipe.written, arguments, target):
+                is_named = not one.is_stage and one.name != "scratch" and one.name not in recipe.stands
+                if is_named and image_id(self._place.client, one.name) is None:
+                    absent.append(one.name)
+        return Written(name, relative(recipe.source), recipe.written, arguments, target, tuple(dict.fromkeys(absent)))
 
     def _now(self) -> datetime:
         """Return the time by the clock of the engine, which may be on another machine."""
