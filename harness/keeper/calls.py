@@ -7,7 +7,8 @@ import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from harness.daemon import Api, Daemon, query
+from harness.daemon import NOT_THERE, REFUSED, Api, Daemon, query
+from harness.errors import BrokenStack
 from harness.ownership import objects
 from harness.ownership.objects import RUN, Claim
 
@@ -58,6 +59,15 @@ class Calls:
         """Return what the engine knows of a container."""
         facts: dict[str, Any] = await self.ask("GET", f"/containers/{container}/json")
         return facts
+
+    async def has(self, container: str, path: str) -> bool:
+        """Return whether there is something at a path of a container. Raises HarnessError."""
+        await self.opened()
+        where = f"/containers/{container}/archive?{query(path=path)}"
+        status = (await asyncio.to_thread(self.api.call, "HEAD", where)).status
+        if status >= REFUSED and status != NOT_THERE:
+            raise BrokenStack(f"the engine refused: status {status} for {path}")
+        return status != NOT_THERE
 
     async def list(self, **filters: list[str]) -> list[dict[str, Any]]:
         """Return the containers that carry this environment's label: those of ours, and what was copied from them."""

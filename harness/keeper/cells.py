@@ -11,6 +11,7 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
+from harness.keeper.messages import LOGS_UNTOUCHED
 from harness.keeper.watch import Container
 from harness.ownership import objects
 
@@ -36,6 +37,8 @@ class Cells:
         self._free: list[Network] = []
         self._used: dict[str, Network] = {}
         self._made = 0
+        self._has_logs: dict[str, bool] = {}  # image -> whether it has a /logs of its own
+        self._openings: dict[str, dict[str, asyncio.Task[None]]] = {}  # stack -> container -> what opens its folders
         self._changed = asyncio.Condition()
 
     async def create(
@@ -84,8 +87,22 @@ class Cells:
         }
         labels = self._labels(**{objects.STACK: stack, objects.SERVICE: role})
         container = await self._engine.create(f"harness-{self._env}-{stack}-{role}", body, labels)
-        await self._engine.put(container, "/", _open_folders())
+        # It takes as long as all the rest, and others may be started meanwhile.
+        opening = asyncio.ensure_future(self._open_folders(wanted["Image"], container))
+        opening.add_done_callback(lambda done: done.cancelled() or done.exception())  # told when it is started
+        self._engine.begun(stack, opening)
+        self._openings.setdefault(stack, {})[container] = opening
         return container
+
+    async def opened(self, stack: str, container: str) -> None:
+        """Return when everybody may write into /shared and /logs of a container. Raises HarnessError."""
+        if opening := self._openings.get(stack, {}).pop(container, None):
+            await opening
+
+    async def _open_folders(self, image: str, container: str) -> None:
+        if image not in self._has_logs:
+            self._has_logs[image] = await self._engine.has(container, LOGS)
+        await self._engine.put(container, "/", _open_folders(0 if self._has_logs[image] else LOGS_UNTOUCHED))
 
     async def _take_network(self, stack: str, is_wanted: Callable[[], bool]) -> Network:
         """Take a network of the pool, made if need be; with all in use, wait for one."""
@@ -110,20 +127,24 @@ class Cells:
 
     async def give_back(self, stack: str) -> None:
         """A cell's containers are gone: its network is the next one's."""
+        self._openings.pop(stack, None)
         if network := self._used.pop(stack, None):
             async with self._changed:
                 self._free.append(network)
                 self._changed.notify()
 
 
-def _open_folders() -> bytes:
-    """Return an archive of /shared and /logs, into which everybody may write, whoever an image runs as."""
+def _open_folders(changed: int) -> bytes:
+    """Return an archive of /shared and /logs, into which everybody may write, whoever an image runs as.
+
+    They were ``changed`` last at that time, in seconds since 1970.
+    """
     import tarfile  # noqa: PLC0415 - few keepers need it
 
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w") as archive:
         for path in (SHARED, LOGS):
             folder = tarfile.TarInfo(path.lstrip("/"))
-            folder.type, folder.mode = tarfile.DIRTYPE, OPEN_TO_ALL
+            folder.type, folder.mode, folder.mtime = tarfile.DIRTYPE, OPEN_TO_ALL, changed
             archive.addfile(folder)
     return content.getvalue()

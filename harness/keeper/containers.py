@@ -90,6 +90,10 @@ class Engine:
         """Unpack an archive in a container that was created. Raises HarnessError."""
         await self._calls.ask("PUT", f"/containers/{container}/archive?{query(path=folder)}", archive)
 
+    async def has(self, container: str, path: str) -> bool:
+        """Return whether there is something at a path of a container that was created. Raises HarnessError."""
+        return await self._calls.has(container, path)
+
     async def start_cell(self, service: Container, container: str) -> None:
         """Start a container of which somebody else hears the output. Raises HarnessError."""
         task = self._calls.loop.create_task(self._calls.do(container, "start"))

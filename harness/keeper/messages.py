@@ -420,6 +420,9 @@ class End(Request[None]):
     kill: bool = False
 
 
+LOGS_UNTOUCHED = 1  # when /logs of a role was changed last, in seconds since 1970, while nothing was put into it
+
+
 class CreateCell(Request[dict[str, str]]):
     """Make a container for each role of a cell, as the Engine API has them, and start none; the answer is their ids."""
 

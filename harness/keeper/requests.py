@@ -214,7 +214,9 @@ class ServiceRequests:
 
     async def _start_role(self, _: Connection, request: messages.StartRole) -> None:
         self._stacks.refuse_what_goes(request.stack, f"{request.service!r} was not started")
-        engine = self._keeper.containers()
+        engine, cells = self._keeper.containers(), self._keeper.cells
+        if cells:
+            await cells.opened(request.stack, request.container)
         await engine.start_cell(engine.containers[f"{request.stack}/{request.service}"], request.container)
 
     async def _end(self, _: Connection, request: messages.End) -> None:

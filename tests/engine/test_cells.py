@@ -13,6 +13,7 @@ import pytest
 
 from harness import clock, procs
 from harness.engine.choice import DRIVERS
+from harness.engine.compose.cells import ContainerSite
 from harness.errors import HarnessError
 from harness.keeper.messages import Start
 from harness.matrix.site import Heard, Part
@@ -225,6 +226,40 @@ def test_shared_and_logs_are_at_their_paths(ground: Ground, cell: Cell) -> None:
     assert cell.site.collect().left == ()
     assert (cell.folder / "logs" / "worker" / "b").read_text() == "y"
     assert "/shared" not in cell.output("worker").decode()
+
+
+@pytest.mark.parametrize("ground", ["compose"], indirect=True)
+def test_only_what_was_put_into_logs_is_copied(
+    ground: Ground, cell: Cell, dock: containers.Dock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A /logs in which nothing is must not be copied, as that is slow; an image's own must, whatever was done in it."""
+    copied: list[str] = []
+    copy = ContainerSite._copy
+
+    def noted(site: ContainerSite, container: str, to: Path) -> list[str]:
+        copied.append(to.name)
+        return copy(site, container, to)
+
+    monkeypatch.setattr(ContainerSite, "_copy", noted)
+    recipe, tag = f"FROM {dock.image}\nRUN mkdir /logs && echo old > /logs/own\n", "harness-test-logs:own"
+    containers.build(dock.client, tag, {"Dockerfile": recipe.encode()}, {})
+    images = {"worker": ground.image, "driver": ground.image, "old": str(dock.client.inspect_image(tag)["Id"])}
+    script = "import os; os.environ['NOTHING'] or open('/logs/own', 'a').write('new')"
+    cell.site.create(
+        [
+            Part(role, "x", ("python3", "-uc", script), {"NOTHING": "1" if role == "worker" else ""}, image)
+            for role, image in images.items()
+        ]
+    )
+    for role in images:
+        cell.site.start(role)
+        cell.until("exited", role)
+    assert cell.site.collect().left == ()
+    assert sorted(copied) == ["driver", "old"]
+    assert (cell.folder / "logs" / "driver" / "own").read_text() == "new"
+    assert (cell.folder / "logs" / "old" / "own").read_text() == "old\nnew"
+    assert cell.site.remove() == ()
+    dock.client.remove_image(tag, force=True)
 
 
 def test_every_role_has_an_address_of_its_own(ground: Ground, cell: Cell) -> None:

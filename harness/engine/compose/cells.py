@@ -6,7 +6,10 @@ they start; nothing of it goes by way of the engine's logs, so a flood fills no 
 
 from __future__ import annotations
 
+import base64
+import datetime as dt
 import itertools
+import json
 import tarfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +21,7 @@ from harness.engine.cells import LOGS, SHARED, KeptSite, stack_of
 from harness.engine.compose.unpacking import Bounds, Chunks, unpack
 from harness.engine.streams import Stream
 from harness.errors import BrokenStack, HarnessError
-from harness.keeper.messages import CreateCell, StartRole
+from harness.keeper.messages import LOGS_UNTOUCHED, CreateCell, StartRole
 from harness.matrix.site import Collected, Heard
 
 if TYPE_CHECKING:
@@ -93,6 +96,8 @@ class ContainerSite(KeptSite):
         to = self._folder / "logs" / role
         try:
             to.mkdir(parents=True, exist_ok=True)
+            if is_untouched(self._daemon, self._containers[role]):
+                return []
             return [f"/logs of {role}: {line}" for line in self._copy(self._containers[role], to)]
         except (HarnessError, OSError, tarfile.TarError) as error:
             return [f"/logs of {role}: {error}"]
@@ -100,7 +105,7 @@ class ContainerSite(KeptSite):
     # -- details ------------------------------------------------------------------------------------------------
 
     def _copy(self, container: str, to: Path) -> list[str]:
-        path = f"/containers/{container}/archive?{query(path=LOGS)}"
+        path = _archive_of(container)
         with Api(self._daemon).stream("GET", path, within=COPY_BUDGET, silence=COPY_BUDGET) as answer:
             chunks = Chunks(_pieces(answer), Deadline.after(COPY_BUDGET))
             with tarfile.open(fileobj=chunks, mode="r|") as archive:
@@ -114,6 +119,24 @@ class ContainerSite(KeptSite):
         elif event["event"] == "exit":
             code = event["exit_code"] or 0
             self._heard().ended(Heard(event["service"], "exited", code=code, oom=event["oom"], at=time.time()))
+
+
+def is_untouched(daemon: Daemon, container: str) -> bool:
+    """Return whether nothing was put into /logs of a container: an engine tells that at once, and copies slowly.
+
+    Raises as ``Api.request`` does.
+    """
+    with Api(daemon).stream("HEAD", _archive_of(container), within=COPY_BUDGET) as answer:
+        said = answer.headers.get("X-Docker-Container-Path-Stat", "")
+    try:
+        changed = str(json.loads(base64.b64decode(said))["mtime"])
+        return dt.datetime.fromisoformat(changed).timestamp() == LOGS_UNTOUCHED
+    except (ValueError, KeyError, TypeError):
+        return False  # then it is copied
+
+
+def _archive_of(container: str) -> str:
+    return f"/containers/{container}/archive?{query(path=LOGS)}"
 
 
 def config_of(part: Part, roles: Collection[str]) -> dict[str, Any]:
