@@ -40,7 +40,7 @@ def follow(project: Project, engine: str) -> Iterator[tuple[str, str]]:
         elif step["mended"]:
             mend(project, step["mended"])
         elif step["shown"]:
-            yield from ((line, said) for line in step["shown"].splitlines() if line)
+            yield from ((line, said) for line in step["shown"].splitlines() if line and said)
         elif step["line"].startswith("harness "):
             said, code = run(project, step["line"]) if f"--engine {engine}" in step["line"] else ("", 0)
         elif step["line"].startswith("rm "):
