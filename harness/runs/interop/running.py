@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from harness import clock
 from harness.clock import add_guard
+from harness.engine.process.plan import NAME as EMBEDDED
 from harness.errors import ConfigError, nearest
 from harness.matrix.budgets import Budgets
 from harness.matrix.cells import NO_MOUNTS, expand, with_digests, without_mounts
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
     from harness.config import Settings
     from harness.matrix.cells import Cell
+    from harness.matrix.implementations import Matrix
     from harness.matrix.planning import Plan
     from harness.matrix.site import Part, Sites
     from harness.matrix.standing import Standing
@@ -93,6 +95,19 @@ def declared_on(engine: str, settings: Settings, say: Callable[[str], None]) -> 
     for line in expired(expected, today):
         say(line)
     return Declared(matrix, cases, in_force(expected, today), shelf.read(), shelf)
+
+
+def refuse_without_engine(matrix: Matrix, choice: Choice) -> None:
+    """Do nothing when any implementation can be run on the engine. Raises ConfigError: all of them are images only."""
+    if choice.engine.name != EMBEDDED or any(each.command for each in matrix.implementations):
+        return
+    was_found = choice.settings.engine == "auto"
+    why = choice.why if was_found else f"engine {EMBEDDED} has none; {choice.why}"
+    step = "start one or set DOCKER_HOST" if was_found else "take engine compose"
+    raise ConfigError(
+        f"Matrix {matrix.name!r} needs a Docker engine ({why})",
+        hint=f"{step}; or say by `command` how its implementations run as local processes",
+    )
 
 
 def planned(
@@ -147,6 +162,7 @@ def run_matrix(
     of = declared(choice, say)
     if wanted.all_against_all:
         of = replace(of, matrix=replace(of.matrix, workers=(), drivers=()))
+    refuse_without_engine(of.matrix, choice)
     planned(of, choice, Made({}), wanted)  # what is wrong with it is told before anything is made
     run = Run(choice, say)
     logs = choice.settings.logs
