@@ -167,8 +167,12 @@ class Settings:
             ConfigError: it is not known, or several are and none was asked for.
         """
         name, known = self.matrix, ", ".join(self.matrices)
-        if name in self.matrices:
-            return self.matrices[name]
+        only = next(iter(self.matrices.values())) if len(self.matrices) == 1 else None
+        declared = self.matrices.get(name) if name else only
+        if declared and not declared.exists():
+            raise ConfigError(f"Matrix {declared} ([tool.harness.matrices]) does not exist")
+        if declared:
+            return declared
         if name:
             path = self.root / name
             if "/" not in name and not path.exists():
@@ -182,7 +186,7 @@ class Settings:
             return path
         if len(self.matrices) > 1:
             raise ConfigError(f"No matrix was named; there are: {known}", hint="give --matrix NAME")
-        return next(iter(self.matrices.values()), self.root)
+        return self.root
 
     def stack_files(self, name: str) -> tuple[Path, ...]:
         """Return the Compose files of a stack, given by name or as files (has ``/`` or ends in .yml or .yaml).
@@ -464,9 +468,7 @@ def _matrices(sources: Sources) -> dict[str, Path]:
             problems.append(
                 f"{where}: {name} is {type(file).__name__} {file!r}, the path of an interop.toml was needed"
             )
-        elif not (sources.root / file).exists():
-            problems.append(f"{where}: {name}: file {file!r} does not exist in {sources.root}")
-        else:
+        else:  # whether it is there is told to whoever asks for it: a copy of the project may be without it
             files[name] = sources.root / file
     if problems:
         raise ConfigError.of(problems)
