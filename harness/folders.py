@@ -163,7 +163,7 @@ class Ignored:
 
     @cached_property
     def _patterns(self) -> list[_Pattern]:
-        from docker.utils.fnmatch import translate  # noqa: PLC0415 - a quarter of a second, only where needed
+        from harness.docker_sdk import translate  # noqa: PLC0415 - a quarter of a second, only where needed
 
         patterns = []
         for line in (*self._lines, "!.dockerignore"):

@@ -23,7 +23,7 @@ from harness.stack.cache import folder_of, keep, recall
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from docker import APIClient
+    from harness.docker_sdk import APIClient
 
 KEPT = 4  # images of a service by what they are made of, for whoever goes back to what was before
 _LARGEST = 8192
@@ -128,7 +128,7 @@ def take(client: APIClient, image: str, fingerprint: str) -> str | None:
 
 def forget(client: APIClient, image: str, fingerprints: list[str]) -> None:
     """Take away names by which nobody will look: of images that no checkout uses now."""
-    from docker.errors import APIError, ImageNotFound  # noqa: PLC0415 - a quarter of a second, only with an engine
+    from harness.docker_sdk import APIError, ImageNotFound  # noqa: PLC0415 - a quarter of a second, only with an engine
 
     for fingerprint in fingerprints:
         name = by_content(image, fingerprint)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from docker.errors import ImageNotFound
 
+from harness.docker_sdk import ImageNotFound
 from harness.engine.compose.building import Building
 from harness.engine.compose.override import write
 from harness.engine.plan import Containers, Recipe, StackPlan

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from docker.errors import ImageNotFound
 
+from harness.docker_sdk import ImageNotFound
 from harness.engine.compose.ingredients import ingredients_of
 from harness.engine.compose.standing import Made, standings_of
 from harness.engine.plan import Containers, Recipe

@@ -25,8 +25,7 @@ from harness.ownership.objects import BUILT, CHECKOUT, CHECKOUT_PATH
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from docker import APIClient
-
+    from harness.docker_sdk import APIClient
     from harness.engine.plan import Recipe
 
 _COMMIT = re.compile(r"#[0-9a-f]{40}(?::|$)")

@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from docker import APIClient
-
+    from harness.docker_sdk import APIClient
     from harness.engine.plan import Containers, Recipe
     from harness.images.fingerprint import Found
     from harness.images.records import Records

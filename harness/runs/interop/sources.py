@@ -32,8 +32,7 @@ from harness.stack import read_tree
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from docker import APIClient
-
+    from harness.docker_sdk import APIClient
     from harness.matrix.cases import Case
     from harness.matrix.implementations import Implementation, Matrix
     from harness.runs.choice import Choice
