@@ -20,7 +20,7 @@ from harness.reporting.interop.progress import progress_on
 from harness.reporting.interop.ranking import ranked_lines
 from harness.reporting.interop.table import shown, sums
 from harness.runs.choice import choose
-from harness.runs.interop import building
+from harness.runs.interop import building, updating
 from harness.runs.interop.earlier import LATEST, find_run
 from harness.runs.interop.locking import held_to_lock, write_lock
 from harness.runs.interop.making import Made
@@ -34,7 +34,19 @@ if TYPE_CHECKING:
     from harness.matrix.planning import Plan
     from harness.reporting.interop.report import Report
 
-__all__ = ["Wanted", "against_all", "as_json", "build", "lock", "merge", "plan", "run", "tournament", "wanted"]
+__all__ = [
+    "Wanted",
+    "against_all",
+    "as_json",
+    "build",
+    "lock",
+    "merge",
+    "plan",
+    "run",
+    "tournament",
+    "update",
+    "wanted",
+]
 REPORTS = Path("interop", "reports")  # where the older tool has them
 
 
@@ -155,6 +167,19 @@ def build(settings: Settings, name: str, say: Callable[[str], None]) -> Mapping[
         BrokenStack: one could not be made.
     """
     return building.build(choose(settings), name, say)
+
+
+def update(settings: Settings, say: Callable[[str], None]) -> None:
+    """Take a matrix's tests from the repository that its file names, and print what changed.
+
+    Raises:
+        ConfigError: it names none, it cannot be had, or a change of one's own would be lost; nothing was written.
+        BrokenStack: the disk is full.
+    """
+    folder, done = updating.update_tests(settings, say)
+    for word in ("added", "changed", "removed"):
+        for name in getattr(done, word):
+            print(f"{word} {os.path.relpath(folder / name)}")
 
 
 def _kept(dump: Path, folder: Path) -> Path:

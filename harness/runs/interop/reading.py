@@ -50,13 +50,24 @@ def read(path: Path) -> tuple[Matrix, tuple[Case, ...]]:
     file = find(path) if path.is_dir() else path
     problems: list[str] = []
     matrix = _matrix(file, path if path.is_dir() else file.parent, problems)
-    cases = _cases(matrix.tests_folders, problems) if matrix else ()
+    cases = _cases(matrix, problems) if matrix else ()
     if matrix and not problems:
         problems += _roles(matrix, cases)
         problems += _builds(matrix)
     if problems or matrix is None:
         raise ConfigError.of(problems)
     return matrix, cases
+
+
+def read_declared(path: Path) -> Matrix:
+    """Return a matrix as its file says, whose tests need not be there. Raises ConfigError."""
+    path = path.absolute()
+    file = find(path) if path.is_dir() else path
+    problems: list[str] = []
+    matrix = _matrix(file, path if path.is_dir() else file.parent, problems)
+    if matrix is None:
+        raise ConfigError.of(problems)
+    return matrix
 
 
 def read_expected(matrix: Matrix) -> tuple[Expectation, ...]:
@@ -114,12 +125,14 @@ def _json(file: Path) -> dict[str, Any]:
     return data
 
 
-def _cases(folders: Sequence[Path], problems: list[str]) -> tuple[Case, ...]:
+def _cases(matrix: Matrix, problems: list[str]) -> tuple[Case, ...]:
     cases: list[Case] = []
     files: dict[str, str] = {}
+    folders = matrix.tests_folders
+    fetch = "; `harness interop.tests-update` fetches them" if matrix.tests_from else ""
     for folder in folders:
         if not folder.is_dir():
-            problems.append(f"{folder}: is no folder; tests (*.md) were needed there")
+            problems.append(f"{folder}: is no folder; tests (*.md) were needed there{fetch}")
             continue
         for file in sorted(folder.glob("*.md")):
             if file.name.startswith(("_", ".")) or not file.is_file():
@@ -132,7 +145,7 @@ def _cases(folders: Sequence[Path], problems: list[str]) -> tuple[Case, ...]:
     problems += doubles(files)
     if not files and not problems:
         where = ", ".join(map(str, folders))
-        problems.append(f"{where}: has no test; NAME.md was needed (names that begin with _ or . are left out)")
+        problems.append(f"{where}: has no test; NAME.md was needed (names that begin with _ or . are left out){fetch}")
     return tuple(sorted(cases, key=lambda case: case.name))
 
 
