@@ -105,7 +105,7 @@ OPTIONS = {
         pytest_help="the stack of the `stack` fixture: a name, or a Compose file",
     ),
     "matrix": Option(
-        help="an interoperability matrix of [tool.harness.matrices], or its file (default: the only one)",
+        help="a matrix of [tool.harness.matrices], or its file or folder (default: the only one, else this folder's)",
         metavar="M",
     ),
     "profile": Option(help="profiles of the Compose file to activate, with commas between them", metavar="P"),
