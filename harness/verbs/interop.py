@@ -21,7 +21,7 @@ from harness.reporting.interop.ranking import ranked_lines
 from harness.reporting.interop.table import shown, sums
 from harness.runs.choice import choose
 from harness.runs.interop import building, updating
-from harness.runs.interop.earlier import LATEST, find_run
+from harness.runs.interop.earlier import find_run
 from harness.runs.interop.locking import held_to_lock, write_lock
 from harness.runs.interop.making import Made
 from harness.runs.interop.reading import read
@@ -229,18 +229,9 @@ def merge(settings: Settings, parts: Sequence[str], into: str, say: Callable[[st
     Raises:
         ConfigError: they are not all the shards of one plan of this matrix, or the folder is there.
     """
-    report = merged(choose(settings), [_folder(settings, part) for part in parts], settings.root / into, say)
+    report = merged(choose(settings), [find_run(settings.logs, part) for part in parts], settings.root / into, say)
     print(shown(report, _width()))
     return report.exit_code or 0
-
-
-def _folder(settings: Settings, name: str) -> Path:
-    if name == LATEST:
-        return find_run(settings.logs, name)
-    for path in (settings.logs / name, Path(name)):
-        if path.is_dir():
-            return path.resolve()
-    raise ConfigError(f"Run {name!r} is not known: neither a folder nor in {settings.logs}")
 
 
 def _width() -> int:
