@@ -40,16 +40,17 @@ def matrix_file(name: str, origin: str, places: Places) -> Path:
         places: where it is looked for. A path begins here, or at the project's folder.
 
     Raises:
-        ConfigError: there is none of that name, or several are declared and none is named.
+        ConfigError: there is none of that name, its declared file is gone, or several are declared and none is named.
     """
     here, root, declared = places
     known = ", ".join(declared) or "none"
-    if name in declared:
-        return declared[name]
-    if not name:
-        if len(declared) > 1:
-            raise ConfigError(f"No matrix was named; there are: {known}", hint="give --matrix NAME")
-        return next(iter(declared.values()), None) or _by_place(here, root)
+    if not name and len(declared) > 1:
+        raise ConfigError(f"No matrix was named; there are: {known}", hint="give --matrix NAME")
+    of = declared.get(name) if name else next(iter(declared.values()), None)
+    if of and not of.exists():
+        raise ConfigError(f"Matrix {of} ([tool.harness.matrices]) does not exist")
+    if of or not name:
+        return of or _by_place(here, root)
     for path in (here / name, root / name):
         if path.exists():
             return path

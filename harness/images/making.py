@@ -46,8 +46,8 @@ _VERSION_BUDGET = 10.0
 # -- images that are there, or can be pulled -------------------------------------------------------------------------
 
 
-def image_id(client: APIClient, image: str) -> str | None:
-    """Return the id of ``image`` on the engine, or None when it is not there.
+def image_facts(client: APIClient, image: str) -> dict[str, Any] | None:
+    """Return what the engine says of ``image``, or None when it is not there.
 
     Raises:
         BrokenStack: the engine does not take it for the name of an image.
@@ -55,11 +55,22 @@ def image_id(client: APIClient, image: str) -> str | None:
     from docker.errors import APIError, ImageNotFound  # noqa: PLC0415 - a quarter of a second, only with an engine
 
     try:
-        return str(client.inspect_image(image)["Id"])  # type: ignore[no-untyped-call]
+        facts: dict[str, Any] = client.inspect_image(image)  # type: ignore[no-untyped-call]
     except ImageNotFound:
         return None
     except APIError as error:
         raise BrokenStack(f"Image {image!r} was refused by the engine: {error.explanation or error}") from error
+    return facts
+
+
+def image_id(client: APIClient, image: str) -> str | None:
+    """Return the id of ``image`` on the engine, or None when it is not there.
+
+    Raises:
+        BrokenStack: the engine does not take it for the name of an image.
+    """
+    facts = image_facts(client, image)
+    return str(facts["Id"]) if facts else None
 
 
 def ensure_image(

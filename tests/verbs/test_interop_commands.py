@@ -196,3 +196,11 @@ def test_the_newest_commit_is_held_by_the_lock(project: Project) -> None:
     assert "HEAD" not in toy("plan", "--locked").stderr
     assert toy("lock").code == 0
     assert f'commit = "{second}"' in (toy.root / "tests/interop.lock").read_text()
+
+
+def test_images_alone_need_an_engine(project: Project) -> None:
+    """Where no implementation can be a local process, that an engine is missing must be said, and not of each cell."""
+    toy = Toy(project, toml="\n".join(line for line in TOML.splitlines() if "command" not in line))
+    said = toy.refused("run")
+    assert "Matrix 'toy' needs a Docker engine (" in said
+    assert "or say by `command` how its implementations run as local processes" in said
