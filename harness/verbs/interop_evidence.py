@@ -15,6 +15,8 @@ from harness.reporting.interop.report import parse_report, read_report
 from harness.reporting.interop.table import difference, shown, summary
 from harness.reporting.interop.told import around, rejudged, told
 from harness.runs.interop import rejudging
+from harness.runs.interop.earlier import LATEST, find_run
+from harness.runs.interop.reading import read_declared
 from harness.runs.interop.running import declared_on
 
 if TYPE_CHECKING:
@@ -77,7 +79,8 @@ def judge(settings: Settings, run: str, say: Callable[[str], None], *, as_json: 
         of = _expected(settings, say) if settings.matrix else None
         again = rejudging.rejudge_dump(path, rejudging.dumped(path), of)
     else:
-        folder = _folder(settings, run)
+        matrix = read_declared(settings.matrix_file()).name if run == LATEST else ""
+        folder = find_run(settings.logs, run, matrix)
         plan = rejudging.plan_of(folder)
         again = rejudging.rejudge(folder, plan, declared_on(plan.engine, settings, say))
     report = again.report
@@ -111,7 +114,7 @@ def _looked(settings: Settings, name: str) -> _Looked:
     file = Path(name)
     if file.is_file():
         return _Looked(parse_report(_bytes(file), name), file.resolve().parent, {})
-    folder = _folder(settings, name)
+    folder = find_run(settings.logs, name)
     return _Looked(read_report(folder), folder, {})
 
 
@@ -130,13 +133,6 @@ def _dump(settings: Settings, name: str) -> Path | None:
         if path.is_file():
             return path
     raise ConfigError(f"Report {name!r} is not known: there is no such file")
-
-
-def _folder(settings: Settings, name: str) -> Path:
-    for path in (settings.logs / name, Path(name)):
-        if path.is_dir():
-            return path.resolve()
-    raise ConfigError(f"Run {name!r} is not known: neither a folder nor in {settings.logs}")
 
 
 def _cell(looked: _Looked, name: str, *, as_json: bool) -> Iterator[str]:

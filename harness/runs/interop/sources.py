@@ -128,6 +128,20 @@ def _locked(each: Implementation) -> Locked:
 # -- commits ---------------------------------------------------------------------------------------------------------
 
 
+def url_of(repository: str, folder: Path) -> str:
+    """Return the URL of a repository; a path begins at the folder of the matrix."""
+    is_path = "://" not in repository and (repository == "." or "/" in repository) and "@" not in repository
+    return str((folder / repository).resolve()) if is_path else repository
+
+
+def checked(place: Path, inner: Path, subject: Subject) -> Path:
+    """Return a folder within a commit that is checked out. Raises ConfigError: there is none, or it leads out."""
+    found = place / inner
+    if not found.resolve().is_relative_to(place.resolve()) or not found.is_dir():
+        raise ConfigError(f"folder {str(inner)!r} does not exist in commit {subject.commit} of {subject.repository}")
+    return found
+
+
 class _Sources:
     def __init__(self, matrix: Matrix, choice: Choice, held: Mapping[str, Locked], say: Callable[[str], None]) -> None:
         self._matrix, self._choice, self._held, self._say = matrix, choice, held, say
@@ -139,23 +153,15 @@ class _Sources:
         """Return an implementation whose source is in a folder. Raises ConfigError."""
         if each.source.kind != "git":
             return each
-        url = self._url(each.source.repository)
+        url = url_of(each.source.repository, self._matrix.folder)
         subject = Subject(each.name, "git", f"{self._matrix.file}: [implementations.{each.name}]", git=url)
         subject = replace(subject, commit=each.source.commit or self._commit(each, subject))
         place = check_out(subject, self._folder, self._environ, lambda line: self._say(line.removeprefix("subject ")))
         inner = each.source.folder or Path()
-        if not (place / inner).resolve().is_relative_to(place.resolve()) or not (place / inner).is_dir():
-            raise ConfigError(
-                f"folder {str(inner)!r} does not exist in commit {subject.commit} of {subject.repository}"
-            )
+        checked(place, inner, subject)
         source = replace(each.source, folder=place / inner, commit=subject.commit)
         work = self._work(each, place) if self._choice.engine.name != COMPOSE else place
         return replace(each, source=source, folder=work / inner)
-
-    def _url(self, repository: str) -> str:
-        """Return the URL; a path begins at the matrix's folder."""
-        is_path = "://" not in repository and (repository == "." or "/" in repository) and "@" not in repository
-        return str((self._matrix.folder / repository).resolve()) if is_path else repository
 
     def _commit(self, each: Implementation, subject: Subject) -> str:
         held = self._held.get(each.name)
