@@ -213,7 +213,7 @@ def _run(
     elif is_quiet:
         print(f"{sums(report)}; {page}")
     else:
-        print(shown(report, _width()))
+        print(shown(report, _width(), folder=folder))
     if not is_quiet:
         say(f"report: {page}")
     return report, folder
@@ -229,8 +229,9 @@ def merge(settings: Settings, parts: Sequence[str], into: str, say: Callable[[st
     Raises:
         ConfigError: they are not all the shards of one plan of this matrix, or the folder is there.
     """
-    report = merged(choose(settings), [find_run(settings.logs, part) for part in parts], settings.root / into, say)
-    print(shown(report, _width()))
+    folder = settings.root / into
+    report = merged(choose(settings), [find_run(settings.logs, part) for part in parts], folder, say)
+    print(shown(report, _width(), folder=folder))
     return report.exit_code or 0
 
 

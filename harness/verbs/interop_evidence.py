@@ -60,7 +60,7 @@ def inspect(settings: Settings, run: str, against: str, cell: str, *, as_json: b
     elif cell:
         yield from _cell(looked, cell, as_json=as_json)
     else:
-        yield looked.report.as_json() if as_json else shown(looked.report, _width())
+        yield looked.report.as_json() if as_json else shown(looked.report, _width(), folder=looked.folder)
 
 
 def judge(settings: Settings, run: str, say: Callable[[str], None], *, as_json: bool) -> int:
@@ -77,7 +77,7 @@ def judge(settings: Settings, run: str, say: Callable[[str], None], *, as_json: 
     path = _dump(settings, run)
     if path:
         of = _expected(settings, say) if settings.matrix else None
-        again = rejudging.rejudge_dump(path, rejudging.dumped(path), of)
+        folder, again = None, rejudging.rejudge_dump(path, rejudging.dumped(path), of)
     else:
         matrix = read_declared(settings.matrix_file()).name if run == LATEST else ""
         folder = find_run(settings.logs, run, matrix)
@@ -96,7 +96,7 @@ def judge(settings: Settings, run: str, say: Callable[[str], None], *, as_json: 
         say(note)
     judged = sum(cell.verdict is not None for cell in report.cells)
     print(f"judged again: {judged} cells of {report.run}, {count or 'none'} changed")
-    print("\n".join(summary(report)))
+    print("\n".join(summary(report, folder=folder)))
     return report.exit_code or 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import tempfile
 from contextlib import closing, suppress
@@ -229,12 +230,29 @@ def _anchored(pattern: str) -> str:
 
 
 def build_tree(builds: Mapping[str, Implementation], file: Path, environ: Mapping[str, str]) -> tuple[Tree, list[str]]:
-    """Write and read a stack whose services are the images that are built; return it, and their services in order."""
-    names = {f"i{number}": each for number, each in enumerate(builds.values())}
+    """Write and read a stack whose services are the images that are built; return it, and their services in order.
+
+    Whoever builds tells of services, so each has the name of its implementation, as far as services may.
+    """
+    names = dict(zip(_services(list(builds)), builds.values(), strict=True))
     write_atomically(
         file, yaml.safe_dump({"services": {name: {"build": _section(each)} for name, each in names.items()}})
     )
     return read_tree((file,), environ, folder=file.parent), list(names)
+
+
+def _services(names: Sequence[str]) -> list[str]:
+    """Return a name of a service for each name of an implementation, which is that where it can be."""
+    # Some versions of Compose and of its builder take no dot in a name, and a key with x- in front for none.
+    plain = [re.sub(r"(?<=\Ax)-|[^A-Za-z0-9_-]", "_", name) for name in names]
+    return [
+        service if service == name or plain.count(service) == 1 else f"{service}_{_short_hash(name)}"
+        for name, service in zip(names, plain, strict=True)
+    ]
+
+
+def _short_hash(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()[:6]
 
 
 def _section(each: Implementation) -> dict[str, Any]:
