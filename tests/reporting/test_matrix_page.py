@@ -226,6 +226,23 @@ def test_the_theme_can_be_chosen(page: Browser) -> None:
     assert (seen[0] == seen[1] == seen[3], seen[1] == seen[2]) == (True, False)
 
 
+@pytest.mark.parametrize("size", SIZES)
+def test_no_word_of_a_cell_s_stages_is_cut(page: Browser, run: tuple[Path, Report], size: str) -> None:
+    """A stage must be named in its bar when there is room for it, never in part, and all of them below the bar."""
+    page.size(*SIZES[size])
+    failed = next(cell for cell in run[1].cells if cell.status == "failed")
+    page.click("#totals [data-status=failed]")
+    page.click(".cell")
+    named = page.until("document.querySelector('[data-stages]')?.innerText")
+    assert [name for name in failed.spans if name not in named] == []
+    cut = page.run(
+        "[...document.querySelectorAll('.phases span')].filter((each) => { const text = document.createRange();"
+        " text.selectNodeContents(each); const [a, b] = [text.getBoundingClientRect(), each.getBoundingClientRect()];"
+        " return a.right > b.right && a.top < b.bottom - 2 }).map((each) => each.textContent)"
+    )
+    assert cut == []
+
+
 def test_two_runs_are_compared(page: Browser, run: tuple[Path, Report], tmp_path: Path) -> None:
     """Another report that is chosen must show what became worse and better, and what each cell was."""
     other = matrix_sample.report(seed=2, run="20261128-other")

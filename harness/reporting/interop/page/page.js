@@ -409,6 +409,7 @@ function drawTimeline(cell) {
   }
   const lanes = current.lanes.map((name, l) => `<button type="button" data-l="${l}" data-lane="${l}" aria-pressed="true"><span class="swatch"></span>${esc(name || "runner")}</button>`);
   box.innerHTML = `<h3>Events</h3>${phasesOf(cell)}<div id="swim"></div>
+<p class="soft key">◆ control ● trace <small>●</small> log</p>
 <div class="evtools" role="group" aria-label="Which events">${lanes.join("")}<button type="button" data-only="control" aria-pressed="false">Control only</button><span class="soft">${current.rows.length === current.total ? `${current.total} events` : `${current.rows.length} of ${current.total} events; the others are in events.jsonl`}</span></div>
 <div id="rows"></div>`;
   drawSwim(cell);
@@ -420,7 +421,7 @@ function phasesOf(cell) {
   const all = spans.reduce((sum, [, n]) => sum + n, 0);
   if (!all) return "";
   const text = spans.map(([name, n]) => `${name} ${seconds(n)}`).join(", ");
-  return `<p class="hush">Stages: ${esc(text)}</p><div class="phases" aria-hidden="true" title="${esc(text)}">${spans.map(([name, n]) => `<span style="flex:${n / all} 1 0">${esc(name)} ${seconds(n)}</span>`).join("")}</div>`;
+  return `<div class="phases" aria-hidden="true">${spans.map(([name, n]) => `<span style="flex:${n / all} 1 0">${esc(name)} ${seconds(n)}</span>`).join("")}</div><p class="soft key" data-stages>Stages: ${esc(text)}</p>`;
 }
 
 const isControl = (ty) => CONTROL.has(ty) || ty.startsWith("runner.");
