@@ -14,7 +14,8 @@ from harness.errors import ConfigError
 from harness.images import lock
 from harness.images.fingerprint import Found, Ingredients
 from harness.images.lock import LockedImage
-from harness.images.records import BUILT, by_content
+from harness.images.records import by_content
+from harness.ownership.objects import BUILT
 
 if TYPE_CHECKING:
     from pathlib import Path
