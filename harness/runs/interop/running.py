@@ -35,7 +35,7 @@ from harness.runs.interop.merging import merge, write_merged
 from harness.runs.interop.parts import parts_of, probing_part
 from harness.runs.interop.pressure import machine
 from harness.runs.interop.probes import Probes
-from harness.runs.interop.reading import read, read_expected
+from harness.runs.interop.reading import read_all
 from harness.runs.interop.results import Declared, Outcome, report_of
 from harness.runs.interop.resuming import CELLS, Begun, begin, resume, since
 from harness.runs.interop.scheduling import Scheduler, Ways
@@ -57,6 +57,8 @@ if TYPE_CHECKING:
     from harness.runs.interop.sources import Found
 
 PROBES = "probes"
+NOTES = 10
+"""What means nothing in headers of tests is told of so many keys."""
 UNREMARKABLE = ("succeeded", "unsupported", "skipped")
 """How cells end that nobody runs again, when that was expected."""
 
@@ -89,12 +91,17 @@ def declared(choice: Choice, say: Callable[[str], None]) -> Declared:
 
 def declared_on(engine: str, settings: Settings, say: Callable[[str], None]) -> Declared:
     """Read a matrix, with what is known of it on an engine, which need not be there. Raises ConfigError."""
-    matrix, cases = read(settings.matrix_file())
+    matrix, cases, expected = read_all(settings.matrix_file())
     shelf = Shelf(matrix.file, engine, settings.environ)
-    expected, today = read_expected(matrix), dt.datetime.now(dt.UTC).date()
-    for line in expired(expected, today):
+    today = dt.datetime.now(dt.UTC).date()
+    for line in (*_few([note for case in cases for note in case.notes]), *expired(expected, today)):
         say(line)
     return Declared(matrix, cases, in_force(expected, today), shelf.read(), shelf)
+
+
+def _few(notes: Sequence[str]) -> Sequence[str]:
+    more = len(notes) - NOTES
+    return notes if more <= 0 else [*notes[:NOTES], f"... and {more} more like this"]
 
 
 def refuse_without_engine(matrix: Matrix, choice: Choice) -> None:
