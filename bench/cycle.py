@@ -27,12 +27,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from docker.errors import APIError
 
 from bench.figures import in_a_line, raise_interrupt_behind
 from bench.series import Series
 from harness import clock, procs, stack_up
 from harness.daemon import Api, connect, find_daemon
+from harness.docker_sdk import APIError
 from harness.errors import BrokenStack, HarnessError
 from harness.images import find_base
 from harness.ownership.objects import RUN, find, remove_all
@@ -41,7 +41,7 @@ from harness.stack.compose import find_compose
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from docker import APIClient
+    from harness.docker_sdk import APIClient
 
 TITLE = "cold cycle of three trivial services: up, usable, gone"
 NEEDS: tuple[str, ...] = ("engine",)

@@ -47,7 +47,7 @@ from harness.ownership.objects import CHECKOUT, find
 from harness.ownership.sweep import sweep
 
 if TYPE_CHECKING:
-    from docker import APIClient
+    from harness.docker_sdk import APIClient
 
 VICTIMS = ("run", "keeper", "both", "group")
 LIMIT = 20.0

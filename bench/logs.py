@@ -12,13 +12,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from docker.types import LogConfig
-
 from bench.cycle import IMAGE, LABEL
 from bench.project import COMPOSE, EMBEDDED, SERVICES, engines, find_engine, left_on, scratch_project
 from bench.rounds import alternate
 from harness import clock, procs
 from harness.artifacts import file_size
+from harness.docker_sdk import LogConfig
 from harness.engine.compose.log_drivers import MAX_LOG
 from harness.errors import BrokenStack
 from harness.keeper.logs import LIMIT

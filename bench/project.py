@@ -27,8 +27,7 @@ from harness.stack.compose import find_compose
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from docker import APIClient
-
+    from harness.docker_sdk import APIClient
     from harness.runs import Stack
 
 HERE = Path(__file__).resolve().parent

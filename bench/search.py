@@ -25,10 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from docker import APIClient
-
     from bench.project import Project
     from bench.series import Series
+    from harness.docker_sdk import APIClient
 
 TITLE = "search stack (search engine with its documents, application) from nothing to settled"
 NEEDS: tuple[str, ...] = ()

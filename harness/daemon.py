@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from http.client import HTTPConnection, HTTPResponse
 
-    from docker import APIClient
+    from harness.docker_sdk import APIClient
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 PODMAN_SOCKET = "podman/podman.sock"  # in /run, or in a user's own XDG_RUNTIME_DIR (podman-system-service(1))

@@ -163,7 +163,7 @@ class Ignored:
 
     @cached_property
     def _patterns(self) -> list[_Pattern]:
-        from docker.utils.fnmatch import translate  # noqa: PLC0415 - a quarter of a second, only where needed
+        from harness.docker_sdk import translate  # noqa: PLC0415 - a quarter of a second, only where needed
 
         patterns = []
         for line in (*self._lines, "!.dockerignore"):
@@ -205,3 +205,18 @@ class Ignored:
         if by is None:
             return False
         return not any(later.lets_in and later.may_match_below(path) for later in self._patterns[by + 1 :])
+
+
+class LeftOut:
+    """What each of several ``.dockerignore`` leaves out: by which of them a builder goes is not told. None: nothing."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._lists = [Ignored(text) for text in texts]
+
+    def leaves_out(self, path: str) -> bool:
+        """Return whether all of them leave out a path, which starts from their folder."""
+        return bool(self._lists) and all(one.leaves_out(path) for one in self._lists)
+
+    def leaves_out_folder(self, path: str) -> bool:
+        """Return whether all of them leave out all of a folder."""
+        return bool(self._lists) and all(one.leaves_out_folder(path) for one in self._lists)

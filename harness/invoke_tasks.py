@@ -955,6 +955,15 @@ def interop_tests_build(asked: _Asked, *, name: str = "") -> None:
 
 
 @_task()
+def interop_tests_update(asked: _Asked) -> None:
+    """Take a matrix's tests from the repository that tests-from of interop.toml names; files of your own stay.
+
+    Example: harness interop tests update
+    """
+    verbs.interop.update(asked.settings(), _say)
+
+
+@_task()
 def interop_help(_: _Asked) -> None:
     """Show the words of the older tool for a matrix, which `harness` understands.
 
@@ -1008,6 +1017,7 @@ interop.add_task(interop_merge, name="merge")
 interop.add_task(interop_test, name="test")
 interop.add_task(interop_tournament, name="tournament")
 interop.add_task(interop_tests_build, name="tests-build")
+interop.add_task(interop_tests_update, name="tests-update")
 interop.add_task(interop_help, name="help")
 namespace = Collection(
     *(up, test, watch, run, down, ps, logs, endpoints, config, report, doctor),

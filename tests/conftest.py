@@ -21,7 +21,7 @@ from harness.errors import HarnessError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from docker import APIClient
+    from harness.docker_sdk import APIClient
 
 
 collect_ignore_glob = ["adopt/*/*"]  # projects with tests of their own

@@ -24,8 +24,7 @@ from harness.ownership.locks import locked
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from docker import APIClient
-
+    from harness.docker_sdk import APIClient
     from harness.runs import Stack
 
 NAME = "harness-test-actor"
@@ -180,7 +179,7 @@ class Dock(Project):
 
     def dismiss_bystanders(self) -> list[str]:
         """Remove the bystanders; return those that somebody else had removed before."""
-        from docker.errors import NotFound  # noqa: PLC0415 - with an engine only
+        from harness.docker_sdk import NotFound  # noqa: PLC0415 - with an engine only
 
         gone = []
         for kind, one in reversed(self.bystanders):

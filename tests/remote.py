@@ -21,7 +21,7 @@ from harness.daemon import Daemon, connect
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from docker import APIClient
+    from harness.docker_sdk import APIClient
 
 SCRIPT = ROOT / ".ci" / "remote_engine.py"
 START_BUDGET, COPY_BUDGET = 120.0, 120.0

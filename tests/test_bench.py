@@ -21,7 +21,7 @@ from harness.stack.compose import find_compose, run_config
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from docker import APIClient
+    from harness.docker_sdk import APIClient
 
 MACHINE = {"cores": 2, "kernel": "6.1.0", "engine": "20.10.24", "python": "3.11.2", "load": [0.5, 1.25]}
 CYCLE = [

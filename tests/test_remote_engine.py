@@ -15,7 +15,7 @@ from harness.locality import why_elsewhere
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from docker import APIClient
+    from harness.docker_sdk import APIClient
 
 
 def test_nothing_but_its_api_is_reached_and_nothing_of_it_is_left(engine_client: APIClient) -> None:

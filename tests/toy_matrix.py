@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 from projects import Project, run_in
 
+from harness import procs
+
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from harness import procs
 
 HARNESS = ("-c", "from harness.invoke_tasks import main; main()")
 PY = """
@@ -95,3 +96,20 @@ class Toy:
 def statuses(report: dict[str, Any]) -> dict[str, str]:
     """Return cell -> status."""
     return {cell["id"]: cell["verdict"]["status"] for cell in report["cells"]}
+
+
+def git(*words: str, cwd: Path) -> str:
+    """Run git, and return what it printed."""
+    who = {"GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@b"}
+    done = procs.run(["git", *words], timeout=30, cwd=cwd, env={**os.environ, **who})
+    assert done.code == 0, done.stderr
+    return done.stdout.strip()
+
+
+def commit(folder: Path) -> str:
+    """Commit all of a folder; return the commit."""
+    if not (folder / ".git").exists():
+        git("init", "-q", cwd=folder)
+    git("add", "-A", cwd=folder)
+    git("commit", "-qm", "x", "--no-gpg-sign", cwd=folder)
+    return git("rev-parse", "HEAD", cwd=folder)

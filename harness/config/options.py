@@ -105,7 +105,7 @@ OPTIONS = {
         pytest_help="the stack of the `stack` fixture: a name, or a Compose file",
     ),
     "matrix": Option(
-        help="an interoperability matrix of [tool.harness.matrices], or its file (default: the only one)",
+        help="a matrix of [tool.harness.matrices], or its file or folder (default: the only one, else this folder's)",
         metavar="M",
     ),
     "profile": Option(help="profiles of the Compose file to activate, with commas between them", metavar="P"),
@@ -155,7 +155,7 @@ TAKERS = {
     **dict.fromkeys(("seed", "gc", "new", "load"), ("engine",)),
     **dict.fromkeys(("interop_lock", "interop_plan", "interop_run"), ("matrix", "engine")),
     **dict.fromkeys(("interop_test", "interop_tournament", "interop_tests_build"), ("matrix", "engine")),
-    **dict.fromkeys(("interop_judge", "interop_merge"), ("matrix",)),
+    **dict.fromkeys(("interop_judge", "interop_merge", "interop_tests_update"), ("matrix",)),
 }
 """Task, or ``pytest`` -> the options that it takes, in the order of its help."""
 

@@ -10,6 +10,7 @@ import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from harness.config.matrices import Places, matrix_file
 from harness.config.options import OPTIONS, variable
 from harness.config.pins import read_pins
 from harness.config.sources import COMPOSE_FILES, with_env_file
@@ -85,6 +86,7 @@ class Settings:
 
     Attributes:
         root: the project's folder.
+        here: the folder that the user is in.
         state: the state folder.
         keys: where the key may be with which this user's things on an engine are sealed, the best place first.
         logs: folder of run folders.
@@ -124,6 +126,7 @@ class Settings:
     """
 
     root: Path
+    here: Path
     state: Path
     keys: tuple[Path, ...]
     logs: Path
@@ -161,28 +164,13 @@ class Settings:
     inside_timeout: float | None = None
 
     def matrix_file(self) -> Path:
-        """Return the file or folder of the interoperability matrix that was asked for, or of the only one.
+        """Return the file or folder of the matrix that was asked for, else of the only declared one, or of this folder.
 
         Raises:
             ConfigError: it is not known, or several are and none was asked for.
         """
-        name, known = self.matrix, ", ".join(self.matrices)
-        if name in self.matrices:
-            return self.matrices[name]
-        if name:
-            path = self.root / name
-            if "/" not in name and not path.exists():
-                raise ConfigError(
-                    f"Matrix {name!r} ({self.origins['matrix']}) is not known; there are: {known or 'none'}"
-                    f"{nearest(name, self.matrices)}",
-                    hint="name one of [tool.harness.matrices], or its file by its path",
-                )
-            if not path.exists():
-                raise ConfigError(f"Matrix {path} ({self.origins['matrix']}) does not exist")
-            return path
-        if len(self.matrices) > 1:
-            raise ConfigError(f"No matrix was named; there are: {known}", hint="give --matrix NAME")
-        return next(iter(self.matrices.values()), self.root)
+        places = Places(self.here, self.root, self.matrices)
+        return matrix_file(self.matrix, self.origins["matrix"], places)
 
     def stack_files(self, name: str) -> tuple[Path, ...]:
         """Return the Compose files of a stack, given by name or as files (has ``/`` or ends in .yml or .yaml).
@@ -464,9 +452,7 @@ def _matrices(sources: Sources) -> dict[str, Path]:
             problems.append(
                 f"{where}: {name} is {type(file).__name__} {file!r}, the path of an interop.toml was needed"
             )
-        elif not (sources.root / file).exists():
-            problems.append(f"{where}: {name}: file {file!r} does not exist in {sources.root}")
-        else:
+        else:  # whether it is there is told to whoever asks for it: a copy of the project may be without it
             files[name] = sources.root / file
     if problems:
         raise ConfigError.of(problems)
@@ -534,6 +520,7 @@ def load_settings(
     values.origins |= from_file
     return Settings(  # what is wrong is reported in this order
         root=sources.root,
+        here=sources.here or sources.root,
         state=sources.state,
         keys=sources.keys,
         stack_folder=sources.root / str(sources.table.get("stack-folder", "compose")),

@@ -28,11 +28,13 @@ class Sources:
         environ: the process environment.
         root: the project's folder: the nearest one upwards with ``[tool.harness]`` or a Compose file, else this one.
         table: ``[tool.harness]`` of its pyproject.toml, empty without one.
+        here: the folder that all this was read for, None for the project's.
     """
 
     environ: Mapping[str, str]
     root: Path
     table: Mapping[str, Any]
+    here: Path | None = None
 
     @property
     def pyproject(self) -> Path:
@@ -88,10 +90,10 @@ def read_sources(start: Path | None = None, environ: Mapping[str, str] | None = 
     for folder in (here, *here.parents):
         table = _table_of(folder / "pyproject.toml")
         if table is not None:
-            return Sources(environ, folder, table)
+            return Sources(environ, folder, table, here)
         if any((folder / name).is_file() for name in COMPOSE_FILES):
-            return Sources(environ, folder, {})
-    return Sources(environ, here, {})
+            return Sources(environ, folder, {}, here)
+    return Sources(environ, here, {}, here)
 
 
 _VARIABLE = re.compile(r"\$(?:(?P<name>\w+)|\{(?P<braced>\w+)(?:(?P<how>:?-)(?P<default>[^}]*))?\})")

@@ -17,11 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
-    from docker import APIClient
-
     from harness.clock import Deadline
     from harness.config import Settings
     from harness.daemon import Daemon
+    from harness.docker_sdk import APIClient
     from harness.engine.identity import Identity
     from harness.engine.known import Known
     from harness.engine.layout import Layout

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.engine.sources import Source
-from harness.folders import OPENED, TICK, Folder, Ignored, digest_of, walk
+from harness.folders import OPENED, TICK, Folder, LeftOut, digest_of, walk
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -68,7 +68,7 @@ class _Counting:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._ignored = Ignored(source.ignored)
+        self._ignored = LeftOut(source.ignored)
 
     def enters(self, entries: Sequence[os.DirEntry[str]]) -> bool:
         """Return whether a folder is none of a virtual environment."""
@@ -193,7 +193,8 @@ class Snapshot:
 
 def _source_of(written: Mapping[str, Any]) -> Source:
     places = {"path": Path(written["path"]), "besides": tuple(map(Path, written["besides"]))}
-    return Source(**{**written, **places, "suffixes": tuple(written["suffixes"])})
+    lists = {key: tuple(written[key]) for key in ("suffixes", "ignored")}
+    return Source(**{**written, **places, **lists})
 
 
 # -- as it is --------------------------------------------------------------------------------------------------------
@@ -312,4 +313,4 @@ def _holds(taken: _Taken, path: Path) -> bool:
     above = [source.path / folder for folder in inner.parents]
     if not source.counts(path) or not all(source.may_hold(folder) for folder in above if folder != source.path):
         return False
-    return not Ignored(source.ignored).leaves_out(str(inner))
+    return not LeftOut(source.ignored).leaves_out(str(inner))

@@ -52,7 +52,7 @@ class Source:
         path: which.
         read: when the service takes it: as it is ``made`` (an image is built, a copy written), or as it is ``started``.
         suffixes: those of the files of a folder that count, () for all.
-        ignored: the text of a ``.dockerignore`` for a folder, "" for none.
+        ignored: of a folder, the text of each ``.dockerignore`` that it may be read by; what all leave out is no part.
         besides: files and folders that are no part of it.
         named: whether its owner has named it, so that tests in it count too.
     """
@@ -60,7 +60,7 @@ class Source:
     path: Path
     read: Literal["made", "started"] = "started"
     suffixes: tuple[str, ...] = ()
-    ignored: str = ""
+    ignored: tuple[str, ...] = ()
     besides: tuple[Path, ...] = ()
     named: bool = False
 
@@ -163,11 +163,12 @@ def _of_builds(service: Service, recipes: Mapping[str, Recipe], checkout: Checko
                 yield Source(Path(other), MADE, besides=checkout.besides)
 
 
-def _ignored(recipe: Recipe, context: Path, dockerfile: Path | None) -> str:
-    text = ignore_list(context) if recipe.ignored is None else recipe.ignored
-    if not text.strip() or dockerfile is None or not dockerfile.is_relative_to(context):
-        return text
-    return f"{text}\n!{dockerfile.relative_to(context)}"
+def _ignored(recipe: Recipe, context: Path, dockerfile: Path | None) -> tuple[str, ...]:
+    """Return the lists by which builders may go: the folder's, and the Dockerfile's own where there is one."""
+    texts = (ignore_list(context), *(() if recipe.ignored is None else (recipe.ignored,)))
+    if dockerfile is None or not dockerfile.is_relative_to(context):
+        return texts
+    return tuple(f"{text}\n!{dockerfile.relative_to(context)}" if text.strip() else text for text in texts)
 
 
 def _of_mounts(stack: Stack, service: Service, planned: ServicePlan, checkout: Checkout) -> Iterator[Source]:

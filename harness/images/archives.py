@@ -36,9 +36,8 @@ from harness.images.names import plain
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from docker import APIClient
-
     from harness.daemon import Api
+    from harness.docker_sdk import APIClient
 
 FORMAT = 1
 FIRST_BYTE = 600.0  # seconds: an engine writes all layers to its own disk before it sends the first

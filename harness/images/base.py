@@ -29,7 +29,7 @@ from harness.images.names import plain
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from docker import APIClient
+    from harness.docker_sdk import APIClient
 
 NAME = "harness-base"
 LABEL = "harness.base"
@@ -139,8 +139,9 @@ def only_in(wanted: Sequence[str], known: Sequence[str]) -> dict[str, str]:
 
 def refusals() -> tuple[type[Exception], ...]:
     """Return what the SDK raises when an engine refuses or does not answer."""
-    from docker.errors import DockerException  # noqa: PLC0415 - a quarter of a second, only when it is used
     from requests.exceptions import RequestException  # noqa: PLC0415
+
+    from harness.docker_sdk import DockerException  # noqa: PLC0415 - a quarter of a second, only when it is used
 
     return DockerException, RequestException
 

@@ -15,7 +15,7 @@ from harness.ownership.objects import CHECKOUT, CHECKOUT_PATH
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from docker import APIClient
+    from harness.docker_sdk import APIClient
 
 PREFIX = "harness-build/"
 

@@ -15,7 +15,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.folders import OPENED, TICK, UNREAD, Folder, Ignored, digest_of, scan
+from harness.folders import OPENED, TICK, UNREAD, Folder, LeftOut, digest_of, scan
 from harness.stack.cache import keep, recall
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class _Sent:
     """What a builder may be sent of a folder: all but what each of the lists leaves out, and what is named."""
 
     def __init__(self, lists: Sequence[str], besides: Sequence[str]) -> None:
-        self._lists = [Ignored(text) for text in lists]
+        self._left_out = LeftOut(lists)
         self._besides = besides
 
     def enters(self, _: Sequence[os.DirEntry[str]]) -> bool:
@@ -57,12 +57,12 @@ class _Sent:
 
     def counts(self, inner: str, *, is_folder: bool) -> bool:
         if is_folder:
-            return not all(one.leaves_out_folder(inner) for one in self._lists)
+            return not self._left_out.leaves_out_folder(inner)
         return inner not in self._besides and self.sends_folder(inner)
 
     def sends_folder(self, inner: str) -> bool:
         """Return whether a folder itself is sent, and not only something below it."""
-        return not all(one.leaves_out(inner) for one in self._lists)
+        return not self._left_out.leaves_out(inner)
 
     def note(self, entry: os.DirEntry[str]) -> list[Any] | None:
         try:

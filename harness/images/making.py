@@ -22,8 +22,7 @@ from harness.images.bases import dockerfile_of
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from docker import APIClient
-
+    from harness.docker_sdk import APIClient
     from harness.stack import Service
 
 PULL_ANSWER = 10.0
@@ -46,20 +45,31 @@ _VERSION_BUDGET = 10.0
 # -- images that are there, or can be pulled -------------------------------------------------------------------------
 
 
+def image_facts(client: APIClient, image: str) -> dict[str, Any] | None:
+    """Return what the engine says of ``image``, or None when it is not there.
+
+    Raises:
+        BrokenStack: the engine does not take it for the name of an image.
+    """
+    from harness.docker_sdk import APIError, ImageNotFound  # noqa: PLC0415 - a quarter of a second, only with an engine
+
+    try:
+        facts: dict[str, Any] = client.inspect_image(image)  # type: ignore[no-untyped-call]
+    except ImageNotFound:
+        return None
+    except APIError as error:
+        raise BrokenStack(f"Image {image!r} was refused by the engine: {error.explanation or error}") from error
+    return facts
+
+
 def image_id(client: APIClient, image: str) -> str | None:
     """Return the id of ``image`` on the engine, or None when it is not there.
 
     Raises:
         BrokenStack: the engine does not take it for the name of an image.
     """
-    from docker.errors import APIError, ImageNotFound  # noqa: PLC0415 - a quarter of a second, only with an engine
-
-    try:
-        return str(client.inspect_image(image)["Id"])  # type: ignore[no-untyped-call]
-    except ImageNotFound:
-        return None
-    except APIError as error:
-        raise BrokenStack(f"Image {image!r} was refused by the engine: {error.explanation or error}") from error
+    facts = image_facts(client, image)
+    return str(facts["Id"]) if facts else None
 
 
 def ensure_image(
@@ -117,7 +127,7 @@ class _Pull:
         threading.Thread(target=self._follow, args=(client, image), name=f"pull {image}", daemon=True).start()
 
     def _follow(self, client: APIClient, image: str) -> None:
-        from docker.utils import parse_repository_tag  # noqa: PLC0415 - as above
+        from harness.docker_sdk import parse_repository_tag  # noqa: PLC0415 - as above
 
         name, tag = parse_repository_tag(image)
         try:

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 from harness.artifacts import read_regular, write_atomically
 from harness.errors import BrokenStack, HarnessError
 from harness.images import own
-from harness.images.making import image_id
+from harness.images.making import image_facts, image_id
+from harness.ownership.objects import BUILT
 from harness.stack.cache import folder_of, keep, recall
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from docker import APIClient
+    from harness.docker_sdk import APIClient
 
 KEPT = 4  # images of a service by what they are made of, for whoever goes back to what was before
 _LARGEST = 8192
@@ -96,12 +97,28 @@ def checkout_named(tag: str, environ: Mapping[str, str]) -> str:
     return path if short(path) == tag and where == own.machine() else ""
 
 
+def id_made_of(client: APIClient, image: str, fingerprint: str) -> str | None:
+    """Return the id of the image that is made of what ``fingerprint`` says, None where the engine has none.
+
+    Whoever gives its name to another image does not make that one of it: an image says itself which it was built as.
+    Raises what the SDK raises.
+    """
+    facts = image_facts(client, by_content(image, fingerprint)) if fingerprint else None
+    return str(facts["Id"]) if facts and is_built_as(image, facts) else None
+
+
+def is_built_as(image: str, facts: Mapping[str, Any]) -> bool:
+    """Return whether an image was built under a name, of any tag; ``facts`` is what the engine says of it."""
+    labels = (facts.get("Config") or {}).get("Labels") or {}
+    return bool(labels.get(BUILT) == image.rpartition(":")[0])
+
+
 def take(client: APIClient, image: str, fingerprint: str) -> str | None:
     """Have a checkout's name stand for the image that is made of what ``fingerprint`` says; return its id.
 
     None is returned when the engine has none, or there are doubts. Raises what the SDK raises.
     """
-    if not fingerprint or (there := image_id(client, by_content(image, fingerprint))) is None:
+    if (there := id_made_of(client, image, fingerprint)) is None:
         return None
     if image_id(client, image) != there:
         repository, _, tag = image.rpartition(":")
@@ -111,7 +128,7 @@ def take(client: APIClient, image: str, fingerprint: str) -> str | None:
 
 def forget(client: APIClient, image: str, fingerprints: list[str]) -> None:
     """Take away names by which nobody will look: of images that no checkout uses now."""
-    from docker.errors import APIError, ImageNotFound  # noqa: PLC0415 - a quarter of a second, only with an engine
+    from harness.docker_sdk import APIError, ImageNotFound  # noqa: PLC0415 - a quarter of a second, only with an engine
 
     for fingerprint in fingerprints:
         name = by_content(image, fingerprint)

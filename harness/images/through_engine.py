@@ -22,7 +22,7 @@ from harness.images.dockerfiles import references
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from docker import APIClient
+    from harness.docker_sdk import APIClient
 
 VARIABLE = "HARNESS_BUILD"
 _TRACE = "moby.buildkit.trace"
@@ -138,7 +138,7 @@ def _bytes(value: bytes | int | None) -> bytes:
 
 
 def _context(order: Order) -> Any:  # noqa: ANN401 - a file of the SDK's making
-    from docker.utils.build import tar  # noqa: PLC0415 - a quarter of a second, only where something is built
+    from harness.docker_sdk import tar  # noqa: PLC0415 - a quarter of a second, only where something is built
 
     text = ignore_list(Path(order.context)) if order.ignored is None else order.ignored
     lines = [line.strip() for line in text.splitlines()]
@@ -153,7 +153,7 @@ def _name(order: Order) -> str:
 
 def _get_missing(client: APIClient, order: Order, arguments: Mapping[str, str]) -> None:
     """Get the images that a Dockerfile names: BuildKit itself would ask a session how to log in."""
-    from docker.errors import DockerException, ImageNotFound  # noqa: PLC0415 - as above
+    from harness.docker_sdk import DockerException, ImageNotFound  # noqa: PLC0415 - as above
 
     for reference in references(order.dockerfile, arguments, order.parameters.get("target", "")):
         if reference.is_stage or reference.name == "scratch":

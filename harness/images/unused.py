@@ -25,7 +25,7 @@ from harness.ownership.objects import CHECKOUT
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from docker import APIClient
+    from harness.docker_sdk import APIClient
 
 FRESH = 86400.0  # seconds for which what no checkout has any more stays: somebody may go back to it
 _UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
@@ -139,7 +139,7 @@ def unused_bases(listed: Sequence[dict[str, Any]], used: Collection[str], now: f
 
 
 def _layers(engine: Any, image: str) -> tuple[str, ...]:  # noqa: ANN401 - as above
-    from docker.errors import ImageNotFound  # noqa: PLC0415 - with an engine only
+    from harness.docker_sdk import ImageNotFound  # noqa: PLC0415 - with an engine only
 
     try:
         return tuple((engine.inspect_image(image).get("RootFS") or {}).get("Layers") or ())

@@ -72,7 +72,14 @@ class Case:
         """The roles that are neither worker nor driver, in declared order."""
         return tuple(role for role in self.roles if role.name not in (WORKER, DRIVER))
 
+    @property
+    def names_shared(self) -> bool:
+        """Whether its text or a command of it names ``/shared``, and so needs the folder at that very path."""
+        words = [self.description, *(word for role in self.roles for word in role.command)]
+        return any(_SHARED.search(word) for word in words)
 
+
+_SHARED = re.compile(r"(?<![\w./-])/shared(?![\w-])")
 _KEYS = ("timeout", "containers", "params", "resources", "measure", "retries", "skip")
 _ROLE_KEYS = ("image", "command")
 _FENCE = re.compile(r"(?:`{3,}|~{3,})[^\n]*\n")

@@ -76,6 +76,15 @@ def expand(matrix: Matrix, cases: Sequence[Case]) -> tuple[Cell, ...]:
     return tuple(cells)
 
 
+NO_MOUNTS = "it names /shared, and this user may have no mounts here: it is run in containers only"
+
+
+def without_mounts(cells: Sequence[Cell], cases: Sequence[Case]) -> tuple[Cell, ...]:
+    """Return the cells where no role can find its folder at ``/shared``: those whose tests name it are not run."""
+    named = {case.name for case in cases if case.names_shared}
+    return tuple(replace(cell, skipped=cell.skipped or (NO_MOUNTS if cell.test in named else "")) for cell in cells)
+
+
 def seed_of(seed: int, cell: str) -> int:
     """Return what ``INTEROP_SEED`` of a cell is: 32 bits, the same wherever it is run."""
     return int.from_bytes(hashlib.sha256(f"{seed} {cell}".encode("utf-8", "surrogatepass")).digest()[:4], "big")

@@ -99,6 +99,8 @@ class Matrix:
         drivers: likewise.
         seed: what ``INTEROP_SEED`` of each cell is made from.
         more_tests: further folders of tests, absolute.
+        tests_from: a folder of a repository that tests are taken from by ``interop.tests-update``, None for none; its
+            commit is "" for the newest.
     """
 
     name: str
@@ -109,6 +111,7 @@ class Matrix:
     drivers: tuple[str, ...] = ()
     seed: int = 0
     more_tests: tuple[Path, ...] = ()
+    tests_from: Source | None = None
 
     @property
     def folder(self) -> Path:
@@ -129,7 +132,7 @@ class Matrix:
 
 
 LOCAL = "local"  # the implementation whose Dockerfile is in the current folder, where no interop.toml names one
-_TOP = ("name", "tests", "workers", "drivers", "seed", "implementations")
+_TOP = ("name", "tests", "tests-from", "workers", "drivers", "seed", "implementations")
 _SOURCES = ("build", "image", "git")
 _KEYS = (
     *_SOURCES,
@@ -183,6 +186,7 @@ def read_matrix(file: Path, data: Mapping[str, Any]) -> Matrix:
         chosen["drivers"],
         table.count("seed"),
         tuple(tests[1:]),
+        _tests_from(table),
     )
     if problems:
         raise ConfigError.of(problems)
@@ -249,6 +253,25 @@ def _chosen(
         ]
         chosen += several
     return tuple(dict.fromkeys(chosen))
+
+
+def _tests_from(table: Table) -> Source | None:
+    if not table.has("tests-from"):
+        return None
+    inner = Table(
+        f"{table.where}: [tests-from]", table.table("tests-from"), table.problems, ("git", "commit", "folder")
+    )
+    url, commit = inner.text("git"), inner.text("commit")
+    _check_git(inner, "git", url, commit, needs_commit=False)
+    return Source("git", _inner(inner), repository=url, commit=commit)
+
+
+def _inner(table: Table) -> Path:
+    """Return a folder within a repository."""
+    folder = Path(table.text("folder", "."))
+    if folder.is_absolute() or ".." in folder.parts:
+        table.wrong(f"folder is {shown(str(folder))}, a folder within the repository was needed")
+    return folder
 
 
 def _within(folder: Path, path: str) -> Path:
@@ -401,12 +424,9 @@ class _Reader(Table):
             inner = Table(f"{self.where}.git", value, self.problems, keys)
             url = inner.text("url")
         _check_git(inner, "git", url, inner.text("commit"))
-        folder = Path(inner.text("folder", "."))
-        if folder.is_absolute() or ".." in folder.parts:
-            inner.wrong(f"folder is {shown(str(folder))}, a folder within the repository was needed")
         return Source(
             "git",
-            folder,
+            _inner(inner),
             repository=url,
             commit=inner.text("commit"),
             target=inner.text("target"),

@@ -31,6 +31,7 @@ SEAL = "harness.seal"
 RUN, NONCE, STACK, OWNER = "harness.run", "harness.nonce", "harness.stack", "harness.owner"
 CHECKOUT, CREATED, SCHEMA_LABEL = "harness.checkout", "harness.created", "harness.schema"
 CHECKOUT_PATH = "harness.checkout.path"  # of images that are built
+BUILT = "harness.built"  # of images that are built: their name without its tag
 IMAGE = "harness.image"  # of a container: the name of its image, which is run by its id
 SERVICE = "com.docker.compose.service"
 NUMBER = "com.docker.compose.container-number"

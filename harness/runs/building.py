@@ -26,9 +26,8 @@ from harness.runs.run import Run, running
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from docker import APIClient
-
     from harness.config import Settings
+    from harness.docker_sdk import APIClient
     from harness.engine.compose.standing import Standing
     from harness.runs.choice import Choice
     from harness.stack import Tree

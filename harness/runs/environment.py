@@ -27,9 +27,8 @@ from harness.runs.lives import Lives, Uses
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
-    from docker import APIClient
-
     from harness.config import Settings
+    from harness.docker_sdk import APIClient
     from harness.engine.driver import Driver
     from harness.engine.known import Known
     from harness.engine.plan import ServicePlan

@@ -26,10 +26,9 @@ from harness.images.making import base_argument
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from docker import APIClient
-
     from harness.config import Settings
     from harness.config.subjects import Subject
+    from harness.docker_sdk import APIClient
     from harness.engine.layout import Local
     from harness.stack import Service, Stack, Tree
 

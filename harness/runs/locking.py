@@ -16,8 +16,7 @@ from harness.runs.looking import Looking
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from docker import APIClient
-
+    from harness.docker_sdk import APIClient
     from harness.images.lock import LockedImage
     from harness.runs.choice import Choice
     from harness.stack import Tree
@@ -59,7 +58,7 @@ def images_now(choice: Choice, tree: Tree, client: APIClient, *, pulls: bool) ->
 
 def _facts_of(image: str, client: Any) -> dict[str, Any]:  # noqa: ANN401 - its stubs leave out much
     """Return what the engine says of an image, {} where it is not there."""
-    from docker.errors import ImageNotFound  # noqa: PLC0415 - a quarter of a second, only with an engine
+    from harness.docker_sdk import ImageNotFound  # noqa: PLC0415 - a quarter of a second, only with an engine
 
     facts: dict[str, Any] = {}
     with in_words(f"Image {image!r}"), suppress(ImageNotFound):

@@ -17,8 +17,7 @@ from harness.runs.known import checkout_of
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from docker import APIClient
-
+    from harness.docker_sdk import APIClient
     from harness.engine import StackPlan
     from harness.engine.compose.standing import Standing
     from harness.runs.choice import Choice

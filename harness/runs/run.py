@@ -66,7 +66,9 @@ class Run:
             lift_deadlines(lifted=True)
         if self.choice.engine.daemon and not self.choice.is_up:
             # The SDK takes a quarter of a second to load; meanwhile Compose parses and the keeper starts.
-            threading.Thread(target=import_module, args=("docker",), name="harness-load-sdk", daemon=True).start()
+            threading.Thread(
+                target=import_module, args=("harness.docker_sdk",), name="harness-load-sdk", daemon=True
+            ).start()
         self.environment: Environment | None = None
         self._keeper: KeeperToBe | None = None
         self.left: list[str] = []

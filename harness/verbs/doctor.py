@@ -347,7 +347,7 @@ def _in_container(settings: Settings, client: Any) -> Iterator[Finding]:  # noqa
 
 def _start(settings: Settings, client: Any, image: str, folder: Path) -> str:  # noqa: ANN401
     """Start a container that serves HTTP; return its id, "" when the image has no python3."""
-    from docker.errors import APIError  # noqa: PLC0415 - loaded where an engine is in use
+    from harness.docker_sdk import APIError  # noqa: PLC0415 - loaded where an engine is in use
 
     # What is left of it should this process be killed, the sweep takes for what it is: ours, of a dead owner.
     env = f"doctor-{os.getpid()}"

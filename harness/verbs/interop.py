@@ -21,8 +21,8 @@ from harness.reporting.interop.progress import progress_on
 from harness.reporting.interop.ranking import ranked_lines
 from harness.reporting.interop.table import shown, sums
 from harness.runs.choice import choose
-from harness.runs.interop import building
-from harness.runs.interop.earlier import LATEST, find_run
+from harness.runs.interop import building, updating
+from harness.runs.interop.earlier import find_run
 from harness.runs.interop.locking import held_to_lock, write_lock
 from harness.runs.interop.making import Made
 from harness.runs.interop.reading import read
@@ -35,7 +35,19 @@ if TYPE_CHECKING:
     from harness.matrix.planning import Plan
     from harness.reporting.interop.report import Report
 
-__all__ = ["Wanted", "against_all", "as_json", "build", "lock", "merge", "plan", "run", "tournament", "wanted"]
+__all__ = [
+    "Wanted",
+    "against_all",
+    "as_json",
+    "build",
+    "lock",
+    "merge",
+    "plan",
+    "run",
+    "tournament",
+    "update",
+    "wanted",
+]
 REPORTS = Path("interop", "reports")  # where the older tool has them
 
 
@@ -174,6 +186,19 @@ def build(settings: Settings, name: str, say: Callable[[str], None]) -> Mapping[
     return building.build(choose(settings), name, say)
 
 
+def update(settings: Settings, say: Callable[[str], None]) -> None:
+    """Take a matrix's tests from the repository that its file names, and print what changed.
+
+    Raises:
+        ConfigError: it names none, it cannot be had, or a change of one's own would be lost; nothing was written.
+        BrokenStack: the disk is full.
+    """
+    folder, done = updating.update_tests(settings, say)
+    for word in ("added", "changed", "removed"):
+        for name in getattr(done, word):
+            print(f"{word} {os.path.relpath(folder / name)}")
+
+
 def _kept(dump: Path, folder: Path) -> Path:
     """Copy a dump to the folder of reports under the older tool's name, over no other one; return its path."""
     at = dt.datetime.now(dt.UTC).astimezone()
@@ -209,7 +234,7 @@ def _run(
             elif is_quiet:
                 print(f"{sums(report)}; {page}", flush=True)
             else:
-                print(shown(report, _width()), flush=True)
+                print(shown(report, _width(), folder=folder), flush=True)
             if not is_quiet:
                 say(f"report: {page}")
 
@@ -226,18 +251,10 @@ def merge(settings: Settings, parts: Sequence[str], into: str, say: Callable[[st
     Raises:
         ConfigError: they are not all the shards of one plan of this matrix, or the folder is there.
     """
-    report = merged(choose(settings), [_folder(settings, part) for part in parts], settings.root / into, say)
-    print(shown(report, _width()))
+    folder = settings.root / into
+    report = merged(choose(settings), [find_run(settings.logs, part) for part in parts], folder, say)
+    print(shown(report, _width(), folder=folder))
     return report.exit_code or 0
-
-
-def _folder(settings: Settings, name: str) -> Path:
-    if name == LATEST:
-        return find_run(settings.logs, name)
-    for path in (settings.logs / name, Path(name)):
-        if path.is_dir():
-            return path.resolve()
-    raise ConfigError(f"Run {name!r} is not known: neither a folder nor in {settings.logs}")
 
 
 def _width() -> int:

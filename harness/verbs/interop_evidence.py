@@ -15,6 +15,8 @@ from harness.reporting.interop.report import parse_report, read_report
 from harness.reporting.interop.table import difference, shown, summary
 from harness.reporting.interop.told import around, rejudged, told
 from harness.runs.interop import rejudging
+from harness.runs.interop.earlier import LATEST, find_run
+from harness.runs.interop.reading import read_declared
 from harness.runs.interop.running import declared_on
 
 if TYPE_CHECKING:
@@ -58,7 +60,7 @@ def inspect(settings: Settings, run: str, against: str, cell: str, *, as_json: b
     elif cell:
         yield from _cell(looked, cell, as_json=as_json)
     else:
-        yield looked.report.as_json() if as_json else shown(looked.report, _width())
+        yield looked.report.as_json() if as_json else shown(looked.report, _width(), folder=looked.folder)
 
 
 def judge(settings: Settings, run: str, say: Callable[[str], None], *, as_json: bool) -> int:
@@ -75,9 +77,10 @@ def judge(settings: Settings, run: str, say: Callable[[str], None], *, as_json: 
     path = _dump(settings, run)
     if path:
         of = _expected(settings, say) if settings.matrix else None
-        again = rejudging.rejudge_dump(path, rejudging.dumped(path), of)
+        folder, again = None, rejudging.rejudge_dump(path, rejudging.dumped(path), of)
     else:
-        folder = _folder(settings, run)
+        matrix = read_declared(settings.matrix_file()).name if run == LATEST else ""
+        folder = find_run(settings.logs, run, matrix)
         plan = rejudging.plan_of(folder)
         again = rejudging.rejudge(folder, plan, declared_on(plan.engine, settings, say))
     report = again.report
@@ -93,7 +96,7 @@ def judge(settings: Settings, run: str, say: Callable[[str], None], *, as_json: 
         say(note)
     judged = sum(cell.verdict is not None for cell in report.cells)
     print(f"judged again: {judged} cells of {report.run}, {count or 'none'} changed")
-    print("\n".join(summary(report)))
+    print("\n".join(summary(report, folder=folder)))
     return report.exit_code or 0
 
 
@@ -111,7 +114,7 @@ def _looked(settings: Settings, name: str) -> _Looked:
     file = Path(name)
     if file.is_file():
         return _Looked(parse_report(_bytes(file), name), file.resolve().parent, {})
-    folder = _folder(settings, name)
+    folder = find_run(settings.logs, name)
     return _Looked(read_report(folder), folder, {})
 
 
@@ -130,13 +133,6 @@ def _dump(settings: Settings, name: str) -> Path | None:
         if path.is_file():
             return path
     raise ConfigError(f"Report {name!r} is not known: there is no such file")
-
-
-def _folder(settings: Settings, name: str) -> Path:
-    for path in (settings.logs / name, Path(name)):
-        if path.is_dir():
-            return path.resolve()
-    raise ConfigError(f"Run {name!r} is not known: neither a folder nor in {settings.logs}")
 
 
 def _cell(looked: _Looked, name: str, *, as_json: bool) -> Iterator[str]:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
 HELP = """\
 harness interop test                          the implementation that is developed here against all, as worker
+harness interop tests update                  the tests of the repository that tests-from of interop.toml names
 harness interop tests build [IMPLEMENTATION]  build images, or run setups, of all implementations or one
 harness interop tournament                    all against all, and a ranking
 harness interop inspect latest|RUN|FILE       a run, a report.json or a .dump shown; --cell ID: one cell

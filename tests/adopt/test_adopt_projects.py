@@ -16,7 +16,7 @@ from checkout import TESTS
 from projects import Project, run_in
 
 if TYPE_CHECKING:
-    from docker import APIClient
+    from harness.docker_sdk import APIClient
 
     from harness import procs
 

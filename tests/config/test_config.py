@@ -323,7 +323,7 @@ def test_an_unknown_stack_is_told_with_those_that_are_known(tmp_path: Path) -> N
     )
     with pytest.raises(ConfigError) as caught:
         found.stack_files("./kafak.yml")
-    assert str(caught.value) == f"Compose file {tmp_path}/kafak.yml does not exist"
+    assert caught.value.summary == f"Compose file {tmp_path}/kafak.yml does not exist"
 
 
 def test_the_state_folder_is_the_users_runtime_folder(tmp_path: Path) -> None:
@@ -344,3 +344,12 @@ def test_composes_own_choice_of_files_is_taken(tmp_path: Path) -> None:
     found = settings(tmp_path, "", {"COMPOSE_FILE": "compose.yaml:b.yaml", "COMPOSE_PROFILES": "one, two"})
     assert [path.name for path in found.stack_files(found.default_stack())] == ["compose.yaml", "b.yaml"]
     assert (found.profiles, found.origins["profile"]) == (("one", "two"), "COMPOSE_PROFILES")
+
+
+def test_a_matrix_that_is_not_there_is_told_to_whoever_asks_for_it(tmp_path: Path) -> None:
+    """A copy of a project that leaves out a declared matrix must be usable; only who wants the matrix is told."""
+    for asked in ("", "m"):
+        found = settings(tmp_path, '[tool.harness.matrices]\nm = "not/here"', {"HARNESS_MATRIX": asked})
+        with pytest.raises(ConfigError) as caught:
+            found.matrix_file()
+        assert f"{tmp_path}/not/here ([tool.harness.matrices]) does not exist".removeprefix("/") in caught.value.summary

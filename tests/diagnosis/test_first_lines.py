@@ -15,8 +15,9 @@ from harness.errors import FIRST_LINE_LIMIT
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from docker import APIClient
     from fresh import Starter
+
+    from harness.docker_sdk import APIClient
 
 CASES = [Case(fault, engine) for fault in FAULTS for engine in fault.engines]
 MOST = 110 / 119

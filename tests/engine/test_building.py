@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from docker.errors import ImageNotFound
 
+from harness.docker_sdk import ImageNotFound
 from harness.engine.compose.building import Building
 from harness.engine.compose.override import write
 from harness.engine.plan import Containers, Recipe, StackPlan
@@ -36,13 +36,15 @@ class Engine:
         self.names: dict[str, str] = {"base:1": "sha256:base"}
         self.removed: list[str] = []
         self.stopped = 0
+        self.built_as: dict[str, str] = {}  # of images that were not built as the service's
 
     def inspect_image(self, image: str) -> dict[str, Any]:
         """Return an image by one of its names, or raise."""
         if image not in self.names:
             raise ImageNotFound(image)
         tags = [name for name in self.names if self.names[name] == self.names[image]]
-        return {"Id": self.names[image], "RepoTags": tags}
+        labels = {"harness.built": self.built_as.get(self.names[image], NAME.rpartition(":")[0])}
+        return {"Id": self.names[image], "RepoTags": tags, "Config": {"Labels": labels}}
 
     def info(self) -> dict[str, Any]:
         """Return the facts of an engine whose clock is behind."""
@@ -143,6 +145,19 @@ def test_what_a_run_has_built_is_known_when_another_moves_the_name(tmp_path: Pat
     assert (names["sha256:A"], len(names["sha256:B"]), NAME in names["sha256:B"]) == ([fingerprint], 2, True)
     again = building(tmp_path, engine, "A", lambda _: None)
     assert (again.build(lambda _: None), ids(again)) == (["web"], {NAME: "sha256:A"})
+
+
+def test_an_image_that_got_the_name_from_somebody_is_not_taken(tmp_path: Path) -> None:
+    """What somebody has given the name by content, and was not built under it, must not be run for what was."""
+    engine = Engine()
+    first = building(tmp_path, engine, "A", lambda name: engine.names.update({name: "sha256:A"}))
+    assert first.build(lambda _: None) == []
+    fingerprint = next(name for name, image in engine.names.items() if image == "sha256:A" and name != NAME)
+    engine.names[fingerprint] = "sha256:theirs"
+    engine.built_as["sha256:theirs"] = ""
+    again = building(tmp_path, engine, "A", lambda name: engine.names.update({name: "sha256:A2"}))
+    assert again.build(lambda _: None) == []
+    assert (ids(again), engine.names[fingerprint]) == ({NAME: "sha256:A2"}, "sha256:A2")
 
 
 BASE = "harness-build/below/base:5270b558"

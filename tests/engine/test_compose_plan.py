@@ -635,7 +635,11 @@ def test_what_is_built_gets_a_name_of_this_checkout(tmp_path: Path) -> None:
     api = merged(made, tmp_path)["services"]["api"]
     assert api["image"] == "harness-build/s/api:5270b558"
     assert api["build"]["args"] == {"A": "1", "BASE": "harness-base:1"}
-    assert api["build"]["labels"] == {"harness.checkout": "cc", "harness.checkout.path": OURS.checkout}
+    assert api["build"]["labels"] == {
+        "harness.checkout": "cc",
+        "harness.checkout.path": OURS.checkout,
+        "harness.built": api["image"].rpartition(":")[0],
+    }
     assert [plan.image for plan in made.services if isinstance(plan, ContainerPlan)] == [api["image"], "y"]
 
 

@@ -15,6 +15,7 @@ from harness.images import lock
 from harness.images.fingerprint import Found, Ingredients
 from harness.images.lock import LockedImage
 from harness.images.records import by_content
+from harness.ownership.objects import BUILT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,11 +63,14 @@ def test_sources_that_were_changed_since_are_refused(path: Path) -> None:
 
 
 def test_an_image_that_is_not_built_now_is_known_by_its_names(path: Path) -> None:
-    """Without a build the image of the checkout must be one that has the name of what the lock says."""
+    """Without a build the image of the checkout must be one that was built as what the lock says, and has its name."""
     made_of = by_content(OURS, MADE_OF.fingerprint)
-    assert refused(path, WEB, {"Id": "sha256:w", "RepoTags": [OURS, made_of]}) == ""
-    assert refused(path, WEB, {"Id": "sha256:w", "RepoTags": [OURS, f"localhost/{made_of}"]}) == ""
-    assert f"{MADE_OF.fingerprint} was needed" in refused(path, WEB, {"Id": "sha256:w", "RepoTags": [OURS]})
+    built = {"Id": "sha256:w", "Config": {"Labels": {BUILT: OURS.rpartition(":")[0]}}}
+    assert refused(path, WEB, {**built, "RepoTags": [OURS, made_of]}) == ""
+    assert refused(path, WEB, {**built, "RepoTags": [OURS, f"localhost/{made_of}"]}) == ""
+    assert f"{MADE_OF.fingerprint} was needed" in refused(path, WEB, {**built, "RepoTags": [OURS]})
+    given_the_name = {"Id": "sha256:any", "RepoTags": [OURS, made_of]}
+    assert f"{MADE_OF.fingerprint} was needed" in refused(path, WEB, given_the_name)
 
 
 @pytest.mark.parametrize("locked", [True, False])

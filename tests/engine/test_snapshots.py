@@ -131,7 +131,7 @@ def test_what_could_not_be_read_is_looked_at_later(code: Path, monkeypatch: pyte
 
 def test_what_a_dockerignore_leaves_out_is_no_source(code: Path) -> None:
     """Files that are left out of a build must not count, new ones neither; exceptions must."""
-    snapshot = taken(Source(code, "made", ignored="# notes\n*.md\ndeep\n!keep.md\n"))
+    snapshot = taken(Source(code, "made", ignored=("# notes\n*.md\ndeep\n!keep.md\n",)))
     (code / "notes.md").write_text("two\n")
     (code / "new.md").write_text("two\n")
     (code / "deep" / "er" / "b.py").write_text("two\n")
@@ -164,7 +164,7 @@ def test_services_are_replaced_in_a_snapshot_one_by_one(code: Path) -> None:
 
 def test_a_file_is_known_to_be_of_a_service(code: Path) -> None:
     """Of a path that changed it must be told whose source it is, also when it is new, and whether it counts."""
-    snapshot = taken(Source(code, "made", ignored="*.md\n"))
+    snapshot = taken(Source(code, "made", ignored=("*.md\n",)))
     assert snapshot.holds(code / "deep" / "new.py") == ["api"]
     assert snapshot.holds(code / "x.md") == []
     assert snapshot.holds(code / "test_x.py") == []
@@ -187,3 +187,22 @@ def test_what_was_written_of_many_files_says_that_none_changed(tmp_path: Path) -
     read = Snapshot.from_dict(json.loads(written))
     assert read.changes() == {"api": []}
     assert read.size() == snapshot.size() == 5000
+
+
+def test_what_any_list_lets_in_counts(tmp_path: Path) -> None:
+    """Where builders go by two lists, a file that either lets in must be a part; it must survive being written down."""
+    (tmp_path / "code").mkdir()
+    for name in ("folder.md", "own.txt", "neither.log"):
+        (tmp_path / "code" / name).write_text("1")
+    lists = ("*.txt\n*.log\n", "*.md\n*.log\n")
+    snapshot = Snapshot.from_dict(
+        json.loads(json.dumps(taken(Source(tmp_path / "code", "made", ignored=lists)).as_dict()))
+    )
+    assert {
+        name: bool(snapshot.holds(tmp_path / "code" / name)) for name in ("folder.md", "own.txt", "neither.log")
+    } == {
+        "folder.md": True,
+        "own.txt": True,
+        "neither.log": False,
+    }
+    assert snapshot.size() == 2

@@ -121,7 +121,7 @@ def test_an_image_that_is_built_has_its_context_and_that_of_its_base(tmp_path: P
     listed = found(tmp_path, services, "compose")
     assert paths(listed["api"], tmp_path) == {"api", "api/Dockerfile", "base", "base/Dockerfile"}
     (context,) = (source for source in listed["api"] if source.path == tmp_path / "api")
-    assert (context.read, context.ignored) == ("made", "*.md\n\n!Dockerfile")
+    assert (context.read, context.ignored) == ("made", ("*.md\n\n!Dockerfile",))
     assert listed["db"] == []
 
 

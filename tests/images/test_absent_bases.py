@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from docker.errors import ImageNotFound
 
+from harness.docker_sdk import ImageNotFound
 from harness.engine.compose.ingredients import ingredients_of
 from harness.engine.compose.standing import Made, standings_of
 from harness.engine.plan import Containers, Recipe
@@ -33,10 +33,10 @@ class Engine:
     def __init__(self, images: dict[str, str]) -> None:
         self.there = images
 
-    def inspect_image(self, image: str) -> dict[str, str]:
+    def inspect_image(self, image: str) -> dict[str, Any]:
         if image not in self.there:
             raise ImageNotFound("no such image")
-        return {"Id": self.there[image]}
+        return {"Id": self.there[image], "Config": {"Labels": {"harness.built": image.rpartition(":")[0]}}}
 
 
 def recipe(folder: Path, **arguments: str) -> Recipe:

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import zstandard
-from docker.errors import ImageNotFound
 
 from harness.daemon import Api, Daemon
+from harness.docker_sdk import ImageNotFound
 from harness.errors import BrokenStack, ConfigError, EngineUnreachableError, HarnessError
 from harness.images import archives
 from harness.images.archives import archived_id, describe, load, load_one, save

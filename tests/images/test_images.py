@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from checkout import ROOT
-from docker.errors import APIError, ImageNotFound
 
+from harness.docker_sdk import APIError, ImageNotFound
 from harness.errors import BrokenStack, ConfigError
 from harness.images import (
     Choice,

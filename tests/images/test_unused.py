@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from docker.errors import APIError
 
+from harness.docker_sdk import APIError
 from harness.images import own
 from harness.images.records import Records, short
 from harness.images.unused import Limits, Unused, find_unused, parse_age, parse_size, remove, total

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from harness.errors import ConfigError
-from harness.matrix.cases import Case, Resources
-from harness.matrix.cells import expand, seed_of, with_digests
+from harness.matrix.cases import Case, Resources, Role
+from harness.matrix.cells import NO_MOUNTS, expand, seed_of, with_digests, without_mounts
 from harness.matrix.implementations import Matrix, Source, read_manifest, read_matrix
 
 FILE = Path("/m/interop.toml")
@@ -260,3 +260,17 @@ def test_a_digest_changes_with_all_that_a_cell_is_made_of() -> None:
     assert changed(digests(text.replace('["a"]', '["a"]\nenv = {A = "b"}'))) == with_a
     assert changed(digests(f"seed = 3\n{text}")) == everything
     assert changed(digests(text.replace('["a"]', '["a"]\nversion_cmd = ["v"]'))) == []
+
+
+def test_tests_that_name_shared_need_it_at_that_path() -> None:
+    """Where there are no mounts, a test whose text or command names /shared must not be run; any other is."""
+    made = matrix("[implementations.a]\ncommand = ['a']")
+    cases = [
+        Case("text", description="It writes `/shared/id.json`."),
+        Case("command", roles=(Role("proxy", command=("cat", "/shared")), Role("worker"), Role("driver"))),
+        Case("other", description="See /shared-secrets, a/shared and INTEROP_SHARED."),
+        Case("skipped", description="/shared", skip={"a": "not yet"}),
+    ]
+    cells = expand(made, cases)
+    assert not any(cell.skipped for cell in cells[:3])
+    assert [cell.skipped for cell in without_mounts(cells, cases)] == [NO_MOUNTS, NO_MOUNTS, "", "skipped: not yet"]

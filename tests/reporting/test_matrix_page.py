@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 import chromium
 import matrix_sample
@@ -13,7 +16,6 @@ from harness.reporting.interop.files import write_report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from chromium import Browser
 
@@ -224,6 +226,23 @@ def test_the_theme_can_be_chosen(page: Browser) -> None:
     assert (seen[0] == seen[1] == seen[3], seen[1] == seen[2]) == (True, False)
 
 
+@pytest.mark.parametrize("size", SIZES)
+def test_no_word_of_a_cell_s_stages_is_cut(page: Browser, run: tuple[Path, Report], size: str) -> None:
+    """A stage must be named in its bar when there is room for it, never in part, and all of them below the bar."""
+    page.size(*SIZES[size])
+    failed = next(cell for cell in run[1].cells if cell.status == "failed")
+    page.click("#totals [data-status=failed]")
+    page.click(".cell")
+    named = page.until("document.querySelector('[data-stages]')?.innerText")
+    assert [name for name in failed.spans if name not in named] == []
+    cut = page.run(
+        "[...document.querySelectorAll('.phases span')].filter((each) => { const text = document.createRange();"
+        " text.selectNodeContents(each); const [a, b] = [text.getBoundingClientRect(), each.getBoundingClientRect()];"
+        " return a.right > b.right && a.top < b.bottom - 2 }).map((each) => each.textContent)"
+    )
+    assert cut == []
+
+
 def test_two_runs_are_compared(page: Browser, run: tuple[Path, Report], tmp_path: Path) -> None:
     """Another report that is chosen must show what became worse and better, and what each cell was."""
     other = matrix_sample.report(seed=2, run="20261128-other")
@@ -261,6 +280,32 @@ def test_a_page_can_have_the_other_run_in_it(browser: Browser, run: tuple[Path, 
     browser.open((tmp_path / "index.html").as_uri())
     assert "20261128-other" in browser.run("document.getElementById('difference').innerText")
     assert browser.problems == []
+
+
+def test_what_a_cell_has_left_opens_from_disk(browser: Browser, tmp_path: Path) -> None:
+    """An open cell must link its logs and its worker's dump, whatever their names, by paths relative to the page."""
+    run = tmp_path / "a run #1"
+    report = replace(matrix_sample.report(), dumps=("node.dump", "python.dump"))
+    cell = next(cell for cell in report.cells if cell.folder and cell.worker == "python")
+    matrix_sample.write_evidence(run, report)
+    names = ["events.jsonl", "driver.log", "logs/driver/50% #2?.txt"]
+    for name in names[1:]:
+        (run / cell.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / cell.folder / name).write_text("left")
+    (run / "python.dump").write_text("{}")
+    write_report(run, report)
+    moved = run.rename(tmp_path / "elsewhere 100%")
+    browser.open(url((moved, report), f"#cell={cell.id}"))
+    browser.until("!document.getElementById('panel').hidden")
+    links = browser.run(
+        "[...document.querySelectorAll('#panel .files a')].map((a) => [a.getAttribute('href'), a.href])"
+    )
+    files = [Path(unquote(urlsplit(link).path)) for _, link in links]
+    assert files == [*(moved / cell.folder / name for name in names), moved / "python.dump"]
+    assert [file for file in files if not file.is_file()] == []
+    assert [link for link, _ in links if ":" in link or link.startswith("/")] == []
+    browser.open(next(link for _, link in links if link.endswith(".txt")))
+    assert browser.until("document.body?.innerText") == "left"
 
 
 def test_text_of_strangers_is_shown_and_never_run(page: Browser, run: tuple[Path, Report]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import matrix_sample
 import pytest
@@ -16,6 +17,9 @@ from harness.reporting.interop.progress import Lines, Live, Progress, progress_o
 from harness.reporting.interop.report import CellReport, Report, summed
 from harness.reporting.interop.table import difference, shown, summary, tables
 from harness.reporting.interop.words import PLAIN, SYMBOLS, span, symbols_for
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def report_of(*cells: CellReport, run: str = "run-1") -> Report:
@@ -96,6 +100,15 @@ def test_the_summary_tells_what_is_unexpected_and_why() -> None:
         "cells: 2 (1 succeeded, 1 failed); 1 unexpected",
     ]
     assert list(summary(report_of())) == ["cells: 0 (none); none unexpected"]
+
+
+def test_the_summary_tells_folders_as_they_are_found_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is told of a run's folder must be a path from where one is, also below it, not from the run's folder."""
+    report = report_of(matrix_sample.cell("t", "a", "b", "failed"))
+    for here, told in (("p", "logs/run/cells/t/a/b"), ("p/sub", "../logs/run/cells/t/a/b")):
+        (tmp_path / here).mkdir()
+        monkeypatch.chdir(tmp_path / here)
+        assert f"    {told}" in list(summary(report, folder=tmp_path / "p" / "logs" / "run"))
 
 
 def test_the_summary_tells_time_by_the_bound() -> None:

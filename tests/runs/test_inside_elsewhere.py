@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from docker import APIClient
     from fresh import Starter
+
+    from harness.docker_sdk import APIClient
 
 HARNESS = ("-c", "from harness.invoke_tasks import main; main()")
 ASKS = """\

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from toy_matrix import PY, SH, TOML, Toy, statuses
-
-from harness import procs
+from toy_matrix import PY, SH, TOML, Toy, commit, statuses
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from projects import Project
 
 EXPECT = '[[expect]]\ntest = "fails"\nstatus = ["failed"]\nreason = "it always does"\n'
@@ -147,23 +142,6 @@ def test_a_lock_that_is_none_is_told(project: Project, text: str, says: str) -> 
     assert toy("plan", "--locked").code == 0
 
 
-def git(*words: str, cwd: Path) -> str:
-    """Run git, and return what it printed."""
-    who = {"GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@b"}
-    done = procs.run(["git", *words], timeout=30, cwd=cwd, env={**os.environ, **who})
-    assert done.code == 0, done.stderr
-    return done.stdout.strip()
-
-
-def commit(folder: Path) -> str:
-    """Commit all of a folder; return the commit."""
-    if not (folder / ".git").exists():
-        git("init", "-q", cwd=folder)
-    git("add", "-A", cwd=folder)
-    git("commit", "-qm", "x", "--no-gpg-sign", cwd=folder)
-    return git("rev-parse", "HEAD", cwd=folder)
-
-
 def test_an_implementation_is_run_from_a_commit(project: Project) -> None:
     """What runs must be the commit, not what the repository has since; one that is not there breaks its cells alone."""
     toy = Toy(project)
@@ -218,3 +196,11 @@ def test_the_newest_commit_is_held_by_the_lock(project: Project) -> None:
     assert "HEAD" not in toy("plan", "--locked").stderr
     assert toy("lock").code == 0
     assert f'commit = "{second}"' in (toy.root / "tests/interop.lock").read_text()
+
+
+def test_images_alone_need_an_engine(project: Project) -> None:
+    """Where no implementation can be a local process, that an engine is missing must be said, and not of each cell."""
+    toy = Toy(project, toml="\n".join(line for line in TOML.splitlines() if "command" not in line))
+    said = toy.refused("run")
+    assert "Matrix 'toy' needs a Docker engine (" in said
+    assert "or say by `command` how its implementations run as local processes" in said

@@ -167,8 +167,20 @@ def test_what_cannot_be_judged_or_shown(project: Project, words: str, says: str)
 
 
 def test_a_run_of_another_matrix_is_refused(project: Project) -> None:
-    """Its expectations are not this one's."""
+    """Its expectations are not this one's; the latest is that of this matrix, whatever was run since."""
     echoes = Echoes(project)
     echoes("interop.run", "-q")
-    echoes.write("interop.toml", (project.root / "interop.toml").read_text().replace("echoes", "others"))
-    assert "is of matrix 'echoes', and this is 'others'" in echoes("interop.judge", code=10).stderr
+    first = project.latest
+    toml = (project.root / "interop.toml").read_text()
+    echoes.write("interop.toml", toml.replace("echoes", "others"))
+    assert "is of matrix 'echoes', and this is 'others'" in echoes("interop.judge", "--run", first.name, code=10).stderr
+    assert "There is no run of matrix others in" in echoes("interop.judge", code=10).stderr
+    echoes("interop.run", "-q")
+    echoes.write("interop.toml", toml)
+    (project.root / "logs/20991231-000000-00000000").mkdir()  # a run of tests
+    (project.root / "logs/latest").unlink()
+    (project.root / "logs/latest").symlink_to("20991231-000000-00000000")
+    assert f"judged again: 4 cells of {first.name}, none changed" in echoes("interop.judge").stdout
+    assert json.loads(echoes("interop.inspect", "--json").stdout)["matrix"] == "others"
+    shown = echoes("interop.inspect", "--run", f"logs/{first.name}", "--json").stdout
+    assert json.loads(shown)["matrix"] == "echoes"

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         ("interop help", "interop.help"),
         ("interop test --engine embedded", "interop.test --engine embedded"),
         ("interop tests build", "interop.tests-build"),
+        ("interop tests update", "interop.tests-update"),
         ("interop tests build go", "interop.tests-build --name go"),
         ("interop tests build --engine embedded", "interop.tests-build --engine embedded"),
         ("interop inspect latest --cell a/b/c", "interop.inspect --run latest --cell a/b/c"),
@@ -65,7 +66,7 @@ def test_what_is_developed_here_is_tested(project: Project) -> None:
         reports = sorted((project.root / "interop/reports").iterdir())
         assert len(reports) == count
     assert all(path.name.startswith("one-") and path.suffix == ".dump" for path in reports)
-    assert list(json.loads(reports[0].read_text())["tests"]["works"]["runs"]) == ["one", "two"]
+    assert sorted(json.loads(reports[0].read_text())["tests"]["works"]["runs"]) == ["one", "two"]
 
 
 def test_a_tournament(project: Project) -> None:

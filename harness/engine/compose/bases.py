@@ -12,7 +12,7 @@ from harness.engine.plan import Image, Recipe
 from harness.errors import ConfigError
 from harness.images import BASE_ARGUMENT, bases_of, familiar, idle_of
 from harness.images.dockerfiles import miswritten
-from harness.ownership.objects import CHECKOUT, CHECKOUT_PATH
+from harness.ownership.objects import BUILT, CHECKOUT, CHECKOUT_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,7 +76,7 @@ def recipes_of(
         recipe = recipe_of(service, basis, identity.image(stack.name, name), stands)
         image = image_of(service, images)
         labels = identity.labels_of("container", identity.container(stack.name, name), stack.name)
-        added = added_keys(image, labels, identity)
+        added = added_keys(image, labels, identity, recipe.image)
         recipe = replace(
             recipe,
             uses_engine=recipe.uses_engine or BASE_ARGUMENT in image.arguments,
@@ -109,8 +109,9 @@ def with_added(section: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str
     return {**section, **{key: {**(section.get(key) or {}), **table} for key, table in added.items()}}
 
 
-def added_keys(image: Image, labels: Mapping[str, str], identity: Identity) -> dict[str, Any]:
-    """Return what is added to the build of an image."""
-    build = {"labels": {CHECKOUT: labels.get(CHECKOUT, ""), CHECKOUT_PATH: identity.checkout}}
+def added_keys(image: Image, labels: Mapping[str, str], identity: Identity, name: str) -> dict[str, Any]:
+    """Return what is added to the build of an image, ``name`` in this checkout."""
+    of = {CHECKOUT: labels.get(CHECKOUT, ""), CHECKOUT_PATH: identity.checkout, BUILT: name.rpartition(":")[0]}
+    build: dict[str, Any] = {"labels": of}
     # Only the names: Compose takes the values, such as a proxy with its password, from its environment.
     return build | ({"args": dict.fromkeys(image.arguments)} if image.arguments else {})

@@ -14,7 +14,7 @@ from harness.images.records import by_content
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
-    from docker import APIClient
+    from harness.docker_sdk import APIClient
 
 
 class BuildNames:
@@ -72,7 +72,7 @@ class BuildNames:
 
     def _drop(self, name: str, *, is_used: bool) -> bool:
         """Take a name away if that is right; return whether it is gone."""
-        from docker.errors import ImageNotFound  # noqa: PLC0415 - a quarter of a second, only with an engine
+        from harness.docker_sdk import ImageNotFound  # noqa: PLC0415 - a quarter of a second, only with an engine
 
         client: Any = self._client()
         with suppress(BrokenStack, EngineUnreachableError), in_words(f"Image {name!r}"):

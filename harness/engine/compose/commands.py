@@ -12,9 +12,8 @@ from harness.engine.compose.hands import HEADER, exit_code, told
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from docker import APIClient
-
     from harness import clock
+    from harness.docker_sdk import APIClient
 
 LOOK_AGAIN = 0.5  # seconds after which a command that says nothing is seen to be waited for
 # The Engine API can start a command and not signal it. Its first process has no parent in the container; what else was

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from docker import APIClient
+    from harness.docker_sdk import APIClient
 
 COPY_BUDGET = 600.0
 CODE_BUDGET = 5.0  # seconds between the end of a command's output and its exit code
@@ -41,7 +41,7 @@ def told(beginning: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        from docker.errors import APIError  # noqa: PLC0415 - loaded where an engine is in use
+        from harness.docker_sdk import APIError  # noqa: PLC0415 - loaded where an engine is in use
 
         if isinstance(error, APIError):
             raise HarnessError(f"{beginning}: {error.explanation or error}") from error
@@ -154,8 +154,9 @@ def _read(stream: Any, deadline: Deadline) -> tuple[bytes, bytes, bool]:  # noqa
 
 def exists(client: APIClient, container: str, path: str) -> bool:
     """Return whether a container has a file or folder."""
-    from docker.errors import APIError  # noqa: PLC0415
     from requests.exceptions import RequestException  # noqa: PLC0415
+
+    from harness.docker_sdk import APIError  # noqa: PLC0415
 
     try:
         chunks, _ = client.get_archive(container, path)

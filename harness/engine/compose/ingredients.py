@@ -20,13 +20,12 @@ from harness.images.dockerfiles import adds_from_afar, declared_arguments, famil
 from harness.images.fingerprint import Ingredients, digest
 from harness.images.making import PROXY_VARIABLES, default_base
 from harness.images.names import plain
-from harness.ownership.objects import CHECKOUT, CHECKOUT_PATH
+from harness.ownership.objects import BUILT, CHECKOUT, CHECKOUT_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from docker import APIClient
-
+    from harness.docker_sdk import APIClient
     from harness.engine.plan import Recipe
 
 _COMMIT = re.compile(r"#[0-9a-f]{40}(?::|$)")
@@ -113,7 +112,7 @@ def undeclared_told(service: str, recipe: Recipe) -> list[str]:
 def _settings(recipe: Recipe) -> dict[str, str]:
     section = {key: value for key, value in recipe.section.items() if key not in _NO_MATTER | _TOLD and value}
     labels = recipe.section.get("labels") or {}
-    own = {name: value for name, value in dict(labels).items() if name not in (CHECKOUT, CHECKOUT_PATH)}
+    own = {name: value for name, value in dict(labels).items() if name not in (BUILT, CHECKOUT, CHECKOUT_PATH)}
     table = {**section, "labels": own, "platform": recipe.platform}
     settings = {key: json.dumps(value, sort_keys=True) for key, value in table.items() if value}
     if recipe.ignored is not None:  # both lists may leave out the file that it is

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from harness.images import lock
 from harness.images.lock import LockedImage
 from harness.images.names import plain
-from harness.images.records import by_content
+from harness.images.records import by_content, is_built_as
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -68,6 +68,7 @@ def refuse_others(
 def _named(plan: ContainerPlan, held: LockedImage | None, facts: Mapping[str, Any]) -> LockedImage:
     """Return an image that was built by another run, as its names tell it: one of them is what it is made of."""
     names = set(map(plain, facts.get("RepoTags") or ()))
-    is_held = held is not None and held.fingerprint and by_content(plan.image, held.fingerprint) in names
+    is_named = held is not None and held.fingerprint and by_content(plan.image, held.fingerprint) in names
+    is_held = is_named and is_built_as(plan.image, facts)
     fingerprint = held.fingerprint if held and is_held else ""
     return LockedImage(plan.stack, plan.service, plan.strategy, id=str(facts["Id"]), fingerprint=fingerprint)

@@ -272,7 +272,7 @@ def _service(
         override["container_name"] = Reset()
     if written.get("build"):
         if image.builds:
-            added = added_keys(image, labels, identity)
+            added = added_keys(image, labels, identity, image.name)
             of_table = service.source is not None and bool(service.source.section)
             override["build"] = Replaced(with_added(written["build"], added)) if of_table else added
         else:

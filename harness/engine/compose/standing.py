@@ -15,14 +15,13 @@ from harness.images import image_id
 from harness.images.built import PREFIX
 from harness.images.fingerprint import Ingredients, differences
 from harness.images.lock import read as read_lock
-from harness.images.records import by_content
+from harness.images.records import id_made_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from docker import APIClient
-
+    from harness.docker_sdk import APIClient
     from harness.engine.plan import Containers, Recipe
     from harness.images.fingerprint import Found
     from harness.images.records import Records
@@ -167,7 +166,7 @@ def _standing(service: str, recipe: Recipe, made_of: Ingredients, client: APICli
     if made_of.doubts:
         reasons = (*(f"always asked: {doubt}" for doubt in made_of.doubts), *changes)
         return Standing(service, image, "", made_of, reasons)
-    there = image_id(client, by_content(image, made_of.fingerprint))
+    there = id_made_of(client, image, made_of.fingerprint)
     if there is None:
         absent = "it is not on the engine" if last else "it was not built here"
         return Standing(service, image, "", made_of, tuple(changes) or (absent,))

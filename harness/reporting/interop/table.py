@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from harness.reporting.interop.junit import message_of
@@ -10,6 +11,7 @@ from harness.reporting.interop.words import SYMBOLS, one_line, span
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from harness.reporting.interop.report import CellReport, Report
 
@@ -18,9 +20,9 @@ MOST_SHOWN = 30  # unexpected cells that are told with their reasons
 Rows = list[list[str]]
 
 
-def shown(report: Report, width: int = 80, symbols: Mapping[str, str] = SYMBOLS) -> str:
+def shown(report: Report, width: int = 80, symbols: Mapping[str, str] = SYMBOLS, *, folder: Path | None = None) -> str:
     """Return all of a report: its tables, then its summary."""
-    return "\n".join([*tables(report, width, symbols), *summary(report, symbols)])
+    return "\n".join([*tables(report, width, symbols), *summary(report, symbols, folder=folder)])
 
 
 def tables(report: Report, width: int = 80, symbols: Mapping[str, str] = SYMBOLS) -> Iterator[str]:
@@ -80,13 +82,19 @@ def _laid_out(rows: Rows, width: int) -> Iterator[str]:
         at = end
 
 
-def summary(report: Report, symbols: Mapping[str, str] = SYMBOLS) -> Iterator[str]:
-    """Yield the lines that tell what is unexpected and why, what cells have in common, and the sums."""
+def summary(report: Report, symbols: Mapping[str, str] = SYMBOLS, *, folder: Path | None = None) -> Iterator[str]:
+    """Yield the lines that tell what is unexpected and why, what cells have in common, and the sums.
+
+    Args:
+        report: what came out.
+        symbols: of statuses.
+        folder: of the run, None where it is not known: cells' folders are told as they are found from here.
+    """
     bad = [cell for cell in report.cells if not cell.is_expected]
     for cell in bad[:MOST_SHOWN]:
         yield f"{symbols[cell.status]} {cell.id}: {one_line(message_of(cell))}"
         if cell.folder:
-            yield f"    {cell.folder}"
+            yield f"    {os.path.relpath(folder / cell.folder) if folder else cell.folder}"
             yield from (f"    again: {command}" for command in ways_to_run(cell)[:1])
     if len(bad) > MOST_SHOWN:
         yield f"and {len(bad) - MOST_SHOWN} more unexpected cells"

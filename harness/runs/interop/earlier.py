@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.artifacts import point_latest, read_regular
@@ -14,7 +15,6 @@ from harness.runs.interop.resuming import PLAN, planned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 LATEST = "latest"
 MATRIX = "matrix"
@@ -30,7 +30,7 @@ def find_run(logs: Path, name: str, matrix: str = "") -> Path:
 
     Args:
         logs: where runs are.
-        name: its id, a path, or ``latest``.
+        name: its id, a path from here, or ``latest``.
         matrix: the one of which ``latest`` is wanted, "" for any.
 
     Raises:
@@ -38,10 +38,12 @@ def find_run(logs: Path, name: str, matrix: str = "") -> Path:
     """
     if name == LATEST:
         return _latest(logs, matrix)
-    path = logs / name
-    if not path.is_dir():
-        raise ConfigError(f"Run {name!r} is not known: {path} is no folder", hint="`harness report` names the last one")
-    return path.resolve()
+    for path in (logs / name, Path(name)):
+        if path.is_dir():
+            return path.resolve()
+    raise ConfigError(
+        f"Run {name!r} is not known: neither a folder nor in {logs}", hint="`harness report` names the last one"
+    )
 
 
 @contextlib.contextmanager

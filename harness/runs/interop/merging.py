@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from harness.matrix.verdicts import Result
 
 SHOWN = 10  # problems of one kind
+_MISSING = "run a missing shard with `harness interop.run --shard N/COUNT`, what is missing of one with --resume RUN"
+_DIVIDED = (
+    "their machines knew other durations: copy the plan.json of one run into logs/first/ on the other machines, and "
+    "run their shards again (docs/interop.md)"
+)
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ def merge(folders: Sequence[Path]) -> Merged:
     missing = [f"cell {cell.id} is in none of {len(parts)} runs" for cell in plan.cells if cell.id not in results]
     problems += [*_first(twice), *_first(missing)]
     if problems:
-        raise ConfigError.of(problems, hint="run what is missing with --resume RUN, or all shards by one plan.json")
+        raise ConfigError.of(problems, hint=_MISSING if _is_one_division(parts) else _DIVIDED)
     ordered = {cell.id: results[cell.id] for cell in plan.cells}
     return Merged(plan, ordered, {cell: runs[0] for cell, runs in owners.items()})
 
@@ -128,6 +133,13 @@ def _shard_problems(parts: Sequence[_Part]) -> list[str]:
     missing = [f"shard {number}/{count} is missing" for number in range(1, count + 1) if number not in owners]
     twice = [(number, runs) for number, runs in owners.items() if len(runs) > 1]
     return missing + [f"shard {number}/{count} is there twice: {_names(runs)}" for number, runs in twice]
+
+
+def _is_one_division(parts: Sequence[_Part]) -> bool:
+    """Return whether no cell belongs to two shards, so that what is missing was just not run."""
+    owned = {part.plan.shard: {cell.id for cell in part.plan.here} for part in parts}
+    first = parts[0].plan
+    return all(own == {cell.id for cell in first.sharded(shard).here} for shard, own in owned.items())
 
 
 def _names(folders: Sequence[Path]) -> str:

@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.config.matrices import MANIFEST, TESTS, TOML, file_in
 from harness.errors import ConfigError, nearest
 from harness.matrix.cases import DRIVER, WORKER, doubles, read_case
 from harness.matrix.expectations import read_expectations
@@ -19,21 +20,18 @@ if TYPE_CHECKING:
     from harness.matrix.expectations import Expectation
     from harness.matrix.implementations import Matrix
 
-TOML, MANIFEST, EXPECT = "interop.toml", "_implementations.json", "expect.toml"
-_TESTS = ("tests", "interop/tests")  # where an older project has them
+EXPECT = "expect.toml"
 
 
 def find(folder: Path) -> Path:
     """Return a folder's matrix: ``interop.toml``, else ``_implementations.json``. Raises ConfigError."""
-    places = [folder / TOML, folder / MANIFEST, *(folder / tests / MANIFEST for tests in _TESTS)]
-    for file in places:
-        if file.is_file():
-            return file.absolute()
+    if file := file_in(folder):
+        return file.absolute()
     near = sorted(file.name for file in folder.glob("interop*.toml")) if folder.is_dir() else []
     hint = f"; there is {near[0]}" if near else ""
     raise ConfigError(
-        f"{folder}: has no matrix; {TOML} or {MANIFEST} (here, or in {' or '.join(_TESTS)}) was needed{hint}",
-        hint="harness new --help, and docs/interop.md has one to begin with",
+        f"{folder}: has no matrix; {TOML} or {MANIFEST} (here, or in {' or '.join(TESTS)}) was needed{hint}",
+        hint="docs/first-matrix.md makes one in ten minutes; another folder's: --matrix FOLDER",
     )
 
 
@@ -50,13 +48,24 @@ def read(path: Path) -> tuple[Matrix, tuple[Case, ...]]:
     file = find(path) if path.is_dir() else path
     problems: list[str] = []
     matrix = _matrix(file, path if path.is_dir() else file.parent, problems)
-    cases = _cases(matrix.tests_folders, problems) if matrix else ()
+    cases = _cases(matrix, problems) if matrix else ()
     if matrix and not problems:
         problems += _roles(matrix, cases)
         problems += _builds(matrix)
     if problems or matrix is None:
         raise ConfigError.of(problems)
     return matrix, cases
+
+
+def read_declared(path: Path) -> Matrix:
+    """Return a matrix as its file says, whose tests need not be there. Raises ConfigError."""
+    path = path.absolute()
+    file = find(path) if path.is_dir() else path
+    problems: list[str] = []
+    matrix = _matrix(file, path if path.is_dir() else file.parent, problems)
+    if matrix is None:
+        raise ConfigError.of(problems)
+    return matrix
 
 
 def read_expected(matrix: Matrix) -> tuple[Expectation, ...]:
@@ -77,7 +86,7 @@ def _matrix(file: Path, here: Path, problems: list[str]) -> Matrix | None:
 
 def _manifest_tests(file: Path, here: Path) -> Path:
     """Return the folder of an older project's tests: where its manifest is, if that is no project's top folder."""
-    folders = [here / tests for tests in _TESTS if (here / tests).is_dir()]
+    folders = [here / tests for tests in TESTS if (here / tests).is_dir()]
     if file.parent in folders or not folders:
         return file.parent
     return folders[0]
@@ -114,12 +123,14 @@ def _json(file: Path) -> dict[str, Any]:
     return data
 
 
-def _cases(folders: Sequence[Path], problems: list[str]) -> tuple[Case, ...]:
+def _cases(matrix: Matrix, problems: list[str]) -> tuple[Case, ...]:
     cases: list[Case] = []
     files: dict[str, str] = {}
+    folders = matrix.tests_folders
+    fetch = "; `harness interop.tests-update` fetches them" if matrix.tests_from else ""
     for folder in folders:
         if not folder.is_dir():
-            problems.append(f"{folder}: is no folder; tests (*.md) were needed there")
+            problems.append(f"{folder}: is no folder; tests (*.md) were needed there{fetch}")
             continue
         for file in sorted(folder.glob("*.md")):
             if file.name.startswith(("_", ".")) or not file.is_file():
@@ -132,7 +143,7 @@ def _cases(folders: Sequence[Path], problems: list[str]) -> tuple[Case, ...]:
     problems += doubles(files)
     if not files and not problems:
         where = ", ".join(map(str, folders))
-        problems.append(f"{where}: has no test; NAME.md was needed (names that begin with _ or . are left out)")
+        problems.append(f"{where}: has no test; NAME.md was needed (names that begin with _ or . are left out){fetch}")
     return tuple(sorted(cases, key=lambda case: case.name))
 
 

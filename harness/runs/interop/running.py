@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from harness import clock
 from harness.clock import add_guard
+from harness.engine.process.plan import NAME as EMBEDDED
 from harness.errors import ConfigError, nearest
 from harness.matrix.budgets import Budgets
-from harness.matrix.cells import expand, with_digests
+from harness.matrix.cells import NO_MOUNTS, expand, with_digests, without_mounts
 from harness.matrix.expectations import expired, in_force, unmatched
 from harness.matrix.planning import plan
 from harness.matrix.shards import Shard
@@ -47,8 +48,9 @@ if TYPE_CHECKING:
 
     from harness.config import Settings
     from harness.matrix.cells import Cell
+    from harness.matrix.implementations import Matrix
     from harness.matrix.planning import Plan
-    from harness.matrix.site import Part
+    from harness.matrix.site import Part, Sites
     from harness.matrix.standing import Standing
     from harness.reporting.interop.report import ImplementationReport, Report
     from harness.runs.choice import Choice
@@ -105,11 +107,27 @@ def declared_on(engine: str, settings: Settings, say: Callable[[str], None]) -> 
     return Declared(matrix, cases, in_force(expected, today), shelf.read(), shelf)
 
 
-def planned(of: Declared, choice: Choice, made: Made, wanted: Wanted, found: Found | None = None) -> Plan:
+def refuse_without_engine(matrix: Matrix, choice: Choice) -> None:
+    """Do nothing when any implementation can be run on the engine. Raises ConfigError: all of them are images only."""
+    if choice.engine.name != EMBEDDED or any(each.command for each in matrix.implementations):
+        return
+    was_found = choice.settings.engine == "auto"
+    why = choice.why if was_found else f"engine {EMBEDDED} has none; {choice.why}"
+    step = "start one or set DOCKER_HOST" if was_found else "take engine compose"
+    raise ConfigError(
+        f"Matrix {matrix.name!r} needs a Docker engine ({why})",
+        hint=f"{step}; or say by `command` how its implementations run as local processes",
+    )
+
+
+def planned(
+    of: Declared, choice: Choice, made: Made, wanted: Wanted, found: Found | None = None, *, mounts: bool = True
+) -> Plan:
     """Return the plan of what is wanted of a matrix.
 
     What was found stands for implementations in its hash, so that it is the same before and after they are made, and
-    on every machine; ids of images do only for those of which it is not known what they are made of.
+    on every machine; ids of images do only for those of which it is not known what they are made of. Without
+    ``mounts``, where no role finds its folder at /shared, tests that name that path are not run.
 
     Raises:
         ConfigError: there is no such cell, or an expectation is about none.
@@ -120,6 +138,7 @@ def planned(of: Declared, choice: Choice, made: Made, wanted: Wanted, found: Fou
     cells = with_digests(
         _chosen(cells, wanted.cells), of.cases, of.matrix, {**made.images, **(found.stands if found else {})}
     )
+    cells = cells if mounts else without_mounts(cells, of.cases)
     budgets = Budgets.of(machine(), choice.engine.name, wanted.slots)
     whole = plan(cells, of.history, budgets, choice.engine.name, of.matrix.name)
     return divided(whole, wanted.shard, choice.settings.logs)
@@ -158,6 +177,7 @@ def run_matrix(
     of = declared(choice, say)
     if wanted.all_against_all:
         of = replace(of, matrix=replace(of.matrix, workers=(), drivers=()))
+    refuse_without_engine(of.matrix, choice)
     dry = planned(of, choice, Made({}), wanted)  # what is wrong with it is told before anything is made
     if wanted.shell:
         refuse_unknown_role(next(case for case in of.cases if case.name == dry.here[0].test), wanted.shell)
@@ -175,12 +195,15 @@ def run_matrix(
         else:
             environment.report.note(MATRIX, of.matrix.name)
         made = make(of.matrix, of.cases, environment, choice, say, found)
-        now = planned(of, choice, made, wanted, found)
+        sites = choice.engine.cells(environment)
+        now = planned(of, choice, made, wanted, found, mounts=sites.mounts)
+        if kept_out := sorted({cell.test for cell in now.here if cell.skipped == NO_MOUNTS}):
+            say(f"not run, because they name /shared and this user may have no mounts: {', '.join(kept_out)}")
         began = time.time()
         begun = _resumed(before, now, say) if before else _begin(folder, now, of, earlier, say)
         try:
             add_guard(environment.check)  # until the run is closed
-            report = _run_cells(of, begun, made, folder, environment, choice, tell, began, keeping)
+            report = _run_cells(of, begun, made, folder, environment, sites, tell, began, keeping)
         except BaseException:
             say(f"run {folder.name} goes on with: {_command(choice, wanted, folder)}")
             raise
@@ -238,13 +261,12 @@ def _run_cells(  # noqa: PLR0913, PLR0917 - the stages before it
     made: Made,
     folder: Path,
     environment: Environment,
-    choice: Choice,
+    sites: Sites,
     tell: Callable[[Standing], None],
     began: float,
     keeping: Keeping | None,
 ) -> Report:
     stop = threading.Event()
-    sites = choice.engine.cells(environment)
     cases = {case.name: case for case in of.cases}
     roles = {role.name: role for case in of.cases for role in case.roles}
     started = clock.now()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import tempfile
 from contextlib import closing, suppress
@@ -32,8 +33,7 @@ from harness.stack import read_tree
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from docker import APIClient
-
+    from harness.docker_sdk import APIClient
     from harness.matrix.cases import Case
     from harness.matrix.implementations import Implementation, Matrix
     from harness.runs.choice import Choice
@@ -129,6 +129,20 @@ def _locked(each: Implementation) -> Locked:
 # -- commits ---------------------------------------------------------------------------------------------------------
 
 
+def url_of(repository: str, folder: Path) -> str:
+    """Return the URL of a repository; a path begins at the folder of the matrix."""
+    is_path = "://" not in repository and (repository == "." or "/" in repository) and "@" not in repository
+    return str((folder / repository).resolve()) if is_path else repository
+
+
+def checked(place: Path, inner: Path, subject: Subject) -> Path:
+    """Return a folder within a commit that is checked out. Raises ConfigError: there is none, or it leads out."""
+    found = place / inner
+    if not found.resolve().is_relative_to(place.resolve()) or not found.is_dir():
+        raise ConfigError(f"folder {str(inner)!r} does not exist in commit {subject.commit} of {subject.repository}")
+    return found
+
+
 class _Sources:
     def __init__(self, matrix: Matrix, choice: Choice, held: Mapping[str, Locked], say: Callable[[str], None]) -> None:
         self._matrix, self._choice, self._held, self._say = matrix, choice, held, say
@@ -140,23 +154,15 @@ class _Sources:
         """Return an implementation whose source is in a folder. Raises ConfigError."""
         if each.source.kind != "git":
             return each
-        url = self._url(each.source.repository)
+        url = url_of(each.source.repository, self._matrix.folder)
         subject = Subject(each.name, "git", f"{self._matrix.file}: [implementations.{each.name}]", git=url)
         subject = replace(subject, commit=each.source.commit or self._commit(each, subject))
         place = check_out(subject, self._folder, self._environ, lambda line: self._say(line.removeprefix("subject ")))
         inner = each.source.folder or Path()
-        if not (place / inner).resolve().is_relative_to(place.resolve()) or not (place / inner).is_dir():
-            raise ConfigError(
-                f"folder {str(inner)!r} does not exist in commit {subject.commit} of {subject.repository}"
-            )
+        checked(place, inner, subject)
         source = replace(each.source, folder=place / inner, commit=subject.commit)
         work = self._work(each, place) if self._choice.engine.name != COMPOSE else place
         return replace(each, source=source, folder=work / inner)
-
-    def _url(self, repository: str) -> str:
-        """Return the URL; a path begins at the matrix's folder."""
-        is_path = "://" not in repository and (repository == "." or "/" in repository) and "@" not in repository
-        return str((self._matrix.folder / repository).resolve()) if is_path else repository
 
     def _commit(self, each: Implementation, subject: Subject) -> str:
         held = self._held.get(each.name)
@@ -224,12 +230,29 @@ def _anchored(pattern: str) -> str:
 
 
 def build_tree(builds: Mapping[str, Implementation], file: Path, environ: Mapping[str, str]) -> tuple[Tree, list[str]]:
-    """Write and read a stack whose services are the images that are built; return it, and their services in order."""
-    names = {f"i{number}": each for number, each in enumerate(builds.values())}
+    """Write and read a stack whose services are the images that are built; return it, and their services in order.
+
+    Whoever builds tells of services, so each has the name of its implementation, as far as services may.
+    """
+    names = dict(zip(_services(list(builds)), builds.values(), strict=True))
     write_atomically(
         file, yaml.safe_dump({"services": {name: {"build": _section(each)} for name, each in names.items()}})
     )
     return read_tree((file,), environ, folder=file.parent), list(names)
+
+
+def _services(names: Sequence[str]) -> list[str]:
+    """Return a name of a service for each name of an implementation, which is that where it can be."""
+    # Some versions of Compose and of its builder take no dot in a name, and a key with x- in front for none.
+    plain = [re.sub(r"(?<=\Ax)-|[^A-Za-z0-9_-]", "_", name) for name in names]
+    return [
+        service if service == name or plain.count(service) == 1 else f"{service}_{_short_hash(name)}"
+        for name, service in zip(names, plain, strict=True)
+    ]
+
+
+def _short_hash(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()[:6]
 
 
 def _section(each: Implementation) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from harness.matrix.cases import Case, Role
 from harness.matrix.cells import expand
 from harness.runs.interop.parts import parts_of, probing_part
 from harness.runs.interop.reading import read, read_expected
+from harness.runs.interop.sources import build_tree
 
 TOML = '[implementations.a]\nbuild = "a"\ncommand = ["python", "x.py"]\nenv = {A = "b"}\n'
 
@@ -169,3 +170,23 @@ def test_a_tests_own_command_is_taken_as_it_is(tmp_path: Path) -> None:
     assert (driver.argv, driver.image) == (("sh", "-c"), "sha256:1")
     local = Case("t", roles=(Role("relay", ("th-test", "relay", "-v")), Role("worker"), Role("driver")))
     assert parts_of(matrix, local, cell, {})[0].argv == (sys.executable, "x.py", "relay", "-v")
+
+
+@pytest.mark.parametrize(
+    ("toml", "services"),
+    [
+        ('[implementations.Go]\nbuild = "a"\n[implementations.x-1]\nbuild = "a"\n', ["Go", "x_1"]),
+        ('[implementations.go]\nbuild = "a"\nversions = ["1.2", "2+rc"]\n', ["go_1_2", "go_2_rc"]),
+        (
+            '[implementations.go_1]\nbuild = "a"\n[implementations.go]\nbuild = "a"\nversions = ["1", "2"]\n',
+            ["go_1", "go_1_1b950c", "go_2"],
+        ),
+    ],
+)
+def test_what_is_built_is_told_by_the_names_of_implementations(tmp_path: Path, toml: str, services: list[str]) -> None:
+    """A service that is built must be named as its implementation, as far as it may, and each one differently."""
+    matrix, _ = read(write(tmp_path, interop_toml=toml, tests__t_md="{}", a__Dockerfile_x="FROM x\n"))
+    builds = {each.name: each for each in matrix.implementations}
+    tree, named = build_tree(builds, tmp_path / "matrix.yaml", {})
+    assert named == services
+    assert [service.name for service in tree.root.services] == services

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import signal
 import sys
 from collections import Counter
@@ -23,6 +24,7 @@ from harness.matrix.planning import Plan, plan, write_plan
 from harness.matrix.shards import Shard
 from harness.matrix.verdicts import Result, Verdict
 from harness.results.journal import NAME, Journal, read
+from harness.runs.interop.division import divided
 from harness.runs.interop.merging import merge, write_merged
 from harness.runs.interop.resuming import PLAN, begin, planned, results_of, resume, since
 from harness.runs.interop.scheduling import is_good
@@ -300,7 +302,7 @@ def test_a_missing_cell_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as raised:
         merge(folders)
     assert raised.value.problems == ("cell d/a/b is in none of 2 runs",)
-    assert "--resume" in raised.value.hint
+    assert "what is missing of one with --resume RUN" in raised.value.hint
 
 
 def test_a_cell_in_two_shards_is_refused(tmp_path: Path) -> None:
@@ -311,6 +313,23 @@ def test_a_cell_in_two_shards_is_refused(tmp_path: Path) -> None:
     journal.close()
     with pytest.raises(ConfigError, match=r"cell a/a/b is in .*s1 and .*s2, it was needed once"):
         merge(folders)
+
+
+def test_machines_that_know_other_durations_are_divided_by_one_plan(tmp_path: Path) -> None:
+    """A merge must say how, where they divided differently; done so, their shards must be one run."""
+    logs, cells = tmp_path / "logs", [cell(name) for name in "abcd"]
+    known = of(*cells), of(*cells, history=History([Past("b/a/b", "succeeded", 99.0)]))
+    parts = [divided(known[number - 1], Shard(number, 2), logs) for number in (1, 2)]
+    folders = [ran(tmp_path / f"s{part.shard.number}", part, *map(result, part.here)) for part in parts]
+    with pytest.raises(ConfigError) as raised:
+        merge(folders)
+    assert any("it was needed once" in problem for problem in raised.value.problems)
+    assert "copy the plan.json of one run into logs/first/ on the other machines" in raised.value.hint
+    (logs / "first").mkdir(parents=True)
+    shutil.copy(folders[0] / PLAN, logs / "first")
+    again = divided(known[1], Shard(2, 2), logs)
+    folders[1] = ran(tmp_path / "again", again, *map(result, again.here))
+    assert sorted(merge(folders).results) == ["a/a/b", "b/a/b", "c/a/b", "d/a/b"]
 
 
 def test_a_foreign_cell_is_refused(tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ function drawAbout() {
   const bounds = Object.entries(report.bounds.bounds).map(([name, n]) => [esc(name) + (name === report.bounds.binding ? " (binding)" : ""), seconds(n)]);
   if (bounds.length) bounds.push(["achieved", seconds(report.bounds.seconds)]);
   const made = report.implementations.map((one) => [esc(one.name), esc(one.version), esc(one.source), mono(one.image || one.commit), esc(one.problem)]);
-  const files = ["report.json", "junit.xml", ...report.dumps].map((file) => `<a href="${encodeURIComponent(file)}">${esc(file)}</a>`);
+  const files = ["report.json", "junit.xml", ...report.dumps].map((file) => link("", file));
   $("about").innerHTML = `<details class="card"><summary>About this run</summary>
 <p class="soft">Files: ${files.join(", ")}</p>
 <p class="soft">Plan ${mono(report.plan || "-")}, seed ${report.seed}, ${report.slots} slot${report.slots === 1 ? "" : "s"}${report.exit_code === null ? "" : `, exit code ${report.exit_code}`}</p>
@@ -315,7 +315,8 @@ function eventsOf(cell) {
   return line ? JSON.parse(line) : null;
 }
 
-const link = (folder, file, text) => `<a href="${[...folder.split("/"), ...file.split("/")].map(encodeURIComponent).join("/")}">${esc(text ?? file)}</a>`;
+// Relative to the page, so that it opens from disk wherever the run's folder is.
+const link = (folder, file) => `<a href="${[folder, file].filter(Boolean).join("/").split("/").map(encodeURIComponent).join("/")}">${esc(file)}</a>`;
 const offset = (ms) => `${ms < 0 ? "-" : "+"}${(Math.abs(ms) / 1000).toFixed(3)}`;
 const quoted = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);
 
@@ -342,6 +343,8 @@ function openCell(i, moveFocus = true) {
   const runs = [`harness interop.run --cell ${quoted(cell.id)}`];
   if (cell.folder && cell.evidence.includes("repro.sh")) runs.push(`sh ${quoted(`${cell.folder}/repro.sh`)}`);
   const files = cell.folder ? cell.evidence.map((file) => link(cell.folder, file)) : [];
+  const dump = `${cell.worker}.dump`;
+  if (cell.folder && report.dumps.includes(dump)) files.push(link("", dump));
   $("panel").hidden = false;
   $("layout").classList.add("open");
   $("panel").dataset.s = statusOf(cell);
@@ -406,6 +409,7 @@ function drawTimeline(cell) {
   }
   const lanes = current.lanes.map((name, l) => `<button type="button" data-l="${l}" data-lane="${l}" aria-pressed="true"><span class="swatch"></span>${esc(name || "runner")}</button>`);
   box.innerHTML = `<h3>Events</h3>${phasesOf(cell)}<div id="swim"></div>
+<p class="soft key">◆ control ● trace <small>●</small> log</p>
 <div class="evtools" role="group" aria-label="Which events">${lanes.join("")}<button type="button" data-only="control" aria-pressed="false">Control only</button><span class="soft">${current.rows.length === current.total ? `${current.total} events` : `${current.rows.length} of ${current.total} events; the others are in events.jsonl`}</span></div>
 <div id="rows"></div>`;
   drawSwim(cell);
@@ -417,7 +421,7 @@ function phasesOf(cell) {
   const all = spans.reduce((sum, [, n]) => sum + n, 0);
   if (!all) return "";
   const text = spans.map(([name, n]) => `${name} ${seconds(n)}`).join(", ");
-  return `<p class="hush">Stages: ${esc(text)}</p><div class="phases" aria-hidden="true" title="${esc(text)}">${spans.map(([name, n]) => `<span style="flex:${n / all} 1 0">${esc(name)} ${seconds(n)}</span>`).join("")}</div>`;
+  return `<div class="phases" aria-hidden="true">${spans.map(([name, n]) => `<span style="flex:${n / all} 1 0">${esc(name)} ${seconds(n)}</span>`).join("")}</div><p class="soft key" data-stages>Stages: ${esc(text)}</p>`;
 }
 
 const isControl = (ty) => CONTROL.has(ty) || ty.startsWith("runner.");
