@@ -109,6 +109,14 @@ class Site(Protocol):
         """Copy what roles left in /logs to the cell's folder; return what is known of them."""
         ...
 
+    def leave(self) -> str:
+        """Let the roles that live stay as they are, heard no more; return the stack that they are, which is still held.
+
+        Raises:
+            HarnessError: they cannot stay.
+        """
+        ...
+
     def remove(self) -> tuple[str, ...]:
         """Remove all that was made, also when ``create`` failed; return what could not be, in words."""
         ...

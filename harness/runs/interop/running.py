@@ -29,6 +29,7 @@ from harness.runs.interop.division import divided
 from harness.runs.interop.dumping import write_dumps
 from harness.runs.interop.earlier import MATRIX, find_run, held, name_latest
 from harness.runs.interop.history import Shelf
+from harness.runs.interop.keeping import Keeping, open_shell, refuse_unknown_role, standing
 from harness.runs.interop.locking import held_to_lock
 from harness.runs.interop.making import Made, make
 from harness.runs.interop.merging import merge, write_merged
@@ -74,6 +75,8 @@ class Wanted:
         resume: the run that goes on, "" for a new one.
         since: the run of which is taken over what did not change, "" for none.
         all_against_all: whether every implementation is a worker and a driver that can be, whatever the matrix says.
+        keep: whether the one cell that is run stays as it is when its verdict is known, until ``down``.
+        shell: the role of it in which a shell is opened then, "" for none.
     """
 
     cells: tuple[str, ...] = ()
@@ -82,6 +85,13 @@ class Wanted:
     resume: str = ""
     since: str = ""
     all_against_all: bool = False
+    keep: bool = False
+    shell: str = ""
+
+    @property
+    def stands(self) -> bool:
+        """Whether the one cell is left standing, at least for a while."""
+        return self.keep or bool(self.shell)
 
 
 def declared(choice: Choice, say: Callable[[str], None]) -> Declared:
@@ -150,7 +160,11 @@ def _chosen(cells: tuple[Cell, ...], wanted: tuple[str, ...]) -> tuple[Cell, ...
 
 
 def run_matrix(
-    choice: Choice, wanted: Wanted, say: Callable[[str], None], tell: Callable[[Standing], None]
+    choice: Choice,
+    wanted: Wanted,
+    say: Callable[[str], None],
+    tell: Callable[[Standing], None],
+    show: Callable[[Report, Path], None],
 ) -> tuple[Report, Path]:
     """Run a matrix, or what is left of it; return its report and the run's folder.
 
@@ -159,10 +173,11 @@ def run_matrix(
         wanted: which cells.
         say: takes lines for the user.
         tell: told how far all has come.
+        show: told what came out, before all is given back: a cell may be left standing then.
 
     Raises:
         ConfigError: something written is wrong; nothing was created.
-        BrokenStack: there was no environment for it, or the disk is full.
+        BrokenStack: there was no environment for it, the disk is full, or there can be no shell.
         LeftoverError: all cells were run, and something of ours could not be removed.
         Interrupted: by a signal; ``--resume`` goes on.
     """
@@ -170,7 +185,10 @@ def run_matrix(
     if wanted.all_against_all:
         of = replace(of, matrix=replace(of.matrix, workers=(), drivers=()))
     refuse_without_engine(of.matrix, choice)
-    planned(of, choice, Made({}), wanted)  # what is wrong with it is told before anything is made
+    dry = planned(of, choice, Made({}), wanted)  # what is wrong with it is told before anything is made
+    if wanted.shell:
+        refuse_unknown_role(next(case for case in of.cases if case.name == dry.here[0].test), wanted.shell)
+    keeping = Keeping() if wanted.stands else None
     run = Run(choice, say)
     logs = choice.settings.logs
     before, earlier = (find_run(logs, name, of.matrix.name) if name else None for name in (wanted.resume, wanted.since))
@@ -192,14 +210,31 @@ def run_matrix(
         begun = _resumed(before, now, say) if before else _begin(folder, now, of, earlier, say)
         try:
             add_guard(environment.check)  # until the run is closed
-            report = _run_cells(of, begun, made, folder, environment, sites, tell, began)
+            report = _run_cells(of, begun, made, folder, environment, sites, tell, began, keeping)
         except BaseException:
             say(f"run {folder.name} goes on with: {_command(choice, wanted, folder)}")
             raise
         finally:
             begun.journal.close()
         environment.report.note("exit_code", report.exit_code)
+        show(report, folder)
+        if keeping:
+            _leave_standing(keeping, wanted, environment, say)
     return report, folder
+
+
+def _leave_standing(keeping: Keeping, wanted: Wanted, environment: Environment, say: Callable[[str], None]) -> None:
+    """Keep the cell that stands, or have it stand while a shell is open. Raises HarnessError."""
+    if not keeping.stack:
+        say(f"nothing of cell {wanted.cells[0]} stands")
+        return
+    if wanted.keep:
+        environment.keep(environment.settings.ttl, [keeping.stack])
+    stands = standing(environment, wanted.cells[0], keeping.stack)
+    for line in stands.lines(is_kept=wanted.keep):
+        say(line)
+    if wanted.shell:
+        open_shell(environment, stands, wanted.shell, say)
 
 
 def _command(choice: Choice, wanted: Wanted, folder: Path) -> str:
@@ -236,6 +271,7 @@ def _run_cells(  # noqa: PLR0913, PLR0917 - the stages before it
     sites: Sites,
     tell: Callable[[Standing], None],
     began: float,
+    keeping: Keeping | None,
 ) -> Report:
     stop = threading.Event()
     cases = {case.name: case for case in of.cases}
@@ -252,7 +288,10 @@ def _run_cells(  # noqa: PLR0913, PLR0917 - the stages before it
         if problem := made.problem_of(cell, case):
             return Result(cell.id, cell.digest, problem, (problem,), began=time.time())
         parts = parts_of(of.matrix, case, cell, made.images)
-        result = run_cell(cell, case, parts, sites, place, probe=probes, stop=stop, attempt=attempt)
+        if keeping:
+            keeping.drop()
+        keep = keeping.take if keeping else None
+        result = run_cell(cell, case, parts, sites, place, probe=probes, stop=stop, attempt=attempt, keep=keep)
         if result is None or environment.is_lost:
             return None  # with its keeper, or its engine: that says nothing of the cell, which is run again
         if not result.folder:

@@ -101,6 +101,10 @@ class SmallSite:
         self._does("collect")
         return Collected(cpu=0.25)
 
+    def leave(self) -> str:
+        self._does("leave")
+        return self.cell
+
     def remove(self) -> tuple[str, ...]:
         for process in self._processes.values():
             process.kill()
