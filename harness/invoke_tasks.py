@@ -849,7 +849,7 @@ def interop_plan(  # noqa: PLR0913 - its flags
         print(plan.cost() if cost else plan)
 
 
-@_task(
+@_task(  # noqa: S604 - a flag of that name
     "cell",
     cell="the id of a cell; may be repeated (default: all)",
     shard="i/n: run this part of them",
@@ -857,6 +857,8 @@ def interop_plan(  # noqa: PLR0913 - its flags
     resume="a run that was interrupted, or latest: go on with it",
     since="a run, or latest: take over what did not change since and was as expected",
     locked="refuse what differs from interop.lock, before anything is made",
+    keep="leave the one cell that is run as it is when its verdict is known; `down` removes it",
+    shell="a role of the one cell: open a shell in it when the verdict is known",
     q="quiet: one line, at the end",
     **_JSON,
 )
@@ -869,6 +871,8 @@ def interop_run(  # noqa: PLR0913 - its flags
     resume: str = "",
     since: str = "",
     locked: bool = False,
+    keep: bool = False,
+    shell: str = "",
     q: bool = False,
     json: bool = False,
 ) -> None:
@@ -877,7 +881,7 @@ def interop_run(  # noqa: PLR0913 - its flags
     Example: harness interop.run --engine embedded
     """
     settings = asked.settings(**_switch("locked", on=locked))
-    wanted = _cells(cell, shard, slots, resume=resume, since=since)
+    wanted = _cells(cell, shard, slots, resume=resume, since=since, keep=keep, shell=shell)
     code = verbs.interop.run(settings, wanted, _say, as_json=json, is_quiet=q)
     if code:
         raise Exit(code=code)
@@ -986,13 +990,21 @@ def interop_merge(asked: _Asked, *, part: Sequence[str] | None = None, into: str
         raise Exit(code=code)
 
 
-def _cells(
-    cells: Sequence[str] | None, shard: str, slots: str, *, resume: str = "", since: str = ""
+def _cells(  # noqa: PLR0913 - flags
+    cells: Sequence[str] | None,
+    shard: str,
+    slots: str,
+    *,
+    resume: str = "",
+    since: str = "",
+    keep: bool = False,
+    shell: str = "",
 ) -> verbs.interop.Wanted:
     _needs_values("--cell", cells or ())
     if slots and not slots.isdecimal():
         raise ConfigError(f"--slots {slots!r} is no whole number from 1 on")
-    return verbs.interop.wanted(cells or (), shard, int(slots) if slots else None, resume, since)
+    number = int(slots) if slots else None
+    return verbs.interop.wanted(cells or (), shard, number, resume, since, keep=keep, shell=shell)
 
 
 interop = Collection()

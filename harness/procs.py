@@ -460,6 +460,52 @@ def describe_exit(code: int | None) -> str:
         return f"signal {-code}"
 
 
+def run_interactive(argv: Sequence[str], *, cwd: str | Path | None = None, env: Mapping[str, str] | None = None) -> int:
+    """Run ``argv``, such as a shell, on this terminal, which is its own until it ends; return its exit code.
+
+    Other than ``run_attached`` it is in this session, so that it may have jobs. INT and QUIT are its own; for TERM and
+    HUP that come to this process it is asked to end (HUP), and they then do here what they would have done.
+
+    Raises:
+        OSError: ``argv[0]`` cannot be executed.
+    """
+    terminal, came = 0, list[int]()
+    handled = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP)
+    process: subprocess.Popen[bytes] | None = None
+
+    def handle(number: int, _: object = None) -> None:  # not SIG_IGN, which the child would inherit
+        if number in (signal.SIGTERM, signal.SIGHUP):
+            came.append(number)
+            if process:
+                process.send_signal(signal.SIGHUP)
+                process.send_signal(signal.SIGCONT)
+
+    before = {number: signal.signal(number, handle) for number in handled}
+    try:
+        process = subprocess.Popen(list(argv), cwd=cwd, env=env)
+        if came:
+            process.send_signal(signal.SIGHUP)
+        code = process.wait()
+    finally:
+        _take_terminal_back(terminal)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        signal.raise_signal(came[0])
+    return 128 - code if code < 0 else code
+
+
+def _take_terminal_back(terminal: int) -> None:
+    """Be in the terminal's foreground again: a shell that was killed has not given it back."""
+    with contextlib.suppress(OSError):
+        if os.tcgetpgrp(terminal) != os.getpgrp():
+            before = signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+            try:
+                os.tcsetpgrp(terminal, os.getpgrp())
+            finally:
+                signal.signal(signal.SIGTTOU, before)
+
+
 def run_attached(
     argv: Sequence[str],
     *,

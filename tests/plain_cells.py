@@ -19,6 +19,7 @@ from tempfile import mkdtemp
 from typing import IO, TYPE_CHECKING, Any
 
 from harness import procs
+from harness.errors import BrokenStack
 from harness.matrix.cells import Cell
 from harness.matrix.site import Collected, Heard, Part
 from harness.runs.interop.cell import Probes, parts_of, run_cell
@@ -72,6 +73,8 @@ def events_of(folder: Path) -> list[dict[str, Any]]:
 
 class PlainSites:
     """Makes places that are no more than processes with addresses of their own."""
+
+    clears_slowly = False
 
     @property
     def mounts(self) -> bool:
@@ -150,6 +153,9 @@ class PlainSite:
 
     def collect(self) -> Collected:
         return Collected()
+
+    def leave(self) -> str:
+        raise BrokenStack("nothing stays here")
 
     def remove(self) -> tuple[str, ...]:
         self.kill(self._running)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os.path
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -63,8 +64,8 @@ def matrix_file(name: str, origin: str, places: Places) -> Path:
 
 
 def file_in(folder: Path) -> Path | None:
-    """Return the file of a folder's matrix, None where it has none."""
-    return next((folder / name for name in FILES if (folder / name).is_file()), None)
+    """Return the file of a folder's matrix, None where it has none; reading it tells if it is no file at all."""
+    return next((folder / name for name in FILES if os.path.lexists(folder / name)), None)
 
 
 def _by_place(here: Path, root: Path) -> Path:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.engine.streams import DAEMON_GRACE, Ears
 from harness.errors import BrokenStack, HarnessError
-from harness.keeper.messages import Acquire, End, Release
+from harness.keeper.messages import Acquire, End, Release, Settled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterable
     from pathlib import Path
 
     from harness.engine.driver import Place
+    from harness.engine.known import Known
     from harness.keeper.messages import Event
     from harness.matrix.site import Heard
 
@@ -21,9 +22,9 @@ SHARED, LOGS = "/shared", "/logs"
 REMOVAL_BUDGET = 60.0
 
 
-def stack_of(cell: str, number: int) -> str:
-    """Return what the stack of a cell is called; ``number`` is of this use of it."""
-    return f"cell-{hashlib.sha256(f'{cell} {number}'.encode()).hexdigest()[:12]}"
+def stack_of(cell: str, number: int, run: str = "") -> str:
+    """Return what the stack of a cell is called; ``number`` is of this use of it in a run."""
+    return f"cell-{hashlib.sha256(f'{run} {cell} {number}'.encode()).hexdigest()[:12]}"
 
 
 class KeptSite:
@@ -57,6 +58,16 @@ class KeptSite:
         """End roles, and whatever they forked. Raises HarnessError."""
         self._place.link.ask(End(self._stack, list(roles), kill=True), timeout=REMOVAL_BUDGET)
 
+    def leave(self) -> str:
+        """Let the roles that live stay, for whoever holds the stack; return its name. Raises HarnessError."""
+        if not self._is_held:
+            raise BrokenStack(f"{self._stack} was not created, so nothing of it can stay")
+        self._settle()
+        self._place.divert(self._stack, _deaf)
+        if self._ears:
+            self._ears.close()
+        return self._stack
+
     def remove(self) -> tuple[str, ...]:
         """Remove all that was made; return what could not be, in words."""
         left: list[str] = []
@@ -70,6 +81,19 @@ class KeptSite:
         if self._ears:
             self._ears.close()
         return tuple(left)
+
+    def _settle(self) -> None:
+        """Have the keeper know what its services are, for later runs. Raises HarnessError."""
+        services = {known.service: known.as_dict() for known in self._known()}
+        self._place.link.ask(Settled(self._stack, {"services": services, **self._more()}))
+
+    def _known(self) -> Iterable[Known]:
+        """Return what is to be known of the roles."""
+        raise NotImplementedError
+
+    def _more(self) -> dict[str, Any]:
+        """Return what else is to be known of the cell."""
+        return {}
 
     def _listen(self) -> None:
         """Have a thread that hears the roles' streams."""
@@ -89,3 +113,7 @@ class KeptSite:
     def _told(self, event: Event | None) -> None:
         """Hear from the keeper that something has happened to a role, or that there is no keeper any more."""
         raise NotImplementedError
+
+
+def _deaf(_: Event | None) -> None:
+    """Hear nothing: what becomes of a role that was left is no event of its run."""

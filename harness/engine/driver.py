@@ -297,6 +297,14 @@ class Driver(Protocol):
         """Run a command in a service on this process's own streams; return its exit code. Raises as ``execute``."""
         ...
 
+    def shell(self, known: Known, environ: Mapping[str, str]) -> int:
+        """Open a shell in a service on this terminal, with ``environ`` beside its variables; return its exit code.
+
+        Raises:
+            HarnessError: there is none.
+        """
+        ...
+
     def copy_out(self, known: Known, path: str, to: Path, place: Place) -> None:
         """Copy a file or folder of a service to ``to``. Raises HarnessError when there is none."""
         ...

@@ -440,6 +440,13 @@ class StartRole(Request[None]):
     container: str
 
 
+class TakeStreams(Request[None]):
+    """Have what the processes of a stack write in their logs: whoever has heard their streams hears them no more."""
+
+    do = "take_streams"
+    stack: str
+
+
 class AskMounts(Request[dict[str, bool]]):
     """Ask whether a process may have ``mounts`` of its own here."""
 

@@ -7,7 +7,9 @@ has all that is in this one, and those paths (mount_namespaces(7), pivot_root(2)
 from __future__ import annotations
 
 import ctypes
+import json
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +21,18 @@ NEW_MOUNTS, NEW_USER = 0x00020000, 0x10000000  # unshare(2)
 BIND, RECURSIVE, UNBINDABLE, PRIVATE = 1 << 12, 1 << 14, 1 << 17, 1 << 18  # mount(2)
 DETACH = 2  # umount2(2)
 OLD = ".harness-old"
+
+_LAUNCH = """
+import json, os, sys
+sys.path.insert(0, sys.argv[1])
+from harness.keeper.mounts import enter
+try:
+    enter(json.loads(sys.argv[2]), sys.argv[3])
+    os.execvp(sys.argv[4], sys.argv[4:])
+except OSError as error:
+    print("%s cannot be run: %s" % (sys.argv[4], error), file=sys.stderr)
+    sys.exit(127)
+"""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -53,6 +67,12 @@ def enter(binds: Mapping[str, str], cwd: str) -> None:
     else:
         _take_another_root(next(iter(binds.values())), binds)
     os.chdir(cwd)
+
+
+def launcher(binds: Mapping[str, str], cwd: str) -> tuple[str, ...]:
+    """Return what makes a command see these folders as ``enter`` does, put before it."""
+    place = str(Path(__file__).parents[2])
+    return (sys.executable, "-I", "-c", _LAUNCH, place, json.dumps(dict(binds)), cwd)
 
 
 def _bind(root: str, binds: Mapping[str, str]) -> None:

@@ -16,6 +16,7 @@ from harness import clock, procs
 from harness.keeper import held, mounts
 from harness.keeper.logs import wait_for
 from harness.keeper.own_log import say
+from harness.keeper.pipes import Pipes
 from harness.keeper.services import Service
 from harness.ownership.identity import RUN_COOKIE, SERVICE_COOKIE
 
@@ -56,6 +57,7 @@ class ServiceProcess(Service):
         self.held = False
         self.gone = asyncio.Event()
         self._stdin = -1
+        self._pipes: Pipes | None = None
 
     @property
     def running(self) -> bool:
@@ -117,6 +119,19 @@ class ServiceProcess(Service):
             opened.callback(os.close, end)
             os.set_blocking(end, True)
         return ends[0], ends[1], ends[2]
+
+    def take_streams(self, log: str) -> None:
+        """Have what it writes from now on in a log, instead of where somebody else heard it. Raises OSError."""
+        if self.running and self.spec.get("streams") and self._pipes is None:
+            Path(log).parent.mkdir(parents=True, exist_ok=True)
+            self._pipes = Pipes(self.spec["streams"], log)
+            self.log = log
+
+    def close_streams(self) -> None:
+        """It was removed: nobody writes to its streams any more."""
+        if self._pipes:
+            self._pipes.close()
+            self._pipes = None
 
     def _close_stdin_on_error(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind:
@@ -235,6 +250,7 @@ class Processes:
     def forget(self, services: Collection[ServiceProcess]) -> None:
         """Know no more of services that were removed."""
         for service in services:
+            service.close_streams()
             del self.services[service.id]
 
     async def end_commands(self, stack: str) -> bool:

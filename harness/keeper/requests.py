@@ -192,6 +192,7 @@ class ServiceRequests:
             messages.LogsSince: self._logs_since,
             messages.Act: self._act,
             messages.End: self._end,
+            messages.TakeStreams: self._take_streams,
             messages.AskMounts: self._mounts,
             messages.CreateCell: self._create_cell,
             messages.StartRole: self._start_role,
@@ -228,6 +229,10 @@ class ServiceRequests:
             await self._processes.stop(dict.fromkeys(processes, 0.0))
         else:
             self._processes.terminate(processes)
+
+    async def _take_streams(self, _: Connection, request: messages.TakeStreams) -> None:
+        for process in self._processes.of_stack(request.stack):
+            process.take_streams(self._logs.path_of(request.stack, process.name))
 
     async def _mounts(self, _: Connection, __: messages.AskMounts) -> dict[str, bool]:
         work = self._keeper.folder / removal.WORK

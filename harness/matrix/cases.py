@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.errors import ConfigError
+from harness.errors import ConfigError, nearest
 from harness.matrix.durations import NEEDED, parse_go_duration
 from harness.matrix.resources import Resources
-from harness.matrix.tables import Table, shown, text_of
+from harness.matrix.tables import Table, shown, text_of, twice
 
 __all__ = ["DEFAULT_TIMEOUT", "DRIVER", "WORKER", "Case", "Resources", "Role", "doubles", "read_case"]
 
@@ -87,6 +87,7 @@ _ROLE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?")  # it is a
 _PARAM = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _VALUE = re.compile(r"[A-Za-z0-9_.+:-]+")
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\]")
+_OBJECT = '; a JSON object was needed, such as {"timeout": "20s"}'
 _MANY = 100  # combinations of parameters of one test
 
 
@@ -136,17 +137,19 @@ def _split(where: str, text: str, problems: list[str]) -> tuple[Mapping[str, Any
     start = fence.end() if fence else start
     begin = len(text) - len(text[start:].lstrip())
     if begin >= len(text):
-        problems.append(f"{where}: has no header; a JSON object was needed, such as {{}}")
+        problems.append(f"{where}: has no header{_OBJECT}")
         return {}, ""
+    again: list[str] = []
     try:
-        header, end = json.JSONDecoder().raw_decode(text, begin)
+        header, end = json.JSONDecoder(object_pairs_hook=twice(again)).raw_decode(text, begin)
     except json.JSONDecodeError as error:
         line = text[begin:].partition("\n")[0].strip()
-        problems.append(f"{where}:{error.lineno}: header is no JSON: {error.msg} (it begins {shown(line)})")
+        problems.append(f"{where}:{error.lineno}: header is no JSON: {error.msg} (it begins {shown(line)}){_OBJECT}")
         return {}, ""
     except (ValueError, RecursionError) as error:
         problems.append(f"{where}: header is no JSON: {str(error) or type(error).__name__}")
         return {}, ""
+    problems += [f"{where}: header has {name!r} twice, it was needed once" for name in again]
     rest = text[end:].strip()
     if fence:
         mark = fence[0][:3]
@@ -163,7 +166,7 @@ class _Header(Table):
     def case(self, name: str, description: str, digest: str) -> Case:
         """Return the test."""
         unknown = [key for key in self.data if key not in _KEYS]
-        notes = [f"{self.where}: key {key!r} means nothing here" for key in unknown]
+        notes = [f"{self.where}: key {key!r} means nothing here{nearest(key, _KEYS)}" for key in unknown]
         return Case(
             name=name,
             timeout=self._timeout(),
@@ -202,7 +205,11 @@ class _Header(Table):
                 self.wrong(f"containers: role {name!r} is no host's name; letters, digits, _ and - were needed")
                 continue
             table = Table(f"{self.where}: containers.{name}", data or {}, self.problems)
-            notes += [f"{table.where}: key {key!r} means nothing here" for key in table.data if key not in _ROLE_KEYS]
+            notes += [
+                f"{table.where}: key {key!r} means nothing here{nearest(key, _ROLE_KEYS)}"
+                for key in table.data
+                if key not in _ROLE_KEYS
+            ]
             before = len(self.problems)
             role = Role(name, table.words("command"), table.text("image"))
             if name not in (WORKER, DRIVER) and not table.has("command"):

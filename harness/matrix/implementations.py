@@ -172,7 +172,7 @@ def read_matrix(file: Path, data: Mapping[str, Any]) -> Matrix:
         several = _Reader(where, value, problems, file.parent).read(key)
         implementations += several
         versions[key] = tuple(each.name for each in several)
-    if not table.table("implementations"):
+    if data.get("implementations") in (None, {}):
         table.wrong("implementations is empty; at least one table [implementations.NAME] was needed")
     problems += _alike([each.name for each in implementations], str(file))
     tests = [_within(file.parent, folder) for folder in table.texts("tests", ("tests",))] or [file.parent]
@@ -217,7 +217,7 @@ def read_manifest(file: Path, data: Mapping[str, Any], tests: Path, local: Path 
             table.wrong("is no name; a letter or digit, then letters, digits and any of _.- were needed")
         elif local is not None and name.casefold() == LOCAL:
             table.wrong("is the name of the current folder's implementation; another name was needed")
-        if not isinstance(value, Mapping) or not table.text("repo"):
+        if not isinstance(value, Mapping) or not isinstance(table.data.get("repo"), str) or not table.text("repo"):
             table.wrong(f"is {shown(value)}, an object with the URL of its repository was needed: {{'repo': URL}}")
             continue
         url, commit = table.text("repo"), table.text("commit")
@@ -410,6 +410,9 @@ class _Reader(Table):
             inner: Table = self
             path = value
         else:
+            if not isinstance(value, Mapping):
+                self.unlike("build", "a folder, or a table {folder, target, args}")
+                return Source("build", self._folder)
             inner = Table(f"{self.where}.build", self.table("build"), self.problems, ("folder", "target", "args"))
             path = inner.text("folder", ".")
         folder = _within(self._folder, path)

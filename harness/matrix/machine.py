@@ -195,10 +195,12 @@ class Machine:
     Args:
         case: its test.
         cell: the cell.
+        keeps: whether roles that live when it is decided are left as they are; a run that is stopped ends them all the
+            same.
     """
 
-    def __init__(self, case: Case, cell: Cell) -> None:
-        self._cell = cell
+    def __init__(self, case: Case, cell: Cell, *, keeps: bool = False) -> None:
+        self._cell, self._keeps = cell, keeps
         self._order = [role.name for role in case.roles]
         self._judge = Judge(case, cell)
         self._started: list[str] = []
@@ -369,6 +371,10 @@ class Machine:
         """End the roles that live, once."""
         if self.stage not in ("creating", "starting", "running"):
             return
+        if self._keeps:
+            self._emit(ENDED, "", {"why": why, "kept": list(self._living())})
+            self._collect()
+            return
         self._emit(ENDED, "", {"why": why})
         self.stage = "ending"
         self._deadline = self._at + GRACE
@@ -410,9 +416,12 @@ class Machine:
             self._emit(BROKEN, "", {"whose": "engine", "why": f"{names} did not end within {KILL_LIMIT:g} s of KILL"})
             self._alive.clear()
         if self.stage in ("ending", "killing") and not self._alive:
-            self.stage = "collecting"
-            self._deadline = None
-            self._orders.append(Collect())
+            self._collect()
+
+    def _collect(self) -> None:
+        self.stage = "collecting"
+        self._deadline = None
+        self._orders.append(Collect())
 
     def _collected(self) -> None:
         if self.stage != "collecting":

@@ -109,6 +109,14 @@ class Site(Protocol):
         """Copy what roles left in /logs to the cell's folder; return what is known of them."""
         ...
 
+    def leave(self) -> str:
+        """Let the roles that live stay as they are, heard no more; return the stack that they are, which is still held.
+
+        Raises:
+            HarnessError: they cannot stay.
+        """
+        ...
+
     def remove(self) -> tuple[str, ...]:
         """Remove all that was made, also when ``create`` failed; return what could not be, in words."""
         ...
@@ -120,6 +128,11 @@ class Sites(Protocol):
     @property
     def mounts(self) -> bool:
         """Whether roles find /shared and /logs at these paths; where not, only INTEROP_SHARED and INTEROP_LOGS."""
+        ...
+
+    @property
+    def clears_slowly(self) -> bool:
+        """Whether a place takes so long to remove that it is better done while the next cell runs."""
         ...
 
     def site(self, cell: str, folder: Path, hear: Callable[[Heard], None]) -> Site:

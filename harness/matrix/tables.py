@@ -11,7 +11,7 @@ from harness.errors import nearest
 from harness.matrix.resources import Resources
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
 _T = TypeVar("_T")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kmgt]?)(?:i?b)?", re.ASCII | re.IGNORECASE)
@@ -37,6 +37,20 @@ def parse_size(value: object) -> int:
     if match is None:
         raise ValueError("a size such as 256MiB or 1g was needed")
     return int(float(match[1]) * 1024 ** _POWERS[match[2].lower()])
+
+
+def twice(again: list[str]) -> Callable[[list[tuple[str, Any]]], dict[str, Any]]:
+    """Return what makes objects of JSON (``object_pairs_hook``), and adds names that one of them has twice."""
+
+    def made(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, value in pairs:
+            if name in found:
+                again.append(name)
+            found[name] = value
+        return found
+
+    return made
 
 
 class Table:

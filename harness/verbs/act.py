@@ -74,6 +74,8 @@ def restart(settings: Settings, say: Callable[[str], None], service: str) -> flo
     """
     record, known = find_service(settings, service)
     stacks = services_of(record)["stacks"]
+    if "files" not in stacks[known.stack]["record"]:
+        raise ConfigError(f"{known.stack}/{known.service} is a role of a cell, which is run again by `interop.run`")
     tree = _tree(settings, stacks[known.stack]["record"])
     if tree.root.service(known.service) is None:
         raise ConfigError(f"Service {known.service!r} is no longer in {tree.root.files[0]}", hint="`up` starts anew")
@@ -123,7 +125,7 @@ def seed(settings: Settings, say: Callable[[str], None], *, fresh: bool = False,
         if stack and stack not in stacks:
             raise ConfigError(f"Stack {stack!r} is not up; there are: {', '.join(stacks)}")
         for name, facts in stacks.items():
-            if stack in ("", name):
+            if stack in ("", name) and "files" in facts["record"]:  # a cell of a matrix has none, and no seeds
                 planted += [f"{name}/{key}" for key in _plant(settings, say, kept, facts["record"], fresh=fresh)]
     return planted
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import os
 import shutil
@@ -50,11 +51,27 @@ __all__ = [
 REPORTS = Path("interop", "reports")  # where the older tool has them
 
 
-def wanted(cells: Sequence[str], shard: str, slots: int | None, resume: str, since: str) -> Wanted:
+def wanted(  # noqa: PLR0913 - what may be asked for
+    cells: Sequence[str], shard: str, slots: int | None, resume: str, since: str, *, keep: bool = False, shell: str = ""
+) -> Wanted:
     """Return what is to be run. Raises ConfigError: it cannot be."""
     if resume and since:
         raise ConfigError("--resume and --since exclude each other; give one of them")
-    return Wanted(tuple(cells), Shard.parse(shard), slots, resume, since)
+    asked = Wanted(tuple(cells), Shard.parse(shard), slots, resume, since, keep=keep, shell=shell)
+    if asked.stands:
+        _refuse_to_stand(asked)
+    return asked
+
+
+def _refuse_to_stand(asked: Wanted) -> None:
+    """Do nothing when one cell can be left standing. Raises ConfigError."""
+    flag = "--keep" if asked.keep else "--shell"
+    if (count := len(set(asked.cells))) != 1:
+        raise ConfigError(f"{flag} leaves one cell standing; {count} were given by --cell, 1 was needed")
+    if asked.resume or asked.since or asked.shard != Shard():
+        raise ConfigError(f"{flag} runs its cell anew; --resume, --since and --shard are for others")
+    if asked.shell and not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise ConfigError("--shell needs a terminal, and there is none", hint="--keep, then `harness exec`")
 
 
 def plan(settings: Settings, wanted: Wanted, say: Callable[[str], None]) -> Plan:
@@ -205,18 +222,23 @@ def _run(
     settings: Settings, wanted: Wanted, say: Callable[[str], None], *, as_json: bool = False, is_quiet: bool = False
 ) -> tuple[Report, Path]:
     is_plain = not sys.stderr.isatty() or bool(settings.environ.get("CI"))
-    with progress_on(sys.stderr, is_live=not is_plain, is_quiet=is_quiet) as progress:
-        report, folder = run_matrix(choose(settings), wanted, _nothing if is_quiet else say, progress)
-    page = os.path.relpath(folder / "index.html")
-    if as_json:
-        print(report.as_json())
-    elif is_quiet:
-        print(f"{sums(report)}; {page}")
-    else:
-        print(shown(report, _width(), folder=folder))
-    if not is_quiet:
-        say(f"report: {page}")
-    return report, folder
+    with contextlib.ExitStack() as showing:
+        progress = showing.enter_context(progress_on(sys.stderr, is_live=not is_plain, is_quiet=is_quiet))
+
+        def show(report: Report, folder: Path) -> None:
+            """Show what came out, where nothing shows any more how far it has come."""
+            showing.close()
+            page = os.path.relpath(folder / "index.html")
+            if as_json:
+                print(report.as_json(), flush=True)
+            elif is_quiet:
+                print(f"{sums(report)}; {page}", flush=True)
+            else:
+                print(shown(report, _width(), folder=folder), flush=True)
+            if not is_quiet:
+                say(f"report: {page}")
+
+        return run_matrix(choose(settings), wanted, _nothing if is_quiet else say, progress, show)
 
 
 def _nothing(_: str) -> None:

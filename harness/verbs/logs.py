@@ -103,7 +103,11 @@ def _chosen(lines: list[ServiceLine], service: str) -> list[ServiceLine]:
 
 def _tails(chosen: list[ServiceLine], service: str) -> dict[str, _Tail]:
     width = max((len(line.service) for line in chosen), default=0)
-    return {line.log: _Tail(Path(line.log), "" if service else f"{line.service:<{width}} | ", 0) for line in chosen}
+    return {
+        line.log: _Tail(Path(line.log), "" if service else f"{line.service:<{width}} | ", 0)
+        for line in chosen
+        if line.log
+    }
 
 
 def _sizes(settings: Settings, since: float) -> dict[str, int]:

@@ -276,4 +276,5 @@ def replace_changed(settings: Settings, say: Callable[[str], None]) -> None:
     run = Run(choice, say)
     with running(run):
         for facts in services_of(record)["stacks"].values():
-            run.bring(os.pathsep.join(facts["record"]["files"]))
+            if files := (facts["record"] or {}).get("files"):  # a cell of a matrix has none
+                run.bring(os.pathsep.join(files))

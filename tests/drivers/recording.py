@@ -104,6 +104,11 @@ class Recorder:
         self.note(f"execute here in {known.service}: {' '.join(argv)}")
         return len(argv)
 
+    def shell(self, known: Known, environ: Mapping[str, str]) -> int:
+        """Say how many variables there are."""
+        self.note(f"shell in {known.service}")
+        return len(environ)
+
     def copy_out(self, known: Known, path: str, to: Path, _: object) -> None:
         """Write the path into the copy."""
         self.note(f"copy {path} out of {known.service}")

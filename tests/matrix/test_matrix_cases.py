@@ -125,12 +125,17 @@ def test_unknown_keys_are_noted_and_no_mistake() -> None:
     )
 
 
+NEEDED = '; a JSON object was needed, such as {"timeout": "20s"}'
 WRONG = {
-    "no header": ("", "t.md: has no header; a JSON object was needed, such as {}"),
-    "words": ("# title\n{}", "t.md:1: header is no JSON: Expecting value (it begins '# title')"),
+    "no header": ("", f"t.md: has no header{NEEDED}"),
+    "words": ("# title\n{}", f"t.md:1: header is no JSON: Expecting value (it begins '# title'){NEEDED}"),
     "open": (
         '\n{"timeout": "3s"\n',
-        "t.md:3: header is no JSON: Expecting ',' delimiter (it begins '{\"timeout\": \"3s\"')",
+        "t.md:3: header is no JSON: Expecting ',' delimiter (it begins '{\"timeout\": \"3s\"')" + NEEDED,
+    ),
+    "a key twice": (
+        '{"containers": {"a": {"command": "x"}, "a": {"command": "y"}}}',
+        "t.md: header has 'a' twice, it was needed once",
     ),
     "a list": ("[1]", "t.md: header is [1], a JSON object was needed"),
     "timeout": ('{"timeout": "3x"}', "t.md: timeout is '3x', a duration such as 3ms, 1.5s or 1h30m was needed"),

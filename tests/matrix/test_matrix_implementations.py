@@ -162,7 +162,7 @@ WRONG = {
     "all": (
         'seed = -1\n[implementations.a]\nbuild = 3\nenv = {A = []}\nroles = "x y"\nresources = {cpu = "much"}',
         [
-            "[implementations.a]: build is 3, a table was needed",
+            "[implementations.a]: build is 3, a folder, or a table {folder, target, args} was needed",
             "[implementations.a]: env.A is [], a text was needed",
             "[implementations.a].resources: cpu is 'much', a number from 0 to 1024 was needed",
             "seed is -1, a whole number from 0 on was needed",

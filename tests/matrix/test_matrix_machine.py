@@ -23,9 +23,9 @@ ROLES = ("relay", "worker", "driver")
 class Lived:
     """A machine, what it has ordered, and what it has recorded."""
 
-    def __init__(self, case: Case = CASE, cell: Cell = CELL) -> None:
+    def __init__(self, case: Case = CASE, cell: Cell = CELL, *, keeps: bool = False) -> None:
         self.case, self.cell = case, cell
-        self.machine = Machine(case, cell)
+        self.machine = Machine(case, cell, keeps=keeps)
         self.orders: list[machine.Order] = []
         self.events: list[Event] = []
         self.at = 100.0
@@ -317,3 +317,31 @@ def test_an_event_numbers_what_the_runner_adds() -> None:
     own = [event for event in lived.events if event.ty != "ready"]
     assert [event.id for event in own] == list(range(len(own)))
     assert own[0].info == {"worker": "w", "driver": "d", "params": {"size": "3"}}
+
+
+# -- a cell that is left standing ------------------------------------------------------------------------------------
+
+
+def test_a_cell_that_is_kept_is_decided_and_no_role_of_it_ended() -> None:
+    """Roles that live must be neither asked to end nor killed, and the verdict be that of a cell that is not kept."""
+    lived = Lived(keeps=True).up()
+    lived.says("driver", "done")
+    assert lived(machine.Exited("driver", 0)) == [machine.Collect()]
+    assert lived(machine.Tick(), after=60.0) == []
+    assert lived(machine.Collected()) == [machine.Finish()]
+    assert lived.machine.verdict().status == "succeeded"
+    assert [event.info["kept"] for event in lived.events if "kept" in event.info] == [["relay", "worker"]]
+    assert judge(lived.case, lived.cell, lived.events) == lived.machine.verdict()
+
+
+def test_a_cell_that_is_kept_has_its_hanging_driver_too() -> None:
+    """What a time-out is about must be there for a look."""
+    lived = Lived(keeps=True).up()
+    assert lived(machine.Tick(), after=CELL.timeout + 1) == [machine.Collect()]
+    assert lived(machine.Collected()) == [machine.Finish()]
+    assert lived.machine.verdict().status == "timeout"
+
+
+def test_a_cell_that_is_kept_is_ended_all_the_same_when_its_run_is_stopped() -> None:
+    """Nobody looks at what Ctrl-C was meant for."""
+    assert Lived(keeps=True).up()(machine.Stopped()) == [machine.Kill(ROLES)]

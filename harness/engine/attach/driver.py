@@ -69,6 +69,10 @@ class Attach:
         """Raise Unsupported."""
         raise known.refusal("running a command in it")
 
+    def shell(self, known: Known, _: object) -> int:
+        """Raise Unsupported."""
+        raise known.refusal("a shell in it")
+
     def copy_out(self, known: Known, _: str, __: Path, ___: object) -> None:
         """Raise Unsupported."""
         raise known.refusal("copying out of it")

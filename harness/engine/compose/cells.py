@@ -19,6 +19,7 @@ from harness.clock import Deadline
 from harness.daemon import Api, hijack, query
 from harness.engine.cells import LOGS, SHARED, KeptSite, stack_of
 from harness.engine.compose.unpacking import Bounds, Chunks, unpack
+from harness.engine.known import Known
 from harness.engine.streams import Stream
 from harness.errors import BrokenStack, HarnessError
 from harness.keeper.messages import LOGS_UNTOUCHED, CreateCell, StartRole
@@ -48,12 +49,12 @@ class ContainerSites:
 
     def __init__(self, place: Place) -> None:
         self.place = place
-        self.mounts = True
+        self.mounts = self.clears_slowly = True
         self._numbers = itertools.count()
 
     def site(self, cell: str, folder: Path, hear: Callable[[Heard], None]) -> ContainerSite:
         """Return a place for a cell; nothing is made yet."""
-        return ContainerSite(self.place, stack_of(cell, next(self._numbers)), folder, hear)
+        return ContainerSite(self.place, stack_of(cell, next(self._numbers), self.place.report.path.name), folder, hear)
 
 
 class ContainerSite(KeptSite):
@@ -64,12 +65,14 @@ class ContainerSite(KeptSite):
         super().__init__(place, stack, folder, hear, STREAM_GRACE)
         self._daemon: Daemon = place.daemon
         self._containers: dict[str, str] = {}
+        self._parts: dict[str, Part] = {}
         self._started: set[str] = set()
 
     def create(self, parts: Collection[Part]) -> None:
         """Have all roles' containers created, with their network and /shared. Raises HarnessError."""
         if bare := [part.implementation for part in parts if not part.image]:
             raise BrokenStack(f"Implementation {bare[0]!r} has no image, which the compose engine needs")
+        self._parts = {part.role: part for part in parts}
         self._listen()
         self._acquire()
         roles = {part.role: config_of(part, [part.role for part in parts]) for part in parts}
@@ -103,6 +106,11 @@ class ContainerSite(KeptSite):
             return [f"/logs of {role}: {error}"]
 
     # -- details ------------------------------------------------------------------------------------------------
+
+    def _known(self) -> Iterator[Known]:
+        """Yield the roles; their containers go on without anybody who hears them, and their standard input stays."""
+        for role, container in self._containers.items():
+            yield Known(self._stack, role, (), dict(self._parts[role].env), "", {}, 0.0, container)
 
     def _copy(self, container: str, to: Path) -> list[str]:
         path = _archive_of(container)

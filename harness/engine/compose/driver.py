@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from harness import procs
 from harness.daemon import AUTO_BUDGET, ask, connect, rootless
 from harness.engine.compose import hands, log_drivers
 from harness.engine.compose.health import QUICK
@@ -140,6 +141,14 @@ class Compose:
         """Run it in its container, without standard input."""
         with closing(connect(self.daemon, timeout=None)) as client:
             return hands.attach(client, known.container, argv)
+
+    def shell(self, known: Known, _: object) -> int:
+        """Open ``sh`` in its container, which must run, by the Docker CLI."""
+        argv = ["docker", "exec", "-it", known.container, "sh"]
+        try:
+            return procs.run_interactive(argv, env={**os.environ, **self.daemon.environment()})
+        except OSError as error:
+            raise ConfigError(f"A shell in a container needs the Docker CLI: {error.strerror}") from error
 
     def copy_out(self, known: Known, path: str, to: Path, place: Place) -> None:
         """Copy out of its container."""

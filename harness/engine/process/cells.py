@@ -12,25 +12,27 @@ import shutil
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.engine.cells import LOGS, SHARED, KeptSite, stack_of
+from harness.engine.known import Known
 from harness.engine.local import inherited
 from harness.engine.streams import PipeEnd, Stream
 from harness.errors import BrokenStack
-from harness.keeper.messages import AskMounts, Lease, Start
+from harness.keeper import mounts as namespaces
+from harness.keeper.messages import AskMounts, Lease, Services, Start, TakeStreams
 from harness.matrix.site import Collected, Heard
 from harness.ownership.removal import WORK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
     from harness.engine.driver import Place
     from harness.keeper.messages import Event, Spec
     from harness.matrix.site import Part
 
-CELLS = "cells"
+CELLS, ADDRESSES = "cells", "addresses"
 MOST_ADDRESSES = 250  # of an environment's network
 
 
@@ -43,8 +45,11 @@ class ProcessSites:
         self._numbers = itertools.count()
         self._free: deque[str] = deque()
         self._made = 0
+        self._kept: frozenset[str] | None = None
         self._lock = threading.Lock()
         self._mounts: bool | None = None
+
+    clears_slowly = False
 
     @property
     def mounts(self) -> bool:
@@ -56,19 +61,28 @@ class ProcessSites:
 
     def site(self, cell: str, folder: Path, hear: Callable[[Heard], None]) -> ProcessSite:
         """Return a place for a cell; nothing is made yet."""
-        return ProcessSite(self, stack_of(cell, next(self._numbers)), folder, hear)
+        return ProcessSite(self, stack_of(cell, next(self._numbers), self.place.report.path.name), folder, hear)
 
     def take_addresses(self, count: int) -> list[str]:
         """Lease addresses, the ones that were given back the longest ago first. Raises BrokenStack."""
         with self._lock:
-            if missing := count - len(self._free):
-                names = [f"cells/{self._made + number}" for number in range(missing)] if missing > 0 else []
+            while (missing := count - len(self._free)) > 0:
+                names = [f"cells/{self._made + number}" for number in range(missing)]
                 if self._made + len(names) > MOST_ADDRESSES:
                     raise BrokenStack(f"All {MOST_ADDRESSES} addresses of this environment are in use by cells")
-                if names:
-                    self._free.extend(self.place.link.ask(Lease(names, []))["addresses"].values())
-                    self._made += len(names)
+                leased = self.place.link.ask(Lease(names, []))["addresses"].values()
+                self._free.extend(address for address in leased if address not in self._of_kept())
+                self._made += len(names)
             return [self._free.popleft() for _ in range(count)]
+
+    def _of_kept(self) -> frozenset[str]:
+        """Return the addresses of cells that earlier runs have left."""
+        if self._kept is None:
+            stacks = self.place.link.ask(Services())["stacks"].values()
+            self._kept = frozenset(
+                address for facts in stacks for address in (facts["record"] or {}).get(ADDRESSES, ())
+            )
+        return self._kept
 
     def give_back(self, addresses: Collection[str]) -> None:
         """Give addresses back."""
@@ -117,6 +131,12 @@ class ProcessSite(KeptSite):
         """Return what is known of the cell; what roles left in /logs is in its folder already."""
         return Collected(cpu=sum(self._cpu.values()))
 
+    def leave(self) -> str:
+        """Let the roles that live stay, with their addresses and folders; return the stack. Raises HarnessError."""
+        if self._is_held:
+            self._place.link.ask(TakeStreams(self._stack))
+        return super().leave()
+
     def remove(self) -> tuple[str, ...]:
         """Remove all that was made; return what could not be, in words."""
         left = super().remove()
@@ -128,6 +148,17 @@ class ProcessSite(KeptSite):
         return left
 
     # -- details ------------------------------------------------------------------------------------------------
+
+    def _known(self) -> Iterator[Known]:
+        """Yield the roles; a command in one sees the folders that it sees."""
+        for role in self._parts:
+            spec = self._spec(role)
+            folders = {SHARED: str(self._work / "shared"), LOGS: str(self._logs_of(role))}
+            launcher, paths = (namespaces.launcher(folders, spec["cwd"]), {}) if "mounts" in spec else ((), folders)
+            yield Known(self._stack, role, (), spec["env"], spec["cwd"], paths, 0.0, launcher=launcher)
+
+    def _more(self) -> dict[str, Any]:
+        return {ADDRESSES: list(self._addresses.values())}
 
     def _logs_of(self, role: str) -> Path:
         return self._folder / "logs" / role

@@ -78,6 +78,14 @@ class Embedded:
         except OSError as error:
             raise ConfigError(f"{argv[0]!r} cannot be run in service {known.service!r}: {error.strerror}") from error
 
+    def shell(self, known: Known, environ: Mapping[str, str]) -> int:
+        """Open the user's shell with the environment, folder and mounted folders of the process."""
+        shell = known.env.get("SHELL") or "/bin/sh"
+        try:
+            return procs.run_interactive([*known.launcher, shell], cwd=known.cwd, env={**known.env, **environ})
+        except OSError as error:
+            raise ConfigError(f"{shell!r} cannot be run in service {known.service!r}: {error.strerror}") from error
+
     def copy_out(self, known: Known, path: str, to: Path, _: object) -> None:
         """Copy what its mounts say."""
         source = known.map_path(path)

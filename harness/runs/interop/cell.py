@@ -46,6 +46,10 @@ _SPANS: Mapping[machine.Stage, str] = {
 }
 
 
+def _removed(site: Site) -> tuple[str, ...]:
+    return site.remove()
+
+
 def run_cell(  # noqa: PLR0913
     cell: Cell,
     case: Case,
@@ -56,6 +60,8 @@ def run_cell(  # noqa: PLR0913
     probe: Callable[[str, str], bool],
     stop: threading.Event,
     attempt: int = 1,
+    keep: Callable[[Site], None] | None = None,
+    remove: Callable[[Site], tuple[str, ...]] = _removed,
 ) -> Result | None:
     """Run a cell and return what became of it, or None when it was stopped before that was known.
 
@@ -71,6 +77,9 @@ def run_cell(  # noqa: PLR0913
             ``Probes``.
         stop: set when the run is to end; the cell then ends at once and is not judged.
         attempt: 2 and more for another attempt at the same cell.
+        keep: takes the cell's place as it is when its verdict is known, with all roles that live then, in place of its
+            removal; by default they are ended and it is removed. Raises HarnessError: then it is removed all the same.
+        remove: removes the cell's place, or sees to that, and returns what could not be.
 
     Raises:
         BrokenStack: the disk of the evidence is full.
@@ -79,7 +88,7 @@ def run_cell(  # noqa: PLR0913
         return Result(cell.id, cell.digest, Verdict("skipped", reason=cell.skipped), began=time.time())
     began = time.time()
     try:
-        live = _Live(cell, case, parts, folder, probe, stop)
+        live = _Live(cell, case, parts, folder, probe, stop, keep, remove)
     except OSError as error:
         refuse_full(folder, error)
         return Result(cell.id, cell.digest, Verdict("broken", "runner", reason=_unwritable(error)), began=began)
@@ -105,7 +114,7 @@ def refuse_full(folder: Path, error: BaseException | None) -> None:
 class _Live:
     """A cell while it runs: what is heard of its site in any thread is handled in one."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - as run_cell
         self,
         cell: Cell,
         case: Case,
@@ -113,11 +122,14 @@ class _Live:
         folder: Path,
         probe: Callable[[str, str], bool],
         stop: threading.Event,
+        keep: Callable[[Site], None] | None = None,
+        remove: Callable[[Site], tuple[str, ...]] = _removed,
     ) -> None:
         self._start = clock.now()
         self._cell, self._parts, self._probe, self._stop = cell, parts, probe, stop
+        self._keep, self._removed = keep, remove
         self._folder = folder
-        self._machine = machine.Machine(case, cell)
+        self._machine = machine.Machine(case, cell, keeps=bool(keep))
         self._evidence = Evidence(folder, [part.role for part in parts])
         self._ears = {part.role: CONTRACTS[part.contract].ears(part.role, part.ready) for part in parts}
         self._hearing = threading.Lock()
@@ -143,7 +155,9 @@ class _Live:
         except Exception as error:  # noqa: BLE001 - a fault of ours is a verdict, and the other cells go on
             fault = Verdict("broken", "runner", reason=f"{type(error).__name__}: {error}")
         finally:
-            self._remove(site)
+            if not self._has_left(site, fault):
+                self._remove(site)
+            self._close()
             self._end_span("remove")
         if self._machine.is_stopped:
             return None
@@ -295,12 +309,25 @@ class _Live:
             self._note(error)
             return machine.Probed(None, _sentence(error))
 
+    def _has_left(self, site: Site | None, fault: Verdict | None) -> bool:
+        """Have the cell's place taken as it is, if that is wanted and its verdict known; return whether it was."""
+        if not (site and self._keep) or fault or self._machine.is_stopped or self._machine.stage != "finished":
+            return False
+        try:
+            self._keep(site)
+        except (HarnessError, OSError) as error:
+            self._left.append(f"nothing of it stands: {_sentence(error)}")
+            return False
+        return True
+
     def _remove(self, site: Site | None) -> None:
         if site:
             try:
-                self._left += site.remove()
+                self._left += self._removed(site)
             except (HarnessError, OSError) as error:
                 self._left.append(_sentence(error))
+
+    def _close(self) -> None:
         with self._hearing:
             self._is_closed = True
             try:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os.path
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.artifacts import read_regular
 from harness.config.matrices import MANIFEST, TESTS, TOML, file_in
 from harness.errors import ConfigError, nearest
 from harness.matrix.cases import DRIVER, WORKER, doubles, read_case
 from harness.matrix.expectations import read_expectations
 from harness.matrix.implementations import read_manifest, read_matrix
+from harness.matrix.tables import twice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from harness.matrix.implementations import Matrix
 
 EXPECT = "expect.toml"
+LARGEST = 1 << 26  # bytes of a file
 
 
 def find(folder: Path) -> Path:
@@ -57,6 +61,24 @@ def read(path: Path) -> tuple[Matrix, tuple[Case, ...]]:
     return matrix, cases
 
 
+def read_all(path: Path) -> tuple[Matrix, tuple[Case, ...], tuple[Expectation, ...]]:
+    """Return what ``read`` does, and what is expected. Raises ConfigError with everything that is wrong in any file."""
+    file = find(path.absolute()) if path.is_dir() else path.absolute()
+    problems: list[str] = []
+    expected: tuple[Expectation, ...] = ()
+    try:
+        expected = _expected(file.parent)
+    except ConfigError as error:
+        problems += error.problems
+    try:
+        matrix, cases = read(path)
+    except ConfigError as error:
+        raise ConfigError.of([*error.problems, *problems]) from error
+    if problems:
+        raise ConfigError.of(problems)
+    return matrix, cases, expected
+
+
 def read_declared(path: Path) -> Matrix:
     """Return a matrix as its file says, whose tests need not be there. Raises ConfigError."""
     path = path.absolute()
@@ -70,8 +92,12 @@ def read_declared(path: Path) -> Matrix:
 
 def read_expected(matrix: Matrix) -> tuple[Expectation, ...]:
     """Return what ``expect.toml`` beside the matrix's file says, () without one. Raises ConfigError."""
-    file = matrix.folder / EXPECT
-    return read_expectations(file, _toml(file)) if file.exists() else ()
+    return _expected(matrix.folder)
+
+
+def _expected(folder: Path) -> tuple[Expectation, ...]:
+    file = folder / EXPECT
+    return read_expectations(file, _toml(file)) if os.path.lexists(file) else ()
 
 
 def _matrix(file: Path, here: Path, problems: list[str]) -> Matrix | None:
@@ -98,10 +124,13 @@ def _local(here: Path) -> Path | None:
 
 
 def _text(file: Path) -> str:
+    """Return a file's text: what a link leads to counts, and a pipe is not waited for. Raises ConfigError."""
     try:
-        return file.read_text(encoding="utf-8")
+        text = read_regular(Path(os.path.realpath(file)), LARGEST).decode("utf-8")
+        return text.replace("\r\n", "\n").replace("\r", "\n")
     except OSError as error:
-        raise ConfigError(f"{file}: cannot be read: {error.strerror or error}") from error
+        link = f" (it is a link to {file.readlink()})" if file.is_symlink() else ""
+        raise ConfigError(f"{file}: cannot be read: {error.strerror or error}{link}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{file}: is no UTF-8: byte {error.start} is {error.object[error.start]:#04x}") from error
 
@@ -114,10 +143,13 @@ def _toml(file: Path) -> dict[str, Any]:
 
 
 def _json(file: Path) -> dict[str, Any]:
+    again: list[str] = []
     try:
-        data = json.loads(_text(file))
+        data = json.loads(_text(file), object_pairs_hook=twice(again))
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{file}: is no JSON: {error}") from error
+    if again:
+        raise ConfigError.of([f"{file}: {name!r} is there twice, it was needed once" for name in again])
     if not isinstance(data, dict):
         raise ConfigError(f"{file}: is no JSON object; {{NAME: {{'repo': URL}}}} was needed")
     return data
@@ -133,7 +165,7 @@ def _cases(matrix: Matrix, problems: list[str]) -> tuple[Case, ...]:
             problems.append(f"{folder}: is no folder; tests (*.md) were needed there{fetch}")
             continue
         for file in sorted(folder.glob("*.md")):
-            if file.name.startswith(("_", ".")) or not file.is_file():
+            if file.name.startswith(("_", ".")) or file.is_dir():
                 continue
             files[str(file)] = file.stem
             try:

@@ -25,21 +25,23 @@ from harness.reporting.interop.excerpts import excerpt_of
 from harness.reporting.interop.files import EVENTS, write_report
 from harness.reporting.interop.report import read_report
 from harness.reporting.interop.repro import Again, write_repro
+from harness.runs.interop.behind import MOST, Behind
 from harness.runs.interop.cell import refuse_full, run_cell
 from harness.runs.interop.division import divided
 from harness.runs.interop.dumping import write_dumps
 from harness.runs.interop.earlier import MATRIX, find_run, held, name_latest
 from harness.runs.interop.history import Shelf
+from harness.runs.interop.keeping import Keeping, open_shell, refuse_unknown_role, standing
 from harness.runs.interop.locking import held_to_lock
 from harness.runs.interop.making import Made, make
 from harness.runs.interop.merging import merge, write_merged
 from harness.runs.interop.parts import parts_of, probing_part
 from harness.runs.interop.pressure import machine
 from harness.runs.interop.probes import Probes
-from harness.runs.interop.reading import read, read_expected
+from harness.runs.interop.reading import read_all
 from harness.runs.interop.results import Declared, Outcome, report_of
 from harness.runs.interop.resuming import CELLS, Begun, begin, resume, since
-from harness.runs.interop.scheduling import Scheduler, Ways
+from harness.runs.interop.scheduling import GRACE, Scheduler, Ways
 from harness.runs.run import Run, running
 
 if TYPE_CHECKING:
@@ -58,6 +60,8 @@ if TYPE_CHECKING:
     from harness.runs.interop.sources import Found
 
 PROBES = "probes"
+NOTES = 10
+"""What means nothing in headers of tests is told of so many keys."""
 UNREMARKABLE = ("succeeded", "unsupported", "skipped")
 """How cells end that nobody runs again, when that was expected."""
 
@@ -73,6 +77,8 @@ class Wanted:
         resume: the run that goes on, "" for a new one.
         since: the run of which is taken over what did not change, "" for none.
         all_against_all: whether every implementation is a worker and a driver that can be, whatever the matrix says.
+        keep: whether the one cell that is run stays as it is when its verdict is known, until ``down``.
+        shell: the role of it in which a shell is opened then, "" for none.
     """
 
     cells: tuple[str, ...] = ()
@@ -81,6 +87,13 @@ class Wanted:
     resume: str = ""
     since: str = ""
     all_against_all: bool = False
+    keep: bool = False
+    shell: str = ""
+
+    @property
+    def stands(self) -> bool:
+        """Whether the one cell is left standing, at least for a while."""
+        return self.keep or bool(self.shell)
 
 
 def declared(choice: Choice, say: Callable[[str], None]) -> Declared:
@@ -90,12 +103,17 @@ def declared(choice: Choice, say: Callable[[str], None]) -> Declared:
 
 def declared_on(engine: str, settings: Settings, say: Callable[[str], None]) -> Declared:
     """Read a matrix, with what is known of it on an engine, which need not be there. Raises ConfigError."""
-    matrix, cases = read(settings.matrix_file())
+    matrix, cases, expected = read_all(settings.matrix_file())
     shelf = Shelf(matrix.file, engine, settings.environ)
-    expected, today = read_expected(matrix), dt.datetime.now(dt.UTC).date()
-    for line in expired(expected, today):
+    today = dt.datetime.now(dt.UTC).date()
+    for line in (*_few([note for case in cases for note in case.notes]), *expired(expected, today)):
         say(line)
     return Declared(matrix, cases, in_force(expected, today), shelf.read(), shelf)
+
+
+def _few(notes: Sequence[str]) -> Sequence[str]:
+    more = len(notes) - NOTES
+    return notes if more <= 0 else [*notes[:NOTES], f"... and {more} more like this"]
 
 
 def refuse_without_engine(matrix: Matrix, choice: Choice) -> None:
@@ -144,7 +162,11 @@ def _chosen(cells: tuple[Cell, ...], wanted: tuple[str, ...]) -> tuple[Cell, ...
 
 
 def run_matrix(
-    choice: Choice, wanted: Wanted, say: Callable[[str], None], tell: Callable[[Standing], None]
+    choice: Choice,
+    wanted: Wanted,
+    say: Callable[[str], None],
+    tell: Callable[[Standing], None],
+    show: Callable[[Report, Path], None],
 ) -> tuple[Report, Path]:
     """Run a matrix, or what is left of it; return its report and the run's folder.
 
@@ -153,10 +175,11 @@ def run_matrix(
         wanted: which cells.
         say: takes lines for the user.
         tell: told how far all has come.
+        show: told what came out, before all is given back: a cell may be left standing then.
 
     Raises:
         ConfigError: something written is wrong; nothing was created.
-        BrokenStack: there was no environment for it, or the disk is full.
+        BrokenStack: there was no environment for it, the disk is full, or there can be no shell.
         LeftoverError: all cells were run, and something of ours could not be removed.
         Interrupted: by a signal; ``--resume`` goes on.
     """
@@ -164,7 +187,10 @@ def run_matrix(
     if wanted.all_against_all:
         of = replace(of, matrix=replace(of.matrix, workers=(), drivers=()))
     refuse_without_engine(of.matrix, choice)
-    planned(of, choice, Made({}), wanted)  # what is wrong with it is told before anything is made
+    dry = planned(of, choice, Made({}), wanted)  # what is wrong with it is told before anything is made
+    if wanted.shell:
+        refuse_unknown_role(next(case for case in of.cases if case.name == dry.here[0].test), wanted.shell)
+    keeping = Keeping() if wanted.stands else None
     run = Run(choice, say)
     logs = choice.settings.logs
     before, earlier = (find_run(logs, name, of.matrix.name) if name else None for name in (wanted.resume, wanted.since))
@@ -186,14 +212,31 @@ def run_matrix(
         begun = _resumed(before, now, say) if before else _begin(folder, now, of, earlier, say)
         try:
             add_guard(environment.check)  # until the run is closed
-            report = _run_cells(of, begun, made, folder, environment, sites, tell, began)
+            report = _run_cells(of, begun, made, folder, environment, sites, tell, began, keeping)
         except BaseException:
             say(f"run {folder.name} goes on with: {_command(choice, wanted, folder)}")
             raise
         finally:
             begun.journal.close()
         environment.report.note("exit_code", report.exit_code)
+        show(report, folder)
+        if keeping:
+            _leave_standing(keeping, wanted, environment, say)
     return report, folder
+
+
+def _leave_standing(keeping: Keeping, wanted: Wanted, environment: Environment, say: Callable[[str], None]) -> None:
+    """Keep the cell that stands, or have it stand while a shell is open. Raises HarnessError."""
+    if not keeping.stack:
+        say(f"nothing of cell {wanted.cells[0]} stands")
+        return
+    if wanted.keep:
+        environment.keep(environment.settings.ttl, [keeping.stack])
+    stands = standing(environment, wanted.cells[0], keeping.stack)
+    for line in stands.lines(is_kept=wanted.keep):
+        say(line)
+    if wanted.shell:
+        open_shell(environment, stands, wanted.shell, say)
 
 
 def _command(choice: Choice, wanted: Wanted, folder: Path) -> str:
@@ -230,6 +273,7 @@ def _run_cells(  # noqa: PLR0913, PLR0917 - the stages before it
     sites: Sites,
     tell: Callable[[Standing], None],
     began: float,
+    keeping: Keeping | None,
 ) -> Report:
     stop = threading.Event()
     full: list[BrokenStack] = []
@@ -240,6 +284,7 @@ def _run_cells(  # noqa: PLR0913, PLR0917 - the stages before it
     def part(implementation: str, role: str, test: str) -> Part:
         return probing_part(of.matrix.implementation(implementation), roles[role], test, made.images)
 
+    behind = Behind(MOST if sites.clears_slowly else 0)
     probes = Probes(sites, folder / PROBES, part, stop)
 
     def run_one(cell: Cell, attempt: int) -> Result | None:
@@ -247,27 +292,43 @@ def _run_cells(  # noqa: PLR0913, PLR0917 - the stages before it
         if problem := made.problem_of(cell, case):
             return Result(cell.id, cell.digest, problem, (problem,), began=time.time())
         parts = parts_of(of.matrix, case, cell, made.images)
+        if keeping:
+            keeping.drop()
+        if cell.measures:
+            behind.wait(GRACE)
+        keep = keeping.take if keeping else None
         try:
-            result = run_cell(cell, case, parts, sites, place, probe=probes, stop=stop, attempt=attempt)
+            result = run_cell(
+                cell,
+                case,
+                parts,
+                sites,
+                place,
+                probe=probes,
+                stop=stop,
+                attempt=attempt,
+                keep=keep,
+                remove=behind.remove,
+            )
             if result is None or environment.is_lost:
                 return None  # with its keeper, or its engine: that says nothing of the cell, which is run again
-            explain(cell, parts, result, place)
+            _explain(of, place, Again(of.matrix.name, folder.name, cell, parts, result, mounts=sites.mounts))
         except BrokenStack as error:  # nor does a disk that is full, where no other cell will do better
             full.append(error)
             stop.set()
             return None
         return replace(result, folder=f"{CELLS}/{cell.id}") if result.folder else result
 
-    def explain(cell: Cell, parts: Sequence[Part], result: Result, place: Path) -> None:
-        if not result.folder or (of.is_expected(cell, result.verdict) and result.verdict.status in UNREMARKABLE):
-            return
-        try:
-            again = Again(of.matrix.name, folder.name, cell, parts, result, mounts=sites.mounts)
-            write_repro(place, replace(again, deciding=excerpt_of(place / EVENTS, result.verdict.event).deciding))
-        except OSError as error:  # what came out counts, and is in the journal
-            refuse_full(place, error)
-
     scheduler = Scheduler(begun.plan, begun.journal, Ways(run_one, of.is_expected, tell), done=begun.done, stop=stop)
+
+    def run_all() -> None:
+        try:
+            scheduler.run()
+        finally:
+            behind.wait(GRACE)
+            fresh = [result for cell, result in scheduler.results.items() if cell not in begun.done]
+            of.shelf.add(fresh, folder.name)
+        _raise_first(full)
 
     def told() -> Report:
         outcome = Outcome(
@@ -281,16 +342,23 @@ def _run_cells(  # noqa: PLR0913, PLR0917 - the stages before it
         return _told(folder, of, begun.plan, outcome)
 
     try:
-        scheduler.run()
-        _raise_first(full)
+        run_all()
     except BaseException:
         with contextlib.suppress(HarnessError):  # what ended it counts, such as the disk that is full now, too
             told()
         raise
-    finally:
-        fresh = [result for cell, result in scheduler.results.items() if cell not in begun.done]
-        of.shelf.add(fresh, folder.name)
     return told()
+
+
+def _explain(of: Declared, place: Path, again: Again) -> None:
+    """Write what runs a cell again, where that was remarkable. Raises BrokenStack when the disk is full."""
+    cell, result = again.cell, again.result
+    if not result.folder or (of.is_expected(cell, result.verdict) and result.verdict.status in UNREMARKABLE):
+        return
+    try:
+        write_repro(place, replace(again, deciding=excerpt_of(place / EVENTS, result.verdict.event).deciding))
+    except OSError as error:  # what came out counts, and is in the journal
+        refuse_full(place, error)
 
 
 def _raise_first(errors: Sequence[HarnessError]) -> None:

@@ -101,6 +101,10 @@ class SmallSite:
         self._does("collect")
         return Collected(cpu=0.25)
 
+    def leave(self) -> str:
+        self._does("leave")
+        return self.cell
+
     def remove(self) -> tuple[str, ...]:
         for process in self._processes.values():
             process.kill()
@@ -115,7 +119,7 @@ class SmallSite:
 class SmallSites:
     """Gives small sites; what they are to refuse is said by a word such as ``create``."""
 
-    mounts = False
+    mounts = clears_slowly = False
 
     def __init__(self, **refusal: HarnessError) -> None:
         self._refusal = refusal

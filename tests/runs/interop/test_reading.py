@@ -69,7 +69,10 @@ def test_all_files_problems_are_told_together(tmp_path: Path) -> None:
         more__B_md="{}",
     )
     assert problems(folder) == [
-        "tests/a.md:1: header is no JSON: Expecting value (it begins 'words')",
+        (
+            "tests/a.md:1: header is no JSON: Expecting value (it begins 'words'); a JSON object was needed, such as "
+            '{"timeout": "20s"}'
+        ),
         "tests/b.md: timeout is 3, a duration such as 3ms, 1.5s or 1h30m was needed",
         "more/B.md: test 'B' is in tests/b.md too (case does not count); another name was needed",
     ]
