@@ -136,8 +136,8 @@ def _decisive(cell: Cell) -> list[Any]:
 # -- as a file -------------------------------------------------------------------------------------------------------
 
 
-def write_plan(planned: Plan) -> str:
-    """Return the text of ``plan.json``: a line for each cell."""
+def write_plan(planned: Plan, cost: Bounds | None = None) -> str:
+    """Return the text of ``plan.json``: a line for each cell; and for others than that file what it costs."""
     head = {
         "schema_version": SCHEMA,
         "matrix": planned.matrix,
@@ -147,7 +147,8 @@ def write_plan(planned: Plan) -> str:
         "budgets": vars(planned.budgets),
     }
     lines = [json.dumps(_cell_values(cell, planned)) for cell in planned.cells]
-    return f'{json.dumps(head)[:-1]}, "cells": [\n' + ",\n".join(lines) + "\n]}\n"
+    told = f', "cost": {json.dumps(cost.as_dict())}' if cost else ""
+    return f'{json.dumps(head)[:-1]}, "cells": [\n' + ",\n".join(lines) + f"\n]{told}}}\n"
 
 
 def read_plan(text: str, name: str) -> Plan:

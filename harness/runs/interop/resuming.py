@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from harness.artifacts import unwritable, write_atomically
 from harness.errors import ConfigError
 from harness.matrix.planning import differences, read_plan, write_plan
+from harness.matrix.shards import Shard
 from harness.matrix.verdicts import Result
 from harness.results.journal import NAME, Header, Journal, Journaled, read
 
@@ -104,6 +105,20 @@ def planned(folder: Path) -> Plan:
         why = getattr(error, "strerror", None) or error
         raise ConfigError(f"Run {folder} is none of a matrix: {path.name}: {why}") from error
     return read_plan(text, str(path))
+
+
+def refuse_other_shard(folder: Path, wanted: Shard) -> None:
+    """Do nothing when a run is of the shard that is asked for, or none is.
+
+    Raises:
+        ConfigError: it is of another one, or there is no such run.
+    """
+    was = planned(folder).shard
+    if wanted not in (Shard(), was):
+        raise ConfigError(
+            f"Run {folder.name} is of shard {was}, and --shard is {wanted}",
+            hint=f"without --shard it goes on; without --resume shard {wanted} is run anew",
+        )
 
 
 def refuse_other_plan(folder: Path, before: Plan, now: Plan) -> None:
