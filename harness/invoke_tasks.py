@@ -907,7 +907,7 @@ def interop_inspect(
 ) -> None:
     """Show what came out of a run of a matrix.
 
-    Example: harness interop.inspect --run latest
+    Example: harness interop.inspect latest
     """
     for line in verbs.interop_evidence.inspect(asked.settings(), run, against, cell, as_json=json):
         print(line)
@@ -917,7 +917,7 @@ def interop_inspect(
 def interop_judge(asked: _Asked, *, run: str = "latest", json: bool = False) -> None:
     """Judge stored evidence again, by the expect.toml of now; runs and writes nothing, ends with 1 as interop.run does.
 
-    Example: harness interop.judge --run latest
+    Example: harness interop.judge latest
     """
     code = verbs.interop_evidence.judge(asked.settings(), run, _say, as_json=json)
     if code:
@@ -1083,7 +1083,7 @@ class _Program(Program):  # type: ignore[misc] # it has no types
 def main() -> None:
     """Run a task from any folder: the console script ``harness``."""
     _open_streams()
-    if sys.argv[1:2] in (["interop"], ["interop.inspect"]):
+    if sys.argv[1:2] in (["interop"], ["interop.inspect"], ["interop.judge"]):
         sys.argv[1:] = verbs.interop_words.translated(sys.argv[1:])
     with _reader_may_leave(sys.stdout):
         _Program(name="harness", namespace=namespace).run()

@@ -74,6 +74,8 @@ def events_of(folder: Path) -> list[dict[str, Any]]:
 class PlainSites:
     """Makes places that are no more than processes with addresses of their own."""
 
+    clears_slowly = False
+
     @property
     def mounts(self) -> bool:
         return False

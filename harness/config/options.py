@@ -155,7 +155,7 @@ TAKERS = {
     **dict.fromkeys(("seed", "gc", "new", "load"), ("engine",)),
     **dict.fromkeys(("interop_lock", "interop_plan", "interop_run"), ("matrix", "engine")),
     **dict.fromkeys(("interop_test", "interop_tournament", "interop_tests_build"), ("matrix", "engine")),
-    **dict.fromkeys(("interop_judge", "interop_merge", "interop_tests_update"), ("matrix",)),
+    **dict.fromkeys(("interop_inspect", "interop_judge", "interop_merge", "interop_tests_update"), ("matrix",)),
 }
 """Task, or ``pytest`` -> the options that it takes, in the order of its help."""
 

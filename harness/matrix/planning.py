@@ -163,6 +163,8 @@ def read_plan(text: str, name: str) -> Plan:
     """
     try:
         values = json.loads(text)
+        if not isinstance(values, dict) or "schema_version" not in values:
+            raise ConfigError(f"Plan {name} cannot be read: it is none; an object of JSON with cells was needed")
         if values["schema_version"] != SCHEMA:
             raise ConfigError(f"Plan {name} has schema version {values['schema_version']}, {SCHEMA} was needed")
         rows = values["cells"]
@@ -177,7 +179,9 @@ def read_plan(text: str, name: str) -> Plan:
             Budgets(**values["budgets"]),
             Shard.parse(values["shard"]),
         )
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except KeyError as error:
+        raise ConfigError(f"Plan {name} cannot be read: {error} is missing") from error
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigError(f"Plan {name} cannot be read: {error}") from error
     if _hash(planned.matrix, planned.engine, cells) != planned.hash:
         raise ConfigError(f"Plan {name} is not what it was: its cells do not have its hash {planned.hash[:12]}")

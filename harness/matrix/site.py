@@ -130,6 +130,11 @@ class Sites(Protocol):
         """Whether roles find /shared and /logs at these paths; where not, only INTEROP_SHARED and INTEROP_LOGS."""
         ...
 
+    @property
+    def clears_slowly(self) -> bool:
+        """Whether a place takes so long to remove that it is better done while the next cell runs."""
+        ...
+
     def site(self, cell: str, folder: Path, hear: Callable[[Heard], None]) -> Site:
         """Return a place for a cell, whose evidence goes to ``folder``; nothing is made yet."""
         ...

@@ -114,7 +114,8 @@ def _looked(settings: Settings, name: str) -> _Looked:
     file = Path(name)
     if file.is_file():
         return _Looked(parse_report(_bytes(file), name), file.resolve().parent, {})
-    folder = find_run(settings.logs, name)
+    matrix = read_declared(settings.matrix_file()).name if name == LATEST and settings.matrix else ""
+    folder = find_run(settings.logs, name, matrix)
     return _Looked(read_report(folder), folder, {})
 
 

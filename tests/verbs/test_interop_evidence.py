@@ -131,6 +131,7 @@ def test_a_report_of_the_older_tool_is_judged(project: Project) -> None:
     echoes = Echoes(project)
     echoes.write("old.dump", json.dumps(OLD))
     judged = echoes("interop.judge", "--run", "old.dump", code=1)
+    assert echoes("interop", "judge", "old.dump", code=1).stdout == judged.stdout
     assert judged.stdout.startswith(
         "net-link/local/go: was \u2713 succeeded (as expected), is \u2717 failed (unexpected)"
     )
@@ -182,5 +183,7 @@ def test_a_run_of_another_matrix_is_refused(project: Project) -> None:
     (project.root / "logs/latest").symlink_to("20991231-000000-00000000")
     assert f"judged again: 4 cells of {first.name}, none changed" in echoes("interop.judge").stdout
     assert json.loads(echoes("interop.inspect", "--json").stdout)["matrix"] == "others"
+    mine = echoes("interop.inspect", "--json", "--matrix", "./interop.toml", "latest").stdout
+    assert json.loads(mine)["run"] == first.name
     shown = echoes("interop.inspect", "--run", f"logs/{first.name}", "--json").stdout
     assert json.loads(shown)["matrix"] == "echoes"

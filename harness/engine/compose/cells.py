@@ -49,7 +49,7 @@ class ContainerSites:
 
     def __init__(self, place: Place) -> None:
         self.place = place
-        self.mounts = True
+        self.mounts = self.clears_slowly = True
         self._numbers = itertools.count()
 
     def site(self, cell: str, folder: Path, hear: Callable[[Heard], None]) -> ContainerSite:

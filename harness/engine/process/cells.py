@@ -49,6 +49,8 @@ class ProcessSites:
         self._lock = threading.Lock()
         self._mounts: bool | None = None
 
+    clears_slowly = False
+
     @property
     def mounts(self) -> bool:
         """Whether this user may give each role mounts of its own."""

@@ -45,6 +45,10 @@ _SPANS: Mapping[machine.Stage, str] = {
 }
 
 
+def _removed(site: Site) -> tuple[str, ...]:
+    return site.remove()
+
+
 def run_cell(  # noqa: PLR0913
     cell: Cell,
     case: Case,
@@ -56,6 +60,7 @@ def run_cell(  # noqa: PLR0913
     stop: threading.Event,
     attempt: int = 1,
     keep: Callable[[Site], None] | None = None,
+    remove: Callable[[Site], tuple[str, ...]] = _removed,
 ) -> Result | None:
     """Run a cell and return what became of it, or None when it was stopped before that was known.
 
@@ -73,12 +78,13 @@ def run_cell(  # noqa: PLR0913
         attempt: 2 and more for another attempt at the same cell.
         keep: takes the cell's place as it is when its verdict is known, with all roles that live then, in place of its
             removal; by default they are ended and it is removed. Raises HarnessError: then it is removed all the same.
+        remove: removes the cell's place, or sees to that, and returns what could not be.
     """
     if cell.skipped:
         return Result(cell.id, cell.digest, Verdict("skipped", reason=cell.skipped), began=time.time())
     began = time.time()
     try:
-        live = _Live(cell, case, parts, folder, probe, stop, keep)
+        live = _Live(cell, case, parts, folder, probe, stop, keep, remove)
     except OSError as error:
         return Result(cell.id, cell.digest, Verdict("broken", "runner", reason=_unwritable(error)), began=began)
     result = live.run(sites, cell.id if attempt == 1 else f"{cell.id}#{attempt}", began)
@@ -100,10 +106,11 @@ class _Live:
         probe: Callable[[str, str], bool],
         stop: threading.Event,
         keep: Callable[[Site], None] | None = None,
+        remove: Callable[[Site], tuple[str, ...]] = _removed,
     ) -> None:
         self._start = clock.now()
         self._cell, self._parts, self._probe, self._stop = cell, parts, probe, stop
-        self._keep = keep
+        self._keep, self._removed = keep, remove
         self._folder = folder
         self._machine = machine.Machine(case, cell, keeps=bool(keep))
         self._evidence = Evidence(folder, [part.role for part in parts])
@@ -286,7 +293,7 @@ class _Live:
     def _remove(self, site: Site | None) -> None:
         if site:
             try:
-                self._left += site.remove()
+                self._left += self._removed(site)
             except (HarnessError, OSError) as error:
                 self._left.append(_sentence(error))
 

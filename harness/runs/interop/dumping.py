@@ -35,6 +35,7 @@ def write_dumps(
         BrokenStack: the disk is full.
     """
     ran = [cell for cell in cells if cell.id in results and results[cell.id].folder]
+    ran.sort(key=lambda cell: cell.id)  # the plan's order is another in each run, by what it knows of durations
     names = []
     for worker in dict.fromkeys(cell.worker for cell in ran):
         own = [cell for cell in ran if cell.worker == worker]

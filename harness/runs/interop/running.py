@@ -25,6 +25,7 @@ from harness.reporting.interop.excerpts import excerpt_of
 from harness.reporting.interop.files import EVENTS, write_report
 from harness.reporting.interop.report import read_report
 from harness.reporting.interop.repro import Again, write_repro
+from harness.runs.interop.behind import MOST, Behind
 from harness.runs.interop.cell import run_cell
 from harness.runs.interop.division import divided
 from harness.runs.interop.dumping import write_dumps
@@ -39,8 +40,8 @@ from harness.runs.interop.pressure import machine
 from harness.runs.interop.probes import Probes
 from harness.runs.interop.reading import read_all
 from harness.runs.interop.results import Declared, Outcome, report_of
-from harness.runs.interop.resuming import CELLS, Begun, begin, refuse_other_shard, resume, since
-from harness.runs.interop.scheduling import Scheduler, Ways
+from harness.runs.interop.resuming import CELLS, Begun, begin, refuse_damaged, refuse_other_shard, resume, since
+from harness.runs.interop.scheduling import GRACE, Scheduler, Ways
 from harness.runs.run import Run, running
 
 if TYPE_CHECKING:
@@ -198,8 +199,10 @@ def run_matrix(
     run = Run(choice, say)
     logs = choice.settings.logs
     before, earlier = (find_run(logs, name, of.matrix.name) if name else None for name in (wanted.resume, wanted.since))
+    if earlier:
+        refuse_damaged(earlier)
     if before:
-        refuse_other_shard(before, wanted.shard)
+        refuse_other_shard(before, refuse_damaged(before).shard, wanted.shard)
     found = held_to_lock(of.matrix, of.cases, choice, say)
     of = replace(of, matrix=found.matrix)
     with held(before) if before else contextlib.nullcontext(), running(run):
@@ -289,6 +292,7 @@ def _run_cells(  # noqa: PLR0913, PLR0917 - the stages before it
     def part(implementation: str, role: str, test: str) -> Part:
         return probing_part(of.matrix.implementation(implementation), roles[role], test, made.images)
 
+    behind = Behind(MOST if sites.clears_slowly else 0)
     probes = Probes(sites, folder / PROBES, part, stop)
 
     def run_one(cell: Cell, attempt: int) -> Result | None:
@@ -298,8 +302,21 @@ def _run_cells(  # noqa: PLR0913, PLR0917 - the stages before it
         parts = parts_of(of.matrix, case, cell, made.images)
         if keeping:
             keeping.drop()
+        if cell.measures:
+            behind.wait(GRACE)
         keep = keeping.take if keeping else None
-        result = run_cell(cell, case, parts, sites, place, probe=probes, stop=stop, attempt=attempt, keep=keep)
+        result = run_cell(
+            cell,
+            case,
+            parts,
+            sites,
+            place,
+            probe=probes,
+            stop=stop,
+            attempt=attempt,
+            keep=keep,
+            remove=behind.remove,
+        )
         if result is None or environment.is_lost:
             return None  # with its keeper, or its engine: that says nothing of the cell, which is run again
         if not result.folder:
@@ -314,6 +331,7 @@ def _run_cells(  # noqa: PLR0913, PLR0917 - the stages before it
     try:
         scheduler.run()
     finally:
+        behind.wait(GRACE)
         fresh = [result for cell, result in scheduler.results.items() if cell not in begun.done]
         of.shelf.add(fresh, folder.name)
         outcome = Outcome(

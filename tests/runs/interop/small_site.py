@@ -119,7 +119,7 @@ class SmallSite:
 class SmallSites:
     """Gives small sites; what they are to refuse is said by a word such as ``create``."""
 
-    mounts = False
+    mounts = clears_slowly = False
 
     def __init__(self, **refusal: HarnessError) -> None:
         self._refusal = refusal

@@ -33,7 +33,7 @@ def test_a_run_that_is_killed_again_and_again_finds_what_an_undisturbed_one_does
 
 
 def test_three_shards_one_of_them_interrupted_are_one_run(tmp_path: Path) -> None:
-    """Shards of real cells, merged, must be the run that was not divided, with the evidence of each cell."""
+    """Shards of real cells, merged, must be the run that was not divided, with evidence that is shown and judged."""
     place = MatrixField(tmp_path, "embedded")
     place.finish()
     whole = toy_matrix.essence(one) if (one := place.report()) else {}
@@ -52,14 +52,26 @@ def test_three_shards_one_of_them_interrupted_are_one_run(tmp_path: Path) -> Non
             place.resumes = False
         assert run.wait(BUDGET) in (0, 1), place.said()
         parts += ["--part", str(place.folder())]
-    argv = [str(Path(sys.executable).with_name("harness")), "interop.merge", *parts, "--into", "logs/merged"]
-    done = procs.run(argv, timeout=BUDGET, env=place.environ, cwd=place.root)
-    assert done.code == 1, done.stderr
+    assert (done := _harness(place, "merge", *parts, "--into", "logs/merged")).code == 1, done.stderr
     merged = place.root / "logs" / "merged"
+    report = json.loads((merged / "report.json").read_text())
     assert toy_matrix.differences(whole, toy_matrix.essence(merged / "report.json")) == []
-    for cell in toy_matrix.essence(merged / "report.json")["cells"].values():
+    for cell in report["cells"]:
         assert not cell["folder"] or (merged / cell["folder"] / "events.jsonl").is_file()
+    failed = next(cell for cell in report["cells"] if cell["verdict"]["status"] == "failed")
+    looked = json.loads(_harness(place, "inspect", str(merged), "--cell", failed["id"], "--json").stdout)
+    deciding = [event for event in looked["events"] if event["place"] == failed["verdict"]["event"]]
+    assert [event["ty"] for event in deciding] == ["assert-failed"]
+    assert (Path(looked["folder"]) / "driver.log").is_file()
+    judged = _harness(place, "judge", "--run", str(merged))
+    assert judged.code == 1
+    assert f"of {merged.name}, none changed" in judged.stdout, judged.stdout + judged.stderr
     assert not place.left()
+
+
+def _harness(place: MatrixField, task: str, *words: str) -> procs.Finished:
+    argv = [str(Path(sys.executable).with_name("harness")), f"interop.{task}", *words]
+    return procs.run(argv, timeout=BUDGET, env=place.environ, cwd=place.root)
 
 
 # -- which run goes on -----------------------------------------------------------------------------------------------
