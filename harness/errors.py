@@ -82,7 +82,9 @@ def _checkout() -> str:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return ``; did you mean 'x'?`` for the nearest of ``known``, or nothing."""
-    match = difflib.get_close_matches(word, list(known), n=1)
+    known = list(known)
+    same = [name for name in known if name.casefold() == word.casefold()]
+    match = same or difflib.get_close_matches(word, known, n=1)
     return f"; did you mean {match[0]!r}?" if match else ""
 
 

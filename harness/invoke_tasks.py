@@ -123,7 +123,7 @@ def _needs_values(flag: str, values: Sequence[str]) -> None:
     if not values:  # perhaps it was not given, or to another task of this command line
         words = sys.argv[: sys.argv.index("--")] if "--" in sys.argv else sys.argv
         after = [following for word, following in zip(words, [*words[1:], "--"], strict=True) if word == flag]
-        values = ["" if word.startswith("-") else word for word in after]
+        values = ["" if word.startswith("-") else word for word in after] + ["" for word in words if word == f"{flag}="]
     _needed(all(values), f"A value of {flag}")
 
 
@@ -844,7 +844,7 @@ def interop_plan(  # noqa: PLR0913 - its flags
     """
     plan = verbs.interop.plan(asked.settings(**_switch("locked", on=locked)), _cells(cell, shard, slots), _say)
     if json:
-        print(verbs.interop.as_json(plan), end="")
+        print(verbs.interop.as_json(plan, cost=cost), end="")
     else:
         print(plan.cost() if cost else plan)
 
@@ -1001,7 +1001,9 @@ def _cells(  # noqa: PLR0913 - flags
     shell: str = "",
 ) -> verbs.interop.Wanted:
     _needs_values("--cell", cells or ())
-    if slots and not slots.isdecimal():
+    for flag, value in (("--slots", slots), ("--resume", resume), ("--since", since)):
+        _needs_values(flag, (value,) if value else ())  # an empty one, as of a variable that is not set, is a mistake
+    if slots and not (slots.isdecimal() and int(slots)):
         raise ConfigError(f"--slots {slots!r} is no whole number from 1 on")
     number = int(slots) if slots else None
     return verbs.interop.wanted(cells or (), shard, number, resume, since, keep=keep, shell=shell)

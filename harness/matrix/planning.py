@@ -136,8 +136,8 @@ def _decisive(cell: Cell) -> list[Any]:
 # -- as a file -------------------------------------------------------------------------------------------------------
 
 
-def write_plan(planned: Plan) -> str:
-    """Return the text of ``plan.json``: a line for each cell."""
+def write_plan(planned: Plan, cost: Bounds | None = None) -> str:
+    """Return the text of ``plan.json``: a line for each cell; and for others than that file what it costs."""
     head = {
         "schema_version": SCHEMA,
         "matrix": planned.matrix,
@@ -147,7 +147,8 @@ def write_plan(planned: Plan) -> str:
         "budgets": vars(planned.budgets),
     }
     lines = [json.dumps(_cell_values(cell, planned)) for cell in planned.cells]
-    return f'{json.dumps(head)[:-1]}, "cells": [\n' + ",\n".join(lines) + "\n]}\n"
+    told = f', "cost": {json.dumps(cost.as_dict())}' if cost else ""
+    return f'{json.dumps(head)[:-1]}, "cells": [\n' + ",\n".join(lines) + f"\n]{told}}}\n"
 
 
 def read_plan(text: str, name: str) -> Plan:
@@ -162,6 +163,8 @@ def read_plan(text: str, name: str) -> Plan:
     """
     try:
         values = json.loads(text)
+        if not isinstance(values, dict) or "schema_version" not in values:
+            raise ConfigError(f"Plan {name} cannot be read: it is none; an object of JSON with cells was needed")
         if values["schema_version"] != SCHEMA:
             raise ConfigError(f"Plan {name} has schema version {values['schema_version']}, {SCHEMA} was needed")
         rows = values["cells"]
@@ -176,7 +179,9 @@ def read_plan(text: str, name: str) -> Plan:
             Budgets(**values["budgets"]),
             Shard.parse(values["shard"]),
         )
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except KeyError as error:
+        raise ConfigError(f"Plan {name} cannot be read: {error} is missing") from error
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigError(f"Plan {name} cannot be read: {error}") from error
     if _hash(planned.matrix, planned.engine, cells) != planned.hash:
         raise ConfigError(f"Plan {name} is not what it was: its cells do not have its hash {planned.hash[:12]}")

@@ -13,7 +13,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from harness.artifacts import FULL, NO_ROOM, open_regular, unwritable
+from harness.artifacts import FULL, NO_ROOM, open_regular, read_regular, unwritable
 from harness.errors import BrokenStack, ConfigError
 
 if TYPE_CHECKING:
@@ -57,6 +57,10 @@ class Journaled:
     torn: int = 0
 
 
+LARGEST = 1 << 30  # bytes of a journal
+ANEW = "run the matrix anew"
+
+
 def read(path: Path) -> Journaled:
     """Return what a journal has; a last line that is torn is left out and counted.
 
@@ -64,19 +68,21 @@ def read(path: Path) -> Journaled:
         ConfigError: it is not there, it is no journal, of another version, or it is damaged before its end.
     """
     try:
-        data = path.read_bytes()
+        data = read_regular(path, LARGEST)
     except OSError as error:
         raise ConfigError(f"Journal {path} cannot be read: {error.strerror or error}") from error
     whole, end, torn = data.rpartition(b"\n")
     lines = whole.split(b"\n") if end else []
     if not lines:
-        raise ConfigError(f"Journal {path} has no first line, so it tells nothing", hint="run the matrix anew")
+        raise ConfigError(f"Journal {path} has no first line, so it tells nothing", hint=ANEW)
     header = _header(path, lines[0])
     records: dict[str, Mapping[str, Any]] = {}
     for number, line in enumerate(lines[1:], 2):
         record = _record(path, number, line)
         if record[KEY] in records:
-            raise ConfigError(f"Journal {path}, line {number}: {record[KEY]} is there twice, once was needed")
+            raise ConfigError(
+                f"Journal {path}, line {number}: {record[KEY]} is there twice, once was needed", hint=ANEW
+            )
         records[record[KEY]] = record
     return Journaled(header, records, len(whole) + len(end), len(torn))
 
@@ -86,7 +92,7 @@ def _header(path: Path, line: bytes) -> Header:
     if "journal" not in values:
         raise ConfigError(f"Journal {path}, line 1: a header was needed, it is something else")
     if values["journal"] != SCHEMA:
-        raise ConfigError(f"Journal {path} has schema version {values['journal']!r}, {SCHEMA} was needed")
+        raise ConfigError(f"Journal {path} has schema version {values['journal']!r}, {SCHEMA} was needed", hint=ANEW)
     texts = [values.get(name) for name in ("plan", "run", "shard")]
     if not all(isinstance(text, str) for text in texts):
         raise ConfigError(f"Journal {path}, line 1: plan, run and shard were needed as texts")

@@ -112,9 +112,9 @@ def lock(settings: Settings, say: Callable[[str], None]) -> Path:
     return path
 
 
-def as_json(plan: Plan) -> str:
-    """Return a plan as plan.json has it."""
-    return write_plan(plan)
+def as_json(plan: Plan, *, cost: bool = False) -> str:
+    """Return a plan as plan.json has it; with ``cost``, with all bounds and which one binds."""
+    return write_plan(plan, plan.cost() if cost else None)
 
 
 def run(

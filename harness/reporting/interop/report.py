@@ -9,11 +9,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from harness.artifacts import read_regular
 from harness.errors import ConfigError
 from harness.matrix.verdicts import STATUSES, Verdict
 
 SCHEMA_VERSION = 1
 FILE = "report.json"
+LARGEST = 1 << 30  # bytes of a report
 _ENCODER = json.JSONEncoder(ensure_ascii=False)  # one for all cells: it takes longer to make than to use
 NOT_RUN = "not run"  # in counts and views, where there is no verdict
 
@@ -307,7 +309,7 @@ def read_report(folder: Path) -> Report:
     """Return the report in a run's folder. Raises ConfigError: there is none, or it is none that can be read."""
     path = folder / FILE
     try:
-        text = path.read_bytes()
+        text = read_regular(path, LARGEST)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}; a report of a matrix was needed") from error
     return parse_report(text, str(path))

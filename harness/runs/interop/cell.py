@@ -279,7 +279,8 @@ class _Live:
             site.start(role)
         except (HarnessError, OSError) as error:
             self._note(error)
-            self._own.append(machine.Refused(role, _sentence(error)))
+            of = self._cell.implementation_of(role)
+            self._own.append(machine.Refused(role, f"{role} ({of}) cannot be started: {_sentence(error)}"))
 
     def _try(self, act: Callable[[], object], then: machine.Happening | None, role: str) -> None:
         """Do something on the site; that it could not be done is something that happened, too."""

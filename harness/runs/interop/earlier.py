@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.artifacts import point_latest, read_regular
-from harness.errors import ConfigError
+from harness.errors import ConfigError, nearest
 from harness.runs.interop.resuming import PLAN, planned
 
 if TYPE_CHECKING:
@@ -41,8 +41,10 @@ def find_run(logs: Path, name: str, matrix: str = "") -> Path:
     for path in (logs / name, Path(name)):
         if path.is_dir():
             return path.resolve()
+    near = nearest(name, [folder.parent.name for folder in logs.glob(f"*/{PLAN}")])
     raise ConfigError(
-        f"Run {name!r} is not known: neither a folder nor in {logs}", hint="`harness report` names the last one"
+        f"Run {name!r} is not known: neither a folder nor in {logs}{near}",
+        hint="`latest` is the last one of this matrix; `harness interop.inspect --json` names it",
     )
 
 

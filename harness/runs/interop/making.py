@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import procs
-from harness.artifacts import write_atomically
+from harness.artifacts import last_lines, write_atomically
 from harness.engine.compose.launch import Launch
 from harness.engine.compose.plan import NAME as COMPOSE
 from harness.engine.identity import Identity
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 BUILDS = "matrix"
 """Name of the stack whose services are the images that are built for a matrix."""
 SETUP_BUDGET = 900.0
+LAST = 3  # lines of a setup that failed, in the verdict of each cell
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,9 @@ def _set_up(
     with suppress(OSError):
         log.write_text(f"{done.stdout}{done.stderr}", encoding="utf-8")
     if done.code != 0:
-        raise BrokenStack(f"its setup {' '.join(each.setup)!r}: {done.ending(SETUP_BUDGET)} ({log})")
+        said = " / ".join(line.strip() for line in last_lines(log, LAST))
+        ended = f"its setup {' '.join(each.setup)!r}: {done.ending(SETUP_BUDGET)}"
+        raise BrokenStack(f"{ended}{': ' if said else ''}{said} ({log})")
     write_atomically(stamp, wanted)
 
 

@@ -65,15 +65,18 @@ def merge(folders: Sequence[Path]) -> Merged:
     results: dict[str, Result] = {}
     owners: dict[str, list[Path]] = defaultdict(list)
     problems = _shard_problems(parts)
+    foreign: list[str] = []
     for part in parts:
         try:
             found = results_of(part.folder, part.plan, part.journaled)
         except ConfigError as error:
-            problems += error.problems
+            foreign += error.problems
             continue
         for cell, result in found.items():
             owners[cell].append(part.folder)
             results[cell] = result
+    if foreign:  # what cells they have is not known
+        raise ConfigError.of([*foreign, *problems], hint=_MISSING)
     twice = [f"cell {cell} is in {_names(runs)}, it was needed once" for cell, runs in owners.items() if len(runs) > 1]
     missing = [f"cell {cell.id} is in none of {len(parts)} runs" for cell in plan.cells if cell.id not in results]
     problems += [*_first(twice), *_first(missing)]

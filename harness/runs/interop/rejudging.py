@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.artifacts import read_regular
 from harness.errors import ConfigError
 from harness.matrix.dumps import DumpedCell, cells_of, read_dump
 from harness.matrix.events import Event
@@ -123,7 +124,7 @@ def _again(result: Result, cell: Cell, case: Case | None, folder: Path, notes: l
 def read_events(path: Path) -> tuple[Event, ...]:
     """Return the events of a cell's log. Raises OSError, and ValueError that names the line that is no event."""
     events = []
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+    for number, line in enumerate(read_regular(path, LARGEST).splitlines(), start=1):
         try:
             data = json.loads(line)
             events.append(Event.from_dict(data if isinstance(data, dict) else {}))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os.path
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.artifacts import unwritable, write_atomically
+from harness.artifacts import read_regular, unwritable, write_atomically
 from harness.errors import ConfigError
 from harness.matrix.planning import differences, read_plan, write_plan
+from harness.matrix.shards import Shard
 from harness.matrix.verdicts import Result
-from harness.results.journal import NAME, Header, Journal, Journaled, read
+from harness.results.journal import ANEW, LARGEST, NAME, Header, Journal, Journaled, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -99,11 +101,32 @@ def planned(folder: Path) -> Plan:
     """
     path = folder / PLAN
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_regular(path, LARGEST).decode("utf-8")
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         raise ConfigError(f"Run {folder} is none of a matrix: {path.name}: {why}") from error
     return read_plan(text, str(path))
+
+
+def refuse_damaged(folder: Path) -> Plan:
+    """Return the plan of an earlier run whose evidence can be read, before anything is made for what builds on it.
+
+    Raises:
+        ConfigError: its plan or its journal is damaged, is of another version, or they are not of one run.
+    """
+    plan = planned(folder)
+    if os.path.lexists(folder / NAME):  # else it was killed before
+        results_of(folder, plan)
+    return plan
+
+
+def refuse_other_shard(folder: Path, was: Shard, wanted: Shard) -> None:
+    """Do nothing when a run is of the shard that is asked for, or none is. Raises ConfigError: it is of another one."""
+    if wanted not in (Shard(), was):
+        raise ConfigError(
+            f"Run {folder.name} is of shard {was}, and --shard is {wanted}",
+            hint=f"without --shard it goes on; without --resume shard {wanted} is run anew",
+        )
 
 
 def refuse_other_plan(folder: Path, before: Plan, now: Plan) -> None:
@@ -137,9 +160,9 @@ def results_of(folder: Path, plan: Plan, journaled: Journaled | None = None) -> 
     journaled = journaled or read(folder / NAME)
     header, path = journaled.header, folder / NAME
     if header.plan != plan.hash:
-        raise ConfigError(f"Journal {path} is of plan {header.plan[:12]}, {plan.hash[:12]} was needed")
+        raise ConfigError(f"Journal {path} is of plan {header.plan[:12]}, {plan.hash[:12]} was needed", hint=ANEW)
     if header.shard != str(plan.shard):
-        raise ConfigError(f"Journal {path} is of shard {header.shard}, {plan.shard} was needed")
+        raise ConfigError(f"Journal {path} is of shard {header.shard}, {plan.shard} was needed", hint=ANEW)
     cells = {cell.id: cell for cell in plan.cells}
     results = {}
     for name, record in journaled.records.items():
@@ -150,7 +173,7 @@ def results_of(folder: Path, plan: Plan, journaled: Journaled | None = None) -> 
             raise ConfigError(f"Journal {path}: {name}: {error}") from error
         if cell is None or cell.digest != result.digest:
             why = "is no cell of its plan" if cell is None else "was made of something else than in its plan"
-            raise ConfigError(f"Journal {path}: {name} {why}")
+            raise ConfigError(f"Journal {path}: {name} {why}", hint=ANEW)
         results[name] = result
     return results
 

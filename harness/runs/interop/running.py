@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import os.path
 import shlex
 import threading
 import time
@@ -40,12 +41,12 @@ from harness.runs.interop.pressure import machine
 from harness.runs.interop.probes import Probes
 from harness.runs.interop.reading import read_all
 from harness.runs.interop.results import Declared, Outcome, report_of
-from harness.runs.interop.resuming import CELLS, Begun, begin, resume, since
+from harness.runs.interop.resuming import CELLS, Begun, begin, refuse_damaged, refuse_other_shard, resume, since
 from harness.runs.interop.scheduling import GRACE, Scheduler, Ways
 from harness.runs.run import Run, running
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
     from harness.config import Settings
@@ -155,10 +156,15 @@ def planned(
 
 def _chosen(cells: tuple[Cell, ...], wanted: tuple[str, ...]) -> tuple[Cell, ...]:
     known = {cell.id: cell for cell in cells}
-    unknown = [f"Cell {name!r} is not known{nearest(name, known)}" for name in wanted if name not in known]
+    unknown = [f"Cell {name!r} is not known{_meant(name, known)}" for name in wanted if name not in known]
     if unknown:
         raise ConfigError.of(unknown, hint="`harness interop.plan` lists them")
     return tuple(known[name] for name in dict.fromkeys(wanted)) if wanted else cells
+
+
+def _meant(name: str, known: Collection[str]) -> str:
+    form = "TEST/WORKER/DRIVER was needed"
+    return nearest(name, known) if name.count("/") >= form.count("/") else f": {form}{nearest(name, known)}"
 
 
 def run_matrix(
@@ -194,6 +200,10 @@ def run_matrix(
     run = Run(choice, say)
     logs = choice.settings.logs
     before, earlier = (find_run(logs, name, of.matrix.name) if name else None for name in (wanted.resume, wanted.since))
+    if earlier:
+        refuse_damaged(earlier)
+    if before:
+        refuse_other_shard(before, refuse_damaged(before).shard, wanted.shard)
     found = held_to_lock(of.matrix, of.cases, choice, say)
     of = replace(of, matrix=found.matrix)
     with held(before) if before else contextlib.nullcontext(), running(run):
@@ -382,6 +392,11 @@ def merged(choice: Choice, parts: Sequence[Path], into: Path, say: Callable[[str
     Raises:
         ConfigError: they are not all the shards of one plan, or the folder is there.
     """
+    if os.path.lexists(into) and not (into.is_dir() and not any(into.iterdir())):
+        raise ConfigError(
+            f"{into} is there already: a folder that does not exist was needed for the merged run",
+            hint="--into another one, or take it away",
+        )
     of, whole = declared(choice, say), merge(parts)
     results = write_merged(whole, into, say)
     made = [each for part in parts for each in _implementations(part)]

@@ -303,7 +303,8 @@ def test_what_an_engine_refuses_is_broken(run: Callable[..., Ran], what: str) ->
     """The implementations are not to blame, the engine's words are kept, and all is removed."""
     ran = run(sites=SmallSites(**{what: BrokenStack("no network is left")}))
     assert (ran.result.verdict.status, ran.result.verdict.blame) == ("broken", "engine")
-    assert ran.result.verdict.reason == "no network is left"
+    whose = "worker (w) cannot be started: " if what == "start" else ""
+    assert ran.result.verdict.reason == f"{whose}no network is left"
     assert ran.sites.made[0].did[-1] == "remove"
 
 
