@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
-from toy_matrix import TOML, Toy, statuses
+from namespaces import apart
+from projects import run_in
+from toy_matrix import SH, TOML, Toy, statuses
 
 if TYPE_CHECKING:
     from projects import Project
@@ -36,6 +39,11 @@ ODD: dict[str, tuple[str, tuple[str, ...]]] = {
     "command is a folder": ('command = ["."]\n', ("worker (odd) cannot be started: Permission denied: .",)),
     "command is no program": ('command = ["./text"]\n', ("worker (odd) cannot be started: Exec format error: ./text",)),
 }
+
+
+READY = """echo '{"ty":"ready"}'"""
+FILL = """[ "$2" = driver ] || dd if=/dev/zero of="$INTEROP_SHARED/x" bs=1M count=64 || exit 4\n"""
+FREE = "import os; disk = os.statvfs('logs'); print(disk.f_bavail * disk.f_frsize)"
 
 
 def odd(project: Project, keys: str) -> Toy:
@@ -80,3 +88,21 @@ def test_a_success_that_was_not_expected_is_told(project: Project) -> None:
     toy.write("expect.toml", EXPECT.format(status="failed", more="").replace("odd", "sh"))
     report = toy.run("--cell", "plain/sh/py", code=1)
     assert (statuses(report), report["unexpected"]) == ({"plain/sh/py": "succeeded"}, 1)
+
+
+def test_a_cell_that_fills_its_shared_folder_is_alone_with_that(project: Project) -> None:
+    """It ends as broken or failed, never as succeeded; there is room for the next one, and for the report of all."""
+    toy = Toy(project)
+    toy.write("sh/th-test.sh", SH.replace(READY, FILL + READY))
+    (toy.root / "logs").mkdir()
+    with apart(toy.root, {toy.root / "logs": "6m"}) as words:
+        project.prefix = words
+        done = toy("run", "--json", "--slots", "1", "--cell", "plain/sh/py", "--cell", "plain/py/py")
+        report = json.loads(done.stdout)
+        free = int(run_in(project, "-c", FREE).stdout)
+    assert "Traceback" not in done.stderr
+    found = statuses(report)
+    assert found.pop("plain/py/py") == "succeeded"
+    assert set(found.values()) <= {"broken", "failed"}
+    assert done.code == (12 if found == {"plain/sh/py": "broken"} else 1)
+    assert free > 4 << 20, "what filled the disk was removed with its cell"
