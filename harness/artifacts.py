@@ -75,6 +75,24 @@ def unwritable(sentence: str, error: OSError, *, hint: str = "") -> HarnessError
     return ConfigError(reason, hint=hint)
 
 
+def is_full(error: BaseException | None) -> bool:
+    """Return whether a disk that is full is what led to an error."""
+    while error and not (isinstance(error, OSError) and error.errno in FULL):
+        error = error.__cause__
+    return error is not None
+
+
+def has_room(folder: Path) -> bool:
+    """Return whether the disk of a folder has room for another file; True where that cannot be told."""
+    try:
+        disk = os.statvfs(folder)
+    except OSError:
+        return True
+    is_root = os.geteuid() == 0  # who may write where nobody else may
+    blocks, files = (disk.f_bfree, disk.f_ffree) if is_root else (disk.f_bavail, disk.f_favail)
+    return (blocks > 0 or not disk.f_blocks) and (files > 0 or not disk.f_files)
+
+
 @contextlib.contextmanager
 def full_disk_told(folder: Path) -> Iterator[None]:
     """Guard a block that writes into ``folder``: a full disk is told in one line.

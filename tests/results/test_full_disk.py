@@ -115,3 +115,20 @@ def test_a_folder_that_cannot_be_begun_is_an_error(small: Path) -> None:
             file.write(b"x" * 4096)
     with pytest.raises(OSError, match="No space left on device"):
         RunFolder(small / "run", {"run": "x"})
+
+
+def test_it_is_known_whether_a_disk_has_room(small: Path) -> None:
+    """One that is full must be told from one that is not, and what came of that from what did not."""
+    assert artifacts.has_room(small)
+    try:
+        with (small / "filling").open("ab", buffering=0) as file:
+            while file.write(bytes(4096)):
+                pass
+    except OSError as error:
+        met = error
+    assert not artifacts.has_room(small)
+    later = artifacts.unwritable("It cannot be written", met)
+    later.__cause__ = met
+    assert artifacts.is_full(later)
+    assert not artifacts.is_full(FileNotFoundError(2, "No such file"))
+    assert artifacts.has_room(small / "none")

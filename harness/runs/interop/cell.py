@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import json
+import os
 import queue
 import threading
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import clock
-from harness.artifacts import write_atomically
+from harness.artifacts import has_room, is_full, unwritable, write_atomically
 from harness.errors import HarnessError
 from harness.matrix import machine
 from harness.matrix.contracts.known import CONTRACTS
@@ -64,7 +65,7 @@ def run_cell(  # noqa: PLR0913
 ) -> Result | None:
     """Run a cell and return what became of it, or None when it was stopped before that was known.
 
-    It does not raise: what goes wrong is a verdict, ``broken``.
+    What goes wrong is a verdict, ``broken``; but for a disk that is full, which says nothing of the cell.
 
     Args:
         cell: the cell.
@@ -79,6 +80,9 @@ def run_cell(  # noqa: PLR0913
         keep: takes the cell's place as it is when its verdict is known, with all roles that live then, in place of its
             removal; by default they are ended and it is removed. Raises HarnessError: then it is removed all the same.
         remove: removes the cell's place, or sees to that, and returns what could not be.
+
+    Raises:
+        BrokenStack: the disk of the evidence is full.
     """
     if cell.skipped:
         return Result(cell.id, cell.digest, Verdict("skipped", reason=cell.skipped), began=time.time())
@@ -86,12 +90,25 @@ def run_cell(  # noqa: PLR0913
     try:
         live = _Live(cell, case, parts, folder, probe, stop, keep, remove)
     except OSError as error:
+        refuse_full(folder, error)
         return Result(cell.id, cell.digest, Verdict("broken", "runner", reason=_unwritable(error)), began=began)
     result = live.run(sites, cell.id if attempt == 1 else f"{cell.id}#{attempt}", began)
+    refuse_full(folder, live.full)
+    if result and result.verdict.status != "succeeded" and not has_room(folder):
+        refuse_full(folder, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))  # which may be why, whoever met it
     if result:
-        with contextlib.suppress(OSError, HarnessError):  # the verdict is in the journal too
+        try:
             write_atomically(folder / VERDICT, f"{json.dumps(result.as_dict(), indent=1)}\n")
+        except OSError as error:  # the verdict is in the journal too
+            refuse_full(folder, error)
     return result
+
+
+def refuse_full(folder: Path, error: BaseException | None) -> None:
+    """Do nothing but where an error comes of a disk that is full. Raises BrokenStack, which then says so."""
+    if is_full(error):
+        cause = error if isinstance(error, OSError) else OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise unwritable(f"Evidence {folder} of a cell cannot be written", cause) from error
 
 
 class _Live:
@@ -125,6 +142,8 @@ class _Live:
         self._samples: dict[str, list[float]] = {}
         self._cpu: float | None = None
         self._left: list[str] = []
+        self.full: Exception | None = None
+        """What came of a disk that is full."""
 
     def run(self, sites: Sites, name: str, began: float) -> Result | None:
         """Run it to its end; return what became of it, None when it was stopped."""
@@ -178,6 +197,7 @@ class _Live:
         try:
             self._evidence.output(heard.role, heard.data, is_error=heard.is_error)
         except OSError as error:
+            self._note(error)
             self._heard.put((machine.Lost(_unwritable(error), whose="runner"), ti))
         for event in ears.feed(heard.data, ti, is_error=heard.is_error):
             self._heard.put((machine.Said(event), ti))
@@ -209,7 +229,7 @@ class _Live:
 
     def _next(self) -> tuple[machine.Happening, int]:
         """Return what has happened next, after a moment at most."""
-        if self._stop.is_set() and not self._machine.is_stopped:
+        if (self._stop.is_set() or self.full) and not self._machine.is_stopped:
             return machine.Stopped(), _now()
         if self._own:
             return self._own.popleft(), _now()
@@ -229,7 +249,13 @@ class _Live:
         try:
             self._evidence.record(events)
         except OSError as error:
+            self._note(error)
             self._own.append(machine.Lost(_unwritable(error), whose="runner"))
+
+    def _note(self, error: Exception) -> None:
+        """See whether an error comes of a disk that is full: then the cell ends, and is not judged."""
+        if is_full(error):
+            self.full = error
 
     def _carry_out(self, order: machine.Order, site: Site) -> None:
         match order:
@@ -252,6 +278,7 @@ class _Live:
         try:
             site.start(role)
         except (HarnessError, OSError) as error:
+            self._note(error)
             of = self._cell.implementation_of(role)
             self._own.append(machine.Refused(role, f"{role} ({of}) cannot be started: {_sentence(error)}"))
 
@@ -260,6 +287,7 @@ class _Live:
         try:
             act()
         except (HarnessError, OSError) as error:
+            self._note(error)
             self._own.append(machine.Lost(_sentence(error), role))
             return
         if then:
@@ -271,6 +299,7 @@ class _Live:
             self._cpu = collected.cpu
             self._left += collected.left
         except (HarnessError, OSError) as error:
+            self._note(error)
             self._left.append(f"what it left in /logs: {_sentence(error)}")
         self._own.append(machine.Collected())
 
@@ -278,6 +307,7 @@ class _Live:
         try:
             return machine.Probed(self._probe(implementation, role))
         except (HarnessError, OSError) as error:
+            self._note(error)
             return machine.Probed(None, _sentence(error))
 
     def _has_left(self, site: Site | None, fault: Verdict | None) -> bool:
@@ -301,8 +331,10 @@ class _Live:
     def _close(self) -> None:
         with self._hearing:
             self._is_closed = True
-            with contextlib.suppress(OSError):  # said when it was written
+            try:
                 self._evidence.close()
+            except OSError as error:  # all else was said when it was written
+                self._note(error)
 
 
 def _now() -> int:

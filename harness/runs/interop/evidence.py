@@ -38,7 +38,7 @@ class Bounded:
     def write(self, data: bytes) -> None:
         """Add what was written. Raises OSError."""
         if self._room > 0:
-            self._file.write(data[: self._room])
+            _write(self._file, data[: self._room])
             data, self._room = data[self._room :], self._room - len(data)
         if not data:
             return
@@ -53,9 +53,9 @@ class Bounded:
         """Write the end. Raises OSError."""
         with self._file:
             if self._left_out:
-                self._file.write(f"\n... {self._left_out} bytes left out ...\n".encode())
+                _write(self._file, f"\n... {self._left_out} bytes left out ...\n".encode())
             for data in self._last:
-                self._file.write(data)
+                _write(self._file, data)
             self._last.clear()
 
 
@@ -83,7 +83,7 @@ class Evidence:
         """Add events. Raises OSError."""
         lines = "".join(f"{json.dumps(event.as_dict())}\n" for event in events)
         if lines:
-            self._events.write(lines.encode())
+            _write(self._events, lines.encode())
 
     def output(self, role: str, data: bytes, *, is_error: bool) -> None:
         """Add what a role wrote. Raises OSError."""
@@ -101,3 +101,9 @@ class Evidence:
                     error = raised
             if error:
                 raise error
+
+
+def _write(file: BinaryIO, data: bytes) -> None:
+    """Write all of it: a disk that gets full takes a part, and only who writes the rest is told. Raises OSError."""
+    while data:
+        data = data[file.write(data) :]

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from harness import clock
+from harness.artifacts import unwritable
 from harness.clock import add_guard
 from harness.engine.process.plan import NAME as EMBEDDED
-from harness.errors import ConfigError, nearest
+from harness.errors import BrokenStack, ConfigError, HarnessError, nearest
 from harness.matrix.budgets import Budgets
 from harness.matrix.cells import NO_MOUNTS, expand, with_digests, without_mounts
 from harness.matrix.expectations import expired, in_force, unmatched
@@ -26,7 +27,7 @@ from harness.reporting.interop.files import EVENTS, write_report
 from harness.reporting.interop.report import read_report
 from harness.reporting.interop.repro import Again, write_repro
 from harness.runs.interop.behind import MOST, Behind
-from harness.runs.interop.cell import run_cell
+from harness.runs.interop.cell import refuse_full, run_cell
 from harness.runs.interop.division import divided
 from harness.runs.interop.dumping import write_dumps
 from harness.runs.interop.earlier import MATRIX, find_run, held, name_latest
@@ -285,6 +286,7 @@ def _run_cells(  # noqa: PLR0913, PLR0917 - the stages before it
     keeping: Keeping | None,
 ) -> Report:
     stop = threading.Event()
+    full: list[BrokenStack] = []
     cases = {case.name: case for case in of.cases}
     roles = {role.name: role for case in of.cases for role in case.roles}
     started = clock.now()
@@ -305,35 +307,40 @@ def _run_cells(  # noqa: PLR0913, PLR0917 - the stages before it
         if cell.measures:
             behind.wait(GRACE)
         keep = keeping.take if keeping else None
-        result = run_cell(
-            cell,
-            case,
-            parts,
-            sites,
-            place,
-            probe=probes,
-            stop=stop,
-            attempt=attempt,
-            keep=keep,
-            remove=behind.remove,
-        )
-        if result is None or environment.is_lost:
-            return None  # with its keeper, or its engine: that says nothing of the cell, which is run again
-        if not result.folder:
-            return result
-        if not of.is_expected(cell, result.verdict) or result.verdict.status not in UNREMARKABLE:
-            with contextlib.suppress(OSError):  # what came out counts, and is in the journal
-                again = Again(of.matrix.name, folder.name, cell, parts, result, mounts=sites.mounts)
-                write_repro(place, replace(again, deciding=excerpt_of(place / EVENTS, result.verdict.event).deciding))
-        return replace(result, folder=f"{CELLS}/{cell.id}")
+        try:
+            result = run_cell(
+                cell,
+                case,
+                parts,
+                sites,
+                place,
+                probe=probes,
+                stop=stop,
+                attempt=attempt,
+                keep=keep,
+                remove=behind.remove,
+            )
+            if result is None or environment.is_lost:
+                return None  # with its keeper, or its engine: that says nothing of the cell, which is run again
+            _explain(of, place, Again(of.matrix.name, folder.name, cell, parts, result, mounts=sites.mounts))
+        except BrokenStack as error:  # nor does a disk that is full, where no other cell will do better
+            full.append(error)
+            stop.set()
+            return None
+        return replace(result, folder=f"{CELLS}/{cell.id}") if result.folder else result
 
     scheduler = Scheduler(begun.plan, begun.journal, Ways(run_one, of.is_expected, tell), done=begun.done, stop=stop)
-    try:
-        scheduler.run()
-    finally:
-        behind.wait(GRACE)
-        fresh = [result for cell, result in scheduler.results.items() if cell not in begun.done]
-        of.shelf.add(fresh, folder.name)
+
+    def run_all() -> None:
+        try:
+            scheduler.run()
+        finally:
+            behind.wait(GRACE)
+            fresh = [result for cell, result in scheduler.results.items() if cell not in begun.done]
+            of.shelf.add(fresh, folder.name)
+        _raise_first(full)
+
+    def told() -> Report:
         outcome = Outcome(
             began=began,
             seconds=clock.now() - started,
@@ -342,9 +349,41 @@ def _run_cells(  # noqa: PLR0913, PLR0917 - the stages before it
             images=made.images,
             problems=made.problems,
         )
-        dumps = write_dumps(folder, of.cases, begun.plan.here, scheduler.results)
-        report = write_report(folder, replace(report_of(of, begun.plan, outcome, folder.name), dumps=dumps))
-    return report
+        return _told(folder, of, begun.plan, outcome)
+
+    try:
+        run_all()
+    except BaseException:
+        with contextlib.suppress(HarnessError):  # what ended it counts, such as the disk that is full now, too
+            told()
+        raise
+    return told()
+
+
+def _explain(of: Declared, place: Path, again: Again) -> None:
+    """Write what runs a cell again, where that was remarkable. Raises BrokenStack when the disk is full."""
+    cell, result = again.cell, again.result
+    if not result.folder or (of.is_expected(cell, result.verdict) and result.verdict.status in UNREMARKABLE):
+        return
+    try:
+        write_repro(place, replace(again, deciding=excerpt_of(place / EVENTS, result.verdict.event).deciding))
+    except OSError as error:  # what came out counts, and is in the journal
+        refuse_full(place, error)
+
+
+def _raise_first(errors: Sequence[HarnessError]) -> None:
+    """Raise the first of errors, where there are some."""
+    if errors:
+        raise errors[0]
+
+
+def _told(folder: Path, of: Declared, plan: Plan, outcome: Outcome) -> Report:
+    """Write the report of a run, and its dumps. Raises BrokenStack when the disk is full, else ConfigError."""
+    dumps = write_dumps(folder, of.cases, plan.here, outcome.results)
+    try:
+        return write_report(folder, replace(report_of(of, plan, outcome, folder.name), dumps=dumps))
+    except OSError as error:
+        raise unwritable(f"The report in {folder} cannot be written", error) from error
 
 
 def merged(choice: Choice, parts: Sequence[Path], into: Path, say: Callable[[str], None]) -> Report:
@@ -369,8 +408,7 @@ def merged(choice: Choice, parts: Sequence[Path], into: Path, say: Callable[[str
         images={each.name: each.image for each in made if each.image},
         problems={each.name: each.problem for each in made if each.problem},
     )
-    dumps = write_dumps(into, of.cases, whole.plan.here, results)
-    return write_report(into, replace(report_of(of, whole.plan, outcome, into.name), dumps=dumps))
+    return _told(into, of, whole.plan, outcome)
 
 
 def _implementations(part: Path) -> tuple[ImplementationReport, ...]:

@@ -145,7 +145,7 @@ WRONG: dict[str, tuple[dict[str, str], str, str, str]] = {
         "worker (w) exited with 0 before it was ready",
     ),
     "worker killed": (
-        {"worker": READY + "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"},
+        {"worker": READY + "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "driver": READY + WAIT},
         "crashed",
         "worker",
         "worker (w) was ended by SIGSEGV (exit code 139)",
