@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from toy_matrix import TOML, Toy, statuses
+from namespaces import apart
+from projects import run_in
+from toy_matrix import SH, TOML, Toy, statuses
 
 if TYPE_CHECKING:
     from projects import Project
@@ -36,6 +38,11 @@ ODD: dict[str, tuple[str, tuple[str, ...]]] = {
     "command is a folder": ('command = ["."]\n', ("worker (odd) cannot be started: Permission denied: .",)),
     "command is no program": ('command = ["./text"]\n', ("worker (odd) cannot be started: Exec format error: ./text",)),
 }
+
+
+READY = """echo '{"ty":"ready"}'"""
+FILL = """[ "$2" = driver ] || dd if=/dev/zero of="$INTEROP_SHARED/x" bs=1M count=64 || exit 4\n"""
+FREE = "import os; disk = os.statvfs('logs'); print(disk.f_bavail * disk.f_frsize)"
 
 
 def odd(project: Project, keys: str) -> Toy:
@@ -80,3 +87,18 @@ def test_a_success_that_was_not_expected_is_told(project: Project) -> None:
     toy.write("expect.toml", EXPECT.format(status="failed", more="").replace("odd", "sh"))
     report = toy.run("--cell", "plain/sh/py", code=1)
     assert (statuses(report), report["unexpected"]) == ({"plain/sh/py": "succeeded"}, 1)
+
+
+def test_a_cell_that_fills_its_shared_folder_is_told(project: Project) -> None:
+    """With 12, the cell and what to do, as its evidence is on the same disk; what filled that goes with the cell."""
+    toy = Toy(project)
+    toy.write("sh/th-test.sh", SH.replace(READY, FILL + READY))
+    (toy.root / "logs").mkdir()
+    with apart(toy.root, {toy.root / "logs": "6m"}) as words:
+        project.prefix = words
+        told = toy.refused("run", "--slots", "1", "--cell", "plain/sh/py", "--cell", "plain/py/py", code=12)
+        free = int(run_in(project, "-c", FREE).stdout)
+    assert "No space left on device" in told
+    assert "cells/plain/sh/py" in told
+    assert "next: make room on the disk" in told
+    assert free > 4 << 20
