@@ -156,7 +156,12 @@ WRONG: dict[str, tuple[dict[str, str], str, str, str]] = {
         "worker",
         "worker (w) exited with 0 before the driver was done",
     ),
-    "127 after ready": ({"worker": READY + "raise SystemExit(127)"}, "failed", "worker", "worker (w) exited with 127"),
+    "127 after ready": (
+        {"worker": READY + "raise SystemExit(127)", "driver": READY + WAIT},
+        "failed",
+        "worker",
+        "worker (w) exited with 127",
+    ),
     "malformed": (
         {"worker": READY + 'print(\'{"ty": "rea\', flush=True)\n' + WAIT, "driver": READY + WAIT},
         "failed",
