@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import artifacts, clock
 from harness.results import Outcome, Span
+from harness.results.times import times_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -190,9 +191,17 @@ class RunFolder:
         self._try(self.path / "failures" / _folder_name(test) / name, lambda path: _write_whole(path, data))
 
     def finish(self, code: int) -> None:
-        """Write the last state and junit.xml."""
-        self._try(self.path / "junit.xml", lambda path: write_junit(path, self._outcomes))
+        """Write the last state, what the time went into, and junit.xml."""
+        times = self.note_time()
+        self._try(self.path / "junit.xml", lambda path: write_junit(path, self._outcomes, times))
         self.note("exit_code", code)
+
+    def note_time(self) -> dict[str, float]:
+        """Put what the time went into until now into run.json, and return it."""
+        self.save()  # which has the spans of all processes
+        times = times_of(self._facts["spans"], clock.now() - self._began).as_dict()
+        self.note("time", times)
+        return times
 
 
 class WorkerFolder(RunFolder):
@@ -246,11 +255,16 @@ def write_document(document: JUnitXml, path: Path) -> None:
         raise
 
 
-def write_junit(path: Path, outcomes: Sequence[Outcome]) -> None:
-    """Write ``outcomes`` as JUnit XML: failed tests as failures, broken ones as errors with the type of the fault."""
+def write_junit(path: Path, outcomes: Sequence[Outcome], times: Mapping[str, float] | None = None) -> None:
+    """Write ``outcomes`` as JUnit XML: failed tests as failures, broken ones as errors with the type of the fault.
+
+    What the run's time went into becomes properties of the suite, in seconds.
+    """
     from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite  # noqa: PLC0415 - at the end only
 
     suite = TestSuite("harness")
+    for name, seconds in (times or {}).items():
+        suite.add_property(f"harness.time.{name}", f"{seconds:.3f}")
     for outcome in outcomes:
         file, _, name = outcome.test.partition("::")
         folder = file.removesuffix(".py").replace("/", ".")

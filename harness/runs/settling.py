@@ -207,7 +207,9 @@ class Settling:
         Raises:
             BrokenStack: it was refused, or was not planted in time.
         """
+        ended = self.environment.report.timed("seed", f"{self.stack.name}/{seed.key}")
         plant_within(self.up, seed, around, wake=self.environment.news.subscribe(), check=self._check_planting)
+        ended()
 
     def _check_planting(self) -> None:
         if self.environment.news.stopped:
