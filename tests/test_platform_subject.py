@@ -203,7 +203,7 @@ def test_a_key_is_not_in_the_database(platform: Platform) -> None:
 
 def test_an_account_may_be_made_again(platform: Platform) -> None:
     """An account that is there must become what is declared, and its keys stay."""
-    assert platform.has("account", "resident", "--quota", "3") == "account resident: was there, quota 3"
+    assert platform.has("account", "resident=3") == "account resident: was there, quota 3"
     with platform.serving():
         assert platform.ask("GET", "/api/quota") == (200, {"deployments": 3, "used": 0})
 
@@ -216,8 +216,10 @@ def test_an_account_has_its_model_server_once(platform: Platform, deployer: Depl
     assert instance.told()["state"] == "running"
 
 
-def test_a_key_of_nobody_is_an_error(platform: Platform) -> None:
-    """A key for a user who is not there must be refused, with what to do."""
+def test_wrong_words_of_a_command_are_errors(platform: Platform) -> None:
+    """An account that is none, and a key for a user who is not there, must be refused, with what to do."""
+    done = platform.manage("account", "resident=many")
+    assert (done.code, "'resident=many' is no account: USER or USER=QUOTA" in done.stderr) == (1, True)
     done = platform.manage("api_key", "stranger")
     assert (done.code, done.stdout) == (1, "")
     assert "there is no user 'stranger': manage.py account stranger" in done.stderr

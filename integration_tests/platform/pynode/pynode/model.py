@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import onnxruntime
-
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 TYPE = "tensor(float)"
@@ -32,6 +30,10 @@ class Model:
         if not path.is_file():
             there = ", ".join(sorted(one.name for one in folder.glob("*.onnx"))) or "no model at all"
             raise BadModelError(f"there is no model {file!r}; there is {there}")
+        import numpy as np  # they take half a second, which nobody waits for without a model
+        import onnxruntime
+
+        self._table: Callable[[Any], Any] = lambda rows: np.asarray(rows, dtype=np.float32)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 4  # what it has to say is in what it raises
@@ -54,7 +56,7 @@ class Model:
             if not isinstance(row, list) or len(row) != self.width or not all(_is_number(value) for value in row):
                 raise BadInputError(f"row {at} of inputs is no list of {self.width} numbers")
         try:
-            (outputs,) = self._session.run(None, {self._input: np.asarray(rows, dtype=np.float32)})
+            (outputs,) = self._session.run(None, {self._input: self._table(rows)})
         except Exception as error:  # as above
             raise BadModelError(f"the model failed: {_words(error)}") from error
         return [float(value) for value in outputs.reshape(len(rows))]

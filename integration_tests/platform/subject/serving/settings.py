@@ -24,6 +24,7 @@ APPEND_SLASH = False
 DATABASES = {"default": VARIABLES.database}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
+TIME_ZONE = "UTC"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024  # bytes of a request
 
 LOGGING = {

@@ -1,4 +1,4 @@
-"""``manage.py account USER`` makes an account as it is declared, whether it is there or not."""
+"""``manage.py account USER...`` makes accounts as they are declared, whether they are there or not."""
 
 from __future__ import annotations
 
@@ -20,29 +20,33 @@ MODEL = "price"
 
 
 class Command(BaseCommand):
-    help = "Make an account, or bring it to what is declared."
+    help = "Make accounts, or bring them to what is declared."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the words of the command."""
-        parser.add_argument("user")
-        parser.add_argument("--quota", type=int, default=settings.VARIABLES.quota, help="deployments")
-        parser.add_argument("--deploy", metavar="FILE", help="a model that the account has from the start")
+        parser.add_argument(
+            "users", nargs="+", metavar="USER[=QUOTA]", help="a name, and how many deployments it may have"
+        )
+        parser.add_argument("--deploy", metavar="FILE", help="a model that they have from the start")
 
-    def handle(self, *_: Any, user: str, quota: int, deploy: str | None, **__: Any) -> None:
+    def handle(self, *_: Any, users: list[str], deploy: str | None, **__: Any) -> None:
         """Do it."""
-        if quota < 0:
-            raise CommandError(f"--quota is {quota}, a number from 0 on was needed")
-        account, made = User.objects.get_or_create(username=user)
-        if made:
-            account.set_unusable_password()
-            account.save()
-        Quota.objects.update_or_create(user=account, defaults={"deployments": quota})
-        if deploy:
-            try:
-                self._deploy(account, deploy)
-            except Refused as error:
-                raise CommandError(str(error)) from error
-        self.stdout.write(f"account {user}: {'made' if made else 'was there'}, quota {quota}")
+        for word in users:
+            user, equals, written = word.partition("=")
+            if not user or (equals and not (written.isascii() and written.isdecimal())):
+                raise CommandError(f"{word!r} is no account: USER or USER=QUOTA was needed")
+            quota = int(written or settings.VARIABLES.quota)
+            account, made = User.objects.get_or_create(username=user)
+            if made:
+                account.set_unusable_password()
+                account.save()
+            Quota.objects.update_or_create(user=account, defaults={"deployments": quota})
+            if deploy:
+                try:
+                    self._deploy(account, deploy)
+                except Refused as error:
+                    raise CommandError(str(error)) from error
+            self.stdout.write(f"account {user}: {'made' if made else 'was there'}, quota {quota}")
 
     def _deploy(self, account: User, file: str) -> None:
         application, _ = Application.objects.get_or_create(owner=account, name=APPLICATION)

@@ -1,4 +1,4 @@
-"""``manage.py api_key USER`` prints a new API key of a user, and nothing else."""
+"""``manage.py api_key USER...`` prints a new API key of each user, a line each, and nothing else."""
 
 from __future__ import annotations
 
@@ -14,19 +14,22 @@ if TYPE_CHECKING:
 
 
 class Command(BaseCommand):
-    help = "Print a new API key of a user, or revoke one."
+    help = "Print a new API key of each user, or revoke keys of theirs."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the words of the command."""
-        parser.add_argument("user")
-        parser.add_argument("--revoke", metavar="PREFIX", help="the part of a key before its point")
+        parser.add_argument("users", nargs="+", metavar="USER")
+        parser.add_argument("--revoke", nargs="+", metavar="PREFIX", help="the part of a key before its point")
 
-    def handle(self, *_: Any, user: str, revoke: str | None, **__: Any) -> None:
+    def handle(self, *_: Any, users: list[str], revoke: list[str] | None, **__: Any) -> None:
         """Do it."""
-        found = User.objects.filter(username=user).first()
-        if found is None:
-            raise CommandError(f"there is no user {user!r}: manage.py account {user}")
+        found = {user.username: user for user in User.objects.filter(username__in=users)}
+        for name in users:
+            if name not in found:
+                raise CommandError(f"there is no user {name!r}: manage.py account {name}")
+        for prefix in revoke or ():
+            if not ApiKey.objects.filter(user__in=found.values(), prefix=prefix).delete()[0]:
+                raise CommandError(f"{', '.join(users)}: there is no key that begins with {prefix!r}")
         if revoke is None:
-            self.stdout.write(ApiKey.make(found))
-        elif not ApiKey.objects.filter(user=found, prefix=revoke).delete()[0]:
-            raise CommandError(f"{user!r} has no key that begins with {revoke!r}")
+            for name in users:
+                self.stdout.write(ApiKey.make(found[name]))
