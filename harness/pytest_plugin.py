@@ -17,6 +17,7 @@ import pytest
 from harness import github, procs, pytest_docker_names, pytest_variables, pytest_workers, runs
 from harness.config.options import OPTIONS, TAKERS
 from harness.errors import ConfigError, HarnessError, SkippedStack, Unsupported, nearest
+from harness.pytest_flakes import Flakes, status_of
 from harness.pytest_outcomes import Outcomes
 from harness.pytest_signals import Calm, Signals
 from harness.pytest_stacks import PREFIX, Stacks
@@ -189,7 +190,8 @@ class Session:
         self._signals = Signals(self.workers)
         self.stacks = Stacks(config, self._voice)
         self._verdicts = Verdicts(self.stacks)
-        self._outcomes = Outcomes(self.stacks, self._voice, self.workers)
+        self.flakes = Flakes(config, self.stacks)
+        self._outcomes = Outcomes(self.stacks, self._voice, self.workers, self.flakes)
         self.github: GitHub | None = None
         if github.is_on(os.environ) and not self._voice.is_worker:
             from harness.pytest_github import GitHub  # noqa: PLC0415 - there only
@@ -244,11 +246,12 @@ class Session:
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         """Check our options, and let TERM and HUP end the session as Ctrl-C does, so that fixtures are torn down."""
         self._voice.has_begun = True
-        if any(session.config.getoption(PREFIX + name) for name in TAKERS["pytest"]):
-            try:
+        try:
+            if any(session.config.getoption(PREFIX + name) for name in TAKERS["pytest"]):
                 _ = self.stacks.settings
-            except HarnessError as error:
-                pytest.exit(str(error), returncode=error.exit_code)
+            self.flakes.begin()
+        except HarnessError as error:
+            pytest.exit(str(error), returncode=error.exit_code)
         self._signals.catch()
         if name := getattr(session.config, "workerinput", {}).get(pytest_variables.STACK):
             with contextlib.suppress(HarnessError):  # whose end its controller tells
@@ -322,6 +325,7 @@ class Session:
         report = yield
         self.stacks.item = item
         self._verdicts.judge(item, report, call.excinfo.value if call.excinfo else None)
+        self.flakes.judge(item, report)
         if call.when == "teardown":
             self.stacks.end_test()
         if self._voice.is_worker and (self._voice.lines or self.stacks.environment):
@@ -338,9 +342,9 @@ class Session:
         return result
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
-        """A broken test is an error in whatever phase its stack broke."""
-        return ("error", "E", "ERROR") if report.failed and blame(report)[1] else None
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, Any] | None:
+        """A broken test is an error in whatever phase its stack broke; flaky tests and quarantine have own words."""
+        return ("error", "E", "ERROR") if report.failed and blame(report)[1] else status_of(report)
 
     # -- end ----------------------------------------------------------------------------------------------------
 
@@ -354,6 +358,7 @@ class Session:
         for line in self.workers.lines:
             self._voice.say(line)
         left = self._outcomes.close(interrupted=self._signals.came)
+        self._outcomes.note_flakes()
         code = self._outcomes.exit_code(int(exitstatus), self._signals.number, left)
         if code is not None:
             session.exitstatus = code
@@ -403,6 +408,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(session, "harness-session")
     config.pluginmanager.register(session.workers, "harness-workers")
     config.pluginmanager.register(session.stacks.uses, "harness-uses")
+    config.pluginmanager.register(session.flakes, "harness-flakes")
     config.pluginmanager.register(Calm(), "harness-calm")
     if session.github:
         config.pluginmanager.register(session.github, "harness-github")
