@@ -1043,6 +1043,8 @@ def test_our_own_stacks_can_be_planned_and_merged(tmp_path: Path) -> None:
         layout = layout_of(tree, tmp_path)
         for stack in tree.stacks:
             made = plan_stack(tree, stack.name, layout, OURS)
+            if not made.containers:
+                continue  # all of it are host processes
             tables = merged(made, tmp_path)["services"]
             containers = [service for service in stack.services if not service.settings.host]
             own = [port for service in containers for port in tables[service.name].get("ports", ())]
