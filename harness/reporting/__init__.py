@@ -83,6 +83,11 @@ class RunFolder:
         """What run.json says."""
         return self._facts
 
+    @property
+    def began(self) -> float:
+        """The monotonic time at which the run began."""
+        return self._began
+
     # -- a disk that is full, or gone ---------------------------------------------------------------------------
 
     def _try(self, path: Path, write: Callable[[Path], object]) -> bool:
