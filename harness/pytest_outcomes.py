@@ -243,9 +243,13 @@ class Outcomes:
 
     def conclude(self, code: int, left: list[str]) -> None:
         """Write the exit code down, and note what is to be said of it and of what was left."""
+        from harness.results.times import times_in  # noqa: PLC0415 - not for plain tests
+
         self.concluded = True
         if self._folder is not None:
             self._folder.finish(code)
+            if times := times_in(self._folder.facts):
+                self.notes.append(f"time: {times}")
             if (unwritten := self._folder.unwritten()) and not self._voice.has_said(unwritten):
                 self.notes.append(unwritten)
             self.notes.append(f"run folder: {self._folder.path}")

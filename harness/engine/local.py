@@ -292,7 +292,7 @@ def plan_process(
     elif not problems:
         program = process.command[0] if process.preset else argv[0]  # a copy of it is made in time
         problems += [f"{where}: {why}" for why in _not_executable(program, cwd, env, copies)]
-    for kind, declared in (("embedded", service.settings.embedded), ("local", service.settings.local)):
+    for kind, declared in service.settings.processes.items():
         if declared_as is declared and declared.command and (place := service.merged.get(kind)):
             notes.append(
                 f"service {service.name!r}: Compose merged the {kind} command at {place} with another file's into: "
@@ -319,7 +319,7 @@ def plan_process(
         stop_signal=_stop_signal(service.compose.get("stop_signal") or ("SIGINT" if cluster else None)),
         health=health,
         check=process.healthcheck,
-        subject=bool(service.settings.subject) or declared_as is not service.settings.embedded,
+        subject=bool(service.settings.subject) or declared_as is not service.process,
         loopback=layout.addresses.get(f"{stack.name}/{service.name}", ""),
         user=user,
         place=layout.place if user else None,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import artifacts, clock
 from harness.results import Outcome, Span
+from harness.results.times import times_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -203,9 +204,17 @@ class RunFolder:
         return ""
 
     def finish(self, code: int) -> None:
-        """Write the last state and junit.xml."""
-        self._try(self.path / "junit.xml", lambda path: write_junit(path, self._outcomes))
+        """Write the last state, what the time went into, and junit.xml."""
+        times = self.note_time()
+        self._try(self.path / "junit.xml", lambda path: write_junit(path, self._outcomes, times))
         self.note("exit_code", code)
+
+    def note_time(self) -> dict[str, float]:
+        """Put what the time went into until now into run.json, and return it."""
+        self.save()  # which has the spans of all processes
+        times = times_of(self._facts["spans"], clock.now() - self._began).as_dict()
+        self.note("time", times)
+        return times
 
 
 class WorkerFolder(RunFolder):
@@ -274,15 +283,18 @@ def _add_properties(case: TestCase, values: Mapping[str, str]) -> None:
         case.append(properties)  # type: ignore[no-untyped-call]
 
 
-def write_junit(path: Path, outcomes: Sequence[Outcome]) -> None:
+def write_junit(path: Path, outcomes: Sequence[Outcome], times: Mapping[str, float] | None = None) -> None:
     """Write ``outcomes`` as JUnit XML: failed tests as failures, broken ones as errors with the type of the fault.
 
     Flaky tests have the elements ``flakyFailure`` that Maven's Surefire writes, and those in quarantine are skipped.
+    What the run's time went into becomes properties of the suite, in seconds.
     """
     from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite  # noqa: PLC0415 - at the end only
     from junitparser.xunit2 import FlakyFailure  # noqa: PLC0415 - as above
 
     suite = TestSuite("harness")
+    for name, seconds in (times or {}).items():
+        suite.add_property(f"harness.time.{name}", f"{seconds:.3f}")
     for outcome in outcomes:
         file, _, name = outcome.test.partition("::")
         folder = file.removesuffix(".py").replace("/", ".")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from harness import github
 from harness.reporting.shown import lapsed_line
+from harness.results.times import times_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +37,7 @@ def markdown(shown: RunShown) -> str:
     facts = shown.facts
     lines = [f"## Tests on {literal(str(facts.get('engine', '?')))}", ""]
     lines += [f"{_capital(shown.counts)}. {_capital(shown.ending)}.", ""]
+    lines += [f"{_capital(str(times))}.", ""] if (times := times_in(facts)) else []
     if reason := facts.get("reason"):
         lines += _section("Reason", [literal(line) for line in str(reason).splitlines() if line.strip()])
     lines += _section("Services that broke", _broken_services(shown))

@@ -12,6 +12,7 @@ from junitparser.junitparser import JUnitXmlError
 
 from harness.artifacts import printable
 from harness.errors import EXIT_MEANING
+from harness.results.times import times_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -50,6 +51,7 @@ class RunShown:
             "exit_code",
             "reason",
             "outcomes",
+            "time",
             "spans",
             "services",
         )
@@ -93,6 +95,7 @@ class RunShown:
             lines += [f"reason: {first}", *(f"  {line}" for line in more)]
         lines.append(self.counts)
         lines += [f"  {test['status']}: {test['test']}\n    {test['line']}" for test in self.bad]
+        lines += [f"time: {times}"] if (times := times_in(facts)) else []
         lines += [f"  {how}: {test}\n    {line}" for how, test, line in self.uncounted]
         lines += [f"  quarantine lapsed: {lapsed_line(entry)}" for entry in facts.get("lapsed") or ()]
         spans = sorted(facts.get("spans") or (), key=lambda span: span["began"])

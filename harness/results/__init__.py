@@ -48,7 +48,7 @@ class Span:
     """How long a stage took.
 
     Attributes:
-        stage: start, settle, seed, stop.
+        stage: bring, stack, build, settle, seed, stop.
         of: the stack or service.
         began: seconds since the run began.
         seconds: its length.

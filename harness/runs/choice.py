@@ -11,7 +11,7 @@ from harness.engine.attach.plan import NAME as ATTACH
 from harness.engine.choice import choose_engine
 from harness.engine.compose.recipes import missing
 from harness.engine.identity import Identity
-from harness.engine.layout import CONTAINER, LOCALHOST, Layout, Local, clashes, dry_layout, find_strangers
+from harness.engine.layout import CONTAINER, LOCALHOST, Layout, Local, at_localhost, clashes, dry_layout, find_strangers
 from harness.engine.process.plan import NAME as EMBEDDED
 from harness.errors import ConfigError, nearest
 from harness.images import git_folder, with_subjects
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from harness.engine.layout import Stranger
     from harness.ownership.ledger import LedgerRecord
     from harness.runs.share import Share
-    from harness.stack import Service, Tree
+    from harness.stack import Service, Stack, Tree
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,10 @@ class Choice:
     def is_localhost(self) -> bool:
         """Whether published ports are on 127.0.0.1, as files say; where nothing is started that is somebody else's."""
         return self.settings.addresses == LOCALHOST and self.engine.name != ATTACH
+
+    def at_localhost(self, stack: Stack) -> tuple[Service, ...]:
+        """Return the services of a stack whose ports are on 127.0.0.1, as its file says."""
+        return () if self.engine.name == ATTACH else at_localhost(stack, every=self.is_localhost)
 
     def strangers(self, tree: Tree) -> dict[tuple[int, str], Stranger]:
         """Return who makes ports of a tree move; on localhost none does."""
@@ -97,7 +101,7 @@ class Choice:
         layout = self.dry_layout(tree, strangers)
         identity = Identity(checkout_of(self.settings), "dry", {})
         absent = sources.missing(tree)
-        problems = list(clashes(tree)) if self.is_localhost else []
+        problems = clashes(tree, localhost=self.is_localhost)
         planned: list[ServicePlan] = []
         for stack in tree.stacks:
             try:
@@ -111,7 +115,7 @@ class Choice:
         if absent or problems:
             services = [service for stack in tree.stacks for service in stack.services]
             was_found = self.settings.engine == "auto"
-            plain = not any(service.settings.embedded for service in services)
+            plain = not any(service.process for service in services)
             if self.engine.name == EMBEDDED and plain and (was_found or not any(one.has_settings for one in services)):
                 # Written for containers only: what is missing is the engine, not words about how to do without it.
                 step = "start one or set DOCKER_HOST" if was_found else "take engine compose"

@@ -13,7 +13,7 @@ from harness.engine.compose.building import BUILD_BUDGET
 from harness.engine.driver import act_by_keeper
 from harness.engine.fingerprint import fingerprint_of, parts_of
 from harness.engine.known import Known
-from harness.engine.layout import endpoints, refuse_remote
+from harness.engine.layout import endpoints, process_of, refuse_remote
 from harness.errors import BrokenStack, relative
 from harness.keeper.messages import Acquire, AskExposed, Settled
 from harness.runs.changes import remember, remembered, seed_files, seeds_told, take
@@ -100,8 +100,8 @@ class Convergence:
 
     def take_ports(self, stack: Declared, layout: Layout) -> None:
         """Claim the ports of a stack that are on localhost. Raises ConfigError: one is somebody else's."""
-        if self._site.choice.is_localhost:
-            ends = {service.name: endpoints(stack.name, service, layout) for service in stack.services}
+        if services := self._site.choice.at_localhost(stack):
+            ends = {service.name: endpoints(stack.name, service, layout) for service in services}
             take_ports(self._environment, stack.name, ports_of(ends), self._say)
 
     def _acquire(self, stack: Declared) -> Acquired:
@@ -133,7 +133,9 @@ class Convergence:
                 images = images_of(tree, stack, environ, environment.client)
         network = asked.result()
         # The bridge of Podman's comes with the first container: nothing can be told by it yet.
-        if (layout.local or layout.container_addresses) and not ask(environment.daemon).is_podman:
+        engine = environment.engine
+        beside = [one for one in stack.services if process_of(one, engine, layout.local) and not one.is_at_localhost]
+        if (beside or layout.container_addresses) and not ask(environment.daemon).is_podman:
             refuse_remote(network.gateway)
         return replace(layout, network=network), images
 

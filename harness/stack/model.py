@@ -213,6 +213,8 @@ class ServiceSettings(Frozen):
     ready: tuple[Probe, ...] = ()
     embedded: Process | None = None
     local: Process | None = None
+    host: Process | None = None
+    """The service as a local process on every engine that starts something."""
     fixed: bool = False
     sources: tuple[str, ...] = ()
     reset: bool | None = None
@@ -226,6 +228,20 @@ class ServiceSettings(Frozen):
     """The file, as a container sees it, to which the service writes a log of its own."""
     unit_tests: UnitTests | None = Field(default=None, alias="unit-tests")
     """The unit tests that its build runs."""
+
+    @property
+    def processes(self) -> dict[str, Process]:
+        """The ways in which it is declared to run as a local process, by their keys."""
+        ways = {"host": self.host, "embedded": self.embedded, "local": self.local}
+        return {key: process for key, process in ways.items() if process}
+
+    @model_validator(mode="after")
+    def _runs_in_one_way(self) -> Self:
+        if self.host and self.embedded:
+            raise ValueError("host and embedded are both given; host is how it runs on every engine")
+        if self.host and self.host.preset:
+            raise ValueError("host.preset is not possible: a preset is for the embedded engine; host needs a command")
+        return self
 
 
 class Timeouts(Frozen):
@@ -420,7 +436,7 @@ class Service(Frozen):
     has_settings: bool = False
     settings: ServiceSettings = ServiceSettings()
     merged: dict[str, str] = Field(default_factory=dict, repr=False)
-    """``embedded`` or ``local`` -> where its command is written, if Compose merged it with another file's."""
+    """``host``, ``embedded`` or ``local`` -> where its command is written, if Compose merged it with another file's."""
     compose: dict[str, Any] = Field(default_factory=dict, repr=False)
     """Its table as Compose merged and normalised it, for engines that give it to Compose again."""
     source: Subject | None = Field(default=None, repr=False, exclude=True)
@@ -433,6 +449,16 @@ class Service(Frozen):
     def store_port(self, kind: str) -> Port | None:
         """Return the port of a store of this kind (a key of STORE_PORTS): the usual one, else its first TCP port."""
         return self.port(STORE_PORTS[kind]) or next((port for port in self.ports if port.protocol == "tcp"), None)
+
+    @property
+    def process(self) -> Process | None:
+        """How it runs as a local process where there are no containers."""
+        return self.settings.host or self.settings.embedded
+
+    @property
+    def is_at_localhost(self) -> bool:
+        """Whether its ports are on 127.0.0.1 on every engine: a process of this machine whose ports are fixed."""
+        return self.settings.host is not None and self.settings.fixed and bool(self.ports)
 
     @property
     def other_names(self) -> tuple[str, ...]:

@@ -460,17 +460,17 @@ def _service(
 
 
 def _merged(service: Service, sources: Sequence[Source]) -> dict[str, str]:
-    """Return ``embedded`` or ``local`` -> where its command is written, if Compose made another of it.
+    """Return ``host``, ``embedded`` or ``local`` -> where its command is written, if Compose made another of it.
 
     Compose adds the words of a later file that an earlier one does not have. What begins with a dash is meant to be
     added to a command.
     """
     places: dict[str, str] = {}
-    for kind, process in (("embedded", service.settings.embedded), ("local", service.settings.local)):
+    for kind, process in service.settings.processes.items():
         path = ("services", service.name, X_HARNESS, kind, "command")
         source = next((source for source in reversed(sources) if source.scalars(*path) is not None), None)
         words = source.scalars(*path) if source else None
-        if source and process and isinstance(words, list) and words and not str(words[0]).startswith("-"):
+        if source and isinstance(words, list) and words and not str(words[0]).startswith("-"):
             same = len(process.command) == len(words) and all(
                 written == merged or "$" in written for written, merged in zip(words, process.command, strict=True)
             )

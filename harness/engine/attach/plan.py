@@ -10,7 +10,7 @@ import ipaddress
 import re
 from typing import TYPE_CHECKING
 
-from harness.engine.layout import endpoints, process_of
+from harness.engine.layout import ATTACH, endpoints, process_of
 from harness.engine.local import plan_process
 from harness.engine.plan import AttachedPlan, Endpoint, ServicePlan, StackPlan
 from harness.errors import ConfigError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from harness.engine.layout import Layout, Local
     from harness.stack import Port, Service, Tree
 
-NAME = "attach"
+NAME = ATTACH
 INSIDE = "HARNESS_INSIDE"  # set where it is a container beside the services that asks for them by their names
 
 

@@ -6,6 +6,7 @@ that name it, and what must be built or fetched first. The stack's own files are
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -116,6 +117,7 @@ class _Draft:
         stack, layout = self.stack, self._layout
         refused = keys.refused(service.name, service.compose, keys.CONTAINER)
         self._problems += [f"{stack.files[0]}: {why}" for why in refused]
+        self._problems += _unreachable(self._tree, stack, service)
         self._problems += list(lint.refused(stack, service)) or missing_sources(self._tree, stack, service)
         ready = _probes(stack, service, layout)
         if not layout.container_addresses:  # else nothing is published
@@ -365,16 +367,30 @@ def _ports(stack: Stack, service: Service, layout: Layout) -> list[dict[str, Any
 
 
 def _local_hosts(tree: Tree, stack: Stack, layout: Layout) -> dict[str, str]:
-    """Return name -> address of the services around this stack that run as local processes."""
-    if not layout.local or layout.network is None:
+    """Return name -> address of the services around this stack that run as local processes, and can be reached."""
+    if layout.network is None:
         return {}
     above = [around for around in tree.stacks if any(below.name == stack.name for below in tree.below(around.name))]
     return {
         service.name: layout.network.gateway
         for around in (*tree.below(stack.name), *above)
         for service in around.services
-        if process_of(service, NAME, layout.local)
+        if process_of(service, NAME, layout.local) and not service.is_at_localhost
     }
+
+
+def _unreachable(tree: Tree, stack: Stack, service: Service) -> list[str]:
+    """Say which host processes a container is told to connect to that are on localhost, where it cannot."""
+    command = service.compose.get("command") or ()
+    texts = [*service.environment.values(), *([command] if isinstance(command, str) else map(str, command))]
+    return [
+        f"Service {service.name!r} ({stack.files[0]}) is told of {name}:{port.left}, a host process on 127.0.0.1, "
+        "which no container can reach; without `fixed: true` it is on the address of their network"
+        for name, (_, other) in tree.visible(stack.name).items()
+        if other.is_at_localhost
+        for port in other.ports
+        if any(re.search(rf"(?<![\w.-]){re.escape(name)}:{port.left}\b", text) for text in texts)
+    ]
 
 
 def _restricted(written: Mapping[str, Any]) -> dict[str, Any]:
