@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -106,6 +107,10 @@ class Outcomes:
         for test in self._done:
             if reports := self._reports.pop(test, None):
                 outcome = _outcome(test, reports, self._first.get(test), engine)
+                if str(reports[-1].when) == "???" and (hung := folder.read_evidence(test, "stacks.txt")):
+                    # Its worker had to end itself: the test heeded nothing.
+                    outcome = replace(outcome, kind="Hang", message=hung.partition("\n")[0], text=hung)
+                    self.note(f"{test}: {outcome.message}, and it did not heed that")
                 folder.outcome(outcome)
                 self._ended.append(outcome)
         self._done = []
@@ -173,6 +178,31 @@ class Outcomes:
             broken=bool(self._codes),
             leftover=bool(left),
         )
+
+    def give_up(self, test: str, why: str, seen: str) -> int:
+        """Write down how a session ends whose test does not, in another thread; return its exit code.
+
+        Everything is given back by the keeper, which sees the end of this process. Of a worker its controller tells.
+        """
+        from harness.results import Outcome  # noqa: PLC0415 - not for plain tests
+
+        self._failed = True
+        code = int(pytest.ExitCode.TESTS_FAILED)
+        self._voice.say(f"{test}: {why}")
+        if self._voice.is_worker:
+            return code
+        if folder := self._find_folder():
+            self._write_down()
+            outcome = Outcome(test, "failed", kind="Hang", message=why, text=f"{why}\n\n{seen}")
+            folder.outcome(outcome)
+            self._ended.append(outcome)
+        self.note_flakes()
+        code = self.exit_code(code, 0, []) or code
+        self.conclude(code, [])
+        for line in (*self.notes, "this session ends here, and is given back by the keeper"):
+            self._voice.say(line)
+        self._voice.flush()
+        return code
 
     def note_flakes(self) -> None:
         """Note what failed without failing the session, and keep how tests ended for those to come."""

@@ -20,7 +20,7 @@ from harness.errors import ConfigError, HarnessError, SkippedStack, Unsupported,
 from harness.pytest_flakes import Flakes, status_of
 from harness.pytest_outcomes import Outcomes
 from harness.pytest_signals import Calm, Signals
-from harness.pytest_stacks import PREFIX, Stacks
+from harness.pytest_stacks import PREFIX, Stacks, may_declare
 from harness.pytest_verdict import Verdicts, blame, restore_phase
 from harness.pytest_workers import pytest_cmdline_main, pytest_xdist_make_scheduler
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.pytest_github import GitHub
+    from harness.pytest_hang import Hangs
     from harness.runs import Stack
 
 __all__ = ["pytest_cmdline_main", "pytest_xdist_make_scheduler"]  # the rest is found by pytest itself
@@ -83,7 +84,7 @@ def _bring(request: pytest.FixtureRequest, name: str) -> Iterator[Stack]:
 def _lend(session: Session, name: str, *, shared: bool, keep: bool = False) -> Iterator[Stack]:
     """Give a stack for a block; one that is shared is given back at the end of the session, with everything else."""
     try:
-        stack = session.stacks.shared(name) if shared else session.stacks.run.bring(name, alone=True)
+        stack = session.stacks.shared(name) if shared else session.stacks.alone(name)
     except SkippedStack as error:
         pytest.skip(error.summary)
     if not shared:
@@ -192,6 +193,7 @@ class Session:
         self._verdicts = Verdicts(self.stacks)
         self.flakes = Flakes(config, self.stacks)
         self._outcomes = Outcomes(self.stacks, self._voice, self.workers, self.flakes)
+        self.hangs: Hangs | None = None
         self.github: GitHub | None = None
         if github.is_on(os.environ) and not self._voice.is_worker:
             from harness.pytest_github import GitHub  # noqa: PLC0415 - there only
@@ -250,12 +252,27 @@ class Session:
             if any(session.config.getoption(PREFIX + name) for name in TAKERS["pytest"]):
                 _ = self.stacks.settings
             self.flakes.begin()
+            self._begin_to_watch()
         except HarnessError as error:
             pytest.exit(str(error), returncode=error.exit_code)
         self._signals.catch()
         if name := getattr(session.config, "workerinput", {}).get(pytest_variables.STACK):
             with contextlib.suppress(HarnessError):  # whose end its controller tells
                 self.stacks.always(name)
+
+    def _begin_to_watch(self) -> None:
+        """Have tests end by a deadline, where there is one. Raises HarnessError."""
+        given = self._config.getoption(f"{PREFIX}test_timeout") or os.environ.get("HARNESS_TEST_TIMEOUT")
+        if not given and not may_declare(self._config, b"test-timeout"):
+            return
+        settings = self.stacks.settings
+        if settings.test_timeout is None or settings.wait_to_attach_debugger or self.workers.share:
+            return
+        from harness.pytest_hang import Hangs  # noqa: PLC0415 - where there is a deadline only
+
+        self.hangs = Hangs(self._config, self.stacks, self._voice, settings.test_timeout, self._outcomes.give_up)
+        self.hangs.begin()
+        self._config.pluginmanager.register(self.hangs, "harness-hangs")
 
     # -- each test ----------------------------------------------------------------------------------------------
 
@@ -324,7 +341,10 @@ class Session:
         """Tell broken from failed before anybody else sees the report, and attach the evidence."""
         report = yield
         self.stacks.item = item
-        self._verdicts.judge(item, report, call.excinfo.value if call.excinfo else None)
+        error = call.excinfo.value if call.excinfo else None
+        if self.hangs:
+            self.hangs.judge(item, report, error)
+        self._verdicts.judge(item, report, error)
         self.flakes.judge(item, report)
         if call.when == "teardown":
             self.stacks.end_test()

@@ -202,6 +202,12 @@ class RunFolder:
         """Write a file of evidence into the folder of a failed test. Equally named tests elsewhere have others."""
         self._try(self.path / "failures" / _folder_name(test) / name, lambda path: _write_whole(path, data))
 
+    def read_evidence(self, test: str, name: str) -> str:
+        """Return a file of evidence, which another process may have written; "" for none."""
+        with suppress(OSError):
+            return (self.path / "failures" / _folder_name(test) / name).read_text(encoding="utf-8", errors="replace")
+        return ""
+
     def finish(self, code: int) -> None:
         """Write the last state, what the time went into, and junit.xml."""
         times = self.note_time()
