@@ -13,6 +13,7 @@ import pytest
 
 from harness import runs
 from harness.errors import ConfigError
+from harness.pytest_stacks import may_declare
 from harness.pytest_verdict import blame
 
 if TYPE_CHECKING:
@@ -140,13 +141,6 @@ def status_of(report: pytest.TestReport) -> tuple[str, str, Any] | None:
 
 def _may_be_declared(config: pytest.Config) -> bool:
     """Return whether there may be something to do. Nothing of ours is loaded where there is not."""
-    if any(os.environ.get(name) for name in _VARIABLES):
+    if any(os.environ.get(name) for name in _VARIABLES) or may_declare(config, b"reruns", b"quarantine"):
         return True
-    for folder in (config.rootpath, *config.rootpath.parents):
-        if (folder / _FILE).exists():
-            return True
-        with suppress(OSError):
-            text = (folder / "pyproject.toml").read_bytes()
-            if b"harness" in text and (b"reruns" in text or b"quarantine" in text):
-                return True
-    return False
+    return any((folder / _FILE).exists() for folder in (config.rootpath, *config.rootpath.parents))

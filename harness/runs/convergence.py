@@ -71,7 +71,6 @@ class Convergence:
         layout, images = self._get_network_and_images(stack, layout, builds=answer["build"])
         plan = self._site.plan(stack, layout, images)
         choice = self._site.choice
-        plan = equipped(plan, stack, choice.settings, self._environment)
         if relay := self._environment.relay:
             listen(relay, plan, self._say)
         parts = parts_of(stack, plan, choice.local, localhost=choice.is_localhost)
@@ -160,6 +159,7 @@ class Convergence:
         for note in plan.notes:
             self._say(relative(note))
         self._environment.report.event("plan", stack=stack.name, plan=str(plan))
+        plan = equipped(plan, stack, self._site, layout, self._say)
         launch = self._site.choice.engine.launch(plan, self._environment)
         if launch:
             plan = launch.prepare(self._say)
