@@ -11,7 +11,7 @@ from harness.clock import Aside
 from harness.daemon import ask
 from harness.engine.compose.building import BUILD_BUDGET
 from harness.engine.driver import act_by_keeper
-from harness.engine.fingerprint import parts_of
+from harness.engine.fingerprint import fingerprint_of, parts_of
 from harness.engine.known import Known
 from harness.engine.layout import endpoints, process_of, refuse_remote
 from harness.errors import BrokenStack, relative
@@ -74,6 +74,7 @@ class Convergence:
         if relay := self._environment.relay:
             listen(relay, plan, self._say)
         parts = parts_of(stack, plan, choice.local, localhost=choice.is_localhost)
+        self._environment.fingerprints[stack.name] = fingerprint_of(parts)
         if not answer["build"]:
             self.recorded.add(stack.name)
             if relay:

@@ -78,6 +78,7 @@ class Environment:
         self.uses = Uses()
         self.lives = Lives(report, self.news, self.uses)
         self.brought: Counter[str] = Counter()
+        self.fingerprints: dict[str, str] = {}  # stack -> what tells it from the same one of another time
         self.paused: set[str] = set()  # what this run has paused, as stack/service
         self.debugger: Debugger | None = None
         # STACK/SERVICE -> its probes, made anew, as far as they tell more than that it has started.

@@ -124,7 +124,11 @@ class Run:
         if self.choice.engine is not engine:
             strangers = self.plan(tree)
             hold_to_lock(self.choice, tree)
-        known = Bringing(self, Site(self.choice, environment, tree), alone=alone).bring(strangers)
+        ended = environment.report.timed("bring", tree.root.name)
+        try:
+            known = Bringing(self, Site(self.choice, environment, tree), alone=alone).bring(strangers)
+        finally:
+            ended()
         if not keep_includes:
             for included in tree.stacks[:-1]:
                 self.release(included.name)
@@ -247,6 +251,8 @@ class Run:
             ended()
             self._say_failed_hooks(environment)
             environment.report.note("left", self.left)
+            if "time" in environment.report.facts:  # of a suite that ended before: this belongs to it
+                environment.report.note_time()
             if unwritten := environment.report.unwritten():
                 self.say(unwritten)
         self._directly.forget()
