@@ -225,9 +225,20 @@ def _tasks(loop: Any) -> list[str]:  # noqa: ANN401 - asyncio is not loaded for 
     lines = []
     for task in asyncio.all_tasks(loop):
         lines.append(f"task {task.get_name()} of an event loop, most recent call last:")
-        for frame in task.get_stack():
+        for frame in _awaiting(task.get_coro()):
             lines += [line.rstrip("\n") for line in traceback.format_stack(frame, limit=1)]
     return lines
+
+
+def _awaiting(awaited: object) -> Iterator[FrameType]:
+    """Yield the frames of a coroutine and of all that it awaits; a task itself tells the first one only."""
+    while awaited is not None:
+        kind = next((kind for kind in ("cr", "gi", "ag") if hasattr(awaited, f"{kind}_frame")), "")
+        frame = getattr(awaited, f"{kind}_frame", None)
+        if frame is None:
+            return
+        yield frame
+        awaited = getattr(awaited, "gi_yieldfrom" if kind == "gi" else f"{kind}_await", None)
 
 
 def process_threads(pid: int) -> list[str]:
