@@ -18,6 +18,7 @@ from harness import github, procs, pytest_docker_names, pytest_variables, pytest
 from harness.config.options import OPTIONS, TAKERS
 from harness.errors import ConfigError, HarnessError, SkippedStack, Unsupported, nearest
 from harness.pytest_outcomes import Outcomes
+from harness.pytest_resets import Resets
 from harness.pytest_signals import Calm, Signals
 from harness.pytest_stacks import PREFIX, Stacks
 from harness.pytest_verdict import Verdicts, blame, restore_phase
@@ -147,11 +148,14 @@ def run_dir(request: pytest.FixtureRequest) -> Path:
 def ns(request: pytest.FixtureRequest) -> str:
     """A name that no other test and worker has, for topics, groups and databases: ``w0_test_name_1a2b3c4d``.
 
-    Lower case letters, digits and ``_``, at most 60 characters.
+    Lower case letters, digits and ``_``, at most 60 characters. What begins with it in the stores of the test's stacks
+    is removed when the test has ended.
     """
     worker = getattr(request.config, "workerinput", {}).get("workerid", "gw0").removeprefix("gw")
     words = re.sub(r"[^a-z0-9]+", "_", request.node.name.lower()).strip("_")
-    return f"w{worker}_{words[:40]}_{os.urandom(4).hex()}"
+    name = f"w{worker}_{words[:40]}_{os.urandom(4).hex()}"
+    request.config.stash[_SESSION].stacks.names.append(name)
+    return name
 
 
 @pytest.fixture
@@ -190,6 +194,7 @@ class Session:
         self.stacks = Stacks(config, self._voice)
         self._verdicts = Verdicts(self.stacks)
         self._outcomes = Outcomes(self.stacks, self._voice, self.workers)
+        self.resets = Resets(self.stacks)
         self.github: GitHub | None = None
         if github.is_on(os.environ) and not self._voice.is_worker:
             from harness.pytest_github import GitHub  # noqa: PLC0415 - there only
@@ -403,6 +408,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(session, "harness-session")
     config.pluginmanager.register(session.workers, "harness-workers")
     config.pluginmanager.register(session.stacks.uses, "harness-uses")
+    config.pluginmanager.register(session.resets, "harness-resets")
     config.pluginmanager.register(Calm(), "harness-calm")
     if session.github:
         config.pluginmanager.register(session.github, "harness-github")

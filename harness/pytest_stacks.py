@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from harness.runs.lives import Use
     from harness.runs.run import Run
     from harness.runs.share import Share
-    from harness.runs.stack import Stack
+    from harness.runs.stack import Service, Stack
     from harness.runs.verdict import Judge
 
 PREFIX = "harness_"
@@ -42,6 +42,7 @@ class Stacks:
         judge: looks after what was brought up; None before that.
         share: what a controller that brings something up itself has in common with its workers.
         variables: what is set for the tests.
+        names: those that the test that runs was given by ``ns``.
     """
 
     def __init__(self, config: pytest.Config, voice: Voice) -> None:
@@ -50,6 +51,7 @@ class Stacks:
         self.judge: Judge | None = None
         self.share: Share | None = None
         self.variables = Variables()
+        self.names: list[str] = []
         self._config = config
         self._voice = voice
         self._settings: Settings | None = None
@@ -166,6 +168,16 @@ class Stacks:
         """Return whether a stack that a test uses, as far as it is set up, has a service."""
         return any(service in stack.services and stack.name in self.uses.of(item) for stack in self._given)
 
+    def services_of(self, item: pytest.Item) -> list[Service]:
+        """Return the services of the stacks that a test uses, as far as they are up, each once."""
+        used = self.uses.of(item)
+        services = (stack.service(name) for stack in self._given for name in stack.services)
+        return list({(one.stack, one.name): one for one in services if one.stack in used}.values())
+
+    def has(self, service: Service) -> bool:
+        """Return whether the stack of a service was not given back yet."""
+        return any(service.stack in stack.stacks for stack in self._given)
+
     def begin_use(self, item: pytest.Item) -> Use | None:
         """Have the environment know which stacks a test uses, as far as it is known; None without an environment."""
         if self.environment is None or self._run is None:
@@ -179,6 +191,7 @@ class Stacks:
     def begin_test(self, item: pytest.Item) -> None:
         """A test begins, which has asked for no stack by itself yet."""
         self.item = item
+        self.names.clear()
         self.uses.begin()
 
     def end_test(self) -> None:

@@ -21,6 +21,7 @@ from harness.keeper.networks import Network
 from harness.ownership.removal import LOG
 from harness.ownership.sweep import sweep
 from harness.readiness import Stop, ask_once
+from harness.residue.stores import Stores
 from harness.runs.deaths import died
 from harness.runs.lives import Lives, Uses
 
@@ -85,6 +86,7 @@ class Environment:
         # What passes on connections to services, where their engine is on another machine.
         self.relay: Relay | None = None
         self.images: dict[str, Found] = {}  # name -> what this run has built or found built
+        self.stores = Stores()  # which are asked for what tests leave in them
         self.resets: dict[str, Resetting] = {}  # stack -> what brings back the seeded state of its services
         self._diverted: dict[str, Callable[[Event | None], None]] = {}  # stack -> who hears of it instead of ``lives``
         self._lock = threading.Lock()
@@ -264,6 +266,7 @@ class Environment:
         if self._closed:
             return []
         self._closed = True
+        self.stores.close()
         if self.relay is not None:
             self.relay.close()
         if self._client is not None:
