@@ -192,9 +192,9 @@ class Session:
         self._voice = pytest_workers.Voice(config, self.workers)
         self._signals = Signals(self.workers)
         self.stacks = Stacks(config, self._voice)
+        self.resets = Resets(self.stacks)
         self._verdicts = Verdicts(self.stacks)
         self._outcomes = Outcomes(self.stacks, self._voice, self.workers)
-        self.resets = Resets(self.stacks)
         self.github: GitHub | None = None
         if github.is_on(os.environ) and not self._voice.is_worker:
             from harness.pytest_github import GitHub  # noqa: PLC0415 - there only
@@ -407,8 +407,8 @@ def pytest_configure(config: pytest.Config) -> None:
     session = _session_of(config)
     config.pluginmanager.register(session, "harness-session")
     config.pluginmanager.register(session.workers, "harness-workers")
-    config.pluginmanager.register(session.stacks.uses, "harness-uses")
     config.pluginmanager.register(session.resets, "harness-resets")
+    config.pluginmanager.register(session.stacks.uses, "harness-uses")
     config.pluginmanager.register(Calm(), "harness-calm")
     if session.github:
         config.pluginmanager.register(session.github, "harness-github")

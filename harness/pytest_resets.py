@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
-from harness import runs
 from harness.errors import BrokenStack, ConfigError, HarnessError, nearest
 
 if TYPE_CHECKING:
@@ -120,7 +119,9 @@ class Resets:
         environment = self._stacks.environment
         if environment is None or environment.closed or not self._stacks.names:
             return
-        places = [place for service in services if (place := runs.watched.place_of(service))]
+        from harness.runs.places import place_of  # noqa: PLC0415 - not for plain tests
+
+        places = [place for service in services if (place := place_of(service))]
         for name in self._stacks.names:
             item.stash.setdefault(NOT_REMOVED, []).extend(environment.stores.remove(places, name))
 

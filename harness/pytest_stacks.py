@@ -39,19 +39,19 @@ class Stacks:
     Attributes:
         uses: which fixtures were given which stacks.
         item: the test that runs, None between two.
+        names: those that it was given by ``ns``.
         judge: looks after what was brought up; None before that.
         share: what a controller that brings something up itself has in common with its workers.
         variables: what is set for the tests.
-        names: those that the test that runs was given by ``ns``.
     """
 
     def __init__(self, config: pytest.Config, voice: Voice) -> None:
         self.uses = Uses()
         self.item: pytest.Item | None = None
+        self.names: list[str] = []
         self.judge: Judge | None = None
         self.share: Share | None = None
         self.variables = Variables()
-        self.names: list[str] = []
         self._config = config
         self._voice = voice
         self._settings: Settings | None = None

@@ -21,7 +21,7 @@ from harness.helpers.search_plain import PlainSearch
 from harness.residue.stores import WITHIN, Stores
 from harness.residue.watching import Left, difference
 from harness.runs import running
-from harness.runs.watched import place_of
+from harness.runs.places import place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

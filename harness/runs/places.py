@@ -1,4 +1,4 @@
-"""What is looked at for what tests leave: in this process, in an environment, and in the services of its stacks."""
+"""Which services of stacks are places where tests may leave something."""
 
 from __future__ import annotations
 
