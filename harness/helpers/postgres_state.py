@@ -98,12 +98,12 @@ WHERE relkind IN ('r', 'p', 'f', 'v', 'm', 'S') AND {_OWN} AND starts_with(relna
   AND NOT starts_with(nspname, {{prefix}}) AND NOT relispartition
   AND NOT (relkind = 'S' AND EXISTS (
     SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype IN ('a', 'i')))
+UNION ALL
+SELECT 'role', rolname, quote_ident(rolname) FROM pg_roles WHERE starts_with(rolname, {{prefix}})
 """  # noqa: S608
 _NAMED_OUTSIDE = """
 SELECT 'database', datname, quote_ident(datname) FROM pg_database
 WHERE NOT datistemplate AND starts_with(datname, {prefix})
-UNION ALL
-SELECT 'role', rolname, quote_ident(rolname) FROM pg_roles WHERE starts_with(rolname, {prefix})
 """
 
 
@@ -247,17 +247,20 @@ class PostgresState:
         Raises:
             SqlFailure: the server did not say what there is.
         """
-        refused: dict[str, str] = {}
+        refused = self._drop(self._connection, _NAMED_OUTSIDE, prefix)
         with self._inside.borrow() as connection:
-            refused |= self._drop(connection, _NAMED_INSIDE, prefix)
-        return refused | self._drop(self._connection, _NAMED_OUTSIDE, prefix)
+            return refused | self._drop(connection, _NAMED_INSIDE, prefix)
 
     def _drop(self, connection: psycopg.Connection[Any], listing: str, prefix: str) -> dict[str, str]:
         refused = {}
         for kind, name, quoted in self._ask(connection, listing.replace("{prefix}", _literal(prefix)))[0]:
-            how = {"database": " WITH (FORCE)", "role": ""}.get(kind, " CASCADE")
+            statement = f"DROP {kind.upper()} IF EXISTS {quoted}"
+            if kind == "role":
+                statement = f"DROP OWNED BY {quoted} CASCADE; {statement}"
+            else:
+                statement += " WITH (FORCE)" if kind == "database" else " CASCADE"
             try:
-                self._ask(connection, f"DROP {kind.upper()} IF EXISTS {quoted}{how}")
+                self._ask(connection, statement)
             except SqlFailure as failure:
                 refused[f"{kind} {name}"] = failure.summary
         return refused

@@ -396,7 +396,7 @@ def test_what_bears_a_tests_name_is_removed_from_all_stores(clients: Clients) ->
     for statement in (
         f"CREATE DATABASE {NS}_copy", f"CREATE SCHEMA {NS}", f"CREATE TABLE {NS}.inner_one ()",
         f'CREATE TABLE "{NS}.x" ()', f"CREATE VIEW {NS}_view AS SELECT 1", f"CREATE SEQUENCE {NS}_orders",
-        f"CREATE ROLE {NS}_role",
+        f"CREATE ROLE {NS}_role", f"GRANT SELECT ON item TO {NS}_role",
         f"CREATE TABLE {NS}_serial (id serial)", f"CREATE MATERIALIZED VIEW {NS}_m AS SELECT 1",
     ):  # fmt: skip
         clients.sql.execute(statement.encode())
