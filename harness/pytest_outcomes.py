@@ -7,12 +7,21 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness import runs
-from harness.errors import CONFIGURATION, ENGINE_UNREACHABLE, EXIT_MEANING, BrokenStack, HarnessError
+from harness.errors import (
+    CONFIGURATION,
+    ENGINE_UNREACHABLE,
+    EXIT_MEANING,
+    TEST_RESIDUE,
+    BrokenStack,
+    HarnessError,
+)
+from harness.pytest_residue import SHOWN, left_of
 from harness.pytest_stacks import KEPT_FOR
 from harness.pytest_verdict import blame
 from harness.pytest_workers import LINES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from harness.pytest_stacks import Stacks
@@ -20,6 +29,8 @@ if TYPE_CHECKING:
     from harness.reporting import RunFolder
     from harness.results import Outcome, Status
     from harness.runs.environment import Environment
+
+_MOST = 50  # lines about what tests left
 
 
 class Outcomes:
@@ -38,6 +49,7 @@ class Outcomes:
         self._workers = workers
         self._failed = False
         self._codes: set[int] = set()
+        self._left: list[str] = []  # by tests
         self._reports: dict[str, list[pytest.TestReport]] = {}
         self._done: list[str] = []
         self._again: set[str] = set()
@@ -63,8 +75,9 @@ class Outcomes:
         if report.nodeid in self._again:
             return
         self._reports.setdefault(report.nodeid, []).append(report)
-        if report.when == "teardown":
+        if report.when == "teardown" or left_of(report):  # one that is counted as an error of set-up, perhaps
             self._done.append(report.nodeid)
+            self._left += [f"{report.nodeid}: {thing['text']}" for thing in left_of(report)]
         if self._stacks.environment or hasattr(report, LINES):
             self._write_down()
 
@@ -98,6 +111,8 @@ class Outcomes:
         for test in self._done:
             if reports := self._reports.pop(test, None):
                 folder.outcome(_outcome(test, reports))
+                for thing in left_of(reports[-1]):
+                    folder.residue(test, thing)
         self._done = []
 
     # -- the end ------------------------------------------------------------------------------------------------
@@ -160,9 +175,17 @@ class Outcomes:
             configuration=CONFIGURATION in self._codes,
             unreachable=ENGINE_UNREACHABLE in self._codes,
             failed=self._failed and pytest_code == pytest.ExitCode.TESTS_FAILED,
-            broken=bool(self._codes),
+            broken=bool(self._codes - {TEST_RESIDUE}),
             leftover=bool(left),
+            residue=bool(self._left) or TEST_RESIDUE in self._codes,
         )
+
+    def note_unmatched(self, unmatched: Iterable[list[str] | None]) -> None:
+        """Note what tests may leave, and none of them has left. Each entry is what one process saw nothing of."""
+        lists = [entries for entries in unmatched if entries is not None]
+        for entry in lists[0] if lists and self._voice.is_of_whole_suite() else ():
+            if all(entry in entries for entries in lists):
+                self.notes.append(f"allowed and left by no test: {entry}")
 
     def conclude(self, code: int, left: list[str]) -> None:
         """Write the exit code down, and note what is to be said of it and of what was left."""
@@ -173,6 +196,9 @@ class Outcomes:
                 self.notes.append(unwritten)
             self.notes.append(f"run folder: {self._folder.path}")
         self.notes += [f"left behind: {line}" for line in left]
+        self.notes += [f"left by {line}" for line in self._left[:_MOST]]
+        if len(self._left) > _MOST:
+            self.notes.append(f"and {len(self._left) - _MOST} things more that tests left; `harness report` has all")
         if code >= CONFIGURATION:
             self.notes.append(f"exit code {code}: {EXIT_MEANING.get(code, f'signal {code - 128}')}")
 
@@ -189,7 +215,7 @@ def _outcome(test: str, reports: list[pytest.TestReport]) -> Outcome:
     if expected is not None:
         status, kind = "xfailed", "xfail"
     if report.failed:
-        status = "broken" if code else "failed"
+        status = "broken" if code not in (0, TEST_RESIDUE) else "failed"
         kind = kind or "Failed"
     text = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longreprtext
     if isinstance(report.longrepr, str):  # the text of one by a worker begins with what the worker runs on
@@ -203,5 +229,6 @@ def _outcome(test: str, reports: list[pytest.TestReport]) -> Outcome:
         kind=kind,
         message=next(iter(reason.splitlines()), ""),
         text=text,
-        sections=tuple((title, content) for title, content in report.sections),
+        sections=tuple((title, content) for title, content in report.sections if title != SHOWN),
+        residue=tuple(thing["text"] for thing in left_of(reports[-1])),
     )

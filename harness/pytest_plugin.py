@@ -19,6 +19,7 @@ from harness.config.options import OPTIONS, TAKERS
 from harness.errors import ConfigError, HarnessError, SkippedStack, Unsupported, nearest
 from harness.pytest_outcomes import Outcomes
 from harness.pytest_resets import Resets
+from harness.pytest_residue import Leavings
 from harness.pytest_signals import Calm, Signals
 from harness.pytest_stacks import PREFIX, Stacks
 from harness.pytest_verdict import Verdicts, blame, restore_phase
@@ -83,11 +84,9 @@ def _bring(request: pytest.FixtureRequest, name: str) -> Iterator[Stack]:
 def _lend(session: Session, name: str, *, shared: bool, keep: bool = False) -> Iterator[Stack]:
     """Give a stack for a block; one that is shared is given back at the end of the session, with everything else."""
     try:
-        stack = session.stacks.shared(name) if shared else session.stacks.run.bring(name, alone=True)
+        stack = session.stacks.shared(name) if shared else session.stacks.own(name)
     except SkippedStack as error:
         pytest.skip(error.summary)
-    if not shared:
-        session.stacks.use(stack)
     try:
         yield stack
     finally:
@@ -195,6 +194,7 @@ class Session:
         self.resets = Resets(self.stacks)
         self._verdicts = Verdicts(self.stacks)
         self._outcomes = Outcomes(self.stacks, self._voice, self.workers)
+        self.stacks.onlooker = self.leavings = Leavings(config, self.stacks, self._voice.say)
         self.github: GitHub | None = None
         if github.is_on(os.environ) and not self._voice.is_worker:
             from harness.pytest_github import GitHub  # noqa: PLC0415 - there only
@@ -354,7 +354,8 @@ class Session:
         """Give everything back, verify that it is gone, and set the exit code."""
         if self._voice.is_worker:
             left = self.stacks.close()
-            cast("Any", session.config).workeroutput[pytest_workers.KEY] = {"lines": self._voice.lines, "left": left}
+            news = {"lines": self._voice.lines, "left": left, "unmatched": self.leavings.unmatched()}
+            cast("Any", session.config).workeroutput[pytest_workers.KEY] = news
             return
         for line in self.workers.lines:
             self._voice.say(line)
@@ -362,6 +363,8 @@ class Session:
         code = self._outcomes.exit_code(int(exitstatus), self._signals.number, left)
         if code is not None:
             session.exitstatus = code
+            if not self._signals.came:
+                self._outcomes.note_unmatched([self.leavings.unmatched(), *self.workers.unmatched])
             self._outcomes.conclude(code, left)
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:  # noqa: ANN401 - it has no public type
@@ -409,6 +412,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(session.workers, "harness-workers")
     config.pluginmanager.register(session.resets, "harness-resets")
     config.pluginmanager.register(session.stacks.uses, "harness-uses")
+    config.pluginmanager.register(session.leavings, "harness-leavings")
     config.pluginmanager.register(Calm(), "harness-calm")
     if session.github:
         config.pluginmanager.register(session.github, "harness-github")

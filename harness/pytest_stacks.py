@@ -5,7 +5,8 @@ What is heavy is named as an attribute of its package, which loads it then.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, Protocol
 
 from harness import config as configuration
 from harness import runs
@@ -16,6 +17,7 @@ from harness.pytest_uses import Uses
 from harness.pytest_workers import share_of
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     import pytest
@@ -33,6 +35,19 @@ PREFIX = "harness_"
 KEPT_FOR = 12 * 3600.0
 
 
+class Onlooker(Protocol):
+    """Who is told of the stacks of a session."""
+
+    def bringing(self, *, shared: bool) -> AbstractContextManager[None]:
+        """Return a context in which a stack is brought up, for all of the session or for one user."""
+
+    def take(self, stack: Stack, *, shared: bool) -> None:
+        """A stack is up, and was given to somebody."""
+
+    def give_back(self, stack: Stack) -> None:
+        """A stack is about to be given back."""
+
+
 class Stacks:
     """What a session has brought up, and for whom.
 
@@ -43,6 +58,7 @@ class Stacks:
         judge: looks after what was brought up; None before that.
         share: what a controller that brings something up itself has in common with its workers.
         variables: what is set for the tests.
+        onlooker: is told when a stack is brought up, given and given back.
     """
 
     def __init__(self, config: pytest.Config, voice: Voice) -> None:
@@ -52,6 +68,7 @@ class Stacks:
         self.judge: Judge | None = None
         self.share: Share | None = None
         self.variables = Variables()
+        self.onlooker: Onlooker | None = None
         self._config = config
         self._voice = voice
         self._settings: Settings | None = None
@@ -118,7 +135,7 @@ class Stacks:
         """Return a stack that stays to the end of the session. It is tried once: what failed fails again at once."""
         if name not in self._shared:
             try:
-                self._shared[name] = self.run.bring(name)
+                self._shared[name] = self._bring(name, shared=True)
             except HarnessError as error:
                 self._shared[name] = error
         stack = self._shared[name]
@@ -128,6 +145,16 @@ class Stacks:
         if self.judge and (broken := self.judge.standing(stack.stacks)):
             raise broken
         return stack
+
+    def own(self, name: str) -> Stack:
+        """Return a stack that its user gives back. Raises HarnessError."""
+        stack = self._bring(name, shared=False)
+        self.use(stack)
+        return stack
+
+    def _bring(self, name: str, *, shared: bool) -> Stack:
+        with self.onlooker.bringing(shared=shared) if self.onlooker else nullcontext():
+            return self.run.bring(name, alone=not shared)
 
     def always(self, name: str) -> Stack:
         """Return a stack that stays to the end of the session and that every test uses, by way of its variables."""
@@ -145,6 +172,8 @@ class Stacks:
         self.variables.give(runs.variables.of_endpoints(stack.endpoints()))
         if stack not in self._given:
             self._given.append(stack)
+        if self.onlooker:
+            self.onlooker.take(stack, shared=stack in self._shared.values())
         if self.item is not None:
             self.begin_use(self.item)
 
@@ -203,6 +232,8 @@ class Stacks:
     def give_back(self, stack: Stack, *, keep: bool) -> None:
         """End the use of a stack that a fixture had for itself; one to be kept stays, for ``down`` to remove."""
         self._given.remove(stack)
+        if self.onlooker and not keep:
+            self.onlooker.give_back(stack)
         if not keep:
             if not stack.stacks <= self.uses.of_all:
                 self.variables.put_back(runs.variables.of_endpoints(stack.endpoints()))

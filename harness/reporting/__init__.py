@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import artifacts, clock
+from harness.errors import Residue
 from harness.results import Outcome, Span
 
 if TYPE_CHECKING:
@@ -137,6 +138,9 @@ class RunFolder:
             self._facts["services"][line["service"]] = {key: line[key] for key in ("log", "start", "end")}
         elif line["event"] == "fault":
             self._facts.setdefault("faults", []).append({key: line[key] for key in ("test", "service", "summary")})
+        elif line["event"] == "residue":
+            keys = ("test", "kind", "name", "detail", "change", "by", "text")
+            self._facts.setdefault("residue", []).append({key: line[key] for key in keys})
         elif line["event"] == "test":
             counts = self._facts["outcomes"]
             counts[line["status"]] = counts.get(line["status"], 0) + 1
@@ -184,6 +188,10 @@ class RunFolder:
         self._outcomes.append(outcome)
         why = {"reason": outcome.message} if outcome.status == "xfailed" else {}
         self.event("test", test=outcome.test, status=outcome.status, seconds=round(outcome.seconds, 4), **why)
+
+    def residue(self, test: str, thing: Mapping[str, str]) -> None:
+        """Note something that a test left."""
+        self.event("residue", test=test, **thing)
 
     def evidence(self, test: str, name: str, data: bytes) -> None:
         """Write a file of evidence into the folder of a failed test. Equally named tests elsewhere have others."""
@@ -248,7 +256,16 @@ def write_document(document: JUnitXml, path: Path) -> None:
 
 def write_junit(path: Path, outcomes: Sequence[Outcome]) -> None:
     """Write ``outcomes`` as JUnit XML: failed tests as failures, broken ones as errors with the type of the fault."""
-    from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite  # noqa: PLC0415 - at the end only
+    from junitparser import (  # noqa: PLC0415 - at the end only
+        Error,
+        Failure,
+        JUnitXml,
+        Properties,
+        Property,
+        Skipped,
+        TestCase,
+        TestSuite,
+    )
 
     suite = TestSuite("harness")
     for outcome in outcomes:
@@ -257,11 +274,18 @@ def write_junit(path: Path, outcomes: Sequence[Outcome]) -> None:
         case = TestCase(xml_text(name or file), classname=xml_text(folder), time=outcome.seconds)
         kinds = {"failed": Failure, "broken": Error, "skipped": Skipped, "xfailed": Skipped}
         if outcome.status in kinds:
-            result = kinds[outcome.status](xml_text(outcome.message), xml_text(outcome.kind))
+            kind = Error if outcome.kind == Residue.__name__ else kinds[outcome.status]
+            result = kind(xml_text(outcome.message), xml_text(outcome.kind))
             result.text = xml_text(outcome.text)
             case.result = [result]
-        if outcome.sections:
-            case.system_out = "\n".join(xml_text(f"--- {title} ---\n{text}") for title, text in outcome.sections)
+        left = [("what it left", "\n".join(outcome.residue))] if outcome.residue else []
+        if sections := [*outcome.sections, *left]:
+            case.system_out = "\n".join(xml_text(f"--- {title} ---\n{text}") for title, text in sections)
+        if outcome.residue:
+            properties = Properties()  # type: ignore[no-untyped-call] # as below
+            for line in outcome.residue:
+                properties.add_property(Property("residue", xml_text(line)))
+            case.append(properties)  # type: ignore[no-untyped-call] # as below
         suite.append(case)  # type: ignore[no-untyped-call] # add_testcase() counts all of them each time
     suite.update_statistics()  # type: ignore[no-untyped-call] # a suite of no tests has counts as well
     document = JUnitXml()

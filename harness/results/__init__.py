@@ -22,6 +22,7 @@ class Outcome:
         message: one line; of a test that is xfailed, the reason of its marker.
         text: the whole report.
         sections: (title, text) of captured output and log slices.
+        residue: what it left, a line each.
     """
 
     test: str
@@ -31,6 +32,7 @@ class Outcome:
     message: str = ""
     text: str = ""
     sections: tuple[tuple[str, str], ...] = ()
+    residue: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ def exit_code(  # noqa: PLR0913 - the table has this many columns
     failed: bool = False,
     broken: bool = False,
     leftover: bool = False,
+    residue: bool = False,
 ) -> int:
     """Return the exit code of a run: the first of the documented causes that applies.
 
@@ -70,6 +73,7 @@ def exit_code(  # noqa: PLR0913 - the table has this many columns
         failed: a test really failed.
         broken: a stack did not settle or broke under a test.
         leftover: our teardown left something.
+        residue: a test left something.
     """
     if signal_number:
         return 128 + signal_number
@@ -79,6 +83,7 @@ def exit_code(  # noqa: PLR0913 - the table has this many columns
         (failed, errors.TESTS_FAILED),
         (broken, errors.BROKEN_STACK),
         (leftover, errors.LEFTOVER),
+        (residue, errors.TEST_RESIDUE),
     ):
         if applies:
             return code
