@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness import procs
-from harness.sockets import listeners, sockets_of
+from harness.sockets import own_listeners, sockets_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
@@ -168,6 +168,6 @@ class Ports:
         """Return their addresses, with who listens."""
         held = {inode: process.name for pid, process in self._children.living().items() for inode in sockets_of([pid])}
         held |= dict.fromkeys(sockets_of([os.getpid()]), "this process")
-        listening = [listener for listener in listeners() if listener.inode in held]
+        listening = [listener for listener in own_listeners() if listener.inode in held]
         self._holders = {one.inode: self._holders.get(one.inode, held[one.inode]) for one in listening}
         return {str(one): self._holders[one.inode] for one in listening}
