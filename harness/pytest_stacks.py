@@ -38,8 +38,8 @@ KEPT_FOR = 12 * 3600.0
 class Onlooker(Protocol):
     """Who is told of the stacks of a session."""
 
-    def bringing(self, *, shared: bool) -> AbstractContextManager[None]:
-        """Return a context in which a stack is brought up, for all of the session or for one user."""
+    def bringing(self) -> AbstractContextManager[None]:
+        """Return a context in which a stack is brought up."""
 
     def take(self, stack: Stack, *, shared: bool) -> None:
         """A stack is up, and was given to somebody."""
@@ -153,7 +153,7 @@ class Stacks:
         return stack
 
     def _bring(self, name: str, *, shared: bool) -> Stack:
-        with self.onlooker.bringing(shared=shared) if self.onlooker else nullcontext():
+        with self.onlooker.bringing() if self.onlooker else nullcontext():
             return self.run.bring(name, alone=not shared)
 
     def always(self, name: str) -> Stack:
@@ -161,6 +161,11 @@ class Stacks:
         stack = self.shared(name)
         self.uses.always(stack.stacks)
         return stack
+
+    @property
+    def given(self) -> tuple[Stack, ...]:
+        """The stacks that were given to somebody and not given back yet."""
+        return tuple(self._given)
 
     def say(self, line: str) -> None:
         """Tell the user a line."""
@@ -234,6 +239,8 @@ class Stacks:
         self._given.remove(stack)
         if self.onlooker and not keep:
             self.onlooker.give_back(stack)
+        if self.environment and not keep:
+            self.environment.stores.forget(stack.name)
         if not keep:
             if not stack.stacks <= self.uses.of_all:
                 self.variables.put_back(runs.variables.of_endpoints(stack.endpoints()))
