@@ -17,6 +17,7 @@ import pytest
 from harness import github, procs, pytest_docker_names, pytest_variables, pytest_workers, runs
 from harness.config.options import OPTIONS, TAKERS
 from harness.errors import ConfigError, HarnessError, SkippedStack, Unsupported, nearest
+from harness.pytest_notices import Notices
 from harness.pytest_outcomes import Outcomes
 from harness.pytest_signals import Calm, Signals
 from harness.pytest_stacks import PREFIX, Stacks
@@ -190,6 +191,7 @@ class Session:
         self.stacks = Stacks(config, self._voice)
         self._verdicts = Verdicts(self.stacks)
         self._outcomes = Outcomes(self.stacks, self._voice, self.workers)
+        self.notices = None if self._voice.is_worker else Notices(config, self.stacks, self._outcomes)
         self.github: GitHub | None = None
         if github.is_on(os.environ) and not self._voice.is_worker:
             from harness.pytest_github import GitHub  # noqa: PLC0415 - there only
@@ -358,6 +360,8 @@ class Session:
         if code is not None:
             session.exitstatus = code
             self._outcomes.conclude(code, left)
+        if self.notices and not self._signals.came:
+            self.notices.tell(int(session.exitstatus))
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:  # noqa: ANN401 - it has no public type
         """Say what the run has to say at its end."""
@@ -404,6 +408,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(session.workers, "harness-workers")
     config.pluginmanager.register(session.stacks.uses, "harness-uses")
     config.pluginmanager.register(Calm(), "harness-calm")
+    if session.notices:
+        config.pluginmanager.register(session.notices, "harness-notices")
     if session.github:
         config.pluginmanager.register(session.github, "harness-github")
     if not config.pluginmanager.hasplugin("docker"):  # pytest-docker's name for itself

@@ -8,9 +8,11 @@ import os
 import re
 import shlex
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.config.matrices import Places, matrix_file
+from harness.config.notices import Notices, read_notices
 from harness.config.options import OPTIONS, variable
 from harness.config.pins import read_pins
 from harness.config.sources import COMPOSE_FILES, with_env_file
@@ -20,7 +22,6 @@ from harness.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from harness.config.pins import Pin
     from harness.config.sources import Sources
@@ -40,6 +41,7 @@ TOP_KEYS: dict[str, type] = {
     "overlays": dict,
     "subjects": dict,
     "pins": dict,
+    "notices": dict,
     "matrices": dict,
 }
 TOP_KEYS |= {option.key: option.kind for option in OPTIONS.values() if option.key and option.key not in TOP_KEYS}
@@ -123,6 +125,8 @@ class Settings:
         origins: setting name -> where its value came from.
         inside: the service in whose container a command runs, within the stack's network; "" for none.
         inside_timeout: seconds that the command may take there, None for as long as it takes.
+        notices: to whom it is told how runs end.
+        notices_state: the file in which it is kept what they were told.
     """
 
     root: Path
@@ -162,6 +166,8 @@ class Settings:
     origins: Mapping[str, str]
     inside: str = ""
     inside_timeout: float | None = None
+    notices: Notices = field(default_factory=Notices)
+    notices_state: Path = Path("notices.json")
 
     def matrix_file(self) -> Path:
         """Return the file or folder of the matrix that was asked for, else of the only declared one, or of this folder.
@@ -417,6 +423,25 @@ class _Values:
             return self.sources.state / "logs" / hashlib.sha256(str(root).encode()).hexdigest()[:16]
         return path
 
+    def notices_state(self) -> Path:
+        """Return the file of what was told: the one chosen, else one of this checkout, beside the key of its user.
+
+        That is the first of the places of that key that can be written; it survives runs and their folders.
+        """
+        sources, text = self.sources, self.text("notices_state")
+        if text:
+            return sources.root / text
+        folders = [place.parent for place in sources.keys]
+        folder = next((folder for folder in folders if _is_writable(folder)), folders[-1])
+        digest = hashlib.sha256(os.fsencode(sources.root.resolve())).hexdigest()[:16]
+        return folder / "notices" / f"{sources.root.name}-{digest}.json"
+
+
+def _is_writable(folder: Path) -> bool:
+    """Return whether a folder, or the nearest above it that is there, can be written to."""
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    return there.is_dir() and os.access(there, os.W_OK)
+
 
 def _local(lines: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Return service -> command line for ``NAME=COMMAND LINE`` texts."""
@@ -550,6 +575,8 @@ def load_settings(
         overlays=_overlays(sources, unwritten=unwritten),
         keep_runs=values.count("keep_runs"),
         inside_timeout=values.seconds("inside_timeout"),
+        notices=read_notices(sources.table.get("notices", {}), sources.pyproject),
+        notices_state=values.notices_state(),
         pins=read_pins(sources.table.get("pins", {}), sources.pyproject),
         matrices=_matrices(sources),
         matrix=values.text("matrix"),

@@ -82,6 +82,11 @@ class RunFolder:
         """What run.json says."""
         return self._facts
 
+    @property
+    def outcomes(self) -> Sequence[Outcome]:
+        """How tests ended, as far as this process has written it down."""
+        return self._outcomes
+
     # -- a disk that is full, or gone ---------------------------------------------------------------------------
 
     def _try(self, path: Path, write: Callable[[Path], object]) -> bool:
@@ -188,7 +193,7 @@ class RunFolder:
 
     def evidence(self, test: str, name: str, data: bytes) -> None:
         """Write a file of evidence into the folder of a failed test. Equally named tests elsewhere have others."""
-        self._try(self.path / "failures" / _folder_name(test) / name, lambda path: _write_whole(path, data))
+        self._try(folder_of_failure(self.path, test) / name, lambda path: _write_whole(path, data))
 
     def finish(self, code: int) -> None:
         """Write the last state, what the time went into, and junit.xml."""
@@ -226,6 +231,11 @@ def _write_whole(path: Path, data: bytes) -> None:
         with suppress(OSError):  # a part would pass for all of it
             path.unlink()
         raise
+
+
+def folder_of_failure(run: Path, test: str) -> Path:
+    """Return where the evidence of a failed test is, in the folder of its run."""
+    return run / "failures" / _folder_name(test)
 
 
 def _folder_name(test: str) -> str:

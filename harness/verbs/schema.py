@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from harness.config import SYSTEM_KEYS, TOP_KEYS
+from harness.config.notices import NOTICE_KEYS
 from harness.config.options import OPTIONS
 from harness.config.pins import PIN_KEYS
 from harness.config.subjects import BUILD_KEYS, KINDS, SUBJECT_KEYS
@@ -79,6 +80,11 @@ def _table() -> dict[str, Any]:
         "properties": {key: dict(_TYPES[kind]) for key, kind in PIN_KEYS.items()},
     }
     properties["pins"] = {"type": "object", "additionalProperties": pin}
+    properties["notices"] = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {key: dict(_TYPES[kind]) for key, kind in NOTICE_KEYS.items()},
+    }
     properties["attach"] = {"type": "object", "additionalProperties": dict(_TYPES[dict])}
     properties["overlays"] = dict(_TYPES[dict])
     properties["systems"] = {"type": "object", "additionalProperties": system}
