@@ -5,6 +5,7 @@ What is heavy is named as an attribute of its package, which loads it then.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from harness import config as configuration
@@ -16,6 +17,7 @@ from harness.pytest_uses import Uses
 from harness.pytest_workers import share_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     import pytest
@@ -43,6 +45,7 @@ class Stacks:
         share: what a controller that brings something up itself has in common with its workers.
         variables: what is set for the tests.
         notices_said: what was said of those who could not be told how the session ends.
+        off_the_clock: gives blocks whose time does not count as that of a test: stacks have deadlines of their own.
     """
 
     def __init__(self, config: pytest.Config, voice: Voice) -> None:
@@ -52,6 +55,7 @@ class Stacks:
         self.share: Share | None = None
         self.variables = Variables()
         self.notices_said: list[str] = []
+        self.off_the_clock: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
         self._config = config
         self._voice = voice
         self._settings: Settings | None = None
@@ -129,7 +133,8 @@ class Stacks:
         """Return a stack that stays to the end of the session. It is tried once: what failed fails again at once."""
         if name not in self._shared:
             try:
-                self._shared[name] = self.run.bring(name)
+                with self.off_the_clock():
+                    self._shared[name] = self.run.bring(name)
             except HarnessError as error:
                 self._shared[name] = error
         stack = self._shared[name]
@@ -139,6 +144,11 @@ class Stacks:
         if self.judge and (broken := self.judge.standing(stack.stacks)):
             raise broken
         return stack
+
+    def alone(self, name: str) -> Stack:
+        """Return a stack for somebody alone, who gives it back. Raises HarnessError."""
+        with self.off_the_clock():
+            return self.run.bring(name, alone=True)
 
     def always(self, name: str) -> Stack:
         """Return a stack that stays to the end of the session and that every test uses, by way of its variables."""
@@ -173,7 +183,8 @@ class Stacks:
                 f"{item.name}: no stack that it uses has a service {service!r}{nearest(service, names)}",
                 hint="the test, or a fixture that it asks for before, has to ask for the stack",
             )
-        found[-1].service(service).reset()
+        with self.off_the_clock():
+            found[-1].service(service).reset()
 
     def has_service(self, service: str, item: pytest.Item) -> bool:
         """Return whether a stack that a test uses, as far as it is set up, has a service."""
@@ -206,7 +217,8 @@ class Stacks:
         if not keep:
             if not stack.stacks <= self.uses.of_all:
                 self.variables.put_back(runs.variables.of_endpoints(stack.endpoints()))
-            stack.release()
+            with self.off_the_clock():
+                stack.release()
         elif self._voice.is_worker and self.environment:  # other workers may go on with it as it is
             self.environment.keep(KEPT_FOR, [stack.name])
 
@@ -218,3 +230,13 @@ class Stacks:
     def close(self, *, hurried: bool = False) -> list[str]:
         """Give everything back; return what should be gone and is not."""
         return self._run.close(hurried=hurried) if self._run else []
+
+
+def may_declare(config: pytest.Config, *words: bytes) -> bool:
+    """Return whether a pyproject.toml of the project may say something. Nothing of ours is loaded where none does."""
+    for folder in (config.rootpath, *config.rootpath.parents):
+        with contextlib.suppress(OSError):
+            text = (folder / "pyproject.toml").read_bytes()
+            if b"harness" in text and any(word in text for word in words):
+                return True
+    return False

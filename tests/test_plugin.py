@@ -425,8 +425,9 @@ def test_the_plugin_loads_nothing_for_plain_tests(project: Project) -> None:
         "    assert ours == {'harness.' + name for name in\n"
         "        ('artifacts', 'clock', 'config', 'config.options', 'errors', 'github', 'procs',\n"
         "        'pytest_docker_names',\n"
-        "        'pytest_environ', 'pytest_outcomes', 'pytest_plugin', 'pytest_signals', 'pytest_stacks',\n"
-        "        'pytest_uses', 'pytest_variables', 'pytest_verdict', 'pytest_workers', 'runs', 'witnesses')}\n",
+        "        'pytest_environ', 'pytest_flakes', 'pytest_outcomes', 'pytest_plugin', 'pytest_signals',\n"
+        "        'pytest_stacks', 'pytest_uses', 'pytest_variables', 'pytest_verdict', 'pytest_workers', 'runs',\n"
+        "        'witnesses')}\n",
     )
     (project.root / "suite" / "conftest.py").write_text("")
     # Libraries of extras register plugins of their own, which load asyncio.

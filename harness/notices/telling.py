@@ -65,7 +65,7 @@ class Ended:
         if verdict is None:
             return None
         flakes = frozenset(str(flaky["test"]) for flaky in self.facts.get("flaky") or ())
-        lapsed = frozenset(map(str, self.facts.get("lapsed") or ()))
+        lapsed = frozenset(map(_lapsed, self.facts.get("lapsed") or ()))
         return Standing(verdict, tuple(test for _, test, _ in self.bad), flakes, lapsed)
 
     @property
@@ -74,6 +74,11 @@ class Ended:
         bad = [(one.status, one.test, one.message) for one in self.outcomes if one.status in ("failed", "broken")]
         errors = [("error", *error) for error in self.errors]
         return [*errors, *self.shown, *sorted(bad, key=lambda entry: entry[0] != "broken")]
+
+
+def _lapsed(entry: Mapping[str, str]) -> str:
+    """Return an entry of the quarantine as one text; one that is given more time is another when that is over, too."""
+    return f"{entry['test']} ({entry['owner']}, until {entry['expires']}: {entry['reason']})"
 
 
 def tell(settings: Settings, ended: Ended, send: Send = sending.send_all) -> list[str]:

@@ -21,10 +21,11 @@ from harness.results.times import times_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from junitparser import JUnitXml
+    from junitparser import JUnitXml, TestCase
 
 SCHEMA = 1
 EVENTS = "events.jsonl"
+_NAMED = ("flaky", "quarantined")  # what run.json has by name, too
 SAVE_EVERY = 1.0  # seconds; the events themselves are on disk at once
 
 
@@ -87,6 +88,11 @@ class RunFolder:
         """How tests ended, as far as this process has written it down."""
         return self._outcomes
 
+    @property
+    def began(self) -> float:
+        """The monotonic time at which the run began."""
+        return self._began
+
     # -- a disk that is full, or gone ---------------------------------------------------------------------------
 
     def _try(self, path: Path, write: Callable[[Path], object]) -> bool:
@@ -146,6 +152,10 @@ class RunFolder:
         elif line["event"] == "test":
             counts = self._facts["outcomes"]
             counts[line["status"]] = counts.get(line["status"], 0) + 1
+            if line["status"] in _NAMED:
+                named = {"test": line["test"], "line": line.get("reason", "")}
+                named |= {key: line[key] for key in ("tries", "quarantine") if key in line}
+                self._facts.setdefault(line["status"], []).append(named)
 
     def event(self, name: str, /, **facts: object) -> None:
         """Append a line to events.jsonl; ``t`` is seconds since the run began."""
@@ -188,12 +198,20 @@ class RunFolder:
     def outcome(self, outcome: Outcome) -> None:
         """Take the outcome of a test."""
         self._outcomes.append(outcome)
-        why = {"reason": outcome.message} if outcome.status == "xfailed" else {}
+        why: dict[str, object] = {"reason": outcome.message} if outcome.status in ("xfailed", *_NAMED) else {}
+        why |= {"tries": outcome.tries} if outcome.tries > 1 else {}
+        why |= {"quarantine": dict(outcome.quarantine)} if outcome.quarantine else {}
         self.event("test", test=outcome.test, status=outcome.status, seconds=round(outcome.seconds, 4), **why)
 
     def evidence(self, test: str, name: str, data: bytes) -> None:
         """Write a file of evidence into the folder of a failed test. Equally named tests elsewhere have others."""
         self._try(folder_of_failure(self.path, test) / name, lambda path: _write_whole(path, data))
+
+    def read_evidence(self, test: str, name: str) -> str:
+        """Return a file of evidence, which another process may have written; "" for none."""
+        with suppress(OSError):
+            return (self.path / "failures" / _folder_name(test) / name).read_text(encoding="utf-8", errors="replace")
+        return ""
 
     def finish(self, code: int) -> None:
         """Write the last state, what the time went into, and junit.xml."""
@@ -265,12 +283,29 @@ def write_document(document: JUnitXml, path: Path) -> None:
         raise
 
 
+def quarantined(quarantine: Mapping[str, str]) -> str:
+    """Return what is said of the failure of a test in quarantine, before its error."""
+    return f"in quarantine ({quarantine['owner']}, until {quarantine['expires']}: {quarantine['reason']}): "
+
+
+def _add_properties(case: TestCase, values: Mapping[str, str]) -> None:
+    from junitparser import Properties, Property  # noqa: PLC0415 - at the end only
+
+    if values:
+        properties = Properties()  # type: ignore[no-untyped-call]
+        for name, value in values.items():
+            properties.add_property(Property(name, value))
+        case.append(properties)  # type: ignore[no-untyped-call]
+
+
 def write_junit(path: Path, outcomes: Sequence[Outcome], times: Mapping[str, float] | None = None) -> None:
     """Write ``outcomes`` as JUnit XML: failed tests as failures, broken ones as errors with the type of the fault.
 
+    Flaky tests have the elements ``flakyFailure`` that Maven's Surefire writes, and those in quarantine are skipped.
     What the run's time went into becomes properties of the suite, in seconds.
     """
     from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite  # noqa: PLC0415 - at the end only
+    from junitparser.xunit2 import FlakyFailure  # noqa: PLC0415 - as above
 
     suite = TestSuite("harness")
     for name, seconds in (times or {}).items():
@@ -279,11 +314,18 @@ def write_junit(path: Path, outcomes: Sequence[Outcome], times: Mapping[str, flo
         file, _, name = outcome.test.partition("::")
         folder = file.removesuffix(".py").replace("/", ".")
         case = TestCase(xml_text(name or file), classname=xml_text(folder), time=outcome.seconds)
-        kinds = {"failed": Failure, "broken": Error, "skipped": Skipped, "xfailed": Skipped}
+        kinds = {"failed": Failure, "broken": Error, "skipped": Skipped, "xfailed": Skipped, "quarantined": Skipped}
         if outcome.status in kinds:
-            result = kinds[outcome.status](xml_text(outcome.message), xml_text(outcome.kind))
+            held = quarantined(outcome.quarantine) if outcome.quarantine else ""
+            result = kinds[outcome.status](xml_text(f"{held}{outcome.message}"), xml_text(outcome.kind))
             result.text = xml_text(outcome.text)
             case.result = [result]
+        if outcome.status == "flaky":
+            flaky = FlakyFailure(xml_text(outcome.message), xml_text(outcome.kind))
+            flaky.text = xml_text(outcome.text)
+            case.append(flaky)  # type: ignore[no-untyped-call]
+        status = {"status": outcome.status} if outcome.status in _NAMED else {}
+        _add_properties(case, {**status, **({"tries": str(outcome.tries)} if outcome.tries > 1 else {})})
         if outcome.sections:
             case.system_out = "\n".join(xml_text(f"--- {title} ---\n{text}") for title, text in outcome.sections)
         suite.append(case)  # type: ignore[no-untyped-call] # add_testcase() counts all of them each time

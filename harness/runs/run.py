@@ -30,6 +30,7 @@ from harness.runs.opening import attach, create, join, new_environment
 from harness.runs.planning import Site
 from harness.runs.reuse import Reuse
 from harness.runs.stack import Stack
+from harness.runs.turns import refuse_strangers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -116,6 +117,8 @@ class Run:
         with self._keeper_to_be():
             tree = self.choice.read(name)
             engine, strangers = self.choice.engine, self.plan(tree)
+            if self.environment is None and not (self._share or self.choice.is_up):
+                refuse_strangers(self.choice, tree)
             hold_to_lock(self.choice, tree)
             environment = self.open()
         if self.choice.engine is not engine:

@@ -75,7 +75,8 @@ def flaky(*tests: str, code: int = 0) -> Ended:
 
 def lapsed(*tests: str) -> Ended:
     """Return a run that found lapsed entries of the quarantine."""
-    return Ended(0, facts={"lapsed": list(tests)})
+    entries = [{"test": test, "owner": "me", "reason": "slow", "expires": "2026-01-31"} for test in tests]
+    return Ended(0, facts={"lapsed": entries})
 
 
 def test_each_change_is_told_once(tmp_path: Path) -> None:
@@ -338,6 +339,16 @@ def test_no_secret_of_a_stack_is_told(tmp_path: Path, ended: Ended) -> None:
     bad = Outcome("t.py::t", "failed", message="pg-w0rd fr0m-file me s3cr3t t0ken")
     message = written(settings_of(tmp_path, {"MAIL": MAIL}), replace(ended, outcomes=[bad]))
     assert message.tests[0][2] == "*** *** me *** t0ken"
+
+
+def test_flakes_and_lapsed_quarantines_are_named(tmp_path: Path) -> None:
+    """Which test is flaky and why, and whose quarantine is over, must be said."""
+    run = replace(flaky("t.py::x"), facts={**flaky("t.py::x").facts, **lapsed("t.py::q").facts})
+    message = written(settings_of(tmp_path, {"MAIL": MAIL}), run)
+    assert message.title.endswith(": 1 new flake, 1 lapsed quarantine")
+    assert message.tests == (("flaky", "t.py::x", "why t.py::x"),)
+    assert message.more == ("lapsed, so that they count again: t.py::q (me, until 2026-01-31: slow)",)
+    assert message.kind == "warning"
 
 
 # -- real receivers ----------------------------------------------------------------------------------------------------

@@ -1,0 +1,1 @@
+"""What a test left behind: snapshots before and after it, and their difference."""
