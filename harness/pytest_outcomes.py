@@ -99,8 +99,13 @@ class Outcomes:
             self.notes.append(line)
 
     @property
-    def folder_path(self) -> Path | None:
+    def folder(self) -> RunFolder | None:
         """The run's folder, None when it has none."""
+        return self._folder
+
+    @property
+    def folder_path(self) -> Path | None:
+        """Where it is, None when there is none."""
         return self._folder.path if self._folder else None
 
     def _find_folder(self) -> RunFolder | None:
