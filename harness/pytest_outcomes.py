@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from harness import runs
-from harness.errors import CONFIGURATION, ENGINE_UNREACHABLE, EXIT_MEANING, BrokenStack, HarnessError
+from harness.errors import (
+    CONFIGURATION,
+    ENGINE_UNREACHABLE,
+    EXIT_MEANING,
+    TEST_RESIDUE,
+    BrokenStack,
+    HarnessError,
+)
 from harness.pytest_flakes import QUARANTINE, STACKS
+from harness.pytest_residue import SHOWN, left_of
 from harness.pytest_stacks import KEPT_FOR
 from harness.pytest_verdict import blame
 from harness.pytest_workers import LINES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from harness.pytest_flakes import Flakes
@@ -24,6 +32,8 @@ if TYPE_CHECKING:
     from harness.reporting import RunFolder
     from harness.results import Outcome, Status
     from harness.runs.environment import Environment
+
+_MOST = 50  # lines about what tests left
 
 
 class Outcomes:
@@ -43,6 +53,7 @@ class Outcomes:
         self._flakes = flakes
         self._failed = False
         self._codes: set[int] = set()
+        self._left: list[str] = []  # by tests
         self._reports: dict[str, list[pytest.TestReport]] = {}
         self._done: list[str] = []
         self._again: set[str] = set()
@@ -71,8 +82,9 @@ class Outcomes:
         if report.nodeid in self._again:
             return
         self._reports.setdefault(report.nodeid, []).append(report)
-        if report.when == "teardown":
+        if report.when == "teardown" or left_of(report):  # one that is counted as an error of set-up, perhaps
             self._done.append(report.nodeid)
+            self._left += [f"{report.nodeid}: {thing['text']}" for thing in left_of(report)]
         if self._stacks.environment or hasattr(report, LINES):
             self._write_down()
 
@@ -113,6 +125,8 @@ class Outcomes:
                     self.note(f"{test}: {outcome.message}, and it did not heed that")
                 folder.outcome(outcome)
                 self._ended.append(outcome)
+                for thing in left_of(reports[-1]):
+                    folder.residue(test, thing)
         self._done = []
 
     # -- the end ------------------------------------------------------------------------------------------------
@@ -175,8 +189,9 @@ class Outcomes:
             configuration=CONFIGURATION in self._codes,
             unreachable=ENGINE_UNREACHABLE in self._codes,
             failed=self._failed and pytest_code == pytest.ExitCode.TESTS_FAILED,
-            broken=bool(self._codes),
+            broken=bool(self._codes - {TEST_RESIDUE}),
             leftover=bool(left),
+            residue=bool(self._left) or TEST_RESIDUE in self._codes,
         )
 
     def give_up(self, test: str, why: str, seen: str) -> int:
@@ -241,6 +256,13 @@ class Outcomes:
             self._folder.note("lapsed", [entry.as_dict() for entry in self._flakes.lapsed])
         return new
 
+    def note_unmatched(self, unmatched: Iterable[list[str] | None]) -> None:
+        """Note what tests may leave, and none of them has left. Each entry is what one process saw nothing of."""
+        lists = [entries for entries in unmatched if entries is not None]
+        for entry in lists[0] if lists and self._voice.is_of_whole_suite() else ():
+            if all(entry in entries for entries in lists):
+                self.notes.append(f"allowed and left by no test: {entry}")
+
     def conclude(self, code: int, left: list[str]) -> None:
         """Write the exit code down, and note what is to be said of it and of what was left."""
         from harness.results.times import times_in  # noqa: PLC0415 - not for plain tests
@@ -254,6 +276,9 @@ class Outcomes:
                 self.notes.append(unwritten)
             self.notes.append(f"run folder: {self._folder.path}")
         self.notes += [f"left behind: {line}" for line in left]
+        self.notes += [f"left by {line}" for line in self._left[:_MOST]]
+        if len(self._left) > _MOST:
+            self.notes.append(f"and {len(self._left) - _MOST} things more that tests left; `harness report` has all")
         if code >= CONFIGURATION:
             self.notes.append(f"exit code {code}: {EXIT_MEANING.get(code, f'signal {code - 128}')}")
 
@@ -261,6 +286,7 @@ class Outcomes:
 def _outcome(test: str, reports: list[pytest.TestReport], first: pytest.TestReport | None, engine: str) -> Outcome:
     """Return how a test ended: by the reports of its last try, and what failed first where there were several."""
     from harness.results import Outcome  # noqa: PLC0415 - not for plain tests
+    from harness.results.flakes import word_of  # noqa: PLC0415 - as above
 
     report = next((report for report in reports if report.failed), None) or next(
         (report for report in reports if report.skipped), reports[-1]
@@ -283,10 +309,11 @@ def _outcome(test: str, reports: list[pytest.TestReport], first: pytest.TestRepo
         kind=kind,
         message=next(iter(reason.splitlines()), ""),
         text=text,
-        sections=tuple((title, content) for title, content in report.sections),
+        sections=tuple((title, content) for title, content in report.sections if title != SHOWN),
         tries=1 + max(getattr(report, "rerun", 0) for report in reports),
         quarantine=quarantine,
-        stacks=_fingerprint(reports, engine),
+        residue=tuple(thing["text"] for thing in left_of(reports[-1])),
+        stacks=word_of(engine, (stack for report in reports for stack in getattr(report, STACKS, ()))),
     )
 
 
@@ -296,13 +323,7 @@ def _status(report: pytest.TestReport) -> tuple[Status, str]:
     if hasattr(report, QUARANTINE):
         return "quarantined", kind or "Quarantined"
     if report.failed:
-        return "broken" if code else "failed", kind or "Failed"
+        return "broken" if code not in (0, TEST_RESIDUE) else "failed", kind or "Failed"
     if report.skipped:
         return ("xfailed", "xfail") if hasattr(report, "wasxfail") else ("skipped", kind)
     return "succeeded", kind
-
-
-def _fingerprint(reports: list[pytest.TestReport], engine: str) -> str:
-    """Return one word for the stacks that a test has used, "" for none."""
-    stacks = sorted({stack for report in reports for stack in getattr(report, STACKS, ())})
-    return f"{engine}-{hashlib.sha256(' '.join(stacks).encode()).hexdigest()[:12]}" if stacks else ""

@@ -102,6 +102,14 @@ OPTIONS = {
     "keep_runs": Option(key="keep-runs", kind=int, default="20", named="Number of runs to keep"),
     "steady": Option(key="steady", default="1s", named="Time for which services must run,"),
     "strict_variables": Option(key="strict-variables", kind=bool, default="no", named="Whether variables must be set:"),
+    "residue": Option(
+        key="residue.mode",
+        default="report",
+        valid=("off", "report", "fail"),
+        named="Value of --residue",
+        help="what is done about what tests leave: report (default), fail, off",
+        metavar="WHAT",
+    ),
     "restart_changed": Option(
         key="restart-changed",
         kind=bool,
@@ -151,6 +159,7 @@ TAKERS = {
         "addresses",
         "local_build",
         "local",
+        "residue",
         "restart_changed",
         "locked",
         "wait_to_attach_debugger",

