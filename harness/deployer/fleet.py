@@ -167,6 +167,7 @@ class Fleet:
             with self._at_once:
                 known = self._bring(copy, asked.environment)
         except BaseException:
+            self._run.settled.pop(copy.stack, None)
             self._forget(copy)
             raise
         copy.url = _url(known)

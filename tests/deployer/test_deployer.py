@@ -271,3 +271,23 @@ def test_a_failed_test_has_the_logs_of_copies(project: Project) -> None:
     assert "asked /of-the-copy" in done.stdout
     token = next((project.latest / "services").glob("deployer.log")).read_text()
     assert "Bearer" not in token
+
+
+def test_workers_share_a_deployer(project: Project) -> None:
+    """Workers must have copies made by the one deployer of their stack, and nothing be left after them."""
+    template(project)
+    platform(project)
+    for name in ("a", "b"):
+        (project.root / f"test_{name}.py").write_text(
+            "import sys\n"
+            f"sys.path.insert(0, {str(TESTS)!r})\n"
+            "from deployers import Client, served\n"
+            "def test_it(stack):\n"
+            f"    made = Client(stack).create('{name}')\n"
+            "    assert made.status == 201, made\n"
+            "    assert served(made.json()['url'])\n"
+        )
+    done = run_in(project, "-m", "pytest", "-p", "no:cacheprovider", "-n2", "test_a.py", "test_b.py")
+    assert done.code == 0, done.stdout
+    logs = {path.name for path in (project.latest / "services").glob("*.log")}
+    assert logs == {"site.log", "deployer.log", "model@pynode-a.log", "model@pynode-b.log"}
