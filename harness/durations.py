@@ -28,3 +28,14 @@ def parse_duration(value: object) -> float:
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise ValueError("a duration such as 90s or 1m30s was needed")
     return sum(float(number) * _UNITS[unit] for number, unit in parts)
+
+
+def parse_age(text: str) -> float:
+    """Return seconds for a number of days (``7d``) or another duration. Raises ValueError when it is neither."""
+    days = text.strip().removesuffix("d")
+    if days != text.strip() and days.isdecimal():
+        return int(days) * 86400.0
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise ValueError("a time such as 7d or 12h was needed") from error

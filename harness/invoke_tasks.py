@@ -499,6 +499,26 @@ def report(asked: _Asked, *, run: str = "", json: bool = False, markdown: bool =
         print(verbs.report.markdown(shown) if markdown else github.guarded(str(shown), os.environ))
 
 
+@_task(
+    since="only what came in this time, such as 7d (default: all that is kept)",
+    every="also tests that never failed",
+    **_JSON,
+)
+def flakes(asked: _Asked, *, since: str = "", every: bool = False, json: bool = False) -> None:
+    """List the tests that failed in the runs of this checkout, by their rate, and what is in quarantine.
+
+    Example: harness flakes --since 7d
+    """
+    settings = asked.settings()
+    shown = verbs.flakes.flakes(settings, since=since, every=every)
+    if json:
+        _print_json("flakes", ledger=str(settings.flakes), tests=[flake.as_dict() for flake in shown])
+    elif shown:
+        _print_table(verbs.flakes.table(shown))
+    else:
+        _say(f"no test failed, as far as {settings.flakes} tells")
+
+
 @_task(**_JSON)
 def doctor(asked: _Asked, *, json: bool = False) -> None:
     """Say what works on this machine and what to do about what does not; ends with 10 when something does not.
@@ -1022,7 +1042,7 @@ interop.add_task(interop_tests_build, name="tests-build")
 interop.add_task(interop_tests_update, name="tests-update")
 interop.add_task(interop_help, name="help")
 namespace = Collection(
-    *(up, test, watch, run, down, ps, logs, endpoints, config, report, doctor),
+    *(up, test, watch, run, down, ps, logs, endpoints, config, report, flakes, doctor),
     *(exec, restart, seed, build, gc, new, adopt),
     images=Collection(base, save, load),
     pins=Collection(check),

@@ -187,7 +187,7 @@ def _chosen(session: nox.Session) -> tuple[list[str], list[str]]:
 @nox.session
 def tests(session: nox.Session) -> None:
     """The toolkit's own tests. Words after -- go to pytest."""
-    install(session, "test", "adopt", extras="all")
+    install(session, "test", "adopt", extras="all,platform")
     everything = ["tests", "--ignore=tests/test_other_plugins.py", "-n", "auto", "--maxprocesses=4"]
     run(session, "python", "-m", "pytest", *(session.posargs or everything))
 
@@ -217,7 +217,7 @@ def integration(session: nox.Session) -> None:
     With --inside it runs in a container, within the stack's network. With --engine both it runs on every engine, and
     tests that do not end alike fail the session.
     """
-    install(session, "test", extras="all")
+    install(session, "test", extras="all,platform")
     systems, words = _chosen(session)
     both, words = _engine_both(words)
     if both and INSIDE in words:
@@ -244,7 +244,7 @@ def subjects(session: nox.Session) -> None:
 @nox.session
 def long(session: nox.Session) -> None:
     """The tests of a system that are marked long, for ten minutes each unless --long-run says otherwise."""
-    install(session, "test", extras="all")
+    install(session, "test", extras="all,platform")
     systems, words = _chosen(session)
     both, words = _engine_both(words)
     problems = []
@@ -426,7 +426,7 @@ def remote(session: nox.Session) -> None:
 @nox.session
 def mutants(session: nox.Session) -> None:
     """Run each system's suite against subjects that are broken on purpose; every one must be caught."""
-    install(session, "test", extras="all")
+    install(session, "test", extras="all,platform")
     systems, words = _chosen(session)
     for name in systems:
         if session.posargs[:1] == ["all"] and not Path("integration_tests", name, "mutants.toml").is_file():

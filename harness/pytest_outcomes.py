@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +17,7 @@ from harness.errors import (
     BrokenStack,
     HarnessError,
 )
+from harness.pytest_flakes import QUARANTINE, STACKS
 from harness.pytest_residue import SHOWN, left_of
 from harness.pytest_stacks import KEPT_FOR
 from harness.pytest_verdict import blame
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from harness.pytest_flakes import Flakes
     from harness.pytest_stacks import Stacks
     from harness.pytest_workers import Voice, Workers
     from harness.reporting import RunFolder
@@ -41,18 +45,21 @@ class Outcomes:
         concluded: whether the exit code was ours to tell, which it is when a stack was asked for.
     """
 
-    def __init__(self, stacks: Stacks, voice: Voice, workers: Workers) -> None:
+    def __init__(self, stacks: Stacks, voice: Voice, workers: Workers, flakes: Flakes) -> None:
         self.notes: list[str] = []
         self.concluded = False
         self._stacks = stacks
         self._voice = voice
         self._workers = workers
+        self._flakes = flakes
         self._failed = False
         self._codes: set[int] = set()
         self._left: list[str] = []  # by tests
         self._reports: dict[str, list[pytest.TestReport]] = {}
         self._done: list[str] = []
         self._again: set[str] = set()
+        self._first: dict[str, pytest.TestReport] = {}  # test -> its first failure, of those that were run again
+        self._ended: list[Outcome] = []
         self._folder: RunFolder | None = None
 
     def collect(self, report: pytest.TestReport) -> None:
@@ -71,6 +78,7 @@ class Outcomes:
             self._again.discard(report.nodeid)
         if str(report.outcome) == "rerun":  # pytest-rerunfailures: only the last try counts
             self._again.add(report.nodeid)
+            self._first.setdefault(report.nodeid, report)
             self._reports.pop(report.nodeid, None)
         if report.nodeid in self._again:
             return
@@ -108,9 +116,16 @@ class Outcomes:
         folder = self._find_folder()
         if folder is None:
             return
+        engine = str(folder.facts.get("engine", ""))
         for test in self._done:
             if reports := self._reports.pop(test, None):
-                folder.outcome(_outcome(test, reports))
+                outcome = _outcome(test, reports, self._first.get(test), engine)
+                if str(reports[-1].when) == "???" and (hung := folder.read_evidence(test, "stacks.txt")):
+                    # Its worker had to end itself: the test heeded nothing.
+                    outcome = replace(outcome, kind="Hang", message=hung.partition("\n")[0], text=hung)
+                    self.note(f"{test}: {outcome.message}, and it did not heed that")
+                folder.outcome(outcome)
+                self._ended.append(outcome)
                 for thing in left_of(reports[-1]):
                     folder.residue(test, thing)
         self._done = []
@@ -180,6 +195,68 @@ class Outcomes:
             residue=bool(self._left) or TEST_RESIDUE in self._codes,
         )
 
+    def give_up(self, test: str, why: str, seen: str) -> int:
+        """Write down how a session ends whose test does not, in another thread; return its exit code.
+
+        Everything is given back by the keeper, which sees the end of this process. Of a worker its controller tells.
+        """
+        from harness.results import Outcome  # noqa: PLC0415 - not for plain tests
+
+        self._failed = True
+        code = int(pytest.ExitCode.TESTS_FAILED)
+        self._voice.say(f"{test}: {why}")
+        if self._voice.is_worker:
+            return code
+        if folder := self._find_folder():
+            self._write_down()
+            outcome = Outcome(test, "failed", kind="Hang", message=why, text=f"{why}\n\n{seen}")
+            folder.outcome(outcome)
+            self._ended.append(outcome)
+        self.note_flakes()
+        code = self.exit_code(code, 0, []) or code
+        self.conclude(code, [])
+        for line in (*self.notes, "this session ends here, and is given back by the keeper"):
+            self._voice.say(line)
+        self._voice.flush()
+        return code
+
+    def note_flakes(self) -> None:
+        """Note what failed without failing the session, and keep how tests ended for those to come."""
+        self._end_plain()
+        new = self._keep_flakes()
+        for outcome in self._ended:
+            if outcome.status == "flaky":
+                known = ", and was not before" if outcome.test in new else ""
+                tried = f"passed at try {outcome.tries}; at first: {outcome.message}"
+                self.notes.append(f"flaky{known}: {outcome.test} {tried}")
+            elif outcome.status == "quarantined":
+                held = "{owner}, until {expires}: {reason}".format(**outcome.quarantine)
+                self.notes.append(f"in quarantine ({held}): {outcome.test} failed: {outcome.message}")
+        for entry in self._flakes.lapsed:
+            whose = f"{entry.test} ({entry.owner}: {entry.reason})"
+            self.notes.append(f"quarantine lapsed on {entry.expires.isoformat()}, it counts again: {whose}")
+        self.notes += self._flakes.unmatched()
+
+    def _end_plain(self) -> None:
+        """Take the tests of a session without a stack that are to be told of."""
+        marked = {test for test, reports in self._reports.items() if any(hasattr(one, QUARANTINE) for one in reports)}
+        for test in {**self._first, **dict.fromkeys(marked)}:  # of a session without a stack
+            if reports := self._reports.get(test):
+                self._ended.append(_outcome(test, reports, self._first.get(test), ""))
+
+    def _keep_flakes(self) -> frozenset[str]:
+        """Keep how the tests of a session with a stack ended; return those that are flaky for the first time."""
+        if self._folder is None or not self._ended:
+            return frozenset()
+        new, told = runs.flakes.keep(self._stacks.settings, self._folder.path.name, self._ended)
+        self.notes += [told] if told else []
+        self._folder.save()  # which sums up what workers wrote
+        if flaky := self._folder.facts.get("flaky"):
+            self._folder.note("flaky", [{**test, "new": test["test"] in new} for test in flaky])
+        if self._flakes.lapsed:
+            self._folder.note("lapsed", [entry.as_dict() for entry in self._flakes.lapsed])
+        return new
+
     def note_unmatched(self, unmatched: Iterable[list[str] | None]) -> None:
         """Note what tests may leave, and none of them has left. Each entry is what one process saw nothing of."""
         lists = [entries for entries in unmatched if entries is not None]
@@ -189,9 +266,13 @@ class Outcomes:
 
     def conclude(self, code: int, left: list[str]) -> None:
         """Write the exit code down, and note what is to be said of it and of what was left."""
+        from harness.results.times import times_in  # noqa: PLC0415 - not for plain tests
+
         self.concluded = True
         if self._folder is not None:
             self._folder.finish(code)
+            if times := times_in(self._folder.facts):
+                self.notes.append(f"time: {times}")
             if (unwritten := self._folder.unwritten()) and not self._voice.has_said(unwritten):
                 self.notes.append(unwritten)
             self.notes.append(f"run folder: {self._folder.path}")
@@ -203,20 +284,19 @@ class Outcomes:
             self.notes.append(f"exit code {code}: {EXIT_MEANING.get(code, f'signal {code - 128}')}")
 
 
-def _outcome(test: str, reports: list[pytest.TestReport]) -> Outcome:
+def _outcome(test: str, reports: list[pytest.TestReport], first: pytest.TestReport | None, engine: str) -> Outcome:
+    """Return how a test ended: by the reports of its last try, and what failed first where there were several."""
     from harness.results import Outcome  # noqa: PLC0415 - not for plain tests
 
     report = next((report for report in reports if report.failed), None) or next(
         (report for report in reports if report.skipped), reports[-1]
     )
-    kind, code = blame(report)
-    status: Status = "skipped" if report.skipped else "succeeded"
-    expected: str | None = getattr(report, "wasxfail", None) if report.skipped else None
-    if expected is not None:
-        status, kind = "xfailed", "xfail"
-    if report.failed:
-        status = "broken" if code not in (0, TEST_RESIDUE) else "failed"
-        kind = kind or "Failed"
+    status, kind = _status(report)
+    if first and status == "succeeded":
+        status, report = "flaky", first
+        kind = blame(first)[0] or "Failed"
+    quarantine = getattr(report, QUARANTINE, {})
+    expected: str | None = getattr(report, "wasxfail", None) if status == "xfailed" else None
     text = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longreprtext
     if isinstance(report.longrepr, str):  # the text of one by a worker begins with what the worker runs on
         text = report.longrepr
@@ -230,5 +310,26 @@ def _outcome(test: str, reports: list[pytest.TestReport]) -> Outcome:
         message=next(iter(reason.splitlines()), ""),
         text=text,
         sections=tuple((title, content) for title, content in report.sections if title != SHOWN),
+        tries=1 + max(getattr(report, "rerun", 0) for report in reports),
+        quarantine=quarantine,
+        stacks=_fingerprint(reports, engine),
         residue=tuple(thing["text"] for thing in left_of(reports[-1])),
     )
+
+
+def _status(report: pytest.TestReport) -> tuple[Status, str]:
+    """Return what the report that decides makes of a test, and the type of its error, "" without one."""
+    kind, code = blame(report)
+    if hasattr(report, QUARANTINE):
+        return "quarantined", kind or "Quarantined"
+    if report.failed:
+        return "broken" if code not in (0, TEST_RESIDUE) else "failed", kind or "Failed"
+    if report.skipped:
+        return ("xfailed", "xfail") if hasattr(report, "wasxfail") else ("skipped", kind)
+    return "succeeded", kind
+
+
+def _fingerprint(reports: list[pytest.TestReport], engine: str) -> str:
+    """Return one word for the stacks that a test has used, "" for none."""
+    stacks = sorted({stack for report in reports for stack in getattr(report, STACKS, ())})
+    return f"{engine}-{hashlib.sha256(' '.join(stacks).encode()).hexdigest()[:12]}" if stacks else ""

@@ -17,11 +17,12 @@ import pytest
 from harness import github, procs, pytest_docker_names, pytest_variables, pytest_workers, runs
 from harness.config.options import OPTIONS, TAKERS
 from harness.errors import ConfigError, HarnessError, SkippedStack, Unsupported, nearest
+from harness.pytest_flakes import Flakes, status_of
 from harness.pytest_outcomes import Outcomes
 from harness.pytest_resets import Resets
 from harness.pytest_residue import Leavings
 from harness.pytest_signals import Calm, Signals
-from harness.pytest_stacks import PREFIX, Stacks
+from harness.pytest_stacks import PREFIX, Stacks, may_declare
 from harness.pytest_verdict import Verdicts, blame, restore_phase
 from harness.pytest_workers import pytest_cmdline_main, pytest_xdist_make_scheduler
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.pytest_github import GitHub
+    from harness.pytest_hang import Hangs
     from harness.runs import Stack
 
 __all__ = ["pytest_cmdline_main", "pytest_xdist_make_scheduler"]  # the rest is found by pytest itself
@@ -193,7 +195,9 @@ class Session:
         self.stacks = Stacks(config, self._voice)
         self.resets = Resets(self.stacks)
         self._verdicts = Verdicts(self.stacks)
-        self._outcomes = Outcomes(self.stacks, self._voice, self.workers)
+        self.flakes = Flakes(config, self.stacks)
+        self._outcomes = Outcomes(self.stacks, self._voice, self.workers, self.flakes)
+        self.hangs: Hangs | None = None
         self.stacks.onlooker = self.leavings = Leavings(config, self.stacks, self._voice.say)
         self.github: GitHub | None = None
         if github.is_on(os.environ) and not self._voice.is_worker:
@@ -249,15 +253,31 @@ class Session:
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         """Check our options, and let TERM and HUP end the session as Ctrl-C does, so that fixtures are torn down."""
         self._voice.has_begun = True
-        if any(session.config.getoption(PREFIX + name) for name in TAKERS["pytest"]):
-            try:
+        try:
+            if any(session.config.getoption(PREFIX + name) for name in TAKERS["pytest"]):
                 _ = self.stacks.settings
-            except HarnessError as error:
-                pytest.exit(str(error), returncode=error.exit_code)
+            self.flakes.begin()
+            self._begin_to_watch()
+        except HarnessError as error:
+            pytest.exit(str(error), returncode=error.exit_code)
         self._signals.catch()
         if name := getattr(session.config, "workerinput", {}).get(pytest_variables.STACK):
             with contextlib.suppress(HarnessError):  # whose end its controller tells
                 self.stacks.always(name)
+
+    def _begin_to_watch(self) -> None:
+        """Have tests end by a deadline, where there is one. Raises HarnessError."""
+        given = self._config.getoption(f"{PREFIX}test_timeout") or os.environ.get("HARNESS_TEST_TIMEOUT")
+        if not given and not may_declare(self._config, b"test-timeout"):
+            return
+        settings = self.stacks.settings
+        if settings.test_timeout is None or settings.wait_to_attach_debugger or self.workers.share:
+            return
+        from harness.pytest_hang import Hangs  # noqa: PLC0415 - where there is a deadline only
+
+        self.hangs = Hangs(self._config, self.stacks, self._voice, settings.test_timeout, self._outcomes.give_up)
+        self.hangs.begin()
+        self._config.pluginmanager.register(self.hangs, "harness-hangs")
 
     # -- each test ----------------------------------------------------------------------------------------------
 
@@ -326,7 +346,11 @@ class Session:
         """Tell broken from failed before anybody else sees the report, and attach the evidence."""
         report = yield
         self.stacks.item = item
-        self._verdicts.judge(item, report, call.excinfo.value if call.excinfo else None)
+        error = call.excinfo.value if call.excinfo else None
+        if self.hangs:
+            self.hangs.judge(item, report, error)
+        self._verdicts.judge(item, report, error)
+        self.flakes.judge(item, report)
         if call.when == "teardown":
             self.stacks.end_test()
         if self._voice.is_worker and (self._voice.lines or self.stacks.environment):
@@ -343,9 +367,9 @@ class Session:
         return result
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
-        """A broken test is an error in whatever phase its stack broke."""
-        return ("error", "E", "ERROR") if report.failed and blame(report)[1] else None
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, Any] | None:
+        """A broken test is an error in whatever phase its stack broke; flaky tests and quarantine have own words."""
+        return ("error", "E", "ERROR") if report.failed and blame(report)[1] else status_of(report)
 
     # -- end ----------------------------------------------------------------------------------------------------
 
@@ -360,6 +384,7 @@ class Session:
         for line in self.workers.lines:
             self._voice.say(line)
         left = self._outcomes.close(interrupted=self._signals.came)
+        self._outcomes.note_flakes()
         code = self._outcomes.exit_code(int(exitstatus), self._signals.number, left)
         if code is not None:
             session.exitstatus = code
@@ -412,6 +437,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(session.workers, "harness-workers")
     config.pluginmanager.register(session.resets, "harness-resets")
     config.pluginmanager.register(session.stacks.uses, "harness-uses")
+    config.pluginmanager.register(session.flakes, "harness-flakes")
     config.pluginmanager.register(session.leavings, "harness-leavings")
     config.pluginmanager.register(Calm(), "harness-calm")
     if session.github:

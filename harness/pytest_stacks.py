@@ -5,7 +5,7 @@ What is heavy is named as an attribute of its package, which loads it then.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+import contextlib
 from typing import TYPE_CHECKING, Any, Protocol
 
 from harness import config as configuration
@@ -17,6 +17,7 @@ from harness.pytest_uses import Uses
 from harness.pytest_workers import share_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -58,6 +59,7 @@ class Stacks:
         judge: looks after what was brought up; None before that.
         share: what a controller that brings something up itself has in common with its workers.
         variables: what is set for the tests.
+        off_the_clock: gives blocks whose time does not count as that of a test: stacks have deadlines of their own.
         onlooker: is told when a stack is brought up, given and given back.
     """
 
@@ -68,6 +70,7 @@ class Stacks:
         self.judge: Judge | None = None
         self.share: Share | None = None
         self.variables = Variables()
+        self.off_the_clock: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
         self.onlooker: Onlooker | None = None
         self._config = config
         self._voice = voice
@@ -153,7 +156,8 @@ class Stacks:
         return stack
 
     def _bring(self, name: str, *, shared: bool) -> Stack:
-        with self.onlooker.bringing() if self.onlooker else nullcontext():
+        onlooker = self.onlooker.bringing() if self.onlooker else contextlib.nullcontext()
+        with self.off_the_clock(), onlooker:
             return self.run.bring(name, alone=not shared)
 
     def always(self, name: str) -> Stack:
@@ -196,7 +200,8 @@ class Stacks:
                 f"{item.name}: no stack that it uses has a service {service!r}{nearest(service, names)}",
                 hint="the test, or a fixture that it asks for before, has to ask for the stack",
             )
-        found[-1].service(service).reset()
+        with self.off_the_clock():
+            found[-1].service(service).reset()
 
     def has_service(self, service: str, item: pytest.Item) -> bool:
         """Return whether a stack that a test uses, as far as it is set up, has a service."""
@@ -244,7 +249,8 @@ class Stacks:
         if not keep:
             if not stack.stacks <= self.uses.of_all:
                 self.variables.put_back(runs.variables.of_endpoints(stack.endpoints()))
-            stack.release()
+            with self.off_the_clock():
+                stack.release()
         elif self._voice.is_worker and self.environment:  # other workers may go on with it as it is
             self.environment.keep(KEPT_FOR, [stack.name])
 
@@ -256,3 +262,13 @@ class Stacks:
     def close(self, *, hurried: bool = False) -> list[str]:
         """Give everything back; return what should be gone and is not."""
         return self._run.close(hurried=hurried) if self._run else []
+
+
+def may_declare(config: pytest.Config, *words: bytes) -> bool:
+    """Return whether a pyproject.toml of the project may say something. Nothing of ours is loaded where none does."""
+    for folder in (config.rootpath, *config.rootpath.parents):
+        with contextlib.suppress(OSError):
+            text = (folder / "pyproject.toml").read_bytes()
+            if b"harness" in text and any(word in text for word in words):
+                return True
+    return False

@@ -152,7 +152,7 @@ class Verdicts:
         _test(item).broken = _test(item).broken or error
         setattr(report, _PHASE, report.when)
         report.when, report.outcome = "setup", "failed"
-        report.user_properties.append((_ERROR, f"{type(error).__name__}:{error.exit_code}"))
+        note_kind(report, type(error).__name__, error.exit_code)
         if was or not self._wants_traceback():
             report.longrepr = f"{error}\n\nthe test itself:\n{was}" if was else str(error)
 
@@ -211,6 +211,11 @@ def _show(item: pytest.Item, report: pytest.TestReport, title: str, text: str) -
     report.sections.append((f"Captured stdout {title}", text))
     # pytest's own junit.xml takes only what was added to the item.
     item.add_report_section("call", f"stdout {title}", text)
+
+
+def note_kind(report: pytest.TestReport, kind: str, code: int = 0) -> None:
+    """Have a report carry the type of its error, and the exit code that it has where it is none of the test's own."""
+    report.user_properties.append((_ERROR, f"{kind}:{code}"))
 
 
 def blame(report: pytest.TestReport) -> tuple[str, int]:

@@ -176,6 +176,12 @@ class Voice:
             reporter.ensure_newline()
             reporter.write_line(github.guarded(f"harness: {line}", os.environ))
 
+    def flush(self) -> None:
+        """Have all that was said out, before a process ends at once."""
+        if reporter := self._plugins.getplugin("terminalreporter"):
+            with self.past_capture():
+                reporter.flush()
+
     def _is_quiet(self) -> bool:
         """Return whether pytest was asked to say little, as far as that is known before its options are."""
         early = getattr(self._config, "known_args_namespace", None)

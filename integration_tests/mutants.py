@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sys
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
@@ -70,6 +71,8 @@ def run(system: str, name: str, declared: dict[str, Any], facts: dict[str, Any])
     over = expected.get("over")
     if not over:
         env[declared["variable"]] = f"{declared.get('package', 'mutants')}.{name}"
+    if variable := declared.get("port"):
+        env[variable] = str(_free_port())  # several run at once, and a port that is known is there once
     env["HARNESS_LOGS"] = str(logs.relative_to(ROOT))
     argv = [sys.executable, "-m", "pytest", "-q", facts["tests"], f"--system={system}"]
     argv += [f"--stack={facts['default']}{os.pathsep}{over}"] if over else []
@@ -80,6 +83,11 @@ def run(system: str, name: str, declared: dict[str, Any], facts: dict[str, Any])
         lines = (done.stdout + done.stderr).splitlines()[-5:]
         return Verdict(name, (), "", (f"the run gave no report: {' / '.join(lines)}",))
     return judge(name, expected, junit)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
 
 
 def main(argv: list[str]) -> int:

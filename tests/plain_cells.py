@@ -22,7 +22,7 @@ from harness import procs
 from harness.errors import BrokenStack
 from harness.matrix.cells import Cell
 from harness.matrix.site import Collected, Heard, Part
-from harness.runs.interop.cell import Probes, parts_of, run_cell
+from harness.runs.interop.cell import Around, Probes, parts_of, run_cell
 from harness.runs.interop.parts import probing_part
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def run(matrix: Matrix, case: Case, cell: Cell, folder: Path) -> Result:
         return probing_part(matrix.implementation(implementation), named, test, {})
 
     probes = Probes(sites, folder / "probes", part, stop)
-    result = run_cell(cell, case, parts_of(matrix, case, cell, {}), sites, folder / "cell", probe=probes, stop=stop)
+    result = run_cell(cell, case, parts_of(matrix, case, cell, {}), folder / "cell", Around(sites, probes, stop))
     assert result
     assert not result.left, result.left
     return result

@@ -40,6 +40,7 @@ class Project:
         # What these tests run must not speak to GitHub Actions where they are run by that.
         outside = {name: value for name, value in os.environ.items() if not name.startswith("GITHUB_")}
         self.environ = {**outside, "XDG_RUNTIME_DIR": str(state), "HARNESS_ENGINE": "embedded"}
+        self.environ["HARNESS_FLAKES"] = str(state / "flakes.json")
         (root / "compose").mkdir()
         (root / "pyproject.toml").write_text("[tool.harness]\n")
 

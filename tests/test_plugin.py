@@ -6,12 +6,14 @@ import re
 import signal
 import sys
 from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
 
 import pytest
 from junitparser import Error, Failure, JUnitXml, Skipped
 from projects import Project, run_in, run_json, service, web
 
 from harness import clock, procs
+from harness.results.times import times_in
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,7 +73,13 @@ def test_a_passing_suite_leaves_its_run_folder_and_nothing_else(project: Project
     assert "harness: engine: embedded (asked for by HARNESS_ENGINE)" in done.stdout
     facts = run_json(project)
     assert (facts["exit_code"], facts["outcomes"]) == (0, {"succeeded": 1, "skipped": 1})
-    assert {span["stage"] for span in facts["spans"]} == {"settle", "stack", "stop"}
+    assert {span["stage"] for span in facts["spans"]} == {"bring", "settle", "stack", "stop"}
+    time = facts["time"]
+    assert time["starting"] >= max(span["seconds"] for span in facts["spans"] if span["stage"] == "settle")
+    assert f"time: {times_in(facts)}" in done.stdout.splitlines()
+    (suite_element,) = ET.parse(project.latest / "junit.xml").iter("testsuite")  # noqa: S314 - we wrote it
+    properties = {one.get("name"): one.get("value") for one in suite_element.iter("property")}
+    assert properties == {f"harness.time.{name}": f"{seconds:.3f}" for name, seconds in time.items()}
     assert (project.latest / "services" / "web.log").read_text() == "hello\n"
     assert (project.latest / "events.jsonl").read_text().count("\n") > 3
     assert isinstance(junit(project)["test_skipped"][0], Skipped)
@@ -417,9 +425,10 @@ def test_the_plugin_loads_nothing_for_plain_tests(project: Project) -> None:
         "    assert ours == {'harness.' + name for name in\n"
         "        ('artifacts', 'clock', 'config', 'config.options', 'errors', 'github', 'procs',\n"
         "        'pytest_docker_names',\n"
-        "        'pytest_environ', 'pytest_outcomes', 'pytest_plugin', 'pytest_residue', 'pytest_signals',\n"
-        "        'pytest_stacks',\n"
-        "        'pytest_uses', 'pytest_variables', 'pytest_verdict', 'pytest_workers', 'runs', 'witnesses')}\n",
+        "        'pytest_environ', 'pytest_flakes', 'pytest_outcomes', 'pytest_plugin', 'pytest_residue',\n"
+        "        'pytest_signals',\n"
+        "        'pytest_stacks', 'pytest_uses', 'pytest_variables', 'pytest_verdict', 'pytest_workers', 'runs',\n"
+        "        'witnesses')}\n",
     )
     (project.root / "suite" / "conftest.py").write_text("")
     # Libraries of extras register plugins of their own, which load asyncio.

@@ -89,6 +89,16 @@ OPTIONS = {
     "ttl": Option(
         key="ttl", default="12h", named="--ttl", help="how long it may stay unused, such as 30m (default 12h)"
     ),
+    "test_timeout": Option(
+        key="test-timeout",
+        default="0",
+        named="--test-timeout",
+        help="how long a test may take, such as 90s, and its teardown again; then it fails (default: 0, no limit)",
+        metavar="TIME",
+    ),
+    "reruns": Option(key="reruns", kind=int, default="0", named="Number of reruns"),
+    "quarantine": Option(key="quarantine", default="quarantine.toml"),
+    "flakes": Option(key="flakes"),
     "keep_runs": Option(key="keep-runs", kind=int, default="20", named="Number of runs to keep"),
     "steady": Option(key="steady", default="1s", named="Time for which services must run,"),
     "strict_variables": Option(key="strict-variables", kind=bool, default="no", named="Whether variables must be set:"),
@@ -153,9 +163,10 @@ TAKERS = {
         "restart_changed",
         "locked",
         "wait_to_attach_debugger",
+        "test_timeout",
     ),
     "up": (*_STARTING, "ttl"),
-    "test": (*_STARTING, "keep", "inside_timeout"),
+    "test": (*_STARTING, "keep", "inside_timeout", "test_timeout"),
     "run": (*_STARTING, "keep", "inside_timeout"),
     "watch": _STARTING,
     "config": (*_WHICH, "local_build", "addresses"),

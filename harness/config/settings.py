@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.config.matrices import Places, matrix_file
@@ -21,7 +22,6 @@ from harness.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from harness.config.pins import Pin
     from harness.config.residue import ResidueSettings
@@ -131,6 +131,10 @@ class Settings:
         origins: setting name -> where its value came from.
         inside: the service in whose container a command runs, within the stack's network; "" for none.
         inside_timeout: seconds that the command may take there, None for as long as it takes.
+        test_timeout: seconds that a test may take, None for as long as it takes.
+        reruns: how often a test that failed is run again.
+        quarantine: the file of tests whose failures do not count; it need not be there unless it was named.
+        flakes: the file in which it is kept how tests ended.
     """
 
     root: Path
@@ -171,6 +175,10 @@ class Settings:
     origins: Mapping[str, str]
     inside: str = ""
     inside_timeout: float | None = None
+    test_timeout: float | None = None
+    reruns: int = 0
+    quarantine: Path = Path("quarantine.toml")
+    flakes: Path = Path("flakes.json")
 
     def matrix_file(self) -> Path:
         """Return the file or folder of the matrix that was asked for, else of the only declared one, or of this folder.
@@ -357,9 +365,9 @@ class _Values:
         return f"{OPTIONS[name].named} {text!r} ({self.origins[name]})"
 
     def seconds(self, name: str) -> float | None:
-        """Return a duration, None for none."""
+        """Return a duration, None for none; 0 is none where that is the default."""
         text = self.text(name)
-        if not text:
+        if not text or text == OPTIONS[name].default == "0":
             return None
         try:
             seconds = parse_duration(text)
@@ -370,11 +378,11 @@ class _Values:
             raise ConfigError(f"{self._named(name, text)} is no time; more than 0 was needed")
         return seconds
 
-    def count(self, name: str) -> int:
-        """Return a whole number from 1 on."""
+    def count(self, name: str, *, least: int = 1) -> int:
+        """Return a whole number from ``least`` on."""
         text = self.text(name)
-        if not text.isdecimal() or int(text) < 1:
-            raise ConfigError(f"{self._named(name, text)} is no whole number from 1 on")
+        if not text.isdecimal() or int(text) < least:
+            raise ConfigError(f"{self._named(name, text)} is no whole number from {least} on")
         return int(text)
 
     def truth(self, name: str) -> bool:
@@ -432,6 +440,25 @@ class _Values:
             self.origins["logs"] = f"default, since {there} cannot be written"
             return self.sources.state / "logs" / hashlib.sha256(str(root).encode()).hexdigest()[:16]
         return path
+
+    def flakes(self) -> Path:
+        """Return the ledger of flakes: the file chosen, else one of this checkout, where the user's own state is kept.
+
+        That is the first of the places of the user's key that can be written; it survives runs, logs and checkouts.
+        """
+        sources, text = self.sources, self.text("flakes")
+        if text:
+            return sources.root / text
+        folders = [place.parent for place in sources.keys]
+        folder = next((folder for folder in folders if _can_be_written(folder)), folders[-1])
+        digest = hashlib.sha256(os.fsencode(sources.root.resolve())).hexdigest()[:16]
+        return folder / "flakes" / f"{sources.root.name}-{digest}.json"
+
+
+def _can_be_written(folder: Path) -> bool:
+    """Return whether a folder, or the nearest above it that is there, can be written to."""
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    return there.is_dir() and os.access(there, os.W_OK)
 
 
 def _local(lines: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -567,6 +594,10 @@ def load_settings(
         overlays=_overlays(sources, unwritten=unwritten),
         keep_runs=values.count("keep_runs"),
         inside_timeout=values.seconds("inside_timeout"),
+        test_timeout=values.seconds("test_timeout"),
+        reruns=values.count("reruns", least=0),
+        quarantine=sources.root / values.text("quarantine"),
+        flakes=values.flakes(),
         pins=read_pins(sources.table.get("pins", {}), sources.pyproject),
         matrices=_matrices(sources),
         matrix=values.text("matrix"),

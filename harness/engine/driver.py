@@ -191,6 +191,13 @@ class PortTaken(BrokenStack):
 class Host(Protocol):
     """One service of a stack on its way up."""
 
+    def prepare(self) -> None:
+        """Make what a command finds that is run in it before its start: the files of a process, nothing of a container.
+
+        Raises OSError.
+        """
+        ...
+
     def start(self) -> bool:
         """Start it, or wait until it was; return False when the wait was given up.
 

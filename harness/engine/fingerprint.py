@@ -85,6 +85,11 @@ def parts_of(stack: Stack, plan: StackPlan, local: Local, *, localhost: bool = F
     return parts
 
 
+def fingerprint_of(parts: Mapping[str, str]) -> str:
+    """Return one word for all parts of a stack."""
+    return _digest(json.dumps(sorted(parts.items())).encode())
+
+
 def part_of_addresses(*, localhost: bool) -> dict[str, str]:
     """Return the part that tells where the ports of a stack are."""
     return {_LOCALHOST: _digest(b"")} if localhost else {}

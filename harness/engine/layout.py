@@ -3,7 +3,8 @@
 Each service has an address of its own in the environment's loopback network, and listens (or is published) there on the
 left numbers of its ``ports``. A port that somebody else holds on the wildcard address moves to 127.0.0.1 and a free
 number. With container addresses, an option of the compose engine, a service is reached where its container is. On
-localhost every published port is on 127.0.0.1, as plain Compose has it, and none moves.
+localhost every published port is on 127.0.0.1, as plain Compose has it, and none moves; so are, always, the ports of a
+service that is a local process on every engine and whose ports are fixed.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ from harness.stack import Process, by_number
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-    from harness.stack import Port, Service, Tree
+    from harness.stack import Port, Service, Stack, Tree
 
 LOOPBACK = "127.0.0.1"
 CONTAINER, LOCALHOST = "container", "localhost"  # of the setting ``addresses``
+EMBEDDED, ATTACH = "embedded", "attach"  # engines by name: one has no containers, the other starts nothing
 _COMMAND_SHOWN = 30  # of a stranger's command; its pid tells the rest
 
 
@@ -120,7 +122,9 @@ class Layout:
         if located := self.located.get(f"{stack}/{service.name}"):
             return located[0].host
         leased = LOOPBACK if self.localhost and service.ports else self.addresses[f"{stack}/{service.name}"]
-        if self.network is None:
+        if service.is_at_localhost:
+            return LOOPBACK
+        if self.network is None or service.is_ours:
             return leased
         if process_of(service, self.engine, self.local):
             # Containers can reach a process of this machine only where their bridge is.
@@ -137,7 +141,7 @@ def process_of(service: Service, engine: str, local: Local) -> Process | None:
     """
     if service.name in local.commands:
         # What a process of it needs beside its container's environment, its stack says for the embedded engine.
-        declared = service.settings.embedded
+        declared = service.process
         return Process(
             command=local.commands[service.name],
             cwd=str(Path.cwd()),
@@ -146,7 +150,9 @@ def process_of(service: Service, engine: str, local: Local) -> Process | None:
         )
     if local.build and service.settings.local:
         return service.settings.local
-    return service.settings.embedded if engine == "embedded" else None
+    if engine == ATTACH:
+        return None
+    return service.process if engine == EMBEDDED else service.settings.host
 
 
 def _fallback_name(stack: str, service: str, port: int) -> str:
@@ -178,7 +184,7 @@ def needs(tree: Tree, strangers: Mapping[tuple[int, str], Stranger], engine: str
             ports += [
                 _fallback_name(stack.name, service.name, port.left)
                 for port in service.ports
-                if (port.left, port.protocol) in strangers
+                if (port.left, port.protocol) in strangers and not service.is_at_localhost
             ]
         run = [word for seed in stack.settings.seed if seed.exec for word in seed.exec.command]
         ports += [name for text in run for name in named_ports(text)]
@@ -188,7 +194,11 @@ def needs(tree: Tree, strangers: Mapping[tuple[int, str], Stranger], engine: str
 def find_strangers(tree: Tree) -> dict[tuple[int, str], Stranger]:
     """Return who holds ports of ``tree`` on the wildcard address. Nothing is connected to."""
     wanted = {
-        (port.left, port.protocol) for stack in tree.stacks for service in stack.services for port in service.ports
+        (port.left, port.protocol)
+        for stack in tree.stacks
+        for service in stack.services
+        for port in service.ports
+        if not service.is_at_localhost  # of these nobody may have one on 127.0.0.1 either
     }
     # 127.0.2.x is leased by nobody, so only a wildcard holder can be in the way.
     return _holders({(port, protocol) for port, protocol in wanted if not _can_bind("127.0.2.254", port, protocol)})
@@ -259,17 +269,23 @@ def dry_layout(
     )
 
 
-def clashes(tree: Tree) -> list[str]:
-    """Return which ports of a tree cannot be on one address together, in words."""
+def at_localhost(stack: Stack, *, every: bool) -> tuple[Service, ...]:
+    """Return the services of a stack whose ports are on 127.0.0.1: those that say so, or with ``every`` all."""
+    return tuple(service for service in stack.services if every or service.is_at_localhost)
+
+
+def clashes(tree: Tree, *, localhost: bool) -> list[str]:
+    """Return which ports of a tree cannot be on 127.0.0.1 together, in words; with ``localhost`` all have to be."""
+    why = "with addresses = localhost there is one of it" if localhost else "both are on 127.0.0.1, as host processes"
     owners: dict[tuple[int, str], str] = {}
     problems = []
     for stack in tree.stacks:
-        for service in stack.services:
+        for service in at_localhost(stack, every=localhost):
             for key in dict.fromkeys((port.left, port.protocol) for port in service.ports):
                 if key in owners:
                     problems.append(
                         f"Port {key[0]}/{key[1]} is published by the services {owners[key]!r} and {service.name!r}; "
-                        "with addresses = localhost there is one of it"
+                        f"{why}"
                     )
                 owners.setdefault(key, service.name)
     return problems
@@ -287,7 +303,7 @@ def endpoints(stack: str, service: Service, layout: Layout) -> tuple[Endpoint, .
         host, number = layout.host(stack, service), port.left
         if in_container and layout.container_addresses:
             number = port.right
-        elif (port.left, port.protocol) in layout.strangers:
+        elif (port.left, port.protocol) in layout.strangers and not service.is_at_localhost:
             host, number = LOOPBACK, layout.ports[_fallback_name(stack, service.name, port.left)]
         ends.append(Endpoint(service.name, port.left, port.right, host, number, port.protocol))
     return tuple(ends)
@@ -305,7 +321,9 @@ def moved_ports(
         notes: takes a line for each port that moved.
         hindrance: why a port of a service that is not fixed cannot move, "" when it can.
     """
-    problems = []
+    problems: list[str] = []
+    if service.is_at_localhost:
+        return problems  # its ports are claimed, and told of, before anything is started
     for port in service.ports:
         stranger = layout.strangers.get((port.left, port.protocol))
         if stranger is None:

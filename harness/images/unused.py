@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.daemon import in_words
-from harness.durations import parse_duration
 from harness.errors import BrokenStack
 from harness.images import own
 from harness.images.base import LABEL, NAME
@@ -185,17 +184,6 @@ def parse_size(text: str) -> int:
     if not 0 <= size < float("inf"):
         raise ValueError("a size such as 500M or 2G was needed")
     return int(size * unit)
-
-
-def parse_age(text: str) -> float:
-    """Return seconds for a number of days (``7d``) or another duration. Raises ValueError when it is neither."""
-    days = text.strip().removesuffix("d")
-    if days != text.strip() and days.isdecimal():
-        return int(days) * 86400.0
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise ValueError("a time such as 7d or 12h was needed") from error
 
 
 def _in_words(seconds: float) -> str:

@@ -35,6 +35,11 @@ def _claim(name: str) -> socket.socket | None:
     return claim
 
 
+def claimant_of(port: int) -> int | None:
+    """Return the keeper that has claimed a port, 0 when it cannot be told, None when none has."""
+    return listener_at(f"\0harness-port-{port}")
+
+
 def _is_free(port: int) -> bool:
     """Return whether nobody has bound ``port`` on the wildcard address, for TCP and UDP."""
     for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
@@ -123,7 +128,7 @@ class Leases:
                 continue
             claim = None if owner else _claim(f"port-{number}")
             if claim is None:
-                pid = os.getpid() if owner else listener_at(f"\0harness-port-{number}") or 0
+                pid = os.getpid() if owner else claimant_of(number) or 0
                 _close(claims)
                 return Fixed(taken=number, pid=pid, stack=owner)
             claims[number] = (stack, claim)

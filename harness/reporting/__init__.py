@@ -17,14 +17,16 @@ from typing import TYPE_CHECKING, Any
 from harness import artifacts, clock
 from harness.errors import Residue
 from harness.results import Outcome, Span
+from harness.results.times import times_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from junitparser import JUnitXml
+    from junitparser import JUnitXml, TestCase
 
 SCHEMA = 1
 EVENTS = "events.jsonl"
+_NAMED = ("flaky", "quarantined")  # what run.json has by name, too
 SAVE_EVERY = 1.0  # seconds; the events themselves are on disk at once
 
 
@@ -81,6 +83,11 @@ class RunFolder:
     def facts(self) -> Mapping[str, Any]:
         """What run.json says."""
         return self._facts
+
+    @property
+    def began(self) -> float:
+        """The monotonic time at which the run began."""
+        return self._began
 
     # -- a disk that is full, or gone ---------------------------------------------------------------------------
 
@@ -144,6 +151,10 @@ class RunFolder:
         elif line["event"] == "test":
             counts = self._facts["outcomes"]
             counts[line["status"]] = counts.get(line["status"], 0) + 1
+            if line["status"] in _NAMED:
+                named = {"test": line["test"], "line": line.get("reason", "")}
+                named |= {key: line[key] for key in ("tries", "quarantine") if key in line}
+                self._facts.setdefault(line["status"], []).append(named)
 
     def event(self, name: str, /, **facts: object) -> None:
         """Append a line to events.jsonl; ``t`` is seconds since the run began."""
@@ -186,7 +197,9 @@ class RunFolder:
     def outcome(self, outcome: Outcome) -> None:
         """Take the outcome of a test."""
         self._outcomes.append(outcome)
-        why = {"reason": outcome.message} if outcome.status == "xfailed" else {}
+        why: dict[str, object] = {"reason": outcome.message} if outcome.status in ("xfailed", *_NAMED) else {}
+        why |= {"tries": outcome.tries} if outcome.tries > 1 else {}
+        why |= {"quarantine": dict(outcome.quarantine)} if outcome.quarantine else {}
         self.event("test", test=outcome.test, status=outcome.status, seconds=round(outcome.seconds, 4), **why)
 
     def residue(self, test: str, thing: Mapping[str, str]) -> None:
@@ -197,10 +210,24 @@ class RunFolder:
         """Write a file of evidence into the folder of a failed test. Equally named tests elsewhere have others."""
         self._try(self.path / "failures" / _folder_name(test) / name, lambda path: _write_whole(path, data))
 
+    def read_evidence(self, test: str, name: str) -> str:
+        """Return a file of evidence, which another process may have written; "" for none."""
+        with suppress(OSError):
+            return (self.path / "failures" / _folder_name(test) / name).read_text(encoding="utf-8", errors="replace")
+        return ""
+
     def finish(self, code: int) -> None:
-        """Write the last state and junit.xml."""
-        self._try(self.path / "junit.xml", lambda path: write_junit(path, self._outcomes))
+        """Write the last state, what the time went into, and junit.xml."""
+        times = self.note_time()
+        self._try(self.path / "junit.xml", lambda path: write_junit(path, self._outcomes, times))
         self.note("exit_code", code)
+
+    def note_time(self) -> dict[str, float]:
+        """Put what the time went into until now into run.json, and return it."""
+        self.save()  # which has the spans of all processes
+        times = times_of(self._facts["spans"], clock.now() - self._began).as_dict()
+        self.note("time", times)
+        return times
 
 
 class WorkerFolder(RunFolder):
@@ -254,38 +281,54 @@ def write_document(document: JUnitXml, path: Path) -> None:
         raise
 
 
-def write_junit(path: Path, outcomes: Sequence[Outcome]) -> None:
-    """Write ``outcomes`` as JUnit XML: failed tests as failures, broken ones as errors with the type of the fault."""
-    from junitparser import (  # noqa: PLC0415 - at the end only
-        Error,
-        Failure,
-        JUnitXml,
-        Properties,
-        Property,
-        Skipped,
-        TestCase,
-        TestSuite,
-    )
+def quarantined(quarantine: Mapping[str, str]) -> str:
+    """Return what is said of the failure of a test in quarantine, before its error."""
+    return f"in quarantine ({quarantine['owner']}, until {quarantine['expires']}: {quarantine['reason']}): "
+
+
+def _add_properties(case: TestCase, values: Sequence[tuple[str, str]]) -> None:
+    from junitparser import Properties, Property  # noqa: PLC0415 - at the end only
+
+    if values:
+        properties = Properties()  # type: ignore[no-untyped-call]
+        for name, value in values:
+            properties.add_property(Property(name, xml_text(value)))
+        case.append(properties)  # type: ignore[no-untyped-call]
+
+
+def write_junit(path: Path, outcomes: Sequence[Outcome], times: Mapping[str, float] | None = None) -> None:
+    """Write ``outcomes`` as JUnit XML: failed tests as failures, broken ones as errors with the type of the fault.
+
+    Flaky tests have the elements ``flakyFailure`` that Maven's Surefire writes, and those in quarantine are skipped.
+    What the run's time went into becomes properties of the suite, in seconds.
+    """
+    from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite  # noqa: PLC0415 - at the end only
+    from junitparser.xunit2 import FlakyFailure  # noqa: PLC0415 - as above
 
     suite = TestSuite("harness")
+    for name, seconds in (times or {}).items():
+        suite.add_property(f"harness.time.{name}", f"{seconds:.3f}")
     for outcome in outcomes:
         file, _, name = outcome.test.partition("::")
         folder = file.removesuffix(".py").replace("/", ".")
         case = TestCase(xml_text(name or file), classname=xml_text(folder), time=outcome.seconds)
-        kinds = {"failed": Failure, "broken": Error, "skipped": Skipped, "xfailed": Skipped}
+        kinds = {"failed": Failure, "broken": Error, "skipped": Skipped, "xfailed": Skipped, "quarantined": Skipped}
         if outcome.status in kinds:
+            held = quarantined(outcome.quarantine) if outcome.quarantine else ""
             kind = Error if outcome.kind == Residue.__name__ else kinds[outcome.status]
-            result = kind(xml_text(outcome.message), xml_text(outcome.kind))
+            result = kind(xml_text(f"{held}{outcome.message}"), xml_text(outcome.kind))
             result.text = xml_text(outcome.text)
             case.result = [result]
+        if outcome.status == "flaky":
+            flaky = FlakyFailure(xml_text(outcome.message), xml_text(outcome.kind))
+            flaky.text = xml_text(outcome.text)
+            case.append(flaky)  # type: ignore[no-untyped-call]
+        status = {"status": outcome.status} if outcome.status in _NAMED else {}
+        tries = {"tries": str(outcome.tries)} if outcome.tries > 1 else {}
+        _add_properties(case, [*status.items(), *tries.items(), *(("residue", line) for line in outcome.residue)])
         left = [("what it left", "\n".join(outcome.residue))] if outcome.residue else []
         if sections := [*outcome.sections, *left]:
             case.system_out = "\n".join(xml_text(f"--- {title} ---\n{text}") for title, text in sections)
-        if outcome.residue:
-            properties = Properties()  # type: ignore[no-untyped-call] # as below
-            for line in outcome.residue:
-                properties.add_property(Property("residue", xml_text(line)))
-            case.append(properties)  # type: ignore[no-untyped-call] # as below
         suite.append(case)  # type: ignore[no-untyped-call] # add_testcase() counts all of them each time
     suite.update_statistics()  # type: ignore[no-untyped-call] # a suite of no tests has counts as well
     document = JUnitXml()

@@ -52,6 +52,8 @@ def _of_events(path: Path, cases: Mapping[str, Outcome]) -> list[Outcome]:
                         case.kind if case else "",
                         str(fact.get("reason", case.message if case else "")),
                         case.text if case else "",
+                        tries=int(fact.get("tries", 1)),
+                        quarantine=dict(fact.get("quarantine", {})),
                     )
                 )
     return outcomes

@@ -9,6 +9,8 @@ import re
 from typing import TYPE_CHECKING
 
 from harness import github
+from harness.reporting.shown import lapsed_line
+from harness.results.times import times_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,11 +37,16 @@ def markdown(shown: RunShown) -> str:
     facts = shown.facts
     lines = [f"## Tests on {literal(str(facts.get('engine', '?')))}", ""]
     lines += [f"{_capital(shown.counts)}. {_capital(shown.ending)}.", ""]
+    lines += [f"{_capital(str(times))}.", ""] if (times := times_in(facts)) else []
     if reason := facts.get("reason"):
         lines += _section("Reason", [literal(line) for line in str(reason).splitlines() if line.strip()])
     lines += _section("Services that broke", _broken_services(shown))
     bad = [f"{test['status']}: {literal(test['test'])}\\\n  {literal(test['line'])}" for test in shown.bad]
     lines += _section("Broken and failed tests", bad)
+    uncounted = [f"{literal(how)}: {literal(test)}\\\n  {literal(line)}" for how, test, line in shown.uncounted]
+    lines += _section("Flaky tests, and tests in quarantine", uncounted)
+    lapsed = [literal(lapsed_line(entry)) for entry in facts.get("lapsed") or ()]
+    lines += _section("Quarantine that lapsed", lapsed)
     slow = [(test["seconds"], f"{literal(test['test'])}") for test in shown.slowest]
     lines += _section("Slowest tests", [f"{seconds:.2f} s {test}" for seconds, test in slow])
     stages = sorted(facts.get("spans") or (), key=lambda span: -span["seconds"])

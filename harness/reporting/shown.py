@@ -12,9 +12,10 @@ from junitparser.junitparser import JUnitXmlError
 
 from harness.artifacts import printable
 from harness.errors import EXIT_MEANING, Residue
+from harness.results.times import times_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 _BAD = ("broken", "failed")
 _SLOWEST = 10
@@ -50,10 +51,12 @@ class RunShown:
             "exit_code",
             "reason",
             "outcomes",
+            "time",
             "spans",
             "services",
         )
         facts = {key: self.facts.get(key) for key in (*keys, "images", "service_images", "left", "residue")}
+        facts |= {key: self.facts.get(key) or [] for key in ("flaky", "quarantined", "lapsed")}
         tests = {"bad": list(self.bad), "slowest": list(self.slowest)}
         return {"run": self.run, "folder": str(self.folder), **facts, **tests, "notes": list(self.notes)}
 
@@ -72,6 +75,19 @@ class RunShown:
         return "tests: " + (", ".join(f"{n} {status}" for status, n in sorted(outcomes.items())) or "none")
 
     @property
+    def uncounted(self) -> list[tuple[str, str, str]]:
+        """Tests that failed without failing the run: how it is called, node id and first line of the error."""
+        found = []
+        for test in self.facts.get("flaky") or ():
+            new = ", and was not before" if test.get("new") else ""
+            found.append((f"flaky (passed at try {test.get('tries', '?')}{new})", test["test"], test["line"]))
+        for test in self.facts.get("quarantined") or ():
+            held = test.get("quarantine", {})
+            why = f"{held.get('owner', '?')}, until {held.get('expires', '?')}: {held.get('reason', '?')}"
+            found.append((f"quarantined ({why})", test["test"], test["line"]))
+        return [(how, printable(test.encode()), printable(line.encode())) for how, test, line in found]
+
+    @property
     def residue(self) -> list[str]:
         """What tests left, a line each."""
         return [f"{thing['test']}: {thing['text']}" for thing in self.facts.get("residue") or ()]
@@ -84,6 +100,9 @@ class RunShown:
             lines += [f"reason: {first}", *(f"  {line}" for line in more)]
         lines.append(self.counts)
         lines += [f"  {test['status']}: {test['test']}\n    {test['line']}" for test in self.bad]
+        lines += [f"time: {times}"] if (times := times_in(facts)) else []
+        lines += [f"  {how}: {test}\n    {line}" for how, test, line in self.uncounted]
+        lines += [f"  quarantine lapsed: {lapsed_line(entry)}" for entry in facts.get("lapsed") or ()]
         spans = sorted(facts.get("spans") or (), key=lambda span: span["began"])
         lines += ["spans:"] * bool(spans)
         lines += [f"  {span['began']:8.2f} s +{span['seconds']:.2f} s  {span['stage']} {span['of']}" for span in spans]
@@ -94,6 +113,12 @@ class RunShown:
         lines += [f"left by {thing}" for thing in self.residue]
         lines += [f"note: {note}" for note in self.notes]
         return "\n".join([*lines, f"folder: {self.folder}"])
+
+
+def lapsed_line(entry: Mapping[str, str]) -> str:
+    """Return what is said of an entry of the quarantine whose last day is over."""
+    ended = f"its last day was {entry['expires']}, it counts again"
+    return f"{entry['test']} ({entry['owner']}): {entry['reason']}; {ended}"
 
 
 def read_run(folder: Path) -> RunShown:

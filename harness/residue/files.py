@@ -34,6 +34,7 @@ class Files:
         self._folders = folders
         self._without = frozenset(map(str, without))
         self._seen: dict[str, tuple[int, int]] = {}
+        self._known: dict[str, tuple[tuple[int, int], str, str]] = {}  # path -> the same, its name and its detail
 
     def glance(self) -> Hashable:
         """Return what is another one when any file is. Raises HarnessError: there are too many."""
@@ -47,13 +48,18 @@ class Files:
 
     def look(self) -> Mapping[str, str]:
         """Return their paths, as they were at the last glance."""
-        return {
-            self._shown(path): "" if path.endswith("/") else f"{size} bytes, changed at {_time(changed)}"
-            for path, (size, changed) in self._seen.items()
+        known = self._known
+        self._known = {
+            path: known[path] if path in known and known[path][0] == status else (status, *self._shown(path, status))
+            for path, status in self._seen.items()
         }
+        return {name: detail for _, name, detail in self._known.values()}
 
-    def _shown(self, path: str) -> str:
-        return os.path.relpath(path, self._root) + "/" * path.endswith("/")
+    def _shown(self, path: str, status: tuple[int, int]) -> tuple[str, str]:
+        """Return the name of a file, and what is known of it."""
+        if path.endswith("/"):
+            return f"{os.path.relpath(path, self._root)}/", ""
+        return os.path.relpath(path, self._root), f"{status[0]} bytes, changed at {_time(status[1])}"
 
     def _walk(self, folder: str) -> Iterator[tuple[str, tuple[int, int]]]:
         """Yield path -> (size, time of change), of folders themselves too: an empty one is left as well."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
 from harness import errors
 
-Status = Literal["succeeded", "failed", "broken", "skipped", "xfailed"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Status = Literal["succeeded", "failed", "broken", "skipped", "xfailed", "flaky", "quarantined"]
 
 
 @dataclass(frozen=True)
@@ -16,12 +19,16 @@ class Outcome:
 
     Attributes:
         test: its node id.
-        status: succeeded, failed, broken (the stack's fault), skipped, or xfailed (as its ``xfail`` marker expects).
-        seconds: set-up, call and teardown together.
+        status: succeeded, failed, broken (the stack's fault), skipped, xfailed (as its ``xfail`` marker expects),
+            flaky (it failed, and passed when it was run again), or quarantined (it failed, which does not count).
+        seconds: set-up, call and teardown together, of its last try.
         kind: type of the error, "" without one.
-        message: one line; of a test that is xfailed, the reason of its marker.
-        text: the whole report.
+        message: one line; of a test that is xfailed, the reason of its marker; of a flaky one, why it failed first.
+        text: the whole report; of a flaky test, the one of its first try.
         sections: (title, text) of captured output and log slices.
+        tries: how often it was run.
+        quarantine: why its failure does not count: owner, reason, expires; {} where it does.
+        stacks: fingerprint of the stacks that it used, "" for none.
         residue: what it left, a line each.
     """
 
@@ -32,6 +39,9 @@ class Outcome:
     message: str = ""
     text: str = ""
     sections: tuple[tuple[str, str], ...] = ()
+    tries: int = 1
+    quarantine: Mapping[str, str] = field(default_factory=dict)
+    stacks: str = ""
     residue: tuple[str, ...] = ()
 
 
@@ -40,7 +50,7 @@ class Span:
     """How long a stage took.
 
     Attributes:
-        stage: start, settle, seed, stop.
+        stage: bring, stack, build, settle, seed, stop.
         of: the stack or service.
         began: seconds since the run began.
         seconds: its length.

@@ -92,7 +92,9 @@ class Parity:
         width = max(len(side.engine) for side in self.sides)
         lines = []
         for side in self.sides:
-            counts = ", ".join(f"{side.counts()[status]} {status}" for status in get_args(Status))
+            seldom = ("flaky", "quarantined")
+            counted = [(side.counts()[status], status) for status in get_args(Status)]
+            counts = ", ".join(f"{count} {status}" for count, status in counted if count or status not in seldom)
             code = "did not end" if side.exit_code is None else f"exit code {side.exit_code}"
             lines.append(f"{side.engine:<{width}}  {counts}; {code}")
         declared = sum(not difference.counts for difference in self.differences)
@@ -159,7 +161,7 @@ def compare(first: Side, second: Side, declared: Mapping[str, str], *, whole: bo
     used: set[str] = set()
     for test in dict.fromkeys([*first.statuses, *second.statuses]):
         statuses = first.statuses.get(test, ABSENT), second.statuses.get(test, ABSENT)
-        if statuses[0] == statuses[1]:
+        if statuses[0] == statuses[1] or "quarantined" in statuses or set(statuses) == {"succeeded", "flaky"}:
             continue
         patterns = [pattern for pattern in declared if is_declared_by(pattern, test)]
         used.update(patterns)

@@ -78,7 +78,7 @@ class Bringing:
                 raise
             for name in reversed(self._convergence.held):
                 self._run.release(name)
-            for stack in self._site.tree.stacks if self._site.choice.is_localhost else ():
+            for stack in filter(self._site.choice.at_localhost, self._site.tree.stacks):
                 with contextlib.suppress(HarnessError):  # with its keeper all are given back
                     give_back(self._environment, stack.name)
             raise

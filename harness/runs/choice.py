@@ -11,13 +11,13 @@ from harness.engine.attach.plan import NAME as ATTACH
 from harness.engine.choice import choose_engine
 from harness.engine.compose.recipes import missing
 from harness.engine.identity import Identity
-from harness.engine.layout import CONTAINER, LOCALHOST, Layout, Local, clashes, dry_layout, find_strangers
+from harness.engine.layout import CONTAINER, LOCALHOST, Layout, Local, at_localhost, clashes, dry_layout, find_strangers
 from harness.engine.process.plan import NAME as EMBEDDED
 from harness.errors import ConfigError, nearest
 from harness.images import git_folder, with_subjects
 from harness.runs.images import images_of, refuse_skipped
 from harness.runs.known import all_kept, checkout_of
-from harness.stack import read_tree, set_apart
+from harness.stack import copy_of, read_tree, set_apart, template_problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from harness.engine.layout import Stranger
     from harness.ownership.ledger import LedgerRecord
     from harness.runs.share import Share
-    from harness.stack import Service, Tree
+    from harness.stack import Service, Stack, Tree
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,10 @@ class Choice:
         """Whether published ports are on 127.0.0.1, as files say; where nothing is started that is somebody else's."""
         return self.settings.addresses == LOCALHOST and self.engine.name != ATTACH
 
+    def at_localhost(self, stack: Stack) -> tuple[Service, ...]:
+        """Return the services of a stack whose ports are on 127.0.0.1, as its file says."""
+        return () if self.engine.name == ATTACH else at_localhost(stack, every=self.is_localhost)
+
     def strangers(self, tree: Tree) -> dict[tuple[int, str], Stranger]:
         """Return who makes ports of a tree move; on localhost none does."""
         return {} if self.is_localhost else find_strangers(tree)
@@ -80,6 +84,38 @@ class Choice:
         tree = with_subjects(tree, settings.subjects, git_folder(settings.environ, settings.state))
         return set_apart(tree, settings.inside) if settings.inside else tree
 
+    def templates_of(self, stack: Stack) -> dict[str, Tree]:
+        """Return name -> the template, of those that the deployer of a stack makes copies of.
+
+        Raises:
+            ConfigError: with all that is wrong with their files.
+        """
+        deployer = stack.settings.deployer
+        templates: dict[str, Tree] = {}
+        problems: list[str] = []
+        for name, template in deployer.templates.items() if deployer else ():
+            plain = replace(self, settings=replace(self.settings, inside=""))
+            try:
+                templates[name] = tree = plain.read(str(stack.folder / template.file))
+                wrong = template_problem(tree, template)
+                problems += [f"{stack.files[0]}: template {name!r}: {wrong}"] if wrong else []
+            except ConfigError as error:
+                problems += error.problems
+        if problems:
+            raise ConfigError.of(problems)
+        return templates
+
+    def _check_templates(self, stack: Stack) -> list[str]:
+        """Return what is wrong with the templates of a stack on this engine."""
+        try:
+            for name, template in self.templates_of(stack).items():
+                tree = copy_of(template, name, {})
+                images = images_of(tree, tree.root, self.settings.environ, None)
+                self.engine.plan(tree, name, self.dry_layout(tree, {}), Identity("", "dry", {}), images)
+        except ConfigError as error:
+            return list(error.problems)
+        return []
+
     def check(self, tree: Tree) -> tuple[dict[tuple[int, str], Stranger], list[ServicePlan]]:
         """Check that every stack of ``tree`` can be planned on this engine.
 
@@ -97,7 +133,7 @@ class Choice:
         layout = self.dry_layout(tree, strangers)
         identity = Identity(checkout_of(self.settings), "dry", {})
         absent = sources.missing(tree)
-        problems = list(clashes(tree)) if self.is_localhost else []
+        problems = clashes(tree, localhost=self.is_localhost)
         planned: list[ServicePlan] = []
         for stack in tree.stacks:
             try:
@@ -108,10 +144,11 @@ class Choice:
                 absent += [f"{why} ({stack.files[0]})" for service in built if (why := missing(service))]
             except ConfigError as error:
                 problems += error.problems
+            problems += self._check_templates(stack) if self.engine.name != ATTACH else []
         if absent or problems:
             services = [service for stack in tree.stacks for service in stack.services]
             was_found = self.settings.engine == "auto"
-            plain = not any(service.settings.embedded for service in services)
+            plain = not any(service.process for service in services)
             if self.engine.name == EMBEDDED and plain and (was_found or not any(one.has_settings for one in services)):
                 # Written for containers only: what is missing is the engine, not words about how to do without it.
                 step = "start one or set DOCKER_HOST" if was_found else "take engine compose"

@@ -11,13 +11,14 @@ from harness.clock import Aside
 from harness.daemon import ask
 from harness.engine.compose.building import BUILD_BUDGET
 from harness.engine.driver import act_by_keeper
-from harness.engine.fingerprint import parts_of
+from harness.engine.fingerprint import fingerprint_of, parts_of
 from harness.engine.known import Known
-from harness.engine.layout import endpoints, refuse_remote
+from harness.engine.layout import endpoints, process_of, refuse_remote
 from harness.errors import BrokenStack, relative
 from harness.keeper.messages import Acquire, AskExposed, Settled
 from harness.runs.changes import remember, remembered, seed_files, seeds_told, take
 from harness.runs.data import folders_of
+from harness.runs.deploying import equipped
 from harness.runs.images import images_of
 from harness.runs.planning import only
 from harness.runs.relaying import is_used, join, listen
@@ -73,6 +74,7 @@ class Convergence:
         if relay := self._environment.relay:
             listen(relay, plan, self._say)
         parts = parts_of(stack, plan, choice.local, localhost=choice.is_localhost)
+        self._environment.fingerprints[stack.name] = fingerprint_of(parts)
         if not answer["build"]:
             self.recorded.add(stack.name)
             if relay:
@@ -99,8 +101,8 @@ class Convergence:
 
     def take_ports(self, stack: Declared, layout: Layout) -> None:
         """Claim the ports of a stack that are on localhost. Raises ConfigError: one is somebody else's."""
-        if self._site.choice.is_localhost:
-            ends = {service.name: endpoints(stack.name, service, layout) for service in stack.services}
+        if services := self._site.choice.at_localhost(stack):
+            ends = {service.name: endpoints(stack.name, service, layout) for service in services}
             take_ports(self._environment, stack.name, ports_of(ends), self._say)
 
     def _acquire(self, stack: Declared) -> Acquired:
@@ -132,7 +134,11 @@ class Convergence:
                 images = images_of(tree, stack, environ, environment.client)
         network = asked.result()
         # The bridge of Podman's comes with the first container: nothing can be told by it yet.
-        if (layout.local or layout.container_addresses) and not ask(environment.daemon).is_podman:
+        engine = environment.engine
+        beside = [
+            one for one in stack.services if process_of(one, engine, layout.local) and not one.is_for_this_machine
+        ]
+        if (beside or layout.container_addresses) and not ask(environment.daemon).is_podman:
             refuse_remote(network.gateway)
         return replace(layout, network=network), images
 
@@ -153,6 +159,7 @@ class Convergence:
         for note in plan.notes:
             self._say(relative(note))
         self._environment.report.event("plan", stack=stack.name, plan=str(plan))
+        plan = equipped(plan, stack, self._site, layout, self._say)
         launch = self._site.choice.engine.launch(plan, self._environment)
         if launch:
             plan = launch.prepare(self._say)
@@ -253,7 +260,7 @@ class Convergence:
             "seed_files": self._seed_files.get(stack.name, {}),
             "oneshots": self._environment.lives.oneshots_of(stack.name),
             "parts": parts,
-            "files": [str(file) for file in stack.files],
+            **({} if stack.is_copy else {"files": [str(file) for file in stack.files]}),
             "profiles": list(self._site.choice.settings.profiles),
             "data": [str(folder) for folder in folders_of(stack, self._site.choice.settings.root)],
             "since": self._since,

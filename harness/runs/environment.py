@@ -58,6 +58,7 @@ class Environment:
         report: the run's folder.
         share: what the run has in common with others that work for the same process, None when it is alone.
         keeper: who has its network, until that is handed over; None when it was.
+        stack: the one whose service this process is, "" when it is none.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Environment:
         report: RunFolder,
         share: Share | None = None,
         keeper: KeeperToBe | None = None,
+        stack: str = "",
     ) -> None:
         self.settings = settings
         self.engine = where.engine
@@ -78,6 +80,7 @@ class Environment:
         self.uses = Uses()
         self.lives = Lives(report, self.news, self.uses)
         self.brought: Counter[str] = Counter()
+        self.fingerprints: dict[str, str] = {}  # stack -> what tells it from the same one of another time
         self.paused: set[str] = set()  # what this run has paused, as stack/service
         self.debugger: Debugger | None = None
         # STACK/SERVICE -> its probes, made anew, as far as they tell more than that it has started.
@@ -100,7 +103,9 @@ class Environment:
         self.is_worker = bool(share and share.pid != os.getpid())
         procs.end_with_parent(os.environ)
         sponsor = (share.pid, share.start) if share else None
-        self.link = KeeperLink(where.socket, lease=True, sponsor=sponsor, on_event=self._hear, on_lost=self._on_lost)
+        self.link = KeeperLink(
+            where.socket, lease=True, sponsor=sponsor, stack=stack, on_event=self._hear, on_lost=self._on_lost
+        )
         self.lives.engine_lost = self.lives.engine_lost or bool(self.link.facts["engine_lost"])
 
     def _on_lost(self) -> None:

@@ -260,7 +260,7 @@ def _longer(planned: Planned) -> str:
 
 def variables_of(service: Service, tree: Tree, stack: str) -> Variables:
     """Return what a service of ``stack`` was told about others, from its file."""
-    process = service.settings.embedded
+    process = service.process
     added = {key: str(value) for key, value in (process.environment if process else {}).items()}
     words = [*_words(service.compose.get("command")), *(process.command if process else ())]
     others = {service.name, *_own_names(service.compose)}

@@ -141,7 +141,7 @@ def _seen_by(service: Service, replaced: Collection[str]) -> str:
 
 def keeps_data(service: Service, plan: ServicePlan) -> bool:
     """Return whether what a service was given outlives it: in a volume, a folder of this machine, or ``{data}``."""
-    process = service.settings.embedded or service.settings.local
+    process = service.process or service.settings.local
     if plan.is_local and process and process.preset:
         return False  # its folder is laid down anew at each start
     if any(mount.kind == "volume" or not mount.read_only for mount in service.mounts):

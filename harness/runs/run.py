@@ -30,6 +30,7 @@ from harness.runs.opening import attach, create, join, new_environment
 from harness.runs.planning import Site
 from harness.runs.reuse import Reuse
 from harness.runs.stack import Stack
+from harness.runs.turns import refuse_strangers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -116,12 +117,18 @@ class Run:
         with self._keeper_to_be():
             tree = self.choice.read(name)
             engine, strangers = self.choice.engine, self.plan(tree)
+            if self.environment is None and not (self._share or self.choice.is_up):
+                refuse_strangers(self.choice, tree)
             hold_to_lock(self.choice, tree)
             environment = self.open()
         if self.choice.engine is not engine:
             strangers = self.plan(tree)
             hold_to_lock(self.choice, tree)
-        known = Bringing(self, Site(self.choice, environment, tree), alone=alone).bring(strangers)
+        ended = environment.report.timed("bring", tree.root.name)
+        try:
+            known = Bringing(self, Site(self.choice, environment, tree), alone=alone).bring(strangers)
+        finally:
+            ended()
         if not keep_includes:
             for included in tree.stacks[:-1]:
                 self.release(included.name)
@@ -244,6 +251,8 @@ class Run:
             ended()
             self._say_failed_hooks(environment)
             environment.report.note("left", self.left)
+            if "time" in environment.report.facts:  # of a suite that ended before: this belongs to it
+                environment.report.note_time()
             if unwritten := environment.report.unwritten():
                 self.say(unwritten)
         self._directly.forget()

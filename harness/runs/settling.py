@@ -207,7 +207,14 @@ class Settling:
         Raises:
             BrokenStack: it was refused, or was not planted in time.
         """
+        ended = self.environment.report.timed("seed", f"{self.stack.name}/{seed.key}")
+        if seed.exec and seed.exec.service in self.plans and seed.exec.service not in self.progress.started:
+            try:
+                self.probing.host(seed.exec.service).prepare()
+            except OSError as error:
+                raise BrokenStack(f"Seed {seed.key!r} was not planted: {error}", service=seed.exec.service) from error
         plant_within(self.up, seed, around, wake=self.environment.news.subscribe(), check=self._check_planting)
+        ended()
 
     def _check_planting(self) -> None:
         if self.environment.news.stopped:

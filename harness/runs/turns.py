@@ -1,4 +1,4 @@
-"""With ``addresses = localhost`` each port is there once on a machine: who has it, and whose turn it is."""
+"""A port of localhost is there once on a machine: who has it, and whose turn it is."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from harness import procs
 from harness.clock import Deadline, poll
-from harness.engine.layout import LOOPBACK, find_holders
+from harness.engine.layout import LOCALHOST, LOOPBACK, find_holders
 from harness.errors import ConfigError
+from harness.keeper.addresses import claimant_of
 from harness.keeper.living import find_living
 from harness.keeper.messages import FixPorts
 
@@ -17,8 +18,11 @@ if TYPE_CHECKING:
     from harness.engine.layout import Stranger
     from harness.engine.plan import Endpoint
     from harness.keeper.messages import Fixed
+    from harness.runs.choice import Choice
     from harness.runs.environment import Environment
+    from harness.stack import Tree
 
+_END_IT = "end that, or change the port"
 CLOSING = 0.5  # seconds in which a port that was given back is closed, at most
 Ports = dict[tuple[int, str], str]
 """(number, protocol) -> the service that has it."""
@@ -29,6 +33,32 @@ def ports_of(endpoints: Mapping[str, tuple[Endpoint, ...]]) -> Ports:
     return {
         (end.port, end.protocol): service for service, ends in endpoints.items() for end in ends if end.host == LOOPBACK
     }
+
+
+def refuse_strangers(choice: Choice, tree: Tree) -> None:
+    """Do nothing when nobody has the ports of a tree's host processes but environments of ours, which take turns.
+
+    For a run that has no environment yet: then nothing of it is there.
+
+    Raises:
+        ConfigError: somebody else has one, whom it names.
+    """
+    services = [(stack, service) for stack in tree.stacks for service in choice.at_localhost(stack)]
+    wanted = {
+        (port.left, port.protocol): (stack.name, service.name)
+        for stack, service in services
+        if service.is_at_localhost
+        for port in service.ports
+        if claimant_of(port.left) is None
+    }
+    if wanted and (holders := find_holders(wanted)):
+        raise ConfigError.of(
+            [
+                "Stack {!r}: port {}/{} of {!r} is held by {}".format(wanted[key][0], *key, wanted[key][1], holder.who)
+                for key, holder in sorted(holders.items())
+            ],
+            hint=_END_IT,
+        )
 
 
 def take_ports(environment: Environment, stack: str, ports: Ports, say: Callable[[str], None]) -> None:
@@ -50,7 +80,7 @@ def take_ports(environment: Environment, stack: str, ports: Ports, say: Callable
                 f"Stack {stack!r}: port {number}/{protocol} of {new[number, protocol]!r} is held by {holder.who}"
                 for (number, protocol), holder in sorted(holders.items())
             ],
-            hint="end that, or change the port; without `addresses = localhost` each service has an address of its own",
+            hint="; ".join([_END_IT, *_without_localhost(environment, "service")]),
         )
 
 
@@ -91,9 +121,16 @@ def _claim(environment: Environment, stack: str, ports: Ports, say: Callable[[st
     waited = f" for {wait:g} s" if wait else ""
     raise ConfigError(
         f"Stack {stack!r}: {line}{waited}",
-        hint="`harness down` there, or --wait-timeout to wait for it; "
-        "without `addresses = localhost` each environment has addresses of its own",
+        hint="; ".join(
+            ["`harness down` there, or --wait-timeout to wait for it", *_without_localhost(environment, "environment")]
+        ),
     )
+
+
+def _without_localhost(environment: Environment, whose: str) -> list[str]:
+    """Return how to do without ports on localhost, where that was chosen for all services."""
+    told = f"without `addresses = localhost` each {whose} has addresses of its own"
+    return [told] if environment.settings.addresses == LOCALHOST else []
 
 
 def _holder(environment: Environment, fixed: Fixed) -> str:

@@ -112,7 +112,7 @@ def has_files(service: Service) -> bool:
     writes = (mount for mount in service.mounts if not mount.read_only)
     if any(mount.kind != "bind" or not Path(mount.source).is_file() for mount in writes):
         return True
-    return any(uses_data(service, process) for process in (settings.embedded, settings.local) if process)
+    return any(uses_data(service, process) for process in settings.processes.values())
 
 
 def uses_data(service: Service, process: Process) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from harness.artifacts import private_folder
 from harness.daemon import AUTO_BUDGET, connect, find_daemon
+from harness.durations import parse_age
 from harness.errors import ConfigError, EngineUnreachableError, HarnessError, LeftoverError
 from harness.keeper.living import Hung, end, find_hung, find_living
 from harness.ownership.ledger import SUFFIX, keeper_is_alive
@@ -139,7 +140,7 @@ def limits_of(older_than: str, larger_than: str) -> Limits:
     from harness.images import unused  # noqa: PLC0415 - for images only
 
     try:
-        age = unused.parse_age(older_than) if older_than else None
+        age = parse_age(older_than) if older_than else None
     except ValueError as error:
         raise ConfigError(f"--older-than {older_than!r}: {error}") from error
     try:

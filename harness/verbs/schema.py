@@ -67,6 +67,7 @@ def _compose() -> dict[str, Any]:
 
 def _table() -> dict[str, Any]:
     properties = {key: dict(_TYPES[kind]) for key, kind in TOP_KEYS.items()}
+    properties["reruns"]["minimum"] = 0
     properties |= {
         option.key: {"enum": list(option.valid)}
         for option in OPTIONS.values()

@@ -123,6 +123,10 @@ class RecordedHost:
     plan: ServicePlan
     around: Around
 
+    def prepare(self) -> None:
+        """Say that its files are made."""
+        self.engine.note(f"prepare {self.plan.service}")
+
     def start(self) -> bool:
         """Say that it runs, unless it is ``broken``."""
         name = self.plan.service

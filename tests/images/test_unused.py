@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.docker_sdk import APIError
+from harness.durations import parse_age
 from harness.images import own
 from harness.images.records import Records, short
-from harness.images.unused import Limits, Unused, find_unused, parse_age, parse_size, remove, total
+from harness.images.unused import Limits, Unused, find_unused, parse_size, remove, total
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -188,7 +188,7 @@ WRONG_HARNESS = {
         service_with("zzz: 1"),
         (
             "6: services.web.x-harness.zzz: key 'zzz' is not known; "
-            "known here: subject, role, ready, embedded, local, fixed"
+            "known here: subject, role, ready, embedded, local, host, fixed"
         ),
     ),
     "key of a service": (

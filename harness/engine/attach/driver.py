@@ -84,6 +84,9 @@ class _Host:
     def __init__(self, plan: ServicePlan) -> None:
         self._plan = plan
 
+    def prepare(self) -> None:
+        """Nothing of it is ours."""
+
     def start(self) -> bool:
         """It is there already."""
         return True

@@ -10,7 +10,7 @@ import ipaddress
 import re
 from typing import TYPE_CHECKING
 
-from harness.engine.layout import endpoints, process_of
+from harness.engine.layout import ATTACH, endpoints, process_of
 from harness.engine.local import plan_process
 from harness.engine.plan import AttachedPlan, Endpoint, ServicePlan, StackPlan
 from harness.errors import ConfigError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from harness.engine.layout import Layout, Local
     from harness.stack import Port, Service, Tree
 
-NAME = "attach"
+NAME = ATTACH
 INSIDE = "HARNESS_INSIDE"  # set where it is a container beside the services that asks for them by their names
 
 
@@ -45,7 +45,7 @@ def locate(
     for stack in tree.stacks:
         table = {**tables.get(stack.name, {}), **tables.get(tree.root.name, {})}
         for service in stack.services:
-            if process_of(service, NAME, local):
+            if process_of(service, NAME, local) or service.is_ours:
                 continue
             ends = []
             for port in service.ports:
@@ -105,6 +105,8 @@ def plan_stack(tree: Tree, name: str, layout: Layout) -> StackPlan:
     notes: list[str] = []
     services: list[ServicePlan] = []
     for service in stack.services:
+        if service.is_ours:
+            continue  # there is nothing that it could start
         process = process_of(service, NAME, layout.local)
         if process:
             services.append(plan_process(tree, stack, service, process, layout, notes))

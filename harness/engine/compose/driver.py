@@ -82,15 +82,17 @@ class Compose:
 
     def plan(self, tree: Tree, name: str, layout: Layout, identity: Identity, images: Mapping[str, Image]) -> StackPlan:
         """Return what a stack is as containers."""
-        here = [service.name for service in tree.stack(name).services if process_of(service, NAME, layout.local)]
+        processes = [service for service in tree.stack(name).services if process_of(service, NAME, layout.local)]
+        here = [service.name for service in processes]
+        beside = [service.name for service in processes if not service.is_for_this_machine]
         if self.elsewhere:
             layout = replace(layout, elsewhere=True)
             self._refuse_beside(here, layout)
-        if self._is_podman and here:
+        if self._is_podman and beside:
             raise ConfigError(
-                f"Service {here[0]!r} cannot be a local process on Podman (--local, --local-build): it makes the "
-                "network of containers with the first of them, so there is no address beside them yet",
-                hint="use --engine embedded, where all are local processes, or a Docker engine",
+                f"Service {beside[0]!r} cannot be a local process on Podman (--local, --local-build, x-harness.host): "
+                "it makes the network of containers with the first of them, so there is no address beside them yet",
+                hint="with fixed ports a host process needs none; else use --engine embedded, or a Docker engine",
             )
         logs = log_drivers.PODMAN if self._is_podman else log_drivers.DOCKER
         return plan_stack(tree, name, layout, identity, images, logs)
@@ -105,8 +107,8 @@ class Compose:
         where = f"Docker engine {self.daemon.host} ({self.daemon.origin}) is not on this machine ({self.elsewhere})"
         if here:
             raise ConfigError(
-                f"Service {here[0]!r} cannot be a local process (--local, --local-build): {where}, and containers "
-                "there could not reach it"
+                f"Service {here[0]!r} cannot be a local process (--local, --local-build, x-harness.host): "
+                f"{where}, and containers there could not reach it"
             )
         if layout.container_addresses:
             raise ConfigError(

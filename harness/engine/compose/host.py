@@ -39,6 +39,9 @@ class ContainerHost:
     _around: Around
     _quick: float = QUICK
 
+    def prepare(self) -> None:
+        """Nothing is run in a container before its start."""
+
     def start(self) -> bool:
         """Start it, or wait until the keeper has done so."""
         plan, around = self._plan, self._around

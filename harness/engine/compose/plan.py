@@ -6,6 +6,7 @@ that name it, and what must be built or fetched first. The stack's own files are
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -116,6 +117,7 @@ class _Draft:
         stack, layout = self.stack, self._layout
         refused = keys.refused(service.name, service.compose, keys.CONTAINER)
         self._problems += [f"{stack.files[0]}: {why}" for why in refused]
+        self._problems += _unreachable(self._tree, stack, service)
         self._problems += list(lint.refused(stack, service)) or missing_sources(self._tree, stack, service)
         ready = _probes(stack, service, layout)
         if not layout.container_addresses:  # else nothing is published
@@ -219,7 +221,11 @@ def _plan_container(
     return ContainerPlan(
         stack=stack.name,
         service=service.name,
-        env={**service.environment, **{key: environment[key] for key in service.environment if key in environment}},
+        env={
+            **service.environment,
+            **{key: environment[key] for key in service.environment if key in environment},
+            **service.given,
+        },
         endpoints=endpoints(stack.name, service, layout),
         grace=grace_of(stack, service),
         image=image.name,
@@ -278,8 +284,8 @@ def _service(
         else:
             override["build"] = Reset()
     override["pull_policy"] = "never"
-    if direct := exceptions(service.environment, tree.visible(stack.name)):
-        override["environment"] = direct
+    if added := {**exceptions(service.environment, tree.visible(stack.name)), **service.given}:
+        override["environment"] = added
     # A service that Compose starts has its first ones run by that.
     ours = HOOKS if _is_free(stack, service.name) else HOOKS[1:]
     override |= {key: Reset() for key in ours if written.get(key)}
@@ -365,16 +371,36 @@ def _ports(stack: Stack, service: Service, layout: Layout) -> list[dict[str, Any
 
 
 def _local_hosts(tree: Tree, stack: Stack, layout: Layout) -> dict[str, str]:
-    """Return name -> address of the services around this stack that run as local processes."""
-    if not layout.local or layout.network is None:
+    """Return name -> address of the services around this stack that run as local processes, and can be reached."""
+    if layout.network is None:
         return {}
     above = [around for around in tree.stacks if any(below.name == stack.name for below in tree.below(around.name))]
     return {
         service.name: layout.network.gateway
         for around in (*tree.below(stack.name), *above)
         for service in around.services
-        if process_of(service, NAME, layout.local)
+        if process_of(service, NAME, layout.local) and not service.is_for_this_machine
     }
+
+
+def _unreachable(tree: Tree, stack: Stack, service: Service) -> list[str]:
+    """Say which host processes a container is told to connect to that are on localhost, where it cannot."""
+    told = stack.settings.deployer.tells if stack.settings.deployer else ()
+    if service.name in told:
+        how = "x-harness.host makes it a process of this machine"
+        return [
+            f"Service {service.name!r} ({stack.files[0]}) is told of the deployer, which no container reaches; {how}"
+        ]
+    command = service.compose.get("command") or ()
+    texts = [*service.environment.values(), *([command] if isinstance(command, str) else map(str, command))]
+    return [
+        f"Service {service.name!r} ({stack.files[0]}) is told of {name}:{port.left}, a host process on 127.0.0.1, "
+        "which no container can reach; without `fixed: true` it is on the address of their network"
+        for name, (_, other) in tree.visible(stack.name).items()
+        if other.is_at_localhost
+        for port in other.ports
+        if any(re.search(rf"(?<![\w.-]){re.escape(name)}:{port.left}\b", text) for text in texts)
+    ]
 
 
 def _restricted(written: Mapping[str, Any]) -> dict[str, Any]:

@@ -36,6 +36,10 @@ class ProcessHost:
     _service: Service
     _around: Around
 
+    def prepare(self) -> None:
+        """Make its folders and files."""
+        make_files(self._plan, self._around.place)
+
     def start(self) -> bool:
         """Have the keeper start it, or a debugger hold it."""
         plan, place = self._plan, self._around.place
@@ -122,19 +126,7 @@ def start(plan: ProcessPlan, place: Place, *, hold: bool = False) -> ServiceFact
         BrokenStack: what its data begins with could not be made.
         HarnessError: it cannot be executed.
     """
-    if plan.place:
-        mark_place(place.folder, plan.place, place.env)
-    for folder in plan.folders:
-        if folder == plan.data and plan.cluster:
-            continue  # it comes with its files
-        folder.mkdir(parents=True, exist_ok=True)
-    for copy in plan.copies:
-        copy.target.parent.mkdir(parents=True, exist_ok=True)
-        copy.target.unlink(missing_ok=True)  # it may be one that nobody can write, or that is being executed
-        copy.target.write_bytes(copy.content)
-        copy.target.chmod(copy.mode)
-    if plan.user and plan.place:
-        _hand_over(plan, plan.user, plan.place)
+    make_files(plan, place)
     if plan.cluster:
         clusters.install(plan.cluster)
         scratch = plan.place or place.folder / WORK
@@ -154,6 +146,23 @@ def start(plan: ProcessPlan, place: Place, *, hold: bool = False) -> ServiceFact
             },
         )
     )
+
+
+def make_files(plan: ProcessPlan, place: Place) -> None:
+    """Make the folders and files of a service, but for those of a database. Raises OSError."""
+    if plan.place:
+        mark_place(place.folder, plan.place, place.env)
+    for folder in plan.folders:
+        if folder == plan.data and plan.cluster:
+            continue  # it comes with its files
+        folder.mkdir(parents=True, exist_ok=True)
+    for copy in plan.copies:
+        copy.target.parent.mkdir(parents=True, exist_ok=True)
+        copy.target.unlink(missing_ok=True)  # it may be one that nobody can write, or that is being executed
+        copy.target.write_bytes(copy.content)
+        copy.target.chmod(copy.mode)
+    if plan.user and plan.place:
+        _hand_over(plan, plan.user, plan.place)
 
 
 def _hand_over(plan: ProcessPlan, user: User, place: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.engine import keys
-from harness.engine.layout import process_of
+from harness.engine.layout import EMBEDDED, process_of
 from harness.engine.local import plan_process, planned_seeds
 from harness.engine.plan import StackPlan
 from harness.errors import ConfigError
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from harness.engine.layout import Layout
     from harness.stack import Tree
 
-NAME = "embedded"
+NAME = EMBEDDED
 
 
 def plan_stack(tree: Tree, name: str, layout: Layout) -> StackPlan:

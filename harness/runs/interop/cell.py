@@ -9,6 +9,7 @@ import queue
 import threading
 import time
 from collections import deque
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from harness.matrix.cells import Cell
     from harness.matrix.site import Heard, Part, Site, Sites
 
-__all__ = ["VERDICT", "Probes", "parts_of", "run_cell"]
+__all__ = ["VERDICT", "Around", "Probes", "parts_of", "run_cell"]
 
 VERDICT = "verdict.json"
 LOOK = 0.1  # seconds until it is seen that the run is to end
@@ -50,18 +51,29 @@ def _removed(site: Site) -> tuple[str, ...]:
     return site.remove()
 
 
-def run_cell(  # noqa: PLR0913
-    cell: Cell,
-    case: Case,
-    parts: Sequence[Part],
-    sites: Sites,
-    folder: Path,
-    *,
-    probe: Callable[[str, str], bool],
-    stop: threading.Event,
-    attempt: int = 1,
-    keep: Callable[[Site], None] | None = None,
-    remove: Callable[[Site], tuple[str, ...]] = _removed,
+@dataclass(frozen=True)
+class Around:
+    """What the cells of one run have around them.
+
+    Attributes:
+        sites: where they take place.
+        probe: whether an implementation in a role says of a test that nobody knows that it does not support it: see
+            ``Probes``.
+        stop: set when the run is to end; a cell then ends at once and is not judged.
+        keep: takes a cell's place as it is when its verdict is known, with all roles that live then, in place of its
+            removal; by default they are ended and it is removed. Raises HarnessError: then it is removed all the same.
+        remove: removes a cell's place, or sees to that, and returns what could not be.
+    """
+
+    sites: Sites
+    probe: Callable[[str, str], bool]
+    stop: threading.Event
+    keep: Callable[[Site], None] | None = None
+    remove: Callable[[Site], tuple[str, ...]] = _removed
+
+
+def run_cell(
+    cell: Cell, case: Case, parts: Sequence[Part], folder: Path, around: Around, *, attempt: int = 1
 ) -> Result | None:
     """Run a cell and return what became of it, or None when it was stopped before that was known.
 
@@ -71,15 +83,9 @@ def run_cell(  # noqa: PLR0913
         cell: the cell.
         case: its test.
         parts: see ``parts_of``.
-        sites: where it takes place.
         folder: of its evidence; it is made.
-        probe: whether an implementation in a role says of a test that nobody knows that it does not support it: see
-            ``Probes``.
-        stop: set when the run is to end; the cell then ends at once and is not judged.
+        around: what it has in common with the other cells of its run.
         attempt: 2 and more for another attempt at the same cell.
-        keep: takes the cell's place as it is when its verdict is known, with all roles that live then, in place of its
-            removal; by default they are ended and it is removed. Raises HarnessError: then it is removed all the same.
-        remove: removes the cell's place, or sees to that, and returns what could not be.
 
     Raises:
         BrokenStack: the disk of the evidence is full.
@@ -88,11 +94,11 @@ def run_cell(  # noqa: PLR0913
         return Result(cell.id, cell.digest, Verdict("skipped", reason=cell.skipped), began=time.time())
     began = time.time()
     try:
-        live = _Live(cell, case, parts, folder, probe, stop, keep, remove)
+        live = _Live(cell, case, parts, folder, around)
     except OSError as error:
         refuse_full(folder, error)
         return Result(cell.id, cell.digest, Verdict("broken", "runner", reason=_unwritable(error)), began=began)
-    result = live.run(sites, cell.id if attempt == 1 else f"{cell.id}#{attempt}", began)
+    result = live.run(cell.id if attempt == 1 else f"{cell.id}#{attempt}", began)
     refuse_full(folder, live.full)
     if result and result.verdict.status != "succeeded" and not has_room(folder):
         refuse_full(folder, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))  # which may be why, whoever met it
@@ -114,22 +120,11 @@ def refuse_full(folder: Path, error: BaseException | None) -> None:
 class _Live:
     """A cell while it runs: what is heard of its site in any thread is handled in one."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 - as run_cell
-        self,
-        cell: Cell,
-        case: Case,
-        parts: Sequence[Part],
-        folder: Path,
-        probe: Callable[[str, str], bool],
-        stop: threading.Event,
-        keep: Callable[[Site], None] | None = None,
-        remove: Callable[[Site], tuple[str, ...]] = _removed,
-    ) -> None:
+    def __init__(self, cell: Cell, case: Case, parts: Sequence[Part], folder: Path, around: Around) -> None:
         self._start = clock.now()
-        self._cell, self._parts, self._probe, self._stop = cell, parts, probe, stop
-        self._keep, self._removed = keep, remove
+        self._cell, self._parts, self._around = cell, parts, around
         self._folder = folder
-        self._machine = machine.Machine(case, cell, keeps=bool(keep))
+        self._machine = machine.Machine(case, cell, keeps=bool(around.keep))
         self._evidence = Evidence(folder, [part.role for part in parts])
         self._ears = {part.role: CONTRACTS[part.contract].ears(part.role, part.ready) for part in parts}
         self._hearing = threading.Lock()
@@ -145,12 +140,12 @@ class _Live:
         self.full: Exception | None = None
         """What came of a disk that is full."""
 
-    def run(self, sites: Sites, name: str, began: float) -> Result | None:
+    def run(self, name: str, began: float) -> Result | None:
         """Run it to its end; return what became of it, None when it was stopped."""
         site: Site | None = None
         fault: Verdict | None = None
         try:
-            site = sites.site(name, self._folder, self.hear)
+            site = self._around.sites.site(name, self._folder, self.hear)
             self._drive(site)
         except Exception as error:  # noqa: BLE001 - a fault of ours is a verdict, and the other cells go on
             fault = Verdict("broken", "runner", reason=f"{type(error).__name__}: {error}")
@@ -229,7 +224,7 @@ class _Live:
 
     def _next(self) -> tuple[machine.Happening, int]:
         """Return what has happened next, after a moment at most."""
-        if (self._stop.is_set() or self.full) and not self._machine.is_stopped:
+        if (self._around.stop.is_set() or self.full) and not self._machine.is_stopped:
             return machine.Stopped(), _now()
         if self._own:
             return self._own.popleft(), _now()
@@ -305,17 +300,17 @@ class _Live:
 
     def _probed(self, implementation: str, role: str) -> machine.Probed:
         try:
-            return machine.Probed(self._probe(implementation, role))
+            return machine.Probed(self._around.probe(implementation, role))
         except (HarnessError, OSError) as error:
             self._note(error)
             return machine.Probed(None, _sentence(error))
 
     def _has_left(self, site: Site | None, fault: Verdict | None) -> bool:
         """Have the cell's place taken as it is, if that is wanted and its verdict known; return whether it was."""
-        if not (site and self._keep) or fault or self._machine.is_stopped or self._machine.stage != "finished":
+        if not (site and self._around.keep) or fault or self._machine.is_stopped or self._machine.stage != "finished":
             return False
         try:
-            self._keep(site)
+            self._around.keep(site)
         except (HarnessError, OSError) as error:
             self._left.append(f"nothing of it stands: {_sentence(error)}")
             return False
@@ -324,7 +319,7 @@ class _Live:
     def _remove(self, site: Site | None) -> None:
         if site:
             try:
-                self._left += self._removed(site)
+                self._left += self._around.remove(site)
             except (HarnessError, OSError) as error:
                 self._left.append(_sentence(error))
 

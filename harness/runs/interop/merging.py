@@ -28,6 +28,9 @@ _DIVIDED = (
 )
 
 
+_ONCE = "name the run of each shard once"
+
+
 @dataclass(frozen=True)
 class Merged:
     """The results of all shards of a matrix.
@@ -81,7 +84,7 @@ def merge(folders: Sequence[Path]) -> Merged:
     missing = [f"cell {cell.id} is in none of {len(parts)} runs" for cell in plan.cells if cell.id not in results]
     problems += [*_first(twice), *_first(missing)]
     if problems:
-        raise ConfigError.of(problems, hint=_MISSING if _is_one_division(parts) else _DIVIDED)
+        raise ConfigError.of(problems, hint=_next_step(parts, is_all_there=not missing))
     ordered = {cell.id: results[cell.id] for cell in plan.cells}
     return Merged(plan, ordered, {cell: runs[0] for cell, runs in owners.items()})
 
@@ -136,6 +139,12 @@ def _shard_problems(parts: Sequence[_Part]) -> list[str]:
     missing = [f"shard {number}/{count} is missing" for number in range(1, count + 1) if number not in owners]
     twice = [(number, runs) for number, runs in owners.items() if len(runs) > 1]
     return missing + [f"shard {number}/{count} is there twice: {_names(runs)}" for number, runs in twice]
+
+
+def _next_step(parts: Sequence[_Part], *, is_all_there: bool) -> str:
+    if not _is_one_division(parts):
+        return _DIVIDED
+    return _ONCE if is_all_there else _MISSING
 
 
 def _is_one_division(parts: Sequence[_Part]) -> bool:

@@ -27,7 +27,7 @@ from harness.reporting.interop.files import EVENTS, write_report
 from harness.reporting.interop.report import read_report
 from harness.reporting.interop.repro import Again, write_repro
 from harness.runs.interop.behind import MOST, Behind
-from harness.runs.interop.cell import refuse_full, run_cell
+from harness.runs.interop.cell import Around, refuse_full, run_cell
 from harness.runs.interop.division import divided
 from harness.runs.interop.dumping import write_dumps
 from harness.runs.interop.earlier import MATRIX, find_run, held, name_latest
@@ -222,7 +222,7 @@ def run_matrix(
         begun = _resumed(before, now, say) if before else _begin(folder, now, of, earlier, say)
         try:
             add_guard(environment.check)  # until the run is closed
-            report = _run_cells(of, begun, made, folder, environment, sites, tell, began, keeping)
+            report = _Cells(of, begun, made, folder, environment, sites, keeping).run(tell, began)
         except BaseException:
             say(f"run {folder.name} goes on with: {_command(choice, wanted, folder)}")
             raise
@@ -274,90 +274,105 @@ def _begin(folder: Path, now: Plan, of: Declared, earlier: Path | None, say: Cal
     return begun
 
 
-def _run_cells(  # noqa: PLR0913, PLR0917 - the stages before it
-    of: Declared,
-    begun: Begun,
-    made: Made,
-    folder: Path,
-    environment: Environment,
-    sites: Sites,
-    tell: Callable[[Standing], None],
-    began: float,
-    keeping: Keeping | None,
-) -> Report:
-    stop = threading.Event()
-    full: list[BrokenStack] = []
-    cases = {case.name: case for case in of.cases}
-    roles = {role.name: role for case in of.cases for role in case.roles}
-    started = clock.now()
+class _Cells:
+    """The cells of one run, from the first to the report.
 
-    def part(implementation: str, role: str, test: str) -> Part:
-        return probing_part(of.matrix.implementation(implementation), roles[role], test, made.images)
+    Args:
+        of: the matrix.
+        begun: which of its cells are run, and the journal of what comes of them.
+        made: its implementations.
+        folder: the run's.
+        environment: in which cells take place.
+        keeping: takes the place of the last cell as it stands, None where each is removed.
+    """
 
-    behind = Behind(MOST if sites.clears_slowly else 0)
-    probes = Probes(sites, folder / PROBES, part, stop)
+    def __init__(  # noqa: PLR0913, PLR0917 - the stages before it
+        self,
+        of: Declared,
+        begun: Begun,
+        made: Made,
+        folder: Path,
+        environment: Environment,
+        sites: Sites,
+        keeping: Keeping | None,
+    ) -> None:
+        self._of, self._begun, self._made, self._folder, self._environment = of, begun, made, folder, environment
+        self._keeping = keeping
+        self._cases = {case.name: case for case in of.cases}
+        self._roles = {role.name: role for case in of.cases for role in case.roles}
+        self._behind = Behind(MOST if sites.clears_slowly else 0)
+        self._full: list[BrokenStack] = []
+        stop = threading.Event()
+        self._around = Around(
+            sites,
+            Probes(sites, folder / PROBES, self._probing, stop),
+            stop,
+            keep=keeping.take if keeping else None,
+            remove=self._behind.remove,
+        )
 
-    def run_one(cell: Cell, attempt: int) -> Result | None:
-        case, place = cases[cell.test], folder / CELLS / cell.id
-        if problem := made.problem_of(cell, case):
-            return Result(cell.id, cell.digest, problem, (problem,), began=time.time())
-        parts = parts_of(of.matrix, case, cell, made.images)
-        if keeping:
-            keeping.drop()
-        if cell.measures:
-            behind.wait(GRACE)
-        keep = keeping.take if keeping else None
+    def run(self, tell: Callable[[Standing], None], began: float) -> Report:
+        """Run them; return the report, which is written also of a run that is cut off.
+
+        Args:
+            tell: told how far all has come.
+            began: when the run did, in seconds since 1970.
+        """
+        started, begun = clock.now(), self._begun
+        ways = Ways(self._run_one, self._of.is_expected, tell)
+        scheduler = Scheduler(begun.plan, begun.journal, ways, done=begun.done, stop=self._around.stop)
         try:
-            result = run_cell(
-                cell,
-                case,
-                parts,
-                sites,
-                place,
-                probe=probes,
-                stop=stop,
-                attempt=attempt,
-                keep=keep,
-                remove=behind.remove,
-            )
-            if result is None or environment.is_lost:
-                return None  # with its keeper, or its engine: that says nothing of the cell, which is run again
-            _explain(of, place, Again(of.matrix.name, folder.name, cell, parts, result, mounts=sites.mounts))
-        except BrokenStack as error:  # nor does a disk that is full, where no other cell will do better
-            full.append(error)
-            stop.set()
-            return None
-        return replace(result, folder=f"{CELLS}/{cell.id}") if result.folder else result
+            self._run_all(scheduler)
+        except BaseException:
+            with contextlib.suppress(HarnessError):  # what ended it counts, such as the disk that is full now, too
+                self._report(scheduler, began, clock.now() - started)
+            raise
+        return self._report(scheduler, began, clock.now() - started)
 
-    scheduler = Scheduler(begun.plan, begun.journal, Ways(run_one, of.is_expected, tell), done=begun.done, stop=stop)
-
-    def run_all() -> None:
+    def _run_all(self, scheduler: Scheduler) -> None:
         try:
             scheduler.run()
         finally:
-            behind.wait(GRACE)
-            fresh = [result for cell, result in scheduler.results.items() if cell not in begun.done]
-            of.shelf.add(fresh, folder.name)
-        _raise_first(full)
+            self._behind.wait(GRACE)
+            fresh = [result for cell, result in scheduler.results.items() if cell not in self._begun.done]
+            self._of.shelf.add(fresh, self._folder.name)
+        _raise_first(self._full)
 
-    def told() -> Report:
+    def _run_one(self, cell: Cell, attempt: int) -> Result | None:
+        case, place = self._cases[cell.test], self._folder / CELLS / cell.id
+        if problem := self._made.problem_of(cell, case):
+            return Result(cell.id, cell.digest, problem, (problem,), began=time.time())
+        parts = parts_of(self._of.matrix, case, cell, self._made.images)
+        if self._keeping:
+            self._keeping.drop()
+        if cell.measures:
+            self._behind.wait(GRACE)
+        try:
+            result = run_cell(cell, case, parts, place, self._around, attempt=attempt)
+            if result is None or self._environment.is_lost:
+                return None  # with its keeper, or its engine: that says nothing of the cell, which is run again
+            mounts = self._around.sites.mounts
+            again = Again(self._of.matrix.name, self._folder.name, cell, parts, result, mounts=mounts)
+            _explain(self._of, place, again)
+        except BrokenStack as error:  # nor does a disk that is full, where no other cell will do better
+            self._full.append(error)
+            self._around.stop.set()
+            return None
+        return replace(result, folder=f"{CELLS}/{cell.id}") if result.folder else result
+
+    def _probing(self, implementation: str, role: str, test: str) -> Part:
+        return probing_part(self._of.matrix.implementation(implementation), self._roles[role], test, self._made.images)
+
+    def _report(self, scheduler: Scheduler, began: float, seconds: float) -> Report:
         outcome = Outcome(
             began=began,
-            seconds=clock.now() - started,
+            seconds=seconds,
             achieved=scheduler.achieved,
             results=scheduler.results,
-            images=made.images,
-            problems=made.problems,
+            images=self._made.images,
+            problems=self._made.problems,
         )
-        return _told(folder, of, begun.plan, outcome)
-
-    try:
-        run_all()
-    except BaseException:
-        with contextlib.suppress(HarnessError):  # what ended it counts, such as the disk that is full now, too
-            told()
-        raise
-    return told()
+        return _told(self._folder, self._of, self._begun.plan, outcome)
 
 
 def _explain(of: Declared, place: Path, again: Again) -> None:

@@ -8,7 +8,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from small_site import SmallSites
@@ -21,7 +21,7 @@ from harness.matrix.events import Event
 from harness.matrix.judging import judge
 from harness.matrix.site import Part
 from harness.matrix.verdicts import Result
-from harness.runs.interop.cell import run_cell
+from harness.runs.interop.cell import Around, run_cell
 from harness.runs.interop.probes import Probes
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def run(tmp_path: Path) -> Callable[..., Ran]:
         case = Case("t", roles=tuple(Role(name) for name in codes), timeout=cell.timeout)
         parts = [part(role, code) for role, code in codes.items()]
         folder = tmp_path / "cell"
-        result = run_cell(cell, case, parts, sites, folder, probe=probe, stop=threading.Event())
+        result = run_cell(cell, case, parts, folder, Around(sites, probe, threading.Event()))
         return Ran(result, sites, folder, case, cell)
 
     return run
@@ -327,7 +327,7 @@ def test_a_cell_that_is_stopped_ends_at_once_and_is_not_judged(tmp_path: Path) -
     parts = [part("worker", deaf), part("driver", deaf)]
     threading.Timer(0.6, stop.set).start()
     started = clock.now()
-    assert run_cell(CELL, Case("t"), parts, sites, tmp_path / "c", probe=lambda *_: True, stop=stop) is None
+    assert run_cell(CELL, Case("t"), parts, tmp_path / "c", Around(sites, lambda *_: True, stop)) is None
     assert clock.now() - started < 3
     assert sites.made[0].did[-3:] == ["kill worker driver", "collect", "remove"]
     assert not (tmp_path / "c" / "verdict.json").exists()
@@ -337,7 +337,7 @@ def test_a_skipped_cell_is_not_run(tmp_path: Path) -> None:
     """It has a verdict and no folder."""
     sites = SmallSites()
     cell = Cell("t/w/d", "t", "w", "d", skipped="w: not yet")
-    result = run_cell(cell, Case("t"), [], sites, tmp_path / "c", probe=lambda *_: True, stop=threading.Event())
+    result = run_cell(cell, Case("t"), [], tmp_path / "c", Around(sites, lambda *_: True, threading.Event()))
     assert result
     assert (result.verdict.status, result.verdict.reason) == ("skipped", "w: not yet")
     assert not sites.made
@@ -348,8 +348,8 @@ def test_evidence_is_there_while_the_cell_runs(tmp_path: Path) -> None:
     """Whoever kills the run finds what was said until then."""
     stop, folder = threading.Event(), tmp_path / "c"
     parts = [part("worker", "print('hello', flush=True)\n" + GOOD_WORKER), part("driver", READY + WAIT)]
-    arguments: dict[str, Any] = {"probe": lambda *_: True, "stop": stop}
-    thread = threading.Thread(target=run_cell, args=(CELL, Case("t"), parts, SmallSites(), folder), kwargs=arguments)
+    around = Around(SmallSites(), lambda *_: True, stop)
+    thread = threading.Thread(target=run_cell, args=(CELL, Case("t"), parts, folder, around))
     thread.start()
     for _ in clock.poll(clock.Deadline.after(10)):
         if (folder / "events.jsonl").exists() and len(events_of(folder)) >= 4:
@@ -406,6 +406,6 @@ def test_programs_that_send_no_events_are_judged_by_how_they_end(
         for role, code, ready in (("worker", SERVES, "^listening$"), ("driver", driver, ""))
     ]
     folder, sites = tmp_path / "cell", SmallSites()
-    result = run_cell(CELL, case, parts, sites, folder, probe=lambda *_: probed, stop=threading.Event())
+    result = run_cell(CELL, case, parts, folder, Around(sites, lambda *_: probed, threading.Event()))
     ran = Ran(result, sites, folder, case, CELL)
     assert (ran.result.verdict.status, ran.result.verdict.role) == expected

@@ -292,6 +292,8 @@ def test_a_shard_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as raised:
         merge([*folders, folders[0]])
     assert any(problem.startswith("shard 1/2 is there twice") for problem in raised.value.problems)
+    assert "once" in raised.value.hint
+    assert "missing" not in raised.value.hint
 
 
 def test_a_missing_cell_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""The platform: users deploy models, which run as servers of their own."""

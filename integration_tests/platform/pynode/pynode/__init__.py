@@ -1,0 +1,1 @@
+"""A model server: loads one ONNX model and predicts by it, over HTTP."""

@@ -1,0 +1,18 @@
+"""The platform's management commands: ``python manage.py migrate``, ``account``, ``api_key``."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import execute_from_command_line
+from django.db import DatabaseError, NotSupportedError
+from serving.database import words_of
+
+if __name__ == "__main__":
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "serving.settings")
+    try:
+        execute_from_command_line(sys.argv)
+    except (DatabaseError, NotSupportedError, ImproperlyConfigured) as error:
+        sys.exit(f"manage.py {' '.join(sys.argv[1:2])}: {words_of(error)}")

@@ -1,0 +1,35 @@
+"""What is wrong with the database, in words."""
+
+from __future__ import annotations
+
+from django.db import InterfaceError, NotSupportedError, OperationalError, connection
+from django.db.migrations.executor import MigrationExecutor
+
+GONE = (OperationalError, InterfaceError)
+"""What Django raises where the database cannot be asked."""
+
+
+class BadDatabaseError(Exception):
+    """The platform cannot work with its database; the words say why."""
+
+
+def words_of(error: BaseException) -> str:
+    """Return what is to be said of an error of Django, in one line."""
+    said = " ".join(str(error).split())
+    if isinstance(error, NotSupportedError):
+        return f"the database is too old for this Django: {said}"
+    return f"the database cannot be used: {said}" if isinstance(error, GONE) else said
+
+
+def check() -> None:
+    """Raise BadDatabaseError unless the database can be used, and has every migration."""
+    try:
+        executor = MigrationExecutor(connection)
+        missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    except (*GONE, NotSupportedError) as error:
+        raise BadDatabaseError(words_of(error)) from error
+    finally:
+        connection.close()
+    if missing:
+        names = ", ".join(str(migration) for migration, _ in missing[:3])
+        raise BadDatabaseError(f"the database lacks {len(missing)} migrations ({names}...): python manage.py migrate")
