@@ -18,7 +18,9 @@ from harness import github, procs, pytest_docker_names, pytest_variables, pytest
 from harness.config.options import OPTIONS, TAKERS
 from harness.errors import ConfigError, HarnessError, SkippedStack, Unsupported, nearest
 from harness.pytest_flakes import Flakes, status_of
+from harness.pytest_notices import Notices
 from harness.pytest_outcomes import Outcomes
+from harness.pytest_resets import Resets
 from harness.pytest_residue import Leavings
 from harness.pytest_signals import Calm, Signals
 from harness.pytest_stacks import PREFIX, Stacks, may_declare
@@ -148,11 +150,14 @@ def run_dir(request: pytest.FixtureRequest) -> Path:
 def ns(request: pytest.FixtureRequest) -> str:
     """A name that no other test and worker has, for topics, groups and databases: ``w0_test_name_1a2b3c4d``.
 
-    Lower case letters, digits and ``_``, at most 60 characters.
+    Lower case letters, digits and ``_``, at most 60 characters. What begins with it in the stores of the test's stacks
+    is removed when the test has ended.
     """
     worker = getattr(request.config, "workerinput", {}).get("workerid", "gw0").removeprefix("gw")
     words = re.sub(r"[^a-z0-9]+", "_", request.node.name.lower()).strip("_")
-    return f"w{worker}_{words[:40]}_{os.urandom(4).hex()}"
+    name = f"w{worker}_{words[:40]}_{os.urandom(4).hex()}"
+    request.config.stash[_SESSION].stacks.names.append(name)
+    return name
 
 
 @pytest.fixture
@@ -189,9 +194,11 @@ class Session:
         self._voice = pytest_workers.Voice(config, self.workers)
         self._signals = Signals(self.workers)
         self.stacks = Stacks(config, self._voice)
+        self.resets = Resets(self.stacks)
         self._verdicts = Verdicts(self.stacks)
         self.flakes = Flakes(config, self.stacks)
         self._outcomes = Outcomes(self.stacks, self._voice, self.workers, self.flakes)
+        self.notices = None if self._voice.is_worker else Notices(config, self.stacks, self._outcomes)
         self.hangs: Hangs | None = None
         self.stacks.onlooker = self.leavings = Leavings(config, self.stacks, self._voice.say)
         self.github: GitHub | None = None
@@ -386,6 +393,8 @@ class Session:
             if not self._signals.came:
                 self._outcomes.note_unmatched([self.leavings.unmatched(), *self.workers.unmatched])
             self._outcomes.conclude(code, left)
+        if self.notices and not self._signals.came:
+            self.notices.tell(int(session.exitstatus))
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:  # noqa: ANN401 - it has no public type
         """Say what the run has to say at its end."""
@@ -430,10 +439,13 @@ def pytest_configure(config: pytest.Config) -> None:
     session = _session_of(config)
     config.pluginmanager.register(session, "harness-session")
     config.pluginmanager.register(session.workers, "harness-workers")
+    config.pluginmanager.register(session.resets, "harness-resets")
     config.pluginmanager.register(session.stacks.uses, "harness-uses")
     config.pluginmanager.register(session.flakes, "harness-flakes")
     config.pluginmanager.register(session.leavings, "harness-leavings")
     config.pluginmanager.register(Calm(), "harness-calm")
+    if session.notices:
+        config.pluginmanager.register(session.notices, "harness-notices")
     if session.github:
         config.pluginmanager.register(session.github, "harness-github")
     if not config.pluginmanager.hasplugin("docker"):  # pytest-docker's name for itself

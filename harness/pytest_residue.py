@@ -13,6 +13,7 @@ import pytest
 
 from harness import runs
 from harness.errors import Residue
+from harness.pytest_resets import NOT_REMOVED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -62,12 +63,12 @@ class Leavings:
     # -- when it begins -----------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def bringing(self, *, shared: bool) -> Iterator[None]:
-        """Watch from now on. What a stack brings with it that stays to the end of the session is no test's."""
+    def bringing(self) -> Iterator[None]:
+        """Watch from now on. What a stack brings with it, also what it seeds in another, is no test's."""
         self._wanted = True
         if self._item is not None:
             self._begin()
-        if not (self._watch and shared):
+        if self._watch is None:
             yield
             return
         before = self._watch.begin_set_up()
@@ -88,6 +89,8 @@ class Leavings:
         self._watch.begin_test()
         for entry in self._open:
             entry.before = self._watch.begin_set_up()
+        for stack in self._stacks.given:  # what was brought up before the first test
+            self.take(stack, shared=True)
 
     def _made(self, settings: Settings) -> tuple[Watch, Allowing]:
         from harness.residue.allowing import Allowing  # noqa: PLC0415 - not for plain tests
@@ -110,12 +113,13 @@ class Leavings:
         if self._watch is None or environment is None:
             return
         if not self._services:
-            self._watch.add(runs.watched.of_environment(environment))
+            self._watch.add(runs.watched.of_environment(environment, lambda: self._stacks.names))
+            environment.resetting = self._resetting
         for service in map(stack.service, stack.services):
             key = (service.stack, service.name)
             if key not in self._services:
                 self._services.add(key)
-                several = shared and hasattr(self._config, "workerinput")
+                several = hasattr(self._config, "workerinput") and (shared or service.stack != stack.name)
                 self._watch.add(runs.watched.of_service(service, environment, is_shared=several), key)
 
     def give_back(self, stack: Stack) -> None:
@@ -124,6 +128,16 @@ class Leavings:
             self._services.discard(key)
             if self._watch is not None:
                 self._watch.drop(key)
+
+    @contextlib.contextmanager
+    def _resetting(self) -> Iterator[None]:
+        """What comes back when a service is brought back to what was seeded is no test's."""
+        assert self._watch is not None  # since services are watched
+        before = self._watch.begin_set_up()
+        try:
+            yield
+        finally:
+            self._watch.end_set_up(before)
 
     # -- fixtures -----------------------------------------------------------------------------------------------
 
@@ -179,7 +193,11 @@ class Leavings:
     def _judge(self, item: pytest.Item) -> tuple[Found, ...]:
         if self._watch is None:
             return ()
-        found = self._watch.end_test()
+        from harness.residue.judging import Found  # noqa: PLC0415 - as above
+
+        refused = {(thing.kind, thing.name): thing for thing in item.stash.get(NOT_REMOVED, ())}
+        seen = [one for one in self._watch.end_test() if (one.thing.kind, one.thing.name) not in refused]
+        found = (*seen, *map(Found, refused.values()))
         if found:
             item.stash[_FOUND] = found
             for one in found:

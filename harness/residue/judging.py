@@ -42,6 +42,10 @@ class _Watched:
             self.things = dict(self.watcher.look())
             self.glance = glance
 
+    def doubt(self) -> None:
+        """Have the next ``refresh`` look: after a glance that is as before, what was seen may still be gone."""
+        self.glance = object()
+
 
 @dataclass(eq=False)
 class Baseline:
@@ -217,13 +221,18 @@ class Watch:
     def end_test(self) -> tuple[Found, ...]:
         """Return what a test, and the fixtures that were torn down after it, have left.
 
-        What is ending has ``patience`` to do so. Of a test whose stack broke nothing is said.
+        What is ending has ``patience`` to do so, and what was not there at each look is none: somebody goes on working.
+        Of a test whose stack broke nothing is said.
         """
         left: list[Found] = []
         try:
             for turn in poll(Deadline.after(self._patience)):
+                if turn:
+                    self._doubt()
                 self._refresh()
-                left = self._judge()
+                seen = self._judge()
+                stood = {(one.thing.kind, one.thing.name) for one in left}
+                left = [one for one in seen if not turn or (one.thing.kind, one.thing.name) in stood]
                 if not left:
                     break
                 if turn == 0:
@@ -236,6 +245,12 @@ class Watch:
         self._culprits.clear()
         return tuple(left)
 
+    def _doubt(self) -> None:
+        """Have everything be looked at again where something seems to be left."""
+        for watched, things in self._test.things.items() if self._test else ():
+            if things is not watched.things and things != watched.things:
+                watched.doubt()
+
     def _judge(self) -> list[Found]:
         test, left = self._test, []
         for watched, things in test.things.items() if test else ():
@@ -246,7 +261,7 @@ class Watch:
                 thing
                 for thing in difference(watcher.kind, things, watched.things)
                 if (thing.change != "removed" or watcher.counts_removed)
-                and (not watcher.is_shared or is_of(self._worker, thing.name, alone=self._alone))
+                and is_of(self._worker, thing.name, alone=self._alone or not watcher.is_shared)
             ]
             left += [
                 Found(thing, self._culprits.get((watched, thing.name), ""))

@@ -6,11 +6,15 @@ import os
 from typing import TYPE_CHECKING
 
 from harness import procs
+from harness.daemon import Api
 from harness.keeper.messages import Services
 from harness.ownership.identity import RUN_COOKIE
+from harness.residue.engine import EngineObjects
 from harness.residue.files import Files
 from harness.residue.host import EnvironmentVariables, SignalHandlers, Threads, Umask, WorkingDirectory
 from harness.residue.processes import Children, Ports, Processes
+from harness.residue.stores import WITHIN
+from harness.runs.places import place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable, Mapping
@@ -46,9 +50,17 @@ def of_process(
     return watchers
 
 
-def of_environment(environment: Environment) -> list[Watcher]:
-    """Return what looks at an environment as a whole."""
-    return [StartedServices(environment)]
+def of_environment(environment: Environment, names: Callable[[], Collection[str]]) -> list[Watcher]:
+    """Return what looks at an environment as a whole.
+
+    Args:
+        environment: it.
+        names: returns those that the test that runs was given for what it makes.
+    """
+    watchers: list[Watcher] = [StartedServices(environment)]
+    if environment.daemon is not None:
+        watchers.append(EngineObjects(Api(environment.daemon, within=WITHIN), environment.env, names))
+    return watchers
 
 
 def of_service(service: Service, environment: Environment, *, is_shared: bool) -> list[Watcher]:
@@ -59,8 +71,8 @@ def of_service(service: Service, environment: Environment, *, is_shared: bool) -
         environment: the one that it is in.
         is_shared: whether other workers use it too.
     """
-    del service, environment, is_shared
-    return []
+    place = place_of(service)
+    return environment.stores.watchers(place, is_shared=is_shared) if place else []
 
 
 def _is_of(environment: Environment | None, pid: int) -> bool:

@@ -207,3 +207,28 @@ def test_what_is_allowed_is_known_by_kind_and_name() -> None:
     things = [Left("things", "pool-1"), Left("things", "other")]
     assert allowing.without_allowed(things) == [Left("things", "other")]
     assert allowing.matched == {entry}
+
+
+class Busy(Shelf):
+    """A shelf where somebody else goes on working: each look sees another thing of theirs, most glances none."""
+
+    def glance(self) -> Hashable:
+        self.looks += 1
+        return self.looks == 3
+
+    def look(self) -> Mapping[str, str]:
+        return {f"passing {self.looks}": "", **self.things}
+
+
+def test_what_is_another_thing_at_each_look_is_no_residue() -> None:
+    """A stranger's work that passes must not be told, and what stays beside it must be."""
+    busy = Busy(counts_removed=False)
+    said: list[str] = []
+    watch = Watch(Allowing(()), said.append, patience=0.2)
+    watch.add([busy])
+    watch.begin_test()
+    assert told(watch) == []
+    busy.looks = 1
+    watch.begin_test()
+    busy.things["stays"] = "1"
+    assert told(watch) == ["things: stays: 1"]
