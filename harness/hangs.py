@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import os
 import signal
 import sys
 import threading
@@ -75,13 +76,26 @@ class Watchdog:
         self._changed = threading.Condition()
         self._watch: Watch | None = None
         self._stderr = stderr
+        self._closed = False
         self._before = signal.signal(SIGNAL, self._interrupt)
         threading.Thread(target=self._run, name="harness-watchdog", daemon=True).start()
 
-    def close(self) -> None:
-        """Watch nothing any more."""
+    def leave(self) -> None:
+        """Let what is watched now take its time."""
         self._set(None)
-        faulthandler.cancel_dump_traceback_later()
+        if self._stderr >= 0:
+            faulthandler.cancel_dump_traceback_later()
+
+    def close(self) -> None:
+        """Watch nothing any more; called by the main thread."""
+        self.leave()
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        signal.signal(SIGNAL, self._before)
+        if self._stderr >= 0:
+            os.close(self._stderr)
+            self._stderr = -1
 
     # -- in the main thread -------------------------------------------------------------------------------------
 
@@ -109,7 +123,8 @@ class Watchdog:
             return
         began = now()
         watch.paused += 1
-        faulthandler.cancel_dump_traceback_later()
+        if self._stderr >= 0:
+            faulthandler.cancel_dump_traceback_later()
         try:
             yield
         finally:
@@ -140,6 +155,8 @@ class Watchdog:
     def _run(self) -> None:
         while True:
             with self._changed:
+                if self._closed:
+                    return
                 watch = self._watch
                 if watch is None or watch.paused:
                     self._changed.wait()
@@ -158,10 +175,12 @@ class Watchdog:
             if self._watch is watch:
                 watch.lost()
             return
+        if self._watch is not watch:
+            return  # it has ended meanwhile
         watch.fired = True
         watch.next = now() + watch.grace * _AGAIN[watch.interrupts]
         watch.interrupts += 1
-        if self._watch is watch and self._main.ident is not None:
+        if self._main.ident is not None:
             signal.pthread_kill(self._main.ident, SIGNAL)
 
 
@@ -206,9 +225,20 @@ def _tasks(loop: Any) -> list[str]:  # noqa: ANN401 - asyncio is not loaded for 
     lines = []
     for task in asyncio.all_tasks(loop):
         lines.append(f"task {task.get_name()} of an event loop, most recent call last:")
-        for frame in task.get_stack():
+        for frame in _awaiting(task.get_coro()):
             lines += [line.rstrip("\n") for line in traceback.format_stack(frame, limit=1)]
     return lines
+
+
+def _awaiting(awaited: object) -> Iterator[FrameType]:
+    """Yield the frames of a coroutine and of all that it awaits; a task itself tells the first one only."""
+    while awaited is not None:
+        kind = next((kind for kind in ("cr", "gi", "ag") if hasattr(awaited, f"{kind}_frame")), "")
+        frame = getattr(awaited, f"{kind}_frame", None)
+        if frame is None:
+            return
+        yield frame
+        awaited = getattr(awaited, "gi_yieldfrom" if kind == "gi" else f"{kind}_await", None)
 
 
 def process_threads(pid: int) -> list[str]:

@@ -69,10 +69,11 @@ class Flakes:
         self._note_stacks(item, report)
         if not report.failed:
             return
-        if blame(report)[1]:
-            if self._config.pluginmanager.hasplugin(_PLUGIN):
-                item.add_marker(pytest.mark.flaky(reruns=0, condition=False), append=False)
-        elif entry := self._quarantine.holds(item.nodeid) if self._quarantine else None:
+        is_broken = bool(blame(report)[1])
+        entry = self._quarantine.holds(item.nodeid) if self._quarantine and not is_broken else None
+        if (is_broken or entry) and self._config.pluginmanager.hasplugin(_PLUGIN):
+            item.add_marker(pytest.mark.flaky(reruns=0, condition=False), append=False)
+        if entry:
             setattr(report, QUARANTINE, entry.as_dict())
             report.outcome = "skipped"
             report.wasxfail = f"quarantined ({entry})"

@@ -121,11 +121,16 @@ class Hangs:
         given = (getattr(option, _TIMEOUT, None), os.environ.get("PYTEST_TIMEOUT"), self._config.getini(_TIMEOUT))
         return item.get_closest_marker(_TIMEOUT) is not None or any(given)
 
-    @pytest.hookimpl
     def pytest_enter_pdb(self) -> None:
         """Leave a test to whoever debugs it."""
         if self._watchdog is not None:
+            self._watchdog.leave()
+
+    def pytest_unconfigure(self) -> None:
+        """Watch no more."""
+        if self._watchdog is not None:
             self._watchdog.close()
+            self._watchdog = None
 
     # -- what is seen -------------------------------------------------------------------------------------------
 

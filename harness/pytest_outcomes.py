@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -100,8 +99,13 @@ class Outcomes:
             self.notes.append(line)
 
     @property
-    def folder_path(self) -> Path | None:
+    def folder(self) -> RunFolder | None:
         """The run's folder, None when it has none."""
+        return self._folder
+
+    @property
+    def folder_path(self) -> Path | None:
+        """Where it is, None when there is none."""
         return self._folder.path if self._folder else None
 
     def _find_folder(self) -> RunFolder | None:
@@ -287,6 +291,7 @@ class Outcomes:
 def _outcome(test: str, reports: list[pytest.TestReport], first: pytest.TestReport | None, engine: str) -> Outcome:
     """Return how a test ended: by the reports of its last try, and what failed first where there were several."""
     from harness.results import Outcome  # noqa: PLC0415 - not for plain tests
+    from harness.results.flakes import word_of  # noqa: PLC0415 - as above
 
     report = next((report for report in reports if report.failed), None) or next(
         (report for report in reports if report.skipped), reports[-1]
@@ -312,8 +317,8 @@ def _outcome(test: str, reports: list[pytest.TestReport], first: pytest.TestRepo
         sections=tuple((title, content) for title, content in report.sections if title != SHOWN),
         tries=1 + max(getattr(report, "rerun", 0) for report in reports),
         quarantine=quarantine,
-        stacks=_fingerprint(reports, engine),
         residue=tuple(thing["text"] for thing in left_of(reports[-1])),
+        stacks=word_of(engine, (stack for report in reports for stack in getattr(report, STACKS, ()))),
     )
 
 
@@ -327,9 +332,3 @@ def _status(report: pytest.TestReport) -> tuple[Status, str]:
     if report.skipped:
         return ("xfailed", "xfail") if hasattr(report, "wasxfail") else ("skipped", kind)
     return "succeeded", kind
-
-
-def _fingerprint(reports: list[pytest.TestReport], engine: str) -> str:
-    """Return one word for the stacks that a test has used, "" for none."""
-    stacks = sorted({stack for report in reports for stack in getattr(report, STACKS, ())})
-    return f"{engine}-{hashlib.sha256(' '.join(stacks).encode()).hexdigest()[:12]}" if stacks else ""

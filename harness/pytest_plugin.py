@@ -18,6 +18,7 @@ from harness import github, procs, pytest_docker_names, pytest_variables, pytest
 from harness.config.options import OPTIONS, TAKERS
 from harness.errors import ConfigError, HarnessError, SkippedStack, Unsupported, nearest
 from harness.pytest_flakes import Flakes, status_of
+from harness.pytest_notices import Notices
 from harness.pytest_outcomes import Outcomes
 from harness.pytest_resets import Resets
 from harness.pytest_residue import Leavings
@@ -197,6 +198,7 @@ class Session:
         self._verdicts = Verdicts(self.stacks)
         self.flakes = Flakes(config, self.stacks)
         self._outcomes = Outcomes(self.stacks, self._voice, self.workers, self.flakes)
+        self.notices = None if self._voice.is_worker else Notices(config, self.stacks, self._outcomes)
         self.hangs: Hangs | None = None
         self.stacks.onlooker = self.leavings = Leavings(config, self.stacks, self._voice.say)
         self.github: GitHub | None = None
@@ -391,6 +393,8 @@ class Session:
             if not self._signals.came:
                 self._outcomes.note_unmatched([self.leavings.unmatched(), *self.workers.unmatched])
             self._outcomes.conclude(code, left)
+        if self.notices and not self._signals.came:
+            self.notices.tell(int(session.exitstatus))
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:  # noqa: ANN401 - it has no public type
         """Say what the run has to say at its end."""
@@ -440,6 +444,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(session.flakes, "harness-flakes")
     config.pluginmanager.register(session.leavings, "harness-leavings")
     config.pluginmanager.register(Calm(), "harness-calm")
+    if session.notices:
+        config.pluginmanager.register(session.notices, "harness-notices")
     if session.github:
         config.pluginmanager.register(session.github, "harness-github")
     if not config.pluginmanager.hasplugin("docker"):  # pytest-docker's name for itself

@@ -59,6 +59,7 @@ class Stacks:
         judge: looks after what was brought up; None before that.
         share: what a controller that brings something up itself has in common with its workers.
         variables: what is set for the tests.
+        notices_said: what was said of those who could not be told how the session ends.
         off_the_clock: gives blocks whose time does not count as that of a test: stacks have deadlines of their own.
         onlooker: is told when a stack is brought up, given and given back.
     """
@@ -70,6 +71,7 @@ class Stacks:
         self.judge: Judge | None = None
         self.share: Share | None = None
         self.variables = Variables()
+        self.notices_said: list[str] = []
         self.off_the_clock: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
         self.onlooker: Onlooker | None = None
         self._config = config
@@ -124,10 +126,21 @@ class Stacks:
                 with self._voice.past_capture():
                     share = self.share or share_of(self._config)
                     self._run = runs.Run(runs.choice.choose(self.settings, share), self._voice.say, share=share)
+                    self._say_of_notices()
             except HarnessError as error:
                 self._unusable = error  # an engine that was silent once is not waited for by every test
                 raise
         return self._run
+
+    def _say_of_notices(self) -> None:
+        """Say at once, and not only at the end, who cannot be told how the session ends."""
+        if self.settings.notices.urls and not self._voice.is_worker:
+            from harness.notices import places  # noqa: PLC0415 - only where somebody is named
+
+            found = places.find_places(self.settings.notices, self.settings.environ, self.settings.root)
+            self.notices_said = [f"notices: {problem}" for problem in places.problems_of(found)]
+            for line in self.notices_said:
+                self._voice.say(line)
 
     @property
     def environment(self) -> Environment | None:

@@ -47,6 +47,7 @@ def platform(project: Project, *, most: int = 3, **deployer: Any) -> None:
     }
     made = {"file": "model.yaml", "service": "model", "environment": ["MODEL_FILE", "MODEL_OPTIONS"], "most": most}
     settings = {"tells": "site", "templates": {"pynode": made}, **deployer}
+    project.environ["HARNESS_STACK"] = "s"
     project.stack("s", {"site": site}, **{"x-harness": {"deployer": settings}})
 
 
@@ -76,15 +77,19 @@ class Client:
         return self.ask("POST", "/instances", {"template": "pynode", "name": name, "environment": environment})
 
 
+def place(url: str) -> tuple[str, int]:
+    """Return the address of a URL."""
+    host, _, port = url.removeprefix("http://").rpartition(":")
+    return host, int(port)
+
+
 def served(url: str, path: str = "/") -> dict[str, Any]:
     """Return what a copy answers."""
-    host, _, port = url.removeprefix("http://").rpartition(":")
-    answer: dict[str, Any] = http.ask(host, int(port), path).json()
+    answer: dict[str, Any] = http.ask(*place(url), path).json()
     return answer
 
 
 def answers(url: str) -> bool:
     """Return whether anybody listens at a URL."""
-    host, _, port = url.removeprefix("http://").rpartition(":")
     with socket.socket() as probe:
-        return probe.connect_ex((host, int(port))) == 0
+        return probe.connect_ex(place(url)) == 0

@@ -122,6 +122,21 @@ def test_only_a_tests_own_failure_is_run_again(project: Project) -> None:
     assert run_json(project)["outcomes"] == {"broken": 1}
 
 
+@reruns
+def test_a_failure_in_quarantine_is_not_run_again(project: Project) -> None:
+    """It must be run once, and what its module set up be torn down at the module's end, once."""
+    suite(
+        project,
+        "import pytest\n@pytest.fixture(scope='module')\ndef thing():\n    yield 1\n    print('THING GONE')\n"
+        "def test_bad(web, thing):\n    print('TRIED')\n    assert 0\n",
+        reruns="2",
+    )
+    quarantine(project, "suite/test_it.py::test_bad")
+    done = pytest_in(project, "-s")
+    assert done.code == 0, done.stdout
+    assert (done.stdout.count("TRIED"), done.stdout.count("THING GONE")) == (1, 1)
+
+
 def test_reruns_without_the_plugin_name_the_extra(project: Project) -> None:
     """Where pytest-rerunfailures is not installed, that must be said with the extra that has it, before any test."""
     suite(project, "def test_good(web): pass\n", reruns="2")
@@ -246,6 +261,20 @@ def test_the_file_of_the_quarantine_can_be_chosen(project: Project) -> None:
     project.environ["HARNESS_QUARANTINE"] = "nowhere.toml"
     done = pytest_in(project)
     assert (done.code, "nowhere.toml does not exist" in done.stdout + done.stderr) == (10, True)
+
+
+def test_doctor_tells_what_is_in_quarantine(project: Project) -> None:
+    """The doctor must count entries, warn of those that lapsed, and find what is wrong in the file."""
+    suite(project, BAD)
+    quarantine(project, "suite/test_it.py::test_bad")
+    quarantine(project, "suite/test_it.py::test_end", days=-1)
+    project.environ["HARNESS_TODAY"] = TODAY
+    done = run_in(project, *HARNESS, "doctor")
+    assert "warning quarantine: 2 entries, 1 of them lapsed" in done.stdout, done.stdout + done.stderr
+    quarantine(project, "suite/test_it.py::test_bad", owner="")
+    done = run_in(project, *HARNESS, "doctor")
+    assert done.code == 10
+    assert "failure quarantine: " in done.stdout
 
 
 def test_plain_tests_may_be_in_quarantine(project: Project) -> None:

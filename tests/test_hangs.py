@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from junitparser import Failure, JUnitXml
 from projects import Project, run_in, run_json, web
 
 if TYPE_CHECKING:
+    from containers import Dock
+
     from harness import procs
 
 CONFTEST = "import harness\nweb = harness.stack_fixture('s', scope='session')\n"
@@ -16,9 +18,9 @@ FOREVER = "    threading.Event().wait(60)\n"
 HEAD = "import asyncio, os, pytest, queue, select, socket, subprocess, sys, threading\n"
 
 
-def suite(project: Project, tests: str) -> None:
+def suite(project: Project, tests: str, service: dict[str, Any] | None = None) -> None:
     """Write a suite on the stack ``s``, with a deadline of a second."""
-    project.stack("s", {"web": web()})
+    project.stack("s", {"web": service or web()})
     folder = project.root / "suite"
     folder.mkdir()
     (folder / "conftest.py").write_text(CONFTEST)
@@ -83,6 +85,16 @@ def test_a_test_that_hangs_fails_wherever_it_waits(project: Project, workers: tu
     assert run_json(project)["outcomes"] == {"failed": len(WAITS), "succeeded": len(WAITS) + 1}
 
 
+def test_what_containers_do_is_seen(dock: Dock) -> None:
+    """The processes in a container must be told of, and the test fail and the next one pass, as with local ones."""
+    suite(dock, f"def test_hangs(web):\n{FOREVER}", dock.web())
+    done = pytest_in(dock)
+    assert (done.code, "1 failed, 1 passed" in done.stdout) == (1, True), done.stdout
+    stacks = (dock.latest / "failures" / "suite.test_it.py.test_hangs" / "stacks.txt").read_text()
+    told = stacks.partition("service web: running\n")[2]
+    assert "python3" in told, stacks
+
+
 PHASES = (
     f"@pytest.fixture\ndef slow_setup(web):\n{FOREVER}def test_setup(slow_setup): pass\n"
     f"@pytest.fixture\ndef slow_end(web):\n    yield\n{FOREVER}def test_end(slow_end): pass\n"
@@ -109,6 +121,24 @@ def test_a_hang_in_any_phase_is_ended(project: Project) -> None:
     assert "test_both did not end in 1 s: it was interrupted" in said["test_both"]
     assert results["test_last"] is None
     assert project.processes() == {}
+
+
+@pytest.mark.parametrize("plugin", ["anyio", "asyncio"])
+def test_async_tests_are_ended(project: Project, plugin: str) -> None:
+    """A test that awaits what never comes must fail, and the next one pass, with either plugin for async tests."""
+    pytest.importorskip("anyio" if plugin == "anyio" else "pytest_asyncio")
+    backend = "@pytest.fixture\ndef anyio_backend(): return 'asyncio'\n"
+    mark = f"@pytest.mark.{plugin}\nasync def "
+    tests = f"{mark}test_hangs(web): await asyncio.Event().wait()\n{mark}test_good(web): await asyncio.sleep(0)\n"
+    suite(project, (backend if plugin == "anyio" else "") + tests)
+    other = "asyncio" if plugin == "anyio" else "anyio"
+    words = ["-p", f"no:{other}", "-o", "asyncio_default_fixture_loop_scope=function"]
+    done = run_in(project, "-m", "pytest", "-p", "no:cacheprovider", "suite", *words[: 4 if plugin == "asyncio" else 2])
+    assert (done.code, "1 failed, 2 passed" in done.stdout) == (1, True), done.stdout
+    assert getattr(ended(project)["test_hangs"], "type", "") == "Hang"
+    stacks = (project.latest / "failures" / "suite.test_it.py.test_hangs" / "stacks.txt").read_text()
+    assert "of an event loop, most recent call last:" in stacks
+    assert "in test_hangs\n    async def test_hangs(web): await asyncio.Event().wait()" in stacks
 
 
 DEAF = (

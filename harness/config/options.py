@@ -89,6 +89,7 @@ OPTIONS = {
     "ttl": Option(
         key="ttl", default="12h", named="--ttl", help="how long it may stay unused, such as 30m (default 12h)"
     ),
+    "notices_state": Option(key="notices-state"),
     "test_timeout": Option(
         key="test-timeout",
         default="0",
@@ -172,6 +173,7 @@ TAKERS = {
     "config": (*_WHICH, "local_build", "addresses"),
     **dict.fromkeys(("build", "save"), _WHICH),
     **dict.fromkeys(("down", "ps", "logs", "endpoints", "doctor", "exec", "restart"), ("engine",)),
+    "notices": ("system", "engine"),
     **dict.fromkeys(("seed", "gc", "new", "load"), ("engine",)),
     **dict.fromkeys(("interop_lock", "interop_plan", "interop_run"), ("matrix", "engine")),
     **dict.fromkeys(("interop_test", "interop_tournament", "interop_tests_build"), ("matrix", "engine")),

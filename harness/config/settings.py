@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.config.matrices import Places, matrix_file
+from harness.config.notices import Notices, read_notices
 from harness.config.options import OPTIONS, variable
 from harness.config.pins import read_pins
 from harness.config.residue import read_residue
@@ -42,6 +43,7 @@ TOP_KEYS: dict[str, type] = {
     "overlays": dict,
     "subjects": dict,
     "pins": dict,
+    "notices": dict,
     "matrices": dict,
     "residue": dict,
 }
@@ -131,6 +133,8 @@ class Settings:
         origins: setting name -> where its value came from.
         inside: the service in whose container a command runs, within the stack's network; "" for none.
         inside_timeout: seconds that the command may take there, None for as long as it takes.
+        notices: to whom it is told how runs end.
+        notices_state: the file in which it is kept what they were told.
         test_timeout: seconds that a test may take, None for as long as it takes.
         reruns: how often a test that failed is run again.
         quarantine: the file of tests whose failures do not count; it need not be there unless it was named.
@@ -175,6 +179,8 @@ class Settings:
     origins: Mapping[str, str]
     inside: str = ""
     inside_timeout: float | None = None
+    notices: Notices = field(default_factory=Notices)
+    notices_state: Path = Path("notices.json")
     test_timeout: float | None = None
     reruns: int = 0
     quarantine: Path = Path("quarantine.toml")
@@ -441,6 +447,19 @@ class _Values:
             return self.sources.state / "logs" / hashlib.sha256(str(root).encode()).hexdigest()[:16]
         return path
 
+    def notices_state(self) -> Path:
+        """Return the file of what was told: the one chosen, else one of this checkout, beside the key of its user.
+
+        That is the first of the places of that key that can be written; it survives runs and their folders.
+        """
+        sources, text = self.sources, self.text("notices_state")
+        if text:
+            return sources.root / text
+        folders = [place.parent for place in sources.keys]
+        folder = next((folder for folder in folders if _can_be_written(folder)), folders[-1])
+        digest = hashlib.sha256(os.fsencode(sources.root.resolve())).hexdigest()[:16]
+        return folder / "notices" / f"{sources.root.name}-{digest}.json"
+
     def flakes(self) -> Path:
         """Return the ledger of flakes: the file chosen, else one of this checkout, where the user's own state is kept.
 
@@ -594,6 +613,8 @@ def load_settings(
         overlays=_overlays(sources, unwritten=unwritten),
         keep_runs=values.count("keep_runs"),
         inside_timeout=values.seconds("inside_timeout"),
+        notices=read_notices(sources.table.get("notices", {}), sources.pyproject),
+        notices_state=values.notices_state(),
         test_timeout=values.seconds("test_timeout"),
         reruns=values.count("reruns", least=0),
         quarantine=sources.root / values.text("quarantine"),

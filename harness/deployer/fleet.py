@@ -111,6 +111,7 @@ class Fleet:
         self._choice = choose(settings)
         stack = self._choice.read(order.files).root
         assert stack.settings.deployer is not None  # of which this is one
+        self._stack = stack.name
         self._declared: Mapping[str, Template] = stack.settings.deployer.templates
         self._templates = self._choice.templates_of(stack)
         report = WorkerFolder(Path(record.folder), order.began)
@@ -166,6 +167,7 @@ class Fleet:
             with self._at_once:
                 known = self._bring(copy, asked.environment)
         except BaseException:
+            self._run.settled.pop(copy.stack, None)
             self._forget(copy)
             raise
         copy.url = _url(known)
@@ -203,7 +205,7 @@ class Fleet:
 
     def _bring(self, copy: Copy, given: Mapping[str, str]) -> Known:
         """Bring a copy up. Raises Refusal."""
-        tree = copy_of(self._templates[copy.template], copy.stack, given)
+        tree = copy_of(self._templates[copy.template], copy.stack, given, self._stack)
         site = CopySite(self._choice, self._environment, tree, copy.place)
         try:
             known = Bringing(self._run, site, alone=False).bring(self._choice.strangers(tree))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
 from typing import TYPE_CHECKING, Any, Protocol
 
 from harness.deployer.asking import LARGEST, Refusal, admit, meaning
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from harness.deployer.asking import Asked
 
 READ_BUDGET = 10.0  # seconds in which a request has to come
+READ = 1 << 20  # bytes of a body that are read at most, so that who sends too much hears of it
 CONNECTIONS = 64
 
 
@@ -44,6 +46,11 @@ class Server(ThreadingHTTPServer):
         self.token, self.doer, self.say = token, doer, say
         self._slots = threading.BoundedSemaphore(CONNECTIONS)
         super().__init__(address, Handler)
+
+    def server_bind(self) -> None:
+        """Bind; its base would have a resolver asked for the name of the address, which may take long."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
 
     def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as in its base
         """Answer in a thread; who comes when all are busy waits for one."""
@@ -77,28 +84,30 @@ class Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         try:
+            given = self._body()  # what is not read makes the system reset the connection, and the answer is lost
             admit(self.headers.get("Authorization", ""), self.server.token)
-            status, body = self.server.doer.do(meaning(self.command, self.path, self._body()))
+            status, body = self.server.doer.do(meaning(self.command, self.path, given))
         except Refusal as refusal:
             status, body = refusal.status, dict(refusal.body())
         except Exception as error:  # noqa: BLE001 - whatever it is, the client is told and the next one served
             status, body = 500, {"error": f"{type(error).__name__}: {error}"}
-        self._send(status, body)
         if status != 401:  # noqa: PLR2004 - its own probe asks without
             why = f": {body['error']}" if isinstance(body, dict) and "error" in body else ""
             self.server.say(f"{self.command} {self.path[:200]} -> {status}{why}")
+        self._send(status, body)
 
     def _body(self) -> bytes:
         text = self.headers.get("Content-Length", "0")
         if self.headers.get("Transfer-Encoding") or not (text.isascii() and text.isdecimal()):
             raise Refusal(400, "the request needs a Content-Length")
-        if len(text) > 9 or int(text) > LARGEST:  # noqa: PLR2004 - digits
-            raise Refusal(413, f"the body has more than {LARGEST} bytes")
+        size = int(text[:9])
         try:
-            body = self.rfile.read(int(text))
+            body = self.rfile.read(min(size, READ))
         except OSError:
             raise Refusal(408, f"the body did not come in {READ_BUDGET:g} s") from None
-        if len(body) < int(text):
+        if size > LARGEST:
+            raise Refusal(413, f"the body has more than {LARGEST} bytes")
+        if len(body) < size:
             raise Refusal(400, "the body is shorter than its Content-Length")
         return body
 

@@ -85,6 +85,11 @@ class RunFolder:
         return self._facts
 
     @property
+    def outcomes(self) -> Sequence[Outcome]:
+        """How tests ended, as far as this process has written it down."""
+        return self._outcomes
+
+    @property
     def began(self) -> float:
         """The monotonic time at which the run began."""
         return self._began
@@ -208,7 +213,7 @@ class RunFolder:
 
     def evidence(self, test: str, name: str, data: bytes) -> None:
         """Write a file of evidence into the folder of a failed test. Equally named tests elsewhere have others."""
-        self._try(self.path / "failures" / _folder_name(test) / name, lambda path: _write_whole(path, data))
+        self._try(folder_of_failure(self.path, test) / name, lambda path: _write_whole(path, data))
 
     def read_evidence(self, test: str, name: str) -> str:
         """Return a file of evidence, which another process may have written; "" for none."""
@@ -252,6 +257,11 @@ def _write_whole(path: Path, data: bytes) -> None:
         with suppress(OSError):  # a part would pass for all of it
             path.unlink()
         raise
+
+
+def folder_of_failure(run: Path, test: str) -> Path:
+    """Return where the evidence of a failed test is, in the folder of its run."""
+    return run / "failures" / _folder_name(test)
 
 
 def _folder_name(test: str) -> str:

@@ -6,6 +6,7 @@ One JSON file, which survives the folders of runs: ``{"schema": 1, "checkout": .
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -103,6 +104,12 @@ class Rate:
 def how_of(status: Status) -> How | None:
     """Return what the ledger has for a status, None for what tells nothing: a skipped test, one known to fail."""
     return _HOW.get(status)
+
+
+def word_of(engine: str, stacks: Iterable[str]) -> str:
+    """Return one word for the stacks of a test, each ``NAME=FINGERPRINT``, on an engine; "" for none."""
+    names = sorted(set(stacks))
+    return f"{engine}-{hashlib.sha256(' '.join(names).encode()).hexdigest()[:12]}" if names else ""
 
 
 def wilson(bad: int, tries: int) -> tuple[float, float]:

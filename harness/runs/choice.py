@@ -109,7 +109,7 @@ class Choice:
         """Return what is wrong with the templates of a stack on this engine."""
         try:
             for name, template in self.templates_of(stack).items():
-                tree = copy_of(template, name, {})
+                tree = copy_of(template, name, {}, stack.name)
                 images = images_of(tree, tree.root, self.settings.environ, None)
                 self.engine.plan(tree, name, self.dry_layout(tree, {}), Identity("", "dry", {}), images)
         except ConfigError as error:

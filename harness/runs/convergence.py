@@ -260,7 +260,7 @@ class Convergence:
             "seed_files": self._seed_files.get(stack.name, {}),
             "oneshots": self._environment.lives.oneshots_of(stack.name),
             "parts": parts,
-            **({} if stack.is_copy else {"files": [str(file) for file in stack.files]}),
+            **({"maker": stack.maker} if stack.maker else {"files": [str(file) for file in stack.files]}),
             "profiles": list(self._site.choice.settings.profiles),
             "data": [str(folder) for folder in folders_of(stack, self._site.choice.settings.root)],
             "since": self._since,

@@ -81,7 +81,7 @@ def _prepare_images(stack: Stack, site: Site, layout: Layout, say: Callable[[str
     environment, choice = site.environment, site.choice
     variables: dict[str, str] = {}
     for name, template in choice.templates_of(stack).items() if environment.daemon else ():
-        tree = copy_of(template, name, {})
+        tree = copy_of(template, name, {}, stack.name)
         images = images_of(tree, tree.root, choice.settings.environ, environment.client)
         dry = replace(choice.dry_layout(tree, {}), network=layout.network)
         plan = Site(choice, environment, tree).plan(tree.root, dry, images)

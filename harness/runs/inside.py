@@ -21,6 +21,8 @@ from harness.interrupts import Interrupted
 from harness.keeper.messages import Look
 from harness.reporting.inner import outcomes_of
 from harness.results import Outcome
+from harness.results.flakes import word_of
+from harness.runs import flakes
 from harness.runs.choice import choose
 from harness.runs.run import Run, running
 from harness.runs.variables import check, of_endpoints, resolve
@@ -363,6 +365,13 @@ class Inside:
             text = "\n".join(artifacts.last_lines(self.folder / OUTPUT, 20))
             status: Status = "broken" if code == BROKEN_STACK else "failed"
             outcomes.append(Outcome(f"{NAME}::{self.known.service}", status, message=problem, text=text))
+        known = self.environment.fingerprints
+        stacks = word_of(self.environment.engine, (f"{name}={known[name]}" for name in known))
         for outcome in outcomes:
             report.outcome(outcome)
+        _, told = flakes.keep(
+            self.environment.settings, report.path.name, [replace(outcome, stacks=stacks) for outcome in outcomes]
+        )
+        if told:
+            self.say(told)
         report.finish(code)

@@ -71,9 +71,16 @@ def template_problem(tree: Tree, template: Template) -> str:
     return ""
 
 
-def copy_of(tree: Tree, name: str, given: Mapping[str, str]) -> Tree:
-    """Return a template as a stack of its own: its name, and the variables that its service is given."""
+def copy_of(tree: Tree, name: str, given: Mapping[str, str], maker: str) -> Tree:
+    """Return a template as a stack of its own.
+
+    Args:
+        tree: the template.
+        name: of the stack.
+        given: variables for its service.
+        maker: the stack whose deployer makes it.
+    """
     service = tree.root.services[0].model_copy(update={"given": dict(given)})
     return Tree(
-        stacks=(tree.root.model_copy(update={"name": name, "services": (service,), "notes": (), "is_copy": True}),)
+        stacks=(tree.root.model_copy(update={"name": name, "services": (service,), "notes": (), "maker": maker}),)
     )

@@ -524,8 +524,8 @@ class Stack(Frozen):
     secrets: dict[str, Any] = Field(default_factory=dict, repr=False)
     waits: bool = False
     """Whether its services do nothing by themselves: they wait for commands to be run in them."""
-    is_copy: bool = False
-    """Whether a deployer has made it of a template, so that its file alone does not make it again."""
+    maker: str = ""
+    """The stack whose deployer has made it of a template; "" for none. Its file alone does not make it again."""
 
     @property
     def folder(self) -> Path:

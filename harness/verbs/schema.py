@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from harness.config import SYSTEM_KEYS, TOP_KEYS
+from harness.config.notices import NOTICE_KEYS
 from harness.config.options import OPTIONS
 from harness.config.pins import PIN_KEYS
 from harness.config.residue import ALLOW_KEYS, RESIDUE_KEYS
@@ -86,6 +87,11 @@ def _table() -> dict[str, Any]:
     }
     properties["pins"] = {"type": "object", "additionalProperties": pin}
     properties["residue"] = _residue()
+    properties["notices"] = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {key: dict(_TYPES[kind]) for key, kind in NOTICE_KEYS.items()},
+    }
     properties["attach"] = {"type": "object", "additionalProperties": dict(_TYPES[dict])}
     properties["overlays"] = dict(_TYPES[dict])
     properties["systems"] = {"type": "object", "additionalProperties": system}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +13,7 @@ import pytest
 from checkout import ROOT
 
 from harness import procs
-from harness.errors import ConfigError, HarnessError
+from harness.errors import BrokenStack, ConfigError, HarnessError
 from harness.results.flakes import LARGEST, Ledger, Result, Seen, bounded, rates, read, record, results_of, wilson
 
 if TYPE_CHECKING:
@@ -150,6 +152,26 @@ def test_a_ledger_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(HarnessError, match=r"flakes\.json cannot be written"):
         record(tmp_path / "file" / "flakes.json", [Result(A, "s", "passed")], run="r", checkout="/c")
+
+
+def test_a_full_disk_leaves_the_ledger_as_it_was(tmp_path: Path) -> None:
+    """Where there is no room that must be told, and what is known stay known, without half a file beside it."""
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k,mode=0700", "tmpfs", str(tmp_path)]
+    if os.geteuid() or procs.run(mount, timeout=60).code:
+        pytest.skip("only root can mount a small filesystem")
+    try:
+        path = tmp_path / "flakes.json"
+        record(path, [Result(A, "s", "failed")], run="r", checkout="/c")
+        before = path.read_bytes()
+        with contextlib.suppress(OSError), (tmp_path / "filling").open("wb", buffering=0) as file:
+            while file.write(b"x" * 1024):
+                pass
+        with pytest.raises(BrokenStack, match="No space left"):
+            record(path, [Result(B, "s", "failed")], run="r", checkout="/c")
+        assert path.read_bytes() == before
+        assert sorted(entry.name for entry in tmp_path.iterdir()) == ["filling", "flakes.json", "flakes.json.lock"]
+    finally:
+        procs.run(["umount", "--lazy", str(tmp_path)], timeout=60)
 
 
 def test_two_sessions_at_once_lose_nothing(tmp_path: Path) -> None:
