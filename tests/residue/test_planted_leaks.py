@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import signal
+import sys
+from typing import Any
 
 import pytest
 from junitparser import JUnitXml, Properties
 from projects import Project, run_in, run_json, web
 from residue.leaks import CONFTEST, HEAD, LEAKS, Leak, suite
 
+from harness import procs
 from harness.reporting.markdown import markdown
 from harness.reporting.shown import read_run
 
-if TYPE_CHECKING:
-    from harness import procs
-
+MAIN = "from harness.invoke_tasks import main; main()"
 WATCH = '[tool.harness.residue]\nwatch = ["out"]\n'
 
 
@@ -231,3 +232,114 @@ def test_workers_judge_their_own_tests(project: Project) -> None:
     names = [thing["test"].rpartition("::")[2] for thing in left(project)]
     assert {f"test_{leak.name}" for leak in leaks} == set(names), done.stdout
     assert done.code == 13
+
+
+NEIGHBOUR = """
+import pathlib, socket, subprocess, sys, threading
+folder = pathlib.Path(sys.argv[1])
+for number in range(10**6):
+    child = subprocess.Popen(["sleep", "0.05"])
+    server = socket.create_server(("127.0.0.1", 0))
+    (folder / f"{number}.txt").write_text("x")
+    thread = threading.Thread(target=child.wait)
+    thread.start()
+    (folder / f"{number - 20}.txt").unlink(missing_ok=True)
+    thread.join()
+    server.close()
+"""
+CLEAN = (
+    HEAD
+    + """
+import concurrent.futures, contextlib, tempfile, urllib.request
+TICK = threading.Event()
+
+def process(web, tmp_path):
+    assert subprocess.run(["sleep", "0.001"], check=True).returncode == 0
+def detached(web, tmp_path):
+    KEPT[:] = [subprocess.Popen(["sleep", "0.02"], start_new_session=True)]
+def port(web, tmp_path):
+    with listen() as server, socket.create_connection(server.getsockname()):
+        pass
+def pool(web, tmp_path):
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(len, ["a", "bc"])) == [1, 2]
+def ending(web, tmp_path):
+    threading.Thread(target=TICK.wait, args=(0.02,)).start()
+def patched(web, tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATCHED", "1")
+        patch.chdir(tmp_path)
+def mask(web, tmp_path):
+    os.umask(os.umask(0o077))
+def handler(web, tmp_path):
+    signal.signal(signal.SIGUSR1, signal.signal(signal.SIGUSR1, signal.SIG_IGN))
+def files(web, tmp_path):
+    (tmp_path / "elsewhere").write_text("x")
+    with tempfile.NamedTemporaryFile(dir=OUT): pass
+def asks(web, tmp_path):
+    with contextlib.closing(urllib.request.urlopen(web.url("web", 8080, "/"))) as answer:
+        assert answer.status == 200
+
+WAYS = (process, detached, port, pool, ending, patched, mask, handler, files, asks)
+@pytest.mark.parametrize("number", range(500))
+def test_clean(web, tmp_path, number): WAYS[number % len(WAYS)](web, tmp_path)
+"""
+)
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2", "--dist", "load")], ids=["alone", "workers"])
+def test_500_clean_tests_beside_a_busy_neighbour_leave_nothing(
+    project: Project, tmp_path_factory: pytest.TempPathFactory, workers: tuple[str, ...]
+) -> None:
+    neighbour = procs.spawn([sys.executable, "-c", NEIGHBOUR, str(tmp_path_factory.mktemp("neighbour"))])
+    try:
+        done = pytest_in(project, CLEAN, *workers)
+    finally:
+        procs.kill_group(neighbour.pid, signal.SIGKILL)
+        neighbour.wait()
+    assert "500 passed" in done.stdout
+    assert (done.code, left(project)) == (0, []), done.stdout
+
+
+SERVICES = (
+    HEAD
+    + f"""
+MAIN = {MAIN!r}
+def test_uses(web): pass
+def test_starts():
+    subprocess.run([sys.executable, "-c", MAIN, "up", "--stack", "other"], check=True)
+def test_clean(web): pass
+"""
+)
+
+
+def test_services_that_a_test_starts_beside_its_stacks_are_told(project: Project) -> None:
+    project.stack("other", {"job": web()})
+    project.stack("s", {"web": web()})
+    assert run_in(project, "-c", MAIN, "up", "--stack", "s").code == 0
+    try:
+        done = pytest_in(project, SERVICES)
+        services = [thing for thing in left(project) if thing["kind"] == "services"]
+        assert [(thing["test"], thing["name"]) for thing in services] == [
+            ("suite/test_it.py::test_starts", "other/job")
+        ], done.stdout
+    finally:
+        assert run_in(project, "-c", MAIN, "down").code == 0
+
+
+SHARED = (
+    HEAD
+    + """
+@pytest.mark.parametrize("number", range(6))
+def test_makes_files(ns, number):
+    OUT.joinpath(ns).write_text("x")
+    OUT.joinpath("of_nobody").write_text(ns)
+"""
+)
+
+
+def test_workers_tell_of_shared_places_by_namespace(project: Project) -> None:
+    done = pytest_in(project, SHARED, "-n", "2", "--dist", "load")
+    things = left(project)
+    assert len(things) == 6, done.stdout
+    assert all(thing["name"].startswith(("out/w0_test", "out/w1_test")) for thing in things)
