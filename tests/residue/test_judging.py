@@ -223,7 +223,6 @@ class Busy(Shelf):
 def test_what_is_another_thing_at_each_look_is_no_residue(said: list[str]) -> None:
     """A stranger's work that passes must not be told, and what stays beside it must be."""
     busy = Busy(counts_removed=False)
-    said: list[str] = []
     watch = Watch(Allowing(()), said.append, patience=0.2)
     watch.add([busy])
     watch.begin_test()
