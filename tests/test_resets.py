@@ -15,19 +15,20 @@ if TYPE_CHECKING:
     from harness import procs
 
 CONFTEST = """
-import os, pathlib, pytest, harness
+import pathlib, pytest, harness
+NAMES = []
 web = harness.stack_fixture("s", scope="session")
 other = harness.stack_fixture("t", scope="module")
 HERE = pathlib.Path(__file__).parent / "called"
 
 @pytest.fixture(autouse=True)
 def now(request):
-    os.environ["NOW"] = request.node.name
+    NAMES.append(request.node.name)
 
 @harness.reset_hook("web")
 def forget(service):
     with open(HERE, "a") as called:
-        called.write(f"{service.name} {service.state} {os.environ['NOW']}\\n")
+        called.write(f"{service.name} {service.state} {NAMES[-1]}\\n")
     {more}
 """
 
@@ -89,12 +90,12 @@ def test_a_hook_is_called_when_the_fixtures_of_its_test_are_torn_down(project: P
 @pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["alone", "workers"])
 def test_a_hook_that_fails_is_an_error_of_the_test_and_is_named(project: Project, workers: tuple[str, ...]) -> None:
     """The teardown of the test must be in error with the hook's name, place, service and reason; other tests go on."""
-    suite(project, TESTS, more="if os.environ['NOW'] == 'test_uses': raise OSError('no answer')")
+    suite(project, TESTS, more="if NAMES[-1] == 'test_uses': raise OSError('no answer')")
     done = pytest_in(project, *workers)
     assert "1 failed, 3 passed, 1 skipped, 1 error" in done.stdout, done.stdout
     assert "ERROR at teardown of test_uses" in done.stdout
     assert "Reset hook 'forget' of service 'web' (" in done.stdout
-    assert "conftest.py:11) failed after test_uses: OSError: no answer" in done.stdout
+    assert "conftest.py:12) failed after test_uses: OSError: no answer" in done.stdout
 
 
 def test_a_hook_of_a_misspelt_service_is_told(project: Project) -> None:

@@ -220,10 +220,9 @@ class Busy(Shelf):
         return {f"passing {self.looks}": "", **self.things}
 
 
-def test_what_is_another_thing_at_each_look_is_no_residue() -> None:
+def test_what_is_another_thing_at_each_look_is_no_residue(said: list[str]) -> None:
     """A stranger's work that passes must not be told, and what stays beside it must be."""
     busy = Busy(counts_removed=False)
-    said: list[str] = []
     watch = Watch(Allowing(()), said.append, patience=0.2)
     watch.add([busy])
     watch.begin_test()
