@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from harness.engine.plan import Endpoint
     from harness.errors import BrokenStack, ConfigError, HarnessError, Unsupported, WaitTimeout
     from harness.pytest_plugin import stack_fixture
+    from harness.pytest_resets import reset_hook
     from harness.runs import Service, Stack, stack_up
 
 __version__ = "0.1.0"
@@ -25,6 +26,7 @@ _WHERE = {
     "WaitTimeout": "harness.errors",
     "Service": "harness.runs",
     "Stack": "harness.runs",
+    "reset_hook": "harness.pytest_resets",
     "stack_fixture": "harness.pytest_plugin",
     "stack_up": "harness.runs",
 }
@@ -39,6 +41,7 @@ __all__ = [
     "Unsupported",
     "WaitTimeout",
     "__version__",
+    "reset_hook",
     "stack_fixture",
     "stack_up",
 ]

@@ -190,6 +190,12 @@ def refuse_leftovers(left: Sequence[str]) -> None:
         raise LeftoverError(f"Teardown left {len(left)} thing(s): {left[0]}", details=[f"  {thing}" for thing in left])
 
 
+class Residue(HarnessError):
+    """A test, or a fixture that was torn down after it, left something other than it was before."""
+
+    exit_code = TEST_RESIDUE
+
+
 class Unsupported(HarnessError):
     """The engine in use cannot do what was asked."""
 

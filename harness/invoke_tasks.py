@@ -500,6 +500,34 @@ def report(asked: _Asked, *, run: str = "", json: bool = False, markdown: bool =
 
 
 @_task(
+    test="send a message that says that it is a test to everybody",
+    dry_run="print the message that the newest run would be told with, and send nothing",
+    **_JSON,
+)
+def notices(asked: _Asked, *, test: bool = False, dry_run: bool = False, json: bool = False) -> None:
+    """Say who is told how runs end, and how suites stand; ends with 10 when a test is not taken.
+
+    Example: harness notices --test
+    """
+    if test + dry_run + json > 1:
+        raise ConfigError("--test, --dry-run and --json exclude each other; give one of them")
+    settings = asked.settings()
+    if test:
+        sent = verbs.notices.test(settings)
+        for place, problem in sent:
+            print(f"{place}: {problem or 'taken'}")
+        if any(problem for _, problem in sent):
+            raise Exit(code=10)
+    elif dry_run:
+        message = verbs.notices.sample(settings)
+        print(github.guarded(f"{message.title}\n\n{message.text()}", os.environ))
+    elif json:
+        _print_json("notices", **verbs.notices.show(settings).as_dict())
+    else:
+        print(verbs.notices.show(settings))
+
+
+@_task(
     since="only what came in this time, such as 7d (default: all that is kept)",
     every="also tests that never failed",
     **_JSON,
@@ -1042,7 +1070,7 @@ interop.add_task(interop_tests_build, name="tests-build")
 interop.add_task(interop_tests_update, name="tests-update")
 interop.add_task(interop_help, name="help")
 namespace = Collection(
-    *(up, test, watch, run, down, ps, logs, endpoints, config, report, flakes, doctor),
+    *(up, test, watch, run, down, ps, logs, endpoints, config, report, flakes, notices, doctor),
     *(exec, restart, seed, build, gc, new, adopt),
     images=Collection(base, save, load),
     pins=Collection(check),

@@ -222,11 +222,11 @@ def integration(session: nox.Session) -> None:
     both, words = _engine_both(words)
     if both and INSIDE in words:
         session.error("--inside needs a network of containers, which engine embedded has not; leave out --engine both")
-    for name in systems:
-        if both:
+    if both:
+        for name in systems:
             _on_both(session, name, words)
-        else:
-            run_suite(session, name, words)
+        return
+    run_suites(session, systems, words)
 
 
 @nox.session
@@ -269,9 +269,20 @@ def run_suite(session: nox.Session, name: str, words: Sequence[str]) -> None:
         name: of the system, "" in a project that declares none.
         words: for pytest.
     """
-    if code := _suite(session, name, words):
-        _ended.append(code)
-        session.error(_exit(code))
+    run_suites(session, [name], words)
+
+
+def run_suites(session: nox.Session, names: Sequence[str], words: Sequence[str]) -> None:
+    """Run the suites of systems, each whatever came of those before it, unless one was ended by a signal."""
+    problems = []
+    for name in names:
+        if code := _suite(session, name, words):
+            _ended.append(code)
+            problems.append(f"{name}: {_exit(code)}" if len(names) > 1 else _exit(code))
+            if code < 0 or code > 128:  # noqa: PLR2004 - no further one is wanted
+                break
+    if problems:
+        session.error("; ".join(problems))
 
 
 def _suite(session: nox.Session, name: str, words: Sequence[str], env: dict[str, str] | None = None) -> int:

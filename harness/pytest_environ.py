@@ -16,6 +16,11 @@ class Variables:
         self._environ = os.environ if environ is None else environ
         self._before: dict[str, str | None] = {}
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of those that are set now."""
+        return frozenset(self._before)
+
     def give(self, values: Mapping[str, str]) -> None:
         """Set variables."""
         for name, value in values.items():

@@ -8,13 +8,22 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness import runs
-from harness.errors import CONFIGURATION, ENGINE_UNREACHABLE, EXIT_MEANING, BrokenStack, HarnessError
+from harness.errors import (
+    CONFIGURATION,
+    ENGINE_UNREACHABLE,
+    EXIT_MEANING,
+    TEST_RESIDUE,
+    BrokenStack,
+    HarnessError,
+)
 from harness.pytest_flakes import QUARANTINE, STACKS
+from harness.pytest_residue import SHOWN, left_of
 from harness.pytest_stacks import KEPT_FOR
 from harness.pytest_verdict import blame
 from harness.pytest_workers import LINES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from harness.pytest_flakes import Flakes
@@ -23,6 +32,8 @@ if TYPE_CHECKING:
     from harness.reporting import RunFolder
     from harness.results import Outcome, Status
     from harness.runs.environment import Environment
+
+_MOST = 50  # lines about what tests left
 
 
 class Outcomes:
@@ -42,6 +53,7 @@ class Outcomes:
         self._flakes = flakes
         self._failed = False
         self._codes: set[int] = set()
+        self._left: list[str] = []  # by tests
         self._reports: dict[str, list[pytest.TestReport]] = {}
         self._done: list[str] = []
         self._again: set[str] = set()
@@ -70,8 +82,9 @@ class Outcomes:
         if report.nodeid in self._again:
             return
         self._reports.setdefault(report.nodeid, []).append(report)
-        if report.when == "teardown":
+        if report.when == "teardown" or left_of(report):  # one that is counted as an error of set-up, perhaps
             self._done.append(report.nodeid)
+            self._left += [f"{report.nodeid}: {thing['text']}" for thing in left_of(report)]
         if self._stacks.environment or hasattr(report, LINES):
             self._write_down()
 
@@ -86,8 +99,13 @@ class Outcomes:
             self.notes.append(line)
 
     @property
-    def folder_path(self) -> Path | None:
+    def folder(self) -> RunFolder | None:
         """The run's folder, None when it has none."""
+        return self._folder
+
+    @property
+    def folder_path(self) -> Path | None:
+        """Where it is, None when there is none."""
         return self._folder.path if self._folder else None
 
     def _find_folder(self) -> RunFolder | None:
@@ -112,6 +130,8 @@ class Outcomes:
                     self.note(f"{test}: {outcome.message}, and it did not heed that")
                 folder.outcome(outcome)
                 self._ended.append(outcome)
+                for thing in left_of(reports[-1]):
+                    folder.residue(test, thing)
         self._done = []
 
     # -- the end ------------------------------------------------------------------------------------------------
@@ -174,8 +194,9 @@ class Outcomes:
             configuration=CONFIGURATION in self._codes,
             unreachable=ENGINE_UNREACHABLE in self._codes,
             failed=self._failed and pytest_code == pytest.ExitCode.TESTS_FAILED,
-            broken=bool(self._codes),
+            broken=bool(self._codes - {TEST_RESIDUE}),
             leftover=bool(left),
+            residue=bool(self._left) or TEST_RESIDUE in self._codes,
         )
 
     def give_up(self, test: str, why: str, seen: str) -> int:
@@ -240,6 +261,13 @@ class Outcomes:
             self._folder.note("lapsed", [entry.as_dict() for entry in self._flakes.lapsed])
         return new
 
+    def note_unmatched(self, unmatched: Iterable[list[str] | None]) -> None:
+        """Note what tests may leave, and none of them has left. Each entry is what one process saw nothing of."""
+        lists = [entries for entries in unmatched if entries is not None]
+        for entry in lists[0] if lists and self._voice.is_of_whole_suite() else ():
+            if all(entry in entries for entries in lists):
+                self.notes.append(f"allowed and left by no test: {entry}")
+
     def conclude(self, code: int, left: list[str]) -> None:
         """Write the exit code down, and note what is to be said of it and of what was left."""
         from harness.results.times import times_in  # noqa: PLC0415 - not for plain tests
@@ -253,6 +281,9 @@ class Outcomes:
                 self.notes.append(unwritten)
             self.notes.append(f"run folder: {self._folder.path}")
         self.notes += [f"left behind: {line}" for line in left]
+        self.notes += [f"left by {line}" for line in self._left[:_MOST]]
+        if len(self._left) > _MOST:
+            self.notes.append(f"and {len(self._left) - _MOST} things more that tests left; `harness report` has all")
         if code >= CONFIGURATION:
             self.notes.append(f"exit code {code}: {EXIT_MEANING.get(code, f'signal {code - 128}')}")
 
@@ -283,9 +314,10 @@ def _outcome(test: str, reports: list[pytest.TestReport], first: pytest.TestRepo
         kind=kind,
         message=next(iter(reason.splitlines()), ""),
         text=text,
-        sections=tuple((title, content) for title, content in report.sections),
+        sections=tuple((title, content) for title, content in report.sections if title != SHOWN),
         tries=1 + max(getattr(report, "rerun", 0) for report in reports),
         quarantine=quarantine,
+        residue=tuple(thing["text"] for thing in left_of(reports[-1])),
         stacks=word_of(engine, (stack for report in reports for stack in getattr(report, STACKS, ()))),
     )
 
@@ -296,7 +328,7 @@ def _status(report: pytest.TestReport) -> tuple[Status, str]:
     if hasattr(report, QUARANTINE):
         return "quarantined", kind or "Quarantined"
     if report.failed:
-        return "broken" if code else "failed", kind or "Failed"
+        return "broken" if code not in (0, TEST_RESIDUE) else "failed", kind or "Failed"
     if report.skipped:
         return ("xfailed", "xfail") if hasattr(report, "wasxfail") else ("skipped", kind)
     return "succeeded", kind

@@ -18,7 +18,10 @@ from harness import github, procs, pytest_docker_names, pytest_variables, pytest
 from harness.config.options import OPTIONS, TAKERS
 from harness.errors import ConfigError, HarnessError, SkippedStack, Unsupported, nearest
 from harness.pytest_flakes import Flakes, status_of
+from harness.pytest_notices import Notices
 from harness.pytest_outcomes import Outcomes
+from harness.pytest_resets import Resets
+from harness.pytest_residue import Leavings
 from harness.pytest_signals import Calm, Signals
 from harness.pytest_stacks import PREFIX, Stacks, may_declare
 from harness.pytest_verdict import Verdicts, blame, restore_phase
@@ -84,11 +87,9 @@ def _bring(request: pytest.FixtureRequest, name: str) -> Iterator[Stack]:
 def _lend(session: Session, name: str, *, shared: bool, keep: bool = False) -> Iterator[Stack]:
     """Give a stack for a block; one that is shared is given back at the end of the session, with everything else."""
     try:
-        stack = session.stacks.shared(name) if shared else session.stacks.alone(name)
+        stack = session.stacks.shared(name) if shared else session.stacks.own(name)
     except SkippedStack as error:
         pytest.skip(error.summary)
-    if not shared:
-        session.stacks.use(stack)
     try:
         yield stack
     finally:
@@ -149,11 +150,14 @@ def run_dir(request: pytest.FixtureRequest) -> Path:
 def ns(request: pytest.FixtureRequest) -> str:
     """A name that no other test and worker has, for topics, groups and databases: ``w0_test_name_1a2b3c4d``.
 
-    Lower case letters, digits and ``_``, at most 60 characters.
+    Lower case letters, digits and ``_``, at most 60 characters. What begins with it in the stores of the test's stacks
+    is removed when the test has ended.
     """
     worker = getattr(request.config, "workerinput", {}).get("workerid", "gw0").removeprefix("gw")
     words = re.sub(r"[^a-z0-9]+", "_", request.node.name.lower()).strip("_")
-    return f"w{worker}_{words[:40]}_{os.urandom(4).hex()}"
+    name = f"w{worker}_{words[:40]}_{os.urandom(4).hex()}"
+    request.config.stash[_SESSION].stacks.names.append(name)
+    return name
 
 
 @pytest.fixture
@@ -190,10 +194,13 @@ class Session:
         self._voice = pytest_workers.Voice(config, self.workers)
         self._signals = Signals(self.workers)
         self.stacks = Stacks(config, self._voice)
+        self.resets = Resets(self.stacks)
         self._verdicts = Verdicts(self.stacks)
         self.flakes = Flakes(config, self.stacks)
         self._outcomes = Outcomes(self.stacks, self._voice, self.workers, self.flakes)
+        self.notices = None if self._voice.is_worker else Notices(config, self.stacks, self._outcomes)
         self.hangs: Hangs | None = None
+        self.stacks.onlooker = self.leavings = Leavings(config, self.stacks, self._voice.say)
         self.github: GitHub | None = None
         if github.is_on(os.environ) and not self._voice.is_worker:
             from harness.pytest_github import GitHub  # noqa: PLC0415 - there only
@@ -373,7 +380,8 @@ class Session:
         """Give everything back, verify that it is gone, and set the exit code."""
         if self._voice.is_worker:
             left = self.stacks.close()
-            cast("Any", session.config).workeroutput[pytest_workers.KEY] = {"lines": self._voice.lines, "left": left}
+            news = {"lines": self._voice.lines, "left": left, "unmatched": self.leavings.unmatched()}
+            cast("Any", session.config).workeroutput[pytest_workers.KEY] = news
             return
         for line in self.workers.lines:
             self._voice.say(line)
@@ -382,7 +390,11 @@ class Session:
         code = self._outcomes.exit_code(int(exitstatus), self._signals.number, left)
         if code is not None:
             session.exitstatus = code
+            if not self._signals.came:
+                self._outcomes.note_unmatched([self.leavings.unmatched(), *self.workers.unmatched])
             self._outcomes.conclude(code, left)
+        if self.notices and not self._signals.came:
+            self.notices.tell(int(session.exitstatus))
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:  # noqa: ANN401 - it has no public type
         """Say what the run has to say at its end."""
@@ -427,9 +439,13 @@ def pytest_configure(config: pytest.Config) -> None:
     session = _session_of(config)
     config.pluginmanager.register(session, "harness-session")
     config.pluginmanager.register(session.workers, "harness-workers")
+    config.pluginmanager.register(session.resets, "harness-resets")
     config.pluginmanager.register(session.stacks.uses, "harness-uses")
     config.pluginmanager.register(session.flakes, "harness-flakes")
+    config.pluginmanager.register(session.leavings, "harness-leavings")
     config.pluginmanager.register(Calm(), "harness-calm")
+    if session.notices:
+        config.pluginmanager.register(session.notices, "harness-notices")
     if session.github:
         config.pluginmanager.register(session.github, "harness-github")
     if not config.pluginmanager.hasplugin("docker"):  # pytest-docker's name for itself

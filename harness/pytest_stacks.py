@@ -6,7 +6,7 @@ What is heavy is named as an attribute of its package, which loads it then.
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from harness import config as configuration
 from harness import runs
@@ -18,6 +18,7 @@ from harness.pytest_workers import share_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     import pytest
@@ -28,11 +29,24 @@ if TYPE_CHECKING:
     from harness.runs.lives import Use
     from harness.runs.run import Run
     from harness.runs.share import Share
-    from harness.runs.stack import Stack
+    from harness.runs.stack import Service, Stack
     from harness.runs.verdict import Judge
 
 PREFIX = "harness_"
 KEPT_FOR = 12 * 3600.0
+
+
+class Onlooker(Protocol):
+    """Who is told of the stacks of a session."""
+
+    def bringing(self) -> AbstractContextManager[None]:
+        """Return a context in which a stack is brought up."""
+
+    def take(self, stack: Stack, *, shared: bool) -> None:
+        """A stack is up, and was given to somebody."""
+
+    def give_back(self, stack: Stack) -> None:
+        """A stack is about to be given back."""
 
 
 class Stacks:
@@ -41,19 +55,25 @@ class Stacks:
     Attributes:
         uses: which fixtures were given which stacks.
         item: the test that runs, None between two.
+        names: those that it was given by ``ns``.
         judge: looks after what was brought up; None before that.
         share: what a controller that brings something up itself has in common with its workers.
         variables: what is set for the tests.
+        notices_said: what was said of those who could not be told how the session ends.
         off_the_clock: gives blocks whose time does not count as that of a test: stacks have deadlines of their own.
+        onlooker: is told when a stack is brought up, given and given back.
     """
 
     def __init__(self, config: pytest.Config, voice: Voice) -> None:
         self.uses = Uses()
         self.item: pytest.Item | None = None
+        self.names: list[str] = []
         self.judge: Judge | None = None
         self.share: Share | None = None
         self.variables = Variables()
+        self.notices_said: list[str] = []
         self.off_the_clock: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
+        self.onlooker: Onlooker | None = None
         self._config = config
         self._voice = voice
         self._settings: Settings | None = None
@@ -106,10 +126,21 @@ class Stacks:
                 with self._voice.past_capture():
                     share = self.share or share_of(self._config)
                     self._run = runs.Run(runs.choice.choose(self.settings, share), self._voice.say, share=share)
+                    self._say_of_notices()
             except HarnessError as error:
                 self._unusable = error  # an engine that was silent once is not waited for by every test
                 raise
         return self._run
+
+    def _say_of_notices(self) -> None:
+        """Say at once, and not only at the end, who cannot be told how the session ends."""
+        if self.settings.notices.urls and not self._voice.is_worker:
+            from harness.notices import places  # noqa: PLC0415 - only where somebody is named
+
+            found = places.find_places(self.settings.notices, self.settings.environ, self.settings.root)
+            self.notices_said = [f"notices: {problem}" for problem in places.problems_of(found)]
+            for line in self.notices_said:
+                self._voice.say(line)
 
     @property
     def environment(self) -> Environment | None:
@@ -120,8 +151,7 @@ class Stacks:
         """Return a stack that stays to the end of the session. It is tried once: what failed fails again at once."""
         if name not in self._shared:
             try:
-                with self.off_the_clock():
-                    self._shared[name] = self.run.bring(name)
+                self._shared[name] = self._bring(name, shared=True)
             except HarnessError as error:
                 self._shared[name] = error
         stack = self._shared[name]
@@ -132,16 +162,27 @@ class Stacks:
             raise broken
         return stack
 
-    def alone(self, name: str) -> Stack:
-        """Return a stack for somebody alone, who gives it back. Raises HarnessError."""
-        with self.off_the_clock():
-            return self.run.bring(name, alone=True)
+    def own(self, name: str) -> Stack:
+        """Return a stack that its user gives back. Raises HarnessError."""
+        stack = self._bring(name, shared=False)
+        self.use(stack)
+        return stack
+
+    def _bring(self, name: str, *, shared: bool) -> Stack:
+        onlooker = self.onlooker.bringing() if self.onlooker else contextlib.nullcontext()
+        with self.off_the_clock(), onlooker:
+            return self.run.bring(name, alone=not shared)
 
     def always(self, name: str) -> Stack:
         """Return a stack that stays to the end of the session and that every test uses, by way of its variables."""
         stack = self.shared(name)
         self.uses.always(stack.stacks)
         return stack
+
+    @property
+    def given(self) -> tuple[Stack, ...]:
+        """The stacks that were given to somebody and not given back yet."""
+        return tuple(self._given)
 
     def say(self, line: str) -> None:
         """Tell the user a line."""
@@ -153,6 +194,8 @@ class Stacks:
         self.variables.give(runs.variables.of_endpoints(stack.endpoints()))
         if stack not in self._given:
             self._given.append(stack)
+        if self.onlooker:
+            self.onlooker.take(stack, shared=stack in self._shared.values())
         if self.item is not None:
             self.begin_use(self.item)
 
@@ -177,6 +220,16 @@ class Stacks:
         """Return whether a stack that a test uses, as far as it is set up, has a service."""
         return any(service in stack.services and stack.name in self.uses.of(item) for stack in self._given)
 
+    def services_of(self, item: pytest.Item) -> list[Service]:
+        """Return the services of the stacks that a test uses, as far as they are up, each once."""
+        used = self.uses.of(item)
+        services = (stack.service(name) for stack in self._given for name in stack.services)
+        return list({(one.stack, one.name): one for one in services if one.stack in used}.values())
+
+    def has(self, service: Service) -> bool:
+        """Return whether the stack of a service was not given back yet."""
+        return any(service.stack in stack.stacks for stack in self._given)
+
     def begin_use(self, item: pytest.Item) -> Use | None:
         """Have the environment know which stacks a test uses, as far as it is known; None without an environment."""
         if self.environment is None or self._run is None:
@@ -190,6 +243,7 @@ class Stacks:
     def begin_test(self, item: pytest.Item) -> None:
         """A test begins, which has asked for no stack by itself yet."""
         self.item = item
+        self.names.clear()
         self.uses.begin()
 
     def end_test(self) -> None:
@@ -201,6 +255,10 @@ class Stacks:
     def give_back(self, stack: Stack, *, keep: bool) -> None:
         """End the use of a stack that a fixture had for itself; one to be kept stays, for ``down`` to remove."""
         self._given.remove(stack)
+        if self.onlooker and not keep:
+            self.onlooker.give_back(stack)
+        if self.environment and not keep:
+            self.environment.stores.forget(stack.name)
         if not keep:
             if not stack.stacks <= self.uses.of_all:
                 self.variables.put_back(runs.variables.of_endpoints(stack.endpoints()))

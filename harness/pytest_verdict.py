@@ -8,7 +8,7 @@ import pytest
 
 from harness import artifacts, runs, witnesses
 from harness.clock import now
-from harness.errors import CONFIGURATION, BrokenStack, ConfigError, EngineUnreachableError, HarnessError
+from harness.errors import CONFIGURATION, BrokenStack, ConfigError, EngineUnreachableError, HarnessError, Residue
 
 if TYPE_CHECKING:
     from harness.pytest_stacks import Stacks
@@ -200,7 +200,7 @@ class Verdicts:
 
 def _fault(report: pytest.TestReport, error: BaseException | None) -> HarnessError | None:
     """Return the error of a report when that is ours to tell, None when it is the test's own or there is none."""
-    if isinstance(error, BrokenStack | EngineUnreachableError):
+    if isinstance(error, BrokenStack | EngineUnreachableError | Residue):
         return error
     in_setup = isinstance(error, HarnessError) and report.when == "setup" and error.exit_code >= CONFIGURATION
     return error if isinstance(error, HarnessError) and in_setup else None

@@ -101,6 +101,7 @@ class Workers:
         self.crashed = False
         self.lines: list[str] = []
         self.left: list[str] = []
+        self.unmatched: list[list[str] | None] = []
         self._nodes: list[Any] = []
 
     @pytest.hookimpl(optionalhook=True)
@@ -125,6 +126,7 @@ class Workers:
         news = (getattr(node, "workeroutput", None) or {}).get(KEY, {})
         self.lines += news.get("lines", ())
         self.left += news.get("left", ())
+        self.unmatched.append(news.get("unmatched"))
 
     def interrupt(self) -> None:
         """Make workers end their tests now: xdist would wait for them, and kill them after 10 s."""
@@ -184,6 +186,14 @@ class Voice:
         """Return whether pytest was asked to say little, as far as that is known before its options are."""
         early = getattr(self._config, "known_args_namespace", None)
         return int(getattr(self._config.option, "verbose", None) or getattr(early, "verbose", None) or 0) < 0
+
+    def is_of_whole_suite(self) -> bool:
+        """Return whether the user has chosen no tests by name, expression or marker."""
+        option = self._config.option
+        chosen = ("keyword", "markexpr", "deselect", "lf", "stepwise")
+        return not (
+            any(getattr(option, name, None) for name in chosen) or any("::" in one for one in self._config.args)
+        )
 
     def has_said(self, line: str) -> bool:
         """Return whether a line was said on behalf of a worker."""

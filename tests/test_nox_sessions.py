@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from importlib.metadata import distribution
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness import nox_sessions
+from harness import nox_sessions, procs
 from harness.nox_sessions import wanted_packages
 
 if TYPE_CHECKING:
@@ -86,3 +87,20 @@ def test_images_that_are_saved_or_loaded_have_what_reads_archives(verb: str, mon
     monkeypatch.setattr(nox_sessions, "run", lambda *_: None)
     nox_sessions.images.func(SimpleNamespace(posargs=[verb, "a.tar.zst"]))
     assert [more["needs"] for more in asked] == ["archives"]
+
+
+def test_of_all_suites_each_is_run_whatever_the_first_said(tmp_path: Path) -> None:
+    """`-- all` must run every suite, so that each is known to be red or green, and end with what the first one said."""
+    (tmp_path / "noxfile.py").write_text(
+        "from harness.nox_sessions import integration\nimport nox\nnox.options.default_venv_backend = 'none'\n"
+    )
+    tables = [f'[tool.harness.systems.{name}]\ntests = "{name}"\n' for name in "ab"]
+    (tmp_path / "pyproject.toml").write_text("".join(tables))
+    for name, body in (("a", "assert 0"), ("b", "open(__file__ + '.ran', 'w').close()")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"test_{name}.py").write_text(f"def test_it(): {body}\n")
+    argv = [sys.executable, "-m", "nox", "-s", "integration", "--", "all", "-p", "no:cacheprovider"]
+    done = procs.run(argv, timeout=120, cwd=tmp_path)
+    assert done.code == 1, done.stderr
+    assert "a: harness exit: 1 (tests failed)" in done.stderr
+    assert (tmp_path / "b" / "test_b.py.ran").exists()

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from harness import clock, procs
-from harness.sockets import Listener, listeners, parse_listeners, sockets_of
+from harness.sockets import Listener, listeners, own_listeners, parse_listeners, sockets_of
 
 TABLE = """\
   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
@@ -71,3 +71,13 @@ def test_sockets_belong_to_who_holds_them() -> None:
             procs.kill_group(child.pid, 9)
             child.wait(5)
     assert sockets_of([child.pid]) == frozenset()
+
+
+@pytest.mark.parametrize(("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
+def test_who_listens_here_is_told_alike_by_both_ways_to_ask(family: int, host: str) -> None:
+    with socket.create_server((host, 0), family=family) as server:
+        port = server.getsockname()[1]
+        told = [[one for one in ask() if one.port == port] for ask in (own_listeners, listeners)]
+    assert told[0] == told[1]
+    assert [(one.host, one.uid) for one in told[0]] == [(host, os.getuid())]
+    assert all(one.inode for one in told[0])

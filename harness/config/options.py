@@ -89,6 +89,7 @@ OPTIONS = {
     "ttl": Option(
         key="ttl", default="12h", named="--ttl", help="how long it may stay unused, such as 30m (default 12h)"
     ),
+    "notices_state": Option(key="notices-state"),
     "test_timeout": Option(
         key="test-timeout",
         default="0",
@@ -102,6 +103,14 @@ OPTIONS = {
     "keep_runs": Option(key="keep-runs", kind=int, default="20", named="Number of runs to keep"),
     "steady": Option(key="steady", default="1s", named="Time for which services must run,"),
     "strict_variables": Option(key="strict-variables", kind=bool, default="no", named="Whether variables must be set:"),
+    "residue": Option(
+        key="residue.mode",
+        default="report",
+        valid=("off", "report", "fail"),
+        named="Value of --residue",
+        help="what is done about what tests leave: report (default), fail, off",
+        metavar="WHAT",
+    ),
     "restart_changed": Option(
         key="restart-changed",
         kind=bool,
@@ -151,6 +160,7 @@ TAKERS = {
         "addresses",
         "local_build",
         "local",
+        "residue",
         "restart_changed",
         "locked",
         "wait_to_attach_debugger",
@@ -163,6 +173,7 @@ TAKERS = {
     "config": (*_WHICH, "local_build", "addresses"),
     **dict.fromkeys(("build", "save"), _WHICH),
     **dict.fromkeys(("down", "ps", "logs", "endpoints", "doctor", "exec", "restart"), ("engine",)),
+    "notices": ("system", "engine"),
     **dict.fromkeys(("seed", "gc", "new", "load"), ("engine",)),
     **dict.fromkeys(("interop_lock", "interop_plan", "interop_run"), ("matrix", "engine")),
     **dict.fromkeys(("interop_test", "interop_tournament", "interop_tests_build"), ("matrix", "engine")),

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.config.matrices import Places, matrix_file
+from harness.config.notices import Notices, read_notices
 from harness.config.options import OPTIONS, variable
 from harness.config.pins import read_pins
+from harness.config.residue import read_residue
 from harness.config.sources import COMPOSE_FILES, with_env_file
 from harness.config.subjects import read_subjects
 from harness.durations import parse_duration
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from harness.config.pins import Pin
+    from harness.config.residue import ResidueSettings
     from harness.config.sources import Sources
     from harness.config.subjects import Subject
 
@@ -40,9 +43,15 @@ TOP_KEYS: dict[str, type] = {
     "overlays": dict,
     "subjects": dict,
     "pins": dict,
+    "notices": dict,
     "matrices": dict,
+    "residue": dict,
 }
-TOP_KEYS |= {option.key: option.kind for option in OPTIONS.values() if option.key and option.key not in TOP_KEYS}
+TOP_KEYS |= {
+    option.key: option.kind
+    for option in OPTIONS.values()
+    if option.key and "." not in option.key and option.key not in TOP_KEYS
+}
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 SYSTEM_KEYS = {
     "tests": str,
@@ -113,6 +122,7 @@ class Settings:
         ttl: seconds that a kept environment may stay unused.
         keep_runs: how many of the newest runs have their folders left.
         steady: seconds that a service which cannot be asked must have run to count as one that runs.
+        residue: what is done about what tests leave.
         restart_changed: whether services of what is up that changed since they were started are made again by a run.
         strict_variables: whether a variable of a stack file that is not set and has no default is an error.
         subjects: subject -> where its image comes from, other than its file says.
@@ -123,6 +133,8 @@ class Settings:
         origins: setting name -> where its value came from.
         inside: the service in whose container a command runs, within the stack's network; "" for none.
         inside_timeout: seconds that the command may take there, None for as long as it takes.
+        notices: to whom it is told how runs end.
+        notices_state: the file in which it is kept what they were told.
         test_timeout: seconds that a test may take, None for as long as it takes.
         reruns: how often a test that failed is run again.
         quarantine: the file of tests whose failures do not count; it need not be there unless it was named.
@@ -157,6 +169,7 @@ class Settings:
     keep_runs: int
     steady: float
     strict_variables: bool
+    residue: ResidueSettings
     restart_changed: bool
     subjects: Mapping[str, Subject]
     pins: tuple[Pin, ...]
@@ -166,6 +179,8 @@ class Settings:
     origins: Mapping[str, str]
     inside: str = ""
     inside_timeout: float | None = None
+    notices: Notices = field(default_factory=Notices)
+    notices_state: Path = Path("notices.json")
     test_timeout: float | None = None
     reruns: int = 0
     quarantine: Path = Path("quarantine.toml")
@@ -332,7 +347,7 @@ class _Values:
         for value, origin in (
             (self.options.get(name), "command line"),
             (self.sources.environ.get(variable(name)), variable(name)),
-            (self.sources.table.get(option.key), str(self.sources.pyproject)),
+            (self._in_table(option.key), str(self.sources.pyproject)),
         ):
             if value or type(value) is int:  # 0 is a value, False is none
                 self.origins[name], text = origin, str(value)
@@ -344,6 +359,13 @@ class _Values:
                 f"{self._named(name, text)} is not known; valid: {', '.join(option.valid)}{nearest(text, option.valid)}"
             )
         return text
+
+    def _in_table(self, key: str) -> object:
+        """Return the value of a key, which may be one of a table in the table."""
+        table: object = self.sources.table
+        for part in key.split("."):
+            table = table.get(part) if isinstance(table, dict) else None
+        return table
 
     def _named(self, name: str, text: object) -> str:
         return f"{OPTIONS[name].named} {text!r} ({self.origins[name]})"
@@ -424,6 +446,19 @@ class _Values:
             self.origins["logs"] = f"default, since {there} cannot be written"
             return self.sources.state / "logs" / hashlib.sha256(str(root).encode()).hexdigest()[:16]
         return path
+
+    def notices_state(self) -> Path:
+        """Return the file of what was told: the one chosen, else one of this checkout, beside the key of its user.
+
+        That is the first of the places of that key that can be written; it survives runs and their folders.
+        """
+        sources, text = self.sources, self.text("notices_state")
+        if text:
+            return sources.root / text
+        folders = [place.parent for place in sources.keys]
+        folder = next((folder for folder in folders if _can_be_written(folder)), folders[-1])
+        digest = hashlib.sha256(os.fsencode(sources.root.resolve())).hexdigest()[:16]
+        return folder / "notices" / f"{sources.root.name}-{digest}.json"
 
     def flakes(self) -> Path:
         """Return the ledger of flakes: the file chosen, else one of this checkout, where the user's own state is kept.
@@ -564,6 +599,7 @@ def load_settings(
         ttl=values.seconds("ttl") or 0.0,
         steady=values.seconds("steady") or 0.0,
         strict_variables=values.truth("strict_variables"),
+        residue=read_residue(sources.table.get("residue", {}), values.text("residue"), sources.root, sources.pyproject),
         restart_changed=values.truth("restart_changed"),
         profiles=values.profiles(environ),
         local_build=values.folder("local_build"),
@@ -577,6 +613,8 @@ def load_settings(
         overlays=_overlays(sources, unwritten=unwritten),
         keep_runs=values.count("keep_runs"),
         inside_timeout=values.seconds("inside_timeout"),
+        notices=read_notices(sources.table.get("notices", {}), sources.pyproject),
+        notices_state=values.notices_state(),
         test_timeout=values.seconds("test_timeout"),
         reruns=values.count("reruns", least=0),
         quarantine=sources.root / values.text("quarantine"),

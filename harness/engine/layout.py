@@ -124,7 +124,7 @@ class Layout:
         leased = LOOPBACK if self.localhost and service.ports else self.addresses[f"{stack}/{service.name}"]
         if service.is_at_localhost:
             return LOOPBACK
-        if self.network is None:
+        if self.network is None or service.is_ours:
             return leased
         if process_of(service, self.engine, self.local):
             # Containers can reach a process of this machine only where their bridge is.

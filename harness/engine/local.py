@@ -22,7 +22,7 @@ from harness.engine.proxies import exceptions
 from harness.engine.rendering import Names
 from harness.engine.users import user_of
 from harness.errors import ConfigError
-from harness.stack import Mount, by_number, numbers_of
+from harness.stack import DEPLOYER, TOKEN_FILE, URL, Mount, by_number, numbers_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from harness.stack import Port, Probe, Process, Seed, Service, Stack, Tree
 
 SUBJECT_GRACE = 2.0
+TOKEN = "token"  # noqa: S105 - the file that a deployer writes its token to
 # What a process may see of the caller's environment: where things are and how to print, nothing that makes it differ
 # from the same service in a container.
 _PASSED_ON = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
@@ -244,7 +245,16 @@ def _environment(
         else:
             text = str(value).lower() if isinstance(value, bool) else str(value)
             env[key] = names.value(key, names.placeholders(text))
-    return env | exceptions(env, hosts)
+    return env | service.given | exceptions(env, hosts)
+
+
+def _deployer(tree: Tree, stack: Stack, service: Service, layout: Layout) -> dict[str, str]:
+    """Return what a service is told of the deployer of its stack: where it is, and the file with its token."""
+    deployer, asked = stack.settings.deployer, stack.service(DEPLOYER)
+    if deployer is None or asked is None or service.name not in deployer.tells:
+        return {}
+    host, port = visible_ports(tree, stack.name, layout)[DEPLOYER, asked.ports[0].left]
+    return {URL: f"http://{host}:{port}", TOKEN_FILE: str(_scratch(stack, asked, layout) / "data" / TOKEN)}
 
 
 def plan_process(
@@ -277,7 +287,8 @@ def plan_process(
     ready: tuple[Probe, ...] = ()
     try:
         argv = _command_line(process.command, names)
-        env = _environment(process, service, names, variables(visible_ports(tree, stack.name, layout)), layout)
+        places = variables(visible_ports(tree, stack.name, layout)) | _deployer(tree, stack, service, layout)
+        env = _environment(process, service, names, places, layout)
         stop = _command_line(process.stop, names) if process.stop else ()
         if process.healthcheck:
             health = _health_command(process.healthcheck.test, names)

@@ -12,6 +12,14 @@ if TYPE_CHECKING:
 
     from harness.helpers.kafka import Kafka
 
+# Kind of store -> the module that looks at it, its class there, and the library that it needs.
+_STATES = {
+    "postgres": ("postgres_state", "PostgresState", "psycopg"),
+    "redis": ("redis_state", "RedisState", ""),
+    "search": ("search_state", "SearchState", ""),
+    "kafka": ("kafka.state", "KafkaState", "confluent_kafka"),
+}
+
 
 def quiet_kafka(bootstrap: str, *, timeout: float = 10.0) -> Kafka:
     """Return a client that is no witness of a test. ``timeout``: seconds for one request."""
@@ -38,3 +46,28 @@ def postgres(name: str = "postgres") -> Any:  # noqa: ANN401 - a module
             f"psycopg, which talks to PostgreSQL, cannot be loaded: {str(error).splitlines()[0]}",
             hint="pip install 'integration-harness[postgres]'",
         ) from error
+
+
+def state_of(kind: str, where: Any, *, within: float) -> Any:  # noqa: ANN401 - a class of one of the modules
+    """Return what is in a store of a kind, as far as tests may leave it.
+
+    Args:
+        kind: ``postgres``, ``redis``, ``search`` or ``kafka``.
+        where: the ``Store``; of a broker ``host:port``.
+        within: seconds for each answer.
+
+    Raises:
+        ConfigError: its library is not installed.
+        HarnessError, OSError: it cannot be reached.
+    """
+    module, name, library = _STATES[kind]
+    try:
+        loaded = import_module(f"harness.helpers.{module}")
+    except ImportError as error:
+        if not library or not ((error.name or "").startswith(library) or "libpq" in str(error)):
+            raise
+        raise ConfigError(
+            f"{library}, which talks to it, cannot be loaded: {str(error).splitlines()[0]}",
+            hint=f"pip install 'integration-harness[{kind}]'",
+        ) from error
+    return getattr(loaded, name)(where, within=within)

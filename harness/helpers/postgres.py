@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 OURS = "harness"
 """What our sessions are called at the server."""
+LOOKING = "harness-residue"
+"""What those are called that look at what tests leave: nobody needs to wait for their end, or to be told of it."""
 SHOWN = 200  # characters of a statement that was refused
 # Error codes (appendix A of its documentation) of what no waiting will change: no such database, a password that is
 # not its, a user that may not come in, and a statement that is none.

@@ -16,7 +16,7 @@ from psycopg import sql
 
 from harness.clock import Deadline, poll
 from harness.errors import HarnessError
-from harness.helpers.postgres import OURS, failure, open_store
+from harness.helpers.postgres import LOOKING, OURS, failure, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -93,13 +93,14 @@ def _is_left(connection: psycopg.Connection[Any], databases: Sequence[str]) -> b
     """Return whether nobody is connected to databases; sessions of our own that were closed are waited for."""
     for _ in poll(Deadline.after(PARTING)):
         names = connection.execute(
-            "SELECT application_name FROM pg_stat_activity "
+            "SELECT application_name, CASE application_name WHEN %s THEN pg_terminate_backend(pid) END "
+            "FROM pg_stat_activity "
             "WHERE datname = ANY(%s) AND pid <> pg_backend_pid() AND backend_type = 'client backend'",
-            (databases,),
+            (LOOKING, databases),
         ).fetchall()
         if not names:
             return True
-        if any(name != OURS for (name,) in names):
+        if any(name not in (OURS, LOOKING) for name, _ in names):
             return False
     return False
 
@@ -200,12 +201,14 @@ def _end_sessions(connection: psycopg.Connection[Any], database: str) -> int:
     clients = 0
     for turn, _ in enumerate(poll(Deadline.after(ENDING))):
         rows = connection.execute(
-            "SELECT pid, backend_type FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()", (database,)
+            "SELECT pid, backend_type = 'client backend' AND application_name <> %s FROM pg_stat_activity "
+            "WHERE datname = %s AND pid <> pg_backend_pid()",
+            (LOOKING, database),
         ).fetchall()
         if not rows:
             return clients
         if turn == 0:
-            clients = sum(kind == "client backend" for _, kind in rows)
+            clients = sum(bool(is_client) for _, is_client in rows)
         # Without its own time-out, which looks again after a tenth of a second only.
         connection.execute(
             "SELECT pg_terminate_backend(pid) FROM unnest(%s::int[]) AS pid", ([pid for pid, _ in rows],)

@@ -341,6 +341,7 @@ class KeeperLink:
         name: abstract socket name.
         lease: whether this process shall hold what it acquires; the keeper drops it all when the process is gone.
         sponsor: (pid, start time) of the process that this one works for, and that holds with it what is shared.
+        stack: the one whose service this process is, "" when it is none: what it holds goes with that.
         on_event: called in the reader's thread with each event: what happened, and the facts of the service.
         on_lost: called there when the keeper itself is gone.
 
@@ -355,6 +356,7 @@ class KeeperLink:
         *,
         lease: bool,
         sponsor: tuple[int, int] | None = None,
+        stack: str = "",
         on_event: Callable[[Event], None] = lambda _: None,
         on_lost: Callable[[], None] = lambda: None,
     ) -> None:
@@ -374,7 +376,7 @@ class KeeperLink:
         self._reader.start()
         start = procs.start_time_of(os.getpid()) or 0
         try:
-            self.facts = self.ask(Hello(os.getpid(), start, lease, sponsor), timeout=ANSWER_BUDGET)
+            self.facts = self.ask(Hello(os.getpid(), start, lease, sponsor, stack), timeout=ANSWER_BUDGET)
         except UnansweredError:
             self.close()
             raise HungKeeperError(name, self.pid) from None

@@ -43,6 +43,7 @@ class Connection:
         self.writer = writer
         self.is_lease = False
         self.sponsor: Sponsor | None = None
+        self.stack = ""  # of which it is a service itself
         self.pid = 0
         self.start = 0
         self.pidfd = -1
@@ -75,14 +76,16 @@ class Clients:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def leases(self) -> list[Connection | Sponsor]:
-        """Return who holds a lease."""
-        return [*(client for client in self.connections if client.is_lease), *self.sponsors.values()]
+        """Return who holds a lease, but for services of the environment: for these nothing stays up."""
+        clients = [client for client in self.connections if client.is_lease and not client.stack]
+        return [*clients, *self.sponsors.values()]
 
     def tell_all(self, event: str, facts: ServiceFacts | None) -> None:
         """Pass an event to every client; of the clients of one run the first is to write it down."""
         runs: set[str] = set()
         for connection in self.connections:
-            connection.send({"event": event, **(facts or {}), "record": connection.run not in runs})
+            first = connection.run not in runs and not connection.stack
+            connection.send({"event": event, **(facts or {}), "record": first})
             runs.add(connection.run)
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> None:
@@ -142,6 +145,17 @@ class Clients:
         if start and not procs.is_alive(pid, start):
             orphans = procs.carriers(procs.parent_of_children(pid, start))
             await self._processes.kill_all(orphans, clock.Deadline.after(KILL_BUDGET))
+
+    def of_stack(self, stack: str, budget: clock.Deadline) -> list[asyncio.Task[list[str]]]:
+        """A stack goes: have what its services hold go with it; each of the tasks returns what is left."""
+        clients = [client for client in self.connections if client.stack == stack]
+        removals = [
+            task for client in clients for task in self._stacks.follow(self._stacks.holds.leave(client.id), budget)
+        ]
+        for client in clients:
+            client.is_lease = False  # it gets nothing more
+            self.in_background(self.lost(client))
+        return removals
 
     async def _sponsor_ended(self, sponsor: Sponsor) -> None:
         say(f"{sponsor.id} is gone")

@@ -157,6 +157,7 @@ class Keeper:
 
     async def remove(self, stack: Stack, budget: clock.Deadline) -> list[str]:
         """Stop a stack's services, subjects first, and forget them; return what is left."""
+        copies = self.clients.of_stack(stack.name, budget)
         services = self.processes.of_stack(stack.name)
         subjects = [service for service in services if service.grace > 0]
         # A Compose that failed or was killed may have asked the engine for more than there is yet.
@@ -184,6 +185,7 @@ class Keeper:
         self.networks.forget(stack.name)
         self.addresses.fix(stack.name, [])
         left += procs.described(self.processes.left_of(services))
+        left += [line for lines in await asyncio.gather(*copies) for line in lines]
         self.processes.forget(services)
         return left
 

@@ -153,9 +153,9 @@ class Logs:
         self._ended = ended
         self._owners: dict[str, str] = {}
 
-    def path_of(self, stack: str, service: str) -> str:
-        """Return the log of a service: ``NAME.log``, for a second stack with that service ``NAME@STACK.log``."""
-        owner = self._owners.setdefault(service, stack)
+    def path_of(self, stack: str, service: str, *, copy: bool = False) -> str:
+        """Return the log of a service: ``NAME.log``; of a copy, and a second stack with it, ``NAME@STACK.log``."""
+        owner = "" if copy else self._owners.setdefault(service, stack)
         name = service if owner == stack else f"{service}@{stack}"
         return str(self._folder / f"{name}.log")
 

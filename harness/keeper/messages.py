@@ -202,7 +202,8 @@ class Hello(Request["EnvironmentFacts"]):
     """Say who the client is; with ``lease`` it holds what it acquires until its process is gone.
 
     What clients share is held for their ``sponsor`` (pid, start time) as well; when that is the client itself, it takes
-    over this hold.
+    over this hold. A client that is itself a service of the environment names its ``stack``: what it holds goes with
+    that one, and keeps nothing up by itself.
     """
 
     do = "hello"
@@ -210,6 +211,7 @@ class Hello(Request["EnvironmentFacts"]):
     start: int
     lease: bool
     sponsor: tuple[int, int] | None = None
+    stack: str = ""
 
 
 class Ledger(Request["LedgerLines"]):

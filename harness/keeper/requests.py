@@ -59,6 +59,9 @@ class StackRequests:
             connection.sponsor = self._clients.sponsor(*request.sponsor)
             if request.sponsor[0] == request.pid:
                 connection.id = connection.sponsor.id
+        if request.stack:
+            self._stacks.refuse_what_goes(request.stack, f"pid {connection.pid} is no service of it")
+            connection.stack, connection.id = request.stack, f"service-{connection.id}"
         if request.lease:
             self._clients.lease(connection, request.pid, request.start)
         me = this_process()
@@ -198,9 +201,13 @@ class ServiceRequests:
             messages.StartRole: self._start_role,
         }
 
-    async def _start(self, _: Connection, request: messages.Start) -> messages.ServiceFacts:
+    def _log_of(self, connection: Connection, stack: str, service: str) -> str:
+        """Return the log of a service: what a service of the environment starts is a copy, and always says of which."""
+        return self._logs.path_of(stack, service, copy=bool(connection.stack))
+
+    async def _start(self, connection: Connection, request: messages.Start) -> messages.ServiceFacts:
         self._stacks.refuse_what_goes(request.stack, f"service {request.service!r} was not started")
-        log = "" if request.spec.get("streams") else self._logs.path_of(request.stack, request.service)
+        log = "" if request.spec.get("streams") else self._log_of(connection, request.stack, request.service)
         return self._processes.start(request.stack, request.service, request.spec, log).facts()
 
     async def _create_cell(self, _: Connection, request: messages.CreateCell) -> dict[str, str]:
@@ -265,7 +272,7 @@ class ServiceRequests:
         engine = self._keeper.containers()
         await engine.opened()  # its events are subscribed to before anything can happen
         for name, grace in request.services.items():
-            log, hooks = self._logs.path_of(request.stack, name), request.hooks.get(name)
+            log, hooks = self._log_of(connection, request.stack, name), request.hooks.get(name)
             container = Container(request.stack, name, log, grace, hooks)
             engine.containers[container.id] = container
         if connection.closed:

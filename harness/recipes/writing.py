@@ -19,6 +19,8 @@ MINUTES = 30
 # An action is pinned by its commit, since a tag can be moved.
 ACTIONS = {
     "checkout": "11bd71901bbe5b1630ceea73d27597364c9af683 # v4.2.2",
+    "cache/restore": "5a3ec84eff668545956fd18022155c47e93e2684 # v4.2.3",
+    "cache/save": "5a3ec84eff668545956fd18022155c47e93e2684 # v4.2.3",
     "setup-python": "a26af69be951a213d495a4c3e4e4022e16d87065 # v5.6.0",
     "upload-artifact": "ea165f8d65b6e75b540449e92b4886f43607fa02 # v4.6.2",
     "download-artifact": "d3f86a106a0bac45b974a628896c90dbdf5c8093 # v4.3.0",
@@ -27,6 +29,10 @@ GITHUB_RUNNER = "ubuntu-24.04"
 GITLAB_ENGINE = "docker:28.3.3-dind"
 CIRCLECI_MACHINE = "ubuntu-2404:2025.09.1"
 
+STATE = ".harness-state"
+"""The folder, in a job's checkout, of what is kept from one run to the next: how suites stood, and how tests ended."""
+
+KEPT = {"HARNESS_NOTICES_STATE": f"{STATE}/notices.json", "HARNESS_FLAKES": f"{STATE}/flakes.json"}
 INSTALL = "python -m pip install --quiet 'nox[uv]'"
 SAVE = f"python -m nox -s images -- save {ARCHIVE}"
 LOAD = f"python -m nox -s images -- load {ARCHIVE}"
@@ -40,11 +46,15 @@ class Recipe:
         suites: suite -> on what it runs there.
         python: the version of Python, such as ``3.12``.
         logs: the folder of runs, relative to the project's.
+        schedule: whether suites also run every half an hour, so that somebody is told when one turns red.
+        secrets: variables with the URLs of those who are told.
     """
 
     suites: tuple[tuple[Suite, Mode], ...]
     python: str = "3.12"
     logs: str = "logs"
+    schedule: bool = False
+    secrets: tuple[str, ...] = ()
 
     def of(self, mode: Mode) -> list[Suite]:
         """Return the suites that run on ``mode``."""
@@ -67,11 +77,20 @@ def path_of(ci: str) -> str:
 
 def text_of(ci: str, recipe: Recipe) -> str:
     """Return the file of a CI service."""
+    return _file(ci, _WRITERS[ci](recipe))
+
+
+def more_of(ci: str, recipe: Recipe) -> dict[str, str]:
+    """Return the other files of a CI service, by where it looks for them: GitHub has one for the schedule."""
+    return {SCHEDULED: _file(ci, _github_schedule(recipe))} if ci == "github" and recipe.schedule else {}
+
+
+def _file(ci: str, lines: Sequence[str]) -> str:
     head = [
         f"# Written by `harness new --ci {ci}`, of the systems in pyproject.toml;",
         f"# `harness new --ci {ci} --check` tells whether it still is what would be written.",
     ]
-    return "\n".join([*head, *_WRITERS[ci](recipe)]) + "\n"
+    return "\n".join([*head, *lines]) + "\n"
 
 
 def job_of(recipe: Recipe, mode: Mode) -> str:
@@ -128,9 +147,43 @@ def _github_suites(recipe: Recipe, mode: Mode) -> list[str]:
         *load,
         f"      - run: {_suite(mode, system)}",
         f"        timeout-minutes: {MINUTES} # sooner than the job's, so that the logs are kept then, too",
+        *_github_logs(recipe, logs),
+    ]
+
+
+def _github_schedule(recipe: Recipe) -> list[str]:
+    """Every half an hour on the main branch, which is where GitHub runs schedules, and by hand on any."""
+    suite, mode = recipe.suites[0]
+    branch = f"{STATE}-${{{{ github.ref_name }}}}-"
+    state = f'path: {STATE}, key: "{branch}${{{{ github.run_id }}}}"'
+    minutes = MINUTES * len(recipe.suites)
+    return [
+        "name: integration-schedule",
+        "on:",
+        '  schedule: [{cron: "*/30 * * * *"}]',
+        "  workflow_dispatch:",
+        "permissions: {contents: read}",
+        "concurrency: # one after the other: each knows how the one before it ended",
+        "  group: ${{ github.workflow }}-${{ github.ref }}",
+        "  cancel-in-progress: false",
+        "jobs:",
+        *_github_job("integration", recipe, minutes=minutes),
+        *_action("cache/restore", f'{state}, restore-keys: "{branch}"'),
+        f"      - run: {_suite(mode, 'all' if suite.system else '')}",
+        f"        timeout-minutes: {minutes} # sooner than the job's, so that the logs are kept then, too",
+        "        env:",
+        *(f"          {name}: {value}" for name, value in KEPT.items()),
+        *(f"          {name}: ${{{{ secrets.{name} }}}}" for name in recipe.secrets),
+        *_action("cache/save", state, "if: ${{ !cancelled() }}"),
+        *_github_logs(recipe, "logs-integration"),
+    ]
+
+
+def _github_logs(recipe: Recipe, name: str) -> list[str]:
+    return [
         *_action("upload-artifact", "", "if: ${{ !cancelled() }}"),
         "        with:",
-        f"          name: {logs}",
+        f"          name: {name}",
         "          path: |",
         f"            {recipe.logs}/",
         f"            !{recipe.logs}/latest/**",
@@ -138,12 +191,12 @@ def _github_suites(recipe: Recipe, mode: Mode) -> list[str]:
     ]
 
 
-def _github_job(name: str, recipe: Recipe, more: Sequence[str] = ()) -> list[str]:
+def _github_job(name: str, recipe: Recipe, more: Sequence[str] = (), *, minutes: int = MINUTES) -> list[str]:
     return [
         f"  {name}:",
         *more,
         f"    runs-on: {GITHUB_RUNNER}",
-        f"    timeout-minutes: {MINUTES + 15}",
+        f"    timeout-minutes: {minutes + 15}",
         "    steps:",
         *_action("checkout", "persist-credentials: false"),
         *_action("setup-python", f'python-version: "{recipe.python}"'),
@@ -206,6 +259,7 @@ def _gitlab_suites(recipe: Recipe, mode: Mode) -> list[str]:
         f"  needs: [{'images' if recipe.saves(mode) else ''}]",
         *(["  parallel:", f"    matrix: [{{SYSTEM: [{_names(suites)}]}}]"] if system else []),
         f"  timeout: {MINUTES} minutes",
+        *_gitlab_state(recipe),
         "  script:",
         f"    - {INSTALL}",
         *([f"    - {LOAD}"] if recipe.saves(mode) else []),
@@ -216,6 +270,20 @@ def _gitlab_suites(recipe: Recipe, mode: Mode) -> list[str]:
         "    expire_in: 1 week",
         f"    paths: [{logs}/]",
         f"    reports: {{junit: {logs}/*/junit.xml}}",
+    ]
+
+
+def _gitlab_state(recipe: Recipe) -> list[str]:
+    """Return what has the state kept. The schedule itself is the project's, and so are its variables."""
+    if not recipe.schedule:
+        return []
+    return [
+        "  variables:",
+        *(f"    {name}: {value}" for name, value in KEPT.items()),
+        "  cache: # every 30 minutes: Build > Pipeline schedules, */30 * * * *; each knows how the one before it ended",
+        f"    key: {STATE}-$CI_COMMIT_REF_SLUG-$CI_JOB_NAME_SLUG",
+        f"    paths: [{STATE}/]",
+        "    when: always",
     ]
 
 
@@ -233,7 +301,17 @@ def _circleci(recipe: Recipe) -> list[str]:
         ]
     for mode in recipe.modes:
         lines += _circleci_suites(recipe, mode)
-    lines += ["workflows:", "  integration:", "    jobs:", *(["      - images"] if saving else [])]
+    jobs = ["    jobs:", *(["      - images"] if saving else []), *_circleci_jobs(recipe)]
+    lines += ["workflows:", "  integration:", *jobs]
+    if recipe.schedule:
+        only = '{schedule: {cron: "0,30 * * * *", filters: {branches: {only: [main, master]}}}}'
+        lines += ["  integration-schedule:", f"    triggers: [{only}]", *jobs]
+    return lines
+
+
+def _circleci_jobs(recipe: Recipe) -> list[str]:
+    """Return the jobs of suites in a workflow."""
+    lines = []
     for mode in recipe.modes:
         given = ["          requires: [images]"] if recipe.saves(mode) else []
         systems = _names(recipe.of(mode))
@@ -245,21 +323,29 @@ def _circleci(recipe: Recipe) -> list[str]:
 def _circleci_suites(recipe: Recipe, mode: Mode) -> list[str]:
     system = "<< parameters.system >>" if recipe.of(mode)[0].system else ""
     parameters = ["    parameters: {system: {type: string}}"] if system else []
+    key = f"{STATE}-{{{{ .Branch }}}}-{job_of(recipe, mode)}{f'-{system}' if system else ''}"
+    restore = [f'      - restore_cache: {{keys: ["{key}-"]}}'] if recipe.schedule else []
+    saved = f'{{key: "{key}-{{{{ epoch }}}}", paths: [{STATE}], when: always}}'
+    save = [f"      - save_cache: {saved}"] if recipe.schedule else []
     load = ["      - attach_workspace: {at: .}", f"      - run: {LOAD}"] if recipe.saves(mode) else []
     return [
         *_circleci_job(job_of(recipe, mode), recipe, mode, parameters),
         *load,
+        *restore,
         f"      - run: {_suite(mode, system)}",
+        *save,
         f"      - store_test_results: {{path: {recipe.logs}}}",
         f"      - store_artifacts: {{path: {recipe.logs}}}",
     ]
 
 
 def _circleci_job(name: str, recipe: Recipe, mode: Mode, more: Sequence[str] = ()) -> list[str]:
+    kept = recipe.schedule and name != "images"
     container = f"    docker: [{{image: cimg/python:{recipe.python}}}]"
     return [
         f"  {name}:",
         *more,
+        *(["    environment:", *(f"      {name}: {value}" for name, value in KEPT.items())] if kept else []),
         f"    machine: {{image: {CIRCLECI_MACHINE}}}" if mode is Mode.COMPOSE else container,
         "    steps:",
         "      - checkout",
@@ -268,6 +354,7 @@ def _circleci_job(name: str, recipe: Recipe, mode: Mode, more: Sequence[str] = (
     ]
 
 
+SCHEDULED = ".github/workflows/integration-schedule.yml"
 _PATHS = {"github": ".github/workflows/integration.yml", "gitlab": ".gitlab-ci.yml", "circleci": ".circleci/config.yml"}
 _WRITERS: dict[str, Callable[[Recipe], list[str]]] = {"github": _github, "gitlab": _gitlab, "circleci": _circleci}
 CIS = tuple(_PATHS)

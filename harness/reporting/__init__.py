@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import artifacts, clock
+from harness.errors import Residue
 from harness.results import Outcome, Span
 from harness.results.times import times_of
 
@@ -83,6 +84,16 @@ class RunFolder:
         """What run.json says."""
         return self._facts
 
+    @property
+    def outcomes(self) -> Sequence[Outcome]:
+        """How tests ended, as far as this process has written it down."""
+        return self._outcomes
+
+    @property
+    def began(self) -> float:
+        """The monotonic time at which the run began."""
+        return self._began
+
     # -- a disk that is full, or gone ---------------------------------------------------------------------------
 
     def _try(self, path: Path, write: Callable[[Path], object]) -> bool:
@@ -139,6 +150,9 @@ class RunFolder:
             self._facts["services"][line["service"]] = {key: line[key] for key in ("log", "start", "end")}
         elif line["event"] == "fault":
             self._facts.setdefault("faults", []).append({key: line[key] for key in ("test", "service", "summary")})
+        elif line["event"] == "residue":
+            keys = ("test", "kind", "name", "detail", "change", "by", "text")
+            self._facts.setdefault("residue", []).append({key: line[key] for key in keys})
         elif line["event"] == "test":
             counts = self._facts["outcomes"]
             counts[line["status"]] = counts.get(line["status"], 0) + 1
@@ -193,9 +207,13 @@ class RunFolder:
         why |= {"quarantine": dict(outcome.quarantine)} if outcome.quarantine else {}
         self.event("test", test=outcome.test, status=outcome.status, seconds=round(outcome.seconds, 4), **why)
 
+    def residue(self, test: str, thing: Mapping[str, str]) -> None:
+        """Note something that a test left."""
+        self.event("residue", test=test, **thing)
+
     def evidence(self, test: str, name: str, data: bytes) -> None:
         """Write a file of evidence into the folder of a failed test. Equally named tests elsewhere have others."""
-        self._try(self.path / "failures" / _folder_name(test) / name, lambda path: _write_whole(path, data))
+        self._try(folder_of_failure(self.path, test) / name, lambda path: _write_whole(path, data))
 
     def read_evidence(self, test: str, name: str) -> str:
         """Return a file of evidence, which another process may have written; "" for none."""
@@ -241,6 +259,11 @@ def _write_whole(path: Path, data: bytes) -> None:
         raise
 
 
+def folder_of_failure(run: Path, test: str) -> Path:
+    """Return where the evidence of a failed test is, in the folder of its run."""
+    return run / "failures" / _folder_name(test)
+
+
 def _folder_name(test: str) -> str:
     """Return a node id as one word; where that loses something, a few digits of its digest tell it from others."""
     dotted = test.replace("::", ".").replace("/", ".")
@@ -273,13 +296,13 @@ def quarantined(quarantine: Mapping[str, str]) -> str:
     return f"in quarantine ({quarantine['owner']}, until {quarantine['expires']}: {quarantine['reason']}): "
 
 
-def _add_properties(case: TestCase, values: Mapping[str, str]) -> None:
+def _add_properties(case: TestCase, values: Sequence[tuple[str, str]]) -> None:
     from junitparser import Properties, Property  # noqa: PLC0415 - at the end only
 
     if values:
         properties = Properties()  # type: ignore[no-untyped-call]
-        for name, value in values.items():
-            properties.add_property(Property(name, value))
+        for name, value in values:
+            properties.add_property(Property(name, xml_text(value)))
         case.append(properties)  # type: ignore[no-untyped-call]
 
 
@@ -302,7 +325,8 @@ def write_junit(path: Path, outcomes: Sequence[Outcome], times: Mapping[str, flo
         kinds = {"failed": Failure, "broken": Error, "skipped": Skipped, "xfailed": Skipped, "quarantined": Skipped}
         if outcome.status in kinds:
             held = quarantined(outcome.quarantine) if outcome.quarantine else ""
-            result = kinds[outcome.status](xml_text(f"{held}{outcome.message}"), xml_text(outcome.kind))
+            kind = Error if outcome.kind == Residue.__name__ else kinds[outcome.status]
+            result = kind(xml_text(f"{held}{outcome.message}"), xml_text(outcome.kind))
             result.text = xml_text(outcome.text)
             case.result = [result]
         if outcome.status == "flaky":
@@ -310,9 +334,11 @@ def write_junit(path: Path, outcomes: Sequence[Outcome], times: Mapping[str, flo
             flaky.text = xml_text(outcome.text)
             case.append(flaky)  # type: ignore[no-untyped-call]
         status = {"status": outcome.status} if outcome.status in _NAMED else {}
-        _add_properties(case, {**status, **({"tries": str(outcome.tries)} if outcome.tries > 1 else {})})
-        if outcome.sections:
-            case.system_out = "\n".join(xml_text(f"--- {title} ---\n{text}") for title, text in outcome.sections)
+        tries = {"tries": str(outcome.tries)} if outcome.tries > 1 else {}
+        _add_properties(case, [*status.items(), *tries.items(), *(("residue", line) for line in outcome.residue)])
+        left = [("what it left", "\n".join(outcome.residue))] if outcome.residue else []
+        if sections := [*outcome.sections, *left]:
+            case.system_out = "\n".join(xml_text(f"--- {title} ---\n{text}") for title, text in sections)
         suite.append(case)  # type: ignore[no-untyped-call] # add_testcase() counts all of them each time
     suite.update_statistics()  # type: ignore[no-untyped-call] # a suite of no tests has counts as well
     document = JUnitXml()

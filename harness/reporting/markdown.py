@@ -54,6 +54,7 @@ def markdown(shown: RunShown) -> str:
     named = [f"{span['seconds']:.2f} s {span['stage']} {literal(str(span['of']))}" for span in long[:10]]
     lines += _section("Slowest stages", named)
     lines += _section("Left behind", [literal(str(thing)) for thing in facts.get("left") or ()])
+    lines += _section("Left by tests", [literal(line) for line in shown.residue])
     lines += _section("Notes", [literal(note) for note in shown.notes])
     lines += [f"Run {literal(shown.run)}, folder {literal(str(shown.folder))}", ""]
     return github.neutral("\n".join(lines))  # it may be printed where commands are heeded

@@ -11,7 +11,7 @@ from junitparser import Error, Failure, JUnitXml
 from junitparser.junitparser import JUnitXmlError
 
 from harness.artifacts import printable
-from harness.errors import EXIT_MEANING
+from harness.errors import EXIT_MEANING, Residue
 from harness.results.times import times_in
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class RunShown:
             "spans",
             "services",
         )
-        facts = {key: self.facts.get(key) for key in (*keys, "images", "service_images", "left")}
+        facts = {key: self.facts.get(key) for key in (*keys, "images", "service_images", "left", "residue")}
         facts |= {key: self.facts.get(key) or [] for key in ("flaky", "quarantined", "lapsed")}
         tests = {"bad": list(self.bad), "slowest": list(self.slowest)}
         return {"run": self.run, "folder": str(self.folder), **facts, **tests, "notes": list(self.notes)}
@@ -87,6 +87,11 @@ class RunShown:
             found.append((f"quarantined ({why})", test["test"], test["line"]))
         return [(how, printable(test.encode()), printable(line.encode())) for how, test, line in found]
 
+    @property
+    def residue(self) -> list[str]:
+        """What tests left, a line each."""
+        return [f"{thing['test']}: {thing['text']}" for thing in self.facts.get("residue") or ()]
+
     def __str__(self) -> str:
         facts = self.facts
         lines = [f"run {self.run} on {facts.get('engine', '?')} ({facts.get('engine_chosen', '?')})", self.ending]
@@ -105,6 +110,7 @@ class RunShown:
         lines += ["services:"] * bool(services)
         lines += [f"  {name}: {self.folder / log['log']}" for name, log in services.items()]
         lines += [f"left: {thing}" for thing in facts.get("left") or ()]
+        lines += [f"left by {thing}" for thing in self.residue]
         lines += [f"note: {note}" for note in self.notes]
         return "\n".join([*lines, f"folder: {self.folder}"])
 
@@ -159,5 +165,5 @@ def _bad(case: Any) -> Iterator[dict[str, str]]:  # noqa: ANN401 - as above
     for result in case.result:
         if isinstance(result, Error | Failure):
             text = (result.message or result.text or "").strip().partition("\n")[0]
-            status = "broken" if isinstance(result, Error) else "failed"
+            status = "broken" if isinstance(result, Error) and result.type != Residue.__name__ else "failed"
             yield {"test": _name(case), "status": status, "line": printable(text.encode())}

@@ -29,6 +29,7 @@ class Outcome:
         tries: how often it was run.
         quarantine: why its failure does not count: owner, reason, expires; {} where it does.
         stacks: fingerprint of the stacks that it used, "" for none.
+        residue: what it left, a line each.
     """
 
     test: str
@@ -41,6 +42,7 @@ class Outcome:
     tries: int = 1
     quarantine: Mapping[str, str] = field(default_factory=dict)
     stacks: str = ""
+    residue: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ def exit_code(  # noqa: PLR0913 - the table has this many columns
     failed: bool = False,
     broken: bool = False,
     leftover: bool = False,
+    residue: bool = False,
 ) -> int:
     """Return the exit code of a run: the first of the documented causes that applies.
 
@@ -80,6 +83,7 @@ def exit_code(  # noqa: PLR0913 - the table has this many columns
         failed: a test really failed.
         broken: a stack did not settle or broke under a test.
         leftover: our teardown left something.
+        residue: a test left something.
     """
     if signal_number:
         return 128 + signal_number
@@ -89,6 +93,7 @@ def exit_code(  # noqa: PLR0913 - the table has this many columns
         (failed, errors.TESTS_FAILED),
         (broken, errors.BROKEN_STACK),
         (leftover, errors.LEFTOVER),
+        (residue, errors.TEST_RESIDUE),
     ):
         if applies:
             return code

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         share,
         variables,
         verdict,
+        watched,
     )
     from harness.runs.run import Run, running, stack_up
     from harness.runs.stack import Service, Stack
@@ -36,6 +37,7 @@ __all__ += [
     "share",
     "variables",
     "verdict",
+    "watched",
 ]
 
 

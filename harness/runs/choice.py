@@ -17,7 +17,7 @@ from harness.errors import ConfigError, nearest
 from harness.images import git_folder, with_subjects
 from harness.runs.images import images_of, refuse_skipped
 from harness.runs.known import all_kept, checkout_of
-from harness.stack import read_tree, set_apart
+from harness.stack import copy_of, read_tree, set_apart, template_problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -84,6 +84,38 @@ class Choice:
         tree = with_subjects(tree, settings.subjects, git_folder(settings.environ, settings.state))
         return set_apart(tree, settings.inside) if settings.inside else tree
 
+    def templates_of(self, stack: Stack) -> dict[str, Tree]:
+        """Return name -> the template, of those that the deployer of a stack makes copies of.
+
+        Raises:
+            ConfigError: with all that is wrong with their files.
+        """
+        deployer = stack.settings.deployer
+        templates: dict[str, Tree] = {}
+        problems: list[str] = []
+        for name, template in deployer.templates.items() if deployer else ():
+            plain = replace(self, settings=replace(self.settings, inside=""))
+            try:
+                templates[name] = tree = plain.read(str(stack.folder / template.file))
+                wrong = template_problem(tree, template)
+                problems += [f"{stack.files[0]}: template {name!r}: {wrong}"] if wrong else []
+            except ConfigError as error:
+                problems += error.problems
+        if problems:
+            raise ConfigError.of(problems)
+        return templates
+
+    def _check_templates(self, stack: Stack) -> list[str]:
+        """Return what is wrong with the templates of a stack on this engine."""
+        try:
+            for name, template in self.templates_of(stack).items():
+                tree = copy_of(template, name, {}, stack.name)
+                images = images_of(tree, tree.root, self.settings.environ, None)
+                self.engine.plan(tree, name, self.dry_layout(tree, {}), Identity("", "dry", {}), images)
+        except ConfigError as error:
+            return list(error.problems)
+        return []
+
     def check(self, tree: Tree) -> tuple[dict[tuple[int, str], Stranger], list[ServicePlan]]:
         """Check that every stack of ``tree`` can be planned on this engine.
 
@@ -112,6 +144,7 @@ class Choice:
                 absent += [f"{why} ({stack.files[0]})" for service in built if (why := missing(service))]
             except ConfigError as error:
                 problems += error.problems
+            problems += self._check_templates(stack) if self.engine.name != ATTACH else []
         if absent or problems:
             services = [service for stack in tree.stacks for service in stack.services]
             was_found = self.settings.engine == "auto"

@@ -18,6 +18,7 @@ from harness.errors import BrokenStack, relative
 from harness.keeper.messages import Acquire, AskExposed, Settled
 from harness.runs.changes import remember, remembered, seed_files, seeds_told, take
 from harness.runs.data import folders_of
+from harness.runs.deploying import equipped
 from harness.runs.images import images_of
 from harness.runs.planning import only
 from harness.runs.relaying import is_used, join, listen
@@ -134,7 +135,9 @@ class Convergence:
         network = asked.result()
         # The bridge of Podman's comes with the first container: nothing can be told by it yet.
         engine = environment.engine
-        beside = [one for one in stack.services if process_of(one, engine, layout.local) and not one.is_at_localhost]
+        beside = [
+            one for one in stack.services if process_of(one, engine, layout.local) and not one.is_for_this_machine
+        ]
         if (beside or layout.container_addresses) and not ask(environment.daemon).is_podman:
             refuse_remote(network.gateway)
         return replace(layout, network=network), images
@@ -156,6 +159,7 @@ class Convergence:
         for note in plan.notes:
             self._say(relative(note))
         self._environment.report.event("plan", stack=stack.name, plan=str(plan))
+        plan = equipped(plan, stack, self._site, layout, self._say)
         launch = self._site.choice.engine.launch(plan, self._environment)
         if launch:
             plan = launch.prepare(self._say)
@@ -256,7 +260,7 @@ class Convergence:
             "seed_files": self._seed_files.get(stack.name, {}),
             "oneshots": self._environment.lives.oneshots_of(stack.name),
             "parts": parts,
-            "files": [str(file) for file in stack.files],
+            **({"maker": stack.maker} if stack.maker else {"files": [str(file) for file in stack.files]}),
             "profiles": list(self._site.choice.settings.profiles),
             "data": [str(folder) for folder in folders_of(stack, self._site.choice.settings.root)],
             "since": self._since,

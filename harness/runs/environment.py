@@ -6,7 +6,7 @@ import os
 import threading
 from collections import Counter
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,11 +21,13 @@ from harness.keeper.networks import Network
 from harness.ownership.removal import LOG
 from harness.ownership.sweep import sweep
 from harness.readiness import Stop, ask_once
+from harness.residue.stores import Stores
 from harness.runs.deaths import died
 from harness.runs.lives import Lives, Uses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
+    from contextlib import AbstractContextManager
 
     from harness.config import Settings
     from harness.docker_sdk import APIClient
@@ -56,6 +58,7 @@ class Environment:
         report: the run's folder.
         share: what the run has in common with others that work for the same process, None when it is alone.
         keeper: who has its network, until that is handed over; None when it was.
+        stack: the one whose service this process is, "" when it is none.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Environment:
         report: RunFolder,
         share: Share | None = None,
         keeper: KeeperToBe | None = None,
+        stack: str = "",
     ) -> None:
         self.settings = settings
         self.engine = where.engine
@@ -86,6 +90,8 @@ class Environment:
         # What passes on connections to services, where their engine is on another machine.
         self.relay: Relay | None = None
         self.images: dict[str, Found] = {}  # name -> what this run has built or found built
+        self.stores = Stores()  # which are asked for what tests leave in them
+        self.resetting: Callable[[], AbstractContextManager[None]] = nullcontext  # within which a service is reset
         self.resets: dict[str, Resetting] = {}  # stack -> what brings back the seeded state of its services
         self._diverted: dict[str, Callable[[Event | None], None]] = {}  # stack -> who hears of it instead of ``lives``
         self._lock = threading.Lock()
@@ -97,7 +103,9 @@ class Environment:
         self.is_worker = bool(share and share.pid != os.getpid())
         procs.end_with_parent(os.environ)
         sponsor = (share.pid, share.start) if share else None
-        self.link = KeeperLink(where.socket, lease=True, sponsor=sponsor, on_event=self._hear, on_lost=self._on_lost)
+        self.link = KeeperLink(
+            where.socket, lease=True, sponsor=sponsor, stack=stack, on_event=self._hear, on_lost=self._on_lost
+        )
         self.lives.engine_lost = self.lives.engine_lost or bool(self.link.facts["engine_lost"])
 
     def _on_lost(self) -> None:
@@ -132,7 +140,8 @@ class Environment:
         known.refuse_attached("to reset it")
         using = [resetting for name, resetting in self.resets.items() if self.brought[name] and name != known.stack]
         above = [resetting for resetting in using if resetting.stands_on(known.stack)]
-        self.resets[known.stack].reset(known.service, above)
+        with self.resetting():
+            self.resets[known.stack].reset(known.service, above)
 
     @property
     def client(self) -> APIClient:
@@ -265,6 +274,7 @@ class Environment:
         if self._closed:
             return []
         self._closed = True
+        self.stores.close()
         if self.relay is not None:
             self.relay.close()
         if self._client is not None:

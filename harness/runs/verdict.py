@@ -124,10 +124,13 @@ class Judge:
     def noise(self, use: Use) -> Noise:
         """Return what of the logs does not belong in the report of a test."""
         try:
-            listed = self._environment.link.ask(Services(), timeout=LOOK_BUDGET)["services"]
+            answer = self._environment.link.ask(Services(), timeout=LOOK_BUDGET)
         except HarnessError:  # then the logs are shown as they are
             return Noise()
-        others = {Path(facts["log"]) for facts in listed if facts["stack"] not in use.stacks}
+        listed, stacks = answer["services"], answer["stacks"]
+        # What the deployer of a stack has made is a part of that.
+        makers = {name: (facts["record"] or {}).get("maker", name) for name, facts in stacks.items()}
+        others = {Path(one["log"]) for one in listed if makers.get(one["stack"], one["stack"]) not in use.stacks}
         paths = {Path(facts["log"]): self._probed_paths(facts["stack"], facts["service"]) for facts in listed}
         return Noise(others, {log: request_for(asked) for log, asked in paths.items() if asked})
 

@@ -2,6 +2,7 @@
 
 from harness.stack.apart import set_apart
 from harness.stack.compose import ANYWHERE, compose_environment, find_compose, show_config
+from harness.stack.deploying import DEPLOYER, TOKEN_FILE, URL, copy_of, template_problem
 from harness.stack.model import (
     STORE_PORTS,
     ExecSeed,
@@ -20,6 +21,7 @@ from harness.stack.model import (
     Service,
     SqlSeed,
     Stack,
+    Template,
     Tree,
     by_number,
     numbers_of,
@@ -29,8 +31,11 @@ from harness.stack.stores import Login, Store, has_files, login_of, uses_data
 
 __all__ = [
     "ANYWHERE",
+    "DEPLOYER",
     "KAFKA_PORT",
     "STORE_PORTS",
+    "TOKEN_FILE",
+    "URL",
     "ExecSeed",
     "HealthCheck",
     "HttpProbe",
@@ -49,10 +54,12 @@ __all__ = [
     "SqlSeed",
     "Stack",
     "Store",
+    "Template",
     "Tree",
     "broker_of",
     "by_number",
     "compose_environment",
+    "copy_of",
     "find_compose",
     "has_files",
     "login_of",
@@ -61,5 +68,6 @@ __all__ = [
     "set_apart",
     "show_config",
     "store_of",
+    "template_problem",
     "uses_data",
 ]

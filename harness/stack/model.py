@@ -350,12 +350,39 @@ class Seed(Frozen):
         return _one_key(cls, value, ("topics", "message", "http", "exec", "python", "sql", "redis", "search"), "a seed")
 
 
+class Template(Frozen):
+    """A stack of one service, of which copies are made while others run.
+
+    A copy may be given the variables that ``environment`` names; there are ``most`` of them at once.
+    """
+
+    file: str
+    service: Annotated[str, Field(min_length=1)]
+    environment: tuple[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], ...] = ()
+    most: Annotated[int, Field(ge=1, le=100)] = 20
+
+
+TemplateName = Annotated[str, Field(pattern=r"^[a-z0-9](-?[a-z0-9])*$", max_length=40)]
+
+
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+class Deployer(Frozen):
+    """What makes copies of templates at the request of services, which it ``tells`` where it is."""
+
+    tells: Annotated[Words, BeforeValidator(_listed)]
+    templates: Annotated[dict[TemplateName, Template], Field(min_length=1)]
+
+
 class StackSettings(Frozen):
     """``x-harness`` at the top of a Compose file."""
 
     seed: tuple[Seed, ...] = ()
     timeouts: Timeouts = Timeouts()
     data: tuple[str, ...] = ()
+    deployer: Deployer | None = None
 
 
 # -- what is made of it ----------------------------------------------------------------------------------------------
@@ -441,6 +468,10 @@ class Service(Frozen):
     """Its table as Compose merged and normalised it, for engines that give it to Compose again."""
     source: Subject | None = Field(default=None, repr=False, exclude=True)
     """Where its image comes from, as the table of its subject says; ``compose`` has that one's section ``build``."""
+    given: dict[str, str] = Field(default_factory=dict, repr=False)
+    """Variables of a copy, which go before all others and are taken as they are."""
+    is_ours: bool = False
+    """Whether it is a part of harness, which no file declares."""
 
     def port(self, number: int) -> Port | None:
         """Return the port that ``number`` means, None for none."""
@@ -459,6 +490,11 @@ class Service(Frozen):
     def is_at_localhost(self) -> bool:
         """Whether its ports are on 127.0.0.1 on every engine: a process of this machine whose ports are fixed."""
         return self.settings.host is not None and self.settings.fixed and bool(self.ports)
+
+    @property
+    def is_for_this_machine(self) -> bool:
+        """Whether it is a process of this machine that no container can reach."""
+        return self.is_at_localhost or self.is_ours
 
     @property
     def other_names(self) -> tuple[str, ...]:
@@ -488,6 +524,8 @@ class Stack(Frozen):
     secrets: dict[str, Any] = Field(default_factory=dict, repr=False)
     waits: bool = False
     """Whether its services do nothing by themselves: they wait for commands to be run in them."""
+    maker: str = ""
+    """The stack whose deployer has made it of a template; "" for none. Its file alone does not make it again."""
 
     @property
     def folder(self) -> Path:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from harness.durations import parse_duration
 from harness.errors import ConfigError, nearest
 from harness.stack.compose import run_config
+from harness.stack.deploying import DEPLOYER, service_named, with_deployer, wrong_in_deployer
 from harness.stack.model import (
     PRESET_PROBES,
     STORE_PORTS,
@@ -375,6 +376,10 @@ def _build(unit: _Unit, stacks: dict[str, Stack], active: _Active, problems: lis
         elif service and service.compose.get("build"):
             idle.append(service)
     settings = _validate(StackSettings, unit.document.get(X_HARNESS), unit.sources, (X_HARNESS,), problems)
+    if settings and settings.deployer:
+        taken = service_named(DEPLOYER, services)
+        problems += [f"{place_in(unit.sources, 'services', DEPLOYER)}: {why}" for why in taken]
+        services = with_deployer(services, settings.deployer)
     stacks[unit.name] = Stack(
         name=unit.name,
         files=unit.files,
@@ -537,6 +542,8 @@ def _check_references(tree: Tree, units: Iterable[_Unit]) -> list[str]:
     for stack in tree.stacks:
         files = sources[stack.name]
         problems += [f"{place_in(files, 'include')}: {problem}" for problem in _twofold(tree, stack)]
+        place = place_in(files, X_HARNESS, "deployer")
+        problems += [f"{place}: deployer: {problem}" for problem in wrong_in_deployer(stack)]
         for index, seed in enumerate(stack.settings.seed):
             place = place_in(files, X_HARNESS, "seed", index)
             problems += [f"{place}: seed {seed.key!r}: {problem}" for problem in _wrong_in_seed(tree, stack, seed)]

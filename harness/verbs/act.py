@@ -75,7 +75,10 @@ def restart(settings: Settings, say: Callable[[str], None], service: str) -> flo
     record, known = find_service(settings, service)
     stacks = services_of(record)["stacks"]
     if "files" not in stacks[known.stack]["record"]:
-        raise ConfigError(f"{known.stack}/{known.service} is a role of a cell, which is run again by `interop.run`")
+        raise ConfigError(
+            f"{known.stack}/{known.service} has no file that makes it again: "
+            "a role of a cell is run again by `interop.run`, a copy of a template is whose deployer it is"
+        )
     tree = _tree(settings, stacks[known.stack]["record"])
     if tree.root.service(known.service) is None:
         raise ConfigError(f"Service {known.service!r} is no longer in {tree.root.files[0]}", hint="`up` starts anew")

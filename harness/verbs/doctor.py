@@ -30,6 +30,8 @@ from harness.images.built import built_images
 from harness.images.names import plain
 from harness.images.unused import find_unused, total
 from harness.locality import why_elsewhere
+from harness.notices import memory, sending
+from harness.notices.places import find_places
 from harness.ownership.identity import this_process
 from harness.ownership.objects import labels_of, sealed
 from harness.ownership.proof import environment_key, user_key
@@ -59,6 +61,7 @@ OPTIONAL = {
     "search": "opensearch-py",
     "archives": "zstandard",
     "flakes": "pytest-rerunfailures",
+    "notices": "apprise",
 }
 
 
@@ -95,6 +98,7 @@ def examine(settings: Settings) -> list[Finding]:
         _compose,
         _engine,
         _stacks,
+        _notices,
     )
     found: list[Finding] = []
     for check in checks:
@@ -174,6 +178,31 @@ def _quarantine(settings: Settings) -> Iterator[Finding]:
         seen = f"{len(quarantine.entries)} entries, {lapsed} of them lapsed ({settings.quarantine})"
         advice = "mend those tests, or see docs/flakes.md" if lapsed else ""
         yield Finding("quarantine", "warning" if lapsed else "info", seen, advice)
+
+
+def _notices(settings: Settings) -> Iterator[Finding]:
+    """Say who is told how runs end, and look whether Apprise takes their URLs; nothing is sent."""
+    if not settings.notices.urls:
+        return
+    found = find_places(settings.notices, settings.environ, settings.root)
+    for name in found.unset:
+        yield Finding(
+            "notices", "info", f"variable {name} is not set, so nothing goes there", f"set {name} where they are wanted"
+        )
+    for problem in found.problems:
+        yield Finding("notices", "warning", problem)
+    if not sending.is_installed():
+        yield Finding("notices", "warning", "Apprise is not installed, so nothing is sent", sending.INSTALL)
+        return
+    for place, problem in zip(found.places, sending.check_all(found.places), strict=True):
+        if problem:
+            yield Finding("notices", "warning", f"{place.shown} is no URL that Apprise takes: {problem}")
+        else:
+            yield Finding("notices", "ok", place.shown, "")
+    try:
+        memory.read(settings.notices_state)
+    except (OSError, ValueError) as error:
+        yield Finding("notices", "warning", f"{settings.notices_state} cannot be read: {error}")
 
 
 def _folders(settings: Settings) -> Iterator[Finding]:

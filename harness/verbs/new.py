@@ -14,7 +14,7 @@ from harness.config.sources import COMPOSE_FILES
 from harness.engine.layout import Local, process_of
 from harness.errors import ConfigError, nearest
 from harness.images import idle_of
-from harness.recipes import CIS, Recipe, Suite, mode_of, path_of, text_of
+from harness.recipes import CIS, Recipe, Suite, mode_of, more_of, path_of, text_of
 from harness.stack import read_tree
 
 if TYPE_CHECKING:
@@ -198,8 +198,16 @@ def recipe_texts(settings: Settings, ci: str) -> dict[Path, str]:
             problems.append(error)
     if problems:
         raise ConfigError.of([str(error.problems[0]) for error in problems], hint=problems[0].hint)
-    recipe = Recipe(tuple(modes), python=_python(settings), logs=_logs(settings))
-    return {settings.root / path_of(ci): text_of(ci, recipe), **texts}
+    urls = settings.notices.urls
+    recipe = Recipe(
+        tuple(modes),
+        python=_python(settings),
+        logs=_logs(settings),
+        schedule=bool(urls),
+        secrets=tuple(name for name in urls if "/" not in name),
+    )
+    more = {settings.root / path: text for path, text in more_of(ci, recipe).items()}
+    return {settings.root / path_of(ci): text_of(ci, recipe), **more, **texts}
 
 
 def _written(path: Path) -> str:

@@ -6,8 +6,10 @@ import json
 from typing import Any
 
 from harness.config import SYSTEM_KEYS, TOP_KEYS
+from harness.config.notices import NOTICE_KEYS
 from harness.config.options import OPTIONS
 from harness.config.pins import PIN_KEYS
+from harness.config.residue import ALLOW_KEYS, RESIDUE_KEYS
 from harness.config.subjects import BUILD_KEYS, KINDS, SUBJECT_KEYS
 from harness.errors import ConfigError, nearest
 from harness.reporting.interop.schema import report_schema
@@ -67,7 +69,11 @@ def _compose() -> dict[str, Any]:
 def _table() -> dict[str, Any]:
     properties = {key: dict(_TYPES[kind]) for key, kind in TOP_KEYS.items()}
     properties["reruns"]["minimum"] = 0
-    properties |= {option.key: {"enum": list(option.valid)} for option in OPTIONS.values() if option.valid}
+    properties |= {
+        option.key: {"enum": list(option.valid)}
+        for option in OPTIONS.values()
+        if option.valid and "." not in option.key
+    }
     system = {
         "type": "object",
         "additionalProperties": False,
@@ -80,6 +86,12 @@ def _table() -> dict[str, Any]:
         "properties": {key: dict(_TYPES[kind]) for key, kind in PIN_KEYS.items()},
     }
     properties["pins"] = {"type": "object", "additionalProperties": pin}
+    properties["residue"] = _residue()
+    properties["notices"] = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {key: dict(_TYPES[kind]) for key, kind in NOTICE_KEYS.items()},
+    }
     properties["attach"] = {"type": "object", "additionalProperties": dict(_TYPES[dict])}
     properties["overlays"] = dict(_TYPES[dict])
     properties["systems"] = {"type": "object", "additionalProperties": system}
@@ -90,6 +102,19 @@ def _table() -> dict[str, Any]:
         "additionalProperties": False,
         "properties": properties,
     }
+
+
+def _residue() -> dict[str, Any]:
+    """Return what the table about what tests leave may have."""
+    entry = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {key: dict(_TYPES[kind]) for key, kind in ALLOW_KEYS.items()},
+        "required": list(ALLOW_KEYS),
+    }
+    properties = {key: dict(_TYPES[kind]) for key, kind in RESIDUE_KEYS.items()}
+    properties |= {"mode": {"enum": list(OPTIONS["residue"].valid)}, "allow": {"type": "array", "items": entry}}
+    return {"type": "object", "additionalProperties": False, "properties": properties}
 
 
 def _subject() -> dict[str, Any]:

@@ -381,6 +381,7 @@ def test_a_dockerfile_that_is_not_here_is_none(tmp_path: Path) -> None:
         "integration_tests/forwarder/subject",
         "integration_tests/search/subject",
         "integration_tests/search/tests",
+        "integration_tests/platform/pynode",
     ],
 )
 def test_our_own_dockerfiles_take_a_base(folder: str) -> None:

@@ -100,6 +100,8 @@ def _filled(text: str, pattern: str, values: Mapping[str, str]) -> str:
 
 _ACTIONS = {
     "checkout": ("checkout", {"persist-credentials"}),
+    "cache/restore": ("state", {"path", "key", "restore-keys"}),
+    "cache/save": ("state", {"path", "key"}),
     "setup-python": ("python", {"python-version"}),
     "upload-artifact": ("save", {"name", "path", "retention-days", "compression-level"}),
     "download-artifact": ("load", {"name"}),
@@ -119,10 +121,10 @@ def _github(document: dict[str, Any]) -> Iterator[Job]:
 
 
 def _github_step(step: dict[str, Any], values: Mapping[str, str]) -> Step:
-    _only(step, "uses", "with", "run", "if", "timeout-minutes")
+    _only(step, "uses", "with", "run", "if", "timeout-minutes", "env")
     if "run" in step:
         return Step(_filled(step["run"], r"\$\{\{ ([\w.]+) \}\}", values))
-    action, commit = re.fullmatch(r"actions/([\w-]+)@([0-9a-f]{40})", step["uses"]).groups()  # type: ignore[union-attr]
+    action, commit = re.fullmatch(r"actions/([\w/-]+)@([0-9a-f]{40})", step["uses"]).groups()  # type: ignore[union-attr]
     assert commit
     does, keys = _ACTIONS[action]
     given = step.get("with", {})
@@ -144,8 +146,9 @@ def _gitlab(document: dict[str, Any]) -> Iterator[Job]:
         whole = {**jobs.get(job.get("extends", ""), {}), **job}
         _only(
             whole, "stage", "extends", "needs", "parallel", "timeout", "script", "retry", "artifacts", "services",
-            "variables",
+            "variables", "cache",
         )  # fmt: skip
+        _only(whole.get("cache", {}), "key", "paths", "when")
         assert whole["stage"] in document["stages"]
         _only(whole["artifacts"], "when", "expire_in", "paths", "reports")
         kept = whole["artifacts"].get("when") == "always"
@@ -163,11 +166,14 @@ def _gitlab(document: dict[str, Any]) -> Iterator[Job]:
 
 def _circleci(document: dict[str, Any]) -> Iterator[Job]:
     _only(document, "version", "jobs", "workflows")
-    (workflow,) = document["workflows"].values()
+    workflow, *scheduled = document["workflows"].values()
+    for other in scheduled:  # which does the same at other times
+        _only(other, "triggers", "jobs")
+        assert other["jobs"] == workflow["jobs"]
     for entry in workflow["jobs"]:
         ((name, given),) = ({entry: {}} if isinstance(entry, str) else entry).items()
         job = document["jobs"][name]
-        _only(job, "parameters", "docker", "machine", "steps")
+        _only(job, "parameters", "docker", "machine", "steps", "environment")
         _only(given, "requires", "matrix")
         assert ("docker" in job) != ("machine" in job)
         for cell in _cells(given.get("matrix", {}).get("parameters", {})):
@@ -188,6 +194,8 @@ def _circleci_step(step: str | dict[str, Any], values: Mapping[str, str]) -> Ste
         "attach_workspace": "load",
         "store_artifacts": "keep",
         "store_test_results": "keep",
+        "restore_cache": "state",
+        "save_cache": "state",
     }[kind]
     return Step(does=does, paths=tuple(given.get("paths", [given["path"]] if "path" in given else ())), always=True)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 from checkout import ROOT
 from ci_runner import Job, Runner, jobs_of
 from projects import Project, run_in, web
@@ -19,7 +20,7 @@ from harness import procs
 from harness.clock import Deadline, poll
 from harness.config import load_settings, read_sources
 from harness.errors import ConfigError
-from harness.recipes import CIS, Mode, Recipe, Suite, mode_of, path_of, text_of
+from harness.recipes import CIS, Mode, Recipe, Suite, mode_of, more_of, path_of, text_of
 from harness.verbs.new import recipe_difference
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ RECIPES = {
     "inside": Recipe(((WITHIN, Mode.INSIDE),)),
     "both": Recipe(((PLAIN, Mode.EMBEDDED), (WITHIN, Mode.INSIDE), (Suite("second"), Mode.EMBEDDED))),
     "unnamed": Recipe(((UNNAMED, Mode.EMBEDDED),)),
+    "scheduled": Recipe(
+        ((PLAIN, Mode.EMBEDDED), (Suite("second"), Mode.EMBEDDED)), schedule=True, secrets=("NOTICE_MAIL", "NOTICE_X")
+    ),
     "unnamed inside": Recipe(((UNNAMED, Mode.INSIDE),)),
 }
 FIT = [(ci, name) for ci in CIS for name in RECIPES if not (ci == "gitlab" and name == "containers")]
@@ -120,6 +124,42 @@ def test_nothing_that_can_be_moved_is_used_and_nothing_secret(ci: str, name: str
     text = text_of(ci, RECIPES[name])
     assert not re.search(r"uses: (?!actions/[\w-]+@[0-9a-f]{40} # v[\d.]+$)", text, re.MULTILINE)
     assert not re.search(r"latest(?!/\*\*)|:current|secrets\.|TOKEN|PASSWORD|set -x", text)
+
+
+def test_the_schedule_of_github_has_the_secrets() -> None:
+    """Every half an hour and by hand, all suites must run with the URLs of those who are told, and with the state."""
+    ((path, text),) = more_of("github", RECIPES["scheduled"]).items()
+    assert path == ".github/workflows/integration-schedule.yml"
+    assert not re.search(r"uses: (?!actions/[\w/-]+@[0-9a-f]{40} # v[\d.]+$)", text, re.MULTILINE)
+    document = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506 - makes only texts
+    assert document["on"] == {"schedule": [{"cron": "*/30 * * * *"}], "workflow_dispatch": ""}
+    assert document["concurrency"]["cancel-in-progress"] == "false"
+    (job,) = jobs_of("github", text)
+    assert [step.run for step in job.steps if step.run][1:] == [
+        "exec python -m nox -s integration -- all --engine embedded"
+    ]
+    assert [step.does for step in job.steps] == ["checkout", "python", "", "state", "", "state", "keep"]
+    (run,) = [step for step in document["jobs"]["integration"]["steps"] if "env" in step]
+    assert run["run"].startswith("exec python -m nox")
+    assert run["env"] == {
+        "HARNESS_NOTICES_STATE": ".harness-state/notices.json",
+        "HARNESS_FLAKES": ".harness-state/flakes.json",
+        "NOTICE_MAIL": "${{ secrets.NOTICE_MAIL }}",
+        "NOTICE_X": "${{ secrets.NOTICE_X }}",
+    }
+    assert text.count("secrets.") == 2
+
+
+@pytest.mark.parametrize(("ci", "name"), FIT)
+def test_only_who_is_told_has_a_schedule(ci: str, name: str) -> None:
+    """Without notices nothing must be scheduled or kept; with them the state must be, and nothing secret be written."""
+    text = text_of(ci, RECIPES[name])
+    assert more_of(ci, RECIPES[name]).keys() == ({".github/workflows/integration-schedule.yml"} if (ci, name) == (
+        "github", "scheduled") else set())  # fmt: skip
+    scheduled = name == "scheduled" and ci != "github"
+    assert ("HARNESS_NOTICES_STATE: .harness-state/notices.json" in text) == scheduled
+    assert ("30 * * * *" in text) == scheduled
+    assert "NOTICE_MAIL" not in text
 
 
 # -- the task ----------------------------------------------------------------------------------------------------------

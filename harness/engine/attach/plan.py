@@ -45,7 +45,7 @@ def locate(
     for stack in tree.stacks:
         table = {**tables.get(stack.name, {}), **tables.get(tree.root.name, {})}
         for service in stack.services:
-            if process_of(service, NAME, local):
+            if process_of(service, NAME, local) or service.is_ours:
                 continue
             ends = []
             for port in service.ports:
@@ -105,6 +105,8 @@ def plan_stack(tree: Tree, name: str, layout: Layout) -> StackPlan:
     notes: list[str] = []
     services: list[ServicePlan] = []
     for service in stack.services:
+        if service.is_ours:
+            continue  # there is nothing that it could start
         process = process_of(service, NAME, layout.local)
         if process:
             services.append(plan_process(tree, stack, service, process, layout, notes))

@@ -84,7 +84,7 @@ class Compose:
         """Return what a stack is as containers."""
         processes = [service for service in tree.stack(name).services if process_of(service, NAME, layout.local)]
         here = [service.name for service in processes]
-        beside = [service.name for service in processes if not service.is_at_localhost]
+        beside = [service.name for service in processes if not service.is_for_this_machine]
         if self.elsewhere:
             layout = replace(layout, elsewhere=True)
             self._refuse_beside(here, layout)

@@ -221,7 +221,11 @@ def _plan_container(
     return ContainerPlan(
         stack=stack.name,
         service=service.name,
-        env={**service.environment, **{key: environment[key] for key in service.environment if key in environment}},
+        env={
+            **service.environment,
+            **{key: environment[key] for key in service.environment if key in environment},
+            **service.given,
+        },
         endpoints=endpoints(stack.name, service, layout),
         grace=grace_of(stack, service),
         image=image.name,
@@ -280,8 +284,8 @@ def _service(
         else:
             override["build"] = Reset()
     override["pull_policy"] = "never"
-    if direct := exceptions(service.environment, tree.visible(stack.name)):
-        override["environment"] = direct
+    if added := {**exceptions(service.environment, tree.visible(stack.name)), **service.given}:
+        override["environment"] = added
     # A service that Compose starts has its first ones run by that.
     ours = HOOKS if _is_free(stack, service.name) else HOOKS[1:]
     override |= {key: Reset() for key in ours if written.get(key)}
@@ -375,12 +379,18 @@ def _local_hosts(tree: Tree, stack: Stack, layout: Layout) -> dict[str, str]:
         service.name: layout.network.gateway
         for around in (*tree.below(stack.name), *above)
         for service in around.services
-        if process_of(service, NAME, layout.local) and not service.is_at_localhost
+        if process_of(service, NAME, layout.local) and not service.is_for_this_machine
     }
 
 
 def _unreachable(tree: Tree, stack: Stack, service: Service) -> list[str]:
     """Say which host processes a container is told to connect to that are on localhost, where it cannot."""
+    told = stack.settings.deployer.tells if stack.settings.deployer else ()
+    if service.name in told:
+        how = "x-harness.host makes it a process of this machine"
+        return [
+            f"Service {service.name!r} ({stack.files[0]}) is told of the deployer, which no container reaches; {how}"
+        ]
     command = service.compose.get("command") or ()
     texts = [*service.environment.values(), *([command] if isinstance(command, str) else map(str, command))]
     return [

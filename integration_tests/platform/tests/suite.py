@@ -40,6 +40,7 @@ class Said:
     @property
     def error(self) -> str:
         """Why it was no success."""
+        assert self.status >= 400, self
         return str(self.body["error"])
 
     @property

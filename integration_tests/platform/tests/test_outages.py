@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness import clock
-from integration_tests.platform.tests.suite import FLAT, PATIENCE, PRICES
+from integration_tests.platform.tests.suite import FLAT, PRICES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 GONE = 5.0
 """Seconds without a database."""
+BACK = 20.0
+"""Seconds in which the platform or its database is back."""
 SAYS = "the database cannot be reached; try again later"
 
 
@@ -26,7 +28,7 @@ def django(stack: harness.Stack, platform: Platform) -> Iterator[harness.Service
     service = stack.service("django")
     yield service
     service.start()
-    platform.web.wait_for("/ready", timeout=PATIENCE)
+    platform.web.wait_for("/ready", timeout=BACK)
 
 
 @pytest.fixture
@@ -37,7 +39,7 @@ def db(stack: harness.Stack, platform: Platform) -> Iterator[harness.Service]:
     service = stack.service("db")
     yield service
     service.start()
-    platform.web.wait_for("/api/quota", timeout=PATIENCE)
+    platform.web.wait_for("/api/quota", timeout=BACK)
 
 
 def test_a_restarted_platform_knows_what_is_deployed(django: harness.Service, model: Model, deployer: Deployer) -> None:
@@ -47,7 +49,7 @@ def test_a_restarted_platform_knows_what_is_deployed(django: harness.Service, mo
     asleep.scale(0)
     before, running, pid = model.platform.get(model.path), deployer.running, django.pid
     django.restart()
-    model.platform.web.wait_for("/ready", timeout=PATIENCE)
+    model.platform.web.wait_for("/ready", timeout=BACK)
     assert django.pid != pid
     assert model.platform.get(model.path) == before
     assert deployer.running == running
@@ -62,7 +64,7 @@ def test_a_killed_platform_can_still_delete(django: harness.Service, model: Mode
     django.kill()
     assert instance in deployer.running
     django.start()
-    model.platform.web.wait_for("/ready", timeout=PATIENCE)
+    model.platform.web.wait_for("/ready", timeout=BACK)
     version.delete()
     assert instance not in deployer.running
 
@@ -79,7 +81,7 @@ def test_without_a_database_it_says_so_and_recovers(
         assert starter.invoke([FLAT]).told == (503, SAYS)
     assert platform.ask("GET", "/ready").status == 200
     db.start()
-    platform.web.wait_for(starter.path, timeout=PATIENCE)
+    platform.web.wait_for(starter.path, timeout=BACK)
     assert platform.get(starter.path) == told
     assert starter.says() == (PRICES["price-1.onnx"], 1)
     assert stack.service("django").pid == pid
@@ -91,6 +93,6 @@ def test_nothing_is_deployed_without_a_database(model: Model, db: harness.Servic
     db.stop()
     assert model.try_to_deploy().told == (503, SAYS)
     db.start()
-    model.platform.web.wait_for(model.path, timeout=PATIENCE)
+    model.platform.web.wait_for(model.path, timeout=BACK)
     assert model.platform.get(model.path)["versions"] == []
     assert deployer.running == before
