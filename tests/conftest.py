@@ -32,6 +32,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
     There it is only read, so that a file that a test writes twice within a second is never taken for its older self.
     """
+    # What these tests leave is not judged here: they leave things on purpose, in sessions of their own that are judged.
+    config.option.harness_residue = config.getoption("harness_residue") or "off"
     if not sys.dont_write_bytecode or sys.pycache_prefix or hasattr(config, "workerinput"):
         return
     folder = tempfile.TemporaryDirectory(prefix="harness-compiled-")

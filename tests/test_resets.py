@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     from harness import procs
 
 CONFTEST = """
-import pathlib, pytest, harness
-NAMES = []
+import os, pathlib, pytest, harness
 web = harness.stack_fixture("s", scope="session")
 other = harness.stack_fixture("t", scope="module")
 HERE = pathlib.Path(__file__).parent / "called"
+NOW = []
 
 @pytest.fixture(autouse=True)
 def now(request):
-    NAMES.append(request.node.name)
+    NOW[:] = [request.node.name]
 
 @harness.reset_hook("web")
 def forget(service):
     with open(HERE, "a") as called:
-        called.write(f"{service.name} {service.state} {NAMES[-1]}\\n")
+        called.write(f"{service.name} {service.state} {NOW[0]}\\n")
     {more}
 """
 
@@ -84,13 +84,14 @@ def test_a_hook_is_called_after_each_test_that_used_its_service(project: Project
 def test_a_hook_is_called_when_the_fixtures_of_its_test_are_torn_down(project: Project) -> None:
     """What fixtures of the test still do to the server must be before the hook."""
     suite(project, TESTS, more="assert pathlib.Path(HERE.parent, 'test_it.py.down').exists()")
-    assert pytest_in(project, "-k", "test_uses and not another").code == 0
+    done = pytest_in(project, "-k", "test_uses and not another")
+    assert done.code == 0, done.stdout
 
 
 @pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["alone", "workers"])
 def test_a_hook_that_fails_is_an_error_of_the_test_and_is_named(project: Project, workers: tuple[str, ...]) -> None:
     """The teardown of the test must be in error with the hook's name, place, service and reason; other tests go on."""
-    suite(project, TESTS, more="if NAMES[-1] == 'test_uses': raise OSError('no answer')")
+    suite(project, TESTS, more="if NOW == ['test_uses']: raise OSError('no answer')")
     done = pytest_in(project, *workers)
     assert "1 failed, 3 passed, 1 skipped, 1 error" in done.stdout, done.stdout
     assert "ERROR at teardown of test_uses" in done.stdout

@@ -9,12 +9,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.residue.processes import COOKIE
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable, Mapping, MutableMapping
 
 OURS = "harness-"  # how the names of our own threads begin
+OURS = "HARNESS_"  # what the toolkit itself tells tests and their processes
 PYTESTS_OWN = "PYTEST_"  # PYTEST_CURRENT_TEST is another one in each phase of each test
 _STATUS = Path("/proc/self/status")
 
@@ -88,7 +87,7 @@ class EnvironmentVariables:
         return {
             name: value
             for name, value in self._environ.items()
-            if not name.startswith((PYTESTS_OWN, COOKIE)) and name not in ours
+            if not name.startswith((PYTESTS_OWN, OURS)) and name not in ours
         }
 
     def _mark(self, value: str) -> str:

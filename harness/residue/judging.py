@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from harness.residue.watching import Watcher
 
 PATIENCE = 2.0  # seconds in which what is just ending may end
+_YOUNG_TURNS = 3  # looks at least that are of the first tenth of it, however long they take
 
 
 class _Watched:
@@ -221,18 +222,21 @@ class Watch:
     def end_test(self) -> tuple[Found, ...]:
         """Return what a test, and the fixtures that were torn down after it, have left.
 
-        What is ending has ``patience`` to do so, and what was not there at each look is none: somebody goes on working.
+        What is ending has ``patience`` to do so, in whose first tenth another thing may take its place, as a daemon
+        takes that of its parent. What was not there at each look after that is none: somebody goes on working.
         Of a test whose stack broke nothing is said.
         """
         left: list[Found] = []
         try:
-            for turn in poll(Deadline.after(self._patience)):
+            deadline = Deadline.after(self._patience)
+            for turn in poll(deadline):
                 if turn:
                     self._doubt()
                 self._refresh()
                 seen = self._judge()
                 stood = {(one.thing.kind, one.thing.name) for one in left}
-                left = [one for one in seen if not turn or (one.thing.kind, one.thing.name) in stood]
+                is_young = turn < _YOUNG_TURNS or deadline.elapsed() < self._patience / 10
+                left = [one for one in seen if is_young or (one.thing.kind, one.thing.name) in stood]
                 if not left:
                     break
                 if turn == 0:

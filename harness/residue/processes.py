@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 COOKIE = "HARNESS_TESTS_"
 """How variables begin that all have which tests start: by them that is found too which has left its parent."""
 
+_LISTINGS = 4
+_YOUNG = 1.0  # seconds
 _SHOWN = 100  # characters of a command line
 # Started by Python itself where they are first needed, for as long as the process lives.
 _PYTHONS_OWN = ("from multiprocessing.resource_tracker import", "from multiprocessing.forkserver import")
@@ -62,11 +64,16 @@ class Children:
 
     def living(self) -> dict[int, _Process]:
         """Return those that live now, by their number."""
-        counter = self.counter()
-        if counter != self._counter:
-            self._look_at_all()
-            self._counter = counter
-        return {pid: process for pid, process in self._ours.items() if procs.is_alive(pid, process.start)}
+        living: dict[int, _Process] = {}
+        for _ in range(_LISTINGS):  # one that forks and ends meanwhile is seen by neither of its numbers
+            counter = self.counter()
+            if counter != self._counter:
+                self._look_at_all()
+                self._counter = counter
+            living = {pid: process for pid, process in self._ours.items() if procs.is_alive(pid, process.start)}
+            if self.counter() == counter:
+                break
+        return living
 
     def _look_at_all(self) -> None:
         family, pids = set(_descendants(os.getpid(), self._services)), set(procs.all_pids())
@@ -84,7 +91,8 @@ class Children:
             return
         self._ours.pop(pid, None)
         if not (is_child or procs.has_cookie(pid, self._cookie)):
-            self._strangers.add(pid)
+            if procs.age_of(pid) > _YOUNG:  # before its exec it may have another environment, and in it none
+                self._strangers.add(pid)
         elif self._is_services(pid):
             self._services.add(pid)
         elif not _is_pythons_own(pid):

@@ -170,7 +170,7 @@ def test_bad(kafka, topic, broker):
 
 def test_passing_tests_show_nothing(project: Project) -> None:
     """A test that passes must not be reported, and cost nothing of that kind."""
-    done = pytest_of(project, "def test_good(kafka, topic):\n    kafka.send(topic, 'quiet')\n", "-rA")
+    done = pytest_of(project, "def test_good(kafka, topic):\n    kafka.send(topic, 'quiet')\n", "-rA", "--residue=off")
     assert done.code == 0, done.stdout
     assert "quiet" not in done.stdout
     assert not (project.latest / "failures").exists() or not list((project.latest / "failures").iterdir())

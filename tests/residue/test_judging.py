@@ -231,3 +231,19 @@ def test_what_is_another_thing_at_each_look_is_no_residue(said: list[str]) -> No
     watch.begin_test()
     busy.things["stays"] = "1"
     assert told(watch) == ["things: stays: 1"]
+
+
+def test_what_takes_the_place_of_another_thing_at_once_is_told(said: list[str]) -> None:
+    class Forking(Shelf):
+        def look(self) -> Mapping[str, str]:
+            things = super().look()
+            if "parent" in things:  # the next look sees what it has left instead of itself
+                self.things = {"daemon": ""}
+            return things
+
+    shelf = Forking(counts_removed=False)
+    watch = Watch(Allowing(()), said.append, patience=0.5)
+    watch.add([shelf])
+    watch.begin_test()
+    shelf.things = {"parent": ""}
+    assert told(watch) == ["things: daemon"]

@@ -79,7 +79,7 @@ def test_a_kept_cell_stands_until_it_is_taken_down(up: Callable[..., Toy]) -> No
         name, folder, *seen = ran.stdout.split()
         assert (name, folder) == (role, str(toy.root / ("py" if role == "worker" else "sh")))
     assert seen == ["seen", "seen"]
-    assert "is a role of a cell" in _harness(toy, "restart", "--service", "worker").stderr
+    assert "a role of a cell is run again by `interop.run`" in _harness(toy, "restart", "--service", "worker").stderr
     assert _harness(toy, "seed").code == 0
     pids = [each["pid"] for each in _listed(toy)]
     down = _harness(toy, "down", "--stack", stack[0])
