@@ -84,16 +84,17 @@ class Resets:
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, Any, Any]:
         """Call the hooks, and remove what bears the test's name, when its fixtures are torn down."""
         used = self._stacks.services_of(item)  # before what fixtures were given is forgotten
-        failed: Exception | None = None
+        failed: BaseException | None = None
         result = None
         try:
             result = yield
-        except Exception as error:  # noqa: BLE001 - it is raised below
+        except (Exception, pytest.fail.Exception) as error:  # noqa: BLE001 - it is raised below
             failed = error
         services = [service for service in used if self._stacks.has(service)]
         for failure in self._reset(item, services):
             failed = failed or failure
-        self._remove(item, services)
+        with self._stacks.off_the_clock():
+            self._remove(item, services)
         if failed:
             raise failed
         return result

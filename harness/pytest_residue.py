@@ -178,7 +178,7 @@ class Leavings:
         """Look what a test has left, whatever came out of it. Raises Residue where that is an error."""
         try:
             yield
-        except Exception as error:
+        except (Exception, pytest.fail.Exception) as error:
             if not isinstance(error, pytest.exit.Exception):
                 self._judge(item)
             raise
@@ -196,7 +196,9 @@ class Leavings:
         from harness.residue.judging import Found  # noqa: PLC0415 - as above
 
         refused = {(thing.kind, thing.name): thing for thing in item.stash.get(NOT_REMOVED, ())}
-        seen = [one for one in self._watch.end_test() if (one.thing.kind, one.thing.name) not in refused]
+        with self._stacks.off_the_clock():  # what is just ending is waited for
+            left = self._watch.end_test()
+        seen = [one for one in left if (one.thing.kind, one.thing.name) not in refused]
         found = (*seen, *map(Found, refused.values()))
         if found:
             item.stash[_FOUND] = found

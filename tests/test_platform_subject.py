@@ -272,6 +272,33 @@ def test_a_port_that_is_taken_is_told(platform: Platform) -> None:
     assert (done.code, done.stderr) == (4, f"serving: {where} cannot be had: Address already in use\n")
 
 
+def test_a_port_that_is_taken_is_told_before_the_stack_is_made(tmp_path: Path) -> None:
+    """Who has the platform's port must be named with pid by exit code 10, before there is a run or an environment."""
+    logs, state = tmp_path / "logs", tmp_path / "state"
+    state.mkdir(mode=0o700)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        told = {"PLATFORM_PORT": str(port), "HARNESS_LOGS": str(logs), "XDG_RUNTIME_DIR": str(state)}
+        argv = [sys.executable, "-c", "from harness.invoke_tasks import main; main()", "run", "--system=platform"]
+        env = {**os.environ, "HARNESS_ENGINE": "embedded", **told}
+        done = procs.run([*argv, "--", "true"], timeout=BUDGET, env=env, cwd=ROOT)
+    assert done.code == 10, done.stderr
+    assert f"port {port}/tcp of 'django' is held by pid {os.getpid()} (" in done.stderr
+    assert not logs.exists()
+
+
+def test_a_migration_that_fails_is_told(platform: Platform) -> None:
+    """A migration that the database refuses must end the command with one line that says why."""
+    url = f"sqlite:///{platform.folder}/half.sqlite3"
+    half = "from django.db import connection; connection.cursor().execute('CREATE TABLE serving_apikey (id int)')"
+    assert platform.manage("shell", "-v0", "-c", half, environ={"DATABASE_URL": url}).code == 0
+    done = platform.manage("migrate", "-v0", environ={"DATABASE_URL": url})
+    assert done.code == 1
+    assert done.stderr.splitlines() == [
+        'manage.py migrate: the database cannot be used: table "serving_apikey" already exists'
+    ]
+
+
 def test_missing_migrations_are_told_before_it_serves(platform: Platform) -> None:
     """A database without the migrations must end the platform at once, with the command that is needed."""
     done = platform.start_and_end(DATABASE_URL=f"sqlite:///{platform.folder}/empty.sqlite3")
@@ -295,7 +322,10 @@ def test_a_database_that_refuses_is_told(platform: Platform) -> None:
 def old_postgresql(connection: socket.socket, _: threading.Event) -> None:
     """Begin a session as PostgreSQL 13 does."""
     while True:
-        length, code = struct.unpack("!II", connection.recv(8, socket.MSG_WAITALL))
+        head = connection.recv(8, socket.MSG_WAITALL)
+        if len(head) < 8:
+            return  # a client that looks again, otherwise
+        length, code = struct.unpack("!II", head)
         connection.recv(length - 8, socket.MSG_WAITALL)
         if code == 3 << 16:
             break

@@ -425,8 +425,8 @@ def test_the_plugin_loads_nothing_for_plain_tests(project: Project) -> None:
         "    assert ours == {'harness.' + name for name in\n"
         "        ('artifacts', 'clock', 'config', 'config.options', 'errors', 'github', 'procs',\n"
         "        'pytest_docker_names',\n"
-        "        'pytest_environ', 'pytest_flakes', 'pytest_outcomes', 'pytest_plugin', 'pytest_residue',\n"
-        "        'pytest_signals',\n"
+        "        'pytest_environ', 'pytest_flakes', 'pytest_notices', 'pytest_outcomes', 'pytest_plugin',\n"
+        "        'pytest_residue', 'pytest_resets', 'pytest_signals',\n"
         "        'pytest_stacks', 'pytest_uses', 'pytest_variables', 'pytest_verdict', 'pytest_workers', 'runs',\n"
         "        'witnesses')}\n",
     )

@@ -54,7 +54,7 @@ class ListAll:
 
 
 @dataclass(frozen=True)
-class Look:
+class LookAt:
     """Tell of one."""
 
     name: str
@@ -82,7 +82,7 @@ class Remove:
     name: str
 
 
-Asked = Create | ListAll | Look | Logs | Restart | Remove
+Asked = Create | ListAll | LookAt | Logs | Restart | Remove
 
 
 def admit(header: str, token: str) -> None:
@@ -112,7 +112,7 @@ def meaning(method: str, target: str, body: bytes) -> Asked:
         case "GET", ["instances"]:
             return ListAll()
         case "GET", ["instances", name]:
-            return Look(name)
+            return LookAt(name)
         case "GET", ["instances", name, "logs"]:
             return Logs(name, _tail(url.query))
         case "POST", ["instances", name, "restart"]:

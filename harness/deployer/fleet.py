@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from harness import procs
 from harness.artifacts import last_lines, printable, read_log
+from harness.clock import Deadline, poll
 from harness.config import load_settings, read_sources
-from harness.deployer.asking import Create, ListAll, Logs, Look, Refusal, Remove, Restart
+from harness.deployer.asking import Create, ListAll, Logs, LookAt, Refusal, Remove, Restart
 from harness.errors import BrokenStack, ConfigError, HarnessError, nearest
 from harness.keeper.living import find_one
-from harness.keeper.messages import Services
+from harness.keeper.messages import Look, Services
 from harness.reporting import WorkerFolder
 from harness.runs.bringing import Bringing
 from harness.runs.choice import choose
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 AT_ONCE = 8  # copies that come up side by side
 SPARE = 8  # addresses beyond what copies there may be, so that one that was removed is not at once another's
+NEWS = 2.0  # seconds in which the end of a process that is over is told
 LINES = 30  # of the log of a copy that did not settle
 
 
@@ -138,9 +141,9 @@ class Fleet:
             case ListAll():
                 facts = self._facts()
                 return 200, {"instances": [_told(copy, facts.get(copy.stack)) for copy in list(self._copies.values())]}
-            case Look():
+            case LookAt():
                 copy = self._copy(asked.name)
-                return 200, _told(copy, self._facts().get(copy.stack))
+                return 200, _told(copy, self._facts_now(copy))
             case Logs():
                 return 200, self._log(self._copy(asked.name), asked.tail)
             case Restart():
@@ -158,6 +161,19 @@ class Fleet:
     def _facts(self) -> dict[str, ServiceFacts]:
         """Return stack -> the facts of its service."""
         return {facts["stack"]: facts for facts in self._environment.link.ask(Services())["services"]}
+
+    def _facts_now(self, copy: Copy) -> ServiceFacts | None:
+        """Return the facts of a copy; who was just left without an answer by one that ends is to hear of its end."""
+        facts = self._facts().get(copy.stack)
+        if facts is None or copy.doing or facts["state"] != "running" or not _is_ending(facts):
+            return facts
+        for _ in poll(Deadline.after(NEWS)):
+            with suppress(HarnessError):  # events tell as well
+                self._environment.link.ask(Look(), timeout=NEWS)
+            facts = self._facts().get(copy.stack)
+            if facts is None or facts["state"] != "running":
+                break
+        return facts
 
     # -- create -------------------------------------------------------------------------------------------------
 
@@ -263,6 +279,17 @@ class Fleet:
                 raise Refusal(500, f"instance {name!r} was not removed: {'; '.join(left)}")
             self._run.settled.pop(copy.stack, None)
             self._forget(copy)
+
+
+def _is_ending(facts: ServiceFacts) -> bool:
+    """Return whether the process of a service is gone or about to be, whatever was told of it."""
+    pid = facts["pid"]
+    start = procs.start_time_of(pid) if pid else None
+    if not pid or start is None:
+        return bool(pid)  # one without a number here cannot be seen, one that had it is gone
+    if facts["container"] and not procs.is_in_container(pid, facts["container"]):
+        return False
+    return procs.is_ending(pid, facts["start_time"] or start)
 
 
 def _url(known: Known) -> str:

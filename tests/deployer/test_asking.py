@@ -6,14 +6,14 @@ import json
 
 import pytest
 
-from harness.deployer.asking import Create, ListAll, Logs, Look, Refusal, Remove, Restart, admit, meaning
+from harness.deployer.asking import Create, ListAll, Logs, LookAt, Refusal, Remove, Restart, admit, meaning
 
 
 @pytest.mark.parametrize(
     ("method", "target", "asked"),
     [
         ("GET", "/instances", ListAll()),
-        ("GET", "/instances/a-1", Look("a-1")),
+        ("GET", "/instances/a-1", LookAt("a-1")),
         ("GET", "/instances/a-1/logs", Logs("a-1", 200)),
         ("GET", "/instances/a-1/logs?tail=7", Logs("a-1", 7)),
         ("POST", "/instances/a-1/restart", Restart("a-1")),

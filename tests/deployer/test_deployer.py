@@ -102,7 +102,7 @@ def test_one_that_ends_is_told(project: Project) -> None:
     url = client.create("a").json()["url"]
     http.ask(*place(url), "/end")
     for _ in clock.poll(clock.Deadline.after(10)):
-        if client.ask("GET", "/instances/a").json()["state"] == "exited":
+        if not answers(url):
             break
     told = client.ask("GET", "/instances/a").json()
     assert (told["state"], told["exit_code"]) == ("exited", 7)

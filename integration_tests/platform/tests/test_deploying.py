@@ -185,8 +185,8 @@ def test_those_who_wake_a_version_together_get_one_server(model: Model, deployer
     version = model.deploy()
     version.scale(0)
     before = set(deployer.running)
-    said = model.platform.together(20, lambda _: model.invoke([FLAT]))
-    assert [one.status for one in said] == [200] * 20
+    said = model.platform.together(10, lambda _: model.invoke([FLAT]))
+    assert [one.status for one in said] == [200] * 10
     assert set(deployer.running) - before == {version.instance}
 
 

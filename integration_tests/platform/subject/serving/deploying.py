@@ -7,6 +7,8 @@ is killed meanwhile.
 from __future__ import annotations
 
 import secrets
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 State = Version.State
 TAIL = 200
 """Lines of a log that are kept when a model server goes."""
+ENDING, LOOK_AGAIN = 2.0, 0.05
+"""Seconds after which a server whose connection broke has ended, if it does; and between two looks at it."""
 NOT_FOUND, CONFLICT, DID_NOT_SETTLE, TOO_MANY, BAD_GATEWAY, UNAVAILABLE = 404, 409, 422, 429, 502, 503
 
 
@@ -137,25 +141,32 @@ def restart(version: Version) -> None:
         _save(version, State.RUNNING, url=url)
 
 
-def refresh(version: Version) -> None:
-    """Have a version say that its model server has ended, where it has."""
+def refresh(version: Version, patience: float = 0.0) -> None:
+    """Have a version say that its model server has ended, where it has, or does within ``patience`` seconds."""
     if version.state != State.RUNNING:
         return
-    try:
-        seen = deployer.look(version.instance)
-        reason = f"its model server is {seen['state']}"
-        if seen.get("exit_code") is not None:
-            reason = f"its model server ended with exit code {seen['exit_code']}"
-        ended = seen["state"] != "running"
-    except DeployerError as error:
-        reason = "its model server is gone"
-        ended = error.status == NOT_FOUND
-    if ended:
+    end = time.monotonic() + patience
+    while not (reason := _ended(version)) and time.monotonic() < end:
+        threading.Event().wait(LOOK_AGAIN)
+    if reason:
         with locks.held(version.pk):
             url = version.url
             _again(version)
             if version.state == State.RUNNING and version.url == url:
                 _save(version, State.CRASHED, reason=reason)
+
+
+def _ended(version: Version) -> str:
+    """Return how the model server of a version ended, "" where it runs or nobody can be asked."""
+    try:
+        seen = deployer.look(version.instance)
+    except DeployerError as error:
+        return "its model server is gone" if error.status == NOT_FOUND else ""
+    if seen["state"] == "running":
+        return ""
+    if seen.get("exit_code") is not None:
+        return f"its model server ended with exit code {seen['exit_code']}"
+    return f"its model server is {seen['state']}"
 
 
 def invoke(version: Version, inputs: object) -> list[float]:
@@ -169,7 +180,7 @@ def invoke(version: Version, inputs: object) -> list[float]:
     try:
         return invoking.predict(version.url, inputs)
     except invoking.NoAnswerError as error:
-        refresh(version)
+        refresh(version, ENDING)
         words = version.reason or str(error)
         raise Refused(BAD_GATEWAY, f"version {version.number}: {words}", version=version.told()) from error
 

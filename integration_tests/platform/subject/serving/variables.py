@@ -9,8 +9,8 @@ from urllib.parse import unquote, urlsplit
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-CONNECT_TIMEOUT = 3
-"""Seconds for a connection to PostgreSQL."""
+CONNECT_TIMEOUT = 10
+"""Seconds for a connection to PostgreSQL, which starts a process for each; many may come at once."""
 BUSY_TIMEOUT = 20
 """Seconds that SQLite waits for who writes."""
 
