@@ -21,6 +21,8 @@ _TEMPLATES = {
     "_component_template": ("component template", "component_templates"),
 }
 
+_Listed = tuple[dict[str, list[str]], list[tuple[str, str, str]]]  # index -> its aliases, and templates
+
 
 class SearchState:
     """The indices, aliases and templates of an engine; those whose names begin with a dot are the engine's own.
@@ -32,32 +34,38 @@ class SearchState:
 
     def __init__(self, store: Store, *, within: float) -> None:
         self._engine = PlainSearch(store.host, store.port, timeout=within)
+        self._has_versions = True  # of what it knows of itself, until it is seen that it has not
+        self._listed: _Listed | None = None  # by the last glance, for the look that follows it
 
     def close(self) -> None:
         """Do nothing: each request has a connection of its own."""
 
     def glance(self) -> Hashable:
         """Return counters that are equal as long as nothing was written. Raises SearchRefusal."""
-        stats = self._stats("indexing,docs")
+        stats = self._stats("indexing")
         written = [(name, _counters(facts["primaries"])) for name, facts in sorted(stats.items())]
-        state = self._engine.request("GET", "/_cluster/state/version?filter_path=version,state_uuid")
-        if len(str(state.get("state_uuid", ""))) >= UUID:  # an engine without versions says the same for ever
-            return tuple(written), str(state)
-        return tuple(written), str(self._aliases()), tuple(self._templates())
+        if self._has_versions:
+            state = self._engine.request("GET", "/_cluster/state/version?filter_path=version,state_uuid")
+            if len(str(state.get("state_uuid", ""))) >= UUID:
+                return tuple(written), str(state)
+            self._has_versions = False  # what it says stays the same for ever
+        self._listed = self._aliases(), self._templates()
+        return tuple(written), str(self._listed)
 
     def look(self) -> Mapping[str, str]:
         """Return thing -> its detail. Raises SearchRefusal."""
         self._engine.request("POST", "/_refresh")  # documents that were written are counted then
         counts = {name: facts["primaries"]["docs"]["count"] for name, facts in self._stats("docs").items()}
+        (of_indices, templates), self._listed = self._listed or (self._aliases(), self._templates()), None
         aliases: dict[str, list[str]] = {}
         found = {}
-        for index, of_index in sorted(self._aliases().items()):
+        for index, of_index in sorted(of_indices.items()):
             for alias in of_index:
                 aliases.setdefault(alias, []).append(index)
             count = counts.get(index)
             found[f"index {index}"] = f"{count} document{'s' if count != 1 else ''}" if count is not None else "closed"
         found |= {f"alias {name}": f"of {', '.join(indices)}" for name, indices in sorted(aliases.items())}
-        return found | {f"{kind} {name}": "" for _, kind, name in self._templates()}
+        return found | {f"{kind} {name}": "" for _, kind, name in templates}
 
     def _stats(self, kinds: str) -> dict[str, Any]:
         listed = self._engine.request("GET", f"/_stats/{kinds}").get("indices", {})
@@ -117,4 +125,4 @@ class SearchState:
 
 
 def _counters(facts: Mapping[str, Any]) -> tuple[int, ...]:
-    return facts["indexing"]["index_total"], facts["indexing"]["delete_total"], facts["docs"]["count"]
+    return facts["indexing"]["index_total"], facts["indexing"]["delete_total"]
