@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -81,8 +82,10 @@ class Project:
                 continue
             runs = [path.name.encode() for path in (self.root / "logs").glob("*")]
             ours = any(f"{RUN_COOKIE}=".encode() + run in environment.split(b"\0") for run in runs)
-            if (ours or f'"{self.state}' in line) and process.status() != psutil.STATUS_ZOMBIE:
-                found[process.pid] = line
+            if ours or f'"{self.state}' in line:
+                with contextlib.suppress(psutil.NoSuchProcess):  # it may end meanwhile
+                    if process.status() != psutil.STATUS_ZOMBIE:
+                        found[process.pid] = line
         return found
 
     def wait_until_gone(self, seconds: float) -> dict[int, str]:
