@@ -518,6 +518,28 @@ def test_a_closed_client_has_no_threads_left() -> None:
     assert psutil.Process().num_threads() <= before
 
 
+def test_a_wait_that_is_broken_off_leaves_no_thread_that_asks() -> None:
+    """Whoever stops waiting for a list of topics must not leave the thread that asks, for the rest of its minute."""
+
+    def guard() -> None:
+        if asking():
+            raise HarnessError("the stack is dead")
+
+    def asking() -> list[threading.Thread]:
+        return [thread for thread in threading.enumerate() if thread.name == "harness-kafka-request"]
+
+    with Kafka(f"127.0.0.1:{free_port()}", timeout=60) as kafka:
+        add_guard(guard)
+        try:
+            with pytest.raises(HarnessError, match=r"^the stack is dead$"):
+                kafka.topics()
+        finally:
+            remove_guard(guard)
+        for thread in asking():
+            thread.join(10)
+        assert not asking()
+
+
 def test_an_offset_that_does_not_exist_is_an_error(kafka: Kafka, topic: str) -> None:
     """Reading from an offset that the broker does not have must raise, not wait."""
     with kafka.consumer(topic) as consumer:

@@ -55,6 +55,7 @@ PASSING = frozenset(
 )
 _NOWHERE = -1  # what a broker says of a time after which there is no message
 _NO_LEADER = KafkaError._NOENT  # noqa: SLF001 - said by the client library when its metadata has no leader
+_NO_ANSWER = frozenset([KafkaError._TRANSPORT, KafkaError._TIMED_OUT])  # noqa: SLF001
 _REFUSALS = frozenset(
     [
         KafkaError._AUTHENTICATION,  # noqa: SLF001
@@ -203,11 +204,15 @@ class Connection:
 
     def leaders(self, timeout: float | None = None) -> dict[str, dict[int, bool]]:
         """Return topic -> partition -> whether it has a leader, from the full list. Raises KafkaFailure."""
-        listed = self.ask(
-            lambda admin, seconds: in_background(lambda: admin.list_topics(timeout=seconds)),
-            "list its topics",
-            deadline=Deadline.after(self.timeout if timeout is None else timeout),
-        )
+        left = threading.Event()
+        try:
+            listed = self.ask(
+                lambda admin, seconds: in_background(lambda: _listing(admin, seconds, left)),
+                "list its topics",
+                deadline=Deadline.after(self.timeout if timeout is None else timeout),
+            )
+        finally:
+            left.set()
         self.advertised = [(broker.host, broker.port) for broker in listed.brokers.values()]
         return {
             name: {number: part.leader >= 0 and part.error is None for number, part in topic.partitions.items()}
@@ -278,6 +283,26 @@ class Connection:
             f"No watermarks of {topic}[{number}] in {self.timeout:g} s from {self.bootstrap}: {last}",
             details=self.trouble(),
         )
+
+
+def _listing(admin: Any, seconds: float, left: threading.Event) -> Any:  # noqa: ANN401 - untyped library
+    """Return the broker's list of topics; give up after ``seconds``, or soon after ``left`` is set.
+
+    The library's call blocks, a refused login included, and nothing ends it. So it is made anew with twice the time,
+    until a slow broker has had enough of it.
+    """
+    deadline, share = Deadline.after(seconds), 2 * SLICE
+    try:
+        for _ in poll(deadline):
+            try:
+                return admin.list_topics(timeout=max(min(share, deadline.remaining()), SLICE))
+            except KafkaException as error:
+                if error.args[0].code() not in _NO_ANSWER or left.is_set() or deadline.expired():
+                    raise
+                share *= 2
+        raise TimeoutError
+    finally:
+        del admin  # as in ``wait``
 
 
 def in_background(call: Callable[[], T]) -> Future[T]:
