@@ -227,20 +227,16 @@ class Watch:
         Of a test whose stack broke nothing is said.
         """
         left: list[Found] = []
+        is_young = True
         try:
             deadline = Deadline.after(self._patience)
             for turn in poll(deadline):
-                if turn:
-                    self._doubt()
-                self._refresh()
-                seen = self._judge()
-                stood = {(one.thing.kind, one.thing.name) for one in left}
                 is_young = turn < _YOUNG_TURNS or deadline.elapsed() < self._patience / 10
-                left = [one for one in seen if is_young or (one.thing.kind, one.thing.name) in stood]
+                left = self._look_again(left, is_first=turn == 0, is_young=is_young)
                 if not left:
                     break
-                if turn == 0:
-                    gc.collect()  # what is held by nothing but a circle is not left
+            if left and is_young:  # the machine stood still: none of the looks was one that judges
+                left = self._look_again(left, is_first=False, is_young=False)
         except BrokenStack:
             left = []
         with suppress(ValueError):
@@ -248,6 +244,17 @@ class Watch:
         self._test = None
         self._culprits.clear()
         return tuple(left)
+
+    def _look_again(self, left: list[Found], *, is_first: bool, is_young: bool) -> list[Found]:
+        """Return what stands now of ``left``, and, while the wait is young, what has come since."""
+        if not is_first:
+            self._doubt()
+        self._refresh()
+        stood = {(one.thing.kind, one.thing.name) for one in left}
+        seen = [one for one in self._judge() if is_young or (one.thing.kind, one.thing.name) in stood]
+        if is_first and seen:
+            gc.collect()  # what is held by nothing but a circle is not left
+        return seen
 
     def _doubt(self) -> None:
         """Have everything be looked at again where something seems to be left."""

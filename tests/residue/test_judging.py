@@ -233,6 +233,16 @@ def test_what_is_another_thing_at_each_look_is_no_residue(said: list[str]) -> No
     assert told(watch) == ["things: stays: 1"]
 
 
+def test_a_machine_that_stood_still_is_no_reason_to_tell_what_was_seen_once(said: list[str]) -> None:
+    busy = Busy(counts_removed=False)
+    watch = Watch(Allowing(()), said.append, patience=1e-9)
+    watch.add([busy])
+    watch.begin_test()
+    busy.looks = 2
+    busy.things["stays"] = "1"
+    assert told(watch) == ["things: stays: 1"]
+
+
 def test_what_takes_the_place_of_another_thing_at_once_is_told(said: list[str]) -> None:
     class Forking(Shelf):
         def look(self) -> Mapping[str, str]:
