@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _Hook = TypeVar("_Hook", bound="Callable[[Service], object]")
 
+# Functions that, when they are called, only return what is yet to be run.
+_OTHERS = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
 _SERVICES = "__harness_resets__"  # of a function: the services whose memory it resets
 NOT_REMOVED: pytest.StashKey[list[Left]] = pytest.StashKey()
 """What bears a test's name and could not be removed, with the reason."""
@@ -41,7 +43,7 @@ def reset_hook(service: str) -> Callable[[_Hook], _Hook]:
         raise ConfigError(f"harness.reset_hook is given {service!r}; the name of a service was needed")
 
     def declare(function: _Hook) -> _Hook:
-        if not isinstance(function, types.FunctionType) or inspect.iscoroutinefunction(function):
+        if not isinstance(function, types.FunctionType) or any(is_other(function) for is_other in _OTHERS):
             raise ConfigError(f"harness.reset_hook({service!r}) is put on {function!r}; a plain function was needed")
         setattr(function, _SERVICES, (*getattr(function, _SERVICES, ()), service))
         return function

@@ -12,6 +12,8 @@ import harness
 from harness.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
     from harness import procs
 
 CONFTEST = """
@@ -116,8 +118,15 @@ def test_a_hook_is_a_plain_function_for_a_named_service() -> None:
     async def late(_: object) -> None:
         """Never run."""
 
-    with pytest.raises(ConfigError, match="a plain function was needed"):
-        harness.reset_hook("web")(late)
+    def like_a_fixture(_: object) -> Iterator[None]:
+        yield
+
+    async def both(_: object) -> AsyncIterator[None]:
+        yield
+
+    for function in (late, like_a_fixture, both):
+        with pytest.raises(ConfigError, match="a plain function was needed"):
+            harness.reset_hook("web")(function)
 
 
 NAMED = """

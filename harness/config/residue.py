@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 
 RESIDUE_KEYS: dict[str, type] = {"mode": str, "watch": list, "allow": list}
 ALLOW_KEYS: dict[str, type] = dict.fromkeys(("kind", "name", "reason"), str)
+WATCHED = (
+    "processes", "listening ports", "threads", "environment", "working directory", "umask", "signal handlers", "files",
+    "services", "postgres", "postgres sessions", "redis", "kafka topics", "kafka groups", "search", "engine",
+)  # fmt: skip
+"""What is watched, as reports name it."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,11 @@ def _wrong_entry(entry: object, where: str) -> list[str]:
     if not isinstance(entry, dict):
         return [f'{where}: is {entry!r}, {{kind = "...", name = "...", reason = "..."}} was needed']
     problems = _wrong(entry, ALLOW_KEYS, where)
-    return problems or [f"{where}: has no {key}" for key in ALLOW_KEYS if not str(entry.get(key, "")).strip()]
+    problems = problems or [f"{where}: has no {key}" for key in ALLOW_KEYS if not str(entry.get(key, "")).strip()]
+    if not problems and entry["kind"] not in WATCHED:
+        kind, valid = entry["kind"], f"; valid: {', '.join(WATCHED)}"
+        problems = [f"{where}: kind {kind!r} is not known{nearest(kind, WATCHED) or valid}"]
+    return problems
 
 
 def _wrong(table: Mapping[str, Any], keys: Mapping[str, type], where: str) -> list[str]:

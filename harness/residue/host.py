@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable, Mapping, MutableMapping
 
-OURS = "harness-"  # how the names of our own threads begin
-OURS = "HARNESS_"  # what the toolkit itself tells tests and their processes
+OUR_THREADS = "harness-"  # how the names of our own threads begin
+OUR_VARIABLES = "HARNESS_"  # what the toolkit itself tells tests and their processes
 PYTESTS_OWN = "PYTEST_"  # PYTEST_CURRENT_TEST is another one in each phase of each test
 _STATUS = Path("/proc/self/status")
 
@@ -34,7 +34,7 @@ class Threads:
         return {
             f"{thread.name} (thread {thread.native_id})": _described(thread)
             for thread in threading.enumerate()
-            if not (thread.name.startswith(OURS) or _is_foreign(thread) or thread is threading.main_thread())
+            if not (thread.name.startswith(OUR_THREADS) or _is_foreign(thread) or thread is threading.main_thread())
         }
 
 
@@ -87,7 +87,7 @@ class EnvironmentVariables:
         return {
             name: value
             for name, value in self._environ.items()
-            if not name.startswith((PYTESTS_OWN, OURS)) and name not in ours
+            if not name.startswith((PYTESTS_OWN, OUR_VARIABLES)) and name not in ours
         }
 
     def _mark(self, value: str) -> str:
@@ -147,6 +147,7 @@ class SignalHandlers:
 
     def __init__(self) -> None:
         self._signals = sorted(signal.valid_signals())
+        self._seen: dict[str, list[object]] = {}  # name -> those of that name: each test may define its own
 
     def glance(self) -> Hashable:
         """Return what is called for each."""
@@ -156,15 +157,19 @@ class SignalHandlers:
         """Return those that are not handled as they are from the beginning."""
         handlers = {number: signal.getsignal(number) for number in self._signals}
         return {
-            _signal_name(number): _handler_name(handler)
+            _signal_name(number): self._described(handler)
             for number, handler in handlers.items()
             if handler not in (None, signal.SIG_DFL)
         }
 
+    def _described(self, handler: object) -> str:
+        name = "ignored" if handler == signal.SIG_IGN else name_of(handler)
+        seen = self._seen.setdefault(name, [])
+        if handler not in seen:  # a method that is bound once more is equal
+            seen.append(handler)
+        number = seen.index(handler) + 1
+        return name if number == 1 else f"{name}, no. {number} of that name"
+
 
 def _signal_name(number: int) -> str:
     return number.name if isinstance(number, signal.Signals) else f"signal {number}"
-
-
-def _handler_name(handler: object) -> str:
-    return "ignored" if handler == signal.SIG_IGN else name_of(handler)

@@ -9,7 +9,7 @@ from harness.config import SYSTEM_KEYS, TOP_KEYS
 from harness.config.notices import NOTICE_KEYS
 from harness.config.options import OPTIONS
 from harness.config.pins import PIN_KEYS
-from harness.config.residue import ALLOW_KEYS, RESIDUE_KEYS
+from harness.config.residue import ALLOW_KEYS, RESIDUE_KEYS, WATCHED
 from harness.config.subjects import BUILD_KEYS, KINDS, SUBJECT_KEYS
 from harness.errors import ConfigError, nearest
 from harness.reporting.interop.schema import report_schema
@@ -109,7 +109,7 @@ def _residue() -> dict[str, Any]:
     entry = {
         "type": "object",
         "additionalProperties": False,
-        "properties": {key: dict(_TYPES[kind]) for key, kind in ALLOW_KEYS.items()},
+        "properties": {key: dict(_TYPES[kind]) for key, kind in ALLOW_KEYS.items()} | {"kind": {"enum": list(WATCHED)}},
         "required": list(ALLOW_KEYS),
     }
     properties = {key: dict(_TYPES[kind]) for key, kind in RESIDUE_KEYS.items()}
