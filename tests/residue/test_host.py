@@ -45,6 +45,13 @@ def test_variables_of_tests_are_told_and_those_of_pytest_and_the_toolkit_are_not
     assert [left.name for left in difference("environment", before, watcher.look())] == ["THEIRS"]
 
 
+class Program:
+    """What is told of a signal by a method, which is bound anew each time."""
+
+    def stop(self, *_: object) -> None:
+        """Do nothing."""
+
+
 def test_a_signal_handler_is_another_one_also_where_it_has_the_name_of_the_one_before() -> None:
     """Each test that sets a function of its own must be told of, and one that puts the old one back must not."""
 
@@ -63,9 +70,10 @@ def test_a_signal_handler_is_another_one_also_where_it_has_the_name_of_the_one_b
         assert watcher.glance() != glance
         signal.signal(signal.SIGUSR1, first)
         assert (watcher.look(), watcher.glance()) == (before, glance)
-        signal.signal(signal.SIGUSR1, watcher.look)
+        program = Program()
+        signal.signal(signal.SIGUSR1, program.stop)
         bound = watcher.look()
-        signal.signal(signal.SIGUSR1, watcher.look)
+        signal.signal(signal.SIGUSR1, program.stop)
         assert watcher.look() == bound
     finally:
         signal.signal(signal.SIGUSR1, old)
