@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json as json_format
 import re
+import select
 import socket
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
@@ -254,8 +255,66 @@ def connect(host: str, port: int, deadline: Deadline) -> DeadlineSocket:
 class _Connection(http.client.HTTPConnection):
     """A connection with one time-out for connecting, sending and the whole answer."""
 
+    sock: DeadlineSocket | None
+
     def connect(self) -> None:
         self.sock = connect(self.host, self.port, Deadline.after(self.timeout or REQUEST_BUDGET))
+
+
+class Line:
+    """A connection to a server that is kept from one request to the next, for those who ask often.
+
+    Args:
+        host: of the server.
+        port: of the server.
+        timeout: seconds for connecting, sending and the whole answer together, of each request.
+    """
+
+    def __init__(self, host: str, port: int, timeout: float = REQUEST_BUDGET) -> None:
+        self._connection = _Connection(host, port, timeout=timeout)
+        self._timeout = timeout
+
+    def close(self) -> None:
+        """Disconnect, for now."""
+        self._connection.close()
+
+    def ask(
+        self,
+        path: str = "/",
+        *,
+        method: str = "GET",
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Make one request, follow nothing, and return what came. It raises nothing for what a server can do wrong."""
+        is_over = False
+        try:
+            self._begin()
+            self._connection.request(method, path, body=body, headers=dict(headers or {}))
+            response = self._connection.getresponse()
+            content = response.read(BODY_LIMIT)
+            # read(n) is silent about a body that ends before its declared length.
+            if response.length and len(content) < BODY_LIMIT:
+                raise http.client.IncompleteRead(content, response.length)
+            is_over = response.isclosed()
+            return Answer(response.status, content, {k.lower(): v for k, v in response.getheaders()})
+        except TimeoutError:
+            return Answer(0, problem=f"no answer in {self._timeout:g} s")
+        except (OSError, http.client.HTTPException) as error:
+            return Answer(0, problem=problem_of(error))
+        finally:
+            if not is_over:
+                self.close()
+
+    def _begin(self) -> None:
+        """Have the connection be a new one where the server has closed it, or sent what nobody asked for."""
+        connection = self._connection.sock
+        if connection is None:
+            return
+        if select.select([connection], [], [], 0)[0]:
+            self.close()
+        else:
+            connection.deadline = Deadline.after(self._timeout)
 
 
 def ask(  # noqa: PLR0913 - an HTTP request has this many parts
@@ -272,21 +331,11 @@ def ask(  # noqa: PLR0913 - an HTTP request has this many parts
 
     Connecting, sending and the whole answer together take no longer than ``timeout`` seconds.
     """
-    connection = _Connection(host, port, timeout=timeout)
+    line = Line(host, port, timeout)
     try:
-        connection.request(method, path, body=body, headers=dict(headers or {}))
-        response = connection.getresponse()
-        content = response.read(BODY_LIMIT)
-        # read(n) is silent about a body that ends before its declared length.
-        if response.length and len(content) < BODY_LIMIT:
-            raise http.client.IncompleteRead(content, response.length)
-        return Answer(response.status, content, {k.lower(): v for k, v in response.getheaders()})
-    except TimeoutError:
-        return Answer(0, problem=f"no answer in {timeout:g} s")
-    except (OSError, http.client.HTTPException) as error:
-        return Answer(0, problem=problem_of(error))
+        return line.ask(path, method=method, body=body, headers=headers)
     finally:
-        connection.close()
+        line.close()
 
 
 def problem_of(error: Exception) -> str:

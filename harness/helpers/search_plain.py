@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from harness.errors import HarnessError
-from harness.helpers.http_plain import ask
+from harness.helpers.http_plain import Line, ask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -63,11 +64,13 @@ class PlainSearch:
         host: its address.
         port: its port.
         timeout: seconds for each answer.
+        line: the connection to it that is kept, None for one for each request.
     """
 
     host: str
     port: int
     timeout: float = 5.0
+    line: Line | None = None
 
     def request(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] = _JSON
@@ -77,9 +80,8 @@ class PlainSearch:
         Raises:
             SearchRefusal: with the engine's reason, or why there is no answer that an engine would give.
         """
-        answer = ask(
-            self.host, self.port, path, method=method, body=body, headers=headers if body else {}, timeout=self.timeout
-        )
+        line = self.line.ask if self.line else partial(ask, self.host, self.port, timeout=self.timeout)
+        answer = line(path, method=method, body=body, headers=headers if body else {})
         if answer.problem:
             raise SearchRefusal(f"{self.host}:{self.port}: {answer.problem}")
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from harness.helpers.http_plain import Line
 from harness.helpers.search_plain import PlainSearch, SearchRefusal
 
 if TYPE_CHECKING:
@@ -33,12 +34,14 @@ class SearchState:
     """
 
     def __init__(self, store: Store, *, within: float) -> None:
-        self._engine = PlainSearch(store.host, store.port, timeout=within)
+        self._line = Line(store.host, store.port, within)
+        self._engine = PlainSearch(store.host, store.port, within, self._line)
         self._has_versions = True  # of what it knows of itself, until it is seen that it has not
         self._listed: _Listed | None = None  # by the last glance, for the look that follows it
 
     def close(self) -> None:
-        """Do nothing: each request has a connection of its own."""
+        """Disconnect."""
+        self._line.close()
 
     def glance(self) -> Hashable:
         """Return counters that are equal as long as nothing was written. Raises SearchRefusal."""
