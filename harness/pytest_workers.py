@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 KEY = "harness"
 _BY_MODULE = pytest.StashKey[bool]()
+_AT_LEAST = 2  # tests that a worker has to know of before it begins the first one
 DECLARES = "harness_stack"  # an attribute of fixtures that are stacks
 LINES = "harness_lines"  # on reports of workers: what is to be said to the user
 # What a controller uses later on: an interrupt in the middle of an import leaves half a module.
@@ -58,7 +59,7 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, Any, Any]:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
-    """Return what distributes modules, where that was our choice; as ``loadscope``, but for two things."""
+    """Return what distributes modules, where that was our choice; as ``loadscope``, but for three things."""
     if not config.stash.get(_BY_MODULE, False):
         return None
     from xdist.scheduler import LoadScopeScheduling  # noqa: PLC0415 - it is there when this hook is called
@@ -69,14 +70,24 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
             return nodeid.partition("::")[0]
 
         def remove_node(self, node: Any) -> str | None:  # noqa: ANN401 - as xdist has it
-            """Do not give the test that killed its worker to the next one: it would kill them all, one by one."""
-            units = self.assigned_work.get(node, {}).values()
-            killer = next((test for unit in units for test, completed in unit.items() if not completed), None)
-            for unit in units:
+            """Give to other workers what one had left: not the test that killed it, which would kill them all."""
+            work = self.assigned_work.get(node, {})
+            killer = next((test for unit in work.values() for test, completed in unit.items() if not completed), None)
+            for scope, unit in list(work.items()):
                 if killer in unit:
                     unit[killer] = True
+                if all(unit.values()):
+                    del work[scope]  # it would be given to a worker, which waited for a test of it for ever
             super().remove_node(node)
             return killer
+
+        def _reschedule(self, node: Any) -> None:  # noqa: ANN401 - as xdist has it
+            """Let no worker wait with its only test: it begins one when it knows what comes after that."""
+            super()._reschedule(node)
+            while self.workqueue and not node.shutting_down and self._pending_of(self.assigned_work[node]) < _AT_LEAST:
+                self._assign_work_unit(node)
+            if not node.shutting_down and self._pending_of(self.assigned_work[node]) < _AT_LEAST:
+                node.shutdown()  # when it has done that
 
     return StackScheduling(config, log)
 

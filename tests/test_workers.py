@@ -156,6 +156,18 @@ def test_a_killed_worker_does_no_harm_to_the_others(project: Project) -> None:
     assert project.processes() == {}
 
 
+def test_a_new_worker_takes_all_that_a_killed_one_had_left(project: Project) -> None:
+    """What a worker had done must not be given to the next one again, which would wait for ever for nothing to do."""
+    project.stack("s", {"web": web()})
+    killed = "def test_killed(shared):\n    os.kill(os.getpid(), 9)\ndef test_after(shared): pass\n"
+    one = "def test_{0}(shared): pass\n"
+    suite(project, a=one.format("a"), b=killed, c=one.format("c"), d=one.format("d"))
+    for workers in ("-n1", "-n2"):
+        done = pytest_in(project, workers)
+        assert done.code == 1, done.stdout
+        assert "1 failed, 4 passed" in done.stdout, workers
+
+
 def test_a_worker_killed_while_it_builds_is_replaced(project: Project) -> None:
     """When the builder of a stack is killed, the next worker must build it anew."""
     project.stack("s", {"web": web(delay=1.0)})

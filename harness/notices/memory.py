@@ -44,6 +44,11 @@ class Suite:
         """It as one text."""
         return json.dumps([self.branch, self.system, self.engine, self.words])
 
+    @classmethod
+    def from_key(cls, key: str) -> Suite:
+        """Return what has this key. Raises ValueError, TypeError: it is none."""
+        return cls(*map(str, json.loads(key)))
+
 
 @dataclass(frozen=True)
 class Remembered:
@@ -86,10 +91,24 @@ class Memory:
     suites: Mapping[str, Remembered] = field(default_factory=dict)
     outbox: tuple[Waiting, ...] = ()
 
-    def change(self, suite: Suite, now: Standing) -> Change:
-        """Return what is news of a suite."""
+    def change(self, suite: Suite, now: Standing, when: int) -> Change:
+        """Return what is news of a suite, at a time in seconds since 1970.
+
+        A flake and a lapsed quarantine are news once on a branch, whichever suite comes upon them first. A part that
+        never ran before is no news where it is not green and all of its suite was not, either.
+        """
+        branch = [known for key, known in self.suites.items() if Suite.from_key(key).branch == suite.branch]
+        flakes = {test for known in branch for test, seen in known.flakes.items() if when - seen < FORGOTTEN}
+        lapsed = frozenset().union(*(known.standing.lapsed for known in branch))
+        before = replace(self._before(suite, now), flakes=frozenset(flakes), lapsed=lapsed)
+        return change_of(before, now)
+
+    def _before(self, suite: Suite, now: Standing) -> Standing:
+        """Return what a suite is compared with."""
         known = self.suites.get(suite.key)
-        return change_of(known.standing if known else UNKNOWN, now)
+        if known is None and now.verdict != "green":
+            known = self.suites.get(replace(suite, words="").key)
+        return known.standing if known else UNKNOWN
 
     def with_run(self, suite: Suite, now: Standing, when: int) -> Memory:
         """Return it after a run of a suite, told to nobody."""
@@ -150,9 +169,9 @@ class Shown:
 
 
 def standings(state: Memory) -> list[Shown]:
-    """Return how all suites stand, the newest run last. Raises ValueError: a key is none."""
+    """Return how all suites stand, the newest run last."""
     newest_last = sorted(state.suites.items(), key=lambda entry: entry[1].when)
-    return [Shown(Suite(*json.loads(key)), remembered) for key, remembered in newest_last]
+    return [Shown(Suite.from_key(key), remembered) for key, remembered in newest_last]
 
 
 # -- the file ----------------------------------------------------------------------------------------------------------
@@ -168,7 +187,7 @@ def read(path: Path) -> Memory:
         document = json.loads(data)
         if document["schema"] != SCHEMA:
             raise ValueError(f"it has schema {document['schema']!r}, {SCHEMA} was needed")
-        suites = {str(key): _remembered(table) for key, table in document["suites"].items()}
+        suites = {Suite.from_key(key).key: _remembered(table) for key, table in document["suites"].items()}
         return Memory(suites, tuple(_waiting(table) for table in document["outbox"]))
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"it is damaged: {error}") from error

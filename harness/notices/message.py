@@ -74,8 +74,8 @@ class Message:
     def html(self) -> str:
         """Return its body as HTML, with nothing in it that a reader of mail would fetch."""
         safe = html.escape
-        rows = "".join(f"<tr><td>{safe(name)}&nbsp;</td><td>{safe(value)}</td></tr>" for name, value in self.facts)
-        parts = [f"<table>{rows}</table>"]
+        # No table: of that Apprise makes lines with a name or a value each, in the part of a mail that is text.
+        parts = [f"<p>{'<br/>'.join(f'{safe(name)}: {safe(value)}' for name, value in self.facts)}</p>"]
         parts += [
             f"<p><b>{safe(how)}: {safe(test)}</b><br/><code>{safe(why)}</code></p>" for how, test, why in self.tests
         ]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 BUDGET = 10.0  # seconds for all messages, which are sent at once
 LOADING = 20.0  # more, at most, for Apprise to be loaded: new on a slow machine, all that it knows is compiled first
 INSTALL = "pip install 'integration-harness[notices]'"
-_ERRNO = re.compile(r"\[Errno -?\d+\] ([^\"')]+)")
+_CAUSE = re.compile(r"\[(?:Errno -?\d+|SSL: \w+)\] ([^\"'()]+)")
 _URLS = re.compile(r"\b([a-z][a-z0-9+.-]*://)\S+", re.IGNORECASE)
 _WHY = 200  # characters
 
@@ -88,8 +88,8 @@ class _Heard(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         line = record.getMessage()
         if record.levelno >= logging.WARNING or "Exception: " in line:
-            cause = _ERRNO.search(line)  # of what is wrapped in the errors of several libraries
-            self.lines += [cause[1]] if cause else line.splitlines()[:1]
+            cause = _CAUSE.search(line)  # of what is wrapped in the errors of several libraries
+            self.lines += [cause[1].strip()] if cause else line.splitlines()[:1]
 
 
 def deliver(url: str, message: Message | None) -> str:

@@ -34,6 +34,7 @@ Send = Callable[[Sequence[tuple[Place, Message]]], list[str]]
 LOCK_BUDGET = sending.BUDGET + 10.0  # another run may be sending
 AT_ONCE = 8
 LOG_LINES = 30
+LONGEST_PART = 40  # characters of what a title has of how a part of a suite was chosen
 _LOUD = ("error", "exception", "traceback", "critical", "fatal", "panic")
 
 
@@ -115,7 +116,7 @@ def _tell(settings: Settings, ended: Ended, send: Send) -> list[str]:
         lines += [f"notices: {told}"] * bool(told)
         writer = Writer(settings, suite, ended)
         when = int(time.time())
-        news = known.change(suite, standing)
+        news = known.change(suite, standing, when)
         names = [place.name for place in found.places]
         after = known.with_news(suite, news, names, writer.message, when).with_run(suite, standing, when)
         after = after.for_places(settings.notices.urls)
@@ -216,7 +217,8 @@ class Writer:
         more += [str(reason) for reason in [ended.facts.get("reason")] if reason and change.now == "broken"]
         left = [*(ended.facts.get("left") or ())] if change.now == "red" else []
         more += [f"left behind: {thing}" for thing in left[:5]]
-        where = f"{suite.system} on {engine}" if suite.system else f"tests on {engine}"
+        part = suite.words if len(suite.words) <= LONGEST_PART else "a part"
+        where = f"{suite.system or 'tests'}{part and f' ({part})'} on {engine}"
         return Message(
             f"[{project}] {where}, {branch}: {change.sentence}",
             tuple((name, value) for name, value in facts.items() if value),

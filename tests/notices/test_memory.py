@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ def after(
     state: Memory, now: Standing, places: tuple[str, ...] = ("MAIL",), *, suite: Suite = SUITE, when: int = 1
 ) -> Memory:
     """Return what is remembered after a run whose messages could not be sent."""
-    change = state.change(suite, now)
+    change = state.change(suite, now, when)
     return state.with_news(suite, change, places, message, when).with_run(suite, now, when)
 
 
@@ -94,6 +95,32 @@ def test_suites_are_told_apart(other: Suite) -> None:
     assert waiting(state) == [("MAIL", "green -> red")]
 
 
+@pytest.mark.parametrize(
+    "other", [Suite("main", "x", "auto"), Suite("main", "shop", "compose"), Suite("main", "shop", "auto", "-k x")]
+)
+def test_a_flake_and_a_lapsed_quarantine_are_told_once_on_a_branch(other: Suite) -> None:
+    """All suites share one quarantine, and a test is in several: the second to see the same must tell nothing."""
+    seen = Standing("green", flakes=frozenset({"f"}), lapsed=frozenset({"q"}))
+    state = after(Memory(), seen)
+    assert waiting(state) == [("MAIL", "1 new flake, 1 lapsed quarantine")]
+    state = after(state.without(state.outbox), seen, suite=other, when=2)
+    assert waiting(state) == []
+    assert waiting(after(state, seen, suite=replace(other, branch="topic"), when=3)) == [
+        ("MAIL", "1 new flake, 1 lapsed quarantine")
+    ]
+
+
+def test_a_part_that_never_ran_before_is_compared_with_the_whole() -> None:
+    """Who knows that a suite is red must not be told of it by each part that is run; of a green one it is news."""
+    part = replace(SUITE, words="-k x")
+    state = after(Memory(), RED)
+    state = state.without(state.outbox)
+    assert waiting(after(state, RED, suite=part)) == []
+    assert waiting(after(state, GREEN, suite=part)) == []
+    assert waiting(after(state, BROKEN, suite=part)) == [("MAIL", "red -> broken")]
+    assert waiting(after(after(Memory(), GREEN), RED, suite=part)) == [("MAIL", "green -> red")]
+
+
 def test_all_of_it_is_bounded() -> None:
     """However many branches, flakes and failures there are, the newest must be kept and no more than so many."""
     state = Memory()
@@ -125,6 +152,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 DAMAGE = [
     b"", b"{", b"[]", b"\xff\xfe", b"null", b'{"schema": 2}', b'{"schema": 1}', b"[" * 100_000,
     b'{"schema": 1, "suites": {"x": {"verdict": "mauve", "failed": [], "flakes": {}, "lapsed": [], "when": 1}}, "outbox": []}',  # noqa: E501
+    b'{"schema": 1, "suites": {"x": {"verdict": "red", "failed": [], "flakes": {}, "lapsed": [], "when": 1}}, "outbox": []}',  # noqa: E501
     b'{"schema": 1, "suites": {"x": 3}, "outbox": []}', b'{"schema": 1, "suites": {}, "outbox": [{}]}',
 ]  # fmt: skip
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 from importlib import import_module
 from typing import TYPE_CHECKING
+
+import trustme
+from servers import raw_server
 
 from harness import clock
 from harness.notices import sending
@@ -13,6 +17,7 @@ from harness.notices.message import Message
 from harness.notices.places import Place
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable
 
     import pytest
@@ -55,7 +60,7 @@ def test_a_mail_has_text_and_html(mailbox: Mailbox) -> None:
     assert mail.get_content_type() == "multipart/alternative"
     plain, html = (part.get_content().replace("\r\n", "\n") for part in mail.iter_parts())
     for said in (
-        "green -> red",
+        "What changed: green -> red\nBranch: main, commit 0123\n",
         "tests/test_a.py::test_x[<a&b>]",
         "    <b>indented</b>\nüñ 漢",
         "https://ci.example/runs/7",
@@ -116,6 +121,21 @@ def test_each_receiver_that_fails_says_why_and_hinders_no_other(mailbox: Mailbox
     assert "Token" in none
     assert odd == "Unparseable URL nosuch://..."
     assert not any("t0ken" in why or "wr0ng" in why for why in (down, bad, wrong, none, odd))
+
+
+def test_a_certificate_that_is_not_trusted_is_said_in_few_words() -> None:
+    """The cause must not be cut off behind all that libraries wrap it in."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+
+    def serve(connection: socket.socket, _: threading.Event) -> None:
+        with context.wrap_socket(connection, server_side=True):
+            pass
+
+    with raw_server(serve) as port:
+        (why,) = sending.send_all([(Place("HOOK", f"jsons://127.0.0.1:{port}/a-long-t0ken-of-somebody"), MESSAGE)])
+    assert why.endswith("certificate verify failed: unable to get local issuer certificate")
+    assert "t0ken" not in why
 
 
 def test_one_that_never_answers_costs_no_more_than_its_time() -> None:

@@ -59,7 +59,7 @@ def test_sessions_tell_what_changes(told: Project, hook: Web, mailbox: Mailbox) 
     assert done.code == 0
     assert "notice sent to NOTICE_HOOK, NOTICE_MAIL: red -> green" in done.stdout.splitlines()
     red, green = messages(hook)
-    assert red["title"] == f"[{told.root.name}] tests on embedded, no branch: green -> red"
+    assert red["title"] == f"[{told.root.name}] tests (suite) on embedded, no branch: green -> red"
     assert "failed: suite/test_it.py::test_it\n    assert 1 == 2" in red["message"]
     assert str(told.root / "logs") in red["message"]
     assert "failed" not in green["message"]

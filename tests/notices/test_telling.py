@@ -286,6 +286,16 @@ def test_a_message_tells_what_is_needed(ended: Ended, tmp_path: Path) -> None:
     assert message.kind == "failure"
 
 
+@pytest.mark.parametrize(
+    ("words", "part"), [("-k order", "-k order"), ("-k " + " or ".join("abcdefghijklmnop"), "a part")]
+)
+def test_a_title_says_that_it_is_about_a_part(words: str, part: str, ended: Ended, tmp_path: Path) -> None:
+    """Who reads a title only must not take a part that is red for the suite."""
+    told = written(settings_of(tmp_path, {"MAIL": MAIL}), replace(ended, words=words))
+    assert told.title == f"[{tmp_path.name}] tests ({part}) on embedded, main: green -> red"
+    assert ("Only", words) in told.facts
+
+
 def test_a_broken_run_has_the_log_of_its_service(ended: Ended, tmp_path: Path) -> None:
     """Where the error names a service its log must be shown, from where the run began."""
     outcomes = [
