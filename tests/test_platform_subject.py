@@ -250,6 +250,27 @@ def test_a_deployer_that_is_not_there_is_told(platform: Platform) -> None:
         assert (status, said["error"]) == (503, "there is no deployer: HARNESS_DEPLOYER_URL is not set")
 
 
+def test_a_model_server_that_nobody_told_of_goes_with_its_version(platform: Platform, deployer: Deployer) -> None:
+    """A server that was made while no answer came must go before the next one is started, or with the version."""
+    with platform.serving():
+        model = platform.model()
+        deployer.silent = True
+        status, said = platform.ask("POST", f"/api/models/{model}/versions", {"file": "price-1.onnx"})
+        assert (status, said["error"]) == (503, "the deployer gave no answer: RemoteDisconnected")
+        assert [*deployer.instances] == [said["version"]["instance"]]
+        assert platform.ask("DELETE", f"/api/versions/{said['version']['id']}") == (200, {})
+        assert not deployer.instances
+
+        deployer.silent = False
+        version = platform.made(f"/api/models/{model}/versions", {"file": "price-1.onnx"})
+        assert platform.ask("POST", f"/api/versions/{version['id']}/scale", {"replicas": 0})[0] == 200
+        deployer.silent = True
+        assert platform.ask("POST", f"/api/versions/{version['id']}/scale", {"replicas": 1})[0] == 503
+        deployer.silent = False
+        _, said = platform.ask("POST", f"/api/versions/{version['id']}/scale", {"replicas": 1})
+        assert (said["state"], [*deployer.instances]) == ("running", [said["instance"]])
+
+
 def test_a_deployment_that_was_interrupted_is_told_as_failed(platform: Platform, deployer: Deployer) -> None:
     """A version that was being deployed when the platform was killed must be failed after its next start, and free."""
     with platform.serving():
@@ -287,15 +308,24 @@ def test_a_port_that_is_taken_is_told_before_the_stack_is_made(tmp_path: Path) -
     assert not logs.exists()
 
 
+def test_its_tests_are_not_shared_out_among_workers() -> None:
+    """Under pytest-xdist the platform's tests must say why they are for one process, and start nothing."""
+    argv = [sys.executable, "-m", "pytest", "-n2", "--system=platform", "integration_tests/platform/tests"]
+    done = procs.run(argv, timeout=BUDGET, cwd=ROOT)
+    assert done.code == 4, done.stdout
+    assert "which some of them stop: run them without -n" in done.stderr
+    assert "harness: engine" not in done.stdout + done.stderr
+
+
 def test_a_migration_that_fails_is_told(platform: Platform) -> None:
-    """A migration that the database refuses must end the command with one line that says why."""
+    """A migration that the database refuses must end the command with one line that says which, and why."""
     url = f"sqlite:///{platform.folder}/half.sqlite3"
     half = "from django.db import connection; connection.cursor().execute('CREATE TABLE serving_apikey (id int)')"
     assert platform.manage("shell", "-v0", "-c", half, environ={"DATABASE_URL": url}).code == 0
     done = platform.manage("migrate", "-v0", environ={"DATABASE_URL": url})
     assert done.code == 1
     assert done.stderr.splitlines() == [
-        'manage.py migrate: the database cannot be used: table "serving_apikey" already exists'
+        'manage.py migrate: migration serving.0001_initial failed: table "serving_apikey" already exists'
     ]
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
 from typing import TYPE_CHECKING, Any, Protocol
 
+from harness.clock import Deadline
 from harness.deployer.asking import LARGEST, Refusal, admit, meaning
 
 if TYPE_CHECKING:
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 
 READ_BUDGET = 10.0  # seconds in which a request has to come
 READ = 1 << 20  # bytes of a body that are read at most, so that who sends too much hears of it
+LINGER = 2.0  # seconds in which what is left of a refused body is read, and thrown away
 CONNECTIONS = 64
 
 
@@ -72,6 +76,7 @@ class Handler(BaseHTTPRequestHandler):
     """One request."""
 
     server: Server
+    unread = True  # there may be more of the body
     timeout = READ_BUDGET
     server_version = "harness-deployer"
     sys_version = ""
@@ -84,17 +89,19 @@ class Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         try:
-            given = self._body()  # what is not read makes the system reset the connection, and the answer is lost
+            given = self._body()  # also of who is refused
             admit(self.headers.get("Authorization", ""), self.server.token)
             status, body = self.server.doer.do(meaning(self.command, self.path, given))
         except Refusal as refusal:
             status, body = refusal.status, dict(refusal.body())
         except Exception as error:  # noqa: BLE001 - whatever it is, the client is told and the next one served
             status, body = 500, {"error": f"{type(error).__name__}: {error}"}
-        if status != 401:  # noqa: PLR2004 - its own probe asks without
+        if status != 401 or self.headers.get("Authorization"):  # noqa: PLR2004 - its own probe asks without
             why = f": {body['error']}" if isinstance(body, dict) and "error" in body else ""
             self.server.say(f"{self.command} {self.path[:200]} -> {status}{why}")
         self._send(status, body)
+        if self.unread:
+            self._linger()
 
     def _body(self) -> bytes:
         text = self.headers.get("Content-Length", "0")
@@ -105,6 +112,7 @@ class Handler(BaseHTTPRequestHandler):
             body = self.rfile.read(min(size, READ))
         except OSError:
             raise Refusal(408, f"the body did not come in {READ_BUDGET:g} s") from None
+        self.unread = len(body) < size
         if size > LARGEST:
             raise Refusal(413, f"the body has more than {LARGEST} bytes")
         if len(body) < size:
@@ -123,6 +131,17 @@ class Handler(BaseHTTPRequestHandler):
         if status != 204 and self.command != "HEAD":  # noqa: PLR2004
             self.wfile.write(data)
         self.close_connection = True
+
+    def _linger(self) -> None:
+        """Read on until the client has its answer: the system resets a connection of which something was not read."""
+        deadline, left = Deadline.after(LINGER), READ
+        with suppress(OSError):
+            self.wfile.flush()
+            self.connection.shutdown(socket.SHUT_WR)
+            while left > 0 and (remaining := deadline.remaining()) > 0:
+                self.connection.settimeout(remaining)
+                read = len(self.connection.recv(1 << 16))
+                left = left - read if read else 0
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as in its base
         """What is worth it is said elsewhere."""

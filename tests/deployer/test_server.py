@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from harness.deployer.asking import Asked
 
-TOKEN = "right"
+TOKEN = "quite-right"
 
 
 class Doer:
@@ -66,12 +66,23 @@ def served() -> Iterator[Served]:
 
 
 def test_without_the_token_nothing_is_done(served: Served) -> None:
-    """Who has no token must be told so, also with a body, and be no line of the log."""
+    """Who has no token, as the probe, must be told so, also with a body, and be no line of the log."""
     head = b"POST /instances HTTP/1.1\r\nHost: x\r\nContent-Length: 50000\r\n\r\n"
     answer = served.send(head, b"x" * 50_000)
     assert answer.startswith(b"HTTP/1.0 401 ")
     assert served.doer.asked == []
     assert served.said == []
+
+
+def test_who_has_another_token_is_in_the_log(served: Served) -> None:
+    """A wrong token must be told and be one line of the log, without it or the right one."""
+    answer = http.ask(*served.place, "/instances", headers={"Authorization": "Bearer secret"})
+    assert answer.status == 401
+    assert served.doer.asked == []
+    (line,) = served.said
+    assert line.startswith("GET /instances -> 401: the header Authorization has no or another token")
+    assert "secret" not in line
+    assert TOKEN not in line
 
 
 def test_who_has_it_is_served_and_it_is_not_said(served: Served) -> None:
@@ -94,9 +105,9 @@ def test_who_has_it_is_served_and_it_is_not_said(served: Served) -> None:
     ],
 )
 def test_a_body_that_cannot_be_is_refused(served: Served, head: bytes, status: int) -> None:
-    """Too much, too little and what has no length must be told by their status."""
-    body = b"x" * 70_000 if b"70000" in head else b"x"
-    request = b"POST /instances HTTP/1.1\r\nAuthorization: Bearer right\r\n" + head + b"\r\n\r\n"
+    """Too much, too little and what has no length must be told by their status, however much of it comes."""
+    body = b"x" * {b"Content-Length: 70000": 70_000, b"Transfer-Encoding: chunked": 700_000}.get(head, 1)
+    request = b"POST /instances HTTP/1.1\r\nAuthorization: Bearer quite-right\r\n" + head + b"\r\n\r\n"
     assert served.send(request, body).startswith(b"HTTP/1.0 %d " % status)
     assert served.doer.asked == []
 

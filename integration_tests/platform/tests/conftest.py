@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 USERS = ("resident", "guest", "small")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse workers. Raises UsageError."""
+    if getattr(config.option, "numprocesses", None):
+        raise pytest.UsageError("the platform's tests share one server, which some of them stop: run them without -n")
+
+
 @pytest.fixture(scope="session")
 def users(stack: harness.Stack) -> Iterator[dict[str, Platform]]:
     """The platform as each user sees it; they have one key for all tests."""

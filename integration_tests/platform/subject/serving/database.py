@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from traceback import walk_tb
+
 from django.db import InterfaceError, NotSupportedError, OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
 
@@ -19,6 +21,14 @@ def words_of(error: BaseException) -> str:
     if isinstance(error, NotSupportedError):
         return f"the database is too old for this Django: {said}"
     return f"the database cannot be used: {said}" if isinstance(error, GONE) else said
+
+
+def migration_of(error: BaseException) -> str:
+    """Return the name of the migration in which Django raised an error, which its words do not tell; "" if in none."""
+    for frame, _ in walk_tb(error.__traceback__):
+        if frame.f_code is MigrationExecutor.apply_migration.__code__:
+            return str(frame.f_locals["migration"])
+    return ""
 
 
 def check() -> None:

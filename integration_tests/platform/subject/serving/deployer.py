@@ -21,11 +21,12 @@ class DeployerError(Exception):
     Attributes:
         status: of its answer, 0 where there was none.
         log: the last lines of the model server, where it told them.
+        in_doubt: it was asked and gave no answer, so it may have done it, or do it yet.
     """
 
-    def __init__(self, words: str, status: int = 0, log: str = "") -> None:
+    def __init__(self, words: str, status: int = 0, log: str = "", *, in_doubt: bool = False) -> None:
         super().__init__(words)
-        self.status, self.log = status, log
+        self.status, self.log, self.in_doubt = status, log, in_doubt
 
 
 def create(name: str, file: str, options: dict[str, Any]) -> str:
@@ -65,14 +66,18 @@ def _ask(method: str, path: str, document: dict[str, Any] | None = None) -> Any:
     body = json.dumps(document) if document is not None else None
     parts = urlsplit(variables.deployer_url)
     connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=TIMEOUT)
+    asked = False
     try:
         token = Path(variables.deployer_token_file).read_text(encoding="ascii").strip()
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        connection.connect()
+        asked = True
         connection.request(method, f"{parts.path}/instances{path}", body, headers)
         answer = connection.getresponse()
         status, said = answer.status, answer.read().decode(errors="replace")
     except (OSError, UnicodeDecodeError, http.client.HTTPException) as error:
-        raise DeployerError(f"the deployer cannot be reached: {type(error).__name__}") from error
+        words = "gave no answer" if asked else "cannot be reached"
+        raise DeployerError(f"the deployer {words}: {type(error).__name__}", in_doubt=asked) from error
     finally:
         connection.close()
     return _read(status, said, str(answer.headers.get_content_type()))

@@ -66,13 +66,17 @@ def _start(version: Version) -> None:
     """Give a version a model server. Raises Refused, with the version failed, or as it was if it may be tried again."""
     before = version.state
     slug = slugify(version.model.name)[:20].strip("-_").replace("_", "-")
-    version.instance = "-".join(filter(None, [slug, str(version.pk), secrets.token_hex(3)]))[-40:]
-    version.save(update_fields=["instance"])
     try:
+        if version.instance:  # one of which nobody knew whether it was there
+            deployer.remove(version.instance)
+        version.instance = "-".join(filter(None, [slug, str(version.pk), secrets.token_hex(3)]))[-40:]
+        version.save(update_fields=["instance"])
         version.url = deployer.create(version.instance, version.file, version.options)
     except DeployerError as error:
         again = before == State.ASLEEP and error.status != DID_NOT_SETTLE
-        _save(version, State.ASLEEP if again else State.FAILED, reason=_reason(error), instance="", log=error.log)
+        # One that may be there, or come yet, is removed under its name before another is started, or with the version.
+        name = version.instance if error.in_doubt or error.status == CONFLICT else ""
+        _save(version, State.ASLEEP if again else State.FAILED, reason=_reason(error), instance=name, log=error.log)
         raise _refused(error, version) from error
     _save(version, State.RUNNING)
 
