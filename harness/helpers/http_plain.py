@@ -264,6 +264,9 @@ class _Connection(http.client.HTTPConnection):
 class Line:
     """A connection to a server that is kept from one request to the next, for those who ask often.
 
+    A request that finds a kept connection closed is made once more on a new one, as RFC 9112 (9.3.1) lets clients do:
+    none may be of a kind that must not be made twice.
+
     Args:
         host: of the server.
         port: of the server.
@@ -287,10 +290,20 @@ class Line:
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """Make one request, follow nothing, and return what came. It raises nothing for what a server can do wrong."""
+        is_kept = self._is_kept()
+        try:
+            return self._ask(path, method, body, headers or {})
+        except TimeoutError:
+            return Answer(0, problem=f"no answer in {self._timeout:g} s")
+        except (OSError, http.client.HTTPException) as error:
+            if is_kept and isinstance(error, ConnectionError):  # that there is no answer is one, too
+                return self.ask(path, method=method, body=body, headers=headers)
+            return Answer(0, problem=problem_of(error))
+
+    def _ask(self, path: str, method: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
         is_over = False
         try:
-            self._begin()
-            self._connection.request(method, path, body=body, headers=dict(headers or {}))
+            self._connection.request(method, path, body=body, headers=dict(headers))
             response = self._connection.getresponse()
             content = response.read(BODY_LIMIT)
             # read(n) is silent about a body that ends before its declared length.
@@ -298,23 +311,20 @@ class Line:
                 raise http.client.IncompleteRead(content, response.length)
             is_over = response.isclosed()
             return Answer(response.status, content, {k.lower(): v for k, v in response.getheaders()})
-        except TimeoutError:
-            return Answer(0, problem=f"no answer in {self._timeout:g} s")
-        except (OSError, http.client.HTTPException) as error:
-            return Answer(0, problem=problem_of(error))
         finally:
             if not is_over:
                 self.close()
 
-    def _begin(self) -> None:
-        """Have the connection be a new one where the server has closed it, or sent what nobody asked for."""
+    def _is_kept(self) -> bool:
+        """Return whether the next request goes by the connection of the one before, which is given its time."""
         connection = self._connection.sock
         if connection is None:
-            return
-        if select.select([connection], [], [], 0)[0]:
+            return False
+        if select.select([connection], [], [], 0)[0]:  # closed, or it sent what nobody asked for
             self.close()
-        else:
-            connection.deadline = Deadline.after(self._timeout)
+            return False
+        connection.deadline = Deadline.after(self._timeout)
+        return True
 
 
 def ask(  # noqa: PLR0913 - an HTTP request has this many parts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import socket
 import threading
 from typing import TYPE_CHECKING
@@ -29,9 +30,11 @@ class Server:
         closes: whether it closes the connection after an answer, without a word.
         closed: is set when it did.
         connections: how many there were.
+        answers: how many a connection has, at most: what comes after them closes it.
     """
 
-    def __init__(self, answer: bytes = ANSWER, *, closes: bool = False) -> None:
+    def __init__(self, answer: bytes = ANSWER, *, closes: bool = False, answers: int = 1000) -> None:
+        self.answers = answers
         self.answer = answer
         self.closes = closes
         self.closed = threading.Event()
@@ -40,7 +43,9 @@ class Server:
     def serve(self, connection: socket.socket, _: threading.Event) -> None:
         """Answer the requests of a connection until the client hangs up."""
         self.connections += 1
-        while connection.recv(4096):  # each request is one small packet
+        for turn in itertools.count():
+            if not connection.recv(4096) or turn >= self.answers:  # each request is one small packet
+                return
             connection.sendall(self.answer)
             if self.closes:
                 connection.shutdown(socket.SHUT_RDWR)
@@ -76,6 +81,16 @@ def test_a_connection_that_the_server_has_closed_is_made_again(server: Server) -
             assert server.closed.wait(10)
         assert line.ask().body == b"ok"
     assert server.connections == 2
+
+
+def test_a_connection_that_is_closed_as_a_request_comes_is_made_again_once() -> None:
+    """That the server closes what is idle just now must be none either; that a new one has no answer is one."""
+    server = Server(answers=1)
+    with asked(server) as line:
+        assert [line.ask().body for _ in range(2)] == [b"ok"] * 2
+        server.answers = 0
+        assert "RemoteDisconnected" in line.ask().problem
+    assert server.connections == 3
 
 
 def test_each_request_has_all_of_its_time_and_no_more() -> None:
