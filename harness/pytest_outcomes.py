@@ -82,7 +82,7 @@ class Outcomes:
         if report.nodeid in self._again:
             return
         self._reports.setdefault(report.nodeid, []).append(report)
-        if report.when == "teardown" or left_of(report):  # one that is counted as an error of set-up, perhaps
+        if report.when == "teardown":
             self._done.append(report.nodeid)
             self._left += [f"{report.nodeid}: {thing['text']}" for thing in left_of(report)]
         if self._stacks.environment or hasattr(report, LINES):

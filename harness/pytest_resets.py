@@ -31,7 +31,7 @@ def reset_hook(service: str) -> Callable[[_Hook], _Hook]:
     """Have a function of a conftest file called after each test that used a stack with this service.
 
     It is given the ``harness.Service``, after the test's fixtures were torn down and before it is looked at what the
-    test left. When it raises, that is an error of the test.
+    test left. When it raises, that is an error of the test. It is no coroutine function, and yields nothing.
 
     Args:
         service: its name.
@@ -62,6 +62,15 @@ class _Declared:
         return f"Reset hook {self.function.__name__!r} of service {self.service!r} ({place})"
 
 
+def _call(hook: _Declared, service: Service) -> None:
+    """Call a hook. Raises what it raises, and TypeError when it only returns what is yet to be run."""
+    result = hook.function(service)
+    if inspect.isawaitable(result):
+        if inspect.iscoroutine(result):
+            result.close()
+        raise TypeError(f"it returned a {type(result).__name__}, which nobody awaits; None was needed")
+
+
 class Resets:
     """The hooks of pytest by which the end of a test is made the beginning of the next one.
 
@@ -72,6 +81,7 @@ class Resets:
     def __init__(self, stacks: Stacks) -> None:
         self._stacks = stacks
         self._declared: dict[_Declared, None] = {}
+        self._told: set[_Declared] = set()  # those that are never called
         self._seen: set[str] = set()  # services of stacks that tests have used
 
     def pytest_plugin_registered(self, plugin: object) -> None:
@@ -81,6 +91,15 @@ class Resets:
             if isinstance(function, types.FunctionType):
                 names: tuple[str, ...] = getattr(function, _SERVICES, ())
                 self._declared |= dict.fromkeys(_Declared(function, name) for name in names)
+
+    def pytest_pycollect_makeitem(self, obj: object) -> None:
+        """Tell of hooks that stand in modules of tests, where nobody looks for them."""
+        if not isinstance(obj, types.FunctionType) or not hasattr(obj, _SERVICES):
+            return
+        for hook in (_Declared(obj, name) for name in getattr(obj, _SERVICES)):
+            if hook not in self._declared and hook not in self._told:
+                self._told.add(hook)
+                self._stacks.say(f"{hook} is never called: it was looked for in conftest files only")
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, Any, Any]:
@@ -109,7 +128,7 @@ class Resets:
                 if service.name != hook.service:
                     continue
                 try:
-                    hook.function(service)
+                    _call(hook, service)
                 except BrokenStack as error:
                     yield error
                 except (Exception, pytest.fail.Exception) as error:  # noqa: BLE001 - it is the hook's own

@@ -97,13 +97,18 @@ class Leavings:
         from harness.residue.judging import Watch  # noqa: PLC0415 - as above
         from harness.residue.processes import cookie  # noqa: PLC0415 - as above
 
-        worker = getattr(self._config, "workerinput", {}).get("workerid", "")
+        worker, alone = getattr(self._config, "workerinput", {}).get("workerid", ""), not self._has_others
         allowing = Allowing(settings.residue.allow)
-        watch = Watch(allowing, self._say, worker=worker.removeprefix("gw") or "0", alone=not worker)
+        watch = Watch(allowing, self._say, worker=worker.removeprefix("gw") or "0", alone=alone)
         variables = self._stacks.variables
         variables.give(cookie())
         watch.add(runs.watched.of_process(settings, lambda: self._stacks.environment, lambda: variables.names))
         return watch, allowing
+
+    @property
+    def _has_others(self) -> bool:
+        """Whether other workers run tests of this session."""
+        return int(getattr(self._config, "workerinput", {}).get("workercount", 1)) > 1
 
     # -- stacks -------------------------------------------------------------------------------------------------
 
@@ -119,7 +124,7 @@ class Leavings:
             key = (service.stack, service.name)
             if key not in self._services:
                 self._services.add(key)
-                several = hasattr(self._config, "workerinput") and (shared or service.stack != stack.name)
+                several = self._has_others and (shared or service.stack != stack.name)
                 self._watch.add(runs.watched.of_service(service, environment, is_shared=several), key)
 
     def give_back(self, stack: Stack) -> None:

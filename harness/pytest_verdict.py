@@ -148,10 +148,12 @@ class Verdicts:
         return broken
 
     def _relabel(self, item: pytest.Item, report: pytest.TestReport, error: HarnessError, was: str = "") -> None:
-        """Have pytest count the report as an error (E), as it counts a fault of set-up."""
+        """Have pytest count the report as an error (E): one of the body as it counts a fault of set-up."""
         _test(item).broken = _test(item).broken or error
-        setattr(report, _PHASE, report.when)
-        report.when, report.outcome = "setup", "failed"
+        report.outcome = "failed"
+        if report.when == "call":  # what fails in a teardown is an error already
+            setattr(report, _PHASE, report.when)
+            report.when = "setup"
         note_kind(report, type(error).__name__, error.exit_code)
         if was or not self._wants_traceback():
             report.longrepr = f"{error}\n\nthe test itself:\n{was}" if was else str(error)

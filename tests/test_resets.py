@@ -110,6 +110,27 @@ def test_a_hook_of_a_misspelt_service_is_told(project: Project) -> None:
     assert "was never called: no stack of its tests has that service; did you mean 'web'?" in done.stdout
 
 
+def test_a_hook_that_returns_a_coroutine_is_an_error_of_the_test(project: Project) -> None:
+    """What a hook leaves to be awaited is never done, and that must not pass for a reset."""
+    suite(project, TESTS, more="async def later(): pass\n    return later()")
+    done = pytest_in(project, "-k", "test_uses and not another")
+    assert "1 passed, 4 deselected, 1 error" in done.stdout, done.stdout
+    assert "failed after test_uses: TypeError: it returned" in done.stdout, done.stdout
+    assert "which nobody awaits" in done.stdout, done.stdout  # in the next line
+    assert "never awaited" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["alone", "workers"])
+def test_a_hook_in_a_module_of_tests_is_told(project: Project, workers: tuple[str, ...]) -> None:
+    """A hook that is never called since it stands in no conftest file must be told, once, and one of those must not."""
+    hook = "import harness\nfrom conftest import forget\n@harness.reset_hook('web')\ndef lost(service): pass\n"
+    suite(project, hook + TESTS)
+    done = pytest_in(project, "-k", "test_uses and not another", *workers)
+    assert done.stdout.count("is never called") == 1, done.stdout
+    where = f"Reset hook 'lost' of service 'web' ({project.root}/suite/test_it.py:4)"
+    assert f"{where} is never called: it was looked for in conftest files only" in done.stdout
+
+
 def test_a_hook_is_a_plain_function_for_a_named_service() -> None:
     """What could never be called as a hook must be refused where it is written."""
     with pytest.raises(ConfigError, match="the name of a service was needed"):

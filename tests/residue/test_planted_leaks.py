@@ -197,13 +197,20 @@ ONE = HEAD + "\ndef test_leaks(): os.umask(0o077)\ndef test_clean(): pass\n"
 
 
 def test_it_can_be_made_an_error(project: Project) -> None:
-    done = pytest_in(project, ONE, "--residue", "fail")
+    done = pytest_in(project, ONE, "--residue", "fail", "--junitxml", "pytest.xml")
     assert done.code == 13, done.stdout
     assert "2 passed, 1 error" in done.stdout
     assert "test_leaks left 1 thing(s): umask: umask (changed): 0077" in done.stdout
     cases = [case for suite in JUnitXml.fromfile(str(project.latest / "junit.xml")) for case in suite]
     assert [[type(one).__name__ + " " + one.type for one in case.result] for case in cases] == [["Error Residue"], []]
     assert [test["status"] for test in read_run(project.latest).bad] == ["failed"]
+    written = JUnitXml.fromfile(str(project.root / "pytest.xml"))  # by pytest itself
+    (case, _) = [case for suite in written for case in suite]
+    assert [one.message for one in case.result] == [
+        'failed on teardown with "test_leaks left 1 thing(s): umask: umask (changed): 0077"'
+    ]
+    properties = [(one.name, one.value) for one in case.child(Properties)]  # type: ignore[no-untyped-call]
+    assert ("residue", "umask: umask (changed): 0077") in properties
 
 
 def test_it_can_be_turned_off(project: Project) -> None:
@@ -343,3 +350,11 @@ def test_workers_tell_of_shared_places_by_namespace(project: Project) -> None:
     things = left(project)
     assert len(things) == 6, done.stdout
     assert all(thing["name"].startswith(("out/w0_test", "out/w1_test")) for thing in things)
+
+
+def test_a_worker_that_has_no_other_beside_it_tells_all(project: Project) -> None:
+    """With one worker, as on a small machine, shared places must be judged as without any."""
+    leaks = tuple(leak for leak in LEAKS if leak.kind == "files")
+    done = pytest_in(project, suite(leaks), "-n", "1")
+    names = [thing["test"].rpartition("::")[2] for thing in left(project)]
+    assert {f"test_{leak.name}" for leak in leaks} == set(names), done.stdout
