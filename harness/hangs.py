@@ -7,11 +7,13 @@ heeds no signal is left after a grace, by whoever is called then.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import faulthandler
 import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from types import FrameType
 
 SIGNAL = signal.SIGRTMAX - 3  # nobody's; SIGALRM may be what a test itself uses
+SPUR = signal.SIGRTMAX - 4  # of a timer of the kernel: it needs no thread of ours to come
+SPUR_AFTER = 0.5  # seconds after a moment of a deadline, in which the watchdog has seen to it where it can
+PATIENCE = 10.0  # seconds in which it does so
 SHORTEST_GRACE, LONGEST_GRACE = 2.0, 10.0
 LAST_RESORT = 5.0  # seconds after the grace in which the interpreter must have let another thread run
 MOST_PROCESSES = 20  # of a service, that are described
@@ -33,6 +38,59 @@ MOST_THREADS = 60  # of a process
 def grace_of(seconds: float) -> float:
     """Return how long what was interrupted may take to end, for a deadline of so many seconds."""
     return min(LONGEST_GRACE, max(SHORTEST_GRACE, seconds))
+
+
+class KernelTimer:
+    """A timer whose end is a signal to this process, whatever its threads do; none where the system has no such timers.
+
+    Python has one of these, and its signal, SIGALRM, may be what a test itself uses.
+    """
+
+    def __init__(self, number: int) -> None:
+        """Make it, not set; ``number`` is that of the signal."""
+        self._settime: Callable[..., int] | None = None
+        self._delete: Callable[..., int] | None = None
+        self._id = ctypes.c_void_p()
+        event = _Event(0, number, 0)  # SIGEV_SIGNAL
+        with contextlib.suppress(OSError, AttributeError):
+            library = _library()
+            if library.timer_create(time.CLOCK_MONOTONIC, ctypes.byref(event), ctypes.byref(self._id)) == 0:
+                self._settime, self._delete = library.timer_settime, library.timer_delete
+
+    def set(self, seconds: float) -> None:
+        """Have the signal come after some seconds, 0 for never."""
+        if self._settime is not None:
+            whole, part = divmod(round(seconds * 1e9), 10**9)
+            self._settime(self._id, 0, ctypes.byref(_Times(0, 0, whole, part)), None)
+
+    def close(self) -> None:
+        """Have no timer any more."""
+        if self._delete is not None:
+            self._settime, delete, self._delete = None, self._delete, None
+            delete(self._id)
+
+
+def _library() -> ctypes.CDLL:
+    """Return the C library; before glibc 2.34 what is needed of it is in a library beside it. Raises OSError."""
+    library = ctypes.CDLL(None)
+    return library if hasattr(library, "timer_create") else ctypes.CDLL("librt.so.1")
+
+
+class _Event(ctypes.Structure):
+    """``struct sigevent`` of 64 bytes."""
+
+    _fields_ = (
+        ("value", ctypes.c_void_p),
+        ("number", ctypes.c_int),
+        ("how", ctypes.c_int),
+        ("rest", ctypes.c_char * 48),
+    )
+
+
+class _Times(ctypes.Structure):
+    """``struct itimerspec``: an interval, and the time to the first end."""
+
+    _fields_ = tuple((name, ctypes.c_long) for name in ("every", "every_ns", "first", "first_ns"))
 
 
 class Watch:
@@ -77,14 +135,16 @@ class Watchdog:
         self._watch: Watch | None = None
         self._stderr = stderr
         self._closed = False
+        self._acted = threading.Event()
         self._before = signal.signal(SIGNAL, self._interrupt)
+        self._before_spur = signal.signal(SPUR, self._let_act)
+        self._spur = KernelTimer(SPUR)
         threading.Thread(target=self._run, name="harness-watchdog", daemon=True).start()
 
     def leave(self) -> None:
         """Let what is watched now take its time."""
         self._set(None)
-        if self._stderr >= 0:
-            faulthandler.cancel_dump_traceback_later()
+        self._disarm()
 
     def close(self) -> None:
         """Watch nothing any more; called by the main thread."""
@@ -93,6 +153,9 @@ class Watchdog:
             self._closed = True
             self._changed.notify()
         signal.signal(SIGNAL, self._before)
+        self._spur.close()
+        signal.signal(SPUR, signal.SIG_IGN)  # which drops what is on its way: it would end the process
+        signal.signal(SPUR, self._before_spur)
         if self._stderr >= 0:
             os.close(self._stderr)
             self._stderr = -1
@@ -111,8 +174,7 @@ class Watchdog:
             self._watch = None  # first of all: from here on no interrupt comes
             self._set(None)
             watch.left = max(0.0, watch.next - now()) if not watch.fired else 0.0
-            if self._stderr >= 0:
-                faulthandler.cancel_dump_traceback_later()
+            self._disarm()
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
@@ -123,8 +185,7 @@ class Watchdog:
             return
         began = now()
         watch.paused += 1
-        if self._stderr >= 0:
-            faulthandler.cancel_dump_traceback_later()
+        self._disarm()
         try:
             yield
         finally:
@@ -139,10 +200,34 @@ class Watchdog:
             self._changed.notify()
 
     def _arm(self, watch: Watch) -> None:
-        """Have even an interpreter that runs no other thread any more show its stacks and end."""
-        if self._stderr >= 0 and not watch.paused:
-            left = max(0.0, watch.next - now()) + watch.grace + LAST_RESORT
-            faulthandler.dump_traceback_later(left, exit=True, file=self._stderr)
+        """Have an interpreter that runs no other thread any more do so, or else show its stacks and end."""
+        if watch.paused:
+            return
+        left = max(0.0, watch.next - now())
+        self._spur.set(left + SPUR_AFTER)
+        if self._stderr >= 0:
+            faulthandler.dump_traceback_later(left + watch.grace + LAST_RESORT, exit=True, file=self._stderr)
+
+    def _disarm(self) -> None:
+        self._spur.set(0.0)
+        if self._stderr >= 0:
+            faulthandler.cancel_dump_traceback_later()
+
+    def _let_act(self, _: int, __: FrameType | None) -> None:
+        """Let the watchdog act, where code of C keeps it from running but heeds signals, such as regular expressions.
+
+        The interrupt ends the wait.
+        """
+        watch = self._watch
+        if watch is None or watch.paused:
+            return
+        try:
+            if watch.next <= now():
+                self._acted.clear()
+                self._acted.wait(PATIENCE)
+        finally:
+            if self._watch is watch and not watch.paused:
+                self._spur.set(max(0.0, watch.next - now()) + SPUR_AFTER)
 
     def _interrupt(self, _: int, __: FrameType | None) -> None:
         """Raise, where the deadline of what the main thread is at has passed."""
@@ -182,6 +267,7 @@ class Watchdog:
         watch.interrupts += 1
         if self._main.ident is not None:
             signal.pthread_kill(self._main.ident, SIGNAL)
+        self._acted.set()
 
 
 _AGAIN = (0.5, 0.5)  # parts of the grace after which it is interrupted again, and after which it is given up

@@ -167,6 +167,20 @@ def test_code_that_heeds_nothing_ends_the_session(project: Project, workers: tup
     assert project.wait_until_gone(20) == {}
 
 
+def test_a_regular_expression_that_does_not_end_fails_its_test_only(project: Project) -> None:
+    """Code that lets no other thread run but heeds signals must be interrupted, however often; the next test runs."""
+    match = "re.match('(a+)+$', 'a' * 60 + 'b')"
+    again = f"    try: {match}\n    except BaseException: {match}\n"
+    suite(project, f"import re\ndef test_regex(web): {match}\ndef test_again(web):\n{again}")
+    done = pytest_in(project)
+    assert (done.code, "2 failed, 1 passed" in done.stdout) == (1, True), done.stdout + done.stderr
+    results = ended(project)
+    assert [getattr(results[name], "type", "") for name in ("test_regex", "test_again")] == ["Hang", "Hang"]
+    stacks = (project.latest / "failures" / "suite.test_it.py.test_regex" / "stacks.txt").read_text()
+    assert "in test_regex\n" in stacks
+    assert "service web: running\n  process " in stacks
+
+
 def test_an_interpreter_that_runs_nothing_else_is_ended_as_well(project: Project) -> None:
     """Code that keeps every other thread from running must not keep the session: it ends with 1 and its stacks."""
     deaf = DEAF.replace("ctypes.CDLL(None)", "ctypes.PyDLL(None)")

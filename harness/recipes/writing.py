@@ -155,7 +155,8 @@ def _github_schedule(recipe: Recipe) -> list[str]:
     """Every half an hour on the main branch, which is where GitHub runs schedules, and by hand on any."""
     suite, mode = recipe.suites[0]
     branch = f"{STATE}-${{{{ github.ref_name }}}}-"
-    state = f'path: {STATE}, key: "{branch}${{{{ github.run_id }}}}"'
+    attempt = "${{ github.run_id }}-${{ github.run_attempt }}"  # no cache can be written twice
+    state = f'path: {STATE}, key: "{branch}{attempt}"'
     minutes = MINUTES * len(recipe.suites)
     return [
         "name: integration-schedule",

@@ -7,6 +7,7 @@ import os
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
+from harness import procs
 from harness.engine.compose.building import BUILD_BUDGET
 from harness.engine.layout import LOCALHOST
 from harness.engine.plan import ProcessPlan
@@ -104,7 +105,8 @@ def _prepare_images(stack: Stack, site: Site, layout: Layout, say: Callable[[str
 def _with_order(plan: ServicePlan, environ: Mapping[str, str], order: Order) -> ServicePlan:
     if plan.service != DEPLOYER or not isinstance(plan, ProcessPlan):
         return plan
-    return replace(plan, env={**environ, **plan.env, ORDER: order.as_text()})
+    caller = {name: value for name, value in environ.items() if name != procs.PARENT}  # it ends with its stack instead
+    return replace(plan, env={**caller, **plan.env, ORDER: order.as_text()})
 
 
 def _options(settings: Settings, engine: str) -> dict[str, str]:

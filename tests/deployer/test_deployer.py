@@ -197,6 +197,26 @@ def test_a_kept_environment_keeps_copies_until_it_goes_down(project: Project) ->
     assert not answers(url)
 
 
+def test_a_deployer_that_is_kept_is_nothing_that_a_command_left(project: Project) -> None:
+    """After a command in which its stack came up, a deployer that is kept must go on as the other services do."""
+    template(project)
+    platform(project)
+    (project.root / "test_it.py").write_text(
+        "import harness\nsite = harness.stack_fixture('s')\ndef test_it(site): pass\n"
+    )
+    try:
+        done = run_in(project, *HARNESS, "test", "--keep", "always", "--", "test_it.py")
+        assert (done.code, "it was ended" in done.stderr) == (0, False), done.stdout + done.stderr
+        states = {
+            one["service"]: one["state"]
+            for one in json.loads(run_in(project, *HARNESS, "ps", "--json").stdout)["services"]
+        }
+    finally:
+        down = run_in(project, *HARNESS, "down")
+    assert states == {"site": "running", "deployer": "running"}
+    assert down.code == 0, down.stderr
+
+
 @pytest.mark.parametrize(
     ("services", "told"),
     [

@@ -148,6 +148,9 @@ def test_the_schedule_of_github_has_the_secrets() -> None:
         "NOTICE_X": "${{ secrets.NOTICE_X }}",
     }
     assert text.count("secrets.") == 2
+    kept = [step["with"]["key"] for step in document["jobs"]["integration"]["steps"] if "key" in step.get("with", {})]
+    # A cache is written once: a job that is run again would find what it began with, and not keep how it ended.
+    assert kept == [".harness-state-${{ github.ref_name }}-${{ github.run_id }}-${{ github.run_attempt }}"] * 2
 
 
 @pytest.mark.parametrize(("ci", "name"), FIT)
