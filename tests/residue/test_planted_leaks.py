@@ -60,6 +60,15 @@ def test_nothing_is_told_of_the_clean_tests_between_them(planted: tuple[Project,
     assert names == {f"test_{leak.name}" for leak in LEAKS}
 
 
+def test_each_thing_stands_in_the_junit_file_with_its_test(planted: tuple[Project, procs.Finished]) -> None:
+    """Whatever kind it is of, what run.json tells of a test must be told of it there, and no more."""
+    cases = [case for suite in JUnitXml.fromfile(str(planted[0].latest / "junit.xml")) for case in suite]
+    of_cases = [(case.name, one.value) for case in cases for one in case.child(Properties) or ()]  # type: ignore[no-untyped-call]
+    told = [(thing["test"].rpartition("::")[2], thing["text"]) for thing in left(planted[0])]
+    assert of_cases == told
+    assert len(told) >= len(LEAKS)
+
+
 def test_a_run_whose_tests_left_something_ends_with_13(planted: tuple[Project, procs.Finished]) -> None:
     assert planted[1].code == 13, planted[1].stdout
     assert run_json(planted[0])["exit_code"] == 13
