@@ -221,7 +221,7 @@ class Task:
         if dialect.tokens_apart:
             self.add_token(party, "collector", self.collector_token)
 
-    def add_to(self, role: str, **changed: object) -> None:
+    def add_to(self, role: str, /, **changed: object) -> None:
         """Tell the ``leader`` or the ``helper``; ``changed`` are other values of the command. Raises DapFailure."""
         dialect = self.deployment.dialect
         party = self.deployment.leader if role == "leader" else self.deployment.helper

@@ -1,9 +1,9 @@
-//! One line for each event, on standard error and in the file that `LOG_FILE` names.
+//! One line for each event, in the file that `LOG_FILE` names, else on standard error.
 
 use std::{
     fs::{File, OpenOptions},
     io::Write,
-    sync::{Mutex, OnceLock},
+    sync::{Mutex, OnceLock, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -24,10 +24,8 @@ fn open() -> Option<Mutex<File>> {
 pub fn log(text: impl AsRef<str>) {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let line = format!("{}.{:03} {}\n", since.as_secs(), since.subsec_millis(), text.as_ref());
-    let _ = std::io::stderr().write_all(line.as_bytes());
-    if let Some(file) = FILE.get_or_init(open) {
-        if let Ok(mut file) = file.lock() {
-            let _ = file.write_all(line.as_bytes());
-        }
-    }
+    let _ = match FILE.get_or_init(open) {
+        Some(file) => file.lock().unwrap_or_else(PoisonError::into_inner).write_all(line.as_bytes()),
+        None => std::io::stderr().write_all(line.as_bytes()),
+    };
 }

@@ -138,5 +138,6 @@ fn handle(mut incoming: tiny_http::Request, answer: &(impl Fn(&Request) -> Respo
 
 fn stop(code: i32, why: &str) -> ! {
     log(why);
+    eprintln!("{why}");
     std::process::exit(code)
 }
