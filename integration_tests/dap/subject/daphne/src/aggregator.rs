@@ -76,7 +76,7 @@ impl Task {
             helper_url,
             time_precision: told.time_precision,
             expiration: told.task_expiration.unwrap_or(Time::MAX),
-            min_batch_size: told.min_batch_size,
+            min_batch_size: if interop::mutant("gives_away_too_early") { 1 } else { told.min_batch_size },
             query: match told.max_batch_size {
                 Some(max_batch_size) => DapQueryConfig::FixedSize { max_batch_size },
                 None => DapQueryConfig::TimeInterval,
@@ -345,6 +345,9 @@ where
     }
 
     async fn mark_collected(&self, task_id: &Id, batch_sel: &BatchSelector) -> Result<(), DapError> {
+        if interop::mutant("collects_again") {
+            return Ok(());
+        }
         let task = self.known(task_id)?;
         let mut store = task.store();
         for bucket in task.config.batch_span_for_sel(batch_sel)? {

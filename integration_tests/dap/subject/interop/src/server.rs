@@ -60,6 +60,9 @@ where
     O: Fn(&Request) -> Response + Send + Sync + 'static,
 {
     let address = listen_address();
+    if crate::mutant("slow_start") {
+        std::thread::park_timeout(std::time::Duration::from_secs(3));
+    }
     let mut signals = signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT])
         .unwrap_or_else(|error| stop(3, &format!("signals: {error}")));
     let server = tiny_http::Server::http(address).unwrap_or_else(|error| stop(4, &format!("{address}: {error}")));
@@ -73,7 +76,7 @@ where
         });
     }
     log(format!("{name} serves at http://{address}"));
-    signals.forever().next();
+    signals.forever().find(|_| !crate::mutant("ignores_term"));
     stop(0, "told to stop")
 }
 
@@ -91,6 +94,7 @@ fn answer(
     }
     let response = match name {
         "ready" => Response::json(200, &serde_json::json!({})),
+        _ if request.body.starts_with(b"\xff") && crate::mutant("dies_on_garbage") => stop(3, "garbage"),
         name => command(name, request).unwrap_or_else(|| reply_error(404, &format!("there is no command {name}"))),
     };
     log(format!("{name}: {} {}", response.status, String::from_utf8_lossy(&response.body)));

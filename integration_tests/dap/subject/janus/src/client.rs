@@ -149,6 +149,9 @@ impl Subject {
             let helper = key(&real, &Role::Helper, told, &http, told.helper_hpke_config.as_ref()).await?;
             let parameters = instead.as_ref().map_or(real, parameters);
             let client = Client::new(parameters, vdaf, At(told.time), &http, leader, helper);
+            if interop::mutant("reports_twice") {
+                client.upload(measured).await.map_err(|error| said(&error))?;
+            }
             client.upload(measured).await.map_err(|error| said(&error))
         })
     }

@@ -82,7 +82,7 @@ impl Task {
             verify_key: if interop::mutant("ignores_the_verify_key") { [0; 16] } else { verify_key },
             precision: told.time_precision,
             end: told.task_expiration.unwrap_or(u64::MAX),
-            least: told.min_batch_size,
+            least: if interop::mutant("gives_away_too_early") { 1 } else { told.min_batch_size },
             most: told.max_batch_size,
             queries: told.max_batch_query_count,
             collector: HpkeConfig::get_decoded(&told.collector_hpke_config.0)
@@ -259,6 +259,9 @@ impl Memory {
 
     /// Note that some buckets were given away once more.
     pub fn give(&mut self, span: &[Bucket]) {
+        if interop::mutant("collects_again") {
+            return;
+        }
         match self.given.iter_mut().find(|(given, _)| given == span) {
             Some((_, times)) => *times += 1,
             None => self.given.push((span.to_vec(), 1)),
