@@ -85,7 +85,7 @@ class Party:
             answer = self.post("ready", b"{}", timeout=max(0.05, min(2.0, deadline.remaining())))
             if answer.status == _OK:
                 return
-        raise WaitTimeout(f"DAP {self.name} at {self.endpoint} is not ready in {timeout:g} s: {answer}")
+        raise WaitTimeout(f"DAP {self.name} at {self.endpoint} is not ready in {timeout:.3g} s: {answer}")
 
     def url(self, endpoint: str) -> str:
         """Return the URL of its DAP endpoint that the other parties use, of what ``endpoint_for_task`` has told.

@@ -173,9 +173,9 @@ class Task:
     queries: int = 1
     expiration: int | None = None
     id: str = field(default_factory=lambda: encoded(secrets.token_bytes(_ID_BYTES)))
-    verify_key: bytes = field(default_factory=lambda: secrets.token_bytes(_KEY_BYTES))
-    leader_token: str = field(default_factory=_token)
-    collector_token: str = field(default_factory=_token)
+    verify_key: bytes = field(default_factory=lambda: secrets.token_bytes(_KEY_BYTES), repr=False)
+    leader_token: str = field(default_factory=_token, repr=False)
+    collector_token: str = field(default_factory=_token, repr=False)
     leader_url: str = ""
     helper_url: str = ""
     collector_key: str = ""
@@ -349,7 +349,7 @@ class Task:
         for _ in poll(Deadline.patient(timeout)):
             if collected := self.poll(handle):
                 return collected
-        raise WaitTimeout(f"The collection {handle} of task {self.id} is in progress after {timeout:g} s")
+        raise WaitTimeout(f"The collection {handle} of task {self.id} is in progress after {timeout:.3g} s")
 
     def collect(self, query: Interval | Batch, *, timeout: float = 30.0) -> Collected:
         """Begin a collection and return what it comes to, within one deadline. Raises as ``start`` and ``wait`` do."""
