@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from checkout import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from servers import Web, free_port
@@ -312,6 +313,32 @@ def test_windows_begin_at_the_precision(task: Task) -> None:
 def test_what_is_expected_is_computed_here(task: Task) -> None:
     """What measurements must come to must have their number and their aggregate."""
     assert task.expect(iter([1, 2, 3])) == Collected(3, 6)
+
+
+class Stack:
+    """A stack whose services are all one server."""
+
+    def __init__(self, web: Web) -> None:
+        self.web = web
+
+    def endpoint(self, service: str, port: int) -> str:
+        """Return where it is."""
+        assert (service in {"client", "leader", "helper", "collector"}, port) == (True, 8080)
+        return self.web.endpoint
+
+
+def test_the_example_of_the_documentation_runs(web: Web) -> None:
+    """The test that docs/dap.md shows must pass where all is right, and fail where the sum is another."""
+    text = (ROOT / "docs/dap.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    shown: dict[str, Any] = {"time": time}
+    exec("from harness.helpers.dap import Count, Deployment, Histogram, Party, Sum\n" + code, shown)  # noqa: S102
+    before = [said(**ALL)] * (4 + 9 + 3 + 1)  # ready, the task, its reports, a collection
+    web.answers = [*before, said(status="complete", report_count=3, result="258")]
+    shown["test_sum"](Stack(web))
+    web.answers = [*before, said(status="complete", report_count=3, result="257")]
+    with pytest.raises(AssertionError):
+        shown["test_sum"](Stack(web))
 
 
 # -- failures -------------------------------------------------------------------------------------------------------
