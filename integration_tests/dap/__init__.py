@@ -1,0 +1,1 @@
+"""The Distributed Aggregation Protocol, with real clients, aggregators and collectors."""
