@@ -171,6 +171,7 @@ def test_tasks_differ(web: Web) -> None:
     """Two tasks must share neither ID nor key nor token, and not show these when they are printed."""
     first, second = (deployment(web).task(Count()) for _ in range(2))
     assert len(decoded(first.id)) == 32
+    assert re.fullmatch("[A-Za-z0-9_-]{43}", first.id), "base64url without padding"
     assert len(first.verify_key) == 16
     for name in ("id", "verify_key", "leader_token", "collector_token"):
         assert getattr(first, name) != getattr(second, name), name
@@ -443,7 +444,7 @@ def test_logs_of_all_are_copied(tmp_path: Path) -> None:
     assert found == {"logs/leader/a": "1", "logs/client/b": "2"}
 
 
-@pytest.mark.parametrize("name", ["/tmp/x", "..", "a/b", "../x", "", "."])
+@pytest.mark.parametrize("name", ["/", "/tmp/x", "..", "a/b", "../x", "", "."])
 def test_names_that_lead_elsewhere_are_refused(tmp_path: Path, name: str) -> None:
     """A name that is absolute, leads upwards or is no name of a folder must be refused, and nothing be written."""
     assert copy_logs([Service(name, a="1")], tmp_path) == [f"{name!r} is no name of a folder"]

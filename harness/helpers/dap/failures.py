@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from harness.errors import HarnessError
 
-_PROBLEM = "urn:ietf:params:ppm:dap:error:"
+_PROBLEM = re.compile(r"urn:ietf:params:ppm:dap:error:(\w+)")
 
 
 class DapFailure(HarnessError):
@@ -27,10 +29,5 @@ class DapFailure(HarnessError):
     @property
     def problem(self) -> str:
         """The name that DAP has for it, such as ``batchOverlap``; "" where the party tells none."""
-        _, found, rest = self.said.partition(_PROBLEM)
-        name = ""
-        for letter in rest:
-            if not letter.isalnum():
-                break
-            name += letter
-        return name if found else ""
+        found = _PROBLEM.search(self.said)
+        return found[1] if found else ""
