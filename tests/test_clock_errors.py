@@ -255,8 +255,9 @@ def test_paths_are_relative_to_the_checkout(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "top" / "pyproject.toml").touch()
     for folder in ("top", "top/sub"):
         monkeypatch.chdir(tmp_path / folder)
-        error = HarnessError(f"{inside}:3: not {outside}", details=[f"  {inside}"], hint=f"see {inside}")
-        assert str(error) == f"compose/s.yaml:3: not {outside}\n  {inside}\nnext: see compose/s.yaml"
+        error = HarnessError(f"{inside}:3: wrong", details=[f"  {inside}"], hint=f"see {inside}")
+        assert str(error) == f"compose/s.yaml:3: wrong\n  {inside}\nnext: see compose/s.yaml"
+        assert str(HarnessError("wrong", hint=f"see {outside}")) == f"wrong\nnext: see {outside}"
         several = ConfigError.of(["a", f"{inside}: b"])
         assert str(several) == "2 problems: a\n  compose/s.yaml: b"
         assert several.problems == ("a", f"{inside}: b")
