@@ -188,8 +188,7 @@ def _chosen(session: nox.Session) -> tuple[list[str], list[str]]:
 def tests(session: nox.Session) -> None:
     """The toolkit's own tests. Words after -- go to pytest."""
     install(session, "test", "adopt", extras="all,platform")
-    # They wait more than they compute: also where there are two processors.
-    everything = ["tests", "--ignore=tests/test_other_plugins.py", "-n", "4"]
+    everything = ["tests", "--ignore=tests/test_other_plugins.py", "-n", "auto", "--maxprocesses=4"]
     run(session, "python", "-m", "pytest", *(session.posargs or everything))
 
 
