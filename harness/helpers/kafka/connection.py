@@ -289,7 +289,8 @@ def _listing(admin: Any, seconds: float, left: threading.Event) -> Any:  # noqa:
     """Return the broker's list of topics; give up after ``seconds``, or soon after ``left`` is set.
 
     The library's call blocks, a refused login included, and nothing ends it. So it is made anew with twice the time,
-    until a slow broker has had enough of it.
+    until a slow broker has had enough of it. Where no time is left for another one it ends with what the last one said,
+    before who waits for it has only a time-out to tell.
     """
     deadline, share = Deadline.after(seconds), 2 * SLICE
     try:
@@ -297,7 +298,8 @@ def _listing(admin: Any, seconds: float, left: threading.Event) -> Any:  # noqa:
             try:
                 return admin.list_topics(timeout=max(min(share, deadline.remaining()), SLICE))
             except KafkaException as error:
-                if error.args[0].code() not in _NO_ANSWER or left.is_set() or deadline.expired():
+                is_late = left.is_set() or deadline.remaining() <= SLICE
+                if is_late or error.args[0].code() not in _NO_ANSWER:
                     raise
                 share *= 2
         raise TimeoutError
