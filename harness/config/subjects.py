@@ -1,10 +1,10 @@
-"""Where the images of subjects come from: ``[tool.harness.subjects.<name>]``, one source for each."""
+"""What is known of subjects: ``[tool.harness.subjects.<name>]``, where their images come from, and what they are."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit, urlunsplit
@@ -13,6 +13,7 @@ from harness.errors import ConfigError, nearest
 
 KINDS = ("build", "git", "prebuilt", "archive")
 BUILD_KEYS: dict[str, type] = {"context": str, "dockerfile": str, "target": str, "args": dict}
+ABOUT_KEYS: dict[str, type] = {"version": str, "licence": str, "synonyms": list}
 SUBJECT_KEYS: dict[str, type] = {
     "build": dict,
     "git": str,
@@ -20,21 +21,23 @@ SUBJECT_KEYS: dict[str, type] = {
     "prebuilt": str,
     "archive": str,
     **BUILD_KEYS,
+    **ABOUT_KEYS,
 }
 # A name and a tag or digest; what an image may really be called is the engine's to say.
 IMAGE = re.compile(r"[^\s:@=]+(?::\d+/[^\s:@=]+)?(?::[\w.\-]+|@\w+:[0-9a-f]+|:[\w.\-]+@\w+:[0-9a-f]+)", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _SCHEMES = ("https", "http", "ssh", "git", "file")
 _SCP = re.compile(r"[\w.-]+@[\w.-]+:[^/\s].*", re.ASCII)  # such as git@example.org:group/project.git
 
 
 @dataclass(frozen=True)
 class Subject:
-    """Where the image of a subject comes from, as its table says.
+    """What the table of a subject says.
 
     Attributes:
         name: of the subject, or of the service.
-        kind: which of the sources it is.
+        kind: which of the sources its image has; ``declared`` for what the stack's file says.
         where: file and table, for people.
         section: the section ``build`` of a service, its context a whole path or, of a repository, a path in that; empty
             where nothing is built.
@@ -42,16 +45,20 @@ class Subject:
         commit: the commit of that.
         image: name and tag of a prebuilt one, else "".
         archive: the archive that has it, None for none.
+        synonyms: other variables that choose the image, as ``<NAME>_CONTAINER`` does.
+        about: its version and licence, where they are known.
     """
 
     name: str
-    kind: Literal["build", "git", "prebuilt", "archive"]
+    kind: Literal["declared", "build", "git", "prebuilt", "archive"]
     where: str
     section: Mapping[str, Any] = field(default_factory=dict)
     git: str = field(default="", repr=False)
     commit: str = ""
     image: str = ""
     archive: Path | None = None
+    synonyms: tuple[str, ...] = ()
+    about: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def repository(self) -> str:
@@ -71,7 +78,7 @@ def without_secrets(url: str) -> str:
 
 
 def read_subjects(tables: Mapping[str, Any], root: Path, pyproject: Path) -> dict[str, Subject]:
-    """Return subject -> where its image comes from.
+    """Return subject -> what its table says.
 
     Args:
         tables: ``[tool.harness.subjects]``.
@@ -92,7 +99,9 @@ def read_subjects(tables: Mapping[str, Any], root: Path, pyproject: Path) -> dic
         if wrong:
             problems += [f"{where}: {problem}" for problem in wrong]
         else:
-            found[name] = _subject(name, table, root, where)
+            known = {key: str(table[key]) for key in ("version", "licence") if key in table}
+            synonyms = tuple(table.get("synonyms", ()))
+            found[name] = replace(_subject(name, table, root, where), synonyms=synonyms, about=known)
     if problems:
         raise ConfigError.of(problems)
     return found
@@ -101,12 +110,16 @@ def read_subjects(tables: Mapping[str, Any], root: Path, pyproject: Path) -> dic
 def _problems(table: Mapping[str, Any]) -> list[str]:
     wrong = _wrong_keys(table, SUBJECT_KEYS)
     kinds = [kind for kind in KINDS if kind in table]
-    if len(kinds) != 1 and not wrong:
+    is_about = not kinds and any(key in table for key in ABOUT_KEYS)
+    if len(kinds) != 1 and not wrong and not is_about:
         has = " and ".join(kinds) if kinds else "none"
         wrong.append(f"has {has} of {', '.join(KINDS)}; exactly one was needed")
+    for variable in table.get("synonyms", ()) if not wrong else ():
+        if not isinstance(variable, str) or not _VARIABLE.fullmatch(variable):
+            wrong.append(f"synonyms has {variable!r}, the name of a variable was needed")
     if wrong:
         return wrong
-    kind = kinds[0]
+    kind = kinds[0] if kinds else "stack file"
     if kind == "build":
         wrong += [f"build: {problem}" for problem in _wrong_keys(table["build"], BUILD_KEYS)]
     if kind != "git":
@@ -168,7 +181,9 @@ def _subject(name: str, table: Mapping[str, Any], root: Path, where: str) -> Sub
         return Subject(name, "git", where, section=_section(table), git=url, commit=table["commit"])
     if "prebuilt" in table:
         return Subject(name, "prebuilt", where, image=table["prebuilt"])
-    return Subject(name, "archive", where, archive=root / table["archive"])
+    if "archive" in table:
+        return Subject(name, "archive", where, archive=root / table["archive"])
+    return Subject(name, "declared", where)
 
 
 def _section(table: Mapping[str, Any], root: str = "") -> dict[str, Any]:

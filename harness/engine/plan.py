@@ -243,6 +243,7 @@ class ContainerPlan(ServicePlan):
         variable: the variable that chooses its image, "" when none does.
         strategy: how its image comes: ``declared``, ``build``, ``prebuilt`` or ``archive``.
         commit: the commit that its image is built from, "" where that is not known.
+        about: version and licence of what is in its image, where they are known.
         log_file: a file for a log that it writes itself, to be made before it starts; None for none.
         folders: folders to make before it starts.
         is_pulled: whether its file lets its image be pulled.
@@ -256,6 +257,7 @@ class ContainerPlan(ServicePlan):
     variable: str = ""
     strategy: str = "declared"
     commit: str = ""
+    about: Mapping[str, str] = field(default_factory=dict)
     log_file: Path | None = None
     folders: tuple[Path, ...] = ()
     is_pulled: bool = True
@@ -304,6 +306,7 @@ class Image:
         variable: the variable that chooses it, "" when none does.
         kind: what chose it: ``declared`` by its file, ``build``, ``prebuilt`` or ``archive``.
         commit: the commit that is built, "" where that is not known.
+        about: version and licence of what is in it, where they are known.
     """
 
     name: str
@@ -312,6 +315,7 @@ class Image:
     variable: str = ""
     kind: str = "declared"
     commit: str = ""
+    about: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def strategy(self) -> str:

@@ -49,14 +49,23 @@ def variable_of(service: Service) -> str:
     return re.sub(r"[^A-Z0-9]", "_", (service.settings.subject or service.name).upper()) + "_CONTAINER"
 
 
+def _variables_of(service: Service) -> tuple[str, ...]:
+    variable = variable_of(service)
+    return (variable, *(service.source.synonyms if service.source else ())) if variable else ()
+
+
 def choose(service: Service, environ: Mapping[str, str]) -> Choice:
     """Return what ``service`` runs.
 
     Raises:
-        ConfigError: its variable has a value that is none of the valid ones.
+        ConfigError: its variable has a value that is none of the valid ones, or a synonym of it has another one.
     """
     variable = variable_of(service)
-    value = environ.get(variable, "") if variable else ""
+    set_ = {name: environ[name] for name in _variables_of(service) if environ.get(name)}
+    if len(set(set_.values())) > 1:
+        both = " and ".join(f"{name}={value}" for name, value in set_.items())
+        raise ConfigError(f"{both}: they mean the same, and differ", hint="set one of them")
+    variable, value = next(iter(set_.items()), (variable, ""))
     if not value:
         return _by_table(service.source, variable) if service.source else Choice("declared", variable)
     kind, equals, rest = value.partition("=")
@@ -85,6 +94,8 @@ def _by_table(subject: Subject, variable: str) -> Choice:
         return Choice("prebuilt", variable, subject.image)
     if subject.kind == "archive":
         return Choice("archive", variable, archive=subject.archive)
+    if subject.kind == "declared":
+        return Choice("declared", variable)
     return Choice("build", variable, commit=subject.commit)
 
 

@@ -127,8 +127,9 @@ def images_of(tree: Tree, stack: Stack, environ: Mapping[str, str], client: APIC
             base = choose_base(client, environ, dockerfile=dockerfile) if default not in own else None
         arguments = build_arguments(service, environ, base) if builds(service) else {}
         name = _archived(choice.archive, client) if choice.archive else choice.image
+        about = service.source.about if service.source else {}
         images[service.name] = Image(
-            name or service.image, builds(service), arguments, choice.variable, choice.kind, choice.commit
+            name or service.image, builds(service), arguments, choice.variable, choice.kind, choice.commit, about
         )
     return images
 

@@ -10,7 +10,7 @@ from harness.config.notices import NOTICE_KEYS
 from harness.config.options import OPTIONS
 from harness.config.pins import PIN_KEYS
 from harness.config.residue import ALLOW_KEYS, RESIDUE_KEYS, WATCHED
-from harness.config.subjects import BUILD_KEYS, KINDS, SUBJECT_KEYS
+from harness.config.subjects import ABOUT_KEYS, BUILD_KEYS, KINDS, SUBJECT_KEYS
 from harness.errors import ConfigError, nearest
 from harness.reporting.interop.schema import report_schema
 from harness.stack.model import ServiceSettings, StackSettings
@@ -118,16 +118,17 @@ def _residue() -> dict[str, Any]:
 
 
 def _subject() -> dict[str, Any]:
-    """Return what the table of a subject may have: one source, and what goes with it."""
+    """Return what the table of a subject may have: one source and what goes with it, or what it is, or both."""
     values = {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}
     build = {key: dict(_TYPES[kind]) for key, kind in BUILD_KEYS.items()} | {"args": values}
     properties = {key: dict(_TYPES[kind]) for key, kind in SUBJECT_KEYS.items()} | build
     properties["build"] = {"type": "object", "additionalProperties": False, "properties": build}
+    sources, about = ([{"required": [key]} for key in keys] for keys in (KINDS, ABOUT_KEYS))
     properties["commit"] = {"type": "string", "pattern": "^[0-9a-f]{40}$"}
     return {
         "type": "object",
         "additionalProperties": False,
         "properties": properties,
-        "oneOf": [{"required": [kind]} for kind in KINDS],
+        "oneOf": [*sources, {"anyOf": about, "not": {"anyOf": sources}}],
         "dependentRequired": {"git": ["commit"]},
     }

@@ -64,9 +64,22 @@ def test_other_sources_are_an_image_or_an_archive() -> None:
     assert (archive.kind, archive.archive, dict(archive.section)) == ("archive", ROOT / "images/a.tar.zst", {})
 
 
+def test_a_table_may_say_what_a_subject_is_and_leave_its_source_to_the_stack() -> None:
+    """Version, licence and synonyms must go without a source as well as with one."""
+    about = {"version": "1.2", "licence": "MIT"}
+    for source, kind in (({}, "declared"), ({"prebuilt": "a:1"}, "prebuilt")):
+        found = subject(**source, **about, synonyms=["OLD_NAME"])
+        assert (found.kind, found.about, found.synonyms) == (kind, about, ("OLD_NAME",))
+
+
 @pytest.mark.parametrize(
     ("table", "problem"),
     [
+        ({"version": "1", "context": "."}, "context goes with git, and this has stack file"),
+        ({"version": 1}, "version is int 1, a str was needed"),
+        ({"synonyms": ["A-B"]}, "synonyms has 'A-B', the name of a variable was needed"),
+        ({"synonyms": [1]}, "synonyms has 1, the name of a variable was needed"),
+        ({"synonyms": "A"}, "synonyms is str 'A', a list was needed"),
         ({}, "has none of build, git, prebuilt, archive; exactly one was needed"),
         ({"build": {}, "prebuilt": "a:1"}, "has build and prebuilt of build, git, prebuilt, archive; exactly one"),
         ({"prebiult": "a:1"}, "key 'prebiult' is not known; did you mean 'prebuilt'?"),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from checkout import ROOT
 
+from harness.config.subjects import Subject
 from harness.docker_sdk import APIError, ImageNotFound
 from harness.errors import BrokenStack, ConfigError
 from harness.images import (
@@ -129,6 +130,29 @@ def test_the_variable_is_named_for_the_subject_or_else_the_service(
 def test_the_variable_chooses_the_image(environ: dict[str, str], choice: Choice) -> None:
     """Each valid value must be taken as it was meant, and nothing set must leave the file's word."""
     assert choose(a_service(build={"context": "."}), environ) == choice
+
+
+def subject_with(*synonyms: str) -> Service:
+    """Return a service of a subject whose image other variables choose, too."""
+    source = Subject("kafka", "declared", "pyproject.toml", synonyms=synonyms)
+    return a_service(build={"context": "."}).model_copy(update={"source": source})
+
+
+def test_a_synonym_chooses_as_the_variable_does_and_is_named() -> None:
+    """Who sets the old name must get what it says, and be told of that name."""
+    service = subject_with("KAFKA_INTEROP", "BROKER")
+    assert choose(service, {}) == Choice("declared", "KAFKA_CONTAINER")
+    assert choose(service, {"BROKER": "skip"}) == Choice("skip", "BROKER")
+    assert choose(service, {"KAFKA_CONTAINER": "", "BROKER": "build"}) == Choice("build", "BROKER")
+    assert choose(service, {"KAFKA_CONTAINER": "build", "BROKER": "build"}) == Choice("build", "KAFKA_CONTAINER")
+    with pytest.raises(ConfigError, match="KAFKA_INTEROP=x: valid are build, prebuilt=NAME:TAG, archive=PATH, skip"):
+        choose(service, {"KAFKA_INTEROP": "x"})
+
+
+def test_a_synonym_that_says_something_else_is_refused() -> None:
+    """Two variables for one image that differ must be an error which shows both."""
+    with pytest.raises(ConfigError, match="KAFKA_CONTAINER=skip and BROKER=build: they mean the same, and differ"):
+        choose(subject_with("BROKER"), {"KAFKA_CONTAINER": "skip", "BROKER": "build"})
 
 
 def test_a_service_without_x_harness_runs_what_its_file_declares() -> None:

@@ -126,6 +126,7 @@ class Launch:
             size=image.get("Size"),
             created=image.get("Created"),
             commit=plan.commit,
+            **plan.about,
             fingerprint=last.get("fingerprint", "") if last.get("id") == image["Id"] else "",
         )
 

@@ -234,6 +234,7 @@ def _plan_container(
         variable=image.variable,
         strategy=image.strategy,
         commit=image.commit,
+        about=image.about,
         log_file=layout.log_file(stack.name, service.name) if service.settings.log_file else None,
         folders=folders_to_make(service),
         is_pulled=service.compose.get("pull_policy") != "never",
