@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from harness.config.options import VARIABLE_NAME
 from harness.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NOTICE_KEYS: dict[str, type] = {"urls": list, "runs": str}
-_VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _URL = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*:/")
 HINT = 'put the URL into a variable, such as NOTICE_MAIL, or into a file that only you can read, and name that: urls = ["NOTICE_MAIL"]'  # noqa: E501 - a sentence
 
@@ -47,7 +47,7 @@ def read_notices(table: Mapping[str, Any], pyproject: Path) -> Notices:
         elif _URL.match(name):  # which is not shown: it may be a secret from its first letter on
             problems.append(f"{where}: entry {number} of urls is a URL; those have passwords and tokens in them")
             hint = HINT
-        elif "/" not in name and not _VARIABLE.fullmatch(name):
+        elif "/" not in name and not VARIABLE_NAME.fullmatch(name):
             problems.append(f"{where}: entry {number} of urls is neither a name of a variable nor a path with a /")
             hint = HINT
     runs = table.get("runs", "")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
+
+VARIABLE_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+"""A name that a variable of the environment can have (POSIX, 8.1)."""
 
 
 class Option(NamedTuple):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import os
-import re
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.config.matrices import Places, matrix_file
 from harness.config.notices import Notices, read_notices
-from harness.config.options import OPTIONS, variable
+from harness.config.options import OPTIONS, VARIABLE_NAME, variable
 from harness.config.pins import read_pins
 from harness.config.residue import read_residue
 from harness.config.sources import COMPOSE_FILES, with_env_file
@@ -521,15 +520,12 @@ def _matrices(sources: Sources) -> dict[str, Path]:
     return files
 
 
-_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
-
-
 def _env(sources: Sources) -> dict[str, str] | None:
     """Return the variables for tests and commands, None without a table of them."""
     if "env" not in sources.table:
         return None
     where, table = f"{sources.pyproject}: [tool.harness.env]", sources.table["env"]
-    problems = [f"{where}: {name!r} is no name of a variable" for name in table if not _NAME.fullmatch(name)]
+    problems = [f"{where}: {name!r} is no name of a variable" for name in table if not VARIABLE_NAME.fullmatch(name)]
     problems += _check(table, dict.fromkeys(table, str), where)
     problems += [f"{where}: {name} has a NUL" for name, value in table.items() if "\0" in str(value)]
     if problems:

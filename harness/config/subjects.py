@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
+from harness.config.options import VARIABLE_NAME
 from harness.errors import ConfigError, nearest
 
 KINDS = ("build", "git", "prebuilt", "archive")
@@ -26,7 +27,6 @@ SUBJECT_KEYS: dict[str, type] = {
 # A name and a tag or digest; what an image may really be called is the engine's to say.
 IMAGE = re.compile(r"[^\s:@=]+(?::\d+/[^\s:@=]+)?(?::[\w.\-]+|@\w+:[0-9a-f]+|:[\w.\-]+@\w+:[0-9a-f]+)", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _SCHEMES = ("https", "http", "ssh", "git", "file")
 _SCP = re.compile(r"[\w.-]+@[\w.-]+:[^/\s].*", re.ASCII)  # such as git@example.org:group/project.git
 
@@ -115,7 +115,7 @@ def _problems(table: Mapping[str, Any]) -> list[str]:
         has = " and ".join(kinds) if kinds else "none"
         wrong.append(f"has {has} of {', '.join(KINDS)}; exactly one was needed")
     for variable in table.get("synonyms", ()) if not wrong else ():
-        if not isinstance(variable, str) or not _VARIABLE.fullmatch(variable):
+        if not isinstance(variable, str) or not VARIABLE_NAME.fullmatch(variable):
             wrong.append(f"synonyms has {variable!r}, the name of a variable was needed")
     if wrong:
         return wrong

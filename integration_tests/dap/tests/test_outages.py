@@ -23,16 +23,21 @@ def disturbed(stack: harness.Stack) -> Iterator[Callable[[str], harness.Service]
     """A function that gives a party's service to a test that disturbs it; afterwards it is ready."""
     touched: list[harness.Service] = []
 
-    def service(name: str) -> harness.Service:
+    def give(name: str) -> harness.Service:
         touched.append(stack.service(name))
         return touched[-1]
 
-    yield service
-    for one in touched:
-        if one.state == "paused":
-            one.unpause()
-        one.start()
-        party(stack, one.name).wait_ready(timeout=PATIENCE)
+    yield give
+    for service in touched:
+        if service.state == "paused":
+            service.unpause()
+        start_again(stack, service)
+
+
+def start_again(stack: harness.Stack, service: harness.Service) -> None:
+    """Start a party's service, and wait until the party is ready."""
+    service.start()
+    party(stack, service.name).wait_ready(timeout=PATIENCE)
 
 
 def works(stack: harness.Stack, now: int) -> bool:
@@ -106,8 +111,7 @@ def test_a_helper_that_is_gone(
         task.upload(3, at=now)
     handle = task.start(task.interval(now))
     assert stays_in_progress(task, handle)
-    helper.start()
-    party(stack, "helper").wait_ready(timeout=PATIENCE)
+    start_again(stack, helper)
     assert stays_in_progress(task, handle)
     assert works(stack, now)
 
@@ -125,8 +129,7 @@ def test_a_helper_that_goes_in_mid_aggregation(
         task.upload(1, at=now, helper_hpke_config=encoded(key))
     handle = task.start(task.interval(now))
     assert stays_in_progress(task, handle)
-    helper.start()
-    party(stack, "helper").wait_ready(timeout=PATIENCE)
+    start_again(stack, helper)
     assert stays_in_progress(task, handle)
     assert works(stack, now)
 
@@ -186,6 +189,5 @@ def test_a_party_ends_when_told(stack: harness.Stack, disturbed: Callable[[str],
     service = disturbed(name)
     service.stop()
     assert service.exit_code == 0
-    service.start()
-    party(stack, name).wait_ready(timeout=PATIENCE)
+    start_again(stack, service)
     assert service.state == "running"
