@@ -64,7 +64,12 @@ def fetch_sources(tree: Tree, settings: Settings, local: Local, say: Callable[[s
             if choice.archive:
                 from harness.images.archives import archived_id  # noqa: PLC0415 - where there is one
 
-                archived_id(choice.archive)
+                try:
+                    archived_id(choice.archive)
+                except ConfigError as error:
+                    told_by = subject.where if subject and choice.variable not in settings.environ else choice.variable
+                    error.hint = error.hint or f"that service {service.name!r} runs its image is said by {told_by}"
+                    raise
             elif subject and subject.git and choice.kind == "build":
                 place = check_out(subject, folder, settings.environ, say)
                 _refuse_wrong(subject, service.compose["build"], place)

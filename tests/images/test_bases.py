@@ -8,7 +8,7 @@ import pytest
 import yaml
 from projects import run_in
 
-from harness.engine.compose.recipes import steps_of
+from harness.engine.compose.recipes import in_turn, steps_of
 from harness.engine.plan import Recipe
 from harness.errors import ConfigError
 from harness.images import bases_of, idle_of
@@ -102,6 +102,21 @@ def test_builds_come_in_order() -> None:
     recipes |= {"e": Recipe("e", frozenset(["of-an-included-stack"]))}
     assert steps_of(recipes, ["a", "e"]) == [["c", "e"], ["b"], ["a"]]
     assert steps_of(recipes, ["d"]) == [["d"]]
+
+
+def test_builds_that_begin_alike_are_not_told_at_once() -> None:
+    """The classic builder must get builds of one Dockerfile and folder one after the other, and others at once."""
+    here, there = {"context": "/here"}, {"context": "/there"}
+    recipes = {
+        "leader": Recipe("leader", written="FROM x", section={**here, "target": "daphne"}),
+        "client": Recipe("client", written="FROM x", section={**here, "target": "janus"}),
+        "other": Recipe("other", written="FROM x", section=there),
+        "another": Recipe("another", written="FROM y", section=here),
+        "collector": Recipe("collector", written="FROM x", section={**here, "target": "janus"}),
+        "afar": Recipe("afar", section={"context": "https://example.org/a.git"}),
+        "farther": Recipe("farther", section={"context": "https://example.org/a.git"}),
+    }
+    assert in_turn(recipes, recipes) == [["leader", "other", "another", "afar", "farther"], ["client"], ["collector"]]
 
 
 def test_images_that_are_built_from_each_other_are_refused() -> None:

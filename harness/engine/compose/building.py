@@ -21,7 +21,7 @@ from harness.engine.compose.calls import FOLDER, argv_of, environment_of
 from harness.engine.compose.ingredients import ingredients_of, undeclared_told
 from harness.engine.compose.override import write
 from harness.engine.compose.progress import followed
-from harness.engine.compose.recipes import build_keys, steps_of
+from harness.engine.compose.recipes import build_keys, in_turn, steps_of
 from harness.engine.compose.standing import Made
 from harness.errors import BrokenStack, HarnessError, relative
 from harness.images import (
@@ -188,8 +188,10 @@ class Building:
         self._names.begin(self._containers.recipes[name].image for name in names)
         try:
             with followed(self.log, say):
-                if together := [name for name in names if name not in by_engine]:
-                    self._run(together, self._compose(together, files, how), deadline)
+                together = [name for name in names if name not in by_engine]
+                for turn in [together] if how.kind == "buildkit" else in_turn(self._containers.recipes, together):
+                    if turn:
+                        self._run(turn, self._compose(turn, files, how), deadline)
                 for name in by_engine:
                     self._run([name], self._ask_engine(name), deadline)
         except BrokenStack as error:

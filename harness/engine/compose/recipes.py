@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -127,3 +128,21 @@ def build_keys(recipe: Recipe, dockerfile: Path) -> dict[str, Any]:
     if recipe.contexts is not None:
         changed["additional_contexts"] = Replaced(dict(recipe.contexts)) if recipe.contexts else Reset()
     return changed
+
+
+def in_turn(recipes: Mapping[str, Recipe], names: Iterable[str]) -> list[list[str]]:
+    """Return what the classic builder is told, one list after the other, each of what is built side by side.
+
+    It takes the steps of another build only when these are made: of builds that have their Dockerfile and folder in
+    common, which begin alike, one comes after the other. BuildKit does such steps once by itself.
+    """
+    lists: list[list[str]] = []
+    before = Counter[tuple[str, str]]()
+    for name in names:
+        recipe = recipes[name]
+        alike = (str(recipe.section.get("context", ".")), recipe.written or name)
+        if before[alike] == len(lists):
+            lists.append([])
+        lists[before[alike]].append(name)
+        before[alike] += 1
+    return lists

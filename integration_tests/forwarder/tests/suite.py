@@ -224,7 +224,7 @@ class Forwarder:
         service.stop()
         with self.status() as consumer:
             service.start()
-            return consumer.wait_for(lambda _: True, what="status of a new life")
+            return consumer.wait_for(lambda _: True, what="status of a new life", timeout=60)
 
     def running(self) -> set[str]:
         """Wait for a sign of life; return the channels in its status."""
