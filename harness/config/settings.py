@@ -59,6 +59,7 @@ SYSTEM_KEYS = {
     "differences": dict,
     "inside": str,
     "inside-command": list,
+    "needs": list,
     "inside-reports": str,
 }
 
@@ -76,6 +77,7 @@ class System:
         inside: the service in whose container the suite runs with ``--inside``, "" for none.
         inside_command: the suite as a command there, () for pytest with the folder of the suite.
         inside_reports: what is copied out of the container after it, "" for nothing more.
+        needs: programs beside Python that its local processes need.
     """
 
     name: str
@@ -86,6 +88,7 @@ class System:
     inside: str = ""
     inside_command: tuple[str, ...] = ()
     inside_reports: str = ""
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -310,6 +313,9 @@ def _systems(sources: Sources) -> tuple[System, ...]:
             if isinstance(table, dict):
                 problems += _check(table, SYSTEM_KEYS, f"{where[:-1]}.systems.{name}]")
                 problems += _check_inside(table, f"{where[:-1]}.systems.{name}]")
+                needs = table.get("needs", [])
+                if isinstance(needs, list) and not all(isinstance(word, str) and word for word in needs):
+                    problems.append(f"{where[:-1]}.systems.{name}]: needs is {needs!r}, a list of programs was needed")
             else:
                 problems.append(f"{where}: systems.{name} is no table")
     if problems:
@@ -324,6 +330,7 @@ def _systems(sources: Sources) -> tuple[System, ...]:
             inside=table.get("inside", ""),
             inside_command=tuple(map(str, table.get("inside-command", ()))),
             inside_reports=table.get("inside-reports", ""),
+            needs=tuple(table.get("needs", ())),
         )
         for name, table in tables.items()
     )

@@ -32,12 +32,14 @@ class Suite:
         inside: whether the system says which of its services is the one that tests run in.
         embedded: "" when its stack can be local processes, else why not.
         builds: whether images are built for it.
+        needs: programs that its local processes need, and an image of Python need not have.
     """
 
     system: str = ""
     inside: bool = False
     embedded: str = ""
     builds: bool = False
+    needs: tuple[str, ...] = ()
 
 
 def mode_of(ci: str, suite: Suite, engine: str = "auto") -> Mode:
@@ -56,7 +58,8 @@ def mode_of(ci: str, suite: Suite, engine: str = "auto") -> Mode:
     """
     if engine not in ENGINES:
         raise ConfigError(f"Engine {engine!r} is none that a job of CI can have; valid: {', '.join(ENGINES)}")
-    if engine == "embedded" or (engine == "auto" and ci != "github" and not suite.inside and not suite.embedded):
+    is_simple = not (suite.inside or suite.embedded or suite.needs)
+    if engine == "embedded" or (engine == "auto" and ci != "github" and is_simple):
         if suite.embedded:
             raise ConfigError(f"{_named(suite)} cannot be local processes: {suite.embedded}")
         return Mode.EMBEDDED
@@ -66,7 +69,8 @@ def mode_of(ci: str, suite: Suite, engine: str = "auto") -> Mode:
         return Mode.INSIDE
     if ci == "circleci":
         return Mode.COMPOSE
-    reason = f"; nor can it be local processes: {suite.embedded}" if suite.embedded else ""
+    why = suite.embedded or (f"they need {', '.join(suite.needs)}, beside Python" if suite.needs else "")
+    reason = f"; nor can it be local processes: {why}" if why else ""
     table = f"[tool.harness.systems.{suite.system or 'NAME'}]"
     raise ConfigError(
         f"{_named(suite)} cannot run in a job of GitLab: its containers are on another machine, where only tests in "

@@ -48,6 +48,7 @@ class Recipe:
         logs: the folder of runs, relative to the project's.
         schedule: whether suites also run every half an hour, so that somebody is told when one turns red.
         secrets: variables with the URLs of those who are told.
+        left_out: systems that get no job there, and what their local processes would need.
     """
 
     suites: tuple[tuple[Suite, Mode], ...]
@@ -55,6 +56,7 @@ class Recipe:
     logs: str = "logs"
     schedule: bool = False
     secrets: tuple[str, ...] = ()
+    left_out: tuple[Suite, ...] = ()
 
     def of(self, mode: Mode) -> list[Suite]:
         """Return the suites that run on ``mode``."""
@@ -77,7 +79,11 @@ def path_of(ci: str) -> str:
 
 def text_of(ci: str, recipe: Recipe) -> str:
     """Return the file of a CI service."""
-    return _file(ci, _WRITERS[ci](recipe))
+    left_out = [
+        f"# No job for {suite.system}: it can neither have containers nor {', '.join(suite.needs)} there."
+        for suite in recipe.left_out
+    ]
+    return _file(ci, [*left_out, *_WRITERS[ci](recipe)])
 
 
 def more_of(ci: str, recipe: Recipe) -> dict[str, str]:

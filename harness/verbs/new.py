@@ -190,13 +190,15 @@ def recipe_texts(settings: Settings, ci: str) -> dict[Path, str]:
     if unfit := [name for name in names if not _SYSTEM.fullmatch(name)]:
         raise ConfigError(f"System {unfit[0]!r} has a name that no job can be given; letters, digits, _ and - only")
     suites = [_suite(settings, system) for system in settings.systems] or [_suite(settings, None)]
-    problems, modes = [], []
+    problems, modes, left_out = [], [], []
     for suite in suites:
         try:
             modes.append((suite, mode_of(ci, suite, settings.engine)))
         except ConfigError as error:
             problems.append(error)
-    if problems:
+            if suite.needs and not suite.embedded:
+                left_out.append(suite)
+    if len(problems) > len(left_out) or not modes:
         raise ConfigError.of([str(error.problems[0]) for error in problems], hint=problems[0].hint)
     urls = settings.notices.urls
     recipe = Recipe(
@@ -205,6 +207,7 @@ def recipe_texts(settings: Settings, ci: str) -> dict[Path, str]:
         logs=_logs(settings),
         schedule=bool(urls),
         secrets=tuple(name for name in urls if "/" not in name),
+        left_out=tuple(left_out),
     )
     more = {settings.root / path: text for path, text in more_of(ci, recipe).items()}
     return {settings.root / path_of(ci): text_of(ci, recipe), **more, **texts}
@@ -232,6 +235,7 @@ def _suite(settings: Settings, system: System | None) -> Suite:
         inside=inside,
         embedded=_unlike_processes(trees[0]) if trees else "",
         builds=any(_builds(tree, inside=inside) for tree in trees),
+        needs=system.needs if system else (),
     )
 
 

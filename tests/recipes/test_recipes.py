@@ -65,6 +65,8 @@ def test_what_is_committed_is_what_would_be_written(ci: str) -> None:
         ("circleci", PLAIN, "compose", Mode.COMPOSE),
         ("circleci", WITHIN, "auto", Mode.INSIDE),
         ("circleci", NEITHER, "auto", Mode.COMPOSE),
+        ("circleci", Suite("rusty", needs=("cargo",)), "auto", Mode.COMPOSE),
+        ("gitlab", Suite("rusty", needs=("cargo",)), "embedded", Mode.EMBEDDED),
     ],
 )
 def test_a_suite_runs_where_the_job_can_have_it(ci: str, suite: Suite, engine: str, mode: Mode) -> None:
@@ -77,6 +79,7 @@ def test_a_suite_runs_where_the_job_can_have_it(ci: str, suite: Suite, engine: s
     [
         ("gitlab", PLAIN, "compose", "The suite of system 'plain' cannot run in a job of GitLab"),
         ("gitlab", NEITHER, "auto", "nor can it be local processes: service 'a' has no x-harness.embedded"),
+        ("gitlab", Suite("rusty", needs=("cargo",)), "auto", "can it be local processes: they need cargo, beside Python"),
         ("github", NEITHER, "embedded", "The suite of system 'neither' cannot be local processes: service 'a'"),
         ("github", PLAIN, "attach", "Engine 'attach' is none that a job of CI can have"),
     ],
@@ -217,6 +220,23 @@ def test_words_that_cannot_be_are_refused(suite: Project) -> None:
     refused = new(suite, "--ci", "github", code=10)
     assert "next: write into it: from harness.nox_sessions import images, integration" in refused.stderr
     assert "--stack NAME, or --ci" in new(suite, code=10).stderr
+
+
+def test_a_system_that_needs_more_than_python_is_left_out_where_it_can_have_no_containers(suite: Project) -> None:
+    """Where the others have jobs, that one must be named in the file; alone it is refused; on GitHub it has one."""
+    table = (suite.root / "pyproject.toml").read_text()
+    rusty = table + '[tool.harness.systems.rusty]\ntests = "suite"\nstacks = ["s"]\ndefault = "s"\nneeds = ["cargo"]\n'
+    (suite.root / "pyproject.toml").write_text(rusty)
+    new(suite, "--ci", "gitlab")
+    text = (suite.root / path_of("gitlab")).read_text()
+    assert "# No job for rusty: it can neither have containers nor cargo there.\n" in text
+    assert [job.name for job in jobs_of("gitlab", text)] == ["integration (it)"]
+    new(suite, "--ci", "github")
+    assert "matrix: {system: [it, rusty]}" in (suite.root / path_of("github")).read_text()
+    (suite.root / "pyproject.toml").write_text(rusty.replace("[tool.harness.systems.it]", "[tool.other]"))
+    assert "they need cargo" in new(suite, "--ci", "gitlab", "--check", code=10).stderr
+    (suite.root / "pyproject.toml").write_text(rusty.replace('["cargo"]', "[1]"))
+    assert "needs is [1], a list of programs was needed" in new(suite, "--ci", "github", code=10).stderr
 
 
 def test_a_system_whose_name_is_a_command_is_refused(suite: Project) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from integration_tests.dap.tests.suite import AGGREGATORS, Dap, deployment_of, leading
+from harness.helpers.dap import copy_logs
+from integration_tests.dap.tests.suite import AGGREGATORS, PARTIES, Dap, deployment_of, in_containers, leading
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     import harness
     from harness.helpers.dap import Deployment, Task
@@ -24,6 +26,18 @@ def pytest_configure() -> None:
         chosen = os.environ.get(variable) or "dap-daphne"
         if chosen not in AGGREGATORS:
             raise pytest.UsageError(f"{variable}={chosen}: there are {', '.join(AGGREGATORS)}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Of a test that failed, copy out the logs that all four parties keep; those of processes are in the run folder."""
+    report = yield
+    stack = getattr(item, "funcargs", {}).get("stack")
+    if report.failed and stack is not None and in_containers(stack):
+        folder = stack.run_dir / "dap" / re.sub(r"[^\w.-]+", "-", item.name) / report.when
+        missing = copy_logs([stack.service(name) for name in PARTIES], folder)
+        report.sections.append(("logs of the parties", "\n".join([f"in {folder}", *missing])))
+    return report
 
 
 @pytest.fixture

@@ -86,11 +86,15 @@ def leading() -> Aggregator:
     return AGGREGATORS[os.environ.get("DAP_LEADER") or "dap-daphne"]
 
 
+def in_containers(stack: harness.Stack) -> bool:
+    """Return whether the parties of a stack are containers: these listen on each address that they have."""
+    return stack.service("leader").env["LISTEN"].startswith("0.0.0.0:")
+
+
 def party(stack: harness.Stack, name: str) -> Party:
     """Return a party of a stack. Containers know each other by their names, processes by their addresses."""
-    service = stack.service(name)
-    inside = f"{name}:8080" if service.env["LISTEN"].startswith("0.0.0.0:") else ""
-    return Party(name, str(service.endpoint(8080)), inside, timeout=PATIENCE)
+    inside = f"{name}:8080" if in_containers(stack) else ""
+    return Party(name, stack.endpoint(name, 8080), inside, timeout=PATIENCE)
 
 
 def deployment_of(stack: harness.Stack, dialect: str = "02") -> Deployment:
