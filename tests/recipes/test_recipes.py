@@ -79,7 +79,7 @@ def test_a_suite_runs_where_the_job_can_have_it(ci: str, suite: Suite, engine: s
     [
         ("gitlab", PLAIN, "compose", "The suite of system 'plain' cannot run in a job of GitLab"),
         ("gitlab", NEITHER, "auto", "nor can it be local processes: service 'a' has no x-harness.embedded"),
-        ("gitlab", Suite("rusty", needs=("cargo",)), "auto", "can it be local processes: they need cargo, beside Python"),
+        ("gitlab", Suite("rusty", needs=("cargo",)), "auto", "be local processes: they need cargo, beside Python"),
         ("github", NEITHER, "embedded", "The suite of system 'neither' cannot be local processes: service 'a'"),
         ("github", PLAIN, "attach", "Engine 'attach' is none that a job of CI can have"),
     ],
