@@ -41,6 +41,17 @@ class Step(str):
     __slots__ = ()
 
 
+def cache_folder(environ: Mapping[str, str]) -> Path | None:
+    """Return the user's cache folder of the harness (XDG Base Directory Specification), None when there can be none.
+
+    It need not be there, and may be deleted at any time.
+    """
+    base, home = Path(environ.get("XDG_CACHE_HOME", "")), Path(environ.get("HOME", ""))
+    if not base.is_absolute():  # the specification has relative ones ignored
+        base = home / ".cache"
+    return base / "harness" if base.is_absolute() else None
+
+
 def private_folder(path: Path) -> Path:
     """Return ``path`` after making it a folder of mode 0700 that belongs to this user.
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from harness import procs
-from harness.artifacts import private_folder
+from harness.artifacts import cache_folder, private_folder
 from harness.clock import Deadline
 from harness.config.subjects import without_secrets
 from harness.errors import ConfigError
@@ -42,11 +42,7 @@ _HELPER = '!f() { test "$1" = get && echo "username=$HARNESS_GIT_USER" && echo "
 
 def git_folder(environ: Mapping[str, str], state: Path) -> Path:
     """Return the folder of repositories: in the user's cache, or where there is none in the state folder."""
-    base = Path(environ.get("XDG_CACHE_HOME", ""))
-    home = Path(environ.get("HOME", ""))
-    if base.is_absolute():
-        return base / "harness" / "git"
-    return (home / ".cache" / "harness" if home.is_absolute() else state) / "git"
+    return (cache_folder(environ) or state) / "git"
 
 
 def folder_of(subject: Subject, folder: Path) -> Path:

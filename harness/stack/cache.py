@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from harness.artifacts import open_regular, private_folder
+from harness.artifacts import cache_folder, open_regular, private_folder
 from harness.errors import HarnessError
 from harness.stack.source import read_source
 
@@ -198,14 +198,11 @@ def _texts(node: yaml.Node | None) -> list[str]:
 
 def folder_of(environ: Mapping[str, str]) -> Path | None:
     """Return the cache folder, made if need be; None when there can be none."""
-    base = Path(environ.get("XDG_CACHE_HOME", ""))
-    if not base.is_absolute():
-        home = Path(environ.get("HOME", ""))
-        if not home.is_absolute():
-            return None
-        base = home / ".cache"
+    folder = cache_folder(environ)
+    if folder is None:
+        return None
     try:
-        return private_folder(base / "harness")
+        return private_folder(folder)
     except HarnessError:
         return None
 
