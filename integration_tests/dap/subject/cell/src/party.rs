@@ -36,6 +36,7 @@ impl Party {
         let signals = Signals::new([SIGCHLD, SIGINT, SIGTERM]).map_err(|error| error.to_string())?;
         let child = Command::new(here.with_file_name(&program))
             .envs(variable)
+            .env("DAP_MUTANT", parameter("mutant").unwrap_or_default())
             .env("LISTEN", cell.address(role)?.to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::null()) // ours has events only
