@@ -1,11 +1,14 @@
-//! What a role is told of its cell.
+//! What a role is told of its cell, and how it speaks to the parties in it.
 
 use rand::{rngs::StdRng, SeedableRng};
+use serde_json::Value;
 use std::{
     collections::HashMap,
     env,
+    fmt::Display,
     net::{SocketAddr, ToSocketAddrs},
 };
+use url::Url;
 
 const PORT: u16 = 8080;
 
@@ -37,6 +40,19 @@ impl Cell {
         let place = self.place(role)?;
         let mut found = place.to_socket_addrs().map_err(|error| format!("{place}: {error}"))?;
         found.find(SocketAddr::is_ipv4).ok_or_else(|| format!("{place} has no address"))
+    }
+
+    /// Give the party of a role a command and return its answer. Errors: it was refused, or came to nothing.
+    pub fn command(&self, role: &str, name: &str, values: &Value) -> Result<Value, String> {
+        let failed = |why: &dyn Display| format!("{role}: {name}: {why}");
+        let url = Url::parse(&format!("http://{}/internal/test/{name}", self.place(role)?)).map_err(|e| failed(&e))?;
+        let sent = interop::post(&url, "application/json", "", values.to_string().as_bytes());
+        let (_, answer) = sent.map_err(|unsent| failed(&unsent))?;
+        let answer: Value = serde_json::from_slice(&answer).map_err(|error| failed(&error))?;
+        if answer["status"] == "error" {
+            return Err(failed(&answer["error"].as_str().unwrap_or("no reason")));
+        }
+        Ok(answer)
     }
 
     /// Random numbers that are the same in each run of this cell.

@@ -3,7 +3,6 @@
 use crate::{
     cell::{parameter, variable, Cell},
     events::park_until,
-    task::command,
 };
 use serde_json::json;
 use signal_hook::{
@@ -56,7 +55,7 @@ impl Party {
     pub fn wait_ready(&self, longest: Duration) -> Result<(), String> {
         let deadline = Instant::now() + longest;
         loop {
-            match command(&self.cell, &self.role, "ready", &json!({})) {
+            match self.cell.command(&self.role, "ready", &json!({})) {
                 Ok(_) => return Ok(()),
                 Err(why) if Instant::now() >= deadline => return Err(why),
                 Err(_) => park_until(Instant::now() + PAUSE),
@@ -90,8 +89,11 @@ impl Party {
     }
 }
 
+/// What a program is told beside: name and value.
+type Variable = Option<(&'static str, &'static str)>;
+
 /// Return the program that takes a role, and what it is told. The test's own roles are the test's to choose.
-fn program(role: &str) -> Result<(String, Option<(&'static str, &'static str)>), String> {
+fn program(role: &str) -> Result<(String, Variable), String> {
     match role {
         "worker" | "driver" => Ok((variable("DAP_PROGRAM")?, None)),
         "helper" => Ok((format!("dap-{}", parameter("helper")?), None)),

@@ -17,19 +17,8 @@ pub const PRECISION: u64 = 300;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Time in which what must not come about is looked for.
 const STAYS: Duration = Duration::from_secs(1);
-const PAUSE: Duration = Duration::from_millis(20);
-
-/// Give the party of a role a command and return its answer. Errors: it was refused, or came to nothing.
-pub fn command(cell: &Cell, role: &str, name: &str, values: &Value) -> Result<Value, String> {
-    let url = Url::parse(&format!("http://{}/internal/test/{name}", cell.place(role)?)).map_err(|e| e.to_string())?;
-    let (_, answer) = interop::post(&url, "application/json", "", values.to_string().as_bytes())
-        .map_err(|unsent| format!("{role}: {name}: {unsent}"))?;
-    let answer: Value = serde_json::from_slice(&answer).map_err(|error| format!("{role}: {name}: {error}"))?;
-    match answer["status"].as_str() {
-        Some("error") => Err(format!("{role}: {name}: {}", answer["error"].as_str().unwrap_or("no reason"))),
-        _ => Ok(answer),
-    }
-}
+/// Between two questions after a collection: at first, and at last.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
 
 /// Which reports a collection is of.
 pub enum Query {
@@ -62,7 +51,7 @@ impl<'a> Task<'a> {
         let id = Id(random.gen());
         let locate = |role: &str, name: &str| {
             let asked = json!({"task_id": id, "role": name, "hostname": cell.place(role)?});
-            let answer = command(cell, role, "endpoint_for_task", &asked)?;
+            let answer = cell.command(role, "endpoint_for_task", &asked)?;
             let base = Url::parse(&format!("http://{}/", cell.place(role)?)).map_err(|error| error.to_string())?;
             base.join(answer["endpoint"].as_str().unwrap_or_default()).map_err(|error| error.to_string())
         };
@@ -86,7 +75,7 @@ impl<'a> Task<'a> {
             "vdaf": written(&self.vdaf),
             "query_type": query_type,
         });
-        let key = command(self.cell, "driver", "add_task", &told)?["collector_hpke_config"].clone();
+        let key = self.cell.command("driver", "add_task", &told)?["collector_hpke_config"].clone();
         self.add_token("driver", "collector", &self.collector_token)?;
         let (verify_key, leader_token) = (Bytes(random.gen::<[u8; 16]>().to_vec()), token(random));
         for (party, role) in [("worker", "leader"), ("helper", "helper")] {
@@ -100,7 +89,7 @@ impl<'a> Task<'a> {
             if let Some(most) = most {
                 told["max_batch_size"] = json!(most);
             }
-            command(self.cell, party, "add_task", &told)?;
+            self.cell.command(party, "add_task", &told)?;
             self.add_token(party, "leader", &leader_token)?;
         }
         self.add_token("worker", "collector", &self.collector_token)
@@ -109,7 +98,7 @@ impl<'a> Task<'a> {
     /// Tell a party a token of the leader or the collector.
     fn add_token(&self, party: &str, role: &str, token: &str) -> Result<(), String> {
         let told = json!({"task_id": self.id, "role": role, "token": token});
-        command(self.cell, party, "add_authentication_token", &told).map(|_| ())
+        self.cell.command(party, "add_authentication_token", &told).map(|_| ())
     }
 
     /// Have the collector know another token than the leader, or the right one again.
@@ -122,12 +111,12 @@ impl<'a> Task<'a> {
     /// Have the client upload a report. Errors: it could not.
     pub fn upload(&self, measurement: u64, at: u64) -> Result<(), String> {
         step("report.upload", json!({"task_id": self.id, "time": at, "measurement": measurement.to_string()}));
-        command(self.cell, "client", "upload", &self.report(measurement, at)).map(|_| ())
+        self.cell.command("client", "upload", &self.report(measurement, at)).map(|_| ())
     }
 
     /// Have the client make a report, and return it.
     pub fn canned(&self, measurement: u64, at: u64) -> Result<Vec<u8>, String> {
-        let answer = command(self.cell, "client", "report", &self.report(measurement, at))?;
+        let answer = self.cell.command("client", "report", &self.report(measurement, at))?;
         let report: Bytes = serde_json::from_value(answer["report"].clone()).map_err(|error| error.to_string())?;
         Ok(report.0)
     }
@@ -160,7 +149,7 @@ impl<'a> Task<'a> {
 
     /// Return the IDs of the leader's batches in the order in which they were begun.
     pub fn batches(&self) -> Result<Vec<String>, String> {
-        let answer = command(self.cell, "worker", "fetch_batch_ids", &json!({"task_id": self.id}))?;
+        let answer = self.cell.command("worker", "fetch_batch_ids", &json!({"task_id": self.id}))?;
         serde_json::from_value(answer["batch_ids"].clone()).map_err(|error| format!("batch_ids: {error}"))
     }
 
@@ -176,15 +165,15 @@ impl<'a> Task<'a> {
         };
         step("collection.start", json!({"task_id": self.id, "query": query}));
         let asked = json!({"task_id": self.id, "agg_param": "", "query": query});
-        let answer = command(self.cell, "driver", "collect_start", &asked)?;
+        let answer = self.cell.command("driver", "collect_start", &asked)?;
         answer["handle"].as_str().map(str::to_owned).ok_or_else(|| format!("the collection has no handle: {answer}"))
     }
 
     /// Return what a collection came to, nothing where it goes on after that time. Errors: it has failed.
     pub fn poll(&self, handle: &str, longest: Duration) -> Result<Option<Collected>, String> {
-        let deadline = Instant::now() + longest;
+        let (deadline, mut pause) = (Instant::now() + longest, PAUSES.0);
         loop {
-            let answer = command(self.cell, "driver", "collect_poll", &json!({"handle": handle}))?;
+            let answer = self.cell.command("driver", "collect_poll", &json!({"handle": handle}))?;
             if answer["status"] == "complete" {
                 let count = answer["report_count"].as_u64().ok_or_else(|| format!("no report_count: {answer}"))?;
                 let collected = Collected { count, result: answer["result"].clone() };
@@ -194,7 +183,8 @@ impl<'a> Task<'a> {
             if Instant::now() >= deadline {
                 return Ok(None);
             }
-            park_until(Instant::now() + PAUSE);
+            park_until(deadline.min(Instant::now() + pause));
+            pause = PAUSES.1.min(pause * 2);
         }
     }
 

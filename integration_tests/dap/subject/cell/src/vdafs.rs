@@ -30,7 +30,8 @@ impl Collected {
 
 impl std::fmt::Display for Collected {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "{} of {} reports", self.result, self.count)
+        let result = self.result.to_string().replace('"', "");
+        write!(formatter, "{result} of {} reports", self.count)
     }
 }
 
