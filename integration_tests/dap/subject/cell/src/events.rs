@@ -4,13 +4,14 @@ use serde_json::{json, Value};
 use std::{
     io::Write,
     sync::{
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         Mutex, PoisonError,
     },
     thread,
     time::Instant,
 };
 
+static FAILED: AtomicBool = AtomicBool::new(false);
 static LAST: Mutex<String> = Mutex::new(String::new());
 
 /// The party is ready.
@@ -18,17 +19,23 @@ pub fn ready() {
     send("ready", json!({}));
 }
 
-/// The driver has done all, whatever came of it.
+/// The driver has done all, and all of it was right.
 pub fn done() {
     send("done", json!({}));
 }
 
 /// Whether something holds that must; if it does not, `why` says what was found.
 pub fn check(name: &str, ok: bool, why: &str) {
+    FAILED.fetch_or(!ok, Ordering::Relaxed);
     send(
         "check",
         if ok { json!({"check_id": name, "ok": ok}) } else { json!({"check_id": name, "ok": ok, "why": why}) },
     );
+}
+
+/// Return whether all that was checked holds.
+pub fn all_hold() -> bool {
+    !FAILED.load(Ordering::Relaxed)
 }
 
 /// A number that is kept.
