@@ -1,5 +1,6 @@
 //! What a role is told of its cell, and how it speaks to the parties in it.
 
+use crate::events::asking;
 use rand::{rngs::StdRng, SeedableRng};
 use serde_json::Value;
 use std::{
@@ -46,6 +47,7 @@ impl Cell {
     pub fn command(&self, role: &str, name: &str, values: &Value) -> Result<Value, String> {
         let failed = |why: &dyn Display| format!("{role}: {name}: {why}");
         let url = Url::parse(&format!("http://{}/internal/test/{name}", self.place(role)?)).map_err(|e| failed(&e))?;
+        asking(format!("{role}: {name}"));
         let sent = interop::post(&url, "application/json", "", values.to_string().as_bytes());
         let (_, answer) = sent.map_err(|unsent| failed(&unsent))?;
         let answer: Value = serde_json::from_slice(&answer).map_err(|error| failed(&error))?;

@@ -12,7 +12,7 @@ use std::{
 };
 
 static FAILED: AtomicBool = AtomicBool::new(false);
-static LAST: Mutex<String> = Mutex::new(String::new());
+static ASKED: Mutex<String> = Mutex::new(String::new());
 
 /// The party is ready.
 pub fn ready() {
@@ -43,15 +43,19 @@ pub fn sample(name: &str, value: f64) {
     send("sample", json!({"name": name, "value": value}));
 }
 
-/// Something that is about to be done, with what matters of it.
-pub fn step(name: &str, info: Value) {
-    *LAST.lock().unwrap_or_else(PoisonError::into_inner) = format!("{name} {info}");
+/// Something that was done or came, with what matters of it.
+pub fn trace(name: &str, info: Value) {
     send(name, info);
 }
 
-/// Return the step that was begun last, in words.
-pub fn last_step() -> String {
-    LAST.lock().unwrap_or_else(PoisonError::into_inner).clone()
+/// Note who is asked for what: it is what is waited for until the next one is.
+pub fn asking(what: String) {
+    *ASKED.lock().unwrap_or_else(PoisonError::into_inner) = what;
+}
+
+/// Return who was asked for what at last.
+pub fn asked() -> String {
+    ASKED.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
 /// Do nothing until then.

@@ -13,7 +13,12 @@ mod vdafs;
 
 use cell::Cell;
 use party::Party;
-use std::{env, process::exit, thread, time::Duration};
+use std::{
+    env,
+    process::exit,
+    thread,
+    time::{Duration, Instant},
+};
 
 const UNKNOWN: i32 = 127;
 /// Time for a program to be ready. It was made before: this is no time for a compiler.
@@ -55,8 +60,8 @@ fn main() {
 fn drive(party: &Party, run: tests::Test) -> i32 {
     let watched = party.clone();
     thread::spawn(move || {
-        events::park_until(std::time::Instant::now() + DRIVE);
-        events::check("ends", false, &format!("after {} s it goes on: {}", DRIVE.as_secs(), events::last_step()));
+        events::park_until(Instant::now() + DRIVE);
+        events::check("ends", false, &format!("after {} s it waits for {}", DRIVE.as_secs(), events::asked()));
         watched.end(1);
     });
     if let Err(why) = run(party.cell()) {

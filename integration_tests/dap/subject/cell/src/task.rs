@@ -2,7 +2,7 @@
 
 use crate::{
     cell::Cell,
-    events::{check, park_until, sample, step},
+    events::{asking, check, park_until, sample, trace},
     vdafs::{written, Collected},
 };
 use interop::{Bytes, Id, Unsent, Vdaf};
@@ -67,7 +67,7 @@ impl<'a> Task<'a> {
             Batches::OfTime(least) => (1, least, None),
             Batches::OfSize(size) => (2, size, Some(size)),
         };
-        step("task.add", json!({"task_id": self.id, "vdaf": written(&self.vdaf), "min_batch_size": least}));
+        trace("task.add", json!({"task_id": self.id, "vdaf": written(&self.vdaf), "min_batch_size": least}));
         let told = json!({
             "task_id": self.id,
             "leader": self.leader,
@@ -110,7 +110,7 @@ impl<'a> Task<'a> {
 
     /// Have the client upload a report. Errors: it could not.
     pub fn upload(&self, measurement: u64, at: u64) -> Result<(), String> {
-        step("report.upload", json!({"task_id": self.id, "time": at, "measurement": measurement.to_string()}));
+        trace("report.upload", json!({"task_id": self.id, "time": at, "measurement": measurement.to_string()}));
         self.cell.command("client", "upload", &self.report(measurement, at)).map(|_| ())
     }
 
@@ -124,12 +124,13 @@ impl<'a> Task<'a> {
     /// Upload a report as a client does. The leader may refuse it, which is said. Errors: it did not answer.
     pub fn upload_canned(&self, report: &[u8]) -> Result<(), String> {
         let url = self.leader.join("upload").map_err(|error| error.to_string())?;
+        asking("worker: upload".into());
         let refused = match interop::post(&url, "application/dap-report", "", report) {
             Ok(_) => None,
             Err(Unsent::Refused(why)) => Some(why),
             Err(Unsent::Unreachable(why)) => return Err(why),
         };
-        step("report.replay", json!({"task_id": self.id, "refused": refused}));
+        trace("report.replay", json!({"task_id": self.id, "refused": refused}));
         Ok(())
     }
 
@@ -163,7 +164,7 @@ impl<'a> Task<'a> {
             }),
             Query::Batch(id) => json!({"type": 2, "subtype": 0, "batch_id": id}),
         };
-        step("collection.start", json!({"task_id": self.id, "query": query}));
+        trace("collection.start", json!({"task_id": self.id, "query": query}));
         let asked = json!({"task_id": self.id, "agg_param": "", "query": query});
         let answer = self.cell.command("driver", "collect_start", &asked)?;
         answer["handle"].as_str().map(str::to_owned).ok_or_else(|| format!("the collection has no handle: {answer}"))
@@ -177,7 +178,7 @@ impl<'a> Task<'a> {
             if answer["status"] == "complete" {
                 let count = answer["report_count"].as_u64().ok_or_else(|| format!("no report_count: {answer}"))?;
                 let collected = Collected { count, result: answer["result"].clone() };
-                step("collection.complete", json!({"report_count": collected.count, "result": collected.result}));
+                trace("collection.complete", json!({"report_count": collected.count, "result": collected.result}));
                 return Ok(Some(collected));
             }
             if Instant::now() >= deadline {
