@@ -35,6 +35,18 @@ def test_cells_that_are_named_are_run_alone(project: Project) -> None:
     assert "'plain/py/shh' is not known; did you mean 'plain/py/sh'?" in toy.refused("run", "--cell", "plain/py/shh")
 
 
+def test_a_setup_is_run_again_when_its_folder_is_another(project: Project) -> None:
+    """A setup may compile: it must be run once, and again when a file has changed, not for what it makes itself."""
+    made = 'setup = ["sh", "-c", "cp th-test.sh program; echo >> ../times"]\n'
+    toy = Toy(project, toml=TOML.replace('command = ["sh", "./th-test.sh"]', f'{made}command = ["sh", "./program"]'))
+    times = []
+    for line in ("", "", "# changed\n", ""):
+        toy.write("sh/th-test.sh", (toy.root / "sh/th-test.sh").read_text() + line)
+        toy.run("--cell", "plain/sh/sh")
+        times.append((toy.root / "times").read_text().count("\n"))
+    assert times == [1, 1, 2, 2]
+
+
 def test_shards_make_one_run(project: Project) -> None:
     """Shards merged must be the run that was not divided; one that is missing must be told."""
     toy = Toy(project, "plain", "fails")

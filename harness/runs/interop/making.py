@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from harness.keeper.messages import Acquire
 from harness.matrix.verdicts import Verdict
 from harness.runs.images import images_of
 from harness.runs.interop.locking import held_to_lock
-from harness.runs.interop.sources import STAMP, build_tree
+from harness.runs.interop.sources import STAMP, build_tree, content_of
 from harness.runs.known import checkout_of
 
 if TYPE_CHECKING:
@@ -117,18 +118,22 @@ def _prepare(
     """Set up an implementation, when its folder is not what it was. Raises BrokenStack."""
     if not each.command:
         raise BrokenStack("it has no command, with which it could run as a local process")
-    if each.setup:
-        _set_up(each, each.folder or matrix.folder, run / f"setup-{each.name}.log", environ, say)
+    if not each.setup:
+        return
+    folder = each.folder or matrix.folder
+    # The matrix's own folder has what runs leave, too.
+    sources = partial(_sources, each, folder, environ, is_whole=folder != matrix.folder)
+    stamp = folder / STAMP
+    if stamp.is_file() and stamp.read_text(encoding="utf-8") == sources():
+        return
+    _set_up(each, folder, run / f"setup-{each.name}.log", environ, say)
+    write_atomically(stamp, sources())  # as it is now: what was made may be in it
 
 
 def _set_up(
     each: Implementation, folder: Path, log: Path, environ: Mapping[str, str], say: Callable[[str], None]
 ) -> None:
-    """Run what has to be run once; its stamp tells for which files it was. Raises BrokenStack."""
-    stamp = folder / STAMP
-    wanted = _sources(each, folder)
-    if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
-        return
+    """Run what has to be run once. Raises BrokenStack."""
     say(f"{each.name}: {' '.join(each.setup)}")
     try:
         done = procs.run(each.setup, timeout=SETUP_BUDGET, cwd=folder, env=environ)
@@ -140,16 +145,19 @@ def _set_up(
         said = " / ".join(line.strip() for line in last_lines(log, LAST))
         ended = f"its setup {' '.join(each.setup)!r}: {done.ending(SETUP_BUDGET)}"
         raise BrokenStack(f"{ended}{': ' if said else ''}{said} ({log})")
-    write_atomically(stamp, wanted)
 
 
-def _sources(each: Implementation, folder: Path) -> str:
-    """Return what stands for the setup, this very folder (a clone is another one) and its lists of packages."""
+def _sources(each: Implementation, folder: Path, environ: Mapping[str, str], *, is_whole: bool) -> str:
+    """Return what stands for the setup, this very folder (a clone is another one), its lists of packages and its files.
+
+    A setup may compile them: what an earlier one has made of other files must not be run.
+    """
     names = ("package.json", "package-lock.json", "requirements.txt", "pyproject.toml", "go.mod", "go.sum")
     parts = [
         str(each.setup),
         str(folder.stat().st_ino),
         *(f"{name} {digest_of(str(folder / name))}" for name in names if (folder / name).is_file()),
+        *([content_of(folder, environ)] if is_whole else []),
     ]
     return "\n".join(parts)
 

@@ -205,8 +205,13 @@ def tree_of(each: Implementation, matrix: Matrix, environ: Mapping[str, str]) ->
         words = dict.fromkeys((*each.command, *each.setup))
         content = [digest_of(str(folder / word)) for word in words if (folder / word).is_file()]
     else:
-        content = look(folder, _left_out(folder), environ).digest
+        content = content_of(folder, environ)
     return hashlib.sha256(json.dumps([content, each.command, each.setup]).encode()).hexdigest()[:_HASH]
+
+
+def content_of(folder: Path, environ: Mapping[str, str]) -> str:
+    """Return what stands for the files of a folder, but for those that Git or a builder of images is to leave out."""
+    return look(folder, _left_out(folder), environ).digest
 
 
 def _left_out(folder: Path) -> str:

@@ -1,4 +1,6 @@
-"""``python run.py PROGRAM``: become one of the subjects, which Cargo makes here if that was not done before.
+"""``python run.py PROGRAM [WORD ...]``: become one of the subjects, which Cargo makes here if that was not done before.
+
+``python run.py --build`` makes all of them, and becomes none.
 
 Programs are kept by what they are made of, in the user's cache folder; what several of them share is compiled once.
 """
@@ -15,7 +17,8 @@ from pathlib import Path
 from harness import procs
 
 HERE = Path(__file__).resolve().parent
-PROGRAMS = ("dap-daphne", "dap-client", "dap-collector", "dap-ours")
+PROGRAMS = ("dap-daphne", "dap-client", "dap-collector", "dap-ours", "dap-cell")
+BUILD = "--build"
 BUDGET = 1500.0
 """Seconds for a build: it compiles some 270 crates."""
 KEPT = 5
@@ -57,8 +60,8 @@ def build(cache: Path, place: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def made(program: str) -> Path:
-    """Return a program, made if it was not yet."""
+def made() -> Path:
+    """Return the folder of all programs, made if they were not yet."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "harness" / "dap"
     place = cache / "made" / digest()
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -67,13 +70,14 @@ def made(program: str) -> Path:
             fcntl.flock(lock, fcntl.LOCK_EX)  # others that wait find it made
             if not place.exists():
                 build(cache, place)
-    return place / program
+    return place
 
 
-def main(program: str) -> None:
-    """Become the program."""
-    path = made(program)
-    os.execv(path, [program])  # noqa: S606 - it takes our place
+def main(program: str, *words: str) -> None:
+    """Become the program, or see that there is one."""
+    folder = made()
+    if program != BUILD:
+        os.execv(folder / program, [program, *words])  # noqa: S606 - it takes our place
 
 
 if __name__ == "__main__":
