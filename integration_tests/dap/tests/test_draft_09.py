@@ -111,7 +111,7 @@ def test_a_report_goes_where_the_draft_has_it(counting: Recording) -> None:
 
 @pytest.mark.parametrize("role", ["leader", "helper"])
 def test_each_aggregator_is_asked_for_its_keys(counting: Recording, role: str) -> None:
-    """Each aggregator must be asked for its own keys, with the task's ID, which draft 09 allows it to need."""
+    """Each aggregator must be asked for its own keys, with the task's ID, without which it may refuse."""
     counting.tell()
     counting.task.upload(1)
     (asked, *_) = counting.requests(role)
@@ -235,7 +235,7 @@ def test_useless_keys(counting: Recording, role: str, answer: Answer) -> None:
 
 
 def test_outdated_keys(counting: Recording, client: Client) -> None:
-    """A report that was refused for its key must be made again with a new one, or that be told; never twice."""
+    """A report that was refused for its key must be made anew for a new one, as draft 09 has it, or that be told."""
     newer = Key(18)
     leader = [keys(counting.leader_key.config), keys(newer.config)]
     counting.tell(leader=leader, upload=[problem("outdatedConfig", taskid=counting.task.id), TAKEN])
@@ -299,7 +299,7 @@ def test_a_refusal_without_a_problem(counting: Recording, answer: Answer) -> Non
 
 @pytest.mark.parametrize("answer", [TAKEN, Answer(200), Answer(204)], ids=lambda answer: str(answer.status))
 def test_every_success_is_one(counting: Recording, answer: Answer) -> None:
-    """Any status of success must be one, as draft 09 names none."""
+    """Any status of success must be taken for one, though draft 09 has 201."""
     counting.tell(upload=[answer])
     counting.task.upload(1)
     assert counting.measured(counting.report()) == 1
