@@ -69,20 +69,28 @@ class Project:
         for program in self.programs:
             shutil.copy2(cache / "target" / "release" / program, part / program)
 
+    def command(self, place: Path, program: str) -> list[str]:
+        """Return how a program is started that was made in a folder."""
+        return [str(place / program)]
+
 
 class Packages(Project):
     """One program of Node.js, with the packages that it needs."""
 
     def build(self, cache: Path, part: Path) -> None:
-        """Put the program there, which is a link to Node.js, its source, and the packages of its lock file."""
+        """Put the program's sources there, and the packages of its lock file."""
         del cache
-        node, npm = runpy.run_path(str(NODE))["node"]()
+        _, npm = _node()
         for end in self.ends:
             for path in self.folder.glob(end):
                 shutil.copy2(path, part / path.name)
         _do([*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], part, "npm ci")
-        for program in self.programs:
-            (part / program).symlink_to(node)
+
+    def command(self, place: Path, program: str) -> list[str]:
+        """Return how it is started by the Node.js of today; that of its making may be gone."""
+        del program
+        node, _ = _node()
+        return [node, str(place / "client.js")]
 
 
 PROJECTS = (
@@ -90,6 +98,12 @@ PROJECTS = (
     Project(LATER / "janus", "made09", ("dap-client09",), (LATER / "janus", HERE / "interop")),
     Packages(LATER / "divviup", "divviup", ("dap-divviup",), (LATER / "divviup",), ("*.js", "*.json")),
 )
+
+
+def _node() -> tuple[str, list[str]]:
+    """Return the program of Node.js and the command of npm; exits with a sentence where there is none."""
+    node, npm = runpy.run_path(str(NODE))["node"]()
+    return node, npm
 
 
 def _do(argv: list[str], folder: Path, words: str) -> None:
@@ -111,8 +125,8 @@ def keep(project: Project, cache: Path, place: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def made(program: str) -> Path:
-    """Return a program, made if it was not yet."""
+def made(program: str) -> list[str]:
+    """Return how a program is started, which is made if it was not yet."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "harness" / "dap"
     project = next(project for project in PROJECTS if program in project.programs)
     place = cache / project.place / project.digest()
@@ -122,14 +136,13 @@ def made(program: str) -> Path:
             fcntl.flock(lock, fcntl.LOCK_EX)  # others that wait find it made
             if not place.exists():
                 keep(project, cache, place)
-    return place / program
+    return project.command(place, program)
 
 
 def main(program: str) -> None:
     """Become the program."""
-    path = made(program)
-    source = [str(path.parent / "client.js")] if path.is_symlink() else []
-    os.execv(path, [program, *source])  # noqa: S606 - it takes our place
+    path, *arguments = made(program)
+    os.execv(path, [program, *arguments])  # noqa: S606 - it takes our place
 
 
 if __name__ == "__main__":
