@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 RUN = ROOT / "integration_tests/dap/subject/run.py"
+LATER = "dap-client09"
 PROGRAMS = ("dap-daphne", "dap-client", "dap-collector", "dap-ours")
 CARGO = """#!/bin/sh
 echo "$@" >> {noted}
@@ -36,7 +37,7 @@ def cargo(folder: Path, last: str = "") -> Path:
     """Put a Cargo there that makes programs which say their name; return the file that its calls are noted in."""
     noted = folder / "noted"
     program = folder / "bin" / "cargo"
-    program.write_text(CARGO.format(noted=noted, programs=" ".join(PROGRAMS), last=last))
+    program.write_text(CARGO.format(noted=noted, programs=" ".join([*PROGRAMS, LATER]), last=last))
     program.chmod(0o755)
     return noted
 
@@ -63,6 +64,17 @@ def test_programs_are_made_once(tmp_path: Path, environ: dict[str, str]) -> None
     assert run("dap-ours", environ).stdout == "this is dap-ours\n"
     (call,) = noted.read_text().splitlines()
     assert call.startswith("build --release --locked")
+
+
+def test_programs_of_another_draft_are_made_for_who_starts_them(tmp_path: Path, environ: dict[str, str]) -> None:
+    """The start of draft 02's programs must not make those of draft 09, and the other way round."""
+    noted = cargo(tmp_path)
+    for program in (PROGRAMS[0], LATER, LATER, PROGRAMS[1]):
+        assert run(program, environ).stdout.endswith(f"this is {program}\n")
+    assert len(noted.read_text().splitlines()) == 2
+    kept = tmp_path / "home/.cache/harness/dap"
+    assert {path.name for path in kept.glob("made/*/*")} == set(PROGRAMS)
+    assert {path.name for path in kept.glob("made09/*/*")} == {LATER}
 
 
 def test_a_build_that_fails_is_told(tmp_path: Path, environ: dict[str, str]) -> None:

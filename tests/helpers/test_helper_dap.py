@@ -16,6 +16,7 @@ from servers import Web, free_port
 from harness.clock import add_guard, now, remove_guard
 from harness.errors import BrokenStack, ConfigError, HarnessError, WaitTimeout
 from harness.helpers.dap import (
+    DIALECTS,
     Batch,
     Collected,
     Count,
@@ -161,6 +162,26 @@ def test_a_task_is_told_in_the_words_of_draft_07(web: Web) -> None:
     assert "collector_authentication_token" not in helper
 
 
+def test_a_histogram_is_told_by_its_size_in_draft_09(web: Web) -> None:
+    """A histogram must be told by the number of its buckets, and a measurement by its bucket's, as later drafts do."""
+    task = deployment(web, "09").add(Histogram((10, 20, 30)))
+    task.upload(20)
+    task.upload(31)
+    told = [values for command, values in asked(web) if command in {"add_task", "upload"}]
+    vdaf = {"type": "Prio3Histogram", "length": "4", "chunk_length": "2"}
+    assert [values["vdaf"] for values in told] == [vdaf] * 5
+    assert [values["measurement"] for values in told[3:]] == ["1", "3"]
+
+
+@pytest.mark.parametrize(
+    ("dialect", "path"), [("02", "POST upload"), ("07", "PUT tasks/A/reports"), ("09", "PUT tasks/A/reports")]
+)
+def test_uploads_go_elsewhere_in_later_drafts(dialect: str, path: str) -> None:
+    """Each dialect must know where its reports go, and what it calls itself where shares are encrypted."""
+    assert DIALECTS[dialect].upload.format(task="A") == path
+    assert DIALECTS[dialect].version == f"dap-{dialect}"
+
+
 def test_a_task_without_end_ends_later(web: Web) -> None:
     """A task that was given no end must be told one in the years to come, where the dialect wants one."""
     deployment(web, "07").add(Count())
@@ -198,7 +219,7 @@ def test_a_deployment_has_four_parties(web: Web) -> None:
     parties = {name: Party(name, web.endpoint) for name in ("client", "leader")}
     with pytest.raises(ConfigError, match="needs a helper and a collector"):
         Deployment.of(parties)
-    with pytest.raises(ConfigError, match="called '03'; 02, 07 are"):
+    with pytest.raises(ConfigError, match="called '03'; 02, 07, 09 are"):
         deployment(web, "03")
 
 

@@ -13,7 +13,7 @@ from harness.clock import Deadline, poll
 from harness.errors import ConfigError, WaitTimeout
 from harness.helpers.dap.dialects import Dialect, dialect_of
 from harness.helpers.dap.failures import DapFailure
-from harness.helpers.dap.vdafs import Vdaf, written
+from harness.helpers.dap.vdafs import Vdaf, reported, written
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -211,7 +211,7 @@ class Task:
         values: dict[str, object] = {
             "task_id": self.id,
             "leader": self.leader_url,
-            "vdaf": written(self.vdaf, dialect.vdafs),
+            "vdaf": written(self.vdaf, dialect),
             "query_type": self.query_type,
         }
         if not dialect.tokens_apart:
@@ -243,7 +243,7 @@ class Task:
             "task_id": self.id,
             "leader": self.leader_url,
             "helper": self.helper_url,
-            "vdaf": written(self.vdaf, dialect.vdafs),
+            "vdaf": written(self.vdaf, dialect),
             "role": role,
             dialect.verify_key: encoded(self.verify_key),
             "max_batch_query_count": self.queries,
@@ -281,12 +281,13 @@ class Task:
 
     def report_values(self, measurement: int, *, at: int | None = None, **more: object) -> dict[str, object]:
         """Return what ``upload`` tells a client."""
+        dialect = self.deployment.dialect
         values: dict[str, object] = {
             "task_id": self.id,
             "leader": self.leader_url,
             "helper": self.helper_url,
-            "vdaf": written(self.vdaf, self.deployment.dialect.vdafs),
-            "measurement": str(measurement),
+            "vdaf": written(self.vdaf, dialect),
+            "measurement": reported(self.vdaf, measurement, dialect),
             "time_precision": self.time_precision,
         }
         return {**values, **({} if at is None else {"time": at}), **more}

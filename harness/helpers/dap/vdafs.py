@@ -5,10 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from bisect import bisect_left
 from dataclasses import dataclass
+from math import isqrt
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
+
+    from harness.helpers.dap.dialects import Dialect
 
 Result = int | list[int]
 """The aggregate of some measurements."""
@@ -25,6 +28,15 @@ class Vdaf(ABC):
     def parameters(self) -> dict[str, object]:
         """What the API has of it beside its name; numbers are texts there."""
         return {}
+
+    @property
+    def sizes(self) -> dict[str, object]:
+        """The same for dialects that have no boundaries."""
+        return self.parameters
+
+    def index(self, measurement: int) -> int:
+        """Return what is reported of a measurement in dialects that have no boundaries."""
+        return measurement
 
     @property
     @abstractmethod
@@ -110,6 +122,16 @@ class Histogram(Vdaf):
         return {"buckets": [str(boundary) for boundary in self.boundaries]}
 
     @property
+    def sizes(self) -> dict[str, object]:
+        """The number of its buckets, and of how many of them a proof is about at once: about the root of that."""
+        length = len(self.boundaries) + 1
+        return {"length": str(length), "chunk_length": str(isqrt(length))}
+
+    def index(self, measurement: int) -> int:
+        """Return the bucket of a measurement."""
+        return bisect_left(self.boundaries, measurement)
+
+    @property
     def largest(self) -> int:
         """64 bits."""
         return (1 << 64) - 1
@@ -118,7 +140,7 @@ class Histogram(Vdaf):
         """Return the number of each bucket."""
         counts = [0] * (len(self.boundaries) + 1)
         for measured in self.checked(measurements):
-            counts[bisect_left(self.boundaries, measured)] += 1
+            counts[self.index(measured)] += 1
         return counts
 
 
@@ -128,6 +150,11 @@ def _number(text: object) -> int:
     return int(text)
 
 
-def written(vdaf: Vdaf, names: Mapping[str, str]) -> dict[str, object]:
-    """Return a VDAF as the API has it, by the names of a dialect (kind -> name)."""
-    return {"type": names[vdaf.kind], **vdaf.parameters}
+def written(vdaf: Vdaf, dialect: Dialect) -> dict[str, object]:
+    """Return a VDAF as the API has it in a dialect."""
+    return {"type": dialect.vdafs[vdaf.kind], **(vdaf.parameters if dialect.has_boundaries else vdaf.sizes)}
+
+
+def reported(vdaf: Vdaf, measurement: int, dialect: Dialect) -> str:
+    """Return a measurement as the API has it in a dialect."""
+    return str(measurement if dialect.has_boundaries else vdaf.index(measurement))

@@ -1,6 +1,6 @@
-"""``python run.py PROGRAM [WORD ...]``: become one of the subjects, which Cargo makes here if that was not done before.
+"""``python run.py PROGRAM [WORD ...]``: become one of the subjects, which Cargo or npm makes here if they were not yet.
 
-``python run.py --build`` makes all of them, and becomes none.
+``python run.py --build`` makes those of draft 02, and becomes none.
 
 Programs are kept by what they are made of, in the user's cache folder; what several of them share is compiled once.
 """
@@ -10,74 +10,149 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import runpy
 import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness import procs
+from harness.artifacts import cache_folder
 
 HERE = Path(__file__).resolve().parent
-PROGRAMS = ("dap-daphne", "dap-client", "dap-collector", "dap-ours", "dap-cell")
 BUILD = "--build"
+LATER = HERE.parent / "dap09"
+NODE = HERE.parents[1] / "interop/telehash/implementations/node/prepare.py"
+"""Who knows where Node.js is."""
 BUDGET = 1500.0
 """Seconds for a build: it compiles some 270 crates."""
 KEPT = 5
-"""Versions that are kept."""
+"""Versions that are kept, of each project."""
 MISSING = (
     "there is no cargo here, which makes the subjects of DAP: install Rust 1.85 or later, by rustup"
     " or as Debian's packages rustc-web and cargo-web, with a C compiler"
 )
 
 
-def digest() -> str:
-    """Return what the programs are made of, as one word."""
-    files = [path for kind in ("*.rs", "*.toml", "*.lock") for path in HERE.rglob(kind) if "target" not in path.parts]
-    whole = hashlib.sha256()
-    for path in sorted(files):
-        whole.update(f"{path.relative_to(HERE)}\0".encode())
-        whole.update(hashlib.sha256(path.read_bytes()).digest())
-    return whole.hexdigest()[:20]
+@dataclass(frozen=True)
+class Project:
+    """What is made at once.
+
+    Attributes:
+        folder: where it is made.
+        place: the folder of the cache that its versions are in.
+        programs: what it makes.
+        sources: folders of what it is made of, of files by these ends.
+        ends: these.
+    """
+
+    folder: Path
+    place: str
+    programs: tuple[str, ...]
+    sources: tuple[Path, ...]
+    ends: tuple[str, ...] = ("*.rs", "*.toml", "*.lock")
+
+    def digest(self) -> str:
+        """Return what the programs are made of, as one word."""
+        listed = {path for folder in self.sources for end in self.ends for path in folder.rglob(end)}
+        whole = hashlib.sha256()
+        for path in sorted(listed):
+            if not {"target", "node_modules"}.intersection(path.parts):
+                whole.update(f"{os.path.relpath(path, self.folder)}\0".encode())
+                whole.update(hashlib.sha256(path.read_bytes()).digest())
+        return whole.hexdigest()[:20]
+
+    def build(self, cache: Path, part: Path) -> None:
+        """Make all programs in a folder. Exits with the maker's own words when they cannot be made."""
+        cargo = shutil.which("cargo")
+        if not cargo:
+            sys.exit(MISSING)
+        print("dap: the subjects are compiled, which takes some minutes at first", flush=True)
+        argv = [cargo, "build", "--release", "--locked", f"--target-dir={cache / 'target'}"]
+        _do(argv, self.folder, "cargo build")
+        for program in self.programs:
+            shutil.copy2(cache / "target" / "release" / program, part / program)
+
+    def command(self, place: Path, program: str) -> list[str]:
+        """Return how a program is started that was made in a folder."""
+        return [str(place / program)]
 
 
-def build(cache: Path, place: Path) -> None:
-    """Make all programs and keep them in ``place``. Exits with Cargo's own words when they cannot be made."""
-    cargo = shutil.which("cargo")
-    if not cargo:
-        sys.exit(MISSING)
-    print("dap: the subjects are compiled, which takes some minutes at first", flush=True)
-    argv = [cargo, "build", "--release", "--locked", f"--target-dir={cache / 'target'}"]
-    done = procs.run(argv, timeout=BUDGET, cwd=HERE, env={name: value for name, value in os.environ.items() if value})
+class Packages(Project):
+    """One program of Node.js, with the packages that it needs."""
+
+    def build(self, cache: Path, part: Path) -> None:
+        """Put the program's sources there, and the packages of its lock file."""
+        del cache
+        _, npm = _node()
+        for end in self.ends:
+            for path in self.folder.glob(end):
+                shutil.copy2(path, part / path.name)
+        _do([*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], part, "npm ci")
+
+    def command(self, place: Path, program: str) -> list[str]:
+        """Return how it is started by the Node.js of today; that of its making may be gone."""
+        del program
+        node, _ = _node()
+        return [node, str(place / "client.js")]
+
+
+PROJECTS = (
+    Project(HERE, "made", ("dap-daphne", "dap-client", "dap-collector", "dap-ours", "dap-cell"), (HERE,)),
+    Project(LATER / "janus", "made09", ("dap-client09",), (LATER / "janus", HERE / "interop")),
+    Packages(LATER / "divviup", "divviup", ("dap-divviup",), (LATER / "divviup",), ("*.js", "*.json")),
+)
+
+
+def _node() -> tuple[str, list[str]]:
+    """Return the program of Node.js and the command of npm; exits with a sentence where there is none."""
+    node, npm = runpy.run_path(str(NODE))["node"]()
+    return node, npm
+
+
+def _do(argv: list[str], folder: Path, words: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if value}
+    done = procs.run(argv, timeout=BUDGET, cwd=folder, env=environment)
     if done.code != 0:
-        sys.exit(f"{done.stdout}{done.stderr}\ncargo build {done.ending(BUDGET)}")
+        sys.exit(f"{done.stdout}{done.stderr}\n{words} {done.ending(BUDGET)}")
+
+
+def keep(project: Project, cache: Path, place: Path) -> None:
+    """Make all programs of a project and keep them in ``place``. Exits when they cannot be made."""
     part = cache / "part"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
-    for program in PROGRAMS:
-        shutil.copy2(cache / "target" / "release" / program, part / program)
+    project.build(cache, part)
     part.rename(place)
     versions = sorted(place.parent.iterdir(), key=lambda path: path.stat().st_mtime)
     for old in versions[:-KEPT]:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def made() -> Path:
-    """Return the folder of all programs, made if they were not yet."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "harness" / "dap"
-    place = cache / "made" / digest()
+def made(program: str) -> list[str]:
+    """Return how a program is started, which is made if it was not yet."""
+    folder = cache_folder(os.environ)
+    if folder is None:
+        sys.exit("there is no folder to keep the subjects of DAP in: set HOME or XDG_CACHE_HOME")
+    cache = folder / "dap"
+    project = next(project for project in PROJECTS if program in project.programs)
+    place = cache / project.place / project.digest()
     place.parent.mkdir(parents=True, exist_ok=True)
     if not place.exists():
         with (cache / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # others that wait find it made
             if not place.exists():
-                build(cache, place)
-    return place
+                keep(project, cache, place)
+    return project.command(place, program)
 
 
 def main(program: str, *words: str) -> None:
     """Become the program, or see that there is one."""
-    folder = made()
-    if program != BUILD:
-        os.execv(folder / program, [program, *words])  # noqa: S606 - it takes our place
+    if program == BUILD:
+        made(PROJECTS[0].programs[0])
+        return
+    path, *arguments = made(program)
+    os.execv(path, [program, *arguments, *words])  # noqa: S606 - it takes our place
 
 
 if __name__ == "__main__":
