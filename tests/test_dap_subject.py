@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 RUN = ROOT / "integration_tests/dap/subject/run.py"
 LATER = "dap-client09"
-PROGRAMS = ("dap-daphne", "dap-client", "dap-collector", "dap-ours")
+PROGRAMS = ("dap-daphne", "dap-client", "dap-collector", "dap-ours", "dap-cell")
 CARGO = """#!/bin/sh
 echo "$@" >> {noted}
 for word; do case $word in --target-dir=*) target=${{word#--target-dir=}};; esac; done
 mkdir -p $target/release && cd $target/release
-for name in {programs}; do printf '#!/bin/sh\\necho this is %s\\n' $name > $name; chmod +x $name; done
+for name in {programs}; do printf '#!/bin/sh\\necho this is %s $*\\n' $name > $name; chmod +x $name; done
 {last}
 """
 
@@ -42,8 +42,8 @@ def cargo(folder: Path, last: str = "") -> Path:
     return noted
 
 
-def run(program: str, environ: dict[str, str]) -> procs.Finished:
-    return procs.run([sys.executable, str(RUN), program], timeout=60, env=environ)
+def run(program: str, environ: dict[str, str], *words: str) -> procs.Finished:
+    return procs.run([sys.executable, str(RUN), program, *words], timeout=60, env=environ)
 
 
 def test_without_cargo_it_says_what_to_install(environ: dict[str, str]) -> None:
@@ -58,7 +58,7 @@ def test_without_cargo_it_says_what_to_install(environ: dict[str, str]) -> None:
 def test_programs_are_made_once(tmp_path: Path, environ: dict[str, str]) -> None:
     """Programs that start at the same time must be made by one of them, locked, and later ones not be made again."""
     noted = cargo(tmp_path)
-    with ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(len(PROGRAMS)) as pool:
         ends = list(pool.map(lambda name: run(name, environ), PROGRAMS))
     assert [end.stdout.splitlines()[-1] for end in ends] == [f"this is {name}" for name in PROGRAMS]
     assert run("dap-ours", environ).stdout == "this is dap-ours\n"
@@ -75,6 +75,14 @@ def test_programs_of_another_draft_are_made_for_who_starts_them(tmp_path: Path, 
     kept = tmp_path / "home/.cache/harness/dap"
     assert {path.name for path in kept.glob("made/*/*")} == set(PROGRAMS)
     assert {path.name for path in kept.glob("made09/*/*")} == {LATER}
+
+
+def test_programs_are_made_before_they_are_needed(tmp_path: Path, environ: dict[str, str]) -> None:
+    """``--build`` must make them and start none; one that is then started must get its words, and nothing be made."""
+    noted = cargo(tmp_path)
+    assert "this is" not in run("--build", environ).stdout
+    assert run("dap-cell", environ, "count", "worker").stdout == "this is dap-cell count worker\n"
+    assert len(noted.read_text().splitlines()) == 1
 
 
 def test_a_build_that_fails_is_told(tmp_path: Path, environ: dict[str, str]) -> None:
