@@ -41,6 +41,7 @@ class Project:
     Attributes:
         folder: where it is made.
         place: the folder of the cache that its versions are in.
+        target: the one that Cargo compiles in.
         programs: what it makes.
         sources: folders of what it is made of, of files by these ends.
         ends: these.
@@ -48,6 +49,7 @@ class Project:
 
     folder: Path
     place: str
+    target: str
     programs: tuple[str, ...]
     sources: tuple[Path, ...]
     ends: tuple[str, ...] = ("*.rs", "*.toml", "*.lock")
@@ -68,10 +70,10 @@ class Project:
         if not cargo:
             sys.exit(MISSING)
         print("dap: the subjects are compiled, which takes some minutes at first", flush=True)
-        argv = [cargo, "build", "--release", "--locked", f"--target-dir={cache / 'target'}"]
+        argv = [cargo, "build", "--release", "--locked", f"--target-dir={cache / self.target}"]
         _do(argv, self.folder, "cargo build")
         for program in self.programs:
-            shutil.copy2(cache / "target" / "release" / program, part / program)
+            shutil.copy2(cache / self.target / "release" / program, part / program)
 
     def command(self, place: Path, program: str) -> list[str]:
         """Return how a program is started that was made in a folder."""
@@ -98,9 +100,9 @@ class Packages(Project):
 
 
 PROJECTS = (
-    Project(HERE, "made", ("dap-daphne", "dap-client", "dap-collector", "dap-ours", "dap-cell"), (HERE,)),
-    Project(LATER / "janus", "made09", ("dap-client09",), (LATER / "janus", HERE / "interop")),
-    Packages(LATER / "divviup", "divviup", ("dap-divviup",), (LATER / "divviup",), ("*.js", "*.json")),
+    Project(HERE, "made", "target", ("dap-daphne", "dap-client", "dap-collector", "dap-ours", "dap-cell"), (HERE,)),
+    Project(LATER / "janus", "made09", "target09", ("dap-client09",), (LATER / "janus", HERE / "interop")),
+    Packages(LATER / "divviup", "divviup", "", ("dap-divviup",), (LATER / "divviup",), ("*.js", "*.json")),
 )
 
 

@@ -30,14 +30,12 @@ class Client:
 
     Attributes:
         name: its service.
-        tells_problem: whether it tells what type a leader's problem document has.
-        needs_task: whether it understands such a document with the task's ID only.
+        needs_task: whether it understands a problem document with the task's ID only.
         is_stubborn: whether it asks again when an aggregator is in trouble.
         takes_new_keys: whether it asks for keys anew, once, when the leader says that its own are outdated.
     """
 
     name: str
-    tells_problem: bool
     needs_task: bool
     is_stubborn: bool
     takes_new_keys: bool
@@ -46,8 +44,8 @@ class Client:
 CLIENTS = {
     client.name: client
     for client in (
-        Client("client_janus", tells_problem=False, needs_task=False, is_stubborn=True, takes_new_keys=False),
-        Client("client_divviup", tells_problem=True, needs_task=True, is_stubborn=False, takes_new_keys=True),
+        Client("client_janus", needs_task=False, is_stubborn=True, takes_new_keys=False),
+        Client("client_divviup", needs_task=True, is_stubborn=False, takes_new_keys=True),
     )
 }
 """By the name of the service."""

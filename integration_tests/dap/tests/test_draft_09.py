@@ -175,25 +175,22 @@ def test_reports_at_once_are_kept_apart(record: Callable[..., Recording]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("vdaf", "told", "words"),
+    ("vdaf", "told"),
     [
-        (Count(), "2", "2"),
-        (Count(), "-1", "-1"),
-        (Sum(8), "256", "256"),
-        (Sum(8), "1.5", "1.5"),
-        (Histogram((10, 20)), "3", "3"),
-        (Sum(8), "", "measurement"),
+        (Count(), "2"),
+        (Count(), "-1"),
+        (Sum(8), "256"),
+        (Sum(8), "1.5"),
+        (Histogram((10, 20)), "3"),
+        (Sum(8), ""),
     ],
     ids=str,
 )
-def test_what_is_no_measurement_is_not_uploaded(
-    record: Callable[..., Recording], vdaf: Vdaf, told: str, words: str
-) -> None:
+def test_what_is_no_measurement_is_not_uploaded(record: Callable[..., Recording], vdaf: Vdaf, told: str) -> None:
     """A measurement that the VDAF does not have must be an error, and nothing be uploaded."""
     recording = record(vdaf)
     recording.tell()
-    failure = refused(recording, measurement=told)
-    assert words in failure.said
+    assert refused(recording, measurement=told).said
     assert recording.uploads() == []
 
 
@@ -243,8 +240,10 @@ def test_outdated_keys(counting: Recording, client: Client) -> None:
         refused(counting)
         assert len(counting.uploads()) == 1
         return
-    counting.task.upload(1)
+    counting.task.upload(1, at=1_700_000_100)
     first, second = counting.reports()
+    assert first.time == 1_700_000_100
+    assert second.time > first.time, "@divviup/dap 0.9.1 is known to forget the time that it was told"
     assert (first.leader.key, second.leader.key) == (counting.leader_key.number, newer.number)
     assert first.id != second.id
     counting.leader_key = newer
@@ -258,26 +257,15 @@ def test_ever_outdated_keys(counting: Recording, client: Client) -> None:
     assert len(counting.uploads()) == 1 + client.takes_new_keys
 
 
-def test_the_time_of_a_report_that_is_made_again(counting: Recording, client: Client) -> None:
-    """What a client made again for a new key must be known: @divviup/dap 0.9.1 forgets the time that it was told."""
-    if not client.takes_new_keys:
-        pytest.skip("it makes no report again")
-    counting.tell(upload=[problem("outdatedConfig", taskid=counting.task.id), TAKEN])
-    counting.task.upload(1, at=1_700_000_100)
-    first, second = counting.reports()
-    assert first.time == 1_700_000_100
-    assert second.time > first.time
-
-
 # -- refusals, and aggregators that are not there ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["reportRejected", "reportTooEarly", "unrecognizedTask", "invalidMessage"])
-def test_a_refusal_is_told(counting: Recording, client: Client, name: str) -> None:
-    """A report that the leader refuses must be an error, by the problem's name if the client tells it."""
+def test_a_refusal_is_told(counting: Recording, name: str) -> None:
+    """A report that the leader refuses must be an error by the problem's name, and not be sent again."""
     counting.tell(upload=[problem(name, taskid=counting.task.id)])
     failure = refused(counting)
-    assert failure.problem == (name if client.tells_problem else "")
+    assert failure.problem == name
     assert "400" in failure.said
     assert len(counting.uploads()) == 1
 
@@ -286,7 +274,7 @@ def test_a_problem_without_its_task(counting: Recording, client: Client) -> None
     """A problem document without the task's ID is an error all the same, if not one that the client has understood."""
     counting.tell(upload=[problem("reportRejected")])
     failure = refused(counting)
-    assert failure.problem == ("reportRejected" if client.tells_problem and not client.needs_task else "")
+    assert failure.problem == ("" if client.needs_task else "reportRejected")
 
 
 @pytest.mark.parametrize("answer", [Answer(400), Answer(404, "text/html", b"<p>no</p>"), Answer(403), Answer(301)])

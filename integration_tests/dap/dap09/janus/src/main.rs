@@ -45,9 +45,8 @@ fn command(runtime: &Runtime, name: &str, request: &Request) -> Option<Response>
 
 fn upload(runtime: &Runtime, told: &Upload) -> Result<(), String> {
     let failed = |error: vdaf::VdafError| error.to_string();
-    let measured = number(&told.measurement).ok_or_else(|| {
-        format!("measurement {} is no number in base 10, as a string", told.measurement)
-    })?;
+    let measured = number(&told.measurement)
+        .ok_or_else(|| format!("measurement {} is no number in base 10, as a string", told.measurement))?;
     let told_number =
         |name: &str| number(&told.vdaf[name]).ok_or_else(|| format!("{name} is no number in base 10, as a string"));
     match told.vdaf["type"].as_str().ok_or("vdaf has no type")? {
@@ -66,7 +65,10 @@ fn upload(runtime: &Runtime, told: &Upload) -> Result<(), String> {
         "Prio3Histogram" => {
             let (length, chunk) = (small(told_number("length")?)?, small(told_number("chunk_length")?)?);
             let vdaf = Prio3::new_histogram(2, length, chunk).map_err(failed)?;
-            runtime.block_on(send(told, vdaf, &small(measured)?))
+            match small(measured)? {
+                bucket if bucket < length => runtime.block_on(send(told, vdaf, &bucket)),
+                more => Err(format!("measurement {more} is none of {length} buckets")), // prio would panic
+            }
         }
         other => Err(format!("VDAF {other} is not supported")),
     }
