@@ -98,7 +98,7 @@ def test_each_implementation_can_be_made_on_both_engines(matrix: tuple[Matrix, t
     dockerfile = (SUBJECT / "Dockerfile").read_text(encoding="utf-8")
     stage = dockerfile.partition(" AS cell\n")[2].partition("\nFROM")[0]
     run = (SUBJECT / "run.py").read_text(encoding="utf-8")
-    programs = set(re.findall(r'"(dap-\w+)"', run.partition('Project(HERE, "made", "target", (')[2].partition(")")[0]))
+    programs = set(re.findall(r'"(dap-\w+)"', run.partition("PROJECTS = (")[2].partition("(HERE,)")[0]))
     assert set(re.findall(r"/target/release/([\w-]+)", stage)) == programs
     for each in matrix[0].implementations:
         assert each.source.folder == SUBJECT

@@ -24,6 +24,9 @@ BUILD = "--build"
 LATER = HERE.parent / "dap09"
 NODE = HERE.parents[1] / "interop/telehash/implementations/node/prepare.py"
 """Who knows where Node.js is."""
+WASM = "wasm32-unknown-unknown"
+WORKER = ("*.rs", "*.toml", "*.lock", "*.mjs", "*.json")
+OTHERS = frozenset(["target", "node_modules", "worker"])
 BUDGET = 1500.0
 """Seconds for a build: it compiles some 270 crates."""
 KEPT = 5
@@ -45,6 +48,7 @@ class Project:
         programs: what it makes.
         sources: folders of what it is made of, of files by these ends.
         ends: these.
+        apart: names of folders in those that are no part of it.
     """
 
     folder: Path
@@ -53,14 +57,16 @@ class Project:
     programs: tuple[str, ...]
     sources: tuple[Path, ...]
     ends: tuple[str, ...] = ("*.rs", "*.toml", "*.lock")
+    apart: frozenset[str] = frozenset(["target", "node_modules"])
 
     def digest(self) -> str:
         """Return what the programs are made of, as one word."""
         listed = {path for folder in self.sources for end in self.ends for path in folder.rglob(end)}
         whole = hashlib.sha256()
         for path in sorted(listed):
-            if not {"target", "node_modules"}.intersection(path.parts):
-                whole.update(f"{os.path.relpath(path, self.folder)}\0".encode())
+            name = os.path.relpath(path, self.folder)
+            if not self.apart.intersection(Path(name).parts):
+                whole.update(f"{name}\0".encode())
                 whole.update(hashlib.sha256(path.read_bytes()).digest())
         return whole.hexdigest()[:20]
 
@@ -99,10 +105,42 @@ class Packages(Project):
         return [node, str(place / "client.js")]
 
 
+class Worker(Project):
+    """Daphne's Worker: WebAssembly, JavaScript for it, and workerd, which runs both."""
+
+    def build(self, cache: Path, part: Path) -> None:
+        """Make its modules, with what runs them. Exits with the words of what cannot be done."""
+        cargo = shutil.which("cargo")
+        if not cargo:
+            sys.exit(MISSING)
+        _, npm = _node()
+        for path in (*self.folder.glob("*.mjs"), *self.folder.glob("package*.json")):
+            shutil.copy2(path, part / path.name)
+        _do([*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], part, "npm ci")
+        options = ["--release", "--locked", f"--target-dir={cache / self.target}"]
+        _do([cargo, "build", *options, "--package=dap-worker", f"--target={WASM}"], self.folder, "cargo build")
+        wasm = cache / self.target / WASM / "release" / "dap_worker.wasm"
+        _do([cargo, "run", *options, "--package=bundle", "--", str(wasm), str(part)], self.folder, "cargo run")
+
+    def command(self, place: Path, program: str) -> list[str]:
+        """Return how it is started by the Node.js of today."""
+        del program
+        node, _ = _node()
+        return [node, str(place / "serve.mjs")]
+
+
 PROJECTS = (
-    Project(HERE, "made", "target", ("dap-daphne", "dap-client", "dap-collector", "dap-ours", "dap-cell"), (HERE,)),
+    Project(
+        HERE,
+        "made",
+        "target",
+        ("dap-daphne", "dap-client", "dap-collector", "dap-ours", "dap-cell"),
+        (HERE,),
+        apart=OTHERS,
+    ),
     Project(LATER / "janus", "made09", "target09", ("dap-client09",), (LATER / "janus", HERE / "interop")),
     Packages(LATER / "divviup", "divviup", "", ("dap-divviup",), (LATER / "divviup",), ("*.js", "*.json")),
+    Worker(HERE / "worker", "worker", "target-worker", ("dap-worker",), (HERE / "worker",), WORKER),
 )
 
 

@@ -68,6 +68,15 @@ AGGREGATORS = {
             mismatch="queryMismatch",
         ),
         Aggregator(
+            "dap-worker",
+            replay="replayedReport",
+            early="",
+            collected="staleReport",
+            unknown_key="unrecognizedHpkeConfig",
+            again="batchOverlap",
+            mismatch="queryMismatch",
+        ),
+        Aggregator(
             "dap-ours",
             replay="",
             early="reportTooEarly",
