@@ -31,6 +31,80 @@ COLLECT = "application/dap-collect-req"
 
 
 @dataclass(frozen=True)
+class Lack:
+    """What an implementation does not do, so that tests are expected to fail.
+
+    Attributes:
+        roles: who must be of this implementation for that, such as ``leader``; any of them.
+        tests: how the IDs of these tests begin, from the file's name on.
+        why: the reason, in words.
+        always: whether these tests fail each time.
+    """
+
+    roles: str
+    tests: tuple[str, ...]
+    why: str
+    always: bool = True
+
+
+WORKER_LACKS = (
+    Lack(
+        "leader helper",
+        (
+            "test_aggregates.py::test_an_aggregate_is_what_was_measured[histogram",
+            "test_aggregates.py::test_every_dialect_is_spoken[histogram",
+            "test_aggregates.py::test_tasks_of_all_kinds_at_once",
+            "test_fixed_size.py::test_a_batch_is_what_was_measured[histogram",
+            "test_reports.py::test_what_is_no_measurement_is_not_reported[vdaf4",
+        ),
+        "its add_task knows no histogram",
+    ),
+    Lack(
+        "leader",
+        (
+            "test_fixed_size.py::test_reports_go_into_batches_as_they_come",
+            "test_fixed_size.py::test_a_batch_that_is_collected_takes_no_more",
+        ),
+        "it tells of the oldest batch only",
+    ),
+    Lack(
+        "leader",
+        ("test_keys.py::test_a_leader_with_a_wrong_token",),
+        "reports leave its storage before the helper has them, and are lost when that refuses",
+    ),
+    Lack(
+        "leader",
+        ("test_keys.py::test_an_aggregate_is_for_its_collector",),
+        "a collection is given to whoever knows where it is, without a token",
+    ),
+    Lack(
+        "leader helper",
+        tuple(
+            f"test_refusals.py::test_a_task_that_is_none[{{'{key}'"
+            for key in ("query_type", "max_batch_size", "time_precision", "min_batch_size")
+        ),
+        "it takes tasks whose numbers cannot be, and of one that it refuses it keeps the token, which refuses the next",
+    ),
+    Lack("leader helper", ("test_refusals.py::test_a_task_is_told_once",), "it refuses without a reason"),
+    Lack("leader helper", ("test_refusals.py::test_keys_are_told_for_a_task",), "it tells its key without a task"),
+    Lack("leader helper", ("test_refusals.py::test_paths_that_are_none",), "some are 400 or 405"),
+    Lack(
+        "leader",
+        ("test_reports.py::test_a_replayed_report_is_counted_once",),
+        "a report that was aggregated is taken again, and not counted",
+        always=False,
+    ),
+    Lack(
+        "leader",
+        ("test_reports.py::test_a_report_of_a_batch_that_was_collected",),
+        "a report of a batch that was collected is taken, and not counted",
+    ),
+    Lack("leader", ("test_reports.py::test_a_share_to_a_wrong_key[leader]",), "it has one key for all tasks"),
+    Lack("helper", ("test_reports.py::test_a_share_to_a_wrong_key[helper]",), "it has one key for all tasks"),
+)
+
+
+@dataclass(frozen=True)
 class Aggregator:
     """What an implementation of leader and helper makes of what draft 02 leaves open, or names too late.
 
@@ -43,6 +117,7 @@ class Aggregator:
         again: how a second collection of the same batch is answered, where reports may be collected once.
         mismatch: how a query of another type than the task's is answered.
         past_end: the same of a report that was made after the task's end.
+        lacks: what it does not do.
     """
 
     name: str
@@ -53,6 +128,7 @@ class Aggregator:
     again: str
     mismatch: str
     past_end: str = "reportTooLate"
+    lacks: tuple[Lack, ...] = ()
 
 
 AGGREGATORS = {
@@ -75,6 +151,7 @@ AGGREGATORS = {
             unknown_key="unrecognizedHpkeConfig",
             again="batchOverlap",
             mismatch="queryMismatch",
+            lacks=WORKER_LACKS,
         ),
         Aggregator(
             "dap-ours",
@@ -90,9 +167,19 @@ AGGREGATORS = {
 """By the name of the program, as ``DAP_LEADER`` and ``DAP_HELPER`` have it."""
 
 
-def leading() -> Aggregator:
-    """Return what is known of the leader's implementation."""
-    return AGGREGATORS[os.environ.get("DAP_LEADER") or "dap-daphne"]
+def implementing(role: str) -> Aggregator:
+    """Return what is known of the implementation of the ``leader`` or the ``helper``."""
+    return AGGREGATORS[os.environ.get(f"DAP_{role.upper()}") or "dap-daphne"]
+
+
+def lack(test: str) -> Lack | None:
+    """Return why a test, by its ID, is expected to fail with the chosen implementations; None where it is not."""
+    name = test.rpartition("/")[2]
+    for role in ("leader", "helper"):
+        for lacking in implementing(role).lacks:
+            if role in lacking.roles.split() and name.startswith(lacking.tests):
+                return lacking
+    return None
 
 
 def in_containers(stack: harness.Stack) -> bool:

@@ -141,7 +141,8 @@ const COMMANDS = {
   },
   endpoint_for_task: (values) => passed("endpoint_for_task", values),
   async add_task(told) {
-    const values = { ...told, verify_key: told.verify_key ?? told.vdaf_verify_key };
+    const vdaf = { ...told.vdaf, type: told.vdaf?.type?.replace(/^Prio3(?=Count|Sum)/, "Prio3Aes128") }; // of later drafts
+    const values = { ...told, vdaf, verify_key: told.verify_key ?? told.vdaf_verify_key };
     values.leader_authentication_token ??= randomBytes(16).toString("hex"); // until it is told apart
     if (told.role === "leader") values.collector_authentication_token ??= randomBytes(16).toString("hex");
     values.task_expiration ??= Math.floor(Date.now() / 1000) + MEMORY; // it knows no task without an end
