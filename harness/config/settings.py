@@ -59,8 +59,8 @@ SYSTEM_KEYS = {
     "differences": dict,
     "inside": str,
     "inside-command": list,
-    "needs": list,
     "inside-reports": str,
+    "needs": list,
 }
 
 
@@ -304,6 +304,14 @@ def _check_inside(table: Mapping[str, Any], where: str) -> list[str]:
     return problems
 
 
+def _check_needs(table: Mapping[str, Any], where: str) -> list[str]:
+    """Return what is wrong with what the local processes of a system need."""
+    needs = table.get("needs", [])
+    if isinstance(needs, list) and not all(isinstance(word, str) and word for word in needs):
+        return [f"{where}: needs is {needs!r}, a list of programs was needed"]
+    return []
+
+
 def _systems(sources: Sources) -> tuple[System, ...]:
     where = f"{sources.pyproject}: [tool.harness]"
     problems = _check(sources.table, TOP_KEYS, where)
@@ -313,9 +321,7 @@ def _systems(sources: Sources) -> tuple[System, ...]:
             if isinstance(table, dict):
                 problems += _check(table, SYSTEM_KEYS, f"{where[:-1]}.systems.{name}]")
                 problems += _check_inside(table, f"{where[:-1]}.systems.{name}]")
-                needs = table.get("needs", [])
-                if isinstance(needs, list) and not all(isinstance(word, str) and word for word in needs):
-                    problems.append(f"{where[:-1]}.systems.{name}]: needs is {needs!r}, a list of programs was needed")
+                problems += _check_needs(table, f"{where[:-1]}.systems.{name}]")
             else:
                 problems.append(f"{where}: systems.{name} is no table")
     if problems:

@@ -72,14 +72,18 @@ class Project:
 
     def build(self, cache: Path, part: Path) -> None:
         """Make all programs in a folder. Exits with the maker's own words when they cannot be made."""
+        self.cargo("build", cache)
+        for program in self.programs:
+            shutil.copy2(cache / self.target / "release" / program, part / program)
+
+    def cargo(self, command: str, cache: Path, *words: str) -> None:
+        """Have Cargo do something with the sources. Exits when there is none, or when it fails."""
         cargo = shutil.which("cargo")
         if not cargo:
             sys.exit(MISSING)
         print("dap: the subjects are compiled, which takes some minutes at first", flush=True)
-        argv = [cargo, "build", "--release", "--locked", f"--target-dir={cache / self.target}"]
-        _do(argv, self.folder, "cargo build")
-        for program in self.programs:
-            shutil.copy2(cache / self.target / "release" / program, part / program)
+        argv = [cargo, command, "--release", "--locked", f"--target-dir={cache / self.target}", *words]
+        _do(argv, self.folder, f"cargo {command}")
 
     def command(self, place: Path, program: str) -> list[str]:
         """Return how a program is started that was made in a folder."""
@@ -89,12 +93,14 @@ class Project:
 class Packages(Project):
     """One program of Node.js, with the packages that it needs."""
 
+    main = "client.js"
+
     def build(self, cache: Path, part: Path) -> None:
         """Put the program's sources there, and the packages of its lock file."""
         del cache
         _, npm = _node()
-        for end in self.ends:
-            for path in self.folder.glob(end):
+        for kind in ("*.js", "*.mjs", "*.json"):
+            for path in self.folder.glob(kind):
                 shutil.copy2(path, part / path.name)
         _do([*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], part, "npm ci")
 
@@ -102,31 +108,20 @@ class Packages(Project):
         """Return how it is started by the Node.js of today; that of its making may be gone."""
         del program
         node, _ = _node()
-        return [node, str(place / "client.js")]
+        return [node, str(place / self.main)]
 
 
-class Worker(Project):
+class Worker(Packages):
     """Daphne's Worker: WebAssembly, JavaScript for it, and workerd, which runs both."""
+
+    main = "serve.mjs"
 
     def build(self, cache: Path, part: Path) -> None:
         """Make its modules, with what runs them. Exits with the words of what cannot be done."""
-        cargo = shutil.which("cargo")
-        if not cargo:
-            sys.exit(MISSING)
-        _, npm = _node()
-        for path in (*self.folder.glob("*.mjs"), *self.folder.glob("package*.json")):
-            shutil.copy2(path, part / path.name)
-        _do([*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], part, "npm ci")
-        options = ["--release", "--locked", f"--target-dir={cache / self.target}"]
-        _do([cargo, "build", *options, "--package=dap-worker", f"--target={WASM}"], self.folder, "cargo build")
+        super().build(cache, part)
+        self.cargo("build", cache, "--package=dap-worker", f"--target={WASM}")
         wasm = cache / self.target / WASM / "release" / "dap_worker.wasm"
-        _do([cargo, "run", *options, "--package=bundle", "--", str(wasm), str(part)], self.folder, "cargo run")
-
-    def command(self, place: Path, program: str) -> list[str]:
-        """Return how it is started by the Node.js of today."""
-        del program
-        node, _ = _node()
-        return [node, str(place / "serve.mjs")]
+        self.cargo("run", cache, "--package=bundle", "--", str(wasm), str(part))
 
 
 PROJECTS = (

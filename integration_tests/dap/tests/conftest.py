@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from typing import TYPE_CHECKING
@@ -11,7 +10,6 @@ import pytest
 
 from harness.helpers.dap import copy_logs
 from integration_tests.dap.tests.suite import (
-    AGGREGATORS,
     PARTIES,
     Dap,
     deployment_of,
@@ -30,10 +28,8 @@ if TYPE_CHECKING:
 
 def pytest_configure() -> None:
     """Refuse an implementation that nothing is known of, before anything is started."""
-    for variable in ("DAP_LEADER", "DAP_HELPER"):
-        chosen = os.environ.get(variable) or "dap-daphne"
-        if chosen not in AGGREGATORS:
-            raise pytest.UsageError(f"{variable}={chosen}: there are {', '.join(AGGREGATORS)}")
+    for role in ("leader", "helper"):
+        implementing(role)
 
 
 @pytest.hookimpl(wrapper=True)

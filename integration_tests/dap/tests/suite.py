@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+import pytest
 
 from harness import clock
 from harness.helpers.dap import Deployment, Party
@@ -131,28 +133,20 @@ class Aggregator:
     lacks: tuple[Lack, ...] = ()
 
 
+DAPHNE = Aggregator(
+    "dap-daphne",
+    replay="replayedReport",
+    early="",
+    collected="staleReport",
+    unknown_key="unrecognizedHpkeConfig",
+    again="batchOverlap",
+    mismatch="queryMismatch",
+)
 AGGREGATORS = {
     aggregator.name: aggregator
     for aggregator in (
-        Aggregator(
-            "dap-daphne",
-            replay="replayedReport",
-            early="",
-            collected="staleReport",
-            unknown_key="unrecognizedHpkeConfig",
-            again="batchOverlap",
-            mismatch="queryMismatch",
-        ),
-        Aggregator(
-            "dap-worker",
-            replay="replayedReport",
-            early="",
-            collected="staleReport",
-            unknown_key="unrecognizedHpkeConfig",
-            again="batchOverlap",
-            mismatch="queryMismatch",
-            lacks=WORKER_LACKS,
-        ),
+        DAPHNE,
+        replace(DAPHNE, name="dap-worker", lacks=WORKER_LACKS),
         Aggregator(
             "dap-ours",
             replay="",
@@ -168,8 +162,16 @@ AGGREGATORS = {
 
 
 def implementing(role: str) -> Aggregator:
-    """Return what is known of the implementation of the ``leader`` or the ``helper``."""
-    return AGGREGATORS[os.environ.get(f"DAP_{role.upper()}") or "dap-daphne"]
+    """Return what is known of the implementation of the ``leader`` or the ``helper``.
+
+    Raises:
+        pytest.UsageError: one was chosen that nothing is known of.
+    """
+    variable = f"DAP_{role.upper()}"
+    chosen = os.environ.get(variable) or DAPHNE.name
+    if chosen not in AGGREGATORS:
+        raise pytest.UsageError(f"{variable}={chosen}: there are {', '.join(AGGREGATORS)}")
+    return AGGREGATORS[chosen]
 
 
 def lack(test: str) -> Lack | None:
